@@ -1,0 +1,1 @@
+"""The frame worker: reads the queue, asks the sidecar, counts hands."""
