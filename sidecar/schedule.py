@@ -1,25 +1,26 @@
-"""The decision: may this frame of this stream be processed?
+"""Decide whether a frame of a stream may be processed.
 
 Theory of operation
 -------------------
-A stream that is limited to ``fps`` frames per second has a nominal admission every ``period = 1 / fps`` seconds of its
-own clock. Its :class:`Schedule` remembers the nominal time of the last admission, its *slot*. A frame is admitted when it
-reaches the slot after that:
+A stream that is limited to ``fps`` frames per second has a nominal admission every ``period = 1 / fps`` seconds of
+its own clock. Its :class:`Schedule` remembers the nominal time of the last admission, its *slot*. A frame is admitted
+when it reaches the slot after that:
 
     admit iff ts >= slot + period;    then slot = max(slot + period, ts - CREDIT * period)
 
-This is the generic cell rate algorithm (ITU-T I.371, virtual scheduling; the slot is the theoretical arrival time less one
-period) seen from the side of the late frame: frames of a camera never fall exactly on the slots, so each admission is a
-little late, and the slot moves by whole periods so that lateness isn't lost. "At least one period since the last admitted
-frame" forgets it at each frame, which turns 30 fps limited to 20 into 15. The credit bounds what a stream that was silent may
-catch up: in any W seconds of stream time at most ``W * fps + 1 + CREDIT`` frames are admitted. The credit is 1.5 because with
-one period an alternating jitter of the source near source = target costs 6 to 12 % of the frames.
+This is the generic cell rate algorithm (ITU-T I.371, virtual scheduling; the slot is the theoretical arrival time
+less one period) seen from the side of the late frame: frames of a camera never fall exactly on the slots, so each
+admission is a little late, and the slot moves by whole periods so that lateness isn't lost. "At least one period
+since the last admitted frame" forgets it at each frame, which turns 30 fps limited to 20 into 15. The credit bounds
+what a stream that was silent may catch up: in any W seconds of stream time at most ``W * fps + 1 + CREDIT`` frames
+are admitted. The credit is 1.5 because with one period an alternating jitter of the source near source = target costs
+6 to 12 % of the frames.
 
-``Pacing.MIN_GAP`` is that simpler check, for those who want a strict gap and accept its aliasing; here it is the same rule
-with ``slot = ts``.
+``Pacing.MIN_GAP`` is that simpler check, for those who want a strict gap and accept its aliasing; here it is the same
+rule with ``slot = ts``.
 
-The period is never stored, so a change of fps acts on the next frame, in both directions. A denied frame changes nothing.
-Nothing here reads a clock or does I/O: the caller passes the real time in.
+The period is never stored, so a change of fps acts on the next frame, in both directions. A denied frame changes
+nothing. Nothing here reads a clock or does I/O: the caller passes the real time in.
 """
 
 import enum

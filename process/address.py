@@ -1,0 +1,23 @@
+"""Addresses as users write them: HOST:PORT, [IPV6]:PORT or unix:/path."""
+
+
+def split_host_port(address: str) -> tuple[str, int]:
+    """Splits HOST:PORT or [IPV6]:PORT; an empty host means every interface. Raises ValueError with what is wrong."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected HOST:PORT, got {address!r}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"an IPv6 address needs brackets, as in [::1]:{port}, got {address!r}")
+    return host, int(port)
+
+
+def check_grpc_address(address: str) -> str:
+    """Accepts HOST:PORT and unix:/path as gRPC takes them; raises ValueError with what is wrong."""
+    if address.startswith("unix:"):
+        if not address.removeprefix("unix:").startswith("/"):
+            raise ValueError(f"a unix socket needs an absolute path, as in unix:/run/fps.sock, got {address!r}")
+        return address
+    split_host_port(address)
+    return address

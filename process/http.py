@@ -1,0 +1,68 @@
+"""The small HTTP endpoint of a process: /metrics for Prometheus and /healthz for people."""
+
+import json
+import logging
+import socketserver
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from process.address import split_host_port
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+Health = Callable[[], tuple[bool, dict[str, object]]]
+"""Tells whether the process does its work, and the details to show."""
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
+        logger.debug(format, *args)
+
+
+class HttpEndpoint:
+    """Serves /metrics and /healthz from a thread of its own until closed."""
+
+    def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
+        """Binds the address, HOST:PORT; raises OSError if it is taken and ValueError if it is none."""
+        host, port = split_host_port(address)
+        self._metrics = make_wsgi_app(registry)
+        self._health = health
+        self._server = _Server((host, port), _Handler)
+        self._server.set_app(self._app)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """The address it listens on, with the port that the system chose where 0 was asked for."""
+        return f"{self._server.server_address[0]!s}:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        """Stops serving and frees the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/")
+        if path == "/metrics":
+            body: Iterable[bytes] = self._metrics(environ, start_response)
+            return body
+        if path == "/healthz":
+            healthy, details = self._health()
+            status = "200 OK" if healthy else "503 Service Unavailable"
+            start_response(status, [("Content-Type", "application/json")])
+            return [json.dumps({"healthy": healthy, **details}).encode() + b"\n"]
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"try /metrics or /healthz\n"]

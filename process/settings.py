@@ -1,0 +1,139 @@
+"""Settings as flags and environment variables, from one pydantic-settings class per command.
+
+Each field is a flag (``fps`` is ``--fps``) and an environment variable (the class's ``env_prefix`` and the field's name
+in capitals); the flag wins. A field's description is its help text. What can't be parsed ends the process with exit
+code 2 and one line on standard error that names the flag or the variable.
+"""
+
+import argparse
+import os
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from pydantic import BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode
+
+WRONG_USAGE = 2
+"""Exit code for a wrong flag or value."""
+
+
+class Positional:
+    """Marks a field that is given by place instead of by flag."""
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+"""A list: a flag that may be repeated, an environment variable with commas."""
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line and whose epilog keeps its line breaks."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process as a wrong usage, with one line."""
+        self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings]) -> None:
+    """Adds one flag for each field of the class; their values stay text until :func:`settings_from` validates them."""
+    for name, field in settings_class.model_fields.items():
+        text = (field.description or "").replace("%", "%%")
+        repeatable = _is(field, list)
+        if any(isinstance(mark, Positional) or mark is Positional for mark in field.metadata):
+            parser.add_argument(name, metavar=name.upper(), help=text, nargs="+" if repeatable else None)
+            continue
+        text = f"{text} [{_variable(settings_class, name)}{_default(field)}]"
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
+        if _is(field, bool):
+            options["action"] = argparse.BooleanOptionalAction if field.default else "store_true"
+        else:
+            options["metavar"] = _metavar(field)
+            options["action"] = "append" if repeatable else "store"
+        parser.add_argument(_flag(name), **options)
+
+
+def settings_from(
+    settings_class: type[Settings], arguments: argparse.Namespace, parser: argparse.ArgumentParser
+) -> Settings:
+    """Validates the parsed flags together with the environment; a bad value ends the process as a wrong usage."""
+    given = {name: value for name, value in vars(arguments).items() if name in settings_class.model_fields}
+    try:
+        return settings_class(**given)
+    except ValidationError as error:
+        parser.error("; ".join(_sentences(settings_class, error, given)))
+
+
+def parse(
+    settings_class: type[Settings], argv: Sequence[str] | None, *, prog: str, epilog: str, version: str
+) -> Settings:
+    """Reads the settings of a program that has no subcommands; its help is the class's docstring and the epilog."""
+    parser = Parser(prog=prog, description=settings_class.__doc__, epilog=epilog)
+    parser.add_argument("--version", action="version", version=f"{prog} {version}")
+    add_flags(parser, settings_class)
+    return settings_from(settings_class, parser.parse_args(argv), parser)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(settings_class: type[BaseSettings], name: str) -> str:
+    return (settings_class.model_config.get("env_prefix", "") + name).upper()
+
+
+def _is(field: FieldInfo, kind: type) -> bool:
+    return any(annotation is kind or typing.get_origin(annotation) is kind for annotation in _members(field.annotation))
+
+
+def _members(annotation: object) -> Iterable[object]:
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _metavar(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "metavar" in extra:
+        return str(extra["metavar"])
+    for annotation in _members(field.annotation):
+        if isinstance(annotation, type) and issubclass(annotation, os.PathLike):
+            return "PATH"
+        if typing.get_origin(annotation) is typing.Literal:
+            return "|".join(map(str, typing.get_args(annotation)))
+        if isinstance(annotation, type) and hasattr(annotation, "__members__"):
+            return "|".join(str(member.value) for member in annotation)  # type: ignore[attr-defined]
+    return "N" if _is(field, int) else "X" if _is(field, float) else "TEXT"
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is None or default == "" or default is False or default == [] or field.is_required():
+        return ""
+    shown = ",".join(map(str, default)) if isinstance(default, list) else getattr(default, "value", default)
+    return f", default {shown}"
+
+
+def _sentences(settings_class: type[BaseSettings], error: ValidationError, given: dict[str, Any]) -> Iterable[str]:
+    for problem in error.errors(include_url=False):
+        place = str(problem["loc"][0]) if problem["loc"] else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if not place:
+            yield message
+            continue
+        source = _flag(place) if place in given else _variable(settings_class, place)
+        if problem["type"] == "missing":
+            yield f"{_flag(place)} is required"
+        else:
+            yield f"{source}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
