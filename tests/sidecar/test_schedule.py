@@ -204,7 +204,7 @@ def test_bad_ts(ts, words):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("name", ["a", "Кamera 7/front", "x" * 256, "鏡" * 256, "*", " "])
+@pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", " "])
 def test_good_stream_name(name):
     """1 to 256 characters of any kind are good."""
     assert stream_name_error(name) is None

@@ -1,9 +1,11 @@
 """Laws of the decision, which hold for every history of a stream."""
 
+import itertools
 import math
+from random import Random
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sidecar.schedule import CREDIT_PERIODS, LATE_WINDOW_S, TOLERANCE_S, Pacing, Reason, decide, next_ts
@@ -42,7 +44,7 @@ def test_gcra_never_admits_more_than_the_rate_and_its_burst(fps, start, steps, g
     stamps = walk(start, steps)
     times = [sum(gaps[: index + 1]) for index in range(len(stamps))]
     stream_time, elapsed = [0.0], 0.0
-    for earlier, later in zip(stamps, stamps[1:], strict=False):
+    for earlier, later in itertools.pairwise(stamps):
         elapsed += max(0.0, later - earlier)
         stream_time.append(elapsed)
     admitted = admissions(stamps, fps, Pacing.GCRA, times)
@@ -64,7 +66,7 @@ def test_a_clock_that_goes_back_adds_at_most_one_frame_per_period_of_real_time(p
     for _, gap in moves:
         times.append(times[-1] + gap)
     admitted = admissions(stamps, fps, pacing, times)
-    for (before, _, _), (index, _, restarted) in zip(admitted, admitted[1:], strict=False):
+    for (before, _, _), (index, _, restarted) in itertools.pairwise(admitted):
         if restarted:
             assert times[index] - times[before] >= 1 / fps - 2 * TOLERANCE_S
 
@@ -73,7 +75,7 @@ def test_a_clock_that_goes_back_adds_at_most_one_frame_per_period_of_real_time(p
 def test_min_gap_keeps_a_period_between_admissions(fps, steps):
     """No two admissions of one clock are closer than a period."""
     admitted = admissions(walk(1000.0, steps), fps, Pacing.MIN_GAP, None)
-    for (_, earlier, _), (_, later, restarted) in zip(admitted, admitted[1:], strict=False):
+    for (_, earlier, _), (_, later, restarted) in itertools.pairwise(admitted):
         if not restarted:
             assert later - earlier >= 1 / fps - 2 * TOLERANCE_S
 
@@ -131,7 +133,7 @@ def jittered(source_fps, count, jitter, phase, quantum):
     return stamps
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     source_fps=st.one_of(st.floats(10.0, 60.0), st.sampled_from([10.0, 15.0, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0])),
     share=st.one_of(st.floats(0.0, 1.0), st.sampled_from([0.97, 0.99, 0.999, 1.0])),
@@ -139,12 +141,13 @@ def jittered(source_fps, count, jitter, phase, quantum):
     alternating=st.booleans(),
     quantum=st.sampled_from([0.0, 0.001, 0.01]),
     phase=st.floats(0.0, 1e9),
-    random=st.randoms(use_true_random=False),
+    seed=st.integers(0, 2**32),
 )
-def test_gcra_achieves_the_target(source_fps, share, amplitude, alternating, quantum, phase, random):
+def test_gcra_achieves_the_target(source_fps, share, amplitude, alternating, quantum, phase, seed):
     """Over at least 400 target periods the admissions are within 1 % + 2 frames of min(source, target)."""
     target = min(30.0, 0.2 + share * (source_fps - 0.2))
     count = math.ceil(400 / target * source_fps) + 1
+    random = Random(seed)
 
     def jitter(index):
         return (amplitude if index % 2 else -amplitude) if alternating else random.uniform(-amplitude, amplitude)
