@@ -2,11 +2,12 @@
 
 import sys
 
+from worker_fakes import FakeDetector
+
 from process import logs
 from process.settings import Parser, add_flags, settings_from
 from worker.hand_counter import serve
 from worker.settings import RunSettings
-from worker_fakes import FakeDetector
 
 parser = Parser(prog="worker_main")
 add_flags(parser, RunSettings)
