@@ -1,6 +1,7 @@
 """From positions in a film to capture times. Pure."""
 
-import math
+MAX_POSITION = 1e9
+"""Seconds, 31 years. What a broken container claims beyond that is no position."""
 
 
 class Timeline:
@@ -15,21 +16,20 @@ class Timeline:
         self._start = start
         self._step = step
         self._last: float | None = None
-        self._base: float | None = None
+        self._origin: tuple[float, float] | None = None
+        """The first position of this pass, and its capture time."""
 
     def ts(self, position: float) -> float:
         """Gives the capture time, Unix seconds, of the frame at this position, seconds."""
-        if self._base is None and math.isfinite(position):
-            self._base = self._due() - position
-        ts = self._due() if self._base is None or not math.isfinite(position) else self._base + position
-        if self._last is not None and ts <= self._last:
-            ts = self._due()
-        self._last = ts
-        return ts
+        due = self._start if self._last is None else self._last + self._step
+        ts = due
+        if abs(position) <= MAX_POSITION:  # NaN isn't
+            if self._origin is None:
+                self._origin = position, due
+            ts = self._origin[1] + (position - self._origin[0])
+        self._last = ts if self._last is None or ts > self._last else due
+        return self._last
 
     def loop(self) -> None:
         """Says that the next position is the film's first one again; it comes one step after the last."""
-        self._base = None
-
-    def _due(self) -> float:
-        return self._start if self._last is None else self._last + self._step
+        self._origin = None
