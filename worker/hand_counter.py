@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -131,6 +133,7 @@ def serve(
         for detector in detectors
     ]
     metrics = Metrics()
+    consumer = consumer or f"{socket.gethostname()}-{os.getpid()}"
     queue = Queue(connect(redis_url), Keys(prefix), consumer, counts_maxlen=counts_maxlen, dead_maxlen=dead_maxlen)
     limiter = RateLimiter(
         sidecar,

@@ -6,7 +6,6 @@ function that does the work, which gets them as such (``arguments``) and never s
 
 import math
 import os
-import socket
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,9 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from process.address import check_grpc_address, split_host_port
 from process.logs import LogFormat
 from process.settings import Positional
+from worker.hands.decision import MIN_SCORE
 from worker.keys import DEFAULT_PREFIX
-
-MIN_SCORE = 0.5
 
 
 def _fps(value: float) -> float:
@@ -55,11 +53,6 @@ RedisUrl = Annotated[str, AfterValidator(_redis_url), Field(json_schema_extra={"
 def cpus() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def consumer_name() -> str:
-    """Host and process id: the same again where a container restarts (its process is always 1), else unique."""
-    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 class WorkerSettings(BaseSettings):
@@ -119,9 +112,9 @@ examples:
         DEFAULT_PREFIX, min_length=1, pattern=r"^[^{}]+$", description="of the keys in Redis: {prefix}:frames, ..."
     )
     consumer: str = Field(
-        default_factory=consumer_name,
-        min_length=1,
-        description="this worker's name in the consumer group; what it held before a restart is found by it",
+        "",
+        description="this worker's name in the consumer group; what it held before a restart is found by it. "
+        "Empty: host and process id, which stay the same where a container restarts",
     )
     counts_maxlen: int = Field(10_000, ge=1, description="about how many results are kept")
     dead_maxlen: int = Field(10_000, ge=1, description="about how many dead letters are kept")
