@@ -1,0 +1,79 @@
+# Two commands set everything up: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO := handcounter/ratelimit/v1/rate_limit.proto
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint types imports proto-lint check proto lock torch clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
+	@$(BIN)/hand-counter demo $(ARGS)
+
+test: $(VENV)/dev ## the whole test suite (ARGS=... go to pytest)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(VENV)/dev ## who may import whom
+	PYTHONPATH=.:proto $(BIN)/lint-imports
+
+proto-lint: $(VENV)/dev ## buf: the contract's style and format; and that the generated code is current
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated
+	$(call generate,$(VENV)/generated)
+	diff -r $(VENV)/generated/handcounter proto/handcounter -x '*.proto' -x py.typed -x __pycache__
+
+check: lint types imports proto-lint ## all static checks
+
+proto: $(VENV)/dev ## generate the code of the contract
+	$(call generate,proto)
+
+lock: $(VENV)/dev ## pin the dependencies anew (requirements/*.txt)
+	$(BIN)/pip install --quiet uv
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt --extra demo ../pyproject.toml -o run.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt ../pyproject.toml -o worker.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt sidecar.in -o sidecar.txt
+LOCK := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+
+torch: $(VENV)/dev ## what HaMeR needs besides (kept out of the hashed locks: its CPU and CUDA files differ)
+	$(BIN)/pip install --quiet torch==2.13.0
+
+clean: ## remove the virtual environment
+	rm -rf $(VENV)
+
+define generate
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:$(1) $(PROTO)
+endef
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps hold the virtual environment to its lock. The tests' lock holds all of the demo's.
+$(VENV)/run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "Setting up the virtual environment: about 400 MB, once ..."
+	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Setting up the virtual environment with the tools of the tests: about 600 MB, once ..."
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@ $(VENV)/run

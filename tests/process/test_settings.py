@@ -1,0 +1,114 @@
+"""Settings from flags and environment variables."""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from process.settings import Parser, Positional, Words, add_flags, parse, settings_from
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class ToySettings(BaseSettings):
+    """Does toy work."""
+
+    model_config = SettingsConfigDict(env_prefix="TOY_")
+
+    fps: float = Field(1.0, ge=0, description="frames per second, up to 100% of them")
+    listen: Words = Field(["127.0.0.1:1"], description="where; may be repeated")
+    dry_run: bool = Field(False, description="change nothing")
+    colour: Colour = Field(Colour.RED, description="of the toy")
+    mode: Literal["fast", "slow"] = Field("fast", description="of working")
+    where: Path | None = Field(None, description="a folder")
+
+
+class ToyCommand(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TOY_")
+
+    sources: Annotated[list[str], Positional] = Field(description="what to read")
+    name: str = Field(description="a name")
+
+
+def read(*argv):
+    return parse(ToySettings, argv, prog="toy", epilog="examples:\n  toy --fps 2", version="1.2.3")
+
+
+def test_flags_win_over_the_environment_and_that_over_defaults(monkeypatch):
+    """Each field comes from its flag, else its variable, else its default."""
+    monkeypatch.setenv("TOY_FPS", "5")
+    monkeypatch.setenv("TOY_MODE", "slow")
+    settings = read("--fps", "2", "--where", "/tmp", "--dry-run")
+    assert (settings.fps, settings.mode, settings.where, settings.dry_run) == (2.0, "slow", Path("/tmp"), True)
+    assert settings.colour is Colour.RED
+
+
+def test_a_list_is_a_repeated_flag_or_a_variable_with_commas(monkeypatch):
+    """Both ways of giving a list work, and the flag replaces the variable."""
+    monkeypatch.setenv("TOY_LISTEN", "a:1, unix:/b")
+    assert read().listen == ["a:1", "unix:/b"]
+    assert read("--listen", "c:2", "--listen", "d:3").listen == ["c:2", "d:3"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--fps", "abc"], ["--fps", "number", "'abc'"]),
+        (["--fps", "-1"], ["--fps", "greater than or equal to 0", "'-1'"]),
+        (["--colour", "green"], ["--colour", "'red' or 'blue'", "'green'"]),
+        (["--fsp", "1"], ["--fsp"]),
+        (["--fp", "1"], ["--fp"]),
+        (["stray"], ["stray"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(argv, words, capsys):
+    """A wrong flag or value ends the process with code 2 and one line that names it."""
+    with pytest.raises(SystemExit) as stopped:
+        read(*argv)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert all(word in message for word in ["toy:", *words]), message
+
+
+def test_a_bad_environment_variable_is_named(monkeypatch, capsys):
+    """A bad value from the environment is blamed on the variable, not on a flag that nobody gave."""
+    monkeypatch.setenv("TOY_FPS", "fast")
+    with pytest.raises(SystemExit):
+        read()
+    assert "TOY_FPS: " in capsys.readouterr().err
+
+
+def test_help_shows_flags_variables_defaults_and_examples(capsys, monkeypatch):
+    """The help names every flag with its variable and default, and ends in the examples."""
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stopped:
+        read("--help")
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for words in ("Does toy work.", "--dry-run", "TOY_FPS, default 1.0", "100% of them", "red|blue", "toy --fps 2"):
+        assert words in text
+
+
+def test_version(capsys):
+    """--version prints the program and its version."""
+    with pytest.raises(SystemExit):
+        read("--version")
+    assert capsys.readouterr().out == "toy 1.2.3\n"
+
+
+def test_positional_fields_and_required_flags(capsys):
+    """A positional field takes its words by place; a missing required flag is said by its name."""
+    parser = Parser(prog="toy copy")
+    add_flags(parser, ToyCommand)
+    settings = settings_from(ToyCommand, parser.parse_args(["a", "b", "--name", "x"]), parser)
+    assert (settings.sources, settings.name) == (["a", "b"], "x")
+    with pytest.raises(SystemExit):
+        settings_from(ToyCommand, parser.parse_args(["a"]), parser)
+    assert "--name is required" in capsys.readouterr().err
