@@ -130,13 +130,15 @@ class Limiter:
         Returns:
             The answers. A next_ts of 0 means that any ts would be admitted, or that there is no schedule to tell by.
         """
-        watched, fallback, streams = self._table.watched, self._table.fallback, self._streams
+        watched, fallback_fps, streams = self._table.watched, self._table.fallback.fps, self._streams
         pacing, decisions = self._pacing, self.decisions
         answers = Answers([], [], [], [])
         add_verdict, add_reason = answers.should_process.append, answers.reasons.append
         add_fps, add_next = answers.fps.append, answers.next_ts.append
         for name, ts in zip(stream_names, tss, strict=True):
-            fps = (watched.get(name) or fallback).fps
+            fps = watched.get(name)
+            if fps is None:
+                fps = fallback_fps
             stream = streams.get(name)
             if stream is None:
                 stream = self._add_stream(name, ts, now)
