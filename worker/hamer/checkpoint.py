@@ -10,7 +10,7 @@ import logging
 import mmap
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ from typing import Any
 import torch
 import yaml
 
-from worker.hamer.mano_pickle import ORDER, TIPS, ManoArrays, load_mano
+from worker.hamer.errors import CheckpointError, WeightsOverflowError
+from worker.hamer.mano_pickle import ManoArrays, load_mano
 from worker.hamer.modeling.hamer import Hamer
 from worker.hamer.modeling.head import BETAS, ManoHead
 from worker.hamer.modeling.mano import Mano, ManoTopology
 from worker.hamer.modeling.vit import ViT
+from worker.hamer.recipes import Recipe, Tensors, mano_of_arrays, mano_of_tensors, network_recipes
 from worker.hamer.sizes import (
     IGNORED,
-    LAYERS,
-    CheckpointError,
     HamerConfig,
     HamerSizes,
     Shape,
@@ -37,9 +37,6 @@ from worker.hamer.sizes import (
 )
 
 logger = logging.getLogger(__name__)
-
-Tensors = Mapping[str, torch.Tensor]
-Recipe = Callable[[Tensors], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,6 @@ FULL = Precision("float32", torch.float32, torch.float32)
 HALF = Precision("float16", torch.float16, torch.float16)
 # bfloat16 has three bits less than float16: a stream in it would cost more accuracy than it saves time.
 BRAIN = Precision("bfloat16", torch.bfloat16, torch.float32)
-
-
-class WeightsOverflowError(CheckpointError):
-    """A weight is finite in the checkpoint, but beyond the range of the precision asked for."""
 
 
 def load_hamer(
@@ -119,8 +112,8 @@ def build_hamer(
     """
     sizes = infer_sizes({key: tuple(t.shape) for key, t in tensors.items()}, config)
     _check_tensors(tensors, sizes, with_mano=hand is None)
-    topology, hand_recipes = _mano_of_arrays(hand) if hand else _mano_of_tensors(tensors)
-    recipes = _network_recipes(sizes) | hand_recipes
+    topology, hand_recipes = mano_of_arrays(hand) if hand else mano_of_tensors(tensors)
+    recipes = network_recipes(sizes) | hand_recipes
 
     def constant(values: tuple[float, ...]) -> Recipe:
         return lambda _: torch.tensor(values)
@@ -164,112 +157,6 @@ def _skeleton(
     vertices, faces = (len(recipes[f"mano.{name}"](tensors)) for name in ("v_template", "faces"))
     mano = Mano(topology, vertices=vertices, faces=faces, betas=BETAS)
     return Hamer(backbone, head, mano, focal=config.focal, image_size=config.image_size)
-
-
-def _network_recipes(sizes: HamerSizes) -> dict[str, Recipe]:
-    """Gives, for every parameter of ours, how it comes from the checkpoint's tensors."""
-
-    def same(key: str) -> Recipe:
-        return lambda t: t[key]
-
-    def rows(key: str, start: int) -> Recipe:
-        return lambda t: t[key][start:]
-
-    def joined(*keys: str) -> Recipe:
-        return lambda t: torch.cat([t[key] for key in keys])
-
-    def readout_bias(t: Tensors) -> torch.Tensor:
-        # The official head adds the mean hand to what it reads out: the same as a bias.
-        parts = (("decpose", "init_hand_pose"), ("decshape", "init_betas"), ("deccam", "init_cam"))
-        return torch.cat([t[f"mano_head.{linear}.bias"] + t[f"mano_head.{mean}"][0] for linear, mean in parts])
-
-    def token(t: Tensors) -> torch.Tensor:
-        # The query is an embedded scalar 0, so only the embedding's bias remains of it.
-        transformer = "mano_head.transformer"
-        return t[f"{transformer}.to_token_embedding.bias"] + t[f"{transformer}.pos_embedding"][0, 0]
-
-    def positions(t: Tensors) -> torch.Tensor:
-        # Row 0 once belonged to a class token; without one, it is added to every patch.
-        return t["backbone.pos_embed"][:, 1:] + t["backbone.pos_embed"][:, :1]
-
-    recipes: dict[str, Recipe] = {
-        "backbone.pos_embed": positions,
-        "head.token": token,
-        "head.context_kv.weight": joined(*(f"{LAYERS}.{i}.1.fn.to_kv.weight" for i in range(sizes.decoder_depth))),
-        "head.readout.weight": joined(*(f"mano_head.{linear}.weight" for linear in ("decpose", "decshape", "deccam"))),
-        "head.readout.bias": readout_bias,
-    }
-    for part in ("weight", "bias"):
-        recipes[f"backbone.patch_embed.{part}"] = same(f"backbone.patch_embed.proj.{part}")
-        recipes[f"backbone.last_norm.{part}"] = same(f"backbone.last_norm.{part}")
-        for i in range(sizes.depth):
-            ours = theirs = f"backbone.blocks.{i}"
-            for name in ("norm1", "norm2", "attn.qkv", "attn.proj"):
-                recipes[f"{ours}.{name}.{part}"] = same(f"{theirs}.{name}.{part}")
-            for name in ("fc1", "fc2"):
-                recipes[f"{ours}.{name}.{part}"] = same(f"{theirs}.mlp.{name}.{part}")
-        for i in range(sizes.decoder_depth):
-            ours, theirs = f"head.layers.{i}", f"{LAYERS}.{i}"
-            for name, key in (
-                ("self_norm", "0.norm"),
-                ("self_out", "0.fn.to_out.0"),
-                ("cross_norm", "1.norm"),
-                ("cross_out", "1.fn.to_out.0"),
-                ("mlp_norm", "2.norm"),
-                ("fc1", "2.fn.net.0"),
-                ("fc2", "2.fn.net.3"),
-            ):
-                recipes[f"{ours}.{name}.{part}"] = same(f"{theirs}.{key}.{part}")
-    for i in range(sizes.decoder_depth):
-        recipes[f"head.layers.{i}.self_value.weight"] = rows(
-            f"{LAYERS}.{i}.0.fn.to_qkv.weight", 2 * sizes.decoder_inner
-        )
-        recipes[f"head.layers.{i}.cross_query.weight"] = same(f"{LAYERS}.{i}.1.fn.to_q.weight")
-    return recipes
-
-
-def _mano_recipes(names: Mapping[str, Recipe], tips: torch.Tensor) -> dict[str, Recipe]:
-    """Completes the hand model: the joints' regressor is folded into template and shape directions."""
-    template, shapedirs, regressor = names["v_template"], names["shapedirs"], names["j_regressor"]
-    folded: dict[str, Recipe] = {
-        "j_template": lambda t: regressor(t) @ template(t),
-        "j_shapedirs": lambda t: torch.einsum("jv,vxs->jxs", regressor(t), shapedirs(t)),
-        "tips": lambda _: tips,
-    }
-    return {f"mano.{name}": recipe for name, recipe in (dict(names) | folded).items() if name != "j_regressor"}
-
-
-def _mano_of_tensors(tensors: Tensors) -> tuple[ManoTopology, dict[str, Recipe]]:
-    def numbers(key: str) -> tuple[int, ...]:
-        return tuple(int(n) for n in tensors[key])
-
-    try:
-        topology = ManoTopology(numbers("mano.parents"), numbers("mano.extra_joints_idxs"), numbers("mano.joint_map"))
-    except ValueError as e:
-        raise CheckpointError(f"mano.parents, mano.extra_joints_idxs or mano.joint_map is wrong: {e}") from e
-    vertices = len(tensors["mano.v_template"])
-    for key, values in (
-        ("extra_joints_idxs", tensors["mano.extra_joints_idxs"]),
-        ("faces_tensor", tensors["mano.faces_tensor"]),
-    ):
-        if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < vertices:
-            raise CheckpointError(f"mano.{key} points beyond the {vertices} vertices")
-
-    def same(key: str) -> Recipe:
-        return lambda t: t[f"mano.{key}"]
-
-    ours = {name: same(name) for name in ("v_template", "shapedirs", "posedirs", "lbs_weights")}
-    ours |= {"j_regressor": same("J_regressor"), "faces": same("faces_tensor")}
-    return topology, _mano_recipes(ours, torch.tensor(topology.tips))
-
-
-def _mano_of_arrays(hand: ManoArrays) -> tuple[ManoTopology, dict[str, Recipe]]:
-    def array(name: str) -> Recipe:
-        return lambda _: torch.from_numpy(getattr(hand, name))
-
-    names = ("v_template", "shapedirs", "posedirs", "lbs_weights", "j_regressor", "faces")
-    topology = ManoTopology(tuple(int(p) for p in hand.parents), TIPS, ORDER)
-    return topology, _mano_recipes({name: array(name) for name in names}, torch.tensor(TIPS))
 
 
 def _compare_hands(tensors: Tensors, hand: ManoArrays, path: Path | None) -> None:

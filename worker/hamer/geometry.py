@@ -44,6 +44,9 @@ class Crops:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def __getitem__(self, which: NDArray[np.bool_]) -> "Crops":
+        return Crops(self.centers[which], self.sizes[which], self.mirrored[which])
+
 
 def crops_of_boxes(boxes: NDArray[np.floating], is_right: NDArray[np.bool_], rescale: float = RESCALE_FACTOR) -> Crops:
     """Gives the square crop of each box: the box times `rescale`, grown to 3:4, and its longer side taken.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.hamer.sizes import CheckpointError
+from worker.hamer.errors import CheckpointError
 
 TIPS = (744, 320, 443, 554, 671)
 """Vertices at the tips of thumb, index, middle, ring and little finger, as the official wrapper picks them."""

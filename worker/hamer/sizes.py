@@ -8,9 +8,10 @@ tensor is named as such and doesn't put all the others in the wrong.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from worker.hamer.errors import CheckpointError
 from worker.hamer.modeling.head import BETAS, JOINTS
 from worker.hamer.modeling.vit import PATCH_PADDING
 
@@ -27,10 +28,6 @@ IGNORED = re.compile(
 """Tensors of the release that inference doesn't use: training's, unused means, a duplicate."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint, its config or a hand model can't be used; the text says which file and why."""
-
-
 @dataclass(frozen=True)
 class HamerConfig:
     """What model_config.yaml says and shapes don't. The defaults are the official code's.
@@ -43,7 +40,7 @@ class HamerConfig:
         heads: attention heads of the backbone.
         decoder_heads: attention heads of the head.
         decoder_head_dim: channels of each.
-        stated: sizes that the yaml repeats, by the name of the field of `HamerSizes` that must agree.
+        stated: sizes that the yaml repeats: its name for one, the field of `HamerSizes` that must agree, and the value.
     """
 
     image_size: int = 256
@@ -53,7 +50,7 @@ class HamerConfig:
     heads: int = 16
     decoder_heads: int = 8
     decoder_head_dim: int = 64
-    stated: Mapping[str, int] = field(default_factory=dict)
+    stated: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,8 +118,8 @@ def infer_sizes(shapes: Mapping[str, Shape], config: HamerConfig) -> HamerSizes:
         )
     if sizes.heads < 1 or sizes.dim % sizes.heads:
         raise CheckpointError(f"the backbone's {sizes.dim} channels don't divide into {sizes.heads} heads (NUM_HEADS)")
-    for name, stated in config.stated.items():
-        if (found := getattr(sizes, name)) != stated:
+    for name, size, stated in config.stated:
+        if (found := getattr(sizes, size)) != stated:
             raise CheckpointError(f"{name} is {stated} in model_config.yaml, but {found} by the checkpoint's tensors")
     return sizes
 
@@ -233,7 +230,7 @@ def config_of_yaml(document: Any) -> HamerConfig:
     ):
         if name in values and values[name] != only:
             raise CheckpointError(f"model_config.yaml: {where}.{name} is {values[name]!r}; only {only!r} is supported")
-    stated = {}
+    stated = []
     for values, name, size in (
         (backbone, "EMBED_DIM", "dim"),
         (backbone, "DEPTH", "depth"),
@@ -243,7 +240,7 @@ def config_of_yaml(document: Any) -> HamerConfig:
         (decoder, "mlp_dim", "decoder_mlp_dim"),
     ):
         if name in values:
-            stated[size] = _number(values, name, 0)
+            stated.append((name, size, _number(values, name, 0)))
     default = HamerConfig()
     extra = document.get("EXTRA") or {}
     return HamerConfig(
@@ -254,7 +251,7 @@ def config_of_yaml(document: Any) -> HamerConfig:
         heads=_number(backbone, "NUM_HEADS", default.heads),
         decoder_heads=_number(decoder, "heads", default.decoder_heads),
         decoder_head_dim=_number(decoder, "dim_head", default.decoder_head_dim),
-        stated=stated,
+        stated=tuple(stated),
     )
 
 

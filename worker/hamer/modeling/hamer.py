@@ -60,15 +60,23 @@ class Hamer(nn.Module):
 
     def forward(self, images: torch.Tensor, *, mesh: bool = False) -> HandOutputs:
         """Takes normalised RGB (B, 3, 256, 192), the middle of the square crops."""
-        pose, betas, camera = self.head(self.backbone(images))
-        rotations = rotations_from_6d(pose)
+        return self.pose(*self.regress(images), mesh=mesh)
+
+    def regress(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Does the heavy part: pictures to 6D rotations (B, 16, 6), shapes (B, 10) and cameras (B, 3)."""
+        out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self.head(self.backbone(images))
+        return out
+
+    def pose(self, sixes: torch.Tensor, betas: torch.Tensor, camera: torch.Tensor, *, mesh: bool) -> HandOutputs:
+        """Does the exact part: the parameters' hand."""
+        rotations = rotations_from_6d(sixes)
         vertices: torch.Tensor | None = None
         if mesh:
             keypoints, vertices = self.mano(rotations, betas)
         else:
             keypoints = self.mano.keypoints(rotations, betas)
         projected = project_to_crop(keypoints, camera, self.focal, self.image_size)
-        first, second = pose[..., :3], pose[..., 3:]
+        first, second = sixes[..., :3], sixes[..., 3:]
         area = torch.linalg.vector_norm(torch.linalg.cross(first, second), dim=-1)
         lengths = torch.linalg.vector_norm(first, dim=-1) * torch.linalg.vector_norm(second, dim=-1)
         spread = (area / lengths.clamp_min(1e-12)).amin(dim=-1)
