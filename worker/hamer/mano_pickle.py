@@ -113,6 +113,13 @@ class _Array:
         return self.values
 
 
+def _encode(text: object, encoding: object) -> bytes:
+    """_codecs.encode, by which Python 3 writes bytes for Python 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("only bytes may be encoded")
+    return text.encode("latin1")
+
+
 def _dense(value: Any) -> NDArray[Any]:
     if isinstance(value, _Array | _SparseColumns | _Chumpy | _ChumpySelect):
         return value.dense()
@@ -124,6 +131,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
     ("__builtin__", "set"): set,
     ("builtins", "set"): set,
     ("scipy.sparse.csc", "csc_matrix"): _SparseColumns,
