@@ -5,6 +5,7 @@ precision, attention spelled out, queries and keys even where one token makes th
 whole mesh.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,32 +17,47 @@ from worker.hamer.sizes import LAYERS, HamerSizes, mano_shapes, network_shapes
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 
-def random_tensors(sizes: HamerSizes, seed: int = 0) -> dict[str, torch.Tensor]:
+def random_tensors(sizes: HamerSizes, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     """Makes a checkpoint's tensors up: random weights of sensible sizes and a random blob for a hand."""
     generator = torch.Generator().manual_seed(seed)
+    # One supply of numbers, read from another place for each tensor: drawing 670 million would take a while.
+    supply = torch.randn(5_000_011, generator=generator)
+
+    def draw(shape: tuple[int, ...], scale: float) -> torch.Tensor:
+        count = math.prod(shape)
+        start = int(torch.randint(len(supply), (), generator=generator))
+        numbers = supply.roll(-start).repeat(count // len(supply) + 1)[:count]
+        return (numbers * scale).view(shape).to(dtype)
+
     tensors: dict[str, torch.Tensor] = {}
     for key, shape in network_shapes(sizes).items():
         if "norm" in key:
-            tensors[key] = torch.ones(shape) if key.endswith("weight") else torch.zeros(shape)
+            tensors[key] = (torch.ones if key.endswith("weight") else torch.zeros)(shape, dtype=dtype)
         else:
-            tensors[key] = torch.randn(shape, generator=generator).mul_(0.02)
-    tensors["mano_head.init_hand_pose"] = torch.randn(1, 96, generator=generator).mul_(0.7)
-    tensors["mano_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]])
-    # Readouts that react visibly to the picture, as trained ones do.
-    for readout in ("decpose", "decshape"):
-        tensors[f"mano_head.{readout}.weight"].mul_(2.0)
+            # Readouts that react visibly to the picture, as trained ones do.
+            tensors[key] = draw(shape, 0.04 if key.endswith(("decpose.weight", "decshape.weight")) else 0.02)
+    tensors["mano_head.init_hand_pose"] = draw((1, 96), 0.7)
+    tensors["mano_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]], dtype=dtype)
+    scales = {"v_template": 0.04, "shapedirs": 0.003, "posedirs": 0.0005, "J_regressor": 3.0, "lbs_weights": 3.0}
     for key, shape in mano_shapes(778, 1538).items():
-        tensors[key] = torch.randn(shape, generator=generator)
-    tensors["mano.v_template"].mul_(0.04)
-    tensors["mano.shapedirs"].mul_(0.003)
-    tensors["mano.posedirs"].mul_(0.0005)
-    for key in ("mano.J_regressor", "mano.lbs_weights"):
-        tensors[key] = (tensors[key] * 3).softmax(-1)
+        if (name := key.removeprefix("mano.")) in scales:
+            tensors[key] = draw(shape, scales[name])
+    for name in ("J_regressor", "lbs_weights"):
+        tensors[f"mano.{name}"] = tensors[f"mano.{name}"].float().softmax(-1).to(dtype)
     tensors["mano.parents"] = torch.tensor(PARENTS)
     tensors["mano.faces_tensor"] = torch.randint(0, 778, (1538, 3), generator=generator)
     tensors["mano.joint_map"] = torch.tensor(ORDER)
     tensors["mano.extra_joints_idxs"] = torch.tensor(TIPS)
     return tensors
+
+
+def flops_per_crop(sizes: HamerSizes) -> tuple[float, float]:
+    """Gives the floating-point operations of backbone and head for one crop; a multiply-add counts as two."""
+    t, d, inner = sizes.tokens, sizes.dim, sizes.decoder_inner
+    block = 2 * t * (4 * d * d + 2 * d * sizes.mlp_dim) + 4 * t * t * d
+    backbone = sizes.depth * block + 2 * t * d * 3 * sizes.patch**2
+    layer = 2 * t * d * 2 * inner + 2 * sizes.decoder_dim * (4 * inner + 2 * sizes.decoder_mlp_dim) + 4 * t * inner
+    return float(backbone), float(sizes.decoder_depth * layer)
 
 
 class PlainHamer:

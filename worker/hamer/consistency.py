@@ -73,7 +73,12 @@ class Thresholds:
 
 
 def judge(
-    poses: HandPoses, boxes: Floats, scores: Floats, keypoints: Floats | None, thresholds: Thresholds
+    poses: HandPoses,
+    boxes: Floats,
+    scores: Floats,
+    keypoints: Floats,
+    frame: tuple[int, int],
+    thresholds: Thresholds,
 ) -> list[Verdict]:
     """Judges the hands of one frame.
 
@@ -81,16 +86,14 @@ def judge(
         poses: HaMeR's, over N hands.
         boxes: (N, 4) x0, y0, x1, y1 in pixels: the detections.
         scores: (N,) the detector's confidence; decides which of two duplicates stays.
-        keypoints: (N, 21, 2) pixels, the detector's own joints in the same order, or None; NaN where it has none.
+        keypoints: (N, 21, 2) pixels, the detector's own joints in the same order; NaN where it has none.
+        frame: its width and height in pixels. Detectors cut boxes off at its border: what lies beyond isn't compared.
         thresholds: where disagreement begins.
 
     Returns:
         N verdicts.
     """
-    verdicts = []
-    for n, box in enumerate(boxes):
-        seen = None if keypoints is None else keypoints[n]
-        verdicts.append(_contradiction(poses, n, box, seen, thresholds))
+    verdicts = [_contradiction(poses, n, box, keypoints[n], frame, thresholds) for n, box in enumerate(boxes)]
     kept: list[int] = []
     for n in sorted(range(len(poses)), key=lambda n: -scores[n]):
         if verdicts[n] is not Verdict.KEPT:
@@ -102,7 +105,9 @@ def judge(
     return verdicts
 
 
-def _contradiction(poses: HandPoses, n: int, box: Floats, keypoints: Floats | None, limit: Thresholds) -> Verdict:
+def _contradiction(
+    poses: HandPoses, n: int, box: Floats, keypoints: Floats, frame: tuple[int, int], limit: Thresholds
+) -> Verdict:
     """Gives the first thing that is wrong with a hand, or KEPT."""
     if not poses.finite[n]:
         return Verdict.NOT_FINITE
@@ -111,18 +116,19 @@ def _contradiction(poses: HandPoses, n: int, box: Floats, keypoints: Floats | No
         return Verdict.IMPLAUSIBLE
     side, joints = poses.crops.sizes[n], poses.keypoints_2d[n]
     hull = np.concatenate([joints.min(axis=0), joints.max(axis=0)])
-    width, height = hull[2:] - hull[:2]
-    if max(width, height) < limit.min_pixels:
+    if (hull[2:] - hull[:2]).max() < limit.min_pixels:
         return Verdict.TOO_SMALL
+    hull, box = (np.clip(b, 0, [*frame, *frame]) for b in (hull, box))
     if np.linalg.norm(hull[:2] + hull[2:] - box[:2] - box[2:]) / 2 > limit.max_offset * side:
         return Verdict.OFF_CENTRE
+    width, height = hull[2:] - hull[:2]
     if not limit.min_extent <= max(height, width / ASPECT) / side <= limit.max_extent:
         return Verdict.WRONG_SIZE
     if overlap(hull, box) < limit.min_overlap:
         return Verdict.NO_OVERLAP
     if (np.abs(joints - poses.crops.centers[n]).max(axis=1) > side / 2).mean() > limit.max_outside:
         return Verdict.OUTSIDE
-    if keypoints is not None and np.linalg.norm(joints - keypoints, axis=1).mean() > limit.max_joint_distance * side:
+    if np.linalg.norm(joints - keypoints, axis=1).mean() > limit.max_joint_distance * side:
         return Verdict.OTHER_JOINTS  # not so where the detector gave NaN: it doesn't know
     return Verdict.KEPT
 

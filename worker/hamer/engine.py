@@ -100,7 +100,7 @@ class Engine:
             keypoints_3d=three.reshape(n, KEYPOINTS, 3),
             keypoints_2d=two.reshape(n, KEYPOINTS, 2),
             spread=spread[:, 0],
-            vertices=mesh.reshape(n, -1, 3) if self.mesh else None,
+            vertices=mesh.reshape(n, lengths[-1] // 3, 3) if self.mesh else None,
         )
 
     def _rows(self, crops: torch.Tensor) -> torch.Tensor:

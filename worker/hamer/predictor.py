@@ -94,7 +94,8 @@ class HamerPredictor:
             raise ValueError(f"a frame must be (H, W, 3) uint8; got {image.shape} {image.dtype}")
         model = self._model
         with torch.inference_mode():
-            frame = torch.from_numpy(np.ascontiguousarray(image)).to(self.engine.device)
+            # torch insists on writable memory, though nobody writes here; only a read-only frame is copied for it.
+            frame = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.engine.device)
             return sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
 
     def poses(self, rows: Rows, crops: Crops, width: int, height: int) -> HandPoses:

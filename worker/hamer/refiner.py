@@ -154,7 +154,7 @@ class HamerRefiner:
         poses = self.predictor.poses(rows, squares, width, height)
         keypoints = np.asarray(hands.keypoints, np.float64)[asked]
         verdicts = [Verdict.BAD_BOX] * len(boxes)
-        judged = judge(poses, boxes[asked], scores[asked], keypoints, self._thresholds)
+        judged = judge(poses, boxes[asked], scores[asked], keypoints, (width, height), self._thresholds)
         for n, verdict in zip(asked, judged, strict=True):
             verdicts[n] = verdict
         for verdict, times in Counter(verdicts).items():

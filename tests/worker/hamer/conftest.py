@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import yaml
 
-torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
-
 BUNDLE = Path(__file__).parents[2] / "data" / "hamer_tiny"
 CHECKPOINT = BUNDLE / "_DATA/hamer_ckpts/checkpoints/hamer.ckpt"
 CONFIG = BUNDLE / "_DATA/hamer_ckpts/model_config.yaml"
@@ -39,6 +37,8 @@ def golden() -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def tensors() -> Mapping[str, Any]:
     """The golden checkpoint's tensors."""
+    import torch
+
     return torch.load(CHECKPOINT, weights_only=True)["state_dict"]
 
 
@@ -51,6 +51,7 @@ def config() -> dict[str, Any]:
 @pytest.fixture
 def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], config: dict[str, Any]) -> WriteCheckpoint:
     """Writes a checkpoint and its yaml in the release's layout and gives the checkpoint's path."""
+    import torch
 
     def write(state: object = None, document: object = None, **extra: object) -> Path:
         path = tmp_path / "hamer_ckpts" / "checkpoints" / "hamer.ckpt"
