@@ -40,7 +40,7 @@ class Engine:
         self.device = model.mean.device
         self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
         self._graphs: dict[int, _Graph] = {}
-        self._sixteen_bit = next(model.backbone.parameters()).dtype != torch.float32
+        self._sixteen_bit = model.backbone.patch_embed.weight.dtype != torch.float32
 
     @property
     def row_length(self) -> int:
@@ -71,7 +71,8 @@ class Engine:
         size = next(bucket for bucket in self.buckets if bucket >= n)
         if size not in self._graphs:
             self.warm_up(size)
-        rows: Rows = self._graphs[size](crops).cpu().numpy()
+        with torch.cuda.device(self.device):  # a new thread starts out on the first device
+            rows: Rows = self._graphs[size](crops).cpu().numpy()
         return rows
 
     @torch.inference_mode()

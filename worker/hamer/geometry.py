@@ -169,17 +169,21 @@ def _bilinear(planes: torch.Tensor, xs: Floats, ys: Floats) -> torch.Tensor:
 
 
 def _gaussian(planes: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Blurs (1, 3, H, W), repeating the border's pixels outwards."""
+    """Blurs (1, 3, H, W), repeating the border's pixels outwards.
+
+    As weighted sums of shifted planes: on a CPU ten times as fast as a convolution with one channel, on a GPU free of
+    the ten-bit products that cuDNN allows itself.
+    """
     radius = blur_radius(sigma)
-    if radius == 0:
-        return planes
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(planes.dtype).to(planes.device, non_blocking=True)
-    each = planes.transpose(0, 1)  # (3, 1, H, W): the colours don't mix
-    each = F.conv2d(F.pad(each, (0, 0, radius, radius), "replicate"), kernel.view(1, 1, -1, 1))
-    each = F.conv2d(F.pad(each, (radius, radius, 0, 0), "replicate"), kernel.view(1, 1, 1, -1))
-    return each.transpose(0, 1)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    for axis, padding in ((2, (0, 0, radius, radius)), (3, (radius, radius, 0, 0))):
+        padded, length = F.pad(planes, padding, "replicate"), planes.shape[axis]
+        blurred = torch.zeros_like(planes)
+        for shift, weight in enumerate(weights.tolist()):
+            blurred.add_(padded.narrow(axis, shift, length), alpha=weight)
+        planes = blurred
+    return planes
 
 
 def rotations_from_6d(sixes: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,8 @@ from worker.hamer.geometry import Crops, Floats, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
 
-LARGEST_BOX = 4
-"""A box of more than this many frames is no hand's, and blurring its crop would cost seconds."""
+LARGEST_BOX = 2
+"""A box of more than this many frames is no hand's, and blurring its crop would take long."""
 
 
 class DetectedHands(Protocol):
