@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -77,9 +78,9 @@ def load_hamer(
         WeightsOverflowError: the weights don't fit the precision.
     """
     config = _read_config(checkpoint)
+    hand = load_mano(mano) if mano else None
     with _reading(checkpoint):
         tensors = _read_tensors(checkpoint)
-        hand = load_mano(mano) if mano else None
         if not any(key.startswith("mano.") for key in tensors):
             if hand is None:
                 raise CheckpointError("it has no hand model (mano.*) inside; give MANO_RIGHT.pkl")
@@ -171,7 +172,7 @@ def _compare_hands(tensors: Tensors, hand: ManoArrays, path: Path | None) -> Non
         ours = tensors.get(f"mano.{key}")
         # Loose enough for a hand model stored in 16 bits.
         if ours is not None and not (
-            ours.shape == array.shape and torch.allclose(ours, torch.from_numpy(array), 2e-3, 1e-5)
+            ours.shape == array.shape and np.allclose(ours.float(), array, rtol=2e-3, atol=1e-5)
         ):
             logger.warning("%s differs from the hand model in the checkpoint (%s); the checkpoint's is used", path, key)
 
@@ -295,7 +296,7 @@ def _read_config(checkpoint: Path) -> HamerConfig:
 
 
 class _reading:  # noqa: N801 - used as a statement
-    """Puts the file's name in front of what is wrong with it, unless it is there already."""
+    """Puts the file's name in front of what is wrong with it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -304,7 +305,7 @@ class _reading:  # noqa: N801 - used as a statement
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CheckpointError) and not str(error).startswith("/") and str(self._path) not in str(error):
+        if isinstance(error, CheckpointError):
             raise type(error)(f"{self._path}: {error}") from error
 
 

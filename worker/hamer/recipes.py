@@ -9,6 +9,7 @@ import torch
 
 from worker.hamer.errors import CheckpointError
 from worker.hamer.mano_pickle import ORDER, TIPS, ManoArrays
+from worker.hamer.modeling.head import JOINTS
 from worker.hamer.modeling.mano import ManoTopology
 from worker.hamer.sizes import LAYERS, HamerSizes
 
@@ -82,8 +83,8 @@ def _mano_recipes(names: Mapping[str, Recipe], tips: torch.Tensor) -> dict[str, 
     """Completes the hand model: the joints' regressor is folded into template and shape directions."""
     template, shapedirs, regressor = names["v_template"], names["shapedirs"], names["j_regressor"]
     folded: dict[str, Recipe] = {
-        "j_template": lambda t: regressor(t) @ template(t),
-        "j_shapedirs": lambda t: torch.einsum("jv,vxs->jxs", regressor(t), shapedirs(t)),
+        "j_template": lambda t: regressor(t).float() @ template(t).float(),
+        "j_shapedirs": lambda t: torch.einsum("jv,vxs->jxs", regressor(t).float(), shapedirs(t).float()),
         "tips": lambda _: tips,
     }
     return {f"mano.{name}": recipe for name, recipe in (dict(names) | folded).items() if name != "j_regressor"}
@@ -97,34 +98,45 @@ def mano_of_tensors(tensors: Tensors) -> tuple[ManoTopology, dict[str, Recipe]]:
     """
 
     def numbers(key: str) -> tuple[int, ...]:
-        return tuple(int(n) for n in tensors[key])
-
-    try:
-        topology = ManoTopology(numbers("mano.parents"), numbers("mano.extra_joints_idxs"), numbers("mano.joint_map"))
-    except ValueError as e:
-        raise CheckpointError(f"mano.parents, mano.extra_joints_idxs or mano.joint_map is wrong: {e}") from e
-    vertices = len(tensors["mano.v_template"])
-    for key, values in (
-        ("extra_joints_idxs", tensors["mano.extra_joints_idxs"]),
-        ("faces_tensor", tensors["mano.faces_tensor"]),
-    ):
-        if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < vertices:
-            raise CheckpointError(f"mano.{key} points beyond the {vertices} vertices")
+        return tuple(int(n) for n in tensors[f"mano.{key}"])
 
     def same(key: str) -> Recipe:
         return lambda t: t[f"mano.{key}"]
 
+    topology = _topology(numbers("parents"), numbers("extra_joints_idxs"), numbers("joint_map"))
+    _check_vertices(tensors["mano.faces_tensor"], topology, len(tensors["mano.v_template"]))
     ours = {name: same(name) for name in ("v_template", "shapedirs", "posedirs", "lbs_weights")}
     ours |= {"j_regressor": same("J_regressor"), "faces": same("faces_tensor")}
     return topology, _mano_recipes(ours, torch.tensor(topology.tips))
 
 
 def mano_of_arrays(hand: ManoArrays) -> tuple[ManoTopology, dict[str, Recipe]]:
-    """Gives the hand model of MANO_RIGHT.pkl."""
+    """Gives the hand model of MANO_RIGHT.pkl.
+
+    Raises:
+        CheckpointError: its indices point beyond what there is.
+    """
 
     def array(name: str) -> Recipe:
         return lambda _: torch.from_numpy(getattr(hand, name))
 
+    topology = _topology(tuple(int(p) for p in hand.parents), TIPS, ORDER)
+    _check_vertices(torch.from_numpy(hand.faces), topology, len(hand.v_template))
     names = ("v_template", "shapedirs", "posedirs", "lbs_weights", "j_regressor", "faces")
-    topology = ManoTopology(tuple(int(p) for p in hand.parents), TIPS, ORDER)
     return topology, _mano_recipes({name: array(name) for name in names}, torch.tensor(TIPS))
+
+
+def _topology(parents: tuple[int, ...], tips: tuple[int, ...], order: tuple[int, ...]) -> ManoTopology:
+    if len(parents) != JOINTS:
+        raise CheckpointError(f"the hand model has {len(parents)} joints, expected {JOINTS}")
+    try:
+        return ManoTopology(parents, tips, order)
+    except ValueError as e:
+        raise CheckpointError(f"the hand model's parents, extra_joints_idxs or joint_map are wrong: {e}") from e
+
+
+def _check_vertices(faces: torch.Tensor, topology: ManoTopology, vertices: int) -> None:
+    used = {"faces_tensor": faces.flatten().tolist(), "extra_joints_idxs": list(topology.tips)}
+    for name, indices in used.items():
+        if any(not 0 <= i < vertices for i in indices):
+            raise CheckpointError(f"the hand model's {name} points beyond the {vertices} vertices")

@@ -113,14 +113,15 @@ class HamerRefiner:
         device: str = "auto",
         precision: str = "auto",
         mesh: bool = False,
+        deadline: float = 0.004,
         on_event: Callable[[str, int], None] = lambda _event, _times: None,
     ) -> "HamerRefiner":
         """Loads the official checkpoint and makes every batch size ready, so that the first frame doesn't wait.
 
-        Args and errors are those of `HamerPredictor.load`.
+        Arguments and errors are those of `HamerPredictor.load` and of the constructor.
         """
         predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, precision=precision, mesh=mesh)
-        refiner = cls(predictor, on_event=on_event)
+        refiner = cls(predictor, deadline=deadline, on_event=on_event)
         refiner.batcher.warm_up(predictor.engine.warm_up)
         return refiner
 

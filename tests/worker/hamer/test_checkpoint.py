@@ -95,7 +95,7 @@ TENSOR_ERRORS = {
     "hand of 20 coefficients": (replaced("mano.shapedirs", lambda w: w.repeat(1, 1, 2)), "mano.shapedirs is"),
     "integers": (replaced("backbone.last_norm.weight", lambda w: w.long()), "last_norm.weight holds torch.int64"),
     "real faces": (replaced("mano.faces_tensor", lambda w: w.float()), "mano.faces_tensor holds torch.float32"),
-    "child before parent": (replaced("mano.parents", lambda w: w.flip(0)), "mano.parents"),
+    "child before parent": (replaced("mano.parents", lambda w: w.flip(0)), "parents must be -1"),
     "faces beyond the hand": (replaced("mano.faces_tensor", lambda w: w + 778), "faces_tensor points beyond the 778"),
     "not a number": (
         replaced("backbone.blocks.0.attn.proj.weight", lambda w: w * math.nan),
@@ -301,3 +301,13 @@ def test_loading_hardly_needs_more_memory_than_the_weights(
     command = [sys.executable, "-c", textwrap.dedent(MEASURE), str(golden.checkpoint), str(path), precision]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     assert float(done.stdout) <= 1.2
+
+
+def test_errors_name_the_file_at_fault(golden: SimpleNamespace, write_checkpoint: Callable[..., Path], tmp_path: Path):
+    """What is wrong with the hand model's file isn't blamed on the checkpoint."""
+    hand = tmp_path / "MANO_RIGHT.pkl"
+    hand.write_bytes(golden.mano.read_bytes()[:1000])
+    with pytest.raises(CheckpointError) as e:
+        load_hamer(write_checkpoint(), mano=hand)
+    assert str(e.value).startswith(f"{hand}: ")
+    assert "hamer.ckpt" not in str(e.value)
