@@ -6,7 +6,7 @@ batch at a time and call from one thread.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,21 +25,52 @@ CPU_BUCKETS = (1, 2, 4, 8)
 Rows = NDArray[np.float32]
 
 
+RunBatch = Callable[[torch.Tensor], torch.Tensor]
+"""Gives the rows (n, row_length) of crops (n, 3, h, w)."""
+
+
+class Capture(Protocol):
+    """Prepares a function for inputs of one shape; what comes back takes up to that many crops."""
+
+    def __call__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> "Captured":
+        """Gives the prepared function; `pool` is that of an earlier one, to share its memory."""
+        ...
+
+
+class Captured(Protocol):
+    """A function prepared for one shape."""
+
+    pool: Any
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Runs it."""
+        ...
+
+
 class Engine:
     """One network on one device.
 
     Args:
         model: the network, on its device already.
         mesh: whether the vertices are wanted, too.
-        buckets: batch sizes, ascending.
+        buckets: batch sizes, ascending; by default those that suit the device.
+        capture: prepares each batch size; by default CUDA graphs on a GPU, and nothing on a CPU.
     """
 
-    def __init__(self, model: Hamer, *, mesh: bool = False, buckets: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        model: Hamer,
+        *,
+        mesh: bool = False,
+        buckets: tuple[int, ...] | None = None,
+        capture: Capture | None = None,
+    ) -> None:
         self.model = model
         self.mesh = mesh
         self.device = model.mean.device
         self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
-        self._graphs: dict[int, _Graph] = {}
+        self._capture = capture or (CudaGraph if self.device.type == "cuda" else None)
+        self._captured: dict[int, Captured] = {}
         self._sixteen_bit = model.backbone.patch_embed.weight.dtype != torch.float32
 
     @property
@@ -50,14 +81,14 @@ class Engine:
 
     @torch.inference_mode()
     def warm_up(self, size: int) -> None:
-        """Makes the batch size ready: on a GPU, captures its graph. Best called from the largest to the smallest."""
+        """Makes the batch size ready. Best called from the largest to the smallest, so that memory is shared."""
         image = self.model.image_size
         shape = (size, 3, image, image * 3 // 4)
-        if self.device.type == "cuda":
-            pool = next(iter(self._graphs.values())).pool if self._graphs else None
-            self._graphs[size] = _Graph(self._rows, shape, self.device, pool)
+        if self._capture:
+            pool = next((captured.pool for captured in self._captured.values()), None)
+            self._captured[size] = self._capture(self._rows, shape, self.device, pool)
         else:
-            self._rows(torch.zeros(shape))
+            self._rows(torch.zeros(shape, device=self.device))
 
     @torch.inference_mode()
     def forward(self, crops: torch.Tensor) -> Rows:
@@ -65,14 +96,13 @@ class Engine:
 
         This is the only place that waits for the device.
         """
-        n = len(crops)
-        if self.device.type != "cuda":
-            return self._rows(crops).numpy()
-        size = next(bucket for bucket in self.buckets if bucket >= n)
-        if size not in self._graphs:
-            self.warm_up(size)
-        with torch.cuda.device(self.device):  # a new thread starts out on the first device
-            rows: Rows = self._graphs[size](crops).cpu().numpy()
+        run: RunBatch = self._rows
+        if self._capture:
+            size = next(bucket for bucket in self.buckets if bucket >= len(crops))
+            if size not in self._captured:
+                self.warm_up(size)
+            run = self._captured[size]
+        rows: Rows = run(crops).cpu().numpy()
         return rows
 
     @torch.inference_mode()
@@ -131,16 +161,18 @@ def _tensor_cores(allowed: bool) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-class _Graph:
-    """One batch size's forward as a CUDA graph: some 500 kernels with a single launch."""
+class CudaGraph:
+    """One batch size's forward as a CUDA graph: some 500 kernels with a single launch. Fewer crops are padded.
 
-    def __init__(
-        self,
-        function: Callable[[torch.Tensor], torch.Tensor],
-        shape: tuple[int, ...],
-        device: torch.device,
-        pool: Any,
-    ) -> None:
+    Args:
+        function: what to capture; neither waits for the device nor branches on values.
+        shape: of its input.
+        device: a GPU.
+        pool: of an earlier graph; graphs that share one share their scratch memory, and so can't run at the same time.
+    """
+
+    def __init__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> None:
+        self._device = device
         with torch.cuda.device(device):
             self._input = torch.zeros(shape, device=device)
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -151,14 +183,15 @@ class _Graph:
                 for _ in range(3):
                     function(self._input)
             torch.cuda.current_stream().wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
+            self._graph = torch.cuda.CUDAGraph()
             # Other threads may be cropping on the device meanwhile; only this one must not do what can't be captured.
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._output = function(self._input)
-            self._graph = graph
-            self.pool: Any = graph.pool()  # an opaque handle; graphs that share one share their scratch memory
+            self.pool: Any = self._graph.pool()
 
     def __call__(self, crops: torch.Tensor) -> torch.Tensor:
-        self._input[: len(crops)].copy_(crops)
-        self._graph.replay()
+        """Runs up to a batch's worth of crops; the result is overwritten by the next call."""
+        with torch.cuda.device(self._device):  # a new thread starts out on the first device
+            self._input[: len(crops)].copy_(crops)
+            self._graph.replay()
         return self._output[: len(crops)]
