@@ -22,7 +22,7 @@ from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_los
 logger = logging.getLogger(__name__)
 
 RECOVERY = 1000
-"""Batches without a shortage of memory after which the next larger bucket is tried again."""
+"""Batches: enough that a limit found once isn't run into all the time."""
 
 
 def end_process(error: DeviceLostError) -> None:
@@ -69,6 +69,7 @@ class MicroBatcher:
         forward: computes one batch: (n, 3, h, w) with n at most the largest bucket gives n rows.
         buckets: batch sizes, ascending, from 1.
         deadline: seconds that a crop waits for company.
+        recovery: batches without a shortage of memory after which the next larger bucket is tried again.
         on_lost: called in the computing thread when the device is gone; by default ends the process.
         on_shortage: called in the computing thread after a shortage of memory, before the next try.
 
@@ -85,12 +86,14 @@ class MicroBatcher:
         *,
         buckets: tuple[int, ...],
         deadline: float = 0.004,
+        recovery: int = RECOVERY,
         on_lost: Callable[[DeviceLostError], None] = end_process,
         on_shortage: Callable[[], None] = lambda: None,
     ) -> None:
         self._forward = forward
         self._buckets = buckets
         self._deadline = deadline
+        self._recovery = recovery
         self._on_lost = on_lost
         self._on_shortage = on_shortage
         self.batches = 0
@@ -212,7 +215,7 @@ class MicroBatcher:
             self.batches += 1
             self.crops += size
             self._since_shortage += 1
-            if self._since_shortage >= RECOVERY and self.largest < self._buckets[-1]:
+            if self._since_shortage >= self._recovery and self.largest < self._buckets[-1]:
                 self.largest = next(bucket for bucket in self._buckets if bucket > self.largest)
                 self._since_shortage = 0
         return np.concatenate(done)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,15 @@ CONFIG = BUNDLE / "_DATA/hamer_ckpts/model_config.yaml"
 MANO = BUNDLE / "_DATA/data/mano/MANO_RIGHT.pkl"
 
 WriteCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keeps torch to one thread: with more, every small product waits for all of them on a busy machine."""
+    with suppress(ImportError):
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

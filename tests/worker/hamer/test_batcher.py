@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
-from worker.hamer.batcher import RECOVERY, MicroBatcher, plan_batches  # noqa: E402
+from worker.hamer.batcher import MicroBatcher, plan_batches  # noqa: E402
 from worker.hamer.engine import BUCKETS  # noqa: E402
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory  # noqa: E402
 
@@ -100,6 +100,22 @@ def test_callers_share_a_batch(make: Callable[..., MicroBatcher], device: Device
     assert (batcher.batches, batcher.crops) == (2, 7)
 
 
+def test_a_batch_takes_no_more_than_fits(make: Callable[..., MicroBatcher], device: Device):
+    """Callers beyond a full batch travel in the next, so that the first aren't kept waiting for the last."""
+    batcher = make(buckets=(1, 2, 4))
+    device.go.clear()
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(batcher.run, crops(0.0))]
+        assert device.busy.wait(FOREVER)
+        futures += [pool.submit(batcher.run, crops(1.0, 2.0, 3.0)) for _ in range(3)]
+        while len(batcher._waiting) < 3:
+            threading.Event().wait(0.001)
+        device.go.set()
+        for future in futures:
+            future.result(FOREVER)
+    assert device.sizes == [1, 3, 3, 3]
+
+
 def test_a_full_batch_does_not_wait_for_the_deadline(make: Callable[..., MicroBatcher], device: Device):
     """As soon as the largest bucket is full, it leaves."""
     batcher = make(deadline=FOREVER, buckets=(1, 2, 4))
@@ -136,14 +152,26 @@ def test_out_of_memory_makes_batches_smaller(make: Callable[..., MicroBatcher], 
 def test_the_limit_rises_again(make: Callable[..., MicroBatcher], device: Device):
     """After many batches without a shortage the next larger bucket is tried."""
     device.room = 1
-    batcher = make(buckets=(1, 2))
+    batcher = make(buckets=(1, 2), recovery=5)
     batcher.run(crops(1.0, 2.0))
     assert batcher.largest == 1
     device.room = 2
-    batcher.run(crops(*[0.0] * RECOVERY))
+    batcher.run(crops(0.0, 0.0))
+    assert batcher.largest == 1
+    batcher.run(crops(0.0))
     assert batcher.largest == 2
     batcher.run(crops(1.0, 2.0))
     assert device.sizes[-1] == 2
+
+
+def test_only_batches_since_the_last_shortage_count(make: Callable[..., MicroBatcher], device: Device):
+    """What went well before a shortage says nothing about the larger bucket."""
+    device.room = 1
+    batcher = make(buckets=(1, 2), recovery=5)
+    for _ in range(4):
+        batcher.run(crops(0.0))
+    batcher.run(crops(1.0, 2.0))
+    assert batcher.largest == 1
 
 
 def test_no_memory_at_all(make: Callable[..., MicroBatcher], device: Device):

@@ -125,8 +125,10 @@ def test_against_the_detectors_joints():
 def test_hands_cut_off_by_the_border():
     """A box that ends at the frame's border isn't contradicted by the part of the hand that lies beyond."""
     box = np.array([0.0, 300.0, 70.0, 480.0])
-    joints = joints_in(np.array([-50.0, 300.0, 70.0, 480.0]))
+    joints = joints_in(np.array([-90.0, 300.0, 70.0, 480.0]))
     assert verdict_of(joints, box) is Verdict.KEPT
+    in_the_open = np.tile([300.0, 0.0], 2)
+    assert verdict_of(joints + in_the_open[:2], box + in_the_open) is Verdict.NO_OVERLAP
 
 
 def judge_two(offset: float, scores: tuple[float, float], boxes_apart: float | None = None) -> list[Verdict]:

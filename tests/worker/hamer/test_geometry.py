@@ -75,28 +75,30 @@ def test_outside_is_black():
         assert grey_levels(white, crop_at(-3000, 50, size)).max() == 0
 
 
-@pytest.mark.parametrize("size", [700.0, 1141.0, 3000.0])
-def test_large_crops_are_blurred_as_a_whole_frame_would_be(size: float):
+@pytest.mark.parametrize(
+    ("x", "y", "size"), [(200, 200, 300.0), (210, 190, 370.0), (350, 40, 175.0), (350, 40, 400.0), (30, 380, 900.0)]
+)
+def test_large_crops_are_blurred_as_a_whole_frame_would_be(x: float, y: float, size: float):
     """Blurring the crop's region alone gives what blurring the whole frame gives, also at the frame's border."""
-    frame = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    sigma = blur_sigma(size, 256)
+    frame = np.random.default_rng(0).integers(0, 256, (400, 420, 3), np.uint8)
+    sigma = blur_sigma(size, 64)
     radius = blur_radius(sigma)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     smooth = np.pad(frame.astype(float), ((radius, radius), (radius, radius), (0, 0)), "edge")
-    smooth = sum(w * smooth[k : k + 300] for k, w in enumerate(kernel))
-    smooth = sum(w * smooth[:, k : k + 400] for k, w in enumerate(kernel))
-    i = np.arange(256) - 128
-    xs, ys = 350 + i * size / 256, 40 + i * size / 256
-    levels = grey_levels(frame, crop_at(350, 40, size), columns=(0, 256))[0]
-    inside = [(r, c) for r in range(0, 256, 7) for c in range(0, 256, 7) if 0 < ys[r] < 299 and 0 < xs[c] < 399]
+    smooth = sum(w * smooth[k : k + 400] for k, w in enumerate(kernel))
+    smooth = sum(w * smooth[:, k : k + 420] for k, w in enumerate(kernel))
+    steps = (np.arange(64) - 32) * size / 64
+    xs, ys = x + steps, y + steps
+    levels = grey_levels(frame, crop_at(x, y, size), image_size=64, columns=(0, 64))[0]
+    inside = [(r, c) for r in range(64) for c in range(64) if 0 <= ys[r] < 399 and 0 <= xs[c] < 419]
     assert inside
     for r, c in inside:
-        x, y = int(xs[c]), int(ys[r])
-        fx, fy = xs[c] - x, ys[r] - y
-        top = (1 - fx) * smooth[y, x] + fx * smooth[y, x + 1]
-        bottom = (1 - fx) * smooth[y + 1, x] + fx * smooth[y + 1, x + 1]
-        assert np.abs(levels[::-1, r, c] - (1 - fy) * top - fy * bottom).max() < 0.02
+        left, top = int(xs[c]), int(ys[r])
+        fx, fy = xs[c] - left, ys[r] - top
+        (nw, ne), (sw, se) = smooth[top : top + 2, left : left + 2]
+        expected = (1 - fy) * ((1 - fx) * nw + fx * ne) + fy * ((1 - fx) * sw + fx * se)
+        assert np.abs(levels[::-1, r, c] - expected).max() < 0.02
 
 
 def test_small_crops_are_rounded_and_large_ones_are_not():
