@@ -58,6 +58,7 @@ class Server(ThreadingHTTPServer):
         self.ranges = True
         self.breaks: list[int] = []  # after how many bytes the next connections break
         self.errors: list[int] = []  # what the next requests are answered with
+        self.off = 0  # by how much its ranges start too late
         self.requests: list[str | None] = []  # their Range headers
 
 
@@ -78,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         start, total = 0, len(server.archive)
         if asked and server.ranges:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            start = int(asked.removeprefix("bytes=").rstrip("-")) + server.off
             if start >= total:
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{total}")
@@ -191,6 +192,14 @@ def test_servers_without_ranges(server: Server, tmp_path: Path):
     """A server that knows no ranges is read from the beginning again."""
     server.ranges, server.breaks = False, [10_000]
     assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
+
+
+def test_other_ranges_than_asked_for(server: Server, tmp_path: Path):
+    """A part that doesn't begin where ours ends is refused before it is appended."""
+    server.off, server.breaks = 7, [10_000]
+    with pytest.raises(FetchError, match="asked for bytes from 10000, got them from 10007"):
+        fetch(tmp_path, release(server))
+    assert (tmp_path / "hamer.tar.gz.part").read_bytes() == server.archive[:10_000]
 
 
 def test_a_complete_part(server: Server, tmp_path: Path):
