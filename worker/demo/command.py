@@ -20,6 +20,7 @@ from worker.demo.stage import Stage
 from worker.demo.verdict import Row, faults
 from worker.hands.models import ModelError, Progress, default_models_dir, ensure_models
 from worker.hands.progress import download_progress
+from worker.publish.source import shown
 from worker.stop_signals import stop_signals
 
 _REFRESH_S = 0.25
@@ -83,7 +84,7 @@ def _perform(stage: Stage, phase_seconds: float, annotate: Path | None, idle: Ca
         try:
             screen.say("starting Valkey, the sidecar and the worker ...")
             stage.start()
-            screen.say(f"watch it: redis-cli -u {stage.redis_url} HGETALL {stage.config_key}")
+            screen.say(f"watch it: redis-cli -u {shown(stage.redis_url)} HGETALL {stage.config_key}")
             own_seconds, stage_began = time.process_time(), time.monotonic()
             rows = [
                 row
@@ -93,13 +94,13 @@ def _perform(stage: Stage, phase_seconds: float, annotate: Path | None, idle: Ca
             accounting = stage.end()
         except (DemoError, redis.RedisError) as error:
             raise stage.blame(error) from error
-        if annotate:
-            _write(annotate, stage)
         wall, own_seconds = time.monotonic() - stage_began, time.process_time() - own_seconds
         warnings = [warning for child in stage.children for warning in child.warnings()]
     found = faults(rows, accounting)
     load = _load(stage, wall, own_seconds, time.monotonic() - began)
     screen.summary(rows, [*(warnings if found else []), load, *_sentences(rows, found)])
+    if annotate:
+        _write(annotate, stage)
     return found
 
 

@@ -40,7 +40,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Writes a line that stays."""
-        self._console.print(Text(line))
+        self._console.print(Text(line), soft_wrap=True)
 
     def phase(self, number: int, total: int, title: str, commands: Sequence[str]) -> None:
         """Says that a phase begins."""
