@@ -1,5 +1,6 @@
 """Films, servers of films, and fakes, for the tests of the publishers."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -11,7 +12,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from worker_helpers import ROOT, eventually, free_port
+from servers import free_port, repository_environment
+from worker_helpers import eventually
 
 from worker.picture import Picture, decode
 from worker.publish.source import Captured
@@ -95,9 +97,9 @@ class RtspServer:
 
 
 class MotionJpegCamera:
-    """A camera on HTTP that sends one JPEG after the other, as long as somebody watches."""
+    """A camera on HTTP that sends one JPEG after the other, and after so many frames nothing more."""
 
-    def __init__(self, pictures: list[bytes], fps: float = 25.0) -> None:
+    def __init__(self, pictures: list[bytes], fps: float = 25.0, frames: float = math.inf) -> None:
         stop = self._stop = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
@@ -107,6 +109,8 @@ class MotionJpegCamera:
                 self.end_headers()
                 index = 0
                 while not stop.wait(1 / fps):
+                    if index >= frames:
+                        continue
                     picture = pictures[index % len(pictures)]
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     try:
@@ -137,8 +141,7 @@ class PublishProcess:
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker", "publish", *arguments],
-            cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PATH": "/usr/bin:/bin"},
+            env=repository_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -156,16 +159,14 @@ class PublishProcess:
         """The lines with these words, so far."""
         return [line for line in self.said if words in line]
 
-    def until(self, condition: Callable[[], object], seconds: float = 30.0) -> object:
+    def until(self, condition: Callable[[], object]) -> None:
         """Waits for a condition while the process runs."""
         try:
-            return eventually(lambda: condition() or (self._process.poll() is not None and self._fail()), seconds)
-        except AssertionError:
+            eventually(lambda: condition() or self._process.poll() is not None)
+            assert condition(), "it has ended"
+        except AssertionError as error:
             self.end()
-            raise AssertionError("\n".join(self.said)) from None
-
-    def _fail(self) -> None:
-        raise AssertionError("it has ended")
+            raise AssertionError("\n".join([str(error), *self.said])) from None
 
     def signal(self, number: int) -> None:
         """Sends it a signal."""

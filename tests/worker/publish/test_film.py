@@ -48,6 +48,14 @@ def test_a_looped_film_goes_on(tmp_path: Path) -> None:
     assert [frame.ts - START for frame in frames] == pytest.approx([index / 10 for index in range(8)], abs=1e-4)
 
 
+def test_a_looped_film_keeps_its_own_times(tmp_path: Path) -> None:
+    """In each pass the gaps between the frames are the film's own."""
+    frames = take(film(h264(tmp_path / "film.mp4", TIMES), loop=True), 10)
+    for first in (0, 5):
+        times = [frame.ts - frames[first].ts for frame in frames[first : first + 5]]
+        assert times == pytest.approx(TIMES, abs=0.002)
+
+
 def test_no_such_film() -> None:
     """A file that isn't there is told before anything is published."""
     with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):
@@ -111,7 +119,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 
 def test_a_drawn_camera_keeps_to_its_schedule() -> None:
     """Its capture times are those of its frame rate, and tell the true number of hands of each frame."""
-    camera = DrawnCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, start=START, paced=True)
+    camera = DrawnCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, paced=True, clock=lambda: START)
     frames = take(camera, 70)
     assert [frame.ts - START for frame in frames] == pytest.approx([index / 5 for index in range(70)], abs=0.061)
     truth = [camera.true_hands(frame.ts) for frame in frames]
