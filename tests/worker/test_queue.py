@@ -233,7 +233,32 @@ def test_trouble_is_said_once_and_so_is_its_end(
     queue.read(1)
     assert queue.trouble == ""
     assert [message.split(",")[0].split(" after")[0] for message in caplog.messages[1:]] == [
-        "Redis is away",
+        "Redis refuses to read",
+        "Redis is back",
+    ]
+
+
+def test_a_refusal_isnt_over_because_something_else_works(
+    valkey: QueueServer, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While results can't be written and entries can be read, that is one trouble, said once and shown throughout."""
+    publish_many(valkey.bytes, 4)
+    valkey.bytes.set(KEYS.counts, "in the way")
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        (delivery,) = queue.read(1)
+        ending = counted(delivery.entry_id, "cam0", 1.0, "{}", 1)
+        with pytest.raises(QueueAwayError):
+            queue.settle([ending])
+        queue.wait(0.001)
+        assert "WRONGTYPE" in queue.trouble
+    valkey.bytes.delete(KEYS.counts)
+    queue.read(1)
+    assert "WRONGTYPE" in queue.trouble
+    assert queue.settle([ending]) == [True]
+    assert queue.trouble == ""
+    assert [message.split(",")[0].split(" after")[0] for message in caplog.messages if "Redis" in message] == [
+        "Redis refuses to settle",
         "Redis is back",
     ]
 
