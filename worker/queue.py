@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -48,7 +49,10 @@ def connect(url: str) -> redis.Redis:
 
     A repeated read would leave entries behind unseen; whoever may repeat a command does so itself.
     """
-    return redis.Redis.from_url(
+    database = urlsplit(url).path.strip("/")
+    if not url.startswith("unix:") and database and not database.isdecimal():
+        raise ValueError(f"the database must be a number, as in redis://127.0.0.1:6379/0, not {database!r}")
+    client = redis.Redis.from_url(
         url,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=2.0,
@@ -56,6 +60,11 @@ def connect(url: str) -> redis.Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,  # the scripts' replies are the same in both, XREAD's isn't
     )
+    try:
+        client.connection_pool.make_connection()  # connects to nothing yet, but takes the URL's options
+    except TypeError:
+        raise ValueError("unknown option in the query part of the Redis URL") from None
+    return client
 
 
 class Queue:
