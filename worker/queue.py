@@ -93,6 +93,8 @@ class Queue:
         self._scripts: dict[str, Callable[..., Any]] = {
             path.stem: client.register_script(path.read_text()) for path in SCRIPTS.glob("*.lua")
         }
+        self.dropped_unread = 0
+        """Entries that the queue dropped before any worker read them, as of the last read."""
         self._last_id = b"0-0"
         self._clock_offset = time.time() - time.monotonic()
         self._lock = threading.Lock()
@@ -112,8 +114,9 @@ class Queue:
 
     def read(self, count: int) -> list[Delivery]:
         """Takes up to this many new entries, without waiting, and counts them as received."""
-        reply = self._run("read", [self.keys.frames, self.keys.accounting], CONSUMER_GROUP, self.consumer, count)
-        seconds, micros, entries, self._last_id = reply
+        keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
+        reply = self._run("read", keys, CONSUMER_GROUP, self.consumer, count)
+        seconds, micros, entries, self._last_id, self.dropped_unread = reply
         self._set_clock(seconds, micros)
         return [Delivery(entry_id.decode(), _pairs(words), 1) for entry_id, words in entries]
 
@@ -244,6 +247,7 @@ class Queue:
             if not str(error).startswith("BUSYGROUP"):
                 raise
         else:
+            self._redis.hdel(self.keys.unread, "position")  # it was another queue's
             logger.info("made the consumer group %s of %s", CONSUMER_GROUP, self.keys.frames)
 
     def _away(self, what: str, error: redis.RedisError) -> QueueAwayError:
