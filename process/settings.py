@@ -16,6 +16,8 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode
 
+from process.address import mask_password
+
 WRONG_USAGE = 2
 """Exit code for a wrong flag or value."""
 
@@ -139,4 +141,5 @@ def _sentences(settings_class: type[BaseSettings], error: ValidationError, given
         if problem["type"] == "missing":
             yield f"{_flag(settings_class, place)} is required"
         else:
-            yield f"{source}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
+            got = "" if ", got " in message else f", got {mask_password(repr(problem['input']))}"
+            yield f"{source}: {message[0].lower()}{message[1:]}{got}"

@@ -14,7 +14,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
-from process.address import split_host_port
+from process.address import mask_password, split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.fps_follower import FpsFollower, RedisState
@@ -24,7 +24,7 @@ from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
 from sidecar.reflection import add_reflection
 from sidecar.service import RateLimitService
-from sidecar.settings import SidecarSettings, mask_password
+from sidecar.settings import SidecarSettings
 
 logger = logging.getLogger(__name__)
 

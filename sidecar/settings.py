@@ -1,13 +1,12 @@
 """The sidecar's settings: flags and environment variables."""
 
 import math
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from process.address import check_grpc_address, split_host_port
+from process.address import check_grpc_address, mask_password, split_host_port
 from process.logs import LogFormat
 from process.settings import Words
 from sidecar.redis_push import check_redis_url
@@ -84,12 +83,6 @@ class SidecarSettings(BaseSettings):
         """The settings by their flags' names as text, with the password of the Redis URL masked."""
         values = {name.replace("_", "-"): _text(value) for name, value in self.model_dump(mode="python").items()}
         return {**values, "redis-url": mask_password(self.redis_url)}
-
-
-def mask_password(url: str) -> str:
-    """Replaces the password of a URL, in front of the host or in the query, by stars."""
-    url = re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1:***@", url)
-    return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)
 
 
 def _text(value: object) -> str:
