@@ -17,6 +17,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
+from sidecar.decoding import refusing_undecodable
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, Health
@@ -149,8 +150,9 @@ class _Signals:
 
 def _server(sidecar: Sidecar) -> "grpc.aio.Server":
     server = grpc.aio.server(options=_SERVER_OPTIONS)
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(sidecar.service, server)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(sidecar.service, strict)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
     channelz.add_channelz_servicer(server)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
     add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
