@@ -34,14 +34,18 @@ class RedisProxy:
         """Drops all connections."""
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
+        self._loop.run_until_complete(asyncio.sleep(0))  # lets the transports end
         self._loop.close()
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
 
             async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                with contextlib.suppress(OSError):
+                try:
                     server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                except OSError:
+                    writer.close()  # as a server that is gone would
+                else:
                     tasks.create_task(self._pass_on(reader, server_writer, delayed=False))
                     tasks.create_task(self._pass_on(server_reader, writer, delayed=True))
 

@@ -59,19 +59,17 @@ def test_decisions_go_on(server: Valkey, fault: str) -> None:
             if fault in CONNECTION_IS_LOST - {"restarting"}:
                 state_of(sidecar, wait_for=AWAY)
             load.wait_for_batches(60)
-            known = load.fps_since(begun) if fault != "restarting" else set()
+            told = load.fps_since(begun)
         state_of(sidecar, wait_for=TRACKING)
-        healed = time.monotonic()
         if fault in LOSE_DATA:
             wait_until(lambda: set(load.batches[-1].answer.fps) == {DEFAULT}, "the default, since nothing is set")
         fill(server, LIMIT / 2 + 0.25)
         wait_until(lambda: set(load.batches[-1].answer.fps) == {LIMIT / 2 + 0.25}, "a change after the fault")
         load.wait_for_batches(20)
     load.check(most_fps=LIMIT)
-    if fault not in LOSE_DATA or fault == "killed":
-        assert known == {LIMIT}
-    stalest = any(batch.answer.next_ts and batch.sent_at > healed for batch in load.batches)
-    assert stalest
+    assert told <= {LIMIT, DEFAULT}
+    if fault not in {"flushed", "restarting"}:
+        assert told == {LIMIT}
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "slow"])
