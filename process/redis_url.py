@@ -106,7 +106,7 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise ValueError("the Redis URL's host is malformed: an IPv6 address needs brackets, as in [::1]:6379") from None
+        raise ValueError("the Redis URL has a malformed host: IPv6 needs brackets, as in [::1]:6379") from None
 
 
 def _unix(parts: SplitResult) -> RedisUrl:

@@ -118,7 +118,7 @@ def packed_claims(claims: Sequence[Claim]) -> tuple[list[bytes], bytes, bytes]:
             states.append(_STATE.pack(*known))
             number = numbers[stream_name] = len(keys)
             versions.append(known.version)
-        elif known.version > versions[number - 1]:
+        elif known.version >= versions[number - 1]:
             states[number - 1], versions[number - 1] = _STATE.pack(*known), known.version
         frames += _FRAME.pack(number, ts, fps)
     return keys, b"".join(states), bytes(frames)

@@ -53,9 +53,22 @@ STEPS = st.one_of(
     st.sampled_from([0.0, 1 / 30, 1 / 25, 0.1, 1.0, -0.1, -1.9999999, -2.0, -2.0000001, -500.0, 500.0, 1e9]),
     st.floats(-1e10, 1e10),
 )
+DUE = st.integers(-2, 2)  # so many floats from the earliest ts that is admitted
 HISTORIES = st.lists(
-    st.tuples(st.integers(0, 2), STEPS, RATES, st.floats(0.0, 3.0).map(lambda wait: round(wait, 6))), max_size=40
+    st.tuples(st.integers(0, 2), STEPS | DUE, RATES, st.floats(0.0, 3.0).map(lambda wait: round(wait, 6))), max_size=40
 )
+
+
+def stepped(ts: float, step: float | int, state: Schedule | None, fps: float) -> float:
+    """The next ts of a history: a step on, or within a few floats of the stream's next admission."""
+    if isinstance(step, float):
+        ts += step
+    else:
+        due = schedule.next_ts(state, fps)
+        ts = due if math.isfinite(due) else ts
+        for _ in range(abs(step)):
+            ts = math.nextafter(ts, math.copysign(math.inf, step))
+    return min(max(ts, 0.0), schedule.MAX_TS)
 
 
 @settings(max_examples=150)
@@ -72,8 +85,8 @@ def test_lua_rule_is_the_python_rule(client, history, pacing, batch_sizes):
         redis_now = float(START_S + now // 1) + float(f"{now % 1 * 1e6:.0f}") / 1e6
         asked, expected = [], []
         for stream, step, fps, _ in history[at : at + size]:
-            ts = min(max(ts + step, 0.0), schedule.MAX_TS)
             name = f"cam{stream}"
+            ts = stepped(ts, step, model.get(name), fps)
             decision = schedule.decide(model.get(name), ts, fps, redis_now, pacing)
             model[name] = decision.schedule
             asked.append(claim(ts, fps, name))
@@ -105,6 +118,17 @@ def test_restart_is_paced_by_the_servers_clock(client):
     assert ask(client, claim(1.1, 0.5, "restarted"), now=102.0)[0].reason is Reason.ADMITTED
 
 
+@pytest.mark.parametrize("microseconds", range(-3, 3))
+def test_restart_is_due_at_the_same_instant(client, microseconds):
+    """The instant at which a restart is admitted is that of the Python rule, tolerance and rounding included."""
+    name = f"instant{microseconds}"
+    now = 102 + microseconds / 1e6
+    ask(client, claim(5000.0, 0.5, name), now=100)
+    redis_now = float(START_S + now // 1) + float(f"{now % 1 * 1e6:.0f}") / 1e6
+    expected = schedule.decide(Schedule(5000.0, 5000.0, START_S + 100.0), 1.0, 0.5, redis_now)
+    assert ask(client, claim(1.0, 0.5, name), now=now)[0].reason is expected.reason
+
+
 def test_real_time_is_the_servers(client):
     """The age of an admission is counted by Redis TIME, and its version follows it."""
     [(_, state)] = ask(client, claim(7.0, 1, "timed"))
@@ -113,7 +137,9 @@ def test_real_time_is_the_servers(client):
     assert 0 <= seconds + microseconds / 1e6 - state.version / 1e6 < 60
 
 
-@pytest.mark.parametrize(("fps", "shortest", "longest"), [(30.0, 3590, 3600), (1e-4, 19990, 20000), (1e-300, 1e9 - 10, 1e9)])
+@pytest.mark.parametrize(
+    ("fps", "shortest", "longest"), [(30.0, 3590, 3600), (1e-4, 19990, 20000), (1e-300, 1e9 - 10, 1e9)]
+)
 def test_state_outlives_two_periods(client, fps, shortest, longest):
     """A state key lives for an hour or two periods, whichever is longer."""
     ask(client, claim(7.0, fps, f"ttl{fps}"))
