@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, State
-from sidecar.schedule import Pacing, Reason, Schedule, decide, next_ts
+from sidecar.schedule import Pacing, Reason, Schedule, decide
 
 
 class Frame(NamedTuple):
@@ -34,10 +34,10 @@ class Verdict(NamedTuple):
     """The answer for one frame."""
 
     reason: Reason
-    next_ts: float
-    """The earliest ts that would be admitted after it, seconds."""
+    schedule: Schedule | None
+    """The stream's state after it, on this process's clock, as far as is known here."""
     alone: bool
-    """Whether Redis was out of reach, so that this replica decided by itself."""
+    """Whether Redis was out of reach, so that this replica decided by itself, at its share of the fps."""
 
 
 class Claims(Protocol):
@@ -101,7 +101,7 @@ class Fleet:
 
     async def decide(self, frames: Sequence[Frame], claims: Claims) -> list[Verdict]:
         """Decides frames in their order, as if one by one."""
-        verdicts: list[Verdict | None] = []
+        verdicts: list[Verdict] = []
         claimed: list[Claim] = []
         places: list[int] = []
         claiming: set[str] = set()
@@ -119,7 +119,7 @@ class Fleet:
             if copy is None:
                 copy = self._copies[stream_name] = _Copy()
             places.append(len(verdicts))
-            verdicts.append(None)
+            verdicts.append(_UNDECIDED)
             claimed.append(Claim(stream_name, ts, fps, copy.told(now)))
         if claimed:
             answers = await claims.claim(claimed)
@@ -128,8 +128,8 @@ class Fleet:
                 if answer is None:
                     verdicts[place] = self._decide_alone(frame)
                 else:
-                    verdicts[place] = Verdict(answer.reason, _next_ts(answer.state, frame.fps), alone=False)
-        return [verdict for verdict in verdicts if verdict is not None]
+                    verdicts[place] = Verdict(answer.reason, self._schedule(answer.state), alone=False)
+        return verdicts
 
     def forget(self, stream_name: str) -> None:
         """Drops the copy of a stream."""
@@ -170,7 +170,7 @@ class Fleet:
         if state.version == copy.version:
             return
         before = copy.schedule
-        copy.schedule = Schedule(state.slot, state.last_ts, self._clock() - state.age)
+        copy.schedule = self._schedule(state)
         copy.version = state.version
         if before is not None and state.last_ts < before.last_ts:
             self._on_earlier(stream_name)
@@ -184,9 +184,7 @@ class Fleet:
             if copy.alone is not None:
                 return None  # the sooner Redis hears of it, the better
         reason = decide(schedule, ts, fps, now, self._pacing).reason
-        if reason is Reason.ADMITTED:
-            return None
-        return Verdict(reason, next_ts(schedule, fps), alone=False)
+        return None if reason is Reason.ADMITTED else Verdict(reason, schedule, alone=False)
 
     def _decide_alone(self, frame: Frame) -> Verdict:
         stream_name, ts, fps = frame
@@ -197,7 +195,7 @@ class Fleet:
         decision = decide(self._alone(copy, fps), ts, share, self._clock(), self._pacing)
         if decision.admitted:
             copy.alone = decision.schedule
-        return Verdict(decision.reason, next_ts(decision.schedule, share), alone=True)
+        return Verdict(decision.reason, decision.schedule, alone=True)
 
     def _alone(self, copy: _Copy, fps: float) -> Schedule | None:
         """The schedule by which this replica paces the stream by itself."""
@@ -210,7 +208,10 @@ class Fleet:
         # Others may still reach Redis, or an answer came late.
         return Schedule(*map(max, shared, alone))
 
+    def _schedule(self, state: State) -> Schedule | None:
+        if state.version == 0.0:
+            return None
+        return Schedule(state.slot, state.last_ts, self._clock() - state.age)
 
-def _next_ts(state: State, fps: float) -> float:
-    schedule = Schedule(state.slot, state.last_ts, 0.0) if state.version else None
-    return next_ts(schedule, fps)
+
+_UNDECIDED = Verdict(Reason.TOO_SOON, None, alone=False)

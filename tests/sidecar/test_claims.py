@@ -8,8 +8,8 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import valkey
 
-import valkey_servers
 from sidecar import claims, schedule
 from sidecar.claims import NO_STATE, UNMERGED, Claim, State
 from sidecar.schedule import Pacing, Reason, Schedule
@@ -23,10 +23,8 @@ START_S = 1_700_000_000
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[redis.Redis]:
-    with valkey_servers.server() as server:
-        connection = server.client()
+    with valkey() as server, redis.Redis(port=server.port) as connection:
         yield connection
-        connection.close()
 
 
 def ask(client: redis.Redis, *asked: Claim, now: float | None = None, pacing: Pacing = Pacing.GCRA):

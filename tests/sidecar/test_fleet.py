@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, State
 from sidecar.fleet import Fleet, Frame
-from sidecar.schedule import CREDIT_PERIODS, TOLERANCE_S, Pacing, Reason, Schedule, decide
+from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
 
 VERSION = 1000.0
 
@@ -182,13 +182,16 @@ async def test_forgotten_stream_is_claimed(redis):
     assert len(redis.calls) == 2
 
 
-async def test_verdict_tells_the_next_ts(redis):
-    """next_ts is that of the shared schedule, of the fleet's share when alone, and infinity when paused."""
+async def test_verdict_tells_the_state_after_it(redis):
+    """The schedule of a verdict is that after its frame, whoever decided it."""
     redis.asking = fleet = redis.replica(replicas=2)
-    assert await fleet.decide([frame(100)], redis) == [(Reason.ADMITTED, 101 - TOLERANCE_S, False)]
+    assert await fleet.decide([frame(100)], redis) == [(Reason.ADMITTED, (100, 100, 0), False)]
+    redis.clock.now = 2.5
+    assert await fleet.decide([frame(100.5)], redis) == [(Reason.TOO_SOON, (100, 100, 0), False)]
     redis.away = True
-    assert await fleet.decide([frame(102)], redis) == [(Reason.ADMITTED, 104 - TOLERANCE_S, True)]
-    assert await fleet.decide([frame(300, fps=0.0)], redis) == [(Reason.PAUSED, math.inf, False)]
+    assert await fleet.decide([frame(102)], redis) == [(Reason.ADMITTED, (102, 102, 2.5), True)]
+    assert await fleet.decide([frame(103)], redis) == [(Reason.TOO_SOON, (102, 102, 2.5), True)]
+    assert await fleet.decide([frame(300, fps=0.0)], redis) == [(Reason.PAUSED, (100, 100, 0), False)]
 
 
 class TestAlone:
@@ -219,7 +222,7 @@ class TestAlone:
         assert max(gaps) < 1.5
 
     async def test_no_burst_when_redis_returns(self, redis):
-        """Over the loss and the return, no window holds more than the law allows, but for one frame per other replica."""
+        """Over loss and return no window holds more than the law allows, plus a frame for each other replica."""
         fleets = [redis.replica() for _ in range(3)]
         for place, fleet in enumerate(fleets):
             fleet.counted(3, place)
