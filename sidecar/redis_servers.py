@@ -30,10 +30,9 @@ class RedisServers:
     again; callers do so when a server they were led to fails or sends them elsewhere.
     """
 
-    def __init__(self, url: RedisUrl, access: RedisAccess | None = None, client_name: str = "") -> None:
+    def __init__(self, url: RedisUrl, access: RedisAccess | None = None) -> None:
         self._url = url
         self._access = access or RedisAccess()
-        self._client_name = client_name
         self._lock = asyncio.Lock()
         single = url.kind is Kind.SERVER
         self._owners: list[Address | None] = [url.addresses[0] if single else None] * self._slot_count
@@ -97,7 +96,7 @@ class RedisServers:
 
     async def connect(self, address: Address, **options: Any) -> AnyConnection:
         """Connects to one server, and logs in; `options` are redis-py's. Raises RedisError or OSError."""
-        options = connection_options(self._url, self._access) | {"client_name": self._client_name or None} | options
+        options = connection_options(self._url, self._access) | options
         return await self._open(address, options)
 
     async def _open(self, address: Address, options: dict[str, Any]) -> AnyConnection:

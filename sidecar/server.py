@@ -21,9 +21,11 @@ from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, Health
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
+from sidecar.redis_servers import RedisServers
 from sidecar.reflection import add_reflection
-from sidecar.service import RateLimitService
-from sidecar.settings import SidecarSettings, mask_password
+from sidecar.service import MAX_REQUEST_BYTES, RateLimitService
+from sidecar.settings import SidecarSettings
+from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ SWEEP_S: Final = 10.0
 _SERVER_OPTIONS: Final = (
     # Else a second sidecar on the same port would start, and take half of the calls.
     ("grpc.so_reuseport", 0),
+    # Larger calls get RESOURCE_EXHAUSTED. gRPC's own limit is below the largest valid batch.
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
 )
 
 
@@ -50,9 +54,10 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.table = FpsTable(settings.fps, self._report_invalid)
+        self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
-            settings.redis_url,
+            self.servers,
             settings.config_key,
             on_state=self._redis_changed,
             on_read=self.metrics.redis_reads.inc,
@@ -110,7 +115,7 @@ async def serve(settings: SidecarSettings) -> int:
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
         server = _server(sidecar)
         await server.start()
-        logger.info("serving", extra={"listen": settings.listen, "redis_url": mask_password(settings.redis_url)})
+        logger.info("serving", extra={"listen": settings.listen, "redis_url": settings.redis.shown})
         await signals.first.wait()
         logger.info("shutting down", extra={"grace_s": settings.grace})
         sidecar.health.shut_down()
@@ -147,30 +152,37 @@ class _Signals:
 
 
 def _server(sidecar: Sidecar) -> "grpc.aio.Server":
-    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    settings = sidecar.settings
+    server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(sidecar.service, server)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
     channelz.add_channelz_servicer(server)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
     add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
-    _listen(server, sidecar.settings.listen)
+    _listen(server, settings.listen, settings.tls)
     return server
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
     server = grpc.aio.server(options=_SERVER_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
-    _listen(server, [sidecar.settings.health_listen])
+    # Probes speak no TLS, and health is no secret.
+    _listen(server, [sidecar.settings.health_listen], None)
     return server
 
 
-def _listen(server: "grpc.aio.Server", addresses: Sequence[str]) -> None:
+def _listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> None:
+    credentials = ReloadedCertificate(tls).credentials() if tls else None
     for address in addresses:
         path = address.removeprefix("unix:")
         if path != address and _is_answered(path):
             raise ListenError(f"can't listen on {address}: address already in use")
         try:
-            server.add_insecure_port(f"[::]{address}" if address.startswith(":") else address)
+            port = f"[::]{address}" if address.startswith(":") else address
+            if credentials is None or is_private(address):
+                server.add_insecure_port(port)
+            else:
+                server.add_secure_port(port, credentials)
         except RuntimeError as error:
             raise ListenError(f"can't listen on {address}: {error}") from None
 

@@ -16,6 +16,8 @@ from sidecar.metrics import Metrics
 from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, Reason, stream_name_error, ts_error
 
 MAX_BATCH: Final = 4096
+MAX_REQUEST_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 8) + 64
+"""The largest batch: names of four-byte characters with their tag and length, and the capture times."""
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -83,6 +85,10 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
+        if len(names) > MAX_BATCH:
+            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
+            too_long = f"a batch may have at most {MAX_BATCH} frames, got {len(names)}"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_long)
         error = batch_error(names, tss)
         if error:
             await self._refuse(context, "ShouldProcessBatch", error)
@@ -135,8 +141,6 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
 
 def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
     """Says what is wrong with a batch, naming the index of the first bad item; None for a good one."""
-    if len(stream_names) > MAX_BATCH:
-        return f"a batch may have at most {MAX_BATCH} frames, got {len(stream_names)}"
     if len(stream_names) != len(tss):
         return f"ts must be empty or as long as stream_names, got {len(tss)} ts for {len(stream_names)} stream_names"
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
