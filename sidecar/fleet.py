@@ -97,6 +97,8 @@ class Fleet:
         self._listening = False
         self.replicas = replicas
         """How many replicas share the limits, as far as is known."""
+        self.alone_count = 0
+        """Frames decided without Redis so far."""
         self._place = replicas - 1
 
     async def decide(self, frames: Sequence[Frame], claims: Claims) -> list[Verdict]:
@@ -130,6 +132,11 @@ class Fleet:
                 else:
                     verdicts[place] = Verdict(answer.reason, self._schedule(answer.state), alone=False)
         return verdicts
+
+    def schedule(self, stream_name: str) -> Schedule | None:
+        """The state of a stream as far as is known; None if nothing is."""
+        copy = self._copies.get(stream_name)
+        return (copy.alone or copy.schedule) if copy else None
 
     def forget(self, stream_name: str) -> None:
         """Drops the copy of a stream."""
@@ -191,6 +198,7 @@ class Fleet:
         copy = self._copies.get(stream_name)
         if copy is None:  # forgotten while it waited
             copy = self._copies[stream_name] = _Copy()
+        self.alone_count += 1
         share = fps / self.replicas
         decision = decide(self._alone(copy, fps), ts, share, self._clock(), self._pacing)
         if decision.admitted:

@@ -14,7 +14,7 @@ from sidecar.fleet import Fleet, Frame, Verdict
 from sidecar.heartbeat import Heartbeat
 from sidecar.redis_link import Links
 from sidecar.redis_servers import RedisServers
-from sidecar.schedule import Pacing
+from sidecar.schedule import Pacing, Schedule
 
 
 class FleetScope:
@@ -46,6 +46,16 @@ class FleetScope:
         """Drops what is known of a stream; Redis still knows."""
         self._fleet.forget(stream_name)
 
+    def schedule(self, stream_name: str) -> Schedule | None:
+        """The state of a stream as far as is known; None if nothing is."""
+        return self._fleet.schedule(stream_name)
+
+    async def wait_until_in_touch(self, at_most_s: float) -> None:
+        """Waits for Redis, so that the first frames after a start are claimed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._links.reached.wait()
+
     @property
     def in_touch(self) -> bool:
         """Whether every server of Redis answers in time."""
@@ -55,6 +65,11 @@ class FleetScope:
     def replicas(self) -> int:
         """How many replicas share the limits, as far as is known."""
         return self._fleet.replicas
+
+    @property
+    def alone_count(self) -> int:
+        """Frames decided without Redis so far."""
+        return self._fleet.alone_count
 
     @property
     def call_count(self) -> int:

@@ -37,13 +37,20 @@ REFRESH_EVERY_S = 30.0
 class Link:
     """One connection to one server. Commands are sent as they come, and answered in their order."""
 
-    def __init__(self, servers: RedisServers, address: Address, on_failure: Callable[[], None]) -> None:
-        """Calls on_failure when the server can't be reached or drops the connection."""
+    def __init__(
+        self,
+        servers: RedisServers,
+        address: Address,
+        on_failure: Callable[[], None],
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Calls on_failure when the server can't be reached or drops the connection, on_answer when a ping is answered."""
         self.address = address
         self.in_time = False
         """Whether the server answers in time, as far as is known: if not, don't wait for it."""
         self._servers = servers
         self._on_failure = on_failure
+        self._on_answer = on_answer
         self._connection: AnyConnection | None = None
         self._waiting: collections.deque[asyncio.Future[Any]] = collections.deque()
         self._sending = asyncio.Lock()
@@ -132,6 +139,7 @@ class Link:
                 await self.call("PING")
             self.in_time = clock() - began <= IN_TIME_S
             self._backoff_s = SHORTEST_BACKOFF_S
+            self._on_answer()
             if not self.in_time:
                 await asyncio.sleep(PROBE_EVERY_S)
                 continue
@@ -145,6 +153,8 @@ class Links:
 
     def __init__(self, servers: RedisServers) -> None:
         self.servers = servers
+        self.reached = asyncio.Event()
+        """Set once every server answered in time at the same time."""
         self._links: dict[Address, Link] = {}
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._refresh_now = asyncio.Event()
@@ -158,7 +168,7 @@ class Links:
         """The link to this server, which begins to connect if it is new."""
         link = self._links.get(address)
         if link is None:
-            link = self._links[address] = Link(self.servers, address, self.refresh_soon)
+            link = self._links[address] = Link(self.servers, address, self.refresh_soon, self._answered)
             self._tasks[address] = asyncio.create_task(link.run(), name=f"redis-link {address}")
         return link
 
@@ -195,6 +205,10 @@ class Links:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _answered(self) -> None:
+        if self.all_in_time:
+            self.reached.set()
 
     async def _reconcile(self) -> None:
         wanted = self.servers.addresses()

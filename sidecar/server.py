@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
 from process.version import version
+from sidecar.fleet_limiter import FleetLimiter
+from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, Health
@@ -62,9 +64,14 @@ class Sidecar:
             on_state=self._redis_changed,
             on_read=self.metrics.redis_reads.inc,
         )
-        self.limiter = Limiter(
-            self.table, self.follower.learn, pacing=settings.pacing, max_streams=settings.max_streams
-        )
+        self.fleet: FleetScope | None = None
+        learn, pacing, most = self.follower.learn, settings.pacing, settings.max_streams
+        if settings.scope == "fleet":
+            self.fleet = FleetScope(self.servers, pacing=pacing, replicas=settings.replicas)
+            self.limiter: Limiter = FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most)
+            self.metrics.show_fleet(self.fleet)
+        else:
+            self.limiter = Limiter(self.table, learn, pacing=pacing, max_streams=most)
         self.metrics.show(self.limiter, self.follower)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, version=version(), settings=settings.shown()
@@ -112,7 +119,11 @@ async def serve(settings: SidecarSettings) -> int:
             await stack.enter_async_context(_running(_health_server(sidecar)))
         for background in (sidecar.follower.run(), sidecar.sweep()):
             await stack.enter_async_context(_background(background))
+        if sidecar.fleet:
+            await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
+        if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
+            await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
         server = _server(sidecar)
         await server.start()
         logger.info("serving", extra={"listen": settings.listen, "redis_url": settings.redis.shown})

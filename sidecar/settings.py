@@ -48,8 +48,8 @@ class SidecarSettings(BaseSettings):
     # Checked in _fits_together: an error of the field itself would repeat the URL, and with it a password.
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="where the limits are kept: redis://, rediss:// (TLS), unix://, redis+sentinel://HOST:PORT,…/SERVICE/DB, "
-        "redis+cluster://HOST:PORT,… (rediss+… for TLS)",
+        description="where the limits are kept: redis://, rediss:// (TLS), unix://, "
+        "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
         json_schema_extra={"metavar": "URL"},
     )
     redis_username: str = Field("", description="the user of Redis, if the URL names none")
