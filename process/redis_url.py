@@ -5,7 +5,7 @@
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/SERVICE[/DB]       rediss+sentinel:// for TLS
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],…                     rediss+cluster:// for TLS
 
-Nothing here does I/O, and no message repeats a URL, which may hold a password.
+Nothing here does I/O. No message repeats any part of a URL: a password with an unescaped / ends up in any part.
 """
 
 import enum
@@ -86,7 +86,7 @@ def parse_redis_url(url: str) -> RedisUrl:
         return _unix(_split(url))
     if base not in ("redis", "rediss") or suffix not in ("", "sentinel", "cluster"):
         raise ValueError(
-            f"{scheme}:// is no Redis URL: use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+            "not a scheme of Redis: use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
         )
     kind = Kind(suffix) if suffix else Kind.SERVER
     parts = _split(url)
@@ -129,17 +129,17 @@ def _address(text: str, default_port: int) -> Address:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"{text!r} is no address: an IPv6 address needs brackets, as in [::1]:{default_port}")
+            raise ValueError(f"the Redis URL has a malformed host: IPv6 needs brackets, as in [::1]:{default_port}")
         port = rest[1:] if rest else str(default_port)
     else:
         host, colon, port = text.partition(":")
         if ":" in port:
-            raise ValueError(f"{text!r} is no address: an IPv6 address needs brackets, as in [::1]:{default_port}")
+            raise ValueError(f"the Redis URL has a malformed host: IPv6 needs brackets, as in [::1]:{default_port}")
         port = port if colon else str(default_port)
     if not host:
         raise ValueError("the Redis URL has an empty host")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"the port of Redis at {host} must be 1 to 65535, got {port!r}")
+        raise ValueError("the port of a Redis URL must be 1 to 65535")
     return Address(unquote(host), int(port))
 
 
@@ -159,5 +159,5 @@ def _path(kind: Kind, path: str) -> tuple[str, int]:
 
 def _db(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"the database of a Redis URL must be a number, got {text!r}")
+        raise ValueError("the database of a Redis URL must be a number, as in redis://HOST:6379/0")
     return int(text)

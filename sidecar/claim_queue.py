@@ -22,7 +22,7 @@ from sidecar.claims import (
     tag_of,
     unpacked_answers,
 )
-from sidecar.redis_link import IN_TIME_S, Link, Links
+from sidecar.redis_link import Link, Links
 from sidecar.schedule import Pacing
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class ClaimQueue:
         """Calls of the script so far."""
 
     async def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
-        """Decides frames in Redis, in their order; None for each that Redis didn't decide within IN_TIME_S.
+        """Decides frames in Redis, in their order; None for each that Redis didn't decide in time.
 
         Those are for the caller to decide; Redis may still decide them later.
         """
@@ -103,7 +103,7 @@ class ClaimQueue:
             waited.append((group, link, batch, places))
         if not waited:
             return answers
-        await asyncio.wait([batch.answers for _, _, batch, _ in waited], timeout=IN_TIME_S)
+        await asyncio.wait([batch.answers for _, _, batch, _ in waited], timeout=self._links.in_time_s)
         for group, link, batch, places in waited:
             if not batch.answers.done():
                 link.was_late()

@@ -32,7 +32,7 @@ class FleetLimiter(Limiter):
         self._scope = scope
 
     async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
-        """Decides frames in their order, within 20 ms; and whether anything was decided without Redis."""
+        """Decides frames in their order; also tells whether anything was decided without Redis."""
         streams: list[Stream | None] = []
         frames: list[Frame] = []
         for name, ts in zip(stream_names, tss, strict=True):

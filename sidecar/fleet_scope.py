@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
 from sidecar.claim_feed import ClaimFeed
 from sidecar.claim_queue import ClaimQueue
@@ -15,6 +16,10 @@ from sidecar.heartbeat import Heartbeat
 from sidecar.redis_link import Links
 from sidecar.redis_servers import RedisServers
 from sidecar.schedule import Pacing, Schedule
+
+
+CLAIM_WAIT_S: Final = 0.015
+"""How long a claim may take: with it, a decision takes less than 20 ms."""
 
 
 class FleetScope:
@@ -26,12 +31,13 @@ class FleetScope:
         *,
         pacing: Pacing = Pacing.GCRA,
         replicas: int = 1,
+        claim_wait_s: float = CLAIM_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
         on_earlier: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Takes the arguments of :class:`Fleet`, and where Redis is. Nothing is connected yet."""
+        """Takes the arguments of :class:`Fleet`, where Redis is and how long to wait for it. Connects to nothing yet."""
         self._fleet = Fleet(clock, pacing=pacing, replicas=replicas, on_earlier=on_earlier)
-        self._links = Links(servers)
+        self._links = Links(servers, claim_wait_s)
         self._claims = ClaimQueue(self._links, pacing, self._fleet.answered)
         self._feed = ClaimFeed(servers, self._fleet.heard, self._fleet.listening)
         # A replica that starts anew is another one: its predecessor's heartbeat may still count.
@@ -39,7 +45,7 @@ class FleetScope:
         self._heartbeat = Heartbeat(self._links, identity, self._fleet.counted)
 
     async def decide(self, frames: Sequence[Frame]) -> list[Verdict]:
-        """Decides frames in their order, within 20 ms however Redis is doing."""
+        """Decides frames in their order, hardly later than the claim may take, however Redis is doing."""
         return await self._fleet.decide(frames, self._claims)
 
     def forget(self, stream_name: str) -> None:

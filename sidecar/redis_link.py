@@ -17,9 +17,6 @@ from sidecar.redis_servers import AnyConnection, RedisServers
 
 logger = logging.getLogger(__name__)
 
-IN_TIME_S = 0.015
-"""A server that takes longer to answer is too slow to wait for: with it, a decision takes less than 20 ms."""
-
 DEAD_AFTER_S = 1.5
 """A server that hasn't answered for so long is given up, and connected to anew."""
 
@@ -41,14 +38,16 @@ class Link:
         self,
         servers: RedisServers,
         address: Address,
+        in_time_s: float,
         on_failure: Callable[[], None],
-        on_answer: Callable[[], None] = lambda: None,
+        on_answer: Callable[[], None],
     ) -> None:
         """Calls on_failure when the server can't be reached or drops the connection, on_answer when a ping is answered."""
         self.address = address
         self.in_time = False
         """Whether the server answers in time, as far as is known: if not, don't wait for it."""
         self._servers = servers
+        self._in_time_s = in_time_s
         self._on_failure = on_failure
         self._on_answer = on_answer
         self._connection: AnyConnection | None = None
@@ -137,7 +136,7 @@ class Link:
             began = clock()
             async with asyncio.timeout(DEAD_AFTER_S):
                 await self.call("PING")
-            self.in_time = clock() - began <= IN_TIME_S
+            self.in_time = clock() - began <= self._in_time_s
             self._backoff_s = SHORTEST_BACKOFF_S
             self._on_answer()
             if not self.in_time:
@@ -151,8 +150,10 @@ class Link:
 class Links:
     """One link to each server that holds something."""
 
-    def __init__(self, servers: RedisServers) -> None:
+    def __init__(self, servers: RedisServers, in_time_s: float) -> None:
+        """A server that takes longer than in_time_s to answer is too slow to wait for."""
         self.servers = servers
+        self.in_time_s = in_time_s
         self.reached = asyncio.Event()
         """Set once every server answered in time at the same time."""
         self._links: dict[Address, Link] = {}
@@ -168,7 +169,7 @@ class Links:
         """The link to this server, which begins to connect if it is new."""
         link = self._links.get(address)
         if link is None:
-            link = self._links[address] = Link(self.servers, address, self.refresh_soon, self._answered)
+            link = self._links[address] = Link(self.servers, address, self.in_time_s, self.refresh_soon, self._answered)
             self._tasks[address] = asyncio.create_task(link.run(), name=f"redis-link {address}")
         return link
 

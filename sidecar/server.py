@@ -67,7 +67,9 @@ class Sidecar:
         self.fleet: FleetScope | None = None
         learn, pacing, most = self.follower.learn, settings.pacing, settings.max_streams
         if settings.scope == "fleet":
-            self.fleet = FleetScope(self.servers, pacing=pacing, replicas=settings.replicas)
+            self.fleet = FleetScope(
+                self.servers, pacing=pacing, replicas=settings.replicas, claim_wait_s=settings.claim_wait
+            )
             self.limiter: Limiter = FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most)
             self.metrics.show_fleet(self.fleet)
         else:

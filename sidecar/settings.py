@@ -102,6 +102,13 @@ class SidecarSettings(BaseSettings):
     replicas: int = Field(
         1, ge=1, description="how many sidecars share the limits in fleet scope, until Redis was reached and tells"
     )
+    claim_wait: float = Field(
+        0.015,
+        gt=0.0,
+        allow_inf_nan=False,
+        description="seconds that a decision in fleet scope waits for Redis, at most",
+        json_schema_extra={"metavar": "SECONDS"},
+    )
     pacing: Pacing = Field(
         Pacing.GCRA,
         description="gcra keeps the rate exactly; min-gap keeps a strict gap of 1/fps and so aliases",
