@@ -17,7 +17,6 @@ from sidecar.redis_link import Links
 from sidecar.redis_servers import RedisServers
 from sidecar.schedule import Pacing, Schedule
 
-
 CLAIM_WAIT_S: Final = 0.015
 """How long a claim may take: with it, a decision takes less than 20 ms."""
 

@@ -25,6 +25,11 @@ def _check_fps(fps: float) -> float:
     return fps
 
 
+def _check_redis_url(url: str) -> str:
+    parse_redis_url(url)
+    return url
+
+
 def _check_listen(addresses: list[str]) -> list[str]:
     if not addresses:
         raise ValueError("at least one address is needed")
@@ -45,12 +50,11 @@ class SidecarSettings(BaseSettings):
     fps: Annotated[float, AfterValidator(_check_fps)] = Field(
         1.0, description="frames per second of a stream that Redis has no value for; 0 pauses, inf lifts the limit"
     )
-    # Checked in _fits_together: an error of the field itself would repeat the URL, and with it a password.
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0",
         description="where the limits are kept: redis://, rediss:// (TLS), unix://, "
         "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
-        json_schema_extra={"metavar": "URL"},
+        json_schema_extra={"metavar": "URL", "secret": True},
     )
     redis_username: str = Field("", description="the user of Redis, if the URL names none")
     redis_password: SecretStr | None = Field(

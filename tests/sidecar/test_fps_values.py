@@ -51,7 +51,7 @@ INVALID = [
     b"--1",
     b"1e400",
     b"9" * 400,
-    "٥".encode(),
+    "\u0665".encode(),
     "5\u00a0".encode(),
     b"\xff\xfe",
     b"5\x00",
