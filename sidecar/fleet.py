@@ -196,8 +196,8 @@ class Fleet:
     def _decide_alone(self, frame: Frame) -> Verdict:
         stream_name, ts, fps = frame
         copy = self._copies.get(stream_name)
-        if copy is None:  # forgotten while it waited
-            copy = self._copies[stream_name] = _Copy()
+        if copy is None:
+            copy = _Copy()  # forgotten while it waited
         self.alone_count += 1
         share = fps / self.replicas
         decision = decide(self._alone(copy, fps), ts, share, self._clock(), self._pacing)

@@ -118,11 +118,6 @@ class Limiter:
         """The limit in force for a stream."""
         return self._table.limit(stream_name)
 
-    def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
-        """Decides one frame; see :meth:`decide_all`. Gives the reason, the limit in force and next_ts."""
-        answers = self.decide_all((stream_name,), (ts,), now)
-        return answers.reasons[0], self._table.limit(stream_name), answers.next_ts[0]
-
     async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
         """Decides frames; see :meth:`decide_all`. Also tells whether that was without Redis."""
         return self.decide_all(stream_names, tss, now), self.stale
