@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
-from sidecar.schedule import Pacing, Reason, decide, next_ts
+from sidecar.schedule import Pacing, Reason, Schedule, decide, next_ts
 from sidecar.stream import Stream
 
 LONGEST_HOLD_S: Final = 60.0
@@ -114,10 +114,13 @@ class Limiter:
             self._forget_names_without_stream()
         await self._learn(stream_names)
 
-    def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
-        """Decides one frame; see :meth:`decide_all`. Gives the reason, the limit in force and next_ts."""
-        answers = self.decide_all((stream_name,), (ts,), now)
-        return answers.reasons[0], self._table.limit(stream_name), answers.next_ts[0]
+    def limit(self, stream_name: str) -> Limit:
+        """The limit in force for a stream."""
+        return self._table.limit(stream_name)
+
+    async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
+        """Decides frames; see :meth:`decide_all`. Also tells whether that was without Redis."""
+        return self.decide_all(stream_names, tss, now), self.stale
 
     def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
         """Decides frames in their order; the answers are the same in one call or in many.
@@ -162,7 +165,7 @@ class Limiter:
                 add_verdict(True)
             add_reason(reason)
             add_fps(fps)
-            add_next(next_ts(schedule, fps) if schedule is not None else _next_ts_of_none(fps))
+            add_next(next_ts_of(schedule, fps))
         return answers
 
     def sweep(self, now: float) -> None:
@@ -195,7 +198,7 @@ class Limiter:
 
     def _status(self, stream: Stream, now: float) -> StreamStatus:
         limit = self._table.limit(stream.name)
-        schedule = stream.schedule
+        schedule = self._schedule(stream)
         return StreamStatus(
             stream_name=stream.name,
             fps=limit.fps,
@@ -208,8 +211,11 @@ class Limiter:
             speed=stream.speed(now),
             last_reason=stream.last_reason,
             last_ts=0.0 if schedule is None else schedule.last_ts,
-            next_ts=_next_ts_of_none(limit.fps) if schedule is None else next_ts(schedule, limit.fps),
+            next_ts=next_ts_of(schedule, limit.fps),
         )
+
+    def _schedule(self, stream: Stream) -> Schedule | None:
+        return stream.schedule
 
     def _add_stream(self, name: str, ts: float, now: float) -> Stream | None:
         """Makes room for a new stream and adds it; None if there is no room."""
@@ -234,11 +240,14 @@ class Limiter:
                 continue
             heapq.heappop(heap)
             # Its limit stays in the table until the next sweep: it may come later in this very batch.
-            del self._streams[stream.name]
-            self._sorted_names = None
-            self.evicted += 1
+            self._evicted(stream)
             return True
         return False
+
+    def _evicted(self, stream: Stream) -> None:
+        del self._streams[stream.name]
+        self._sorted_names = None
+        self.evicted += 1
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.limit(stream_name).fps
@@ -249,6 +258,8 @@ class Limiter:
             self._table.forget(name)
 
 
-def _next_ts_of_none(fps: float) -> float:
-    """The next_ts of a stream without an admission, for people and JSON: infinity when paused, else the least ts."""
-    return math.inf if fps == 0.0 else 0.0
+def next_ts_of(schedule: Schedule | None, fps: float) -> float:
+    """The next_ts to tell. Where there was no admission yet it is for people and JSON: the least ts, not -infinity."""
+    if schedule is None:
+        return math.inf if fps == 0.0 else 0.0
+    return next_ts(schedule, fps)

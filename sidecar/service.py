@@ -13,9 +13,11 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.fps_follower import FpsFollower
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
-from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, Reason, stream_name_error, ts_error
+from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, stream_name_error, ts_error
 
 MAX_BATCH: Final = 4096
+MAX_REQUEST_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 8) + 64
+"""The largest batch: names of four-byte characters with their tag and length, and the capture times."""
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -66,14 +68,15 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         limiter = self._limiter
         if name not in limiter.watched:
             await limiter.prepare((name,))
-        reason, limit, next_ts = limiter.decide(name, ts, self._clock())
+        answers, stale = await limiter.answer((name,), (ts,), self._clock())
+        limit = limiter.limit(name)
         return pb.ShouldProcessResponse(
-            should_process=reason is Reason.ADMITTED,
-            reason=cast(pb.Reason, reason),
+            should_process=answers.should_process[0],
+            reason=cast(pb.Reason, answers.reasons[0]),
             fps=limit.fps,
             fps_source=cast(pb.FpsSource, limit.source),
-            stale=limiter.stale,
-            next_ts=next_ts,
+            stale=stale,
+            next_ts=answers.next_ts[0],
         )
 
     async def ShouldProcessBatch(  # noqa: N802
@@ -83,6 +86,10 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
+        if len(names) > MAX_BATCH:
+            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
+            too_long = f"a batch may have at most {MAX_BATCH} frames, got {len(names)}"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_long)
         error = batch_error(names, tss)
         if error:
             await self._refuse(context, "ShouldProcessBatch", error)
@@ -92,7 +99,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         unwatched = [name for name in names if name not in watched]
         if unwatched:
             await limiter.prepare(unwatched)
-        return pb.ShouldProcessBatchResponse(**limiter.decide_all(names, tss, self._clock())._asdict())
+        answers, _ = await limiter.answer(names, tss, self._clock())
+        return pb.ShouldProcessBatchResponse(**answers._asdict())
 
     async def ListStreams(  # noqa: N802
         self, request: pb.ListStreamsRequest, context: Context
@@ -135,8 +143,6 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
 
 def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
     """Says what is wrong with a batch, naming the index of the first bad item; None for a good one."""
-    if len(stream_names) > MAX_BATCH:
-        return f"a batch may have at most {MAX_BATCH} frames, got {len(stream_names)}"
     if len(stream_names) != len(tss):
         return f"ts must be empty or as long as stream_names, got {len(tss)} ts for {len(stream_names)} stream_names"
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):

@@ -1,0 +1,74 @@
+"""The limiter in fleet scope: the same streams, counters and limits; the decisions are the fleet's."""
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from sidecar.fleet import Frame
+from sidecar.fleet_scope import FleetScope
+from sidecar.fps_table import FpsTable
+from sidecar.limiter import Answers, Limiter, next_ts_of
+from sidecar.schedule import Pacing, Reason, Schedule
+from sidecar.stream import Stream
+
+
+class FleetLimiter(Limiter):
+    """Decides frames together with the other replicas.
+
+    Counters, achieved fps and speed are this replica's part; limits, last_ts and next_ts are the fleet's. The arguments
+    are those of :class:`Limiter`, and the scope to decide in, which must be running.
+    """
+
+    def __init__(
+        self,
+        table: FpsTable,
+        learn: Callable[[Collection[str]], Awaitable[None]],
+        scope: FleetScope,
+        *,
+        pacing: Pacing,
+        max_streams: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock)
+        self._scope = scope
+
+    async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
+        """Decides frames in their order; also tells whether anything was decided without Redis."""
+        streams: list[Stream | None] = []
+        frames: list[Frame] = []
+        for name, ts in zip(stream_names, tss, strict=True):
+            stream = self._streams.get(name) or self._add_stream(name, ts, now)
+            streams.append(stream)
+            if stream is not None:
+                stream.heard_at = now
+                stream.heard_ts = ts
+                frames.append(Frame(name, ts, self._table.limit(name).fps))
+        verdicts = iter(await self._scope.decide(frames))
+        stale = self.stale
+        answers = Answers([], [], [], [])
+        for name, stream in zip(stream_names, streams, strict=True):
+            fps = self._table.limit(name).fps  # as it is now: whoever predicts by next_ts was told of changes meanwhile
+            if stream is None:
+                self.refused += 1
+                reason, predicted = Reason.TOO_SOON, 0.0
+            else:
+                reason, schedule, alone = next(verdicts)
+                stale |= alone
+                if reason is Reason.ADMITTED and schedule is not None:
+                    stream.admit(schedule)
+                else:
+                    stream.denied += 1
+                stream.last_reason = reason
+                predicted = next_ts_of(schedule, fps / self._scope.replicas if alone else fps)
+            self.decisions[reason] += 1
+            answers.should_process.append(reason is Reason.ADMITTED)
+            answers.reasons.append(reason)
+            answers.fps.append(fps)
+            answers.next_ts.append(predicted)
+        return answers, stale
+
+    def _evicted(self, stream: Stream) -> None:
+        super()._evicted(stream)
+        self._scope.forget(stream.name)
+
+    def _schedule(self, stream: Stream) -> Schedule | None:
+        return self._scope.schedule(stream.name) or stream.schedule
