@@ -27,8 +27,9 @@ class FleetLimiter(Limiter):
         pacing: Pacing,
         max_streams: int,
         clock: Callable[[], float] = time.monotonic,
+        shadow: bool = False,
     ) -> None:
-        super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock)
+        super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock, shadow=shadow)
         self._scope = scope
 
     async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
@@ -64,7 +65,7 @@ class FleetLimiter(Limiter):
             answers.reasons.append(reason)
             answers.fps.append(fps)
             answers.next_ts.append(predicted)
-        return answers, stale
+        return self._told(answers), stale
 
     def _evicted(self, stream: Stream) -> None:
         super()._evicted(stream)

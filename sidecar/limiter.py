@@ -68,6 +68,7 @@ class Limiter:
         pacing: how schedules move on.
         max_streams: how many streams may have a schedule.
         clock: real time, seconds by a monotonic clock; only for what is told, decisions are given theirs.
+        shadow: let all frames through: the reasons tell the decisions, which are made and counted as ever.
     """
 
     def __init__(
@@ -78,7 +79,10 @@ class Limiter:
         pacing: Pacing,
         max_streams: int,
         clock: Callable[[], float] = time.monotonic,
+        shadow: bool = False,
     ) -> None:
+        self.shadow = shadow
+        """Whether all frames are let through."""
         self.evicted = 0
         """Streams whose schedule was dropped for another stream's."""
         self.refused = 0
@@ -114,13 +118,21 @@ class Limiter:
             self._forget_names_without_stream()
         await self._learn(stream_names)
 
+    def streams(self) -> list[Stream]:
+        """The streams that have a schedule, the oldest first. From any thread, for those who only read."""
+        return list(self._streams.values())
+
+    def stream(self, stream_name: str) -> Stream | None:
+        """What is kept for a stream, if it has a schedule. From any thread, for those who only read."""
+        return self._streams.get(stream_name)
+
     def limit(self, stream_name: str) -> Limit:
         """The limit in force for a stream."""
         return self._table.limit(stream_name)
 
     async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
         """Decides frames; see :meth:`decide_all`. Also tells whether that was without Redis."""
-        return self.decide_all(stream_names, tss, now), self.stale
+        return self._told(self.decide_all(stream_names, tss, now)), self.stale
 
     def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
         """Decides frames in their order; the answers are the same in one call or in many.
@@ -213,6 +225,13 @@ class Limiter:
             last_ts=0.0 if schedule is None else schedule.last_ts,
             next_ts=next_ts_of(schedule, limit.fps),
         )
+
+    def _told(self, answers: Answers) -> Answers:
+        """What is answered: the decisions, or, in the shadow, always yes and a next_ts by which nobody denies."""
+        if not self.shadow:
+            return answers
+        frames = len(answers.reasons)
+        return answers._replace(should_process=[True] * frames, next_ts=[0.0] * frames)
 
     def _schedule(self, stream: Stream) -> Schedule | None:
         return stream.schedule

@@ -106,12 +106,13 @@ class Stream:
     def _mark(self, now: float) -> None:
         marks = self._marks
         if self.admitted == 1:
-            del marks[:]
+            kept = array("d")
         elif now - marks[-_MARK] < _PART_S:
             return  # asked again at each admission until enough time has passed
-        elif len(marks) == _ALL_MARKS:
-            del marks[:_MARK]
-        marks.extend((now, self.admitted, self._stream_s))
+        else:
+            kept = marks[_MARK:] if len(marks) == _ALL_MARKS else marks[:]
+        kept.extend((now, self.admitted, self._stream_s))
+        self._marks = kept  # a new one: the metrics are read from another thread
         self._mark_due = self.admitted + _PART_ADMISSIONS
 
     def _window(self, now: float) -> tuple[float, float, float]:
