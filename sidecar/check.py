@@ -67,7 +67,7 @@ def field_error(field: bytes, value: bytes) -> str | None:
     if name_error:
         return f"no stream can have the name {show(field)!r}: {name_error}"
     if parse_fps(value) is None:
-        return f"{show(field)}: {show(value)!r} is no valid fps, so it counts as absent"
+        return f"{show(field)!r}: {show(value)!r} is no valid fps, so it counts as absent"
     return None
 
 

@@ -46,8 +46,11 @@ def _check_http(address: str) -> str:
 def _check_otlp_endpoint(url: str) -> str:
     if url and not url.startswith(("http://", "https://")):
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
-    if url and importlib.util.find_spec("opentelemetry") is None:
-        raise ValueError("traces need OpenTelemetry: pip install 'hamer-hand-counter[otel]'")
+    if url:
+        try:
+            importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc")
+        except ModuleNotFoundError:
+            raise ValueError("traces need OpenTelemetry: pip install 'hamer-hand-counter[otel]'") from None
     return url
 
 
