@@ -1,6 +1,8 @@
 """Metrics by stream: bounded in number, and monotonic whatever happens to the streams."""
 
+import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -108,6 +110,37 @@ def test_places_of_silent_streams_arent_emptied_for_nobody() -> None:
     scrapes.scrape()
     scrapes.world.now += 2 * GIVES_WAY_AFTER_S
     assert scrapes.scrape() == {"a": 1, OTHER: 1}
+
+
+def test_a_scrape_in_the_middle_of_a_decision_lets_nothing_fall() -> None:
+    """A stream's count that is ahead of the sum, or behind it, doesn't make other fall."""
+    scrapes = Scrapes(max_series=1)
+    scrapes.admit("a")
+    scrapes.admit("b", 3)
+    assert scrapes.scrape() == {"a": 1, OTHER: 3}
+    stream = scrapes.world.limiter.stream("a")
+    assert stream is not None
+    stream.admitted += 1
+    assert scrapes.scrape() == {"a": 2, OTHER: 3}
+    scrapes.world.limiter.decisions[Reason.ADMITTED] += 1
+    assert scrapes.scrape() == {"a": 2, OTHER: 3}
+
+
+def test_scrapes_come_from_other_threads() -> None:
+    """While frames are decided and streams evicted in one thread, scrapes in another succeed and never fall."""
+    scrapes = Scrapes(max_series=20, max_streams=30)
+    told: list[dict[str, float]] = []
+    with ThreadPoolExecutor(1) as pool:
+        scraping = pool.submit(lambda: [told.append(scrapes.scrape()) for _ in range(100)])
+        second = 0
+        while not scraping.done():
+            second += 1
+            scrapes.world.now += 1.0
+            names = [f"s{(second // 5 + number) % 60}" for number in range(25)]
+            scrapes.world.limiter.decide_all(names, [scrapes.world.now] * len(names), scrapes.world.now)
+        scraping.result()
+    for before, after in itertools.pairwise(told):
+        assert [name for name in after if after[name] < before.get(name, 0.0)] == []
 
 
 @given(st.integers(0, 2**32), st.integers(0, 6), st.integers(1, 8))
