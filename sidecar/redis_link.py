@@ -25,7 +25,7 @@ PROBE_EVERY_S = 0.1
 """How often a server is asked whether it is in time again, after it wasn't."""
 
 SHORTEST_BACKOFF_S = 0.02
-LONGEST_BACKOFF_S = 1.0
+LONGEST_BACKOFF_S = 0.5
 
 REFRESH_EVERY_S = 30.0
 """Sentinels and clusters are asked who holds what at least so often; at once when a server fails."""
