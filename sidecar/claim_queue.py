@@ -71,8 +71,8 @@ class ClaimQueue:
     way, new claims wait for the next one; so the number of calls adapts to the load and their order is kept.
     """
 
-    def __init__(self, links: Links, pacing: Pacing, on_answer: Callable[[Claim, Claimed], None]) -> None:
-        """Calls on_answer for each answer as it arrives, also for those that nobody waits for any more."""
+    def __init__(self, links: Links, pacing: Pacing, on_answer: Callable[[Claim, Claimed, bool], None]) -> None:
+        """Calls on_answer for each answer as it arrives, with whether it is too late: nobody waits for it any more."""
         self._links = links
         self._on_answer = on_answer
         self._script = Script(CLAIM_SCRIPT)
@@ -141,12 +141,15 @@ class ClaimQueue:
             group.sender = None
 
     async def _send(self, group: _Group, batches: list[_Batch]) -> None:
-        claims = [claim for batch in batches for claim in batch.claims]
+        waiting = [(claim, batch) for batch in batches for claim in batch.claims]
         answers: list[Claimed] = []
         try:
             # One caller may bring more than a call should carry.
-            for first in range(0, len(claims), MOST_CLAIMS_PER_CALL):
-                answers += await self._call(group, claims[first : first + MOST_CLAIMS_PER_CALL])
+            for first in range(0, len(waiting), MOST_CLAIMS_PER_CALL):
+                part = waiting[first : first + MOST_CLAIMS_PER_CALL]
+                answers += await self._call(group, [claim for claim, _ in part])
+                for (claim, batch), answer in zip(part, answers[first:], strict=True):
+                    self._on_answer(claim, answer, batch.answers.done())
         except (RedisError, OSError) as error:
             logger.debug("a claim failed", extra={"error": str(error)})
         first = 0
@@ -181,10 +184,7 @@ class ClaimQueue:
                 self._links.refresh_soon()
                 raise
             else:
-                answers = unpacked_answers(reply)
-                for claim, answer in zip(claims, answers, strict=True):
-                    self._on_answer(claim, answer)
-                return answers
+                return unpacked_answers(reply)
         raise RedisError("no server takes the claim")
 
 
