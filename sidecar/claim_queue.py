@@ -15,6 +15,7 @@ from sidecar.claims import (
     TAG_COUNT,
     Claim,
     Claimed,
+    Missing,
     channel,
     packed_claims,
     packed_constants,
@@ -85,14 +86,9 @@ class ClaimQueue:
         self.call_count = 0
         """Calls of the script so far."""
 
-    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
-        """Decides frames in Redis, in their order; None for each that Redis didn't decide in time.
-
-        Those are for the caller to decide; Redis may still decide them later.
-        """
-        if not claims:
-            return []
-        answers: list[Claimed | None] = [None] * len(claims)
+    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | Missing]:
+        """Decides frames in Redis, in their order; what it doesn't decide in time is for the caller to decide."""
+        answers: list[Claimed | Missing] = [Missing.AWAY] * len(claims)
         waited: list[tuple[_Group, Link, _Batch, list[int]]] = []
         for group, places in self._by_group(claims):
             link = self._links.holding(group.slot)
@@ -110,6 +106,8 @@ class ClaimQueue:
                 batch.answers.cancel()
                 if batch in group.waiting:
                     group.waiting.remove(batch)
+                for place in places:
+                    answers[place] = Missing.LATE
                 continue
             for place, answer in zip(places, batch.answers.result(), strict=False):
                 answers[place] = answer

@@ -8,10 +8,12 @@ heard, copies aren't trusted, and each frame is claimed.
 
 While Redis is away or slow, each replica paces by itself at fps / replicas, from its copy on. Replicas take turns: the
 one in place p of n (see ``heartbeat``) makes its first admission n + p periods after the fleet's last one, so together
-they keep the rate without admitting in step, and an answer that is late now and then admits nothing too much. What was
-admitted alone is told to Redis with the stream's next claim, and moves the shared schedule on; credit for lateness isn't
-carried over. So neither the loss of Redis nor its return is a burst, and a Redis that lost its data learns it anew from
-the copies.
+they keep the rate without admitting in step. While Redis is only found to be late, frames that wait for it are denied,
+so that an answer that is late now and then admits nothing too much.
+
+What was admitted alone is told to Redis with the stream's next claim, and moves the shared schedule on; credit for
+lateness isn't carried over. So neither the loss of Redis nor its return is a burst, and a Redis that lost its data
+learns it anew from the copies.
 
 A frame that Redis admitted too late was denied meanwhile, so the admission is still to be had: the stream's next frame
 at this replica gets it. Else a Redis that is always a little late would starve its streams.
@@ -20,7 +22,7 @@ at this replica gets it. Else a Redis that is always a little late would starve 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, State
+from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
 from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
 
 
@@ -44,9 +46,9 @@ class Verdict(NamedTuple):
 
 
 class Claims(Protocol):
-    """Decides frames in Redis; None for those that it doesn't decide in time. See :class:`claim_queue.ClaimQueue`."""
+    """Decides frames in Redis; see :class:`claim_queue.ClaimQueue`."""
 
-    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
+    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | Missing]:
         """Gives an answer for each claim, in their order."""
 
 
@@ -132,8 +134,8 @@ class Fleet:
             answers = await claims.claim(claimed)
             for place, answer in zip(places, answers, strict=True):
                 frame = frames[place]
-                if answer is None:
-                    verdicts[place] = self._decide_alone(frame)
+                if isinstance(answer, Missing):
+                    verdicts[place] = self._decide_alone(frame, answer)
                 else:
                     verdicts[place] = Verdict(answer.reason, self._schedule(answer.state), alone=False)
         return verdicts
@@ -213,12 +215,15 @@ class Fleet:
             copy.alone = Schedule(ts, ts, now)  # the gap counts from this frame
         return True
 
-    def _decide_alone(self, frame: Frame) -> Verdict:
+    def _decide_alone(self, frame: Frame, missing: Missing) -> Verdict:
         stream_name, ts, fps = frame
         copy = self._copies.get(stream_name)
         if copy is None:
             copy = _Copy()  # forgotten while it waited
         self.alone_count += 1
+        if missing is Missing.LATE and self.replicas > 1 and fps != 0.0:
+            # Redis is there, only not for us: others may be admitted right now.
+            return Verdict(Reason.TOO_SOON, copy.alone or copy.schedule, alone=True)
         share = fps / self.replicas
         decision = decide(self._alone(copy, fps), ts, share, self._clock(), self._pacing)
         if decision.admitted:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, State
+from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
 from sidecar.fleet import Fleet, Frame
 from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
 
@@ -27,6 +27,7 @@ class Redis:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.away = False
+        self.missing = Missing.AWAY
         self.schedules: dict[str, Schedule] = {}
         self.version = VERSION
         self.calls: list[list[Claim]] = []
@@ -46,7 +47,7 @@ class Redis:
 
     async def claim(self, claims):
         if self.away:
-            return [None] * len(claims)
+            return [self.missing] * len(claims)
         self.calls.append(list(claims))
         answers = []
         for claim in claims:
@@ -276,6 +277,14 @@ class TestAlone:
             Claim("cam", 101.0, 1.0, NO_STATE), Claimed(Reason.ADMITTED, State(101, 101, 0, VERSION + 5)), late=True
         )
         assert await redis.decide(fleet, frame(101.1)) == [Reason.TOO_SOON]
+
+    async def test_late_answer_admits_nothing(self, redis):
+        """While Redis is only late, others may be admitted: a replica of several denies what it can't ask about."""
+        redis.away, redis.missing = True, Missing.LATE
+        several, single = redis.replica(replicas=4), redis.replica(replicas=1)
+        assert await redis.decide(several, frame(100), frame(200)) == [Reason.TOO_SOON, Reason.TOO_SOON]
+        assert await redis.decide(several, frame(200, fps=0.0, name="paused")) == [Reason.PAUSED]
+        assert await redis.decide(single, frame(100)) == [Reason.ADMITTED]
 
     async def test_unknown_fleet_size_is_the_setting(self, redis):
         """Before Redis was ever seen, a replica takes its share of as many as it was told."""
