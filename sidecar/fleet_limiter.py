@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from sidecar.fleet import Frame
 from sidecar.fleet_scope import FleetScope
 from sidecar.fps_table import FpsTable
+from sidecar.fps_values import Limit
 from sidecar.limiter import Answers, Limiter, next_ts_of
 from sidecar.schedule import Pacing, Reason, Schedule
 from sidecar.stream import Stream
@@ -31,8 +32,18 @@ class FleetLimiter(Limiter):
         super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock)
         self._scope = scope
 
-    async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
-        """Decides frames in their order; also tells whether anything was decided without Redis."""
+    async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
+        """Decides one frame; also tells whether that was without Redis."""
+        answers, stale = await self._answers((stream_name,), (ts,), now)
+        limit = self._table.limit(stream_name)
+        return answers.reasons[0], limit, answers.next_ts[0], stale
+
+    async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order."""
+        answers, _ = await self._answers(stream_names, tss, now)
+        return answers
+
+    async def _answers(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
         streams: list[Stream | None] = []
         frames: list[Frame] = []
         for name, ts in zip(stream_names, tss, strict=True):
