@@ -32,6 +32,9 @@ local function state_of(stored, known_slot, known_last_ts, known_age, known_vers
   local state = {version = 0}
   if stored and #stored == 32 then
     state.slot, state.last_ts, state.admitted_at, state.version = struct.unpack('<dddd', stored)
+    if state.admitted_at > now then
+      state.admitted_at = 0 -- this server's clock was set back: the admission was longer ago than anybody can tell
+    end
   end
   if known_version <= state.version then
     return state
