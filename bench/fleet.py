@@ -1,6 +1,6 @@
 """Fleet scope, measured: rates over replicas and skew, calls of Redis per admitted frame, decisions' times.
 
-    PYTHONPATH=.:proto:tests python bench/fleet.py [--quick] [rates calls times]
+    PYTHONPATH=.:proto:tests python -m bench.fleet [--quick] [rates calls times]
 
 Real sidecars and a real Valkey on this machine. Each frame goes to one of the replicas at random, in stream time, which
 passes as fast as the answers come; so a message of the winner to the others has less time to arrive than in life.

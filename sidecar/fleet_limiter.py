@@ -50,25 +50,22 @@ class FleetLimiter(Limiter):
             stream = self._streams.get(name) or self._add_stream(name, ts, now)
             streams.append(stream)
             if stream is not None:
-                stream.heard_at = now
-                stream.heard_ts = ts
-                frames.append(Frame(name, ts, self._table.limit(name).fps))
+                stream.heard_at = now  # it mustn't be evicted while it is decided
+                frames.append(Frame(name, ts, self._table.fps(name)))
         verdicts = iter(await self._scope.decide(frames))
         stale = self.stale
         answers = Answers([], [], [], [])
-        for name, stream in zip(stream_names, streams, strict=True):
-            fps = self._table.limit(name).fps  # as it is now: whoever predicts by next_ts was told of changes meanwhile
+        for name, ts, stream in zip(stream_names, tss, streams, strict=True):
+            fps = self._table.fps(name)  # as it is now: whoever predicts by next_ts was told of changes meanwhile
             if stream is None:
                 self.refused += 1
                 reason, predicted = Reason.TOO_SOON, 0.0
             else:
                 reason, schedule, alone = next(verdicts)
                 stale |= alone
+                stream.hear(ts, now, reason)
                 if reason is Reason.ADMITTED and schedule is not None:
                     stream.admit(schedule)
-                else:
-                    stream.denied += 1
-                stream.last_reason = reason
                 predicted = next_ts_of(schedule, fps / self._scope.replicas if alone else fps)
             self.decisions[reason] += 1
             answers.should_process.append(reason is Reason.ADMITTED)
