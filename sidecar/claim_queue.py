@@ -15,6 +15,7 @@ from sidecar.claims import (
     TAG_COUNT,
     Claim,
     Claimed,
+    Missing,
     channel,
     packed_claims,
     packed_constants,
@@ -28,6 +29,10 @@ from sidecar.schedule import Pacing
 logger = logging.getLogger(__name__)
 
 MOST_REDIRECTIONS = 3
+
+STEPS_TO_AN_ANSWER = 6
+"""Turns of the event loop from bytes in the socket to an answer, and one to spare. If this process was busy for too
+long, the answer is often there already when the time is up, and needs only these."""
 
 
 class Script:
@@ -71,8 +76,8 @@ class ClaimQueue:
     way, new claims wait for the next one; so the number of calls adapts to the load and their order is kept.
     """
 
-    def __init__(self, links: Links, pacing: Pacing, on_answer: Callable[[Claim, Claimed], None]) -> None:
-        """Calls on_answer for each answer as it arrives, also for those that nobody waits for any more."""
+    def __init__(self, links: Links, pacing: Pacing, on_answer: Callable[[Claim, Claimed, bool], None]) -> None:
+        """Calls on_answer for each answer as it arrives, with whether it is too late: nobody waits for it any more."""
         self._links = links
         self._on_answer = on_answer
         self._script = Script(CLAIM_SCRIPT)
@@ -85,14 +90,9 @@ class ClaimQueue:
         self.call_count = 0
         """Calls of the script so far."""
 
-    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
-        """Decides frames in Redis, in their order; None for each that Redis didn't decide in time.
-
-        Those are for the caller to decide; Redis may still decide them later.
-        """
-        if not claims:
-            return []
-        answers: list[Claimed | None] = [None] * len(claims)
+    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | Missing]:
+        """Decides frames in Redis, in their order; what it doesn't decide in time is for the caller to decide."""
+        answers: list[Claimed | Missing] = [Missing.AWAY] * len(claims)
         waited: list[tuple[_Group, Link, _Batch, list[int]]] = []
         for group, places in self._by_group(claims):
             link = self._links.holding(group.slot)
@@ -103,13 +103,18 @@ class ClaimQueue:
             waited.append((group, link, batch, places))
         if not waited:
             return answers
-        await asyncio.wait([batch.answers for _, _, batch, _ in waited], timeout=self._links.in_time_s)
+        answered = [batch.answers for _, _, batch, _ in waited]
+        _, late = await asyncio.wait(answered, timeout=self._links.in_time_s)
+        for _ in range(STEPS_TO_AN_ANSWER if late else 0):
+            await asyncio.sleep(0)
         for group, link, batch, places in waited:
             if not batch.answers.done():
                 link.was_late()
                 batch.answers.cancel()
                 if batch in group.waiting:
                     group.waiting.remove(batch)
+                for place in places:
+                    answers[place] = Missing.LATE
                 continue
             for place, answer in zip(places, batch.answers.result(), strict=False):
                 answers[place] = answer
@@ -141,12 +146,15 @@ class ClaimQueue:
             group.sender = None
 
     async def _send(self, group: _Group, batches: list[_Batch]) -> None:
-        claims = [claim for batch in batches for claim in batch.claims]
+        waiting = [(claim, batch) for batch in batches for claim in batch.claims]
         answers: list[Claimed] = []
         try:
             # One caller may bring more than a call should carry.
-            for first in range(0, len(claims), MOST_CLAIMS_PER_CALL):
-                answers += await self._call(group, claims[first : first + MOST_CLAIMS_PER_CALL])
+            for first in range(0, len(waiting), MOST_CLAIMS_PER_CALL):
+                part = waiting[first : first + MOST_CLAIMS_PER_CALL]
+                answers += await self._call(group, [claim for claim, _ in part])
+                for (claim, batch), answer in zip(part, answers[first:], strict=True):
+                    self._on_answer(claim, answer, batch.answers.done())
         except (RedisError, OSError) as error:
             logger.debug("a claim failed", extra={"error": str(error)})
         first = 0
@@ -181,10 +189,7 @@ class ClaimQueue:
                 self._links.refresh_soon()
                 raise
             else:
-                answers = unpacked_answers(reply)
-                for claim, answer in zip(claims, answers, strict=True):
-                    self._on_answer(claim, answer)
-                return answers
+                return unpacked_answers(reply)
         raise RedisError("no server takes the claim")
 
 

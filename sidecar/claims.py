@@ -5,6 +5,7 @@ travel as their 8 bytes, so both sides compute with the very same numbers. ``fle
 ``claim_queue`` sends it.
 """
 
+import enum
 import math
 import struct
 import zlib
@@ -29,8 +30,8 @@ SHORTEST_TTL_S = 3600.0
 REPLICA_GONE_S = 5.0
 """A replica without a heartbeat for this long is no longer counted."""
 
-MOST_CLAIMS_PER_CALL = 1024
-"""Bounds how long one call of the script keeps Redis from others (a few ms)."""
+MOST_CLAIMS_PER_CALL = 256
+"""Bounds how long one call of the script keeps Redis from others (about 2 ms)."""
 
 UNMERGED = math.inf
 """The version of a state with admissions that Redis hasn't heard of."""
@@ -74,6 +75,15 @@ class Claimed(NamedTuple):
 
     reason: Reason
     state: State
+
+
+class Missing(enum.Enum):
+    """Why Redis gave no answer to a claim."""
+
+    LATE = enum.auto()
+    """It didn't come in time; Redis may have decided the frame all the same."""
+    AWAY = enum.auto()
+    """Redis is known to be out of reach or too slow, or refused."""
 
 
 def tag_of(stream_name: str) -> int:

@@ -7,18 +7,23 @@ state, so all copies are current, and Redis sees about one call per admitted fra
 heard, copies aren't trusted, and each frame is claimed.
 
 While Redis is away or slow, each replica paces by itself at fps / replicas, from its copy on. Replicas take turns: the
-one in place p of n (see ``heartbeat``) makes its first admission p + 1 periods after the fleet's last one, so together
-they keep the rate without admitting in step. What was admitted alone is told to Redis with the stream's next claim,
-and moves the shared schedule on; credit for lateness isn't carried over. So neither the loss of Redis nor its return
-is a burst, and a Redis that lost its data learns it anew from the copies.
+one in place p of n (see ``heartbeat``) makes its first admission n + p periods after the fleet's last one, so together
+they keep the rate without admitting in step. While Redis is only found to be late, frames that wait for it are denied,
+so that an answer that is late now and then admits nothing too much.
+
+What was admitted alone is told to Redis with the stream's next claim, and moves the shared schedule on; credit for
+lateness isn't carried over. So neither the loss of Redis nor its return is a burst, and a Redis that lost its data
+learns it anew from the copies.
+
+A frame that Redis admitted too late was denied meanwhile, so the admission is still to be had: the stream's next frame
+at this replica gets it. Else a Redis that is always a little late would starve its streams.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, State
-from sidecar.schedule import Pacing, Reason, Schedule, decide
+from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
+from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
 
 
 class Frame(NamedTuple):
@@ -41,22 +46,24 @@ class Verdict(NamedTuple):
 
 
 class Claims(Protocol):
-    """Decides frames in Redis; None for those that it doesn't decide in time. See :class:`claim_queue.ClaimQueue`."""
+    """Decides frames in Redis; see :class:`claim_queue.ClaimQueue`."""
 
-    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
+    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | Missing]:
         """Gives an answer for each claim, in their order."""
 
 
 class _Copy:
     """What this replica knows of one stream, on this process's clock."""
 
-    __slots__ = ("alone", "gap", "schedule", "version")
+    __slots__ = ("alone", "gap", "granted", "schedule", "version")
 
     def __init__(self) -> None:
         self.schedule: Schedule | None = None
         self.version = 0.0
         self.gap = -1
         """The number of the last gap in hearing others before this copy was confirmed."""
+        self.granted = -1.0
+        """The version of a state whose admission came too late for its frame, so another frame may have it."""
         self.alone: Schedule | None = None
         """The schedule after admissions that Redis hasn't heard of; None if there are none."""
 
@@ -99,7 +106,7 @@ class Fleet:
         """How many replicas share the limits, as far as is known."""
         self.alone_count = 0
         """Frames decided without Redis so far."""
-        self._place = replicas - 1
+        self._place = 0
 
     async def decide(self, frames: Sequence[Frame], claims: Claims) -> list[Verdict]:
         """Decides frames in their order, as if one by one."""
@@ -112,7 +119,7 @@ class Fleet:
             stream_name, ts, fps = frame
             copy = self._copies.get(stream_name)
             if stream_name not in claiming:
-                verdict = self._denial(copy, ts, fps, now)
+                verdict = self._by_copy(copy, ts, fps, now)
                 if verdict is not None:
                     verdicts.append(verdict)
                     continue
@@ -127,8 +134,8 @@ class Fleet:
             answers = await claims.claim(claimed)
             for place, answer in zip(places, answers, strict=True):
                 frame = frames[place]
-                if answer is None:
-                    verdicts[place] = self._decide_alone(frame)
+                if isinstance(answer, Missing):
+                    verdicts[place] = self._decide_alone(frame, answer)
                 else:
                     verdicts[place] = Verdict(answer.reason, self._schedule(answer.state), alone=False)
         return verdicts
@@ -142,8 +149,8 @@ class Fleet:
         """Drops the copy of a stream."""
         self._copies.pop(stream_name, None)
 
-    def answered(self, claim: Claim, answer: Claimed) -> None:
-        """Takes in the answer to a claim, also one that came too late to be waited for."""
+    def answered(self, claim: Claim, answer: Claimed, late: bool = False) -> None:
+        """Takes in the answer to a claim; a late one finds its frame decided otherwise."""
         copy = self._copies.get(claim.stream_name)
         if copy is None:
             return
@@ -152,6 +159,8 @@ class Fleet:
         if told_all:
             copy.alone = None
         self._learn(copy, claim.stream_name, answer.state)
+        if late and answer.reason is Reason.ADMITTED and (alone is None or alone.last_ts != claim.ts):
+            copy.granted = answer.state.version
         if told_all:
             self._on_earlier(claim.stream_name)
 
@@ -182,9 +191,11 @@ class Fleet:
         if before is not None and state.last_ts < before.last_ts:
             self._on_earlier(stream_name)
 
-    def _denial(self, copy: _Copy | None, ts: float, fps: float, now: float) -> Verdict | None:
-        """The verdict on a frame that is certain to be denied; None for one that may be admitted."""
+    def _by_copy(self, copy: _Copy | None, ts: float, fps: float, now: float) -> Verdict | None:
+        """The verdict on a frame that needs no claim; None for one that needs it."""
         schedule = copy.schedule if copy is not None else None
+        if copy is not None and copy.granted == copy.version and self._takes_grant(copy, ts, fps, now):
+            return Verdict(Reason.ADMITTED, copy.alone or copy.schedule, alone=False)
         if fps != 0.0:
             if copy is None or schedule is None or not self._listening or copy.gap != self._gap:
                 return None
@@ -193,12 +204,26 @@ class Fleet:
         reason = decide(schedule, ts, fps, now, self._pacing).reason
         return None if reason is Reason.ADMITTED else Verdict(reason, schedule, alone=False)
 
-    def _decide_alone(self, frame: Frame) -> Verdict:
+    def _takes_grant(self, copy: _Copy, ts: float, fps: float, now: float) -> bool:
+        schedule = copy.schedule
+        if schedule is None or copy.alone is not None or fps == 0.0:
+            return False
+        if not schedule.last_ts < ts <= schedule.slot + CREDIT_PERIODS / fps:
+            return False  # more would be later than the rule forgives
+        copy.granted = -1.0
+        if self._pacing is Pacing.MIN_GAP:
+            copy.alone = Schedule(ts, ts, now)  # the gap counts from this frame
+        return True
+
+    def _decide_alone(self, frame: Frame, missing: Missing) -> Verdict:
         stream_name, ts, fps = frame
         copy = self._copies.get(stream_name)
         if copy is None:
             copy = _Copy()  # forgotten while it waited
         self.alone_count += 1
+        if missing is Missing.LATE and self.replicas > 1 and fps != 0.0:
+            # Redis is there, only not for us: others may be admitted right now.
+            return Verdict(Reason.TOO_SOON, copy.alone or copy.schedule, alone=True)
         share = fps / self.replicas
         decision = decide(self._alone(copy, fps), ts, share, self._clock(), self._pacing)
         if decision.admitted:
@@ -211,8 +236,7 @@ class Fleet:
         if shared is None:
             return alone
         if alone is None:
-            wait_less = (self.replicas - 1 - self._place) / fps if fps else 0.0
-            return shared._replace(slot=shared.slot - wait_less) if math.isfinite(wait_less) else shared
+            return shared._replace(slot=shared.slot + self._place / fps) if fps else shared
         # Others may still reach Redis, or an answer came late.
         return Schedule(*map(max, shared, alone))
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
 from sidecar.schedule import Pacing, Reason, Schedule, decide, next_ts
-from sidecar.stream import Stream
+from sidecar.stream import NEVER_EARLY, NO_VERSION, Stream
 
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
@@ -31,6 +31,8 @@ ACTIVE_S: Final = 60.0
 
 _SPARE_NAMES: Final = 4096
 """So many streams without a schedule may be watched, so that not each of their frames asks Redis."""
+
+_ADMITTED, _TOO_SOON = Reason.ADMITTED, Reason.TOO_SOON
 
 
 class Answers(NamedTuple):
@@ -103,14 +105,18 @@ class Limiter:
         return len(self._streams)
 
     @property
-    def watched(self) -> Collection[str]:
-        """The streams that :meth:`prepare` needn't be called for."""
-        return self._table.watched
-
-    @property
     def stale(self) -> bool:
         """Whether Redis is out of reach, so that the limits are the last known ones."""
         return self._table.stale
+
+    def unprepared(self, stream_names: Sequence[str]) -> list[str]:
+        """The streams among these that :meth:`prepare` is to be called for."""
+        watched, version = self._table.watched, self._table.version
+        return [
+            name
+            for name, stream in zip(stream_names, map(self._streams.get, stream_names), strict=True)
+            if (stream is None or stream.table_version != version) and name not in watched
+        ]
 
     async def prepare(self, stream_names: Collection[str]) -> None:
         """Waits, a bounded time, for the limits of streams that aren't watched. Never fails."""
@@ -126,59 +132,87 @@ class Limiter:
         """What is kept for a stream, if it has a schedule. From any thread, for those who only read."""
         return self._streams.get(stream_name)
 
-    def limit(self, stream_name: str) -> Limit:
-        """The limit in force for a stream."""
-        return self._table.limit(stream_name)
+    def fps(self, stream_name: str) -> float:
+        """The limit in force for a stream, frames per second. From any thread."""
+        return self._table.fps(stream_name)
 
-    async def answer(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
-        """Decides frames; see :meth:`decide_all`. Also tells whether that was without Redis."""
-        return self._told(self.decide_all(stream_names, tss, now)), self.stale
+    async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
+        """Decides one frame; see :meth:`decide`. Also tells whether that was without Redis."""
+        return *self.decide(stream_name, ts, now), self.stale
 
-    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
-        """Decides frames in their order; the answers are the same in one call or in many.
+    async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`answer` would one by one; in the shadow all are let through."""
+        return self._told(self.decide_all(stream_names, tss, now))
+
+    def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
+        """Decides one frame.
 
         Args:
-            stream_names: the stream of each frame, valid names that :meth:`prepare` was called for.
-            tss: the capture time of each frame, valid, seconds by its stream's clock.
+            stream_name: a valid name that isn't :meth:`unprepared`.
+            ts: valid capture time, seconds by the stream's clock.
             now: real time, seconds by a monotonic clock.
 
         Returns:
-            The answers. A next_ts of 0 means that any ts would be admitted, or that there is no schedule to tell by.
+            The reason; the limit in force; next_ts, which is 0 where any ts would be admitted, and where there is no
+            schedule to tell by.
         """
-        watched, fallback, streams = self._table.watched, self._table.fallback, self._streams
-        pacing, decisions = self._pacing, self.decisions
-        answers = Answers([], [], [], [])
-        add_verdict, add_reason = answers.should_process.append, answers.reasons.append
-        add_fps, add_next = answers.fps.append, answers.next_ts.append
-        for name, ts in zip(stream_names, tss, strict=True):
-            fps = (watched.get(name) or fallback).fps
-            stream = streams.get(name)
-            if stream is None:
-                stream = self._add_stream(name, ts, now)
-                if stream is None:
-                    self.refused += 1
-                    decisions[Reason.TOO_SOON] += 1
-                    add_verdict(False)
-                    add_reason(Reason.TOO_SOON)
-                    add_fps(fps)
-                    add_next(0.0)
-                    continue
-            before = stream.schedule
-            reason, schedule = decide(before, ts, fps, now, pacing)
-            stream.heard_at = now
-            stream.heard_ts = ts
-            stream.last_reason = reason
-            decisions[reason] += 1
-            if schedule is None or schedule is before:
+        reason, _, due = self._decide(stream_name, ts, now)
+        return reason, self._table.limit(stream_name), due
+
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`decide` would one by one.
+
+        Most frames come between the last admitted one and next_ts, so they are certain to be TOO_SOON (see
+        :func:`schedule.next_ts`). While the table doesn't change they are answered right here, from what the last full
+        decision found: at a third of the cost, and from fewer pieces of memory, which is what counts with very many
+        streams.
+        """
+        version = self._table.version
+        # Looked up in one go, which lets the processor wait for many streams' memory at once. Who is evicted meanwhile
+        # has no version any more, and who is added isn't here: both go the long way.
+        streams = list(map(self._streams.get, stream_names))
+        should_process = [False] * len(stream_names)
+        reasons = [_TOO_SOON] * len(stream_names)
+        fps_of: list[float] = []
+        next_tss: list[float] = []
+        early = 0
+        for index, (name, ts, stream) in enumerate(zip(stream_names, tss, streams, strict=True)):
+            if stream is not None and stream.table_version == version and stream.last_ts < ts < stream.next_ts:
+                stream.heard_at = now
+                stream.heard_ts = ts
+                stream.last_reason = _TOO_SOON
                 stream.denied += 1
-                add_verdict(False)
-            else:
-                stream.admit(schedule)
-                add_verdict(True)
-            add_reason(reason)
-            add_fps(fps)
-            add_next(next_ts_of(schedule, fps))
-        return answers
+                early += 1
+                fps_of.append(stream.fps)
+                next_tss.append(stream.next_ts)
+                continue
+            reason, fps, due = self._decide(name, ts, now)
+            reasons[index] = reason
+            should_process[index] = reason is _ADMITTED
+            fps_of.append(fps)
+            next_tss.append(due)
+        self.decisions[_TOO_SOON] += early
+        return Answers(should_process, reasons, fps_of, next_tss)
+
+    def _decide(self, name: str, ts: float, now: float) -> tuple[Reason, float, float]:
+        """Gives the reason, the fps in force and next_ts."""
+        fps = self._table.fps(name)
+        stream = self._streams.get(name) or self._add_stream(name, ts, now)
+        if stream is None:
+            self.refused += 1
+            self.decisions[_TOO_SOON] += 1
+            return _TOO_SOON, fps, 0.0
+        before = stream.schedule
+        reason, schedule = decide(before, ts, fps, now, self._pacing)
+        self.decisions[reason] += 1
+        stream.hear(ts, now, reason)
+        if schedule is not None and schedule is not before:
+            stream.admit(schedule)
+        due = next_ts_of(schedule, fps)
+        stream.fps = fps
+        stream.next_ts = due if fps > 0.0 and schedule is not None else NEVER_EARLY
+        stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
+        return reason, fps, due
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -265,11 +299,12 @@ class Limiter:
 
     def _evicted(self, stream: Stream) -> None:
         del self._streams[stream.name]
+        stream.table_version = NO_VERSION
         self._sorted_names = None
         self.evicted += 1
 
     def _hold_s(self, stream_name: str) -> float:
-        fps = self._table.limit(stream_name).fps
+        fps = self._table.fps(stream_name)
         return min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
 
     def _forget_names_without_stream(self) -> None:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
@@ -25,10 +26,13 @@ PROBE_EVERY_S = 0.1
 """How often a server is asked whether it is in time again, after it wasn't."""
 
 SHORTEST_BACKOFF_S = 0.02
-LONGEST_BACKOFF_S = 1.0
+LONGEST_BACKOFF_S = 0.5
 
 REFRESH_EVERY_S = 30.0
 """Sentinels and clusters are asked who holds what at least so often; at once when a server fails."""
+
+
+_ASKING = hiredis.pack_command(("ASKING",))
 
 
 class Link:
@@ -71,8 +75,8 @@ class Link:
                 self._waiting.append(asyncio.get_running_loop().create_future())
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._waiting.append(answer)
-            commands = [("ASKING",), command] if asking else [command]
-            await connection.send_packed_command(connection.pack_commands(commands))
+            packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stubs know of one argument only
+            await connection.send_packed_command([_ASKING, packed] if asking else [packed])
         return await answer
 
     async def run(self) -> None:
@@ -136,7 +140,8 @@ class Link:
             began = clock()
             async with asyncio.timeout(DEAD_AFTER_S):
                 await self.call("PING")
-            self.in_time = clock() - began <= self._in_time_s
+            # One late answer to a ping may be a pause of this process; whoever waits for the server finds out.
+            self.in_time = self.in_time or clock() - began <= self._in_time_s
             self._backoff_s = SHORTEST_BACKOFF_S
             self._on_answer()
             if not self.in_time:

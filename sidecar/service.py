@@ -13,7 +13,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.fps_follower import FpsFollower
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
-from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, stream_name_error, ts_error
+from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, Reason, stream_name_error, ts_error
 
 MAX_BATCH: Final = 4096
 MAX_REQUEST_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 8) + 64
@@ -66,18 +66,18 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         if error:
             await self._refuse(context, "ShouldProcess", error)
         limiter = self._limiter
-        if name not in limiter.watched:
-            await limiter.prepare((name,))
-        answers, stale = await limiter.answer((name,), (ts,), self._clock())
-        limit = limiter.limit(name)
-        return pb.ShouldProcessResponse(
-            should_process=answers.should_process[0],
-            reason=cast(pb.Reason, answers.reasons[0]),
-            fps=limit.fps,
-            fps_source=cast(pb.FpsSource, limit.source),
-            stale=stale,
-            next_ts=answers.next_ts[0],
-        )
+        unprepared = limiter.unprepared((name,))
+        if unprepared:
+            await limiter.prepare(unprepared)
+        reason, limit, next_ts, stale = await limiter.answer(name, ts, self._clock())
+        answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
+        answer.should_process = limiter.shadow or reason is Reason.ADMITTED
+        answer.reason = cast(pb.Reason, reason)
+        answer.fps = limit.fps
+        answer.fps_source = cast(pb.FpsSource, limit.source)
+        answer.stale = stale
+        answer.next_ts = 0.0 if limiter.shadow else next_ts
+        return answer
 
     async def ShouldProcessBatch(  # noqa: N802
         self, request: pb.ShouldProcessBatchRequest, context: Context
@@ -95,11 +95,10 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             await self._refuse(context, "ShouldProcessBatch", error)
         limiter = self._limiter
         self._metrics.batch_frames.observe(len(names))
-        watched = limiter.watched
-        unwatched = [name for name in names if name not in watched]
-        if unwatched:
-            await limiter.prepare(unwatched)
-        answers, _ = await limiter.answer(names, tss, self._clock())
+        unprepared = limiter.unprepared(names)
+        if unprepared:
+            await limiter.prepare(unprepared)
+        answers = await limiter.answer_all(names, tss, self._clock())
         return pb.ShouldProcessBatchResponse(**answers._asdict())
 
     async def ListStreams(  # noqa: N802

@@ -86,7 +86,7 @@ class StreamMetrics(Collector):
                 told += count
                 admitted.add_metric([name], count)
                 if self._limiter.stream(name) is series.stream:
-                    fps.add_metric([name], self._limiter.limit(name).fps)
+                    fps.add_metric([name], self._limiter.fps(name))
                     achieved.add_metric([name], series.stream.achieved_fps(self._clock()))
             self._others = max(self._others, self._limiter.decisions[Reason.ADMITTED] - told)
             admitted.add_metric([OTHER], self._others)

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 
 from sidecar.fps_table import FpsTable
-from sidecar.fps_values import Limit
 from sidecar.limiter import Limiter
-from sidecar.schedule import Pacing, Reason
+from sidecar.schedule import Pacing
 
 
 class World:
@@ -21,11 +20,6 @@ class World:
     async def _learn(self, stream_names: Collection[str]) -> None:
         self.learned.append(list(stream_names))
         self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
-
-    def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
-        """Decides one frame; gives the reason, the limit in force and next_ts."""
-        answers = self.limiter.decide_all((stream_name,), (ts,), now)
-        return answers.reasons[0], self.limiter.limit(stream_name), answers.next_ts[0]
 
     def set(self, stream_name: str, fps: str) -> None:
         """What HSET and its push do."""

@@ -32,6 +32,9 @@ local function state_of(stored, known_slot, known_last_ts, known_age, known_vers
   local state = {version = 0}
   if stored and #stored == 32 then
     state.slot, state.last_ts, state.admitted_at, state.version = struct.unpack('<dddd', stored)
+    if state.admitted_at > now then
+      state.admitted_at = 0 -- this server's clock was set back: the admission was longer ago than anybody can tell
+    end
   end
   if known_version <= state.version then
     return state
@@ -95,11 +98,15 @@ for i = 1, #KEYS do
   states[i] = state_of(stored[i], slot, last_ts, age, version)
 end
 
+-- A state as it travels, packed once for the answer and the message.
 local function described(state)
   if not state.slot then
     return struct.pack('<dddd', 0, 0, 0, 0)
   end
-  return struct.pack('<dddd', state.slot, state.last_ts, now - state.admitted_at, state.version)
+  if not state.packed then
+    state.packed = struct.pack('<dddd', state.slot, state.last_ts, now - state.admitted_at, state.version)
+  end
+  return state.packed
 end
 
 local answers = {}
@@ -111,15 +118,19 @@ while at <= #ARGV[4] do
   local reason = decide(state, ts, fps)
   if reason == ADMITTED then
     state.version = next_version(state.version)
+    state.packed = nil
   end
-  answers[#answers + 1] = struct.pack('<B', reason) .. described(state)
+  answers[#answers + 1] = string.char(reason) .. described(state)
 end
 
 local changes = {}
 for i, key in ipairs(KEYS) do
   local state = states[i]
   if state.changed then
-    local ttl = math.min(math.max(shortest_ttl, 2 * (state.period or 0)), LONGEST_TTL_S)
+    local ttl = shortest_ttl
+    if state.period and 2 * state.period > ttl then
+      ttl = math.min(2 * state.period, LONGEST_TTL_S)
+    end
     local value = struct.pack('<dddd', state.slot, state.last_ts, state.admitted_at, state.version)
     redis.call('SET', key, value, 'EX', string.format('%.0f', ttl))
     changes[#changes + 1] = struct.pack('<I2', #key) .. described(state) .. key

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from fleet_player import Player, most_over_law, player
 from redis_proxy import redis_proxy
-from redis_topologies import plain_client
+from redis_topologies import plain_client, replicated
 from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -231,6 +231,19 @@ class TestRedisAway:
             admitted = self.play(playing, 60.0)
             assert len(admitted) == pytest.approx(60.0 * self.FPS, rel=0.05, abs=2)
             assert self.stale(playing) == [True, True]
+
+    def test_failover(self):
+        """Through the loss of the master and the promotion of its replica the fleet keeps the rate."""
+        with replicated() as servers, fleet(servers.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+            before = self.play(playing, 10.0)
+            servers.master.kill()
+            wait_until(lambda: all(self.stale(playing)), "all replicas know that the master is away")
+            playing.now += 10.0
+            during = self.play(playing, 60.0)
+            wait_until(lambda: self.in_touch(sidecars), "all replicas have found the new master")
+            after = self.play(playing, 20.0)
+            self.check(playing, before, during, after, 60.0)
+            assert self.stale(playing) == [False] * 2
 
     def test_full(self):
         """A Redis that takes no more writes is as good as away: the fleet paces by itself."""

@@ -116,6 +116,16 @@ def test_restart_is_paced_by_the_servers_clock(client):
     assert ask(client, claim(1.1, 0.5, "restarted"), now=102.0)[0].reason is Reason.ADMITTED
 
 
+def test_servers_clock_may_be_set_back(client):
+    """When the clock of the server goes back by hours, restarted streams don't wait for it to come around again."""
+    ask(client, claim(5000.0, 0.5, "back"), now=90_000.0)
+    [(reason, state)] = ask(client, claim(1.0, 0.5, "back"), now=100.0)
+    assert reason is Reason.ADMITTED
+    assert ask(client, claim(1.5, 0.5, "back"), now=101.0)[0].state.age == 1.0
+    [(_, later)] = ask(client, claim(3.1, 0.5, "back"), now=102.0)
+    assert later.version > state.version
+
+
 @pytest.mark.parametrize("microseconds", range(-3, 3))
 def test_restart_is_due_at_the_same_instant(client, microseconds):
     """The instant at which a restart is admitted is that of the Python rule, tolerance and rounding included."""

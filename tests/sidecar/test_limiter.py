@@ -20,7 +20,8 @@ FRAMES = st.lists(
 
 def test_an_unknown_stream_is_decided_at_the_default() -> None:
     """The first frame is admitted; the answer names the default and when the next frame is due."""
-    reason, limit, next_ts = World(default=2.0).decide("cam1", 10.0, 1000.0)
+    limiter = World(default=2.0).limiter
+    reason, limit, next_ts = limiter.decide("cam1", 10.0, 1000.0)
     assert reason is Reason.ADMITTED
     assert limit == (2.0, FpsSource.DEFAULT)
     assert next_ts == pytest.approx(10.5, abs=1e-5)
@@ -29,7 +30,7 @@ def test_an_unknown_stream_is_decided_at_the_default() -> None:
 def test_a_change_of_the_table_acts_on_the_next_frame() -> None:
     """A limit that was raised, cut to 0 and lifted holds for the very next decision."""
     world = World(default=1.0)
-    decide = world.decide
+    decide = world.limiter.decide
     assert decide("a", 10.0, 0.0)[0] is Reason.ADMITTED
     assert decide("a", 10.1, 0.1)[0] is Reason.TOO_SOON
     world.set("a", "10")
@@ -49,7 +50,7 @@ def test_one_batch_answers_as_one_by_one(
     singles, batches = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
     for world in (singles, batches):
         world.table.store(list("abcde"), [limits.get(name) for name in "abcde"])
-    one_by_one = [singles.decide(name, ts, 1000.0) for name, ts in frames]
+    one_by_one = [singles.limiter.decide(name, ts, 1000.0) for name, ts in frames]
     edges = [0, *sorted(cuts), len(frames)]
     cut: list[tuple[Reason, float, float]] = []
     for start, end in itertools.pairwise(edges):
@@ -69,7 +70,7 @@ async def test_the_counts_are_those_of_the_answers() -> None:
     for number in range(300):
         name = "abc"[number % 3]
         world.now = 1000 + number / 90
-        reason, *_ = world.decide(name, number / 90, world.now)
+        reason, *_ = world.limiter.decide(name, number / 90, world.now)
         counts[name][reason is Reason.ADMITTED] += 1
     told = await world.limiter.list_streams("", "", 10)
     assert {status.stream_name: {True: status.admitted, False: status.denied} for status in told} == counts
@@ -103,7 +104,7 @@ async def test_a_resumed_stream_without_an_admission_would_be_admitted_at_any_ts
     """next_ts of a stream that was only ever paused is 0 once it isn't: the contract's least ts."""
     world = World()
     world.set("a", "0")
-    world.decide("a", 10.0, 1000.0)
+    world.limiter.decide("a", 10.0, 1000.0)
     world.set("a", "1")
     assert [status.next_ts for status in await world.limiter.list_streams("", "", 1)] == [0.0]
 
@@ -112,11 +113,11 @@ async def test_list_streams_is_ordered_and_pages_by_name() -> None:
     """Pages follow the order of names, hold only the prefix's, and are complete while streams come in."""
     world = World()
     for number in (3, 1, 2, 11, 10):
-        world.decide(f"cam{number}", 1.0, 1000.0)
-    world.decide("door", 1.0, 1000.0)
+        world.limiter.decide(f"cam{number}", 1.0, 1000.0)
+    world.limiter.decide("door", 1.0, 1000.0)
     page = await world.limiter.list_streams("cam", "", 2)
     assert [status.stream_name for status in page] == ["cam1", "cam10"]
-    world.decide("cam12", 1.0, 1000.0)
+    world.limiter.decide("cam12", 1.0, 1000.0)
     page = await world.limiter.list_streams("cam", "cam10", 10)
     assert [status.stream_name for status in page] == ["cam11", "cam12", "cam2", "cam3"]
     assert await world.limiter.list_streams("cat", "", 10) == []
@@ -128,10 +129,10 @@ async def test_a_silent_stream_isnt_watched_but_listed_at_its_current_limit() ->
     world.redis["a"] = b"5"
     await world.limiter.prepare(["a", "b"])
     world.limiter.decide_all(["a", "b"], [1.0, 1.0], world.now)
-    world.decide("b", 2.0, world.now + ACTIVE_S)
+    world.limiter.decide("b", 2.0, world.now + ACTIVE_S)
     world.now += ACTIVE_S + 1
     world.limiter.sweep(world.now)
-    assert set(world.limiter.watched) == {"b"}
+    assert world.limiter.unprepared(["a", "b"]) == ["a"]
     world.redis["a"] = b"7"
     assert [status.fps for status in await world.limiter.list_streams("a", "", 1)] == [7.0]
 
@@ -142,7 +143,7 @@ async def test_a_silent_stream_isnt_watched_but_listed_at_its_current_limit() ->
 def test_a_stream_is_evicted_only_after_its_hold() -> None:
     """With no room, a new stream is denied until the other has been silent for a period; then it is admitted."""
     world = World(default=0.5, max_streams=1)
-    decide = world.decide
+    decide = world.limiter.decide
     assert decide("a", 10.0, 1000.0)[0] is Reason.ADMITTED
     assert decide("b", 10.0, 1001.9) == (Reason.TOO_SOON, (0.5, FpsSource.DEFAULT), 0.0)
     assert world.limiter.refused == 1
@@ -153,10 +154,10 @@ def test_a_stream_is_evicted_only_after_its_hold() -> None:
 def test_a_denied_frame_counts_as_noise_too() -> None:
     """Silence is counted from the last frame, not from the last admission."""
     world = World(default=0.5, max_streams=1)
-    world.decide("a", 10.0, 1000.0)
-    world.decide("a", 10.5, 1001.0)
-    assert world.decide("b", 10.0, 1002.5)[0] is Reason.TOO_SOON
-    assert world.decide("b", 10.0, 1003.0)[0] is Reason.ADMITTED
+    world.limiter.decide("a", 10.0, 1000.0)
+    world.limiter.decide("a", 10.5, 1001.0)
+    assert world.limiter.decide("b", 10.0, 1002.5)[0] is Reason.TOO_SOON
+    assert world.limiter.decide("b", 10.0, 1003.0)[0] is Reason.ADMITTED
 
 
 @pytest.mark.parametrize("fps", ["0", "0.001"])
@@ -164,18 +165,18 @@ def test_nobody_holds_longer_than_a_minute(fps: str) -> None:
     """A paused or very slow stream may be evicted after 60 s of silence."""
     world = World(default=1.0, max_streams=1)
     world.set("slow", fps)
-    world.decide("slow", 10.0, 1000.0)
-    assert world.decide("b", 10.0, 1059.9)[0] is Reason.TOO_SOON
-    assert world.decide("b", 10.0, 1060.0)[0] is Reason.ADMITTED
+    world.limiter.decide("slow", 10.0, 1000.0)
+    assert world.limiter.decide("b", 10.0, 1059.9)[0] is Reason.TOO_SOON
+    assert world.limiter.decide("b", 10.0, 1060.0)[0] is Reason.ADMITTED
 
 
 async def test_the_longest_silent_goes_first() -> None:
     """Of streams with the same fps the one silent the longest is evicted, whatever their age."""
     world = World(default=1.0, max_streams=3)
     for name, now in [("a", 1000.0), ("b", 1001.0), ("c", 1002.0), ("a", 1003.0), ("b", 1003.5)]:
-        world.decide(name, now, now)
+        world.limiter.decide(name, now, now)
     for name, now in [("new1", 1005.0), ("new2", 1005.0)]:
-        world.decide(name, now, now)
+        world.limiter.decide(name, now, now)
     told = await world.limiter.list_streams("", "", 10)
     assert [status.stream_name for status in told] == ["b", "new1", "new2"]
 
@@ -185,8 +186,8 @@ async def test_a_slow_stream_doesnt_keep_the_silent_fast_ones() -> None:
     world = World(default=0.1, max_streams=4)
     world.set("fast", "30")
     for name in ("slow1", "slow2", "slow3", "fast"):
-        world.decide(name, 10.0, 1000.0)
-    assert world.decide("new", 10.0, 1001.0)[0] is Reason.ADMITTED
+        world.limiter.decide(name, 10.0, 1000.0)
+    assert world.limiter.decide("new", 10.0, 1001.0)[0] is Reason.ADMITTED
     assert "fast" not in [status.stream_name for status in await world.limiter.list_streams("", "", 10)]
 
 
@@ -197,7 +198,7 @@ def test_a_full_house_is_searched_bit_by_bit() -> None:
     names = [f"s{number:04d}" for number in range(streams)]
     world.limiter.decide_all(names, [10.0] * streams, 1000.0)
     world.limiter.decide_all(names[:-1], [11.5] * (streams - 1), 1001.5)
-    verdicts = [world.decide("new", 20.0, 1001.6)[0] for _ in range(5)]
+    verdicts = [world.limiter.decide("new", 20.0, 1001.6)[0] for _ in range(5)]
     assert verdicts[0] is Reason.TOO_SOON
     assert Reason.ADMITTED in verdicts
 
@@ -217,7 +218,7 @@ async def test_names_without_a_schedule_dont_pile_up() -> None:
     world = World(default=0.1, max_streams=2)
     for number in range(10_000):
         await world.limiter.prepare([f"s{number}"])
-        world.decide(f"s{number}", 1.0, 1000.0)
+        world.limiter.decide(f"s{number}", 1.0, 1000.0)
     assert len(world.table.names()) <= 2 + 4096
     world.limiter.sweep(1000.0)
     assert world.table.names() == {"s0", "s1"}
@@ -239,7 +240,7 @@ def test_eviction_never_lets_a_stream_exceed_its_rate(
     for stream, step in frames:
         now += step / fps
         name = f"s{stream}"
-        if world.decide(name, now, now)[0] is Reason.ADMITTED:
+        if world.limiter.decide(name, now, now)[0] is Reason.ADMITTED:
             admitted[name].append(now)
         assert len(world.limiter) <= max_streams
     for times in admitted.values():

@@ -29,7 +29,7 @@ async def metrics() -> dict[str, Metric]:
     for counted in vars(metrics).values():
         if isinstance(counted, Counter | Gauge | Histogram) and counted._labelnames:
             counted.labels(*counted._labelnames)  # else it has no samples before it happens
-    world.decide("cam1", 1.0, world.now)
+    world.limiter.decide("cam1", 1.0, world.now)
     return {exposed_name(family): family for family in metrics.registry.collect()}
 
 

@@ -24,7 +24,7 @@ class Scrapes:
         """Admits frames of a stream, a second apart; real time goes on."""
         for _ in range(frames):
             self.world.now += 1.0
-            reason, _, _ = self.world.decide(stream_name, self.world.now, self.world.now)
+            reason, _, _ = self.world.limiter.decide(stream_name, self.world.now, self.world.now)
             assert reason is Reason.ADMITTED
 
     def scrape(self, family: str = "sidecar_stream_admitted") -> dict[str, float]:
@@ -154,7 +154,7 @@ def test_no_series_ever_falls_and_all_rates_add_up(seed: int, max_series: int, m
         for _ in range(chance.randrange(12)):
             scrapes.world.now += chance.choice([0.0, 0.3, 2.0, 2 * GIVES_WAY_AFTER_S])
             name = chance.choice(["a", "b", "c", "d", "e", "f", "g", "h", OTHER])
-            scrapes.world.decide(name, scrapes.world.now, scrapes.world.now)
+            scrapes.world.limiter.decide(name, scrapes.world.now, scrapes.world.now)
         told = scrapes.scrape()
         assert len(told) <= max_series + 1
         kept = [name for name in told if name in before]

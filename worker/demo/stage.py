@@ -1,9 +1,9 @@
 """All that runs during the demo: Valkey, sidecar, worker and cameras, and how they are started and ended.
 
 The ends of the phases need care. A limit acts on decisions, and a frame that waits in the queue is decided after it
-came. So a phase begins, by the frames' clock, when the sidecar says that all of its limits are in force: every frame captured
-from then on is decided by them. And limits are changed only after every frame captured before the end of the phase has
-been dealt with. What is captured in between belongs to no phase.
+came. So a phase begins, by the frames' clock, when the sidecar says that all of its limits are in force: every frame
+captured from then on is decided by them. And limits are changed only after every frame captured before the end of the
+phase has been dealt with. What is captured in between belongs to no phase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import redis
 from worker.demo.ledger import NotingQueue, StreamLedger
 from worker.demo.limits_view import LimitsView
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
-from worker.demo.processes import Child, DemoError, python_module, start_valkey
+from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
 from worker.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
 from worker.publish.backoff import Backoff
 from worker.publish.command import jpeg_encoder
@@ -38,6 +38,11 @@ CATCH_UP_S = 30.0
 """How far the worker may fall behind before the demo is given up."""
 
 _BUFFER_FRAMES = 300
+"""Ten seconds: a camera's frames aren't dropped where the machine is busy."""
+
+_DEATH_S = 0.5
+"""A broken connection is noticed before the death of the process at its other end."""
+
 _POLL_S = 0.02
 
 
@@ -58,6 +63,7 @@ class Stage(contextlib.ExitStack):
         self._idle = idle
         self._publishers: list[Publisher] = []
         self._last_result = "0-0"
+        self.sidecar = ""
         self.redis_url, own = redis_url or "", f"demo_{secrets.token_hex(4)}"
         self.config_key = f"{CONFIG_KEY}:{own}" if redis_url else CONFIG_KEY
         self.keys = Keys(f"{DEFAULT_PREFIX}:{own}" if redis_url else DEFAULT_PREFIX)
@@ -74,11 +80,11 @@ class Stage(contextlib.ExitStack):
         except redis.RedisError as error:
             raise DemoError(f"no Redis at --redis-url: {error}") from error
         self.callback(self._forget)
-        socket = f"unix:{self._folder}/sidecar.sock"
-        self._add(Child("sidecar", self._sidecar_command(socket), self._folder))
-        self._limits = self.enter_context(contextlib.closing(LimitsView(socket)))
-        self._add(Child("worker", self._worker_command(socket), self._folder))
-        self._limits.wait_ready()
+        sidecar, port = start_on_free_port(self._start_sidecar, self._wait_for_sidecar)
+        self._add(sidecar)
+        self.sidecar = f"127.0.0.1:{port}"
+        self._limits = self.enter_context(contextlib.closing(LimitsView(self.sidecar)))
+        self._add(Child("worker", self._worker_command(), self._folder))
         self._until(self._worker_reads, "the worker doesn't start to read the queue")
 
     def publish(self, cameras: Sequence[DemoCamera]) -> None:
@@ -156,26 +162,35 @@ class Stage(contextlib.ExitStack):
             if publisher.error:
                 raise DemoError(f"a camera failed: {publisher.error}")
 
+    def blame(self, error: Exception) -> DemoError:
+        """Turns an error of a connection into one that names the process which broke it, if that has ended."""
+        deadline = time.monotonic() + _DEATH_S
+        while time.monotonic() < deadline:
+            try:
+                self.check()
+            except DemoError as of_child:
+                return of_child
+            time.sleep(_POLL_S)
+        return error if isinstance(error, DemoError) else DemoError(f"Redis failed: {error}")
+
     def _add(self, child: Child) -> None:
         self.children.append(child)
         self.callback(child.stop)
 
-    def _sidecar_command(self, listen: str) -> list[str]:
+    def _start_sidecar(self, port: int) -> Child:
         flags = ["--redis-url", self.redis_url, "--config-key", self.config_key, "--fps", str(DEFAULT_FPS)]
-        return python_module("sidecar", *flags, "--listen", listen, "--http", "")
+        flags += ["--listen", f"127.0.0.1:{port}", "--http", ""]
+        return Child("sidecar", python_module("sidecar", *flags), self._folder)
 
-    def _worker_command(self, sidecar: str) -> list[str]:
+    @staticmethod
+    def _wait_for_sidecar(sidecar: Child, port: int) -> None:
+        with contextlib.closing(LimitsView(f"127.0.0.1:{port}")) as limits:
+            limits.wait_ready(sidecar)
+
+    def _worker_command(self) -> list[str]:
         flags = ["--redis-url", self.redis_url, "--prefix", self.keys.prefix, "--fps", str(DEFAULT_FPS)]
-        flags += [
-            "--sidecar",
-            sidecar,
-            "--http",
-            "",
-            "--tiles",
-            str(self._tiles),
-            "--models-dir",
-            str(self._models_dir),
-        ]
+        flags += ["--sidecar", self.sidecar, "--http", "", "--tiles", str(self._tiles)]
+        flags += ["--models-dir", str(self._models_dir)]
         # Where the machine is slow, counting is late and the sidecar's answers too, but the rates are the same.
         flags += ["--max-age", "inf", "--decision-timeout", "5"]
         return python_module("worker", "run", *flags, "--counts-maxlen", "100000")
