@@ -23,6 +23,7 @@ from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
 from sidecar.reflection import add_reflection
 from sidecar.service import RateLimitService
+from sidecar.session import Sessions
 from sidecar.settings import SidecarSettings, mask_password
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,9 @@ class Sidecar:
             self.table, self.follower.learn, pacing=settings.pacing, max_streams=settings.max_streams
         )
         self.metrics.show(self.limiter, self.follower)
+        self.sessions = Sessions(self.limiter, self.table, self.metrics)
         self.service = RateLimitService(
-            self.limiter, self.follower, self.metrics, version=version(), settings=settings.shown()
+            self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
         )
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
@@ -91,8 +93,8 @@ class Sidecar:
 async def serve(settings: SidecarSettings) -> int:
     """Serves until SIGTERM or SIGINT; gives the exit code.
 
-    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; calls in flight
-    finish, for the grace period at most; then Redis, the probes' health and the metrics go. A second signal cuts the
+    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; sessions end with
+    what they were asked; calls in flight finish, for the grace period at most; then Redis, the probes' health and the metrics go. A second signal cuts the
     calls in flight at once.
 
     Raises:
@@ -115,6 +117,7 @@ async def serve(settings: SidecarSettings) -> int:
         logger.info("shutting down", extra={"grace_s": settings.grace})
         sidecar.health.shut_down()
         stopping = asyncio.create_task(server.stop(settings.grace))
+        sidecar.sessions.shut_down()
         forced = asyncio.create_task(signals.second.wait())
         await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
         was_forced = not stopping.done()
