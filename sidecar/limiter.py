@@ -137,9 +137,7 @@ class Limiter:
         answers = self.decide_all((stream_name,), (ts,), now)
         return answers.reasons[0], self._table.limit(stream_name), answers.next_ts[0]
 
-    def decide_all(
-        self, stream_names: Sequence[str], tss: Sequence[float], now: float, by: object = None
-    ) -> Answers:
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float, by: object = None) -> Answers:
         """Decides frames in their order; the answers are the same in one call or in many.
 
         Args:
@@ -209,7 +207,7 @@ class Limiter:
         if stream is None:
             return
         stream.denied += sum(denied)
-        if at > stream.heard_at:
+        if at >= stream.heard_at:
             stream.heard_at, stream.heard_ts, stream.last_reason = at, last_ts, reason
 
     def sweep(self, now: float) -> None:

@@ -49,7 +49,8 @@ class Metrics:
             "sidecar_refused_sessions", "Sessions refused or cut, by status.", ["status"], registry=self.registry
         )
         self.leased_denials = Counter(
-            "sidecar_leased_denials", "Frames that clients denied by a lease; in sidecar_decisions too.",
+            "sidecar_leased_denials",
+            "Frames that clients denied by a lease; in sidecar_decisions too.",
             registry=self.registry,
         )
         self.dropped_leases = Counter(

@@ -93,9 +93,9 @@ class Sidecar:
 async def serve(settings: SidecarSettings) -> int:
     """Serves until SIGTERM or SIGINT; gives the exit code.
 
-    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; sessions end with
-    what they were asked; calls in flight finish, for the grace period at most; then Redis, the probes' health and the metrics go. A second signal cuts the
-    calls in flight at once.
+    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; sessions end once
+    they answered what they had read; calls in flight finish, for the grace period at most; then Redis, the probes'
+    health and the metrics go. A second signal cuts the calls in flight at once.
 
     Raises:
         ListenError: one of the addresses can't be listened on.

@@ -98,7 +98,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             await limiter.prepare(unwatched)
         return pb.ShouldProcessBatchResponse(**limiter.decide_all(names, tss, self._clock())._asdict())
 
-    async def ShouldProcessSession(  # noqa: N802
+    async def ShouldProcessSession(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,
         request_iterator: AsyncIterator[pb.ShouldProcessSessionRequest],  # noqa: ARG002 (read through the context)
         context: Context,

@@ -9,7 +9,6 @@ session is open, nobody is told of changes, and they cost nothing.
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
@@ -41,7 +40,7 @@ MAX_REPORTS: Final = MAX_BATCH
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_DENIALS = frozenset(reason for reason in Reason if reason is not Reason.ADMITTED)
+_DENIALS: Final = frozenset(int(reason) for reason in Reason if reason is not Reason.ADMITTED)
 
 
 class RequestError(ValueError):
@@ -284,7 +283,7 @@ def _reports_error(request: pb.ShouldProcessSessionRequest) -> str | None:
         error = stream_name_error(report.stream_name) or ts_error(report.last_ts)
         if min(report.too_soon, report.paused, report.duplicate, report.late) < 0:
             error = "the numbers of denied frames must not be negative"
-        elif report.last_reason not in _DENIALS:
+        elif int(report.last_reason) not in _DENIALS:
             error = f"last_reason must be that of a denial, got {report.last_reason}"
         elif not 0.0 <= report.age_seconds < math.inf:
             error = f"age_seconds must be finite and not negative, got {report.age_seconds}"

@@ -11,14 +11,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 from sidecar.schedule import Reason
-from worker.leases import Leases
+from worker.leases import Denials, Leases
 
 MAX_REPORTS: Final = 4096
 """The most streams that the contract allows in one report."""
@@ -64,6 +64,20 @@ def fits(answers: Columns, frames: int) -> bool:
         len(answers.reasons) == len(answers.fps) == len(answers.next_ts) == frames
         and _REASONS.issuperset(answers.reasons)
         and all(fps >= 0.0 for fps in answers.fps)  # neither negative nor NaN
+    )
+
+
+def to_report(denials: Denials) -> pb.LeasedDenials:
+    """What was denied on one stream, as the contract has it."""
+    return pb.LeasedDenials(
+        stream_name=denials.stream_name,
+        too_soon=denials.frames[Reason.TOO_SOON],
+        paused=denials.frames[Reason.PAUSED],
+        duplicate=denials.frames[Reason.DUPLICATE],
+        late=denials.frames[Reason.LATE],
+        last_ts=denials.last_ts,
+        last_reason=cast(pb.Reason, denials.last_reason),
+        age_seconds=denials.age,
     )
 
 
@@ -160,19 +174,7 @@ class Session:
         with self._lock:
             denials = self._leases.take_denials(now, MAX_REPORTS)
         self._report_at = now + (REPORT_S if len(denials) < MAX_REPORTS else 0.0)
-        return [
-            pb.LeasedDenials(
-                stream_name=name,
-                too_soon=frames[Reason.TOO_SOON],
-                paused=frames[Reason.PAUSED],
-                duplicate=frames[Reason.DUPLICATE],
-                late=frames[Reason.LATE],
-                last_ts=last_ts,
-                last_reason=pb.Reason.ValueType(last_reason),
-                age_seconds=age,
-            )
-            for name, frames, last_ts, last_reason, age in denials
-        ]
+        return [to_report(each) for each in denials]
 
     def _receive(self) -> None:
         try:
@@ -183,7 +185,7 @@ class Session:
                     self._dropped(response.dropped_leases)
             lost = SessionLostError(grpc.StatusCode.UNAVAILABLE, "the sidecar ended the session")
         except grpc.RpcError as error:
-            lost = SessionLostError(error.code(), error.details())
+            lost = SessionLostError(error.code(), error.details() or "")
         self._end(lost)
 
     def _answered(self, answers: pb.SessionAnswers) -> None:

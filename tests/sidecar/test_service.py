@@ -12,9 +12,11 @@ from sidecar_helpers import World
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.batch import MAX_BATCH, batch_error
 from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
-from sidecar.service import MAX_BATCH, RateLimitService, batch_error
+from sidecar.service import RateLimitService
+from sidecar.session import Sessions
 
 
 class Served(SimpleNamespace):
@@ -34,6 +36,7 @@ async def served() -> AsyncIterator[Served]:
         world.limiter,
         follower,
         metrics,
+        Sessions(world.limiter, world.table, metrics, clock=lambda: world.now, wall_clock=lambda: 5000.0),
         version="1.2.3",
         settings={"fps": "2.0"},
         clock=lambda: world.now,

@@ -92,10 +92,11 @@ class RateLimitServiceServicer:
         needn't be asked for: with each answer comes a lease.
 
         The lease of a stream is last_ts and next_ts: a frame with last_ts - 2 <= ts < next_ts is certain to be denied, for
-        REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where fps is 0, every frame is
-        certain to be denied for REASON_PAUSED. Where next_ts is 0 there is no lease. A client answers such frames itself,
-        and reports them at least once a second. A frame that no lease covers is asked about, and so are the later frames of
-        its stream until the answer is there.
+        REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where next_ts is 0 there is no
+        lease; else where fps is 0, every frame is certain to be denied, for REASON_PAUSED. A client answers such frames
+        itself, and reports them at least once a second. A frame that no lease covers is asked about, and so are the later
+        frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
+        the last one.
 
         A lease holds until the next answer about its stream, until it is dropped by a response, and until the session ends,
         for whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which

@@ -1,0 +1,245 @@
+"""The law of leases: decisions with and without them are the same, except between a change and its drop.
+
+The sidecar's sessions and limiter, and the client's leases, are the real ones; what lies between them is simulated, so
+that messages can be late at the worst of times. Beside them runs a limiter that is asked about every frame.
+"""
+
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sidecar_helpers import World
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.metrics import Metrics
+from sidecar.schedule import Pacing, Reason
+from sidecar.session import Sessions
+from worker.leases import Leases
+from worker.session import to_report
+
+T = TypeVar("T")
+Frames = Sequence[tuple[str, float]]
+
+STREAMS = "abcd"
+CLIENTS = 3
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs what never waits here."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+class Client:
+    """A client whose messages arrive when they are told to."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.leases = Leases()
+        self.inbox: deque[pb.ShouldProcessSessionResponse] = deque()
+        self.unanswered: deque[Frames] = deque()
+        self.session = sessions.enter()
+
+    def fetch(self) -> None:
+        """Lets the sidecar send what it has to."""
+        while (message := self.session.outbox.take()) is not None:
+            self.inbox.append(pb.ShouldProcessSessionResponse.FromString(message.SerializeToString()))
+
+    def deliver(self, messages: int) -> pb.SessionAnswers | None:
+        """Takes in so many messages; gives the last answer."""
+        self.fetch()
+        answers = None
+        for _ in range(min(messages, len(self.inbox))):
+            message = self.inbox.popleft()
+            if message.HasField("dropped_leases"):
+                if message.dropped_leases.all_streams:
+                    self.leases.drop_all()
+                self.leases.drop(message.dropped_leases.stream_names)
+                continue
+            answers = message.answers
+            columns = zip(self.unanswered.popleft(), answers.fps, answers.last_ts, answers.next_ts, strict=True)
+            for (name, _), fps, last_ts, next_ts in columns:
+                self.leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
+        return answers
+
+    def told_soon(self, stream_name: str) -> bool:
+        """Whether a drop of the stream's lease is on its way."""
+        self.fetch()
+        drops = [message.dropped_leases for message in self.inbox]
+        return any(drop.all_streams or stream_name in drop.stream_names for drop in drops)
+
+    def ask(self, frames: Frames) -> list[int]:
+        """Asks, and waits for the answer: all that was sent before it arrives too."""
+        self.send(frames)
+        self.fetch()
+        number = 1 + max(i for i, message in enumerate(self.inbox) if message.HasField("answers"))
+        answers = self.deliver(number)
+        assert answers is not None
+        return list(answers.reasons)
+
+    def report(self) -> None:
+        """Reports what leases denied; the answer to that may be late."""
+        self.send(())
+
+    def send(self, frames: Frames) -> None:
+        """Sends a question and what is to be reported."""
+        denials = self.leases.take_denials(self.sessions._clock())
+        request = pb.ShouldProcessSessionRequest(
+            stream_names=[name for name, _ in frames],
+            ts=[ts for _, ts in frames],
+            leased_denials=[to_report(each) for each in denials],
+        )
+        self.unanswered.append(frames)
+        run(self.sessions.ask(self.session, pb.ShouldProcessSessionRequest.FromString(request.SerializeToString())))
+
+    def lose(self) -> None:
+        """Loses the session, with all that was on its way; opens another."""
+        self.sessions.leave(self.session)
+        self.inbox.clear()
+        self.unanswered.clear()
+        self.leases.drop_all()
+        self.session = self.sessions.enter()
+
+
+class Fleet:
+    """Clients with leases at one sidecar, and beside them a sidecar that is asked about every frame."""
+
+    def __init__(self, pacing: Pacing, max_streams: int) -> None:
+        self.leased, self.plain = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
+        sessions = Sessions(self.leased.limiter, self.leased.table, Metrics(), clock=lambda: self.leased.now)
+        self.clients = [Client(sessions) for _ in range(CLIENTS)]
+        self.by_lease = 0
+
+    def stamp(self, delta: float) -> float:
+        """A ts on a grid, near that of a camera that was started with the test."""
+        return round((self.leased.now - 900.0 + delta) * 100) / 100
+
+    def ask_plain(self, frames: Frames) -> list[Reason]:
+        """Decides frames one by one in the world without leases."""
+        reasons = []
+        for name, ts in frames:
+            if name not in self.plain.limiter.watched:
+                run(self.plain.limiter.prepare((name,)))
+            reasons.append(self.plain.limiter.decide(name, ts, self.plain.now)[0])
+        return reasons
+
+    def frames(self, number: int, frames: Frames) -> None:
+        """One client decides frames."""
+        client = self.clients[number]
+        reasons, open_ones = client.leases.deny(frames, self.leased.now)
+        for (name, ts), reason in zip(frames, reasons, strict=True):
+            if reason is None:
+                continue
+            self.by_lease += 1
+            if client.told_soon(name):
+                denied = [int(reason is each) for each in (None, *Reason)]
+                self.plain.limiter.take_in(name, denied, ts, reason, self.plain.now)
+            else:
+                assert [reason] == self.ask_plain([(name, ts)]), (name, ts)
+        if open_ones:
+            asked = [frames[index] for index in open_ones]
+            self.report()
+            assert client.ask(asked) == self.ask_plain(asked), asked
+
+    def unary(self, frame: tuple[str, float]) -> None:
+        """Somebody without a session asks about a frame."""
+        self.report()
+        if frame[0] not in self.leased.limiter.watched:
+            run(self.leased.limiter.prepare(frame[:1]))
+        assert [self.leased.limiter.decide(*frame, self.leased.now)[0]] == self.ask_plain([frame])
+
+    def report(self) -> None:
+        """All clients report what their leases denied; no message to them arrives."""
+        for client in self.clients:
+            client.report()
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.report()
+        self.leased.now += seconds
+        self.plain.now += seconds
+
+    def set(self, field: str, fps: bytes | None) -> None:
+        """The hash in Redis is changed, and read."""
+        for world in (self.leased, self.plain):
+            if fps is None:
+                world.redis.pop(field, None)
+            else:
+                world.redis[field] = fps
+            if field == "*":
+                world.table.store_wildcard(fps)
+            elif field in world.table.watched:  # what nobody asks about isn't read
+                world.table.store([field], [fps])
+
+    def wrong_type(self) -> None:
+        """The key in Redis becomes another type's."""
+        for world in (self.leased, self.plain):
+            world.redis.clear()
+            world.table.clear()
+
+    def sweep(self) -> None:
+        """Silent streams fall asleep."""
+        self.report()
+        for world in (self.leased, self.plain):
+            world.limiter.sweep(world.now)
+
+    def lose(self, number: int) -> None:
+        """One client's session breaks."""
+        self.report()
+        self.clients[number].lose()
+
+
+DELTAS = st.sampled_from([-30.0, -3.0, -2.01, -2.0, -1.99, -0.5, -0.1, -0.03, 0.0, 0.0, 0.0, 0.03, 0.2, 1.0, 5.0])
+CLIENT = st.integers(0, CLIENTS - 1)
+STREAM = st.sampled_from(STREAMS)
+FPS = st.sampled_from([b"0", b"0.5", b"1", b"5", b"30", b"inf", b"x", None])
+OPERATIONS = st.one_of(
+    st.tuples(st.just("frames"), CLIENT, st.lists(st.tuples(STREAM, DELTAS), min_size=1, max_size=4)),
+    st.tuples(st.just("frames"), CLIENT, st.lists(st.tuples(STREAM, DELTAS), min_size=1, max_size=4)),
+    st.tuples(st.just("frames"), CLIENT, st.lists(st.tuples(STREAM, DELTAS), min_size=1, max_size=4)),
+    st.tuples(st.just("wait"), st.sampled_from([0.01, 0.03, 0.1, 0.25, 1.0, 5.0, 61.0])),
+    st.tuples(st.just("set"), st.sampled_from(STREAMS + "*"), FPS),
+    st.tuples(st.just("deliver"), CLIENT, st.integers(1, 3)),
+    st.tuples(st.just("unary"), STREAM, DELTAS),
+    st.tuples(st.just("lose"), CLIENT),
+    st.tuples(st.just("sweep")),
+    st.tuples(st.just("wrong_type")),
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exact_silence() -> Any:
+    """Here reports arrive at once, so the grace that eviction grants them isn't needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sidecar.limiter.REPORT_GRACE_S", 0.0)
+        yield
+
+
+@settings(max_examples=400)
+@given(st.lists(OPERATIONS, max_size=60), st.sampled_from(Pacing), st.sampled_from([2, 3, 100]))
+def test_decisions_with_and_without_leases_are_the_same(
+    operations: list[tuple[Any, ...]], pacing: Pacing, max_streams: int
+) -> None:
+    """Whatever clients, operators and clocks do, and however late messages are; and so is what is told of streams."""
+    fleet = Fleet(pacing, max_streams)
+    for operation, *arguments in operations:
+        match operation:
+            case "frames":
+                number, frames = arguments
+                fleet.frames(number, [(name, fleet.stamp(delta)) for name, delta in frames])
+            case "deliver":
+                fleet.clients[arguments[0]].deliver(arguments[1])
+            case "unary":
+                fleet.unary((arguments[0], fleet.stamp(arguments[1])))
+            case _:
+                getattr(fleet, operation)(*arguments)
+    fleet.report()
+    assert fleet.leased.limiter.decisions == fleet.plain.limiter.decisions
+    told = [run(world.limiter.list_streams("", "", 10)) for world in (fleet.leased, fleet.plain)]
+    assert told[0] == told[1]
