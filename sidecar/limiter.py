@@ -186,10 +186,10 @@ class Limiter:
             add_next(next_ts(schedule, fps) if schedule is not None else _next_ts_of_none(fps))
         return answers
 
-    def last_ts(self, stream_names: Iterable[str]) -> list[float | None]:
-        """The ts of each stream's last admitted frame, 0 where none was; None where a stream has no schedule."""
+    def last_ts(self, stream_names: Iterable[str]) -> list[float]:
+        """The ts of each stream's last admitted frame, seconds; 0 where there is none."""
         streams = self._streams
-        return [None if (stream := streams.get(name)) is None else _last_ts(stream) for name in stream_names]
+        return [_last_ts(streams.get(name)) for name in stream_names]
 
     def take_in(self, stream_name: str, denied: Sequence[int], last_ts: float, reason: Reason, at: float) -> None:
         """Takes in what was denied by a lease.
@@ -299,8 +299,8 @@ class Limiter:
             self._table.forget(name)
 
 
-def _last_ts(stream: Stream) -> float:
-    return 0.0 if stream.schedule is None else stream.schedule.last_ts
+def _last_ts(stream: Stream | None) -> float:
+    return 0.0 if stream is None or stream.schedule is None else stream.schedule.last_ts
 
 
 def _next_ts_of_none(fps: float) -> float:

@@ -191,15 +191,12 @@ class Sessions:
             await limiter.prepare(unwatched)
         session.asking = frozenset(names)
         should_process, reasons, fps, next_ts = limiter.decide_all(names, tss, self._clock(), session)
-        last_ts = limiter.last_ts(names)
-        if None in last_ts:  # refused, or evicted again by a later frame: no lease
-            next_ts = [0.0 if ts is None else due for ts, due in zip(last_ts, next_ts, strict=True)]
         answers = pb.SessionAnswers(
             should_process=should_process,
             reasons=cast(Any, reasons),
             fps=fps,
             next_ts=next_ts,
-            last_ts=[ts or 0.0 for ts in last_ts],
+            last_ts=limiter.last_ts(names),
         )
         session.answered(names, answers)
 
