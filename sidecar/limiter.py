@@ -9,17 +9,14 @@ it exceed its rate. A heap finds the one whose hold ended first, which among equ
 keys are lower bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it
 comes up, which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one
 was found by then, it is denied, and the next attempt goes on from there.
-
-What clients deny by a lease they report within a second (see session). So a leased stream's silence is known to within
-that: its hold is as much longer, and whoever holds a lease is told when the stream changes by somebody else's doing.
 """
 
 import bisect
 import heapq
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, NamedTuple
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
@@ -29,14 +26,13 @@ from sidecar.stream import Stream
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
 
-REPORT_GRACE_S: Final = 1.5
-"""What leases denied is known this late at most: a second, and half of one for the way."""
-
 ACTIVE_S: Final = 60.0
 """A stream silent for longer isn't watched in Redis any more."""
 
 _SPARE_NAMES: Final = 4096
 """So many streams without a schedule may be watched, so that not each of their frames asks Redis."""
+
+_ADMITTED, _TOO_SOON = Reason.ADMITTED, Reason.TOO_SOON
 
 
 class Answers(NamedTuple):
@@ -65,16 +61,6 @@ class StreamStatus(NamedTuple):
     next_ts: float
 
 
-class Holders(Protocol):
-    """Those who answer by leases; see :mod:`sidecar.session`."""
-
-    def moved(self, stream_name: str, by: object = None) -> None:
-        """Takes in that leases on a stream no longer hold, but for that of whoever asked the question behind it."""
-
-    def hold(self, stream_name: str) -> bool:
-        """Whether anybody holds a lease on a stream."""
-
-
 class Limiter:
     """Decides frames.
 
@@ -101,8 +87,6 @@ class Limiter:
         """Frames denied because there was no room for their stream's schedule."""
         self.decisions = [0] * (len(Reason) + 1)
         """Frames by reason, at the reason's number."""
-        self.holders: Holders | None = None
-        """Those who answer by leases, while there are any."""
         self._table = table
         self._learn = learn
         self._pacing = pacing
@@ -133,82 +117,76 @@ class Limiter:
         await self._learn(stream_names)
 
     def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
-        """Decides one frame; see :meth:`decide_all`. Gives the reason, the limit in force and next_ts."""
-        answers = self.decide_all((stream_name,), (ts,), now)
-        return answers.reasons[0], self._table.limit(stream_name), answers.next_ts[0]
-
-    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float, by: object = None) -> Answers:
-        """Decides frames in their order; the answers are the same in one call or in many.
+        """Decides one frame.
 
         Args:
-            stream_names: the stream of each frame, valid names that :meth:`prepare` was called for.
-            tss: the capture time of each frame, valid, seconds by its stream's clock.
+            stream_name: a valid name that :meth:`prepare` was called for.
+            ts: valid capture time, seconds by the stream's clock.
             now: real time, seconds by a monotonic clock.
-            by: who asks, if that is somebody who holds leases.
 
         Returns:
-            The answers. A next_ts of 0 means that any ts would be admitted, or that there is no schedule to tell by.
+            The reason; the limit in force; next_ts, which is 0 where any ts would be admitted, and where there is no
+            schedule to tell by.
         """
-        watched, fallback, streams = self._table.watched, self._table.fallback, self._streams
-        pacing, decisions, holders = self._pacing, self.decisions, self.holders
-        answers = Answers([], [], [], [])
-        add_verdict, add_reason = answers.should_process.append, answers.reasons.append
-        add_fps, add_next = answers.fps.append, answers.next_ts.append
-        for name, ts in zip(stream_names, tss, strict=True):
-            fps = (watched.get(name) or fallback).fps
-            stream = streams.get(name)
-            if stream is None:
-                stream = self._add_stream(name, ts, now)
-                if stream is None:
-                    self.refused += 1
-                    decisions[Reason.TOO_SOON] += 1
-                    add_verdict(False)
-                    add_reason(Reason.TOO_SOON)
-                    add_fps(fps)
-                    add_next(0.0)
+        limit = self._table.limit(stream_name)
+        reason, due = self._decide(stream_name, ts, limit.fps, now)
+        return reason, limit, due
+
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`decide` would one by one.
+
+        Most frames come between the last admitted one and next_ts, so they are certain to be TOO_SOON (see
+        :func:`schedule.next_ts`); they are answered right here, at half the cost.
+        """
+        watched, fallback_fps = self._table.watched, self._table.fallback.fps
+        fps_of = [fallback_fps if (fps := watched.get(name)) is None else fps for name in stream_names]
+        # Looked up in one go, which lets the processor wait for many streams' memory at once. What is evicted meanwhile
+        # has no schedule any more, and what is added isn't here: both go the long way.
+        streams = map(self._streams.get, stream_names)
+        should_process = [False] * len(stream_names)
+        reasons = [Reason.TOO_SOON] * len(stream_names)
+        next_tss: list[float] = []
+        early = 0
+        frames = zip(stream_names, tss, fps_of, list(streams), strict=True)
+        for index, (name, ts, fps, stream) in enumerate(frames):
+            if stream is not None and (schedule := stream.schedule) is not None and ts > schedule.last_ts and fps > 0.0:
+                due = next_ts(schedule, fps)
+                if ts < due:
+                    stream.heard_at = now
+                    stream.heard_ts = ts
+                    stream.last_reason = _TOO_SOON
+                    stream.denied += 1
+                    early += 1
+                    next_tss.append(due)
                     continue
-            before = stream.schedule
-            reason, schedule = decide(before, ts, fps, now, pacing)
-            stream.heard_at = now
-            stream.heard_ts = ts
-            stream.last_reason = reason
-            decisions[reason] += 1
-            if schedule is None or schedule is before:
-                stream.denied += 1
-                add_verdict(False)
-            else:
-                stream.admit(schedule)
-                add_verdict(True)
-                if holders is not None:
-                    holders.moved(name, by)
-            add_reason(reason)
-            add_fps(fps)
-            add_next(next_ts(schedule, fps) if schedule is not None else _next_ts_of_none(fps))
-        return answers
+            reason, due = self._decide(name, ts, fps, now)
+            reasons[index] = reason
+            should_process[index] = reason is _ADMITTED
+            next_tss.append(due)
+        self.decisions[_TOO_SOON] += early
+        return Answers(should_process, reasons, fps_of, next_tss)
 
-    def last_ts(self, stream_names: Iterable[str]) -> list[float]:
-        """The ts of each stream's last admitted frame, seconds; 0 where there is none."""
-        streams = self._streams
-        return [_last_ts(streams.get(name)) for name in stream_names]
-
-    def take_in(self, stream_name: str, denied: Sequence[int], last_ts: float, reason: Reason, at: float) -> None:
-        """Takes in what was denied by a lease.
-
-        Args:
-            stream_name: the stream; where it has no schedule any more, its frames are counted all the same.
-            denied: frames by reason, at the reason's number.
-            last_ts: the newest frame's ts, seconds by the stream's clock.
-            reason: the newest frame's.
-            at: real time of the newest frame, seconds by the clock of the decisions.
-        """
-        for number, frames in enumerate(denied):
-            self.decisions[number] += frames
-        stream = self._streams.get(stream_name)
+    def _decide(self, name: str, ts: float, fps: float, now: float) -> tuple[Reason, float]:
+        """Gives the reason and next_ts."""
+        stream = self._streams.get(name) or self._add_stream(name, ts, now)
         if stream is None:
-            return
-        stream.denied += sum(denied)
-        if at >= stream.heard_at:
-            stream.heard_at, stream.heard_ts, stream.last_reason = at, last_ts, reason
+            self.refused += 1
+            self.decisions[_TOO_SOON] += 1
+            return _TOO_SOON, 0.0
+        before = stream.schedule
+        reason, schedule = decide(before, ts, fps, now, self._pacing)
+        stream.heard_at = now
+        stream.heard_ts = ts
+        stream.last_reason = reason
+        self.decisions[reason] += 1
+        if schedule is None:
+            stream.denied += 1
+            return reason, _next_ts_of_none(fps)
+        if schedule is before:
+            stream.denied += 1
+        else:
+            stream.admit(schedule)
+        return reason, next_ts(schedule, fps)
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -217,8 +195,6 @@ class Limiter:
         silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since and name in watched]
         for name in silent:
             self._table.put_to_sleep(name)
-            if self.holders is not None:
-                self.holders.moved(name)  # changes of its limit won't be noticed any more
         self._forget_names_without_stream()
 
     async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
@@ -254,7 +230,7 @@ class Limiter:
             achieved_fps=stream.achieved_fps(now),
             speed=stream.speed(now),
             last_reason=stream.last_reason,
-            last_ts=_last_ts(stream),
+            last_ts=0.0 if schedule is None else schedule.last_ts,
             next_ts=_next_ts_of_none(limit.fps) if schedule is None else next_ts(schedule, limit.fps),
         )
 
@@ -282,25 +258,19 @@ class Limiter:
             heapq.heappop(heap)
             # Its limit stays in the table until the next sweep: it may come later in this very batch.
             del self._streams[stream.name]
+            stream.schedule = None
             self._sorted_names = None
             self.evicted += 1
-            if self.holders is not None:
-                self.holders.moved(stream.name)
             return True
         return False
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.limit(stream_name).fps
-        hold_s = min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
-        return hold_s + REPORT_GRACE_S if self.holders is not None and self.holders.hold(stream_name) else hold_s
+        return min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
 
     def _forget_names_without_stream(self) -> None:
         for name in self._table.names() - self._streams.keys():
             self._table.forget(name)
-
-
-def _last_ts(stream: Stream | None) -> float:
-    return 0.0 if stream is None or stream.schedule is None else stream.schedule.last_ts
 
 
 def _next_ts_of_none(fps: float) -> float:
