@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
 from sidecar.schedule import Pacing, Reason, decide, next_ts
-from sidecar.stream import Stream
+from sidecar.stream import NOT_KNOWN, Stream
 
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
@@ -136,29 +136,27 @@ class Limiter:
         """Decides frames in their order, as :meth:`decide` would one by one.
 
         Most frames come between the last admitted one and next_ts, so they are certain to be TOO_SOON (see
-        :func:`schedule.next_ts`); they are answered right here, at half the cost.
+        :func:`schedule.next_ts`). They are answered right here, from what the last full decision found at the same fps,
+        at a third of the cost; with very many streams the fewer pieces of memory that are touched count even more.
         """
         watched, fallback_fps = self._table.watched, self._table.fallback.fps
         fps_of = [fallback_fps if (fps := watched.get(name)) is None else fps for name in stream_names]
-        # Looked up in one go, which lets the processor wait for many streams' memory at once. What is evicted meanwhile
-        # has no schedule any more, and what is added isn't here: both go the long way.
-        streams = map(self._streams.get, stream_names)
+        # Looked up in one go, which lets the processor wait for many streams' memory at once. Who is evicted meanwhile
+        # has no next_ts any more, and who is added isn't here: both go the long way.
+        streams = list(map(self._streams.get, stream_names))
         should_process = [False] * len(stream_names)
-        reasons = [Reason.TOO_SOON] * len(stream_names)
+        reasons = [_TOO_SOON] * len(stream_names)
         next_tss: list[float] = []
         early = 0
-        frames = zip(stream_names, tss, fps_of, list(streams), strict=True)
-        for index, (name, ts, fps, stream) in enumerate(frames):
-            if stream is not None and (schedule := stream.schedule) is not None and ts > schedule.last_ts and fps > 0.0:
-                due = next_ts(schedule, fps)
-                if ts < due:
-                    stream.heard_at = now
-                    stream.heard_ts = ts
-                    stream.last_reason = _TOO_SOON
-                    stream.denied += 1
-                    early += 1
-                    next_tss.append(due)
-                    continue
+        for index, (name, ts, fps, stream) in enumerate(zip(stream_names, tss, fps_of, streams, strict=True)):
+            if stream is not None and stream.next_ts_fps == fps and stream.last_ts < ts < stream.next_ts:
+                stream.heard_at = now
+                stream.heard_ts = ts
+                stream.last_reason = _TOO_SOON
+                stream.denied += 1
+                early += 1
+                next_tss.append(stream.next_ts)
+                continue
             reason, due = self._decide(name, ts, fps, now)
             reasons[index] = reason
             should_process[index] = reason is _ADMITTED
@@ -175,18 +173,16 @@ class Limiter:
             return _TOO_SOON, 0.0
         before = stream.schedule
         reason, schedule = decide(before, ts, fps, now, self._pacing)
-        stream.heard_at = now
-        stream.heard_ts = ts
-        stream.last_reason = reason
         self.decisions[reason] += 1
+        stream.hear(ts, now, reason)
         if schedule is None:
-            stream.denied += 1
             return reason, _next_ts_of_none(fps)
-        if schedule is before:
-            stream.denied += 1
-        else:
+        if schedule is not before:
             stream.admit(schedule)
-        return reason, next_ts(schedule, fps)
+        due = next_ts(schedule, fps)
+        if fps > 0.0:  # else the frames until then are PAUSED
+            stream.next_ts, stream.next_ts_fps = due, fps
+        return reason, due
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -258,7 +254,7 @@ class Limiter:
             heapq.heappop(heap)
             # Its limit stays in the table until the next sweep: it may come later in this very batch.
             del self._streams[stream.name]
-            stream.schedule = None
+            stream.next_ts_fps = NOT_KNOWN
             self._sorted_names = None
             self.evicted += 1
             return True
