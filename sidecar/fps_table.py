@@ -12,6 +12,7 @@ per stream. Whoever decides reads ``watched.get(name)``, and ``fallback`` where 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from sidecar.fps_values import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
 
@@ -20,6 +21,16 @@ _CACHED_VALUES = 10_000
 
 _REPORTED_VALUES = 10_000
 """Distinct invalid values remembered as reported."""
+
+
+class Watcher(Protocol):
+    """Whoever must know at once that limits in force changed."""
+
+    def limit_changed(self, stream_name: str, old_fps: float, new_fps: float) -> None:
+        """Takes in the change of one stream's limit."""
+
+    def fallback_changed(self, old_fps: float, new_fps: float) -> None:
+        """Takes in the change of the limit of all streams without an override."""
 
 
 class FpsTable:
@@ -37,6 +48,8 @@ class FpsTable:
         """The limit of every stream without an override."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
+        self.watcher: Watcher | None = None
+        """Is told of changes, if there is one: looking for them costs something."""
         self._default = default
         self._on_invalid = on_invalid
         self._asleep: dict[str, float] = {}
@@ -59,28 +72,30 @@ class FpsTable:
 
     def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
         """Takes in what Redis has for these streams; they are watched from now on."""
-        watched, meanings = self.watched, self._meanings
-        for field, raw in zip(fields, values, strict=True):
-            if raw is None:
-                watched[field] = None
-                if self._invalid:
-                    self._invalid.pop(field, None)
-                continue
-            override = meanings.get(raw)
-            if override is None:
-                override = self._meaning(field, raw)
-            elif self._invalid:
-                self._invalid.pop(field, None)
-            watched[field] = override
+        if self.watcher is None:
+            self._store(fields, values)
+            return
+        names, watched, fallback_fps = list(fields), self.watched, self.fallback.fps
+        before = [watched.get(name) for name in names]
+        self._store(names, values)
+        for name, old in zip(names, before, strict=True):
+            new = watched[name]
+            if new != old:
+                self.watcher.limit_changed(
+                    name, fallback_fps if old is None else old, fallback_fps if new is None else new
+                )
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Takes in what Redis has for the field ``*``."""
         self._invalid.pop(WILDCARD_FIELD, None)
+        before = self.fallback.fps
         self.fallback = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
+        if self.watcher is not None:
+            self.watcher.fallback_changed(before, self.fallback.fps)
 
     def clear(self) -> None:
         """Takes in that the hash has no fields that could be read: it is of another type."""
-        self.watched.update(dict.fromkeys(self.watched))
+        self.store(self.watched, [None] * len(self.watched))
         self._asleep.clear()
         self._invalid.clear()
         self.store_wildcard(None)
@@ -107,6 +122,21 @@ class FpsTable:
         self.watched.pop(stream_name, None)
         self._asleep.pop(stream_name, None)
         self._invalid.pop(stream_name, None)
+
+    def _store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
+        watched, meanings = self.watched, self._meanings
+        for field, raw in zip(fields, values, strict=True):
+            if raw is None:
+                watched[field] = None
+                if self._invalid:
+                    self._invalid.pop(field, None)
+                continue
+            override = meanings.get(raw)
+            if override is None:
+                override = self._meaning(field, raw)
+            elif self._invalid:
+                self._invalid.pop(field, None)
+            watched[field] = override
 
     def _meaning(self, field: str, raw: bytes) -> float | None:
         fps = parse_fps(raw)

@@ -9,14 +9,17 @@ it exceed its rate. A heap finds the one whose hold ended first, which among equ
 keys are lower bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it
 comes up, which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one
 was found by then, it is denied, and the next attempt goes on from there.
+
+What clients deny by a lease they report within a second (see session). So a leased stream's silence is known to within
+that: its hold is as much longer, and whoever holds a lease is told when the stream changes by somebody else's doing.
 """
 
 import bisect
 import heapq
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
@@ -25,6 +28,9 @@ from sidecar.stream import NOT_KNOWN, Stream
 
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
+
+REPORT_GRACE_S: Final = 1.5
+"""What leases denied is known this late at most: a second, and half of one for the way."""
 
 ACTIVE_S: Final = 60.0
 """A stream silent for longer isn't watched in Redis any more."""
@@ -61,6 +67,16 @@ class StreamStatus(NamedTuple):
     next_ts: float
 
 
+class Holders(Protocol):
+    """Those who answer by leases; see :mod:`sidecar.session`."""
+
+    def moved(self, stream_name: str, by: object = None) -> None:
+        """Takes in that leases on a stream no longer hold, but for that of whoever asked the question behind it."""
+
+    def hold(self, stream_name: str) -> bool:
+        """Whether anybody holds a lease on a stream."""
+
+
 class Limiter:
     """Decides frames.
 
@@ -87,6 +103,8 @@ class Limiter:
         """Frames denied because there was no room for their stream's schedule."""
         self.decisions = [0] * (len(Reason) + 1)
         """Frames by reason, at the reason's number."""
+        self.holders: Holders | None = None
+        """Those who answer by leases, while there are any."""
         self._table = table
         self._learn = learn
         self._pacing = pacing
@@ -132,8 +150,8 @@ class Limiter:
         reason, due = self._decide(stream_name, ts, limit.fps, now)
         return reason, limit, due
 
-    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
-        """Decides frames in their order, as :meth:`decide` would one by one.
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float, by: object = None) -> Answers:
+        """Decides frames in their order, as :meth:`decide` would one by one; by whom, if they hold leases.
 
         Most frames come between the last admitted one and next_ts, so they are certain to be TOO_SOON (see
         :func:`schedule.next_ts`). They are answered right here, from what the last full decision found at the same fps,
@@ -157,14 +175,14 @@ class Limiter:
                 early += 1
                 next_tss.append(stream.next_ts)
                 continue
-            reason, due = self._decide(name, ts, fps, now)
+            reason, due = self._decide(name, ts, fps, now, by)
             reasons[index] = reason
             should_process[index] = reason is _ADMITTED
             next_tss.append(due)
         self.decisions[_TOO_SOON] += early
         return Answers(should_process, reasons, fps_of, next_tss)
 
-    def _decide(self, name: str, ts: float, fps: float, now: float) -> tuple[Reason, float]:
+    def _decide(self, name: str, ts: float, fps: float, now: float, by: object = None) -> tuple[Reason, float]:
         """Gives the reason and next_ts."""
         stream = self._streams.get(name) or self._add_stream(name, ts, now)
         if stream is None:
@@ -179,10 +197,36 @@ class Limiter:
             return reason, _next_ts_of_none(fps)
         if schedule is not before:
             stream.admit(schedule)
+            if self.holders is not None:
+                self.holders.moved(name, by)
         due = next_ts(schedule, fps)
         if fps > 0.0:  # else the frames until then are PAUSED
             stream.next_ts, stream.next_ts_fps = due, fps
         return reason, due
+
+    def last_ts(self, stream_names: Iterable[str]) -> list[float]:
+        """The ts of each stream's last admitted frame, seconds; 0 where there is none."""
+        streams = self._streams
+        return [_last_ts(streams.get(name)) for name in stream_names]
+
+    def take_in(self, stream_name: str, denied: Sequence[int], last_ts: float, reason: Reason, at: float) -> None:
+        """Takes in what was denied by a lease.
+
+        Args:
+            stream_name: the stream; where it has no schedule any more, its frames are counted all the same.
+            denied: frames by reason, at the reason's number.
+            last_ts: the newest frame's ts, seconds by the stream's clock.
+            reason: the newest frame's.
+            at: real time of the newest frame, seconds by the clock of the decisions.
+        """
+        for number, frames in enumerate(denied):
+            self.decisions[number] += frames
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            return
+        stream.denied += sum(denied)
+        if at >= stream.heard_at:
+            stream.heard_at, stream.heard_ts, stream.last_reason = at, last_ts, reason
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -191,6 +235,8 @@ class Limiter:
         silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since and name in watched]
         for name in silent:
             self._table.put_to_sleep(name)
+            if self.holders is not None:
+                self.holders.moved(name)  # changes of its limit won't be noticed any more
         self._forget_names_without_stream()
 
     async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
@@ -257,16 +303,23 @@ class Limiter:
             stream.next_ts_fps = NOT_KNOWN
             self._sorted_names = None
             self.evicted += 1
+            if self.holders is not None:
+                self.holders.moved(stream.name)
             return True
         return False
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.limit(stream_name).fps
-        return min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+        hold_s = min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+        return hold_s + REPORT_GRACE_S if self.holders is not None and self.holders.hold(stream_name) else hold_s
 
     def _forget_names_without_stream(self) -> None:
         for name in self._table.names() - self._streams.keys():
             self._table.forget(name)
+
+
+def _last_ts(stream: Stream | None) -> float:
+    return 0.0 if stream is None or stream.schedule is None else stream.schedule.last_ts
 
 
 def _next_ts_of_none(fps: float) -> float:
