@@ -124,8 +124,10 @@ class FpsTable:
         self._invalid.pop(stream_name, None)
 
     def _store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
-        watched, meanings = self.watched, self._meanings
+        watched, asleep, meanings = self.watched, self._asleep, self._meanings
         for field, raw in zip(fields, values, strict=True):
+            if asleep:
+                asleep.pop(field, None)  # it is awake, and what was known of it is old
             if raw is None:
                 watched[field] = None
                 if self._invalid:

@@ -223,6 +223,7 @@ def operate(fleet: Fleet, choose: random.Random) -> None:
             fleet.lose(number)
         case _:
             getattr(fleet, operation)()
+    fleet.wait(1e-6)  # no two things happen at one instant: which frame was the newest would be anybody's guess
 
 
 @pytest.fixture(autouse=True, scope="module")
