@@ -162,7 +162,9 @@ class Sessions:
         return session
 
     def leave(self, session: Session) -> None:
-        """Closes a session; its leases are nobody's business any more."""
+        """Closes a session, if it isn't closed yet; its leases are nobody's business any more."""
+        if session not in self._open:
+            return
         self._open.remove(session)
         if not self._open:
             self._limiter.holders = self._table.watcher = None
@@ -228,6 +230,8 @@ class Sessions:
                 await self._end(context, grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
         except TimeoutError:
             logger.warning("a client doesn't read its answers, so its session is cut", extra={"peer": context.peer()})
+            self.leave(session)
+            # The status comes behind what waits already, so this lasts until the client reads, or is gone.
             await self._end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
         finally:
             self.leave(session)
