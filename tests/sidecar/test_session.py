@@ -325,10 +325,9 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
         flooding = asyncio.create_task(flood())
         await served.until("sidecar_refused_sessions_total", 1, status="RESOURCE_EXHAUSTED")
         await served.until("sidecar_sessions", 0)
-        with contextlib.suppress(grpc.aio.AioRpcError):
+        with pytest.raises(grpc.aio.AioRpcError):  # as soon as it reads, it learns that this is over
             while await call.call.read() is not grpc.aio.EOF:
                 pass
-        assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
         await asyncio.gather(flooding, return_exceptions=True)
         assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT
         assert (await Call(served).ask(("a", 1.0))).should_process == [True]
