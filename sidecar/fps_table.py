@@ -46,10 +46,12 @@ class FpsTable:
         """The override of each watched stream, frames per second. To be read by others, written only here."""
         self.fallback: Limit = fallback(None, default)
         """The limit of every stream without an override."""
+        self.version = 0
+        """Another number after each change that may concern a stream that was watched before it."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
         self.watcher: Watcher | None = None
-        """Is told of changes, if there is one: looking for them costs something."""
+        """Is told of changes, if there is one."""
         self._default = default
         self._on_invalid = on_invalid
         self._asleep: dict[str, float] = {}
@@ -57,8 +59,15 @@ class FpsTable:
         self._meanings: dict[bytes, float] = {}
         self._reported: set[bytes] = set()
 
+    def fps(self, stream_name: str) -> float:
+        """The limit in force for a stream, frames per second, as far as is known."""
+        override = self.watched.get(stream_name)
+        if override is None and self._asleep:
+            override = self._asleep.get(stream_name)
+        return self.fallback.fps if override is None else override
+
     def limit(self, stream_name: str) -> Limit:
-        """The limit in force for a stream, as far as is known."""
+        """The same with where it came from."""
         override = self.watched.get(stream_name)
         if override is None:
             override = self._asleep.get(stream_name)
@@ -72,32 +81,40 @@ class FpsTable:
 
     def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
         """Takes in what Redis has for these streams; they are watched from now on."""
-        if self.watcher is None:
-            self._store(fields, values)
-            return
-        names, watched, fallback_fps = list(fields), self.watched, self.fallback.fps
-        before = [watched.get(name) for name in names]
-        self._store(names, values)
-        for name, old in zip(names, before, strict=True):
-            new = watched[name]
-            if new != old:
-                self.watcher.limit_changed(
-                    name, fallback_fps if old is None else old, fallback_fps if new is None else new
-                )
+        watched, asleep, meanings = self.watched, self._asleep, self._meanings
+        for field, raw in zip(fields, values, strict=True):
+            override = None if raw is None else meanings.get(raw)
+            if override is None and raw is not None:
+                override = self._meaning(field, raw)
+            elif self._invalid:
+                self._invalid.pop(field, None)
+            if asleep:
+                asleep.pop(field, None)  # it is awake, and what was known of it is old
+            if (old := watched.get(field, override)) != override:
+                self.version += 1
+                if self.watcher is not None:
+                    fallback_fps = self.fallback.fps
+                    self.watcher.limit_changed(
+                        field, fallback_fps if old is None else old, fallback_fps if override is None else override
+                    )
+            watched[field] = override
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Takes in what Redis has for the field ``*``."""
         self._invalid.pop(WILDCARD_FIELD, None)
-        before = self.fallback.fps
-        self.fallback = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
-        if self.watcher is not None:
-            self.watcher.fallback_changed(before, self.fallback.fps)
+        limit = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
+        if limit != self.fallback:
+            old, self.fallback = self.fallback, limit
+            self.version += 1
+            if self.watcher is not None:
+                self.watcher.fallback_changed(old.fps, limit.fps)
 
     def clear(self) -> None:
         """Takes in that the hash has no fields that could be read: it is of another type."""
         self.store(self.watched, [None] * len(self.watched))
         self._asleep.clear()
         self._invalid.clear()
+        self.version += 1
         self.store_wildcard(None)
 
     def assume(self, stream_names: Iterable[str]) -> None:
@@ -109,6 +126,7 @@ class FpsTable:
     def put_to_sleep(self, stream_name: str) -> None:
         """Stops watching a stream that fell silent; its last known value is kept."""
         override = self.watched.pop(stream_name, None)
+        self.version += 1
         if override is not None:
             self._asleep[stream_name] = override
         self._invalid.pop(stream_name, None)
@@ -119,26 +137,10 @@ class FpsTable:
 
     def forget(self, stream_name: str) -> None:
         """Drops everything about a stream."""
+        self.version += 1
         self.watched.pop(stream_name, None)
         self._asleep.pop(stream_name, None)
         self._invalid.pop(stream_name, None)
-
-    def _store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
-        watched, asleep, meanings = self.watched, self._asleep, self._meanings
-        for field, raw in zip(fields, values, strict=True):
-            if asleep:
-                asleep.pop(field, None)  # it is awake, and what was known of it is old
-            if raw is None:
-                watched[field] = None
-                if self._invalid:
-                    self._invalid.pop(field, None)
-                continue
-            override = meanings.get(raw)
-            if override is None:
-                override = self._meaning(field, raw)
-            elif self._invalid:
-                self._invalid.pop(field, None)
-            watched[field] = override
 
     def _meaning(self, field: str, raw: bytes) -> float | None:
         fps = parse_fps(raw)

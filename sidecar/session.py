@@ -188,9 +188,8 @@ class Sessions:
             session.answered(names, pb.SessionAnswers())
             return
         self._metrics.batch_frames.observe(len(names))
-        watched = limiter.watched
-        if unwatched := [name for name in names if name not in watched]:
-            await limiter.prepare(unwatched)
+        if unprepared := limiter.unprepared(names):
+            await limiter.prepare(unprepared)
         session.asking = frozenset(names)
         should_process, reasons, fps, next_ts = limiter.decide_all(names, tss, self._clock(), session)
         answers = pb.SessionAnswers(

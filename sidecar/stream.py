@@ -20,8 +20,11 @@ WINDOW_ADMISSIONS: Final = 50
 SILENCE_S: Final = 5.0
 """A stream without any frame for this long achieves 0."""
 
-NOT_KNOWN: Final = -1.0
-"""An fps that no stream has."""
+NO_VERSION: Final = -1
+"""A version that no fps table has."""
+
+NEVER_EARLY: Final = -math.inf
+"""The next_ts of a stream whose frames aren't TOO_SOON."""
 
 _PARTS: Final = 4
 _PART_S: Final = WINDOW_S / _PARTS
@@ -49,14 +52,15 @@ class Stream:
         "admitted",
         "denied",
         "evictable_from",
+        "fps",
         "heard_at",
         "heard_ts",
         "last_reason",
         "last_ts",
         "name",
         "next_ts",
-        "next_ts_fps",
         "schedule",
+        "table_version",
     )
 
     def __init__(self, name: str, ts: float, now: float) -> None:
@@ -71,10 +75,12 @@ class Stream:
         """The newest frame's ts, seconds."""
         self.last_ts = ts
         """The ts of the last admitted frame, as in the schedule; before that, of the first frame."""
-        self.next_ts = -math.inf
-        """What schedule.next_ts gave at next_ts_fps."""
-        self.next_ts_fps = NOT_KNOWN
-        """Frames per second; next_ts is of no use at another fps."""
+        self.table_version = NO_VERSION
+        """The version of the fps table that the next two hold for."""
+        self.fps = 0.0
+        """The limit in force."""
+        self.next_ts = NEVER_EARLY
+        """Frames after last_ts and before this are TOO_SOON."""
         self.evictable_from = now
         """A real time before which the stream can't be evicted; kept by whoever evicts."""
         self._stream_s = 0.0  # sum of the stream's forward steps up to last_ts

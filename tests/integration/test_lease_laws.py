@@ -125,8 +125,8 @@ class Fleet:
         """Decides frames one by one in the world without leases."""
         reasons = []
         for name, ts in frames:
-            if name not in self.plain.limiter.watched:
-                run(self.plain.limiter.prepare((name,)))
+            if unprepared := self.plain.limiter.unprepared((name,)):
+                run(self.plain.limiter.prepare(unprepared))
             reasons.append(self.plain.limiter.decide(name, ts, self.plain.now)[0])
         return reasons
 
@@ -151,8 +151,8 @@ class Fleet:
     def unary(self, frame: tuple[str, float]) -> None:
         """Somebody without a session asks about a frame."""
         self.report()
-        if frame[0] not in self.leased.limiter.watched:
-            run(self.leased.limiter.prepare(frame[:1]))
+        if unprepared := self.leased.limiter.unprepared(frame[:1]):
+            run(self.leased.limiter.prepare(unprepared))
         assert [self.leased.limiter.decide(*frame, self.leased.now)[0]] == self.ask_plain([frame])
 
     def report(self) -> None:
