@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer
 
 from drawn_hands import BACKGROUND, draw_hand  # noqa: E402
 
+from sidecar.schedule import Reason  # noqa: E402
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
 from worker.hamer.consistency import Thresholds  # noqa: E402
@@ -21,7 +22,6 @@ from worker.hamer.refiner import HamerRefiner  # noqa: E402
 from worker.hand_counter import process_frame_callback  # noqa: E402
 from worker.hands.detection import Hands  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
-from sidecar.schedule import Reason  # noqa: E402
 
 LENIENT = Thresholds(
     min_overlap=0.0, max_offset=9, min_extent=0, max_extent=9, max_outside=1, min_pixels=0, max_joint_distance=9
@@ -43,7 +43,7 @@ class Boxes:
             keypoints=np.full((count, 21, 2), np.nan, np.float32),
         )
 
-    def detect(self, image: np.ndarray) -> Hands:
+    def detect(self, image: np.ndarray) -> Hands:  # noqa: ARG002
         return self.hands
 
 
