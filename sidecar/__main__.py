@@ -20,6 +20,10 @@ examples:
       half a frame per second where Redis has no value
   fps-sidecar --listen unix:/run/fps.sock --listen 127.0.0.1:50051
       a unix socket for the worker in the same pod, and TCP for grpcurl
+  fps-sidecar --scope fleet --replicas 4 --redis-url redis+sentinel://s1,s2,s3/main/0
+      one of four sidecars that share each stream's limit; the master of `main` is found by Sentinels
+  fps-sidecar --listen 0.0.0.0:50051 --tls-cert tls.crt --tls-key tls.key --tls-client-ca ca.crt
+      for workers on other machines, which show certificates
   SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
       no limit but those in Redis; each flag is an environment variable too
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import WILDCARD_FIELD
 from sidecar.redis_push import ConnectionLostError, PushConnection, RefusedError
+from sidecar.redis_servers import RedisServers
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class FpsFollower:
 
     Args:
         table: is kept up to date.
-        url: of the Redis server, accepted by :func:`redis_push.check_redis_url`.
+        servers: where Redis is.
         config_key: the hash.
         on_state: called at each change of the state, with the new one.
         on_read: called at each HMGET.
@@ -71,7 +72,7 @@ class FpsFollower:
     def __init__(
         self,
         table: FpsTable,
-        url: str,
+        servers: RedisServers,
         config_key: str,
         *,
         on_state: Callable[[RedisState], None] = lambda _state: None,
@@ -80,7 +81,7 @@ class FpsFollower:
     ) -> None:
         self.state = RedisState.AWAY
         self._table = table
-        self._url = url
+        self._servers = servers
         self._config_key = config_key
         self._on_state = on_state
         self._on_read = on_read
@@ -137,7 +138,7 @@ class FpsFollower:
 
     async def _follow_once(self) -> None:
         """Follows over one connection until it fails."""
-        connection = PushConnection(self._url, self._pushed, self._wake.set)
+        connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
         try:
             await connection.open(self._address)
             state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING

@@ -18,12 +18,12 @@ import bisect
 import heapq
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
-from sidecar.schedule import Pacing, Reason, decide, next_ts
+from sidecar.schedule import Pacing, Reason, Schedule, decide, next_ts
 from sidecar.stream import NEVER_EARLY, NO_VERSION, Stream
 
 LONGEST_HOLD_S: Final = 60.0
@@ -70,8 +70,8 @@ class StreamStatus(NamedTuple):
 class Holders(Protocol):
     """Those who answer by leases; see :mod:`sidecar.session`."""
 
-    def moved(self, stream_name: str, by: object = None) -> None:
-        """Takes in that leases on a stream no longer hold, but for that of whoever asked the question behind it."""
+    def moved(self, stream_name: str) -> None:
+        """Takes in that leases on a stream no longer hold."""
 
     def hold(self, stream_name: str) -> bool:
         """Whether anybody holds a lease on a stream."""
@@ -138,6 +138,14 @@ class Limiter:
             self._forget_names_without_stream()
         await self._learn(stream_names)
 
+    async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
+        """Decides one frame; see :meth:`decide`. Also tells whether that was without Redis."""
+        return *self.decide(stream_name, ts, now), self.stale
+
+    async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`answer` would one by one."""
+        return self.decide_all(stream_names, tss, now)
+
     def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
         """Decides one frame.
 
@@ -153,8 +161,8 @@ class Limiter:
         reason, _, due = self._decide(stream_name, ts, now)
         return reason, self._table.limit(stream_name), due
 
-    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float, by: object = None) -> Answers:
-        """Decides frames in their order, as :meth:`decide` would one by one; by whom, if they hold leases.
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`decide` would one by one.
 
         Most frames come between the last admitted one and next_ts, so they are certain to be TOO_SOON (see
         :func:`schedule.next_ts`). While the table doesn't change they are answered right here, from what the last full
@@ -180,7 +188,7 @@ class Limiter:
                 fps_of.append(stream.fps)
                 next_tss.append(stream.next_ts)
                 continue
-            reason, fps, due = self._decide(name, ts, now, by)
+            reason, fps, due = self._decide(name, ts, now)
             reasons[index] = reason
             should_process[index] = reason is _ADMITTED
             fps_of.append(fps)
@@ -188,7 +196,7 @@ class Limiter:
         self.decisions[_TOO_SOON] += early
         return Answers(should_process, reasons, fps_of, next_tss)
 
-    def _decide(self, name: str, ts: float, now: float, by: object = None) -> tuple[Reason, float, float]:
+    def _decide(self, name: str, ts: float, now: float) -> tuple[Reason, float, float]:
         """Gives the reason, the fps in force and next_ts."""
         fps = self._table.fps(name)
         stream = self._streams.get(name) or self._add_stream(name, ts, now)
@@ -203,17 +211,20 @@ class Limiter:
         if schedule is not None and schedule is not before:
             stream.admit(schedule)
             if self.holders is not None:
-                self.holders.moved(name, by)
-        due = _next_ts_of_none(fps) if schedule is None else next_ts(schedule, fps)
+                self.holders.moved(name)
+        due = next_ts_of(schedule, fps)
         stream.fps = fps
         stream.next_ts = due if fps > 0.0 and schedule is not None else NEVER_EARLY
         stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
         return reason, fps, due
 
-    def last_ts(self, stream_names: Iterable[str]) -> list[float]:
-        """The ts of each stream's last admitted frame, seconds; 0 where there is none."""
-        streams = self._streams
-        return [_last_ts(streams.get(name)) for name in stream_names]
+    def lease(self, stream_name: str) -> tuple[float, float]:
+        """What is certain of the stream's next frames: last_ts and next_ts; a next_ts of 0 where nothing is."""
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            return 0.0, 0.0
+        fps, schedule = self._table.fps(stream_name), stream.schedule
+        return (0.0 if schedule is None else schedule.last_ts), next_ts_of(schedule, fps)
 
     def take_in(self, stream_name: str, denied: Sequence[int], last_ts: float, reason: Reason, at: float) -> None:
         """Takes in what was denied by a lease.
@@ -266,7 +277,7 @@ class Limiter:
 
     def _status(self, stream: Stream, now: float) -> StreamStatus:
         limit = self._table.limit(stream.name)
-        schedule = stream.schedule
+        schedule = self._schedule(stream)
         return StreamStatus(
             stream_name=stream.name,
             fps=limit.fps,
@@ -279,8 +290,11 @@ class Limiter:
             speed=stream.speed(now),
             last_reason=stream.last_reason,
             last_ts=0.0 if schedule is None else schedule.last_ts,
-            next_ts=_next_ts_of_none(limit.fps) if schedule is None else next_ts(schedule, limit.fps),
+            next_ts=next_ts_of(schedule, limit.fps),
         )
+
+    def _schedule(self, stream: Stream) -> Schedule | None:
+        return stream.schedule
 
     def _add_stream(self, name: str, ts: float, now: float) -> Stream | None:
         """Makes room for a new stream and adds it; None if there is no room."""
@@ -305,14 +319,17 @@ class Limiter:
                 continue
             heapq.heappop(heap)
             # Its limit stays in the table until the next sweep: it may come later in this very batch.
-            del self._streams[stream.name]
-            stream.table_version = NO_VERSION
-            self._sorted_names = None
-            self.evicted += 1
-            if self.holders is not None:
-                self.holders.moved(stream.name)
+            self._evicted(stream)
             return True
         return False
+
+    def _evicted(self, stream: Stream) -> None:
+        del self._streams[stream.name]
+        stream.table_version = NO_VERSION
+        self._sorted_names = None
+        self.evicted += 1
+        if self.holders is not None:
+            self.holders.moved(stream.name)
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.fps(stream_name)
@@ -324,10 +341,8 @@ class Limiter:
             self._table.forget(name)
 
 
-def _last_ts(stream: Stream | None) -> float:
-    return 0.0 if stream is None or stream.schedule is None else stream.schedule.last_ts
-
-
-def _next_ts_of_none(fps: float) -> float:
-    """The next_ts of a stream without an admission, for people and JSON: infinity when paused, else the least ts."""
-    return math.inf if fps == 0.0 else 0.0
+def next_ts_of(schedule: Schedule | None, fps: float) -> float:
+    """The next_ts to tell. Where there was no admission yet it is for people and JSON: the least ts, not -infinity."""
+    if schedule is None:
+        return math.inf if fps == 0.0 else 0.0
+    return next_ts(schedule, fps)

@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.limiter import Limiter
 from sidecar.schedule import Reason
@@ -67,6 +68,30 @@ class Metrics:
     def show(self, limiter: Limiter, follower: FpsFollower) -> None:
         """Adds what these two know to every scrape."""
         self.registry.register(_Scrape(limiter, follower))
+
+    def show_fleet(self, fleet: FleetScope) -> None:
+        """Adds what fleet scope knows to every scrape."""
+        self.registry.register(_FleetScrape(fleet))
+
+
+class _FleetScrape(Collector):
+    def __init__(self, fleet: FleetScope) -> None:
+        self._fleet = fleet
+
+    def collect(self) -> Iterator[Metric]:
+        fleet = self._fleet
+        yield CounterMetricFamily("sidecar_claim_calls", "Calls of the claim script in Redis.", fleet.call_count)
+        yield CounterMetricFamily(
+            "sidecar_alone_decisions",
+            "Frames decided by this replica alone, Redis being out of reach.",
+            fleet.alone_count,
+        )
+        yield GaugeMetricFamily(
+            "sidecar_replicas", "Replicas that share the limits, this one included.", fleet.replicas
+        )
+        yield GaugeMetricFamily(
+            "sidecar_claims_in_time", "1 while Redis answers claims in time.", float(fleet.in_touch)
+        )
 
 
 class _Scrape(Collector):

@@ -10,7 +10,7 @@ import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from sidecar.batch import batch_error
+from sidecar.batch import batch_error, too_long
 from sidecar.fps_follower import FpsFollower
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
@@ -71,13 +71,13 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         unprepared = limiter.unprepared((name,))
         if unprepared:
             await limiter.prepare(unprepared)
-        reason, limit, next_ts = limiter.decide(name, ts, self._clock())
+        reason, limit, next_ts, stale = await limiter.answer(name, ts, self._clock())
         answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
         answer.should_process = reason is Reason.ADMITTED
         answer.reason = cast(pb.Reason, reason)
         answer.fps = limit.fps
         answer.fps_source = cast(pb.FpsSource, limit.source)
-        answer.stale = limiter.stale
+        answer.stale = stale
         answer.next_ts = next_ts
         return answer
 
@@ -88,6 +88,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
+        if error := too_long(len(names)):
+            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         error = batch_error(names, tss)
         if error:
             await self._refuse(context, "ShouldProcessBatch", error)
@@ -96,7 +99,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         unprepared = limiter.unprepared(names)
         if unprepared:
             await limiter.prepare(unprepared)
-        return pb.ShouldProcessBatchResponse(**limiter.decide_all(names, tss, self._clock())._asdict())
+        answers = await limiter.answer_all(names, tss, self._clock())
+        return pb.ShouldProcessBatchResponse(**answers._asdict())
 
     async def ShouldProcessSession(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.batch import MAX_BATCH, batch_error
+from sidecar.batch import batch_error, too_long
 from sidecar.fps_table import FpsTable
 from sidecar.lease import Outbox, revokes
 from sidecar.limiter import Limiter
@@ -36,7 +36,6 @@ MAX_UNSENT: Final = 16
 STALLED_S: Final = 10.0
 """How long a client may not read."""
 
-MAX_REPORTS: Final = MAX_BATCH
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,7 +43,11 @@ _DENIALS: Final = frozenset(int(reason) for reason in Reason if reason is not Re
 
 
 class RequestError(ValueError):
-    """A request that makes no sense."""
+    """A request that makes no sense, or is too long."""
+
+    def __init__(self, status: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Session:
@@ -52,38 +55,28 @@ class Session:
 
     def __init__(self) -> None:
         self.outbox = Outbox()
-        self.asking: frozenset[str] = frozenset()
-        """The streams of a question that is being decided."""
-        self.overtaken: set[str] = set()
-        """Those of them that somebody else changed meanwhile, so that the answer may be old when it is there."""
         self.changed = asyncio.Event()
         """Something was put into the outbox, or taken out."""
         self.ending = False
         """No more will be put into the outbox."""
 
     def moved(self, stream_name: str) -> bool:
-        """Drops the lease on a stream, also one that an answer is about to grant; says whether there was one."""
-        if stream_name in self.asking:
-            self.overtaken.add(stream_name)
+        """Drops the lease on a stream; says whether there was one."""
         dropped = self.outbox.drop(stream_name)
         if dropped:
             self.changed.set()
         return dropped
 
     def all_moved(self) -> bool:
-        """Drops all leases, also those that an answer is about to grant; says whether there were any."""
-        self.overtaken.update(self.asking)
+        """Drops all leases; says whether there were any."""
         dropped = self.outbox.drop_all()
         if dropped:
             self.changed.set()
         return dropped
 
     def answered(self, stream_names: Sequence[str], answers: pb.SessionAnswers) -> None:
-        """Takes in the answer to the question that is being decided."""
+        """Takes in the answer to a question."""
         self.outbox.answer(stream_names, answers)
-        for name in self.overtaken:
-            self.outbox.drop(name)
-        self.asking, self.overtaken = frozenset(), set()
         self.changed.set()
 
 
@@ -125,11 +118,17 @@ class Sessions:
 
     # What others tell
 
-    def moved(self, stream_name: str, by: object = None) -> None:
-        """Drops all leases on a stream but that of the session whose question changed it: its answer has a new one."""
+    def moved(self, stream_name: str) -> None:
+        """Drops all leases on a stream."""
         for session in self._open:
-            if session is not by and session.moved(stream_name):
+            if session.moved(stream_name):
                 self._dropped_one.inc()
+
+    def all_moved(self) -> None:
+        """Drops all leases on all streams."""
+        for session in self._open:
+            if session.all_moved():
+                self._dropped_all.inc()
 
     def hold(self, stream_name: str) -> bool:
         """Whether any session holds a lease on a stream."""
@@ -143,9 +142,7 @@ class Sessions:
     def fallback_changed(self, old_fps: float, new_fps: float) -> None:
         """Drops leases that the limit of most streams makes untrue. Sorting out which would take longer than asking."""
         if revokes(old_fps, new_fps):
-            for session in self._open:
-                if session.all_moved():
-                    self._dropped_all.inc()
+            self.all_moved()
 
     def shut_down(self) -> None:
         """Ends all sessions when what they were asked is answered; new ones are refused."""
@@ -174,13 +171,15 @@ class Sessions:
         """Takes in the reports of a request and decides its frames; the answer is in the session's outbox.
 
         Raises:
-            RequestError: The request makes no sense; nothing was changed.
+            RequestError: The request makes no sense, or is too long; nothing was changed.
         """
         names, tss = list(request.stream_names), list(request.ts)
         if not tss and names:
             tss = [self._wall_clock()] * len(names)
+        if error := too_long(len(names)) or too_long(len(request.leased_denials), "reports"):
+            raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         if error := batch_error(names, tss) or _reports_error(request):
-            raise RequestError(error)
+            raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, error)
         limiter = self._limiter
         if request.leased_denials:
             self._take_in(request)
@@ -190,16 +189,19 @@ class Sessions:
         self._metrics.batch_frames.observe(len(names))
         if unprepared := limiter.unprepared(names):
             await limiter.prepare(unprepared)
-        session.asking = frozenset(names)
-        should_process, reasons, fps, next_ts = limiter.decide_all(names, tss, self._clock(), session)
-        answers = pb.SessionAnswers(
-            should_process=should_process,
-            reasons=cast(Any, reasons),
-            fps=fps,
-            next_ts=next_ts,
-            last_ts=limiter.last_ts(names),
+        # The client gave up its leases on these when it asked, so what its own question changes isn't told to it.
+        session.outbox.leased.difference_update(names)
+        answers = await limiter.answer_all(names, tss, self._clock())
+        # As things are now: in fleet scope others may have changed them while Redis answered.
+        leases = [limiter.lease(name) for name in names]
+        message = pb.SessionAnswers(
+            should_process=answers.should_process,
+            reasons=cast(Any, answers.reasons),
+            fps=answers.fps,
+            next_ts=[next_ts for _, next_ts in leases],
+            last_ts=[last_ts for last_ts, _ in leases],
         )
-        session.answered(names, answers)
+        session.answered(names, message)
 
     async def serve(self, context: Context) -> None:
         """Serves one session to its end."""
@@ -222,7 +224,7 @@ class Sessions:
             await sending  # what was asked is answered, also if the session ends for a bad request
             if isinstance(read, RequestError):
                 self._metrics.invalid_requests.labels("ShouldProcessSession").inc()
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(read))
+                await context.abort(read.status, str(read))
             if isinstance(read, Exception):
                 raise read
             if self._shut_down.is_set():
@@ -277,8 +279,6 @@ class Sessions:
 
 
 def _reports_error(request: pb.ShouldProcessSessionRequest) -> str | None:
-    if len(request.leased_denials) > MAX_REPORTS:
-        return f"a request may have at most {MAX_REPORTS} reports, got {len(request.leased_denials)}"
     for index, report in enumerate(request.leased_denials):
         error = stream_name_error(report.stream_name) or ts_error(report.last_ts)
         if min(report.too_soon, report.paused, report.duplicate, report.late) < 0:

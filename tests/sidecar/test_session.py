@@ -5,6 +5,7 @@ import contextlib
 import math
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -12,9 +13,11 @@ from sidecar_helpers import World
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from process.redis_url import parse_redis_url
 from sidecar.batch import MAX_BATCH
 from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
+from sidecar.redis_servers import RedisServers
 from sidecar.schedule import Reason
 from sidecar.service import RateLimitService
 from sidecar.session import MAX_UNSENT, Sessions
@@ -54,7 +57,7 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterat
         max_sessions=max_sessions,
         stalled_s=stalled_s,
     )
-    follower = FpsFollower(world.table, "redis://127.0.0.1:1/0", "key")
+    follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
     service = RateLimitService(world.limiter, follower, metrics, sessions, version="1.2.3", settings={})
     server = grpc.aio.server()
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
@@ -239,7 +242,6 @@ GOOD = {"stream_name": "a", "too_soon": 1, "last_ts": 1.0, "last_reason": pb.REA
         ({"stream_names": ["a"], "ts": [1.0, 2.0]}, "ts must be empty or as long as stream_names"),
         ({"stream_names": ["a"], "ts": [1e12]}, "frame 0: .*milliseconds"),
         ({"ts": [1.0]}, "ts must be empty or as long"),
-        ({"stream_names": ["a"] * (MAX_BATCH + 1), "ts": [1.0] * (MAX_BATCH + 1)}, "at most 4096 frames, got 4097"),
         ({"leased_denials": [GOOD, {**GOOD, "stream_name": ""}]}, "report 1: stream_name must not be empty"),
         ({"leased_denials": [{**GOOD, "stream_name": "x" * 257}]}, "report 0: stream_name must have at most"),
         ({"leased_denials": [{**GOOD, "too_soon": -1}]}, "report 0: the numbers .* must not be negative"),
@@ -250,7 +252,6 @@ GOOD = {"stream_name": "a", "too_soon": 1, "last_ts": 1.0, "last_reason": pb.REA
         ({"leased_denials": [{**GOOD, "age_seconds": -0.1}]}, "report 0: age_seconds must be"),
         ({"leased_denials": [{**GOOD, "age_seconds": math.nan}]}, "report 0: age_seconds must be"),
         ({"leased_denials": [{**GOOD, "age_seconds": math.inf}]}, "report 0: age_seconds must be"),
-        ({"leased_denials": [GOOD] * (MAX_BATCH + 1)}, "at most 4096 reports, got 4097"),
     ],
 )
 async def test_nonsense_ends_the_session_and_changes_nothing(
@@ -271,6 +272,21 @@ async def test_nonsense_ends_the_session_and_changes_nothing(
     assert [each.stream_name for each in await served.world.limiter.list_streams("", "", 10)] == ["good"]
     assert sum(served.world.limiter.decisions) == 1
     assert served.metric("sidecar_invalid_requests_total", method="ShouldProcessSession") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"stream_names": ["a"] * (MAX_BATCH + 1)}, "a batch may have at most 4096 frames, got 4097"),
+        ({"leased_denials": [GOOD] * (MAX_BATCH + 1)}, "a batch may have at most 4096 reports, got 4097"),
+    ],
+)
+async def test_too_much_at_once_ends_the_session(served: Served, request_: dict[str, Any], message: str) -> None:
+    """RESOURCE_EXHAUSTED; nothing is changed."""
+    call = Call(served)
+    await call.call.write(pb.ShouldProcessSessionRequest(**request_))
+    assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+    assert len(served.world.limiter) == 0
 
 
 async def test_only_so_many_sessions(served: Served) -> None:
@@ -325,9 +341,10 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
         flooding = asyncio.create_task(flood())
         await served.until("sidecar_refused_sessions_total", 1, status="RESOURCE_EXHAUSTED")
         await served.until("sidecar_sessions", 0)
-        with pytest.raises(grpc.aio.AioRpcError):  # as soon as it reads, it learns that this is over
+        with contextlib.suppress(grpc.aio.AioRpcError):
             while await call.call.read() is not grpc.aio.EOF:
                 pass
+        assert call.call.done()  # as soon as it reads, it learns that this is over
         await asyncio.gather(flooding, return_exceptions=True)
         assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT
         assert (await Call(served).ask(("a", 1.0))).should_process == [True]
