@@ -78,5 +78,7 @@ class LocalPacing:
 
 def _slot(next_ts: float, fps: float, ts: float) -> float:
     """The slot that :func:`sidecar.schedule.next_ts` was told from; the admitted ts where that can't be."""
+    if next_ts == 0.0:  # nothing was told
+        return ts
     slot = next_ts - 1.0 / fps + TOLERANCE_S if fps > 0.0 else next_ts
     return slot if math.isfinite(slot) else ts

@@ -54,12 +54,13 @@ class RateLimitServiceStub:
     frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
     the last one.
 
-    A lease holds until the next answer about its stream, until it is dropped by a response, and until the session ends,
-    for whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+    A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+    whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
     they came about, so a client that takes them in that order never revives a lease.
 
     One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
-    RESOURCE_EXHAUSTED: there are too many sessions, or the client doesn't read. UNAVAILABLE: the sidecar shuts down.
+    RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+    shuts down.
     """
     ListStreams: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListStreamsRequest, _rate_limit_pb2.ListStreamsResponse]
     """Lists the streams that the sidecar keeps a schedule for, ordered by name."""
@@ -92,12 +93,13 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
     the last one.
 
-    A lease holds until the next answer about its stream, until it is dropped by a response, and until the session ends,
-    for whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+    A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+    whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
     they came about, so a client that takes them in that order never revives a lease.
 
     One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
-    RESOURCE_EXHAUSTED: there are too many sessions, or the client doesn't read. UNAVAILABLE: the sidecar shuts down.
+    RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+    shuts down.
     """
     ListStreams: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListStreamsRequest, _rate_limit_pb2.ListStreamsResponse]  # type: ignore[assignment]
     """Lists the streams that the sidecar keeps a schedule for, ordered by name."""
@@ -145,12 +147,13 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
         the last one.
 
-        A lease holds until the next answer about its stream, until it is dropped by a response, and until the session ends,
-        for whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+        A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+        whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
         they came about, so a client that takes them in that order never revives a lease.
 
         One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
-        RESOURCE_EXHAUSTED: there are too many sessions, or the client doesn't read. UNAVAILABLE: the sidecar shuts down.
+        RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+        shuts down.
         """
 
     @_abc_1.abstractmethod
