@@ -61,7 +61,7 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
         else:
             options["metavar"] = _metavar(field)
             options["action"] = "append" if repeatable else "store"
-        parser.add_argument(_flag(name), **options)
+        parser.add_argument(_flag(settings_class, name), **options)
 
 
 def settings_from(
@@ -85,8 +85,11 @@ def parse(
     return settings_from(settings_class, parser.parse_args(argv), parser)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _flag(settings_class: type[BaseSettings], name: str) -> str:
+    """The field's name, unless its schema says otherwise, as for a name that pydantic keeps for itself."""
+    extra = settings_class.model_fields[name].json_schema_extra
+    given = extra.get("flag") if isinstance(extra, dict) else None
+    return str(given) if given else "--" + name.replace("_", "-")
 
 
 def _variable(settings_class: type[BaseSettings], name: str) -> str:
@@ -132,8 +135,8 @@ def _sentences(settings_class: type[BaseSettings], error: ValidationError, given
         if not place:
             yield message
             continue
-        source = _flag(place) if place in given else _variable(settings_class, place)
+        source = _flag(settings_class, place) if place in given else _variable(settings_class, place)
         if problem["type"] == "missing":
-            yield f"{_flag(place)} is required"
+            yield f"{_flag(settings_class, place)} is required"
         else:
             yield f"{source}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"

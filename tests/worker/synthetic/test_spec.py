@@ -1,0 +1,42 @@
+import itertools
+
+import pytest
+
+from worker.synthetic.spec import SyntheticSpec, parse_synthetic
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("synthetic:", SyntheticSpec()),
+        ("synthetic", SyntheticSpec()),
+        ("synthetic:fps=15,hands=2,seed=1", SyntheticSpec(fps=15.0, hands=(2, 2), seed=1)),
+        ("synthetic:hands=1-3,size=320x240", SyntheticSpec(hands=(1, 3), size=(320, 240))),
+        ("synthetic:jitter=0.25", SyntheticSpec(jitter=0.25)),
+    ],
+)
+def test_specification(text: str, spec: SyntheticSpec) -> None:
+    """Each word sets its value, the others keep theirs."""
+    assert parse_synthetic(text) == spec
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["synthetic:fps", "synthetic:fps=fast", "synthetic:colour=red", "synthetic:size=640", "synthetic:jitter=0.9",
+     "synthetic:hands=two", "synthetic:fps=15;hands=2"],
+)  # fmt: skip
+def test_nonsense_is_named(text: str) -> None:
+    """What can't be read is a ValueError that repeats it."""
+    with pytest.raises(ValueError, match=text.removeprefix("synthetic:").split("=")[0]):
+        parse_synthetic(text)
+
+
+def test_jitter_keeps_the_order_and_the_grid() -> None:
+    """Jittered capture times increase, stay near the even grid, begin at 0 and are the same each time."""
+    spec = SyntheticSpec(fps=10.0, jitter=0.45, seed=3)
+    positions = [spec.position(index) for index in range(500)]
+    assert positions[0] == 0.0
+    assert all(later > earlier for earlier, later in itertools.pairwise(positions))
+    assert all(abs(position - index / 10) <= 0.0451 for index, position in enumerate(positions))
+    assert positions == [spec.position(index) for index in range(500)]
+    assert len({round(position - index / 10, 6) for index, position in enumerate(positions)}) > 400

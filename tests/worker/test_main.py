@@ -1,0 +1,109 @@
+"""The command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from worker_helpers import ROOT
+
+from worker import __main__ as cli
+from worker.settings import RunSettings
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs ``python -m`` with these arguments."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}", **variables}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("words", [(), *(command.words for command in cli.COMMANDS)])
+def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each help ends in examples."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words, "--help"])
+    assert ended.value.code == 0
+    assert "examples:\n  hand-counter" in capsys.readouterr().out
+
+
+def test_help_loads_neither_models_nor_redis() -> None:
+    """So that it is quick."""
+    heavy = ["cv2", "numpy", "redis", "grpc", "pydantic", "ai_edge_litert"]
+    program = "import sys, worker.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
+    program += f"sys.exit(' '.join(set(sys.modules) & set({heavy})))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    loaded = set(ended.stderr.split())
+    assert loaded <= {"pydantic"}, loaded  # settings are parsed with it
+
+
+def test_every_command_is_there() -> None:
+    """The functions that the table names exist and take the settings as arguments."""
+    for command in cli.COMMANDS:
+        assert callable(cli._load(command.function))
+        assert cli._load(command.settings).__doc__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected a command: run, "),
+        (("cuont",), "unknown command 'cuont'"),
+        (("models",), "unknown command 'models'"),
+        (("run", "--fps", "fast"), "--fps: input should be a valid number"),
+        (("run", "--fps", "nan"), "--fps: expected frames per second"),
+        (("run", "--fps", "-1"), "--fps: expected frames per second"),
+        (("run", "--sidecar", "nowhere"), "--sidecar: expected HOST:PORT"),
+        (("run", "--redis-url", "localhost"), "--redis-url: expected redis://"),
+        (("run", "--max-age", "0"), "--max-age: expected seconds"),
+        (("run", "--batch-size", "5000"), "--batch-size: "),
+        (("run", "--http", "9465"), "--http: expected HOST:PORT"),
+        (("run", "--frames", "1"), "unrecognized arguments: --frames"),
+        (("detect",), "required: IMAGES"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit code is 2, and the line names the flag and the value."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_every_flag_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WORKER_ and the name; the flag wins."""
+    monkeypatch.setenv("WORKER_FPS", "0.25")
+    monkeypatch.setenv("WORKER_DRAIN", "true")
+    monkeypatch.setenv("WORKER_SIDECAR", "unix:/run/fps.sock")
+    settings = RunSettings()
+    assert (settings.fps, settings.drain, settings.sidecar) == (0.25, True, "unix:/run/fps.sock")
+    monkeypatch.setenv("WORKER_FPS", "fast")
+    with pytest.raises(SystemExit):
+        cli.main(["run"])
+
+
+def test_detect_takes_files_and_short_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--json and --draw reach the detector under the names of its arguments."""
+    taken: dict[str, object] = {}
+    monkeypatch.setattr("worker.detect.run_detect", lambda **arguments: taken.update(arguments) or 0)
+    assert cli.main(["detect", "a.jpg", "b.jpg", "--json", "--draw", "out", "--tiles", "3"]) == 0
+    assert taken["images"] == ["a.jpg", "b.jpg"]
+    assert (taken["json_output"], taken["draw_dir"], taken["tiles"]) == (True, Path("out"), 3)
+
+
+def test_the_module_is_the_command_run() -> None:
+    """``python -m worker.hand_counter`` takes the flags of ``hand-counter run``."""
+    ended = run("worker.hand_counter", "--fps", "fast")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("hand-counter run: --fps: ")
+    assert run("worker", "run", "--help").stdout == run("worker.hand_counter", "--help").stdout
+
+
+def test_version() -> None:
+    """--version names the program."""
+    assert run("worker", "--version").stdout.startswith("hand-counter ")

@@ -1,0 +1,55 @@
+"""The JSON of a counted frame."""
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+
+from worker.hands.detection import Hands
+from worker.results import SCHEMA, VERSION, FrameResult
+
+KEYPOINTS = np.stack([np.full((21, 2), np.nan), np.arange(42).reshape(21, 2) / 3]).astype(np.float32)
+TWO_HANDS = Hands(
+    boxes=np.array([[1.234567, 2, 30, 40], [5, 6, 7, 8]], np.float32),
+    is_right=np.array([True, False]),
+    scores=np.array([0.9, 0.51234567], np.float32),
+    keypoints=KEYPOINTS,
+)
+
+
+def result(hands: Hands) -> FrameResult:
+    """A result with these hands."""
+    return FrameResult("cam1", 12.5, "palm", 640, 480, hands, decode_s=0.0031, detect_s=0.0412)
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict:
+    """The committed schema, itself checked."""
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return schema
+
+
+@pytest.mark.parametrize("hands", [TWO_HANDS, Hands.empty()], ids=["two", "none"])
+@pytest.mark.parametrize(("entry_id", "age"), [("1700000000123-4", 0.25), (None, None)])
+def test_results_follow_the_schema(schema: dict, hands: Hands, entry_id: str | None, age: float | None) -> None:
+    """With and without hands, from the queue and not."""
+    told = json.loads(result(hands).to_json(entry_id, age))
+    jsonschema.validate(told, schema)
+    assert told["version"] == VERSION == 1
+    assert told["hand_count"] == len(told["hands"]) == len(hands)
+
+
+def test_every_field_is_told(schema: dict) -> None:
+    """Pixels with two decimals, joints that weren't trusted as null, and nothing that the schema doesn't describe."""
+    told = json.loads(result(TWO_HANDS).to_json("1-2", 0.25))
+    assert set(told) == set(schema["properties"])
+    assert told["entry_id"] == "1-2"
+    assert (told["stream_name"], told["ts"], told["backend"]) == ("cam1", 12.5, "palm")
+    assert told["image"] == {"width": 640, "height": 480}
+    assert told["timings"] == {"queue_age": 0.25, "decode": 0.0031, "detect": 0.0412}
+    first, second = told["hands"]
+    assert first == {"box": [1.23, 2.0, 30.0, 40.0], "is_right": True, "score": 0.9, "keypoints": None}
+    assert (second["is_right"], second["score"]) == (False, 0.5123)
+    assert second["keypoints"][1] == [0.67, 1.0]

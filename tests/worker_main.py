@@ -1,0 +1,17 @@
+"""A worker process with a fake detector: python tests/worker_main.py SECONDS_PER_FRAME FLAGS_OF_RUN..."""
+
+import sys
+
+from worker_fakes import FakeDetector
+
+from process import logs
+from process.settings import Parser, add_flags, settings_from
+from worker.hand_counter import serve
+from worker.settings import RunSettings
+
+parser = Parser(prog="worker_main")
+add_flags(parser, RunSettings)
+settings = settings_from(RunSettings, parser.parse_args(sys.argv[2:]), parser)
+logs.set_up(settings.log_level, settings.log_format)
+arguments = settings.model_dump(exclude={"log_level", "log_format", "backend", "tiles", "min_score", "models_dir"})
+sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), **arguments))

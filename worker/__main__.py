@@ -1,0 +1,94 @@
+"""The command line: ``hand-counter`` or ``python -m worker``.
+
+A subcommand is a row of COMMANDS: a settings class (see worker/settings.py) and the function that gets the settings as
+plain arguments, does the work and gives the exit code. Only what was called is imported, so that --help is quick and
+``publish`` loads no models.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from process import logs
+from process.settings import Parser, add_flags, settings_from
+from process.version import version
+
+
+class Command(NamedTuple):
+    """A subcommand: its one or two words, where its settings and its function are, and what it does."""
+
+    words: tuple[str, ...]
+    settings: str
+    function: str
+    help: str
+
+
+COMMANDS = (
+    Command(
+        ("run",), "worker.settings:RunSettings", "worker.hand_counter:run", "count the hands in the frames of the queue"
+    ),
+    Command(("detect",), "worker.settings:DetectSettings", "worker.detect:run_detect", "find the hands in image files"),
+    Command(
+        ("models", "fetch"),
+        "worker.settings:ModelsFetchSettings",
+        "worker.detect:run_models_fetch",
+        "download the hand models, once",
+    ),
+)
+
+EXAMPLES = """\
+examples:
+  hand-counter demo                                          everything, embedded, on this machine
+  hand-counter publish video.mp4 --stream-name cam1 --loop   a camera
+  hand-counter run --redis-url redis://127.0.0.1:6379/0      a worker
+  hand-counter detect photo.jpg --draw out/                  the detector alone
+  hand-counter COMMAND --help                                the flags of a command, with examples
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; gives its exit code: 0 done, 1 failed, 2 wrong usage."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    for command in COMMANDS:
+        if tuple(argv[: len(command.words)]) == command.words:
+            return _run(command, argv[len(command.words) :])
+    return _explain(argv)
+
+
+def _run(command: Command, argv: list[str]) -> int:
+    settings_class = _load(command.settings)
+    prog = " ".join(("hand-counter", *command.words))
+    parser = Parser(prog=prog, description=settings_class.__doc__, epilog=settings_class.EXAMPLES)
+    add_flags(parser, settings_class)
+    settings = settings_from(settings_class, parser.parse_args(argv), parser)
+    logs.set_up(settings.log_level, settings.log_format)
+    return int(_load(command.function)(**settings.arguments()))
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _explain(argv: list[str]) -> NoReturn:
+    """Ends the process: with the help or the version where asked for, else as a wrong usage."""
+    names = [" ".join(command.words) for command in COMMANDS]
+    width = max(map(len, names))
+    listing = "\n".join(f"  {name:{width}}  {command.help}" for name, command in zip(names, COMMANDS, strict=True))
+    parser = Parser(
+        prog="hand-counter",
+        usage="hand-counter COMMAND ...",
+        description=f"Counts hands in camera streams, each at its own frames per second.\n\ncommands:\n{listing}",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("--version", action="version", version=f"hand-counter {version()}")
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    given, _ = parser.parse_known_args(argv[:1])
+    problem = "expected a command" if given.command is None else f"unknown command {' '.join(argv[:2])!r}, expected"
+    parser.error(f"{problem}: {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

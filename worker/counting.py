@@ -1,0 +1,79 @@
+"""The threads that count hands. They do no network I/O: jobs come in by one queue, endings go out by another."""
+
+import logging
+import queue as queues
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from worker.delivery import Ending, Job, Skip, counted, dead
+from worker.frame import DeadReason, SkipReason
+from worker.metrics import Metrics
+from worker.picture import PictureError
+from worker.results import FrameResult
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often a frame whose counting raises an error is tried, in a row: an error may pass (memory, a GPU)."""
+
+
+class Count(Protocol):
+    """What is done with an admitted frame."""
+
+    def __call__(self, stream_name: str, ts: float, picture: bytes) -> FrameResult | SkipReason:
+        """Counts the hands of an encoded picture, or says why not."""
+        ...
+
+
+class Counting:
+    """Takes jobs and counts their hands. ``run`` is for a thread of its own."""
+
+    def __init__(
+        self,
+        count: Count,
+        jobs: "queues.Queue[Job | None]",
+        endings: "queues.SimpleQueue[Ending | Skip | None]",
+        metrics: Metrics,
+        *,
+        now: Callable[[], float],
+        max_age: float,
+    ) -> None:
+        """Takes what counts a frame, its neighbours, Redis' clock, and the age at which a frame isn't worth it."""
+        self._count = count
+        self._jobs = jobs
+        self._endings = endings
+        self._metrics = metrics
+        self._now = now
+        self._max_age = max_age
+
+    def run(self) -> None:
+        """Works until it finds None among the jobs."""
+        while (job := self._jobs.get()) is not None:
+            self._endings.put(self._end(job))
+
+    def _end(self, job: Job) -> Ending | Skip:
+        frame = job.frame
+        age = self._now() - frame.arrived_at
+        if age > self._max_age:
+            return Skip(frame.entry_id, SkipReason.STALE)
+        self._metrics.queue_age.observe(age)
+        attempt = 1
+        while True:
+            started = time.perf_counter()
+            try:
+                result = self._count(frame.stream_name, frame.ts, job.payload)
+                if isinstance(result, SkipReason):
+                    return Skip(frame.entry_id, result)
+                text = result.to_json(frame.entry_id, age)
+            except PictureError as error:
+                return dead(job.delivery, DeadReason.UNDECODABLE, str(error))
+            except Exception as error:
+                self._metrics.retries.inc()
+                if attempt == ATTEMPTS:
+                    logger.exception("entry %s of stream %r failed", frame.entry_id, frame.stream_name)
+                    return dead(job.delivery, DeadReason.FAILED, f"{type(error).__name__}: {error}")
+                attempt += 1
+                continue
+            self._metrics.seconds.observe(time.perf_counter() - started)
+            return counted(frame.entry_id, frame.stream_name, frame.ts, text, result.hand_count)

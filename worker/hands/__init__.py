@@ -1,0 +1,1 @@
+"""Hands in a picture: where they are, which side, and how sure the detector is."""

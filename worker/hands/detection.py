@@ -1,0 +1,93 @@
+"""What a hand detector gives back, and what the worker asks of one. Pure numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEYPOINTS = 21
+"""Joints per hand: the wrist, then thumb, index, middle, ring and little finger, four each from the palm outwards."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hands:
+    """The hands of one picture: parallel arrays, one row per hand, the surest first when they come from a detector.
+
+    All coordinates are pixels of the picture that was given to the detector, x to the right and y down, with (0, 0)
+    at the outer corner of the first pixel. Hands may reach over the picture's border only in `keypoints`.
+
+    Raises:
+        ValueError: An array has another shape, type or range than documented here.
+    """
+
+    boxes: NDArray[np.float32]
+    """(N, 4) tight box of the whole hand, wrist to finger tips, as x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
+    is_right: NDArray[np.bool_]
+    """(N,) true for the person's own (anatomical) right hand, in a picture that isn't mirrored."""
+    scores: NDArray[np.float32]
+    """(N,) how sure the detector is that this is a hand, 0 to 1."""
+    keypoints: NDArray[np.float32]
+    """(N, 21, 2) the joints as x, y; all NaN for a hand whose landmarks weren't trusted."""
+
+    def __post_init__(self) -> None:
+        count = len(self.boxes)
+        shapes = {"boxes": (count, 4), "is_right": (count,), "scores": (count,), "keypoints": (count, KEYPOINTS, 2)}
+        for field, shape in shapes.items():
+            array = getattr(self, field)
+            dtype = np.dtype(np.bool_ if field == "is_right" else np.float32)
+            if array.shape != shape or array.dtype != dtype:
+                raise ValueError(f"{field} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
+        if not np.isfinite(self.boxes).all() or not (self.boxes[:, :2] < self.boxes[:, 2:]).all():
+            raise ValueError("a box isn't finite with x0 < x1 and y0 < y1")
+        if not ((self.scores >= 0) & (self.scores <= 1)).all():
+            raise ValueError("a score isn't in 0..1")
+        known = np.isfinite(self.keypoints).all(axis=(1, 2))
+        if not (known | np.isnan(self.keypoints).all(axis=(1, 2))).all():
+            raise ValueError("the keypoints of a hand are neither all finite nor all NaN")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Hands:
+        """Give the hands picked by a slice, a mask or indices, in that order."""
+        return Hands(self.boxes[rows], self.is_right[rows], self.scores[rows], self.keypoints[rows])
+
+    @classmethod
+    def empty(cls) -> Hands:
+        """Give the hands of a picture without hands."""
+        return cls(
+            boxes=np.zeros((0, 4), np.float32),
+            is_right=np.zeros(0, np.bool_),
+            scores=np.zeros(0, np.float32),
+            keypoints=np.zeros((0, KEYPOINTS, 2), np.float32),
+        )
+
+    def above(self, min_score: float) -> Hands:
+        """Give the hands with at least this score."""
+        return self[self.scores >= min_score]
+
+
+class HandDetector(Protocol):
+    """Finds hands. One instance is used by one thread at a time unless it says otherwise."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name as results carry it, such as "palm"."""
+        ...
+
+    def detect(self, image: NDArray[np.uint8]) -> Hands:
+        """Find the hands in one picture.
+
+        Args:
+            image: (H, W, 3) uint8, BGR, not mirrored.
+
+        Returns:
+            The hands, the surest first; empty when there are none.
+
+        Raises:
+            ValueError: The picture has another shape or type.
+        """
+        ...

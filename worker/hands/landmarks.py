@@ -1,0 +1,115 @@
+"""The landmark model: says of one upright hand crop whether it shows a hand, which one, and where its joints are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from worker.hands.detection import KEYPOINTS
+from worker.hands.geometry import Floats, RotatedSquare, upward_angle
+from worker.hands.palm import MIDDLE_KNUCKLE, WRIST
+
+LANDMARK_INPUT = 224
+"""Side of the landmark model's square input, in pixels."""
+
+_PALM_TO_HAND = 2.6
+"""A hand with its fingers stretched, in sides of the palm's box; the crop that the model was trained on."""
+_PALM_TO_HAND_SHIFT = 0.5
+"""How far the hand's centre lies from the palm's towards the fingers, in sides of the palm's box."""
+
+_MAX_SUPERSAMPLING = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """What the landmark model says about one crop."""
+
+    presence: float
+    """Probability that the crop shows a hand, 0 to 1. Gloved and half hidden hands often get close to 0."""
+    right: float
+    """Probability that it is the person's own (anatomical) right hand, in a picture that isn't mirrored."""
+    points: Floats
+    """(21, 2) the joints in the picture's pixels; they may lie outside of it."""
+
+
+def square_of_palm(box: Floats, points: Floats) -> RotatedSquare:
+    """Give the crop for a palm: turned so that the fingers point up, large enough for them.
+
+    Args:
+        box: (4,) the palm's box.
+        points: (7, 2) the palm's points.
+    """
+    angle = upward_angle(points[WRIST], points[MIDDLE_KNUCKLE])
+    width, height = float(box[2] - box[0]), float(box[3] - box[1])
+    # The same shift as the model's makers use: by the box's height along the hand, not by its longer side.
+    shift = _PALM_TO_HAND_SHIFT * height
+    return RotatedSquare(
+        x=float(box[0] + box[2]) / 2 + shift * np.sin(angle),
+        y=float(box[1] + box[3]) / 2 - shift * np.cos(angle),
+        side=_PALM_TO_HAND * max(width, height),
+        angle=angle,
+    )
+
+
+def square_of_joints(joints: Floats) -> RotatedSquare:
+    """Give the crop for (21, 2) known joints, for a second and closer look."""
+    knuckles = (joints[5] + 2 * joints[9] + joints[13]) / 4
+    angle = upward_angle(joints[0], knuckles)
+    upright = RotatedSquare(0.0, 0.0, 1.0, angle)
+    turned = upright.from_image(joints, 1)
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    size = float((high - low).max())
+    centre = upright.to_image((low + high) / 2, 1)
+    return RotatedSquare(
+        x=float(centre[0]) + 0.1 * size * np.sin(angle),
+        y=float(centre[1]) - 0.1 * size * np.cos(angle),
+        side=2.0 * size,
+        angle=angle,
+    )
+
+
+def upright_crop(image: NDArray[np.uint8], square: RotatedSquare) -> NDArray[np.float32]:
+    """Cut a turned square out of a BGR picture for the landmark model.
+
+    Returns:
+        (1, 224, 224, 3) float32, RGB in 0..1, black outside of the picture.
+    """
+    # warpAffine samples single pixels, so a large hand is sampled finer first and then averaged.
+    finer = int(np.clip(square.side / LANDMARK_INPUT, 1, _MAX_SUPERSAMPLING))
+    size = LANDMARK_INPUT * finer
+    matrix = square.matrix(size)
+    # OpenCV's coordinates are those of pixel centres, half a pixel off ours on both sides.
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    if finer > 1:
+        crop = cv2.resize(crop, (LANDMARK_INPUT, LANDMARK_INPUT), interpolation=cv2.INTER_AREA)
+    return (cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None] * np.float32(1 / 255)).astype(np.float32)
+
+
+class LandmarkModel:
+    """The landmark model on LiteRT. Not for several threads at once."""
+
+    def __init__(self, model: Path, num_threads: int = 1) -> None:
+        self._interpreter = Interpreter(model_path=str(model), num_threads=num_threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        # In the order of the model's outputs: joints in the crop, presence, side, joints in metres.
+        outputs = sorted(self._interpreter.get_output_details(), key=lambda output: str(output["name"]))
+        self._joints, self._presence, self._side = (output["index"] for output in outputs[:3])
+
+    def look(self, image: NDArray[np.uint8], square: RotatedSquare) -> Landmarks:
+        """Look at one turned square of a BGR picture."""
+        self._interpreter.set_tensor(self._input, upright_crop(image, square))
+        self._interpreter.invoke()
+        joints = self._interpreter.get_tensor(self._joints).reshape(KEYPOINTS, 3)[:, :2]
+        return Landmarks(
+            presence=float(self._interpreter.get_tensor(self._presence)[0, 0]),
+            # The model's makers call this output "left", in a picture mirrored like a selfie.
+            right=float(self._interpreter.get_tensor(self._side)[0, 0]),
+            points=square.to_image(joints, LANDMARK_INPUT),
+        )

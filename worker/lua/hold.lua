@@ -1,0 +1,19 @@
+-- Sets how long the entries that this consumer holds have been idle: 0 keeps them from others, a long time gives them up.
+--
+-- What is given up gets the delivery taken off its count, since a stop is no crash.
+-- What the queue has dropped is left alone: XCLAIM would forget it, and adopt.lua is to count it.
+--
+-- KEYS[1]  {...}:frames  stream  the queue
+-- ARGV     group, consumer, idle milliseconds, ids
+-- Returns  the number that it still held
+local held = 0
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])
+  if pending[1] and redis.call('XRANGE', KEYS[1], id, id)[1] then
+    local times = tonumber(ARGV[3]) > 0 and math.max(0, pending[1][4] - 1) or pending[1][4]
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'IDLE', ARGV[3], 'RETRYCOUNT', times, 'JUSTID')
+    held = held + 1
+  end
+end
+return held

@@ -1,0 +1,19 @@
+-- Ends deliveries as skipped: acknowledges them and counts, by reason, those that were still pending.
+--
+-- KEYS[1]  {...}:frames      stream  the queue
+-- KEYS[2]  {...}:accounting  hash    counters
+-- ARGV     group, then for each reason: the field of the hash, the number of ids, ids
+-- Returns  for each reason the number that were still pending
+redis.call('HLEN', KEYS[2])
+local ended = {}
+local i = 2
+while ARGV[i] do
+  local last = i + 1 + ARGV[i + 1]
+  local acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, i + 2, last))
+  if acknowledged > 0 then
+    redis.call('HINCRBY', KEYS[2], ARGV[i], acknowledged)
+  end
+  ended[#ended + 1] = acknowledged
+  i = last + 1
+end
+return ended

@@ -1,0 +1,26 @@
+-- Takes up again what this consumer holds since an earlier life; an entry that the queue has dropped since is dead.
+--
+-- KEYS[1]  {...}:frames      stream  the queue
+-- KEYS[2]  {...}:accounting  hash    counters
+-- KEYS[3]  {...}:dead        stream  dead letters
+-- ARGV     group, consumer, cap of the dead letters, ids
+-- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}, times delivered}}
+redis.call('HLEN', KEYS[2])
+redis.call('XLEN', KEYS[3])
+local time = redis.call('TIME')
+local taken = {}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])
+  if pending[1] then -- else another worker has it now, or it was settled
+    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id) -- counts the delivery
+    if claimed[1] then
+      taken[#taken + 1] = {id, claimed[1][2], pending[1][4] + 1}
+    else
+      redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'entry_id', id, 'reason', 'trimmed',
+        'message', 'the queue dropped the entry while a worker held it')
+      redis.call('HINCRBY', KEYS[2], 'dead:trimmed', 1)
+    end
+  end
+end
+return {time[1], time[2], taken}

@@ -1,0 +1,154 @@
+"""The worker's settings: one class for each subcommand, each field a flag and an environment variable WORKER_*.
+
+A class's docstring and EXAMPLES are what --help says around the flags. The fields are named as the arguments of the
+function that does the work, which gets them as such (``arguments``) and never sees the class.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from process.address import check_grpc_address, split_host_port
+from process.logs import LogFormat
+from process.settings import Positional
+from worker.hands.decision import MIN_SCORE
+from worker.keys import DEFAULT_PREFIX
+
+
+def _fps(value: float) -> float:
+    if math.isnan(value) or value < 0:
+        raise ValueError("expected frames per second: 0 or more, or inf")
+    return value
+
+
+def _seconds(value: float) -> float:
+    if math.isnan(value) or value <= 0:
+        raise ValueError("expected seconds: more than 0, or inf")
+    return value
+
+
+def _http(value: str) -> str:
+    if value:
+        split_host_port(value)
+    return value
+
+
+def _redis_url(value: str) -> str:
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("expected redis://, rediss:// or unix://")
+    return value
+
+
+Fps = Annotated[float, AfterValidator(_fps)]
+Seconds = Annotated[float, AfterValidator(_seconds)]
+HttpAddress = Annotated[str, AfterValidator(_http), Field(json_schema_extra={"metavar": "HOST:PORT"})]
+GrpcAddress = Annotated[str, AfterValidator(check_grpc_address), Field(json_schema_extra={"metavar": "ADDRESS"})]
+RedisUrl = Annotated[str, AfterValidator(_redis_url), Field(json_schema_extra={"metavar": "URL"})]
+
+
+def cpus() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class WorkerSettings(BaseSettings):
+    """What all subcommands have in common."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKER_", protected_namespaces=())
+
+    EXAMPLES: ClassVar[str] = ""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    log_format: LogFormat = Field("text", description="text for people, json for collectors")
+
+    def arguments(self) -> dict[str, Any]:
+        """Gives what the function of the subcommand takes."""
+        return self.model_dump(exclude={"log_level", "log_format"})
+
+
+class _HandSettings(WorkerSettings):
+    """How hands are found."""
+
+    tiles: int = Field(2, ge=1, le=8, description="tiles per side, looked at besides the whole picture; 1: none")
+    min_score: float = Field(MIN_SCORE, ge=0, le=1, description="how sure the detector has to be of a hand")
+    models_dir: Path | None = Field(None, description="folder of the hand models; the user's cache by default")
+
+
+class RunSettings(_HandSettings):
+    """Reads frames from the queue, asks the sidecar which of them to process, and counts the hands in those."""
+
+    EXAMPLES: ClassVar[str] = """\
+examples:
+  hand-counter run                                   the sidecar and Redis on this machine
+  hand-counter run --sidecar unix:/run/fps.sock --redis-url redis://redis:6379/0
+  hand-counter run --max-age inf --drain             count all that is in the queue, then end
+  WORKER_FPS=0.5 hand-counter run                    every flag is also an environment variable
+
+  redis-cli HGETALL '{hand_counter}:accounting'      received = counted + skipped + dead + those in work
+  redis-cli XREVRANGE '{hand_counter}:counts' + - COUNT 1
+"""
+
+    sidecar: GrpcAddress = Field("127.0.0.1:50051", description="the sidecar: HOST:PORT or unix:/path")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey, 7.0 or newer")
+    fps: Fps = Field(
+        1.0, description="what a stream is paced at while the sidecar is away and never told anything about it"
+    )
+    backend: Literal["auto", "palm"] = Field("auto", description="what finds the hands; auto: the best there is")
+    http: HttpAddress = Field("127.0.0.1:9465", description="serves /metrics and /healthz; empty: nowhere")
+    threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
+    batch_size: int = Field(256, ge=1, le=4096, description="the most entries read and decided at once")
+    max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
+    decision_timeout: Seconds = Field(0.25, description="seconds after which a silent sidecar counts as away")
+    claim_idle: Seconds = Field(
+        30.0, description="seconds without a sign of life after which the frames of another worker are taken over"
+    )
+    max_deliveries: int = Field(3, ge=1, description="how many dead workers it takes to give up a frame")
+    max_pixels: int = Field(50_000_000, ge=1, description="a larger picture is not decoded")
+    prefix: str = Field(
+        DEFAULT_PREFIX, min_length=1, pattern=r"^[^{}]+$", description="of the keys in Redis: {prefix}:frames, ..."
+    )
+    consumer: str = Field(
+        "",
+        description="this worker's name in the consumer group; what it held before a restart is found by it. "
+        "Empty: host and process id, which stay the same where a container restarts",
+    )
+    counts_maxlen: int = Field(10_000, ge=1, description="about how many results are kept")
+    dead_maxlen: int = Field(10_000, ge=1, description="about how many dead letters are kept")
+    drain: bool = Field(False, description="end when the queue is empty and everything in it is settled")
+    grace: Annotated[float, Field(ge=0, le=3600)] = Field(
+        10.0, description="seconds to finish what is held after SIGTERM or Ctrl-C; a second signal ends it at once"
+    )
+    progress: Seconds = Field(10.0, description="seconds between two lines about the progress; inf: none")
+
+
+class DetectSettings(_HandSettings):
+    """Finds the hands in image files, without a queue or a limit."""
+
+    EXAMPLES: ClassVar[str] = """\
+examples:
+  hand-counter detect photo.jpg
+  hand-counter detect photos/ --draw out/            annotated copies of all pictures in the folder
+  hand-counter detect a.jpg b.png --json             {image: [{"box": ..., "is_right": ..., "score": ...}, ...]}
+"""
+
+    images: Annotated[list[str], Positional()] = Field(description="image files, or folders of them")
+    json_output: bool = Field(False, description="print one JSON object", json_schema_extra={"flag": "--json"})
+    draw_dir: Path | None = Field(
+        None, description="folder for annotated pictures", json_schema_extra={"flag": "--draw", "metavar": "DIR"}
+    )
+
+
+class ModelsFetchSettings(WorkerSettings):
+    """Downloads the hand models (36 MB, once) and checks them."""
+
+    EXAMPLES: ClassVar[str] = """\
+examples:
+  hand-counter models fetch
+  hand-counter models fetch --models-dir /models     for an image, or a machine without a network
+"""
+
+    models_dir: Path | None = Field(None, description="folder of the hand models; the user's cache by default")

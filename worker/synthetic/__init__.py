@@ -1,0 +1,1 @@
+"""Drawn hands and the cameras that see them: a picture source whose truth is known."""

@@ -1,0 +1,93 @@
+"""A camera that draws what it sees: moving hands over a textured background, the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.synthetic.hand import draw_hand
+from worker.synthetic.scene import MAX_HANDS, Extent, Pose, Scene
+
+Image = NDArray[np.uint8]
+
+_SPRITES = 4
+"""Hands that a camera knows; drawing one takes some 50 ms, so that is done once."""
+
+
+class SyntheticCamera:
+    """Frames as a function of (seed, index): nothing is remembered from one to the next."""
+
+    def __init__(
+        self, seed: int = 0, fps: float = 25.0, size: tuple[int, int] = (640, 480), hands: tuple[int, int] = (0, 3)
+    ) -> None:
+        """Draws the sprites and the background.
+
+        Args:
+            seed: another seed is another film.
+            fps: frames per second, above 0.
+            size: width and height, pixels.
+            hands: the least and the most hands in a frame, 0 to 3.
+
+        Raises:
+            ValueError: A value isn't in its range.
+        """
+        if not (math.isfinite(fps) and fps > 0):
+            raise ValueError(f"fps must be a number above 0, got {fps}")
+        if not all(64 <= pixels <= 4096 for pixels in size):
+            raise ValueError(f"size must be 64 to 4096 pixels each way, got {size[0]}x{size[1]}")
+        if not 0 <= hands[0] <= hands[1] <= MAX_HANDS:
+            raise ValueError(f"hands must be 0 to {MAX_HANDS} or a range within, got {hands[0]}-{hands[1]}")
+        self.fps = fps
+        self.size = size
+        rng = random.Random(f"{seed}/sprites")
+        self._sprites = [draw_hand(rng) for _ in range(_SPRITES)]
+        self._background = _background(random.Random(f"{seed}/background"), size)
+        self._scene = Scene(seed, fps, size, hands, [sprite.outline for sprite in self._sprites])
+
+    def true_hands(self, index: int) -> int:
+        """The number of hands in frame `index`, without drawing it."""
+        return self._scene.true_hands(index)
+
+    def frame(self, index: int) -> Image:
+        """Draws frame `index`: (height, width, 3) uint8, BGR."""
+        image = self._background.copy()
+        for pose in self._scene.poses(index):
+            self._paste(image, pose)
+        return image
+
+    def _paste(self, image: Image, pose: Pose) -> None:
+        """Lays a turned and scaled sprite over the picture, touching no more of it than the hand covers."""
+        sprite = self._sprites[pose.sprite]
+        reach = Extent.of(sprite.outline, [pose.turn], pose.scale)
+        x0, y0 = math.floor(pose.x + reach.left) - 1, math.floor(pose.y + reach.top) - 1
+        x1, y1 = math.ceil(pose.x + reach.right) + 2, math.ceil(pose.y + reach.bottom) + 2
+        height, width = sprite.image.shape[:2]
+        # cv2 turns counterclockwise; the matrix maps the sprite's centre to the pose's place in the window.
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -pose.turn, pose.scale)
+        matrix[:, 2] += (pose.x - x0 - (width - 1) / 2, pose.y - y0 - (height - 1) / 2)
+        warped = cv2.warpAffine(sprite.image, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
+        window = image[y0:y1, x0:x1]
+        colour, alpha = warped[:, :, :3], cv2.cvtColor(255 - warped[:, :, 3], cv2.COLOR_GRAY2BGR)
+        cv2.add(cv2.multiply(window, alpha, scale=1 / 255), colour, dst=window)
+
+
+def _background(rng: random.Random, size: tuple[int, int]) -> Image:
+    """A room's wall out of focus: soft blotches and a few panels in cool colours, far from any skin's."""
+    width, height = size
+    noise = np.array([[rng.random() for _ in range(16)] for _ in range(12)], np.float32)
+    blotches = cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
+    grain = np.random.default_rng(rng.getrandbits(32)).random((height, width), np.float32)
+    base = np.array([rng.uniform(120, 165), rng.uniform(105, 140), rng.uniform(70, 105)], np.float32)
+    wall = base * (0.8 + 0.35 * blotches + 0.05 * grain)[:, :, None]
+    for _ in range(5):
+        x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(-0.1, 0.9) * height
+        far = (round(x + rng.uniform(0.1, 0.4) * width), round(y + rng.uniform(0.1, 0.5) * height))
+        panel = wall.copy()
+        tint = base * rng.uniform(0.55, 1.25)
+        cv2.rectangle(panel, (round(x), round(y)), far, tuple(tint.tolist()), cv2.FILLED)
+        wall = 0.7 * wall + 0.3 * panel
+    return cv2.GaussianBlur(wall, (0, 0), 1.2).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,203 @@
+"""Draws one hand: palm polygon, five capsule fingers and a forearm in skin colour, shaded and creased.
+
+The drawing is plain enough to be made in milliseconds and close enough to a hand for a detector trained on photographs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float32]
+
+UNIT = 96
+"""Pixels of a sprite from the wrist to the knuckles; everything below is given in this unit."""
+
+_OVERSAMPLING = 2
+_WIDTH, _ABOVE, _BELOW = 1.6, 2.3, 1.05
+"""What a sprite shows: to each side of the wrist, above and below it."""
+
+_PALM = (
+    (-0.29, -0.10), (-0.36, 0.22), (-0.45, 0.62), (-0.47, 0.90), (-0.36, 1.02), (-0.12, 1.08),
+    (0.12, 1.10), (0.34, 1.06), (0.47, 0.94), (0.47, 0.68), (0.50, 0.42), (0.40, 0.14), (0.29, -0.10),
+)  # fmt: skip
+"""The outline of a right hand's palm, seen from its inner side, fingers upwards, the wrist at the origin, y upwards."""
+
+_PALM_CREASES = (
+    ((-0.45, 0.72), (-0.20, 0.66), (0.08, 0.74), (0.24, 0.94)),  # heart
+    ((-0.36, 0.50), (-0.10, 0.58), (0.20, 0.66), (0.44, 0.72)),  # head
+    ((0.42, 0.70), (0.18, 0.58), (0.06, 0.34), (0.08, 0.04)),  # life
+)
+
+_SKINS = ((148, 172, 224), (128, 158, 214), (110, 140, 198), (92, 122, 180), (70, 98, 152))  # BGR
+"""From light to dark; all well apart from the backgrounds of worker/synthetic/scene.py."""
+
+
+@dataclass(frozen=True)
+class _Finger:
+    base: tuple[float, float]
+    angle: float
+    """Degrees from straight upwards, clockwise."""
+    lengths: tuple[float, float, float]
+    """Of its phalanges, from the palm outwards."""
+    radius: float
+    """At the base; a tip has four fifths of it."""
+
+
+_FINGERS = (
+    _Finger((-0.36, 0.90), -13, (0.32, 0.19, 0.17), 0.096),
+    _Finger((-0.13, 0.99), -4, (0.42, 0.26, 0.20), 0.112),
+    _Finger((0.12, 1.01), 2, (0.46, 0.29, 0.21), 0.116),
+    _Finger((0.35, 0.96), 9, (0.41, 0.25, 0.20), 0.112),
+)
+_THUMB = _Finger((0.27, 0.30), 44, (0.42, 0.33, 0.25), 0.135)
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """A drawn hand that stands upright."""
+
+    image: NDArray[np.uint8]
+    """(H, W, 4) BGR, multiplied by the opacity, and the opacity."""
+    outline: Points
+    """(N, 2) convex outline of all that isn't transparent, x to the right and y down, from the sprite's centre."""
+
+
+def draw_hand(rng: random.Random) -> Sprite:
+    """Draws a hand whose side, skin, spread and build are drawn from the generator."""
+    skin = np.array(rng.choice(_SKINS), np.float32) * rng.uniform(0.96, 1.04)
+    spread, length = rng.uniform(0.9, 1.7), rng.uniform(0.92, 1.08)
+    sheet = _Sheet(skin, light=rng.uniform(-0.12, 0.12))
+    sheet.add(_forearm())
+    thumb = _bones(_THUMB, rng.uniform(0.75, 1.15), length, bend=rng.uniform(-6, 2))
+    sheet.add(_capsules(thumb, _THUMB.radius))
+    sheet.add(_outline(np.array(_PALM, np.float32)))
+    for crease in _PALM_CREASES:
+        sheet.crease(_curve(np.array(crease, np.float32)))
+    # The ball of the thumb lies over the palm, so that the thumb grows out of the hand instead of ending at its edge.
+    sheet.add(_capsules(np.stack([thumb[0] - (0.03, 0.10), thumb[1] * 0.55 + thumb[0] * 0.45]), 0.16), rim=0.93)
+    sheet.joint_creases(thumb, _THUMB.radius)
+    for finger in _FINGERS:
+        bones = _bones(finger, spread, length * rng.uniform(0.97, 1.03), bend=rng.uniform(-3, 3))
+        sheet.add(_capsules(bones, finger.radius))
+        sheet.joint_creases(bones, finger.radius)
+    return sheet.sprite(mirrored=rng.random() < 0.5)
+
+
+def _bones(finger: _Finger, spread: float, length: float, bend: float) -> Points:
+    """Gives the four joints of a finger, each phalanx turned against the one before it by `bend` degrees."""
+    joints, angle = [np.array(finger.base)], finger.angle * spread
+    for phalanx in finger.lengths:
+        direction = np.array([math.sin(math.radians(angle)), math.cos(math.radians(angle))])
+        joints.append(joints[-1] + direction * phalanx * length)
+        angle += bend
+    return np.array(joints, np.float32)
+
+
+def _to_pixels(points: Points) -> Points:
+    scale = UNIT * _OVERSAMPLING
+    return np.stack([(points[:, 0] + _WIDTH) * scale, (_ABOVE - points[:, 1]) * scale], axis=1).astype(np.float32)
+
+
+def _blank() -> NDArray[np.uint8]:
+    scale = UNIT * _OVERSAMPLING
+    return np.zeros((round((_ABOVE + _BELOW) * scale), round(2 * _WIDTH * scale)), np.uint8)
+
+
+def _outline(points: Points) -> NDArray[np.uint8]:
+    """A filled polygon with its corners rounded off."""
+    mask = _blank()
+    cv2.fillPoly(mask, [_to_pixels(points).round().astype(np.int32)], 255, cv2.LINE_AA)
+    smooth = cv2.GaussianBlur(mask, (0, 0), 0.04 * UNIT * _OVERSAMPLING)
+    return cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)[1].astype(np.uint8, copy=False)
+
+
+def _capsules(joints: Points, radius: float) -> NDArray[np.uint8]:
+    """Thick lines with round ends from joint to joint, thinner towards the tip."""
+    mask = _blank()
+    pixels = _to_pixels(joints)
+    for index, (start, end) in enumerate(itertools.pairwise(pixels)):
+        width = radius * (1 - 0.2 * index / max(1, len(pixels) - 2)) * UNIT * _OVERSAMPLING
+        cv2.line(mask, _point(start), _point(end), 255, round(2 * width), cv2.LINE_AA)
+    return mask
+
+
+def _forearm() -> NDArray[np.uint8]:
+    corners = ((-0.28, 0.12), (-0.27, -0.10), (-0.33, -0.96), (0.33, -0.96), (0.27, -0.10), (0.28, 0.12))
+    return _outline(np.array(corners, np.float32))
+
+
+def _curve(controls: Points) -> Points:
+    """A cubic Bezier curve."""
+    t = np.linspace(0, 1, 16, dtype=np.float32)[:, None]
+    weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
+    return (weights @ controls).astype(np.float32)
+
+
+def _point(pixel: Points) -> tuple[int, int]:
+    return round(float(pixel[0])), round(float(pixel[1]))
+
+
+def _window(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """The rows and columns that hold all of a mask, and a few around them: most parts are small on their sheet."""
+    x, y, width, height = cv2.boundingRect(mask)
+    margin = 8
+    return slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
+
+
+class _Sheet:
+    """The picture of one hand, part by part, the nearer ones later."""
+
+    def __init__(self, skin: NDArray[np.float32], light: float) -> None:
+        alpha = _blank()
+        self._skin = skin
+        self._alpha = alpha
+        self._colour = np.zeros((*alpha.shape, 3), np.float32)
+        # The light comes from one side: a slope of brightness over the whole hand.
+        self._light = 1 + light * np.linspace(-1, 1, alpha.shape[1], dtype=np.float32)[None, :]
+
+    def add(self, mask: NDArray[np.uint8], rim: float = 0.62) -> None:
+        """Lays a part over what is there, its rim darker by this factor so that it looks round and apart."""
+        rows, columns = _window(mask)
+        part = mask[rows, columns]
+        depth = cv2.distanceTransform((np.pad(part, 1) > 127).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        roundness = np.sin(np.minimum(depth / (0.12 * UNIT * _OVERSAMPLING), 1) * (math.pi / 2))
+        shade = (rim + (1 - rim) * roundness) * self._light[:, columns]
+        cover = (part.astype(np.float32) / 255)[:, :, None]
+        below = self._colour[rows, columns]
+        self._colour[rows, columns] = below * (1 - cover) + self._skin * shade[:, :, None] * cover
+        self._alpha[rows, columns] = np.maximum(self._alpha[rows, columns], part)
+
+    def crease(self, points: Points, darkness: float = 0.74) -> None:
+        """Darkens a line."""
+        lines = _blank()
+        pixels = _to_pixels(points).round().astype(np.int32)
+        cv2.polylines(lines, [pixels], False, 255, round(0.022 * UNIT * _OVERSAMPLING), cv2.LINE_AA)
+        rows, columns = _window(lines)
+        soft = cv2.GaussianBlur(lines[rows, columns], (0, 0), 0.010 * UNIT * _OVERSAMPLING).astype(np.float32) / 255
+        self._colour[rows, columns] *= (1 - (1 - darkness) * soft)[:, :, None]
+
+    def joint_creases(self, joints: Points, radius: float) -> None:
+        """Darkens a line across a finger at each of its inner joints."""
+        for before, joint in itertools.pairwise(joints[:-1]):
+            along = (joint - before) / np.linalg.norm(joint - before)
+            across = np.array([-along[1], along[0]], np.float32) * radius * 0.75
+            self.crease(np.stack([joint - across, joint + across]), darkness=0.78)
+
+    def sprite(self, mirrored: bool) -> Sprite:
+        """Shrinks the sheet to its final size; a mirrored right hand is a left one."""
+        size = (self._alpha.shape[1] // _OVERSAMPLING, self._alpha.shape[0] // _OVERSAMPLING)
+        alpha = cv2.resize(self._alpha, size, interpolation=cv2.INTER_AREA)
+        cover = (self._alpha.astype(np.float32) / 255)[:, :, None]
+        colour = cv2.resize(self._colour * cover, size, interpolation=cv2.INTER_AREA)
+        image = np.dstack([colour.clip(0, 255).astype(np.uint8), alpha])
+        image = np.ascontiguousarray(image[:, ::-1] if mirrored else image)
+        filled = np.argwhere(image[:, :, 3] > 0)[:, ::-1].astype(np.float32)
+        hull = cv2.convexHull(filled)[:, 0, :] - (np.array(size, np.float32) - 1) / 2
+        return Sprite(image, hull.astype(np.float32))

@@ -1,0 +1,76 @@
+"""A drawn camera as users write it: synthetic:fps=15,hands=2,seed=1. Pure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PREFIX = "synthetic:"
+
+
+@dataclass(frozen=True)
+class SyntheticSpec:
+    """What a drawn camera is asked to be; worker/synthetic/camera.py checks the ranges."""
+
+    fps: float = 25.0
+    hands: tuple[int, int] = (0, 3)
+    """The least and the most hands in a frame; where they differ, the number changes every few seconds."""
+    seed: int = 0
+    size: tuple[int, int] = (640, 480)
+    """Width and height, pixels."""
+    jitter: float = 0.0
+    """How far capture times stray from the even grid, as a share of the period: 0 to 0.45."""
+
+    def position(self, index: int) -> float:
+        """The capture time of frame `index`, seconds since the camera was switched on."""
+        stray = random.Random(f"{self.seed}/jitter/{index}").uniform(-1, 1) if self.jitter and index else 0.0
+        return (index + self.jitter * stray) / self.fps
+
+
+def parse_synthetic(text: str) -> SyntheticSpec:
+    """Reads a specification; every word may be left out. Raises ValueError that says what is wrong."""
+    if text.rstrip(":") == PREFIX.rstrip(":"):
+        return SyntheticSpec()
+    given: dict[str, str] = {}
+    for word in text.removeprefix(PREFIX).split(","):
+        name, equals, value = word.partition("=")
+        if not equals or name not in _READERS:
+            raise ValueError(f"expected {PREFIX}{'=,'.join(_READERS)}= (each may be left out), got {word!r}")
+        given[name] = value
+    read = {name: _read(name, value) for name, value in given.items()}
+    return SyntheticSpec(**read)  # type: ignore[arg-type]
+
+
+def _read(name: str, value: str) -> object:
+    try:
+        return _READERS[name](value)
+    except ValueError:
+        raise ValueError(f"expected {name}={_EXAMPLES[name]}, got {name}={value}") from None
+
+
+def _hands(text: str) -> tuple[int, int]:
+    least, _, most = text.partition("-")
+    return int(least), int(most or least)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+def _jitter(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 0.45:
+        raise ValueError
+    return share
+
+
+_READERS: dict[str, Callable[[str], object]] = {
+    "fps": float,
+    "hands": _hands,
+    "seed": int,
+    "size": _size,
+    "jitter": _jitter,
+}
+_EXAMPLES = {"fps": "25", "hands": "2 or hands=0-3", "seed": "1", "size": "640x480", "jitter": "0.2 (at most 0.45)"}
