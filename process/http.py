@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 Health = Callable[[], tuple[bool, dict[str, object]]]
 """Tells whether the process does its work, and the details to show."""
 
+_CLOSE_WITHIN_S = 0.1
+"""How often the thread looks whether it is to end; the default of 0.5 s would be most of a program's shutdown."""
+
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
@@ -40,7 +43,9 @@ class HttpEndpoint:
         self._health = health
         self._server = _Server((host, port), _Handler)
         self._server.set_app(self._app)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": _CLOSE_WITHIN_S}, name="http", daemon=True
+        )
         self._thread.start()
 
     @property

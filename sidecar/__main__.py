@@ -1,0 +1,51 @@
+"""The command fps-sidecar, also ``python -m sidecar``."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from process import logs
+from process.settings import parse
+from process.version import version
+from sidecar.settings import SidecarSettings
+
+PROGRAM = "fps-sidecar"
+FAILED = 1
+
+EXAMPLES = """\
+examples:
+  fps-sidecar
+      one frame per second and stream, limits in the Redis on this machine, gRPC on 127.0.0.1:50051
+  fps-sidecar --fps 0.5 --redis-url redis://:secret@redis.internal:6379/0
+      half a frame per second where Redis has no value
+  fps-sidecar --listen unix:/run/fps.sock --listen 127.0.0.1:50051
+      a unix socket for the worker in the same pod, and TCP for grpcurl
+  SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
+      no limit but those in Redis; each flag is an environment variable too
+
+set a limit while it runs:
+  redis-cli HSET stream_fps_configs cam1 0.25     cam1: one frame in four seconds
+  redis-cli HSET stream_fps_configs cam1 0        paused; inf lifts the limit
+  redis-cli HSET stream_fps_configs '*' 2         all streams without a value of their own
+  redis-cli HDEL stream_fps_configs cam1          back to * or --fps
+ask:
+  grpcurl -plaintext -d '{"stream_name": "cam1"}' 127.0.0.1:50051 \\
+      handcounter.ratelimit.v1.RateLimitService/ShouldProcess
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the sidecar until it is told to stop; gives the exit code."""
+    settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
+    logs.set_up(settings.log_level, settings.log_format)
+    from sidecar.server import ListenError, serve  # gRPC is loaded only when there is something to serve
+
+    try:
+        return asyncio.run(serve(settings))
+    except ListenError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

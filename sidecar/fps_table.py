@@ -1,0 +1,122 @@
+"""The fps table: the sidecar's view of the hash in Redis, in memory. No I/O; see fps_follower for how it is kept true.
+
+A stream is in one of three places:
+
+- *watched*: it was asked about lately. Its value is in ``watched`` and is read again at every change of the hash.
+- *asleep*: it was silent for so long that reading it at every change isn't worth it. Its last known override is kept,
+  for the case that it speaks again while Redis is away; otherwise the value is read anew with its first frame.
+- unknown: never asked about, or forgotten. The fallback holds until its value was read.
+
+``watched`` holds None for "no valid field of its own", so that a change of the wildcard or the default costs nothing
+per stream. Whoever decides reads ``watched.get(name) or fallback``.
+"""
+
+from collections.abc import Callable, Iterable
+
+from sidecar.fps_values import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
+
+_CACHED_VALUES = 10_000
+"""Distinct values whose meaning is remembered; a fleet has few, so streams share one Limit per value."""
+
+_REPORTED_VALUES = 10_000
+"""Distinct invalid values remembered as reported."""
+
+
+class FpsTable:
+    """The values last read, and what they mean for a stream.
+
+    Args:
+        default: the fps where the hash says nothing, frames per second.
+        on_invalid: called once for each distinct invalid value, with the field and the value as shown to people.
+    """
+
+    def __init__(self, default: float, on_invalid: Callable[[str, str], None]) -> None:
+        self.watched: dict[str, Limit | None] = {}
+        """The override of each watched stream. To be read by others, written only here."""
+        self.fallback: Limit = fallback(None, default)
+        """The limit of every stream without an override."""
+        self.stale = True
+        """Whether Redis is out of reach, so that these are the last known values."""
+        self._default = default
+        self._on_invalid = on_invalid
+        self._asleep: dict[str, Limit] = {}
+        self._invalid: dict[str, str] = {}
+        self._meanings: dict[bytes, Limit] = {}
+        self._reported: set[bytes] = set()
+
+    def limit(self, stream_name: str) -> Limit:
+        """The limit in force for a stream, as far as is known."""
+        return self.watched.get(stream_name) or self._asleep.get(stream_name) or self.fallback
+
+    def invalid_value(self, stream_name: str) -> str:
+        """The value that is ignored because it is no valid fps, the stream's own or the wildcard's; else empty."""
+        own = self._invalid.get(stream_name, "")
+        return own or ("" if self.watched.get(stream_name) else self._invalid.get(WILDCARD_FIELD, ""))
+
+    def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
+        """Takes in what Redis has for these streams; they are watched from now on."""
+        watched, meanings = self.watched, self._meanings
+        for field, raw in zip(fields, values, strict=True):
+            if raw is None:
+                watched[field] = None
+                if self._invalid:
+                    self._invalid.pop(field, None)
+                continue
+            override = meanings.get(raw)
+            if override is None:
+                override = self._meaning(field, raw)
+            elif self._invalid:
+                self._invalid.pop(field, None)
+            watched[field] = override
+
+    def store_wildcard(self, raw: bytes | None) -> None:
+        """Takes in what Redis has for the field ``*``."""
+        self._invalid.pop(WILDCARD_FIELD, None)
+        override = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
+        self.fallback = fallback(None if override is None else override.fps, self._default)
+
+    def clear(self) -> None:
+        """Takes in that the hash has no fields that could be read: it is of another type."""
+        self.watched.update(dict.fromkeys(self.watched))
+        self._asleep.clear()
+        self._invalid.clear()
+        self.store_wildcard(None)
+
+    def assume(self, stream_names: Iterable[str]) -> None:
+        """Watches streams that couldn't be read: at what was last known about them, else at the fallback."""
+        for name in stream_names:
+            if name not in self.watched:
+                self.watched[name] = self._asleep.pop(name, None)
+
+    def put_to_sleep(self, stream_name: str) -> None:
+        """Stops watching a stream that fell silent; its last known value is kept."""
+        override = self.watched.pop(stream_name, None)
+        if override is not None:
+            self._asleep[stream_name] = override
+        self._invalid.pop(stream_name, None)
+
+    def names(self) -> set[str]:
+        """All streams that something is known about."""
+        return {*self.watched, *self._asleep}
+
+    def forget(self, stream_name: str) -> None:
+        """Drops everything about a stream."""
+        self.watched.pop(stream_name, None)
+        self._asleep.pop(stream_name, None)
+        self._invalid.pop(stream_name, None)
+
+    def _meaning(self, field: str, raw: bytes) -> Limit | None:
+        fps = parse_fps(raw)
+        if fps is not None:
+            if len(self._meanings) >= _CACHED_VALUES:
+                self._meanings.clear()
+            self._invalid.pop(field, None)
+            return self._meanings.setdefault(raw, Limit(fps, FpsSource.OVERRIDE))
+        shown = show(raw)
+        self._invalid[field] = shown
+        if raw not in self._reported:
+            if len(self._reported) >= _REPORTED_VALUES:
+                self._reported.clear()
+            self._reported.add(raw)
+            self._on_invalid(field, shown)
+        return None

@@ -1,0 +1,71 @@
+"""The standard health service, grpc.health.v1, for the components of the sidecar.
+
+grpcio's own servicer keeps Watch calls open through a shutdown, so that the server waits for them until its grace
+period is over. This one ends them with the news that it doesn't serve any more.
+"""
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+Status = health_pb2.HealthCheckResponse
+
+SERVER = ""
+"""The component that is the server as a whole: serving from start to shutdown, with or without Redis."""
+REDIS = "redis"
+"""The component that is serving while Redis is in reach."""
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Tells which components serve. At first only the server does."""
+
+    def __init__(self) -> None:
+        self._serving = {SERVER: True, REDIS: False}
+        self._shutting_down = False
+        self._changed = asyncio.Event()
+
+    def set(self, component: str, serving: bool) -> None:
+        """Tells those who ask and those who watch."""
+        self._serving[component] = serving
+        self._announce()
+
+    def shut_down(self) -> None:
+        """Nothing serves from now on; watchers are told so, and then let go."""
+        self._shutting_down = True
+        self._announce()
+
+    async def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: _Context
+    ) -> health_pb2.HealthCheckResponse:
+        """Tells a component's status; NOT_FOUND for a component that there is not."""
+        if request.service not in self._serving:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no component {request.service!r}")
+        return Status(status=self._status(request.service))
+
+    async def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: _Context
+    ) -> None:
+        """Tells a component's status now and at each change."""
+        told = None
+        while True:
+            changed = self._changed
+            status = self._status(request.service)
+            if status != told:
+                await context.write(Status(status=status))
+                told = status
+            if self._shutting_down:
+                return
+            await changed.wait()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _status(self, component: str) -> int:
+        if component not in self._serving:
+            return Status.SERVICE_UNKNOWN
+        return Status.SERVING if self._serving[component] and not self._shutting_down else Status.NOT_SERVING

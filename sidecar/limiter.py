@@ -1,0 +1,253 @@
+"""Joins the fps table with the schedules: the decision about a frame, and what is known about each stream.
+
+All in memory and without waiting; only :meth:`Limiter.prepare` may wait, for the limit of a stream that was never
+asked about. The caller validates (see service) and passes the real time in.
+
+At most ``max_streams`` streams have a schedule. A stream may be evicted once it has been silent for its *hold*,
+min(period, 60 s): a stream that comes back after that long is admitted by its own schedule too, so eviction never lets
+it exceed its rate. A heap finds the one whose hold ended first, which among equals is the one silent the longest. Its
+keys are lower bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it
+comes up, which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one
+was found by then, it is denied, and the next attempt goes on from there.
+"""
+
+import bisect
+import heapq
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final, NamedTuple
+
+from sidecar.fps_table import FpsTable
+from sidecar.fps_values import FpsSource, Limit
+from sidecar.schedule import Pacing, Reason, decide, next_ts
+from sidecar.stream import Stream
+
+LONGEST_HOLD_S: Final = 60.0
+CORRECTIONS_PER_EVICTION: Final = 64
+
+ACTIVE_S: Final = 60.0
+"""A stream silent for longer isn't watched in Redis any more."""
+
+_SPARE_NAMES: Final = 4096
+"""So many streams without a schedule may be watched, so that not each of their frames asks Redis."""
+
+
+class Answers(NamedTuple):
+    """The decisions about many frames, in columns."""
+
+    should_process: list[bool]
+    reasons: list[Reason]
+    fps: list[float]
+    next_ts: list[float]
+
+
+class StreamStatus(NamedTuple):
+    """What is known about one stream; the fields are those of the contract."""
+
+    stream_name: str
+    fps: float
+    fps_source: FpsSource
+    invalid_value: str
+    stale: bool
+    admitted: int
+    denied: int
+    achieved_fps: float
+    speed: float
+    last_reason: Reason
+    last_ts: float
+    next_ts: float
+
+
+class Limiter:
+    """Decides frames.
+
+    Args:
+        table: the limits.
+        learn: makes the table watch streams, waiting a bounded time for their limits.
+        pacing: how schedules move on.
+        max_streams: how many streams may have a schedule.
+        clock: real time, seconds by a monotonic clock; only for what is told, decisions are given theirs.
+    """
+
+    def __init__(
+        self,
+        table: FpsTable,
+        learn: Callable[[Collection[str]], Awaitable[None]],
+        *,
+        pacing: Pacing,
+        max_streams: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.evicted = 0
+        """Streams whose schedule was dropped for another stream's."""
+        self.refused = 0
+        """Frames denied because there was no room for their stream's schedule."""
+        self.decisions = [0] * (len(Reason) + 1)
+        """Frames by reason, at the reason's number."""
+        self._table = table
+        self._learn = learn
+        self._pacing = pacing
+        self._clock = clock
+        self._max_streams = max_streams
+        self._streams: dict[str, Stream] = {}
+        self._evictable: list[Stream] = []
+        self._sorted_names: list[str] | None = None
+
+    def __len__(self) -> int:
+        """How many streams have a schedule."""
+        return len(self._streams)
+
+    @property
+    def watched(self) -> Collection[str]:
+        """The streams that :meth:`prepare` needn't be called for."""
+        return self._table.watched
+
+    @property
+    def stale(self) -> bool:
+        """Whether Redis is out of reach, so that the limits are the last known ones."""
+        return self._table.stale
+
+    async def prepare(self, stream_names: Collection[str]) -> None:
+        """Waits, a bounded time, for the limits of streams that aren't watched. Never fails."""
+        if len(self._table.watched) >= self._max_streams + _SPARE_NAMES:
+            self._forget_names_without_stream()
+        await self._learn(stream_names)
+
+    def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
+        """Decides one frame; see :meth:`decide_all`. Gives the reason, the limit in force and next_ts."""
+        answers = self.decide_all((stream_name,), (ts,), now)
+        return answers.reasons[0], self._table.limit(stream_name), answers.next_ts[0]
+
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order; the answers are the same in one call or in many.
+
+        Args:
+            stream_names: the stream of each frame, valid names that :meth:`prepare` was called for.
+            tss: the capture time of each frame, valid, seconds by its stream's clock.
+            now: real time, seconds by a monotonic clock.
+
+        Returns:
+            The answers. A next_ts of 0 means that any ts would be admitted, or that there is no schedule to tell by.
+        """
+        watched, fallback, streams = self._table.watched, self._table.fallback, self._streams
+        pacing, decisions = self._pacing, self.decisions
+        answers = Answers([], [], [], [])
+        add_verdict, add_reason = answers.should_process.append, answers.reasons.append
+        add_fps, add_next = answers.fps.append, answers.next_ts.append
+        for name, ts in zip(stream_names, tss, strict=True):
+            fps = (watched.get(name) or fallback).fps
+            stream = streams.get(name)
+            if stream is None:
+                stream = self._add_stream(name, ts, now)
+                if stream is None:
+                    self.refused += 1
+                    decisions[Reason.TOO_SOON] += 1
+                    add_verdict(False)
+                    add_reason(Reason.TOO_SOON)
+                    add_fps(fps)
+                    add_next(0.0)
+                    continue
+            before = stream.schedule
+            reason, schedule = decide(before, ts, fps, now, pacing)
+            stream.heard_at = now
+            stream.heard_ts = ts
+            stream.last_reason = reason
+            decisions[reason] += 1
+            if schedule is None or schedule is before:
+                stream.denied += 1
+                add_verdict(False)
+            else:
+                stream.admit(schedule)
+                add_verdict(True)
+            add_reason(reason)
+            add_fps(fps)
+            add_next(next_ts(schedule, fps) if schedule is not None else _next_ts_of_none(fps))
+        return answers
+
+    def sweep(self, now: float) -> None:
+        """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
+        watched = self._table.watched
+        silent_since = now - ACTIVE_S
+        silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since and name in watched]
+        for name in silent:
+            self._table.put_to_sleep(name)
+        self._forget_names_without_stream()
+
+    async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
+        """Tells about streams in the order of their names.
+
+        Args:
+            name_prefix: only names that begin with it.
+            after: only names greater than this one.
+            count: at most so many.
+        """
+        if self._sorted_names is None:
+            self._sorted_names = sorted(self._streams)
+        names = self._sorted_names
+        start = max(bisect.bisect_right(names, after), bisect.bisect_left(names, name_prefix))
+        page = [name for name in names[start : start + count] if name.startswith(name_prefix)]
+        asleep = [name for name in page if name not in self._table.watched]
+        if asleep:
+            await self.prepare(asleep)
+        now = self._clock()
+        return [self._status(self._streams[name], now) for name in page if name in self._streams]
+
+    def _status(self, stream: Stream, now: float) -> StreamStatus:
+        limit = self._table.limit(stream.name)
+        schedule = stream.schedule
+        return StreamStatus(
+            stream_name=stream.name,
+            fps=limit.fps,
+            fps_source=limit.source,
+            invalid_value=self._table.invalid_value(stream.name),
+            stale=self._table.stale,
+            admitted=stream.admitted,
+            denied=stream.denied,
+            achieved_fps=stream.achieved_fps(now),
+            speed=stream.speed(now),
+            last_reason=stream.last_reason,
+            last_ts=0.0 if schedule is None else schedule.last_ts,
+            next_ts=_next_ts_of_none(limit.fps) if schedule is None else next_ts(schedule, limit.fps),
+        )
+
+    def _add_stream(self, name: str, ts: float, now: float) -> Stream | None:
+        """Makes room for a new stream and adds it; None if there is no room."""
+        if len(self._streams) >= self._max_streams and not self._evict(now):
+            return None
+        stream = Stream(name, ts, now)
+        self._streams[name] = stream
+        heapq.heappush(self._evictable, stream)
+        self._sorted_names = None
+        return stream
+
+    def _evict(self, now: float) -> bool:
+        heap = self._evictable
+        for _ in range(CORRECTIONS_PER_EVICTION):
+            stream = heap[0]
+            if stream.evictable_from > now:
+                return False
+            evictable_from = stream.heard_at + self._hold_s(stream.name)
+            if evictable_from <= now:
+                heapq.heappop(heap)
+                # Its limit stays in the table until the next sweep: it may come later in this very batch.
+                del self._streams[stream.name]
+                self._sorted_names = None
+                self.evicted += 1
+                return True
+            stream.evictable_from = evictable_from
+            heapq.heapreplace(heap, stream)
+        return False
+
+    def _hold_s(self, stream_name: str) -> float:
+        fps = self._table.limit(stream_name).fps
+        return min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+
+    def _forget_names_without_stream(self) -> None:
+        for name in self._table.names() - self._streams.keys():
+            self._table.forget(name)
+
+
+def _next_ts_of_none(fps: float) -> float:
+    """The next_ts of a stream without an admission, for people and JSON: infinity when paused, else the least ts."""
+    return math.inf if fps == 0.0 else 0.0

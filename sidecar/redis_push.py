@@ -1,0 +1,206 @@
+"""One connection to Redis on which the server pushes changes of a key (RESP3 CLIENT TRACKING in BCAST mode).
+
+redis-py's pooled and retrying clients are unfit for tracking: they reconnect silently, and the new connection is
+tracked by nobody. So this is a single connection that never reconnects: when it is lost, its owner knows, and opens a
+new one. Commands and pushes share it, since the server then orders pushes against replies.
+
+The push handler of redis-py's parser is set through the connection's private ``_parser``, here and nowhere else; hence
+the narrow version range of redis in pyproject.toml. It works with the hiredis parser, which is wanted: the pure-Python
+one stalls the event loop more than ten times as long with large replies.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlparse
+
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, MovedError, NoPermissionError, RedisError, ResponseError
+
+TIMEOUT_S = 1.5
+"""How long the server may take to connect and to answer. Above the pauses of a busy server, far below a minute."""
+
+_PUSH = object()
+
+
+class ConnectionLostError(Exception):
+    """The server can't be reached, hung up, or didn't answer in time. The connection is of no more use."""
+
+
+class RefusedError(Exception):
+    """The server answered a command with an error.
+
+    Attributes:
+        code: the error's first word, such as WRONGTYPE, MOVED, NOPERM or LOADING; ERR where it has none.
+        moved_to: host and port of the node that has the key, if the code is MOVED.
+    """
+
+    def __init__(self, error: RedisError) -> None:
+        text = str(error)
+        first_word = text.split(" ", 1)[0]
+        self.moved_to: tuple[str, int] | None = None
+        if isinstance(error, MovedError):
+            self.code = "MOVED"
+            self.moved_to = (error.host, error.port)
+        elif isinstance(error, NoPermissionError):
+            self.code = "NOPERM"
+        elif isinstance(error, BusyLoadingError):
+            self.code = "LOADING"
+        else:
+            self.code = first_word if first_word.isupper() else "ERR"
+        super().__init__(text if text.startswith(self.code) or self.code == "ERR" else f"{self.code} {text}")
+
+
+def check_redis_url(url: str) -> str:
+    """Accepts what :class:`PushConnection` takes; raises ValueError with what is wrong."""
+    _connection(url, 3, None)
+    path = urlparse(url).path.strip("/")
+    if not url.startswith("unix:") and path and not path.isdecimal():
+        raise ValueError(f"the database must be a number, as in redis://127.0.0.1:6379/0, not {path!r}")
+    return url
+
+
+def _connection(url: str, protocol: int, address: tuple[str, int] | None) -> AbstractConnection:
+    options: dict[str, Any] = {
+        "socket_timeout": TIMEOUT_S,
+        "socket_connect_timeout": TIMEOUT_S,
+        **parse_url(url),
+        "protocol": protocol,
+        "retry": Retry(NoBackoff(), 0),
+        # CLIENT SETINFO is refused by least-privilege users.
+        "driver_info": None,
+    }
+    if address:
+        options["host"], options["port"] = address
+    connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
+    try:
+        return connection_class(**options)
+    except TypeError:
+        raise ValueError("unknown option in the query part of the Redis URL") from None
+
+
+class PushConnection:
+    """A connection that is used by one task at a time.
+
+    Args:
+        url: redis://, rediss:// or unix://, as redis-py takes it.
+        on_push: called with the keys that a push names; None for all keys (FLUSHALL, FLUSHDB).
+        on_lost: called once when the connection breaks.
+    """
+
+    def __init__(
+        self, url: str, on_push: Callable[[list[bytes] | None], None], on_lost: Callable[[], None] = lambda: None
+    ) -> None:
+        self._url = url
+        self._on_push = on_push
+        self._on_lost = on_lost
+        self._connection: AbstractConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+
+    async def open(self, address: tuple[str, int] | None = None) -> None:
+        """Connects, to another address than the URL's if one is given.
+
+        Raises:
+            ConnectionLostError: nobody there, or no answer in time.
+            RefusedError: the server won't have us (wrong password, still loading).
+        """
+        try:
+            try:
+                self._connection = await self._connect(3, address)
+            except ResponseError as error:
+                if isinstance(error, NoPermissionError):
+                    raise
+                # Servers before Redis 6 don't know HELLO; they can be read, but won't push.
+                self._connection = await self._connect(2, address)
+        except (ResponseError, BusyLoadingError) as error:
+            raise RefusedError(error) from error
+        except (RedisError, OSError) as error:
+            raise ConnectionLostError(str(error)) from error
+        self._reader = asyncio.create_task(self._read(self._connection), name="redis-reader")
+
+    async def track(self, prefix: str) -> None:
+        """Asks for a push whenever a key with this prefix changes; RefusedError where the server can't or won't."""
+        if self._connection is not None and self._connection.protocol != 3:
+            raise RefusedError(ResponseError("the server doesn't speak RESP3"))
+        await self.call("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", prefix)
+
+    async def call(self, *command: str) -> Any:
+        """Sends a command and gives the reply.
+
+        Raises:
+            ConnectionLostError: no reply in time; close the connection.
+            RefusedError: the reply is an error; the connection is still good.
+        """
+        if self._connection is None or self._reader is None or self._reader.done():
+            raise ConnectionLostError("the connection is closed")
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(reply)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._connection.send_command(*command, check_health=False)
+                return await reply
+        except TimeoutError:
+            raise ConnectionLostError(f"no answer within {TIMEOUT_S:g} s") from None
+        except (RedisError, OSError) as error:
+            raise ConnectionLostError(str(error)) from error
+
+    async def close(self) -> None:
+        """Hangs up. May be called at any time, also twice."""
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+            self._reader = None
+        if self._connection is not None:
+            await self._connection.disconnect(nowait=True)
+            self._connection = None
+
+    async def _connect(self, protocol: int, address: tuple[str, int] | None) -> AbstractConnection:
+        connection = _connection(self._url, protocol, address)
+        parser: Any = connection._parser
+        parser.set_invalidation_push_handler(self._pushed)
+        parser.set_pubsub_push_handler(self._pushed)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    async def _pushed(self, push: list[Any]) -> object:
+        if push[0] in (b"invalidate", "invalidate"):
+            self._on_push(push[1])
+        return _PUSH
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        """Hands each reply to its command, in their order, until the connection breaks."""
+        try:
+            while True:
+                reply: Any
+                try:
+                    reply = await connection.read_response(
+                        timeout=math.inf, disconnect_on_error=False, push_request=True
+                    )
+                except (ResponseError, BusyLoadingError) as error:
+                    reply = RefusedError(error)
+                if reply is _PUSH:
+                    continue
+                waiting = self._waiting.popleft()
+                if waiting.done():
+                    continue  # its caller gave up
+                if isinstance(reply, RefusedError):
+                    waiting.set_exception(reply)
+                else:
+                    waiting.set_result(reply)
+        except (RedisError, OSError, IndexError) as error:
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_exception(ConnectionLostError(str(error) or type(error).__name__))
+            self._waiting.clear()
+            self._on_lost()

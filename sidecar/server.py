@@ -1,0 +1,208 @@
+"""The life of the process: build everything, serve, shut down in a written order."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Final
+
+import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
+from process.http import HttpEndpoint
+from process.version import version
+from sidecar.fps_follower import FpsFollower, RedisState
+from sidecar.fps_table import FpsTable
+from sidecar.health import REDIS, Health
+from sidecar.limiter import Limiter
+from sidecar.metrics import Metrics
+from sidecar.reflection import add_reflection
+from sidecar.service import RateLimitService
+from sidecar.settings import SidecarSettings, mask_password
+
+logger = logging.getLogger(__name__)
+
+FIRST_ATTEMPT_S: Final = 1.0
+"""How long a start waits for Redis before it serves without."""
+
+SWEEP_S: Final = 10.0
+
+_SERVER_OPTIONS: Final = (
+    # Else a second sidecar on the same port would start, and take half of the calls.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class ListenError(Exception):
+    """An address can't be listened on."""
+
+
+class Sidecar:
+    """Everything that makes up the process, built and wired but not started."""
+
+    def __init__(self, settings: SidecarSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.health = Health()
+        self.table = FpsTable(settings.fps, self._report_invalid)
+        self.follower = FpsFollower(
+            self.table,
+            settings.redis_url,
+            settings.config_key,
+            on_state=self._redis_changed,
+            on_read=self.metrics.redis_reads.inc,
+        )
+        self.limiter = Limiter(
+            self.table, self.follower.learn, pacing=settings.pacing, max_streams=settings.max_streams
+        )
+        self.metrics.show(self.limiter, self.follower)
+        self.service = RateLimitService(
+            self.limiter, self.follower, self.metrics, version=version(), settings=settings.shown()
+        )
+
+    def healthz(self) -> tuple[bool, dict[str, object]]:
+        """What /healthz tells: the sidecar does its work with or without Redis."""
+        return True, {
+            "redis": self.follower.state.name,
+            "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
+            "streams": len(self.limiter),
+        }
+
+    async def sweep(self) -> None:
+        """Keeps the table to the streams that are active, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.limiter.sweep(time.monotonic())
+
+    def _report_invalid(self, field: str, value: str) -> None:
+        self.metrics.invalid_fps_values.inc()
+        logger.warning("not a valid fps, so it counts as absent", extra={"stream_name": field, "value": value})
+
+    def _redis_changed(self, state: RedisState) -> None:
+        self.metrics.redis_state_changes.labels(state.name).inc()
+        self.health.set(REDIS, state is not RedisState.AWAY)
+
+
+async def serve(settings: SidecarSettings) -> int:
+    """Serves until SIGTERM or SIGINT; gives the exit code.
+
+    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; calls in flight
+    finish, for the grace period at most; then Redis, the probes' health and the metrics go. A second signal cuts the
+    calls in flight at once.
+
+    Raises:
+        ListenError: one of the addresses can't be listened on.
+    """
+    sidecar = Sidecar(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        signals = stack.enter_context(_Signals())
+        if settings.http:
+            stack.callback(_http(sidecar).close)
+        if settings.health_listen:
+            await stack.enter_async_context(_running(_health_server(sidecar)))
+        for background in (sidecar.follower.run(), sidecar.sweep()):
+            await stack.enter_async_context(_background(background))
+        await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
+        server = _server(sidecar)
+        await server.start()
+        logger.info("serving", extra={"listen": settings.listen, "redis_url": mask_password(settings.redis_url)})
+        await signals.first.wait()
+        logger.info("shutting down", extra={"grace_s": settings.grace})
+        sidecar.health.shut_down()
+        stopping = asyncio.create_task(server.stop(settings.grace))
+        forced = asyncio.create_task(signals.second.wait())
+        await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
+        was_forced = not stopping.done()
+        if was_forced:
+            await server.stop(None)
+        forced.cancel()
+        await stopping
+    logger.info("shut down", extra={"forced": was_forced})
+    return 1 if was_forced else 0
+
+
+class _Signals:
+    """Turns SIGTERM and SIGINT into events, and puts the handlers back."""
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+
+    def __enter__(self) -> "_Signals":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._arrived)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _arrived(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+
+def _server(sidecar: Sidecar) -> "grpc.aio.Server":
+    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(sidecar.service, server)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    channelz.add_channelz_servicer(server)
+    services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
+    add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
+    _listen(server, sidecar.settings.listen)
+    return server
+
+
+def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
+    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    _listen(server, [sidecar.settings.health_listen])
+    return server
+
+
+def _listen(server: "grpc.aio.Server", addresses: Sequence[str]) -> None:
+    for address in addresses:
+        path = address.removeprefix("unix:")
+        if path != address and _is_answered(path):
+            raise ListenError(f"can't listen on {address}: address already in use")
+        try:
+            server.add_insecure_port(f"[::]{address}" if address.startswith(":") else address)
+        except RuntimeError as error:
+            raise ListenError(f"can't listen on {address}: {error}") from None
+
+
+def _is_answered(path: str) -> bool:
+    """Whether somebody listens on a unix socket: gRPC would take it from them without a word."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _http(sidecar: Sidecar) -> HttpEndpoint:
+    try:
+        return HttpEndpoint(sidecar.settings.http, sidecar.metrics.registry, sidecar.healthz)
+    except OSError as error:
+        raise ListenError(f"can't listen on {sidecar.settings.http}: {error.strerror or error}") from None
+
+
+@contextlib.asynccontextmanager
+async def _running(server: "grpc.aio.Server") -> AsyncIterator[None]:
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,159 @@
+"""The RPCs: protobuf to limiter and back. Whatever makes no sense is refused here, before anything is changed."""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, cast
+
+import grpc
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.fps_follower import FpsFollower
+from sidecar.limiter import Limiter
+from sidecar.metrics import Metrics
+from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, Reason, stream_name_error, ts_error
+
+MAX_BATCH: Final = 4096
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
+    """Answers the calls of handcounter.ratelimit.v1.RateLimitService.
+
+    Args:
+        limiter: decides.
+        follower: knows how Redis is doing.
+        metrics: counts.
+        version: what GetServerInfo tells.
+        settings: what GetServerInfo tells, by the flags' names, secrets masked.
+        clock: real time, seconds by a monotonic clock.
+        wall_clock: Unix seconds, the ts of a frame that comes without one.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        follower: FpsFollower,
+        metrics: Metrics,
+        *,
+        version: str,
+        settings: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._limiter = limiter
+        self._follower = follower
+        self._metrics = metrics
+        self._version = version
+        self._settings = dict(settings)
+        self._clock = clock
+        self._wall_clock = wall_clock
+
+    async def ShouldProcess(  # noqa: N802 (the contract's name)
+        self, request: pb.ShouldProcessRequest, context: Context
+    ) -> pb.ShouldProcessResponse:
+        """Decides one frame."""
+        name = request.stream_name
+        ts = request.ts if request.HasField("ts") else self._wall_clock()
+        error = stream_name_error(name) or ts_error(ts)
+        if error:
+            await self._refuse(context, "ShouldProcess", error)
+        limiter = self._limiter
+        if name not in limiter.watched:
+            await limiter.prepare((name,))
+        reason, limit, next_ts = limiter.decide(name, ts, self._clock())
+        return pb.ShouldProcessResponse(
+            should_process=reason is Reason.ADMITTED,
+            reason=cast(pb.Reason, reason),
+            fps=limit.fps,
+            fps_source=cast(pb.FpsSource, limit.source),
+            stale=limiter.stale,
+            next_ts=next_ts,
+        )
+
+    async def ShouldProcessBatch(  # noqa: N802
+        self, request: pb.ShouldProcessBatchRequest, context: Context
+    ) -> pb.ShouldProcessBatchResponse:
+        """Decides many frames in their order."""
+        names, tss = list(request.stream_names), list(request.ts)
+        if not tss:
+            tss = [self._wall_clock()] * len(names)
+        error = batch_error(names, tss)
+        if error:
+            await self._refuse(context, "ShouldProcessBatch", error)
+        limiter = self._limiter
+        self._metrics.batch_frames.observe(len(names))
+        watched = limiter.watched
+        unwatched = [name for name in names if name not in watched]
+        if unwatched:
+            await limiter.prepare(unwatched)
+        return pb.ShouldProcessBatchResponse(**limiter.decide_all(names, tss, self._clock())._asdict())
+
+    async def ListStreams(  # noqa: N802
+        self, request: pb.ListStreamsRequest, context: Context
+    ) -> pb.ListStreamsResponse:
+        """Lists streams by name."""
+        if request.page_size < 0:
+            error = f"page_size must not be negative, got {request.page_size}"
+            await self._refuse(context, "ListStreams", error)
+        try:
+            after = _name_in(request.page_token, request.name_prefix)
+        except ValueError as bad_token:
+            await self._refuse(context, "ListStreams", str(bad_token))
+        count = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
+        statuses = await self._limiter.list_streams(request.name_prefix, after, count + 1)
+        page = statuses[:count]
+        return pb.ListStreamsResponse(
+            streams=[pb.StreamStatus(**status._asdict()) for status in page],
+            next_page_token=_token_of(page[-1].stream_name) if len(statuses) > count else "",
+        )
+
+    async def GetServerInfo(  # noqa: N802
+        self,
+        request: pb.GetServerInfoRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> pb.GetServerInfoResponse:
+        """Tells about the server."""
+        return pb.GetServerInfoResponse(
+            version=self._version,
+            settings=self._settings,
+            redis_state=cast(pb.RedisState, self._follower.state),
+            fps_table_age_seconds=self._follower.age_s(),
+            stream_count=len(self._limiter),
+        )
+
+    async def _refuse(self, context: Context, method: str, error: str) -> NoReturn:
+        self._metrics.invalid_requests.labels(method).inc()
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error)
+        raise AssertionError("abort raises")
+
+
+def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
+    """Says what is wrong with a batch, naming the index of the first bad item; None for a good one."""
+    if len(stream_names) > MAX_BATCH:
+        return f"a batch may have at most {MAX_BATCH} frames, got {len(stream_names)}"
+    if len(stream_names) != len(tss):
+        return f"ts must be empty or as long as stream_names, got {len(tss)} ts for {len(stream_names)} stream_names"
+    for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
+        if not (0.0 <= ts <= MAX_TS and 0 < len(name) <= MAX_STREAM_NAME_LENGTH):
+            return f"frame {index}: {stream_name_error(name) or ts_error(ts)}"
+    return None
+
+
+def _token_of(stream_name: str) -> str:
+    return base64.urlsafe_b64encode(stream_name.encode()).decode()
+
+
+def _name_in(page_token: str, name_prefix: str) -> str:
+    try:
+        name = base64.b64decode(page_token.encode("ascii"), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError):
+        name = ""
+    if page_token and (stream_name_error(name) or not name.startswith(name_prefix)):
+        raise ValueError(f"page_token must be the next_page_token of a page of the same list, got {page_token[:64]!r}")
+    return name

@@ -1,0 +1,125 @@
+"""What the sidecar keeps for one stream: its schedule, its counters, and how fast it really goes. Pure.
+
+Achieved fps and speed are measured between *marks*: the real time, the number of admitted frames and the stream time,
+noted at an admission, each at least a quarter of the window after the one before. A rate is measured from the youngest
+mark that a whole window lies behind, so over one window to one and a quarter; the window is the longer of 10 s and 50
+admissions. A denied frame costs a few assignments, an admitted one a comparison more.
+
+Rates are counted from admission to admission, so they don't depend on where between two frames one looks; only a
+silence longer than the mean distance counts too.
+"""
+
+from array import array
+from typing import Final
+
+from sidecar.schedule import Reason, Schedule
+
+WINDOW_S: Final = 10.0
+WINDOW_ADMISSIONS: Final = 50
+SILENCE_S: Final = 5.0
+"""A stream without any frame for this long achieves 0."""
+
+_PARTS: Final = 4
+_PART_S: Final = WINDOW_S / _PARTS
+_PART_ADMISSIONS: Final = -(-WINDOW_ADMISSIONS // _PARTS)
+_MARK: Final = 3  # doubles: real time, admitted, stream time
+_ALL_MARKS: Final = (_PARTS + 1) * _MARK
+
+
+class Stream:
+    """One stream's state.
+
+    There are as many of these as cameras, so the memory of each counts: slots, one array for the marks, floats shared
+    with the schedule where they are the same.
+
+    Args:
+        name: the stream's name.
+        ts: of its first frame, seconds by its own clock.
+        now: real time, seconds by a monotonic clock.
+    """
+
+    __slots__ = (
+        "_mark_due",
+        "_marks",
+        "_stream_s",
+        "_until_ts",
+        "admitted",
+        "denied",
+        "evictable_from",
+        "heard_at",
+        "heard_ts",
+        "last_reason",
+        "name",
+        "schedule",
+    )
+
+    def __init__(self, name: str, ts: float, now: float) -> None:
+        self.name = name
+        self.schedule: Schedule | None = None
+        self.admitted = 0
+        self.denied = 0
+        self.last_reason = Reason.TOO_SOON  # until the first decision, which follows at once
+        self.heard_at = now
+        """Real time of the newest frame, seconds."""
+        self.heard_ts = ts
+        """The newest frame's ts, seconds."""
+        self.evictable_from = now
+        """A real time before which the stream can't be evicted; kept by whoever evicts."""
+        self._stream_s = 0.0  # sum of the stream's forward steps up to _until_ts
+        self._until_ts = ts
+        self._marks = array("d", (now, 0.0, 0.0))
+        self._mark_due = 1  # the first admission is a mark: the pause before it is no part of a rate
+
+    def __lt__(self, other: "Stream") -> bool:
+        """Orders by when they may be evicted, for a heap."""
+        return self.evictable_from < other.evictable_from
+
+    def admit(self, schedule: Schedule) -> None:
+        """Takes in an admitted frame: the schedule after it."""
+        self.schedule = schedule
+        _, ts, now = schedule
+        self.admitted += 1
+        step = ts - self._until_ts
+        if step > 0.0:
+            self._stream_s += step
+        self._until_ts = ts
+        if self.admitted >= self._mark_due:
+            self._mark(now)
+
+    def achieved_fps(self, now: float) -> float:
+        """Admitted frames per second of real time; 0 after 5 s without a frame, and before the first admission."""
+        if self.schedule is None or now - self.heard_at >= SILENCE_S:
+            return 0.0
+        since, admitted_before, _ = self._window(now)
+        frames = self.admitted - admitted_before
+        elapsed = self.schedule.admitted_at - since
+        until_now = (frames + 1.0) / max(now - since, WINDOW_S if frames == 0.0 else 1e-9)
+        return min(frames / elapsed, until_now) if frames > 0.0 and elapsed > 0.0 else until_now
+
+    def speed(self, now: float) -> float:
+        """Stream seconds per real second over the same window; 0 until some real time has passed."""
+        since, _, stream_s_before = self._window(now)
+        elapsed = self.heard_at - since
+        stream_s = self._stream_s - stream_s_before + max(0.0, self.heard_ts - self._until_ts)
+        return stream_s / elapsed if elapsed > 0.0 else 0.0
+
+    def _mark(self, now: float) -> None:
+        marks = self._marks
+        if self.admitted == 1:
+            del marks[:]
+        elif now - marks[-_MARK] < _PART_S:
+            return  # asked again at each admission until enough time has passed
+        elif len(marks) == _ALL_MARKS:
+            del marks[:_MARK]
+        marks.extend((now, self.admitted, self._stream_s))
+        self._mark_due = self.admitted + _PART_ADMISSIONS
+
+    def _window(self, now: float) -> tuple[float, float, float]:
+        """The mark to measure from."""
+        marks = self._marks
+        for start in range(len(marks) - _MARK, 0, -_MARK):
+            if now - marks[start] >= WINDOW_S and self.admitted - marks[start + 1] >= WINDOW_ADMISSIONS:
+                break
+        else:
+            start = 0
+        return marks[start], marks[start + 1], marks[start + 2]
