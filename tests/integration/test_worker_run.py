@@ -9,17 +9,17 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from servers import free_port
 from worker_helpers import (
     KEYS,
     POISON,
     RED,
     T0,
-    Valkey,
+    QueueServer,
     accounting,
     balance,
     calls,
     eventually,
-    free_port,
     pending,
     picture,
     publish,
@@ -32,43 +32,43 @@ from worker.results import SCHEMA
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
+def valkey(tmp_path: Path) -> Iterator[QueueServer]:
     """A Valkey of the test's own, which it may kill."""
-    server = Valkey(tmp_path)
+    server = QueueServer(tmp_path)
     yield server
     server.close()
 
 
-def results(valkey: Valkey) -> list[dict]:
+def results(valkey: QueueServer) -> list[dict]:
     """Reads all results, and checks them by their schema."""
     schema = json.loads(SCHEMA.read_text())
-    found = [json.loads(fields[b"result"]) for _, fields in valkey.client.xrange(KEYS.counts)]
+    found = [json.loads(fields[b"result"]) for _, fields in valkey.bytes.xrange(KEYS.counts)]
     for result in found:
         jsonschema.validate(result, schema)
     return found
 
 
-def letters(valkey: Valkey) -> list[dict[str, str]]:
+def letters(valkey: QueueServer) -> list[dict[str, str]]:
     """Reads all dead letters."""
-    entries = valkey.client.xrange(KEYS.dead)
+    entries = valkey.bytes.xrange(KEYS.dead)
     return [{name.decode(): value.decode(errors="replace") for name, value in fields.items()} for _, fields in entries]
 
 
-def test_skipped_frames_are_never_fetched(valkey: Valkey) -> None:
+def test_skipped_frames_are_never_fetched(valkey: QueueServer) -> None:
     """Of 300 frames limited to a sixth, 50 are counted, and only their payloads are read."""
-    publish_many(valkey.client, 300, fps=30.0)
+    publish_many(valkey.bytes, 300, fps=30.0)
     with worker(valkey, "--drain", "--fps", "5") as process:
         assert process.wait() == 0
-    assert accounting(valkey.client) == {"received": 300, "counted": 50, "skipped:too_soon": 250}
-    assert calls(valkey.client, "get") == 50
+    assert accounting(valkey.bytes) == {"received": 300, "counted": 50, "skipped:too_soon": 250}
+    assert calls(valkey.bytes, "get") == 50
     assert [result["ts"] for result in sorted(results(valkey), key=lambda each: each["ts"])] == [
         pytest.approx(T0 + i / 5) for i in range(50)
     ]
 
 
-def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: Valkey) -> None:
+def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: QueueServer) -> None:
     """Each kind of nonsense ends by its own reason, with its own fields, and the good frame behind it is counted."""
-    frames, client = KEYS.frames, valkey.client
+    frames, client = KEYS.frames, valkey.bytes
     bad = {
         "bad_stream_name": {"ts": "1", "frame": b"x"},
         "bad_ts": {"stream_name": "cam", "ts": "yesterday", "frame": b"x"},
@@ -103,73 +103,73 @@ def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: Valkey) -> 
     assert client.xinfo_consumers(frames, CONSUMER_GROUP) == []
 
 
-def test_old_frames_are_skipped_and_cost_no_admission(valkey: Valkey) -> None:
+def test_old_frames_are_skipped_and_cost_no_admission(valkey: QueueServer) -> None:
     """Frames beyond --max-age end as stale before anything is decided about them."""
-    publish_many(valkey.client, 10)
+    publish_many(valkey.bytes, 10)
     time.sleep(0.3)  # what the frames are to be older than
     with worker(valkey, "--max-age", "0.2", "--fps", "5") as process:
-        eventually(lambda: accounting(valkey.client).get("skipped:stale") == 10)
-        publish_many(valkey.client, 1)
-        eventually(lambda: accounting(valkey.client).get("counted") == 1)  # its ts is that of a skipped one
+        eventually(lambda: accounting(valkey.bytes).get("skipped:stale") == 10)
+        publish_many(valkey.bytes, 1)
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 1)  # its ts is that of a skipped one
         assert process.terminate() == 0
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: Valkey) -> None:
+def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: QueueServer) -> None:
     """However often the worker is killed at any point: received = counted + skipped + dead, one result per entry."""
     total = 900
-    publish_many(valkey.client, total, streams=3, fps=30.0)
-    ids = {entry_id.decode() for entry_id, _ in valkey.client.xrange(KEYS.frames)}
+    publish_many(valkey.bytes, total, streams=3, fps=30.0)
+    ids = {entry_id.decode() for entry_id, _ in valkey.bytes.xrange(KEYS.frames)}
     flags = ("--consumer", "same-pod", "--batch-size", "16", "--fps", "15", "--max-deliveries", "1000")
     for round_ in range(8):
         with worker(valkey, *flags, seconds=0.002) as process:
-            ended = sum(accounting(valkey.client).values())
-            eventually(lambda ended=ended: sum(accounting(valkey.client).values()) > ended)
+            ended = sum(accounting(valkey.bytes).values())
+            eventually(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)
             time.sleep(0.02 * round_)  # another point of its work each time
             process.kill()
-            assert balance(valkey.client) == pending(valkey.client)
+            assert balance(valkey.bytes) == pending(valkey.bytes)
     with worker(valkey, *flags, "--drain") as process:
         assert process.wait() == 0
-    fields = accounting(valkey.client)
+    fields = accounting(valkey.bytes)
     assert fields["received"] == total
-    assert balance(valkey.client) == pending(valkey.client) == 0
+    assert balance(valkey.bytes) == pending(valkey.bytes) == 0
     counted = [result["entry_id"] for result in results(valkey)]
     assert len(counted) == len(set(counted)) == fields["counted"]
     assert set(counted) <= ids
 
 
-def test_what_a_dead_worker_held_is_adopted_by_another(valkey: Valkey) -> None:
+def test_what_a_dead_worker_held_is_adopted_by_another(valkey: QueueServer) -> None:
     """The frames of a killed worker are counted by one of another name, and the dead consumer is forgotten."""
-    publish_many(valkey.client, 20)
+    publish_many(valkey.bytes, 20)
     with worker(valkey, "--consumer", "first", seconds=30.0) as process:
-        eventually(lambda: pending(valkey.client) == 20)
+        eventually(lambda: pending(valkey.bytes) == 20)
         process.kill()
     with worker(valkey, "--consumer", "second", "--claim-idle", "0.5") as process:
-        eventually(lambda: accounting(valkey.client).get("counted") == 20)
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 20)
         eventually(
-            lambda: [each["name"] for each in valkey.client.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)] == [b"second"]
+            lambda: [each["name"] for each in valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)] == [b"second"]
         )
         assert process.terminate() == 0
-    assert balance(valkey.client) == 0
+    assert balance(valkey.bytes) == 0
 
 
-def test_a_slow_worker_keeps_what_it_holds(valkey: Valkey) -> None:
+def test_a_slow_worker_keeps_what_it_holds(valkey: QueueServer) -> None:
     """A frame that takes longer than --claim-idle isn't taken away from a worker that lives."""
-    publish_many(valkey.client, 2)
+    publish_many(valkey.bytes, 2)
     with worker(valkey, "--consumer", "slow", "--claim-idle", "0.6", seconds=3.0) as slow:
-        eventually(lambda: pending(valkey.client) == 2)
+        eventually(lambda: pending(valkey.bytes) == 2)
         with worker(valkey, "--consumer", "quick", "--claim-idle", "0.6", "--drain") as quick:
             assert quick.wait() == 0
         assert slow.terminate() == 0
-    assert accounting(valkey.client) == {"received": 2, "counted": 2}
+    assert accounting(valkey.bytes) == {"received": 2, "counted": 2}
     assert "0 counted" in quick.log
     assert "2 counted" in slow.log
 
 
-def test_a_poisonous_frame_is_given_up_and_condemns_no_other(valkey: Valkey) -> None:
+def test_a_poisonous_frame_is_given_up_and_condemns_no_other(valkey: QueueServer) -> None:
     """A frame that kills each worker that takes it is dead after --max-deliveries; all others are counted."""
     for i in range(10):
-        publish(valkey.client, "cam", T0 + i, POISON if i == 4 else None)
+        publish(valkey.bytes, "cam", T0 + i, POISON if i == 4 else None)
     deaths = 0
     while True:
         with worker(valkey, "--consumer", "same-pod", "--drain", "--max-deliveries", "3") as process:
@@ -179,118 +179,118 @@ def test_a_poisonous_frame_is_given_up_and_condemns_no_other(valkey: Valkey) -> 
             assert process.process.returncode == -signal.SIGKILL, process.log
         assert deaths < 10
     assert deaths == 3
-    assert accounting(valkey.client) == {"received": 10, "counted": 9, "dead:failed": 1}
+    assert accounting(valkey.bytes) == {"received": 10, "counted": 9, "dead:failed": 1}
     assert "each time the worker died" in letters(valkey)[0]["message"]
 
 
-def test_an_entry_trimmed_while_it_was_held_is_dead(valkey: Valkey) -> None:
+def test_an_entry_trimmed_while_it_was_held_is_dead(valkey: QueueServer) -> None:
     """What the queue dropped from under a dead worker is counted as trimmed, by itself or by another worker."""
     for name, flags in (("same", ["--consumer", "first"]), ("other", ["--consumer", "second", "--claim-idle", "0.3"])):
-        valkey.client.flushall()
-        publish_many(valkey.client, 5)
+        valkey.bytes.flushall()
+        publish_many(valkey.bytes, 5)
         with worker(valkey, "--consumer", "first", seconds=30.0) as process:
-            eventually(lambda: pending(valkey.client) == 5)
+            eventually(lambda: pending(valkey.bytes) == 5)
             process.kill()
-        valkey.client.xtrim(KEYS.frames, maxlen=2, approximate=False)
+        valkey.bytes.xtrim(KEYS.frames, maxlen=2, approximate=False)
         with worker(valkey, *flags, "--drain") as process:
             assert process.wait() == 0
-        assert accounting(valkey.client) == {"received": 5, "counted": 2, "dead:trimmed": 3}, name
+        assert accounting(valkey.bytes) == {"received": 5, "counted": 2, "dead:trimmed": 3}, name
         assert [letter["reason"] for letter in letters(valkey)] == ["trimmed"] * 3
 
 
-def test_flushall_makes_it_start_anew(valkey: Valkey) -> None:
+def test_flushall_makes_it_start_anew(valkey: QueueServer) -> None:
     """After a FLUSHALL the group is made again and new frames are counted."""
     with worker(valkey) as process:
-        publish_many(valkey.client, 5)
-        eventually(lambda: accounting(valkey.client).get("counted") == 5)
-        valkey.client.flushall()
-        publish_many(valkey.client, 7, name="another")
-        eventually(lambda: accounting(valkey.client) == {"received": 7, "counted": 7})
+        publish_many(valkey.bytes, 5)
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 5)
+        valkey.bytes.flushall()
+        publish_many(valkey.bytes, 7, name="another")
+        eventually(lambda: accounting(valkey.bytes) == {"received": 7, "counted": 7})
         assert process.terminate() == 0
     assert process.log.count("made the consumer group") == 2
 
 
-def test_redis_killed_and_restarted_loses_nothing(valkey: Valkey) -> None:
+def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
     """While Redis is away the worker waits, says so once, and afterwards every frame ends exactly once."""
-    publish_many(valkey.client, 200)
+    publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
-        eventually(lambda: accounting(valkey.client).get("counted", 0) > 20)
+        eventually(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
         valkey.kill()
         eventually(lambda: "Redis is away" in process.log)
-        valkey.start()
-        eventually(lambda: accounting(valkey.client).get("counted") == 200)
+        valkey.restart()
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 200)
         assert process.terminate() == 0
-    assert accounting(valkey.client) == {"received": 200, "counted": 200}
+    assert accounting(valkey.bytes) == {"received": 200, "counted": 200}
     assert len({result["entry_id"] for result in results(valkey)}) == 200
     assert process.log.count("Redis is away") == process.log.count("Redis is back") == 1
 
 
 @pytest.mark.slow
-def test_redis_frozen_and_thawed_loses_nothing(valkey: Valkey) -> None:
+def test_redis_frozen_and_thawed_loses_nothing(valkey: QueueServer) -> None:
     """A Redis that stops answering in the middle of a script costs no frame either."""
-    publish_many(valkey.client, 200)
+    publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
-        eventually(lambda: accounting(valkey.client).get("counted", 0) > 20)
-        valkey.signal(signal.SIGSTOP)
+        eventually(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
+        valkey.pause()
         eventually(lambda: "Redis is away" in process.log)
-        valkey.signal(signal.SIGCONT)
-        eventually(lambda: accounting(valkey.client).get("counted") == 200)
+        valkey.resume()
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 200)
         assert process.terminate() == 0
-    assert accounting(valkey.client) == {"received": 200, "counted": 200}
+    assert accounting(valkey.bytes) == {"received": 200, "counted": 200}
 
 
-def test_it_waits_for_a_redis_that_is_not_there_yet(valkey: Valkey) -> None:
+def test_it_waits_for_a_redis_that_is_not_there_yet(valkey: QueueServer) -> None:
     """Started before Redis, the worker goes on as soon as that is there."""
     valkey.kill()
     with worker(valkey) as process:
         eventually(lambda: "Redis is away" in process.log)
-        valkey.start()
-        publish_many(valkey.client, 3)
-        eventually(lambda: accounting(valkey.client).get("counted") == 3)
+        valkey.restart()
+        publish_many(valkey.bytes, 3)
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 3)
         assert process.terminate() == 0
 
 
-def test_sigterm_finishes_what_is_in_work(valkey: Valkey) -> None:
+def test_sigterm_finishes_what_is_in_work(valkey: QueueServer) -> None:
     """Frames in the threads are counted and settled; what wasn't begun is left to others at once."""
-    publish_many(valkey.client, 50)
+    publish_many(valkey.bytes, 50)
     with worker(valkey, "--consumer", "first", "--grace", "20", seconds=0.3) as process:
-        eventually(lambda: accounting(valkey.client).get("counted", 0) >= 2)
+        eventually(lambda: accounting(valkey.bytes).get("counted", 0) >= 2)
         assert process.terminate() == 0
-    left = pending(valkey.client)
+    left = pending(valkey.bytes)
     assert 0 < left < 50
-    assert accounting(valkey.client) == {"received": 50, "counted": 50 - left}
+    assert accounting(valkey.bytes) == {"received": 50, "counted": 50 - left}
     assert f"{left} entries were not finished" in process.log
     with worker(valkey, "--consumer", "second", "--drain") as process:  # its --claim-idle is 30 s
         assert process.wait(20.0) == 0
-    assert accounting(valkey.client) == {"received": 50, "counted": 50}
+    assert accounting(valkey.bytes) == {"received": 50, "counted": 50}
 
 
-def test_sigterm_gives_up_after_the_grace_period(valkey: Valkey) -> None:
+def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
     """A frame that takes forever doesn't keep the worker from ending; it is delivered again."""
-    publish_many(valkey.client, 2)
+    publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "0.5", seconds=60.0) as process:
-        eventually(lambda: pending(valkey.client) == 2)
+        eventually(lambda: pending(valkey.bytes) == 2)
         assert process.terminate(10.0) == 0
-    assert balance(valkey.client) == pending(valkey.client) == 2
+    assert balance(valkey.bytes) == pending(valkey.bytes) == 2
 
 
-def test_a_second_signal_ends_it_at_once(valkey: Valkey) -> None:
+def test_a_second_signal_ends_it_at_once(valkey: QueueServer) -> None:
     """Who sends SIGTERM twice doesn't wait for the grace period."""
-    publish_many(valkey.client, 2)
+    publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "60", seconds=60.0) as process:
-        eventually(lambda: pending(valkey.client) == 2)
+        eventually(lambda: pending(valkey.bytes) == 2)
         process.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)  # two signals at once would be one
         process.process.send_signal(signal.SIGTERM)
         assert process.wait(10.0) == -signal.SIGTERM
 
 
-def test_metrics_and_health(valkey: Valkey) -> None:
+def test_metrics_and_health(valkey: QueueServer) -> None:
     """/metrics counts the endings, /healthz tells that Redis is away with a 503."""
     port = free_port()
-    publish_many(valkey.client, 30)
+    publish_many(valkey.bytes, 30)
     with worker(valkey, "--http", f"127.0.0.1:{port}", "--fps", "5") as process:
-        eventually(lambda: accounting(valkey.client).get("counted") == 5)
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 5)
 
         def get(path: str) -> tuple[int, str]:
             try:
@@ -314,7 +314,7 @@ def test_metrics_and_health(valkey: Valkey) -> None:
         assert process.terminate() == 0
 
 
-def test_a_taken_port_is_one_clear_line(valkey: Valkey) -> None:
+def test_a_taken_port_is_one_clear_line(valkey: QueueServer) -> None:
     """A worker that can't listen says so and ends with 1."""
     with worker(valkey, "--http", f"127.0.0.1:{valkey.port}") as process:
         assert process.wait() == 1

@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 
 import pytest
-from worker_helpers import Valkey
+from worker_helpers import QueueServer
 
 
 @pytest.fixture(scope="module")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueServer]:
     """A Valkey for all tests of a module."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server = QueueServer(tmp_path_factory.mktemp("valkey"))
     yield server
     server.close()
 
 
 @pytest.fixture
-def valkey(valkey_process: Valkey) -> Valkey:
+def valkey(valkey_process: QueueServer) -> QueueServer:
     """That Valkey, empty."""
-    valkey_process.client.flushall()
-    valkey_process.client.config_resetstat()
+    valkey_process.bytes.flushall()
+    valkey_process.bytes.config_resetstat()
     return valkey_process

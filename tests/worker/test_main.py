@@ -1,12 +1,11 @@
 """The command line."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from worker_helpers import ROOT
+from servers import REPOSITORY, repository_environment
 
 from worker import __main__ as cli
 from worker.settings import RunSettings
@@ -14,7 +13,7 @@ from worker.settings import RunSettings
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs ``python -m`` with these arguments."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'proto'}", **variables}
+    environment = repository_environment(variables)
     return subprocess.run(
         [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
     )
@@ -34,7 +33,7 @@ def test_help_loads_neither_models_nor_redis() -> None:
     heavy = ["cv2", "numpy", "redis", "grpc", "pydantic", "ai_edge_litert"]
     program = "import sys, worker.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     program += f"sys.exit(' '.join(set(sys.modules) & set({heavy})))"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=False)
     loaded = set(ended.stderr.split())
     assert loaded <= {"pydantic"}, loaded  # settings are parsed with it
 

@@ -7,7 +7,8 @@ from concurrent import futures
 
 import grpc
 import pytest
-from worker_helpers import eventually, free_port
+from servers import free_port
+from worker_helpers import eventually
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1.rate_limit_pb2_grpc import (

@@ -1,0 +1,139 @@
+"""What a skipped frame costs the worker, end to end: read, checked, decided by a sidecar, acknowledged.
+
+    python -m bench.worker_skip
+
+In one run, with a real Valkey and a real sidecar, all on this machine: the worker's reader drains a queue of frames
+whose streams are paused; and, as the floor below it, the same queue is read and acknowledged without a decision, by
+a plain redis-py client and by the worker's own scripts. Wall time per frame, and CPU time of the worker's process.
+"""
+
+import argparse
+import json
+import queue as queues
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import redis
+
+from tests.servers import sidecar_process, valkey
+from worker.delivery import Held
+from worker.frame import SkipReason, encode_entry
+from worker.keys import CONSUMER_GROUP, Keys
+from worker.metrics import Metrics
+from worker.queue import Queue, connect
+from worker.rate_limit import RateLimiter
+from worker.reader import Reader
+
+KEYS = Keys()
+GOAL_US = 20.0
+
+
+class Cost(NamedTuple):
+    """Microseconds per frame."""
+
+    wall: float
+    cpu: float
+
+
+def fill(client: redis.Redis, frames: int, streams: int) -> None:
+    """Empties Redis and puts frames of many streams into the queue."""
+    client.flushall()
+    client.hset("stream_fps_configs", "*", "0")
+    pipeline = client.pipeline(transaction=False)
+    for i in range(frames):
+        key = KEYS.payload(f"{i:032x}")
+        entry: dict[Any, Any] = {**encode_entry(f"camera-{i % streams:04}", 1.7e9 + i // streams / 30, key)}
+        pipeline.xadd(KEYS.frames, entry)
+    pipeline.execute()
+
+
+def measure(step: Callable[[], None], frames: int) -> Cost:
+    """Times one pass over the queue."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    step()
+    return Cost((time.perf_counter() - wall) / frames * 1e6, (time.process_time() - cpu) / frames * 1e6)
+
+
+def plain(client: redis.Redis, batch: int) -> None:
+    """XREADGROUP and XACK, nothing else."""
+    client.xgroup_create(KEYS.frames, CONSUMER_GROUP, id="0")
+    while reply := _read(client, batch):
+        client.xack(KEYS.frames, CONSUMER_GROUP, *[entry_id for entry_id, _ in reply[0][1]])
+
+
+def _read(client: redis.Redis, batch: int) -> Any:
+    return client.xreadgroup(CONSUMER_GROUP, "plain", {KEYS.frames: ">"}, count=batch)
+
+
+def scripts(url: str, batch: int) -> None:
+    """The worker's scripts, which do the accounting too."""
+    queue = Queue(connect(url), KEYS, "scripts")
+    while deliveries := queue.read(batch):
+        queue.skip({SkipReason.PAUSED: [delivery.entry_id for delivery in deliveries]})
+    queue.close()
+
+
+def reader(url: str, limiter: RateLimiter, batch: int) -> None:
+    """The worker's reader, with a decision per batch."""
+    queue = Queue(connect(url), KEYS, "reader")
+    Reader(
+        queue,
+        limiter,
+        Held(),
+        queues.Queue(maxsize=4),
+        queues.SimpleQueue(),
+        Metrics(),
+        threading.Event(),
+        batch_size=batch,
+        max_age=float("inf"),
+        claim_idle=30.0,
+        max_deliveries=3,
+        drain=True,
+    ).run()
+    queue.close()
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=30_000, help="per round")
+    parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with valkey() as server, sidecar_process(redis_url=server.url) as sidecar:
+        client = redis.Redis(port=server.port)
+        decided: list[tuple[str, int]] = []
+        limiter = RateLimiter(
+            sidecar.address, default_fps=1.0, deadline=10.0, on_decided=lambda by, n: decided.append((by, n))
+        )
+        assert limiter.wait_ready(10.0)
+        ways: dict[str, Callable[[], None]] = {
+            "redis-py: XREADGROUP, XACK": lambda: plain(client, options.batch_size),
+            "worker's scripts: read, skip": lambda: scripts(server.url, options.batch_size),
+            "worker: read, decide, skip": lambda: reader(server.url, limiter, options.batch_size),
+        }
+        costs: dict[str, list[Cost]] = {way: [] for way in ways}
+        for _ in range(options.rounds):
+            for way, step in ways.items():
+                fill(client, options.frames, options.streams)
+                costs[way].append(measure(step, options.frames))
+        assert client.hget(KEYS.accounting, "skipped:paused") == str(options.frames).encode()
+        assert {by for by, _ in decided} == {"sidecar"}
+        limiter.close()
+        client.close()
+    medians = {way: Cost(*map(statistics.median, zip(*each, strict=True))) for way, each in costs.items()}
+    print(f"{options.streams} paused streams, batches of {options.batch_size}, median of {options.rounds} rounds")
+    print(f"{'':32}{'wall µs/frame':>14}{'CPU µs/frame':>14}")
+    for way, cost in medians.items():
+        print(f"{way:32}{cost.wall:14.1f}{cost.cpu:14.1f}")
+    skipped = medians["worker: read, decide, skip"].wall
+    print(f"goal: a skipped frame takes at most {GOAL_US:.0f} µs: {'met' if skipped <= GOAL_US else 'MISSED'}")
+    print(json.dumps({"bench": "worker_skip", **{way: cost._asdict() for way, cost in medians.items()}}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Frames per second of the worker against its bare detector, with the same number of threads.
+
+    python -m bench.worker_throughput
+
+In one run and one process, round after round in turn: the detector alone on a decoded picture; decoding and detector;
+and the whole pipeline, from entries and payloads in a real Valkey to results in it, without a limit.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import redis
+
+from sidecar.schedule import Reason
+from tests.servers import valkey
+from worker.frame import encode_entry
+from worker.hand_counter import process_frame_callback
+from worker.hands.detection import HandDetector
+from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.models import default_models_dir, ensure_models
+from worker.hands.progress import download_progress
+from worker.keys import Keys
+from worker.metrics import Metrics
+from worker.picture import Picture, decode
+from worker.pipeline import Pipeline
+from worker.queue import Queue, connect
+from worker.settings import cpus
+
+KEYS = Keys()
+GOAL = 0.9
+
+
+class Unlimited:
+    """Admits every frame."""
+
+    def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
+        """Admits them."""
+        return [Reason.ADMITTED] * len(frames)
+
+
+def picture() -> Picture:
+    """A picture of 1280x720 as from a camera: surfaces, and the sensor's noise; about 100 KB as JPEG."""
+    random = np.random.default_rng(7)
+    surfaces = cv2.resize(random.integers(0, 255, (9, 16, 3), np.uint8), (1280, 720), interpolation=cv2.INTER_CUBIC)
+    return np.clip(surfaces + random.normal(0, 4, (720, 1280, 1)), 0, 255).astype(np.uint8)
+
+
+class Rate(NamedTuple):
+    """Frames per second of wall time, and CPU milliseconds per frame, which other processes don't disturb as much."""
+
+    fps: float
+    cpu_ms: float
+
+
+def measure(step: Callable[[], int]) -> Rate:
+    """Times a step that gives the number of its frames."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    frames = step()
+    return Rate(frames / (time.perf_counter() - wall), (time.process_time() - cpu) / frames * 1e3)
+
+
+def bare(work: Sequence[Callable[[], object]], frames: int) -> int:
+    """Calls one function per thread in a loop."""
+
+    def loop(step: Callable[[], object]) -> None:
+        for _ in range(frames // len(work)):
+            step()
+
+    threads = [threading.Thread(target=loop, args=(step,)) for step in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return frames // len(work) * len(work)
+
+
+def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
+    """Empties Redis and puts frames into the queue, each with a payload of its own."""
+    client.flushall()
+    for i in range(frames):
+        key = KEYS.payload(str(i))
+        client.set(key, jpeg)
+        entry: dict[Any, Any] = {**encode_entry(f"camera-{i % 8}", 1.7e9 + i, key)}
+        client.xadd(KEYS.frames, entry)
+
+
+def pipeline(url: str, detectors: Sequence[HandDetector]) -> int:
+    """Runs the worker's threads, from the first read to the last result."""
+    counts = [functools.partial(process_frame_callback, detector=each, decision=Reason.ADMITTED) for each in detectors]
+    metrics = Metrics()
+    queue = Queue(connect(url), KEYS, "bench")
+    threads = Pipeline(queue, Unlimited(), counts, metrics, max_age=float("inf"), drain=True)
+    threads.start()
+    threads.done.wait()
+    threads.stop(10.0)
+    queue.close()
+    return metrics.total(metrics.counted)
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=120, help="per round")
+    parser.add_argument("--threads", type=int, default=cpus())
+    parser.add_argument("--tiles", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with download_progress(sys.stderr) as progress:
+        models = ensure_models(default_models_dir(), progress)
+    detectors = [PalmLandmarkDetector(models, tiles=options.tiles) for _ in range(options.threads)]
+    image = picture()
+    jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
+    detect = [functools.partial(each.detect, image) for each in detectors]
+    both = [functools.partial(lambda detector: detector.detect(decode(jpeg)), each) for each in detectors]
+    with valkey() as server:
+        client = redis.Redis(port=server.port)
+        ways: dict[str, Callable[[], int]] = {
+            "detector": lambda: bare(detect, options.frames),
+            "decode, detector": lambda: bare(both, options.frames),
+            "worker": lambda: pipeline(server.url, detectors),
+        }
+        rates: dict[str, list[Rate]] = {way: [] for way in ways}
+        bare(detect, 2 * options.threads)  # the first frames allocate
+        for _ in range(options.rounds):
+            for way, run in ways.items():
+                fill(client, jpeg, options.frames)
+                rates[way].append(measure(run))
+        client.close()
+    medians = {way: Rate(*map(statistics.median, zip(*each, strict=True))) for way, each in rates.items()}
+    ratio = statistics.median(w.fps / d.fps for w, d in zip(rates["worker"], rates["detector"], strict=True))
+    print(f"1280x720, {options.threads} threads, {options.tiles} tiles a side, median of {options.rounds} rounds")
+    print(f"{'':20}{'frames/s':>10}{'CPU ms/frame':>14}")
+    for way, rate in medians.items():
+        print(f"{way:20}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
+    print(f"worker / detector: {ratio:.3f}, goal at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}")
+    print(f"CPU: {medians['detector'].cpu_ms / medians['worker'].cpu_ms:.3f}")
+    told = {way: rate._asdict() for way, rate in medians.items()}
+    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **told}))
+
+
+if __name__ == "__main__":
+    main()
