@@ -31,6 +31,12 @@ COMMANDS = (
     ),
     Command(("detect",), "worker.settings:DetectSettings", "worker.detect:run_detect", "find the hands in image files"),
     Command(
+        ("publish",),
+        "worker.publish.settings:PublishSettings",
+        "worker.publish.command:run_publish",
+        "make frames of a camera, a video file or a folder",
+    ),
+    Command(
         ("models", "fetch"),
         "worker.settings:ModelsFetchSettings",
         "worker.detect:run_models_fetch",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.synthetic.hand import draw_hand
-from worker.synthetic.scene import MAX_HANDS, Extent, Pose, Scene
+from worker.synthetic.scene import Extent, Pose, Scene
+from worker.synthetic.spec import SyntheticSpec
 
 Image = NDArray[np.uint8]
 
@@ -35,12 +36,7 @@ class SyntheticCamera:
         Raises:
             ValueError: A value isn't in its range.
         """
-        if not (math.isfinite(fps) and fps > 0):
-            raise ValueError(f"fps must be a number above 0, got {fps}")
-        if not all(64 <= pixels <= 4096 for pixels in size):
-            raise ValueError(f"size must be 64 to 4096 pixels each way, got {size[0]}x{size[1]}")
-        if not 0 <= hands[0] <= hands[1] <= MAX_HANDS:
-            raise ValueError(f"hands must be 0 to {MAX_HANDS} or a range within, got {hands[0]}-{hands[1]}")
+        SyntheticSpec(fps, hands, seed, size)  # checks them
         self.fps = fps
         self.size = size
         rng = random.Random(f"{seed}/sprites")

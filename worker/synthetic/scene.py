@@ -25,8 +25,6 @@ _MAX_TURN = {1: 40.0, 2: 30.0, 3: 12.0}
 _MARGIN = 4.0
 """Pixels kept free around a hand, more than the leans between those that were tried can add to its extent."""
 
-MAX_HANDS = max(_MAX_TURN)
-
 
 @dataclass(frozen=True)
 class Pose:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 PREFIX = "synthetic:"
+MAX_HANDS = 3
+MAX_JITTER = 0.45
 
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """What a drawn camera is asked to be; worker/synthetic/camera.py checks the ranges."""
+    """What a drawn camera is asked to be. Raises ValueError if a value isn't in its range."""
 
     fps: float = 25.0
+    """Frames per second, above 0."""
     hands: tuple[int, int] = (0, 3)
-    """The least and the most hands in a frame; where they differ, the number changes every few seconds."""
+    """The least and the most hands in a frame, 0 to 3; where they differ, the number changes every few seconds."""
     seed: int = 0
     size: tuple[int, int] = (640, 480)
-    """Width and height, pixels."""
+    """Width and height, 64 to 4096 pixels."""
     jitter: float = 0.0
-    """How far capture times stray from the even grid, as a share of the period: 0 to 0.45."""
+    """How far capture times stray from the even grid, as a share of the period: 0 to MAX_JITTER."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps must be a number above 0, got {self.fps}")
+        if not all(64 <= pixels <= 4096 for pixels in self.size):
+            raise ValueError(f"size must be 64 to 4096 pixels each way, got {self.size[0]}x{self.size[1]}")
+        if not 0 <= self.hands[0] <= self.hands[1] <= MAX_HANDS:
+            raise ValueError(f"hands must be 0 to {MAX_HANDS} or a range within, got {self.hands[0]}-{self.hands[1]}")
+        if not 0 <= self.jitter <= MAX_JITTER:
+            raise ValueError(f"jitter must be 0 to {MAX_JITTER}, got {self.jitter}")
 
     def position(self, index: int) -> float:
         """The capture time of frame `index`, seconds since the camera was switched on."""
@@ -59,18 +73,11 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _jitter(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 0.45:
-        raise ValueError
-    return share
-
-
 _READERS: dict[str, Callable[[str], object]] = {
     "fps": float,
     "hands": _hands,
     "seed": int,
     "size": _size,
-    "jitter": _jitter,
+    "jitter": float,
 }
-_EXAMPLES = {"fps": "25", "hands": "2 or hands=0-3", "seed": "1", "size": "640x480", "jitter": "0.2 (at most 0.45)"}
+_EXAMPLES = {"fps": "25", "hands": "2 or hands=0-3", "seed": "1", "size": "640x480", "jitter": "0.2"}

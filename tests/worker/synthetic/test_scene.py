@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.synthetic.camera import SyntheticCamera
-from worker.synthetic.scene import ACT_S, MAX_HANDS, Scene, turned
+from worker.synthetic.scene import ACT_S, Scene, turned
+from worker.synthetic.spec import MAX_HANDS
 
 HAND = np.array([[-50, -150], [50, -150], [90, -60], [30, 150], [-30, 150], [-60, 0]], np.float32)
 """The outline of something hand-like, 300 pixels tall."""

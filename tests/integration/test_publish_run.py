@@ -1,0 +1,266 @@
+"""``hand-counter publish`` as a process, on a real Valkey, a real RTSP server, a real HTTP camera."""
+
+import itertools
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from publish_helpers import MotionJpegCamera, PublishProcess, RtspServer, h264, jpeg, motion_jpeg, number_of
+from worker_helpers import KEYS, Valkey, eventually
+
+from worker.frame import Frame, parse_entry
+
+Publish = Callable[..., PublishProcess]
+
+HELD_UP_S = 3.0
+"""A publisher ends within a second on a machine that isn't busy; one that a silent peer holds up takes 5 s."""
+
+
+@pytest.fixture(scope="module")
+def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A Valkey for all tests of the module."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def valkey(valkey_process: Valkey) -> Valkey:
+    """That Valkey, empty."""
+    valkey_process.client.flushall()
+    return valkey_process
+
+
+@pytest.fixture
+def publish(valkey: Valkey) -> Iterator[Publish]:
+    """Starts publishers, and ends those that a test left."""
+    processes = []
+
+    def start(source: object, *flags: str, stream_name: str = "cam1", redis_url: str | None = None) -> PublishProcess:
+        url = redis_url or valkey.url
+        process = PublishProcess(str(source), "--stream-name", stream_name, "--redis-url", url, *flags)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.end()
+
+
+@pytest.fixture
+def rtsp(tmp_path: Path) -> Iterator[RtspServer]:
+    """A camera: an RTSP server with a film of 60 s at 25 fps."""
+    h264(tmp_path / "door.mkv", [index / 25 for index in range(1500)])
+    server = RtspServer(tmp_path)
+    yield server
+    server.kill()
+
+
+def entries(valkey: Valkey) -> list[Frame]:
+    """What lies in the queue."""
+    return [parse_entry(entry_id.decode(), fields) for entry_id, fields in valkey.client.xrange(KEYS.frames)]
+
+
+def length(valkey: Valkey) -> int:
+    """How many entries the queue has."""
+    return valkey.client.xlen(KEYS.frames)
+
+
+def ended_by(process: PublishProcess, number: int) -> float:
+    """Sends a signal, expects exit code 0, gives the seconds it took."""
+    started = time.monotonic()
+    process.signal(number)
+    assert process.wait() == 0, process.said
+    return time.monotonic() - started
+
+
+def test_a_film_in_real_time(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+    """A film comes at the pace of its own timestamps; ts are Unix seconds that keep its gaps."""
+    times = [0.0, 0.1, 0.2, 0.8, 0.9, 1.5]
+    before = time.time()
+    process = publish(h264(tmp_path / "film.mp4", times))
+    assert process.wait() == 0
+    frames = entries(valkey)
+    assert [number_of(valkey.client.get(frame.frame_key)) for frame in frames] == list(range(6))
+    assert [frame.ts - frames[0].ts for frame in frames] == pytest.approx(times, abs=0.002)
+    assert before < frames[0].ts < time.time()
+    assert frames[-1].arrived_at - frames[0].arrived_at > 1.4
+    assert process.says("6 published")
+    assert process.says("0 dropped")
+
+
+def test_a_looped_film_as_fast_as_it_goes(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+    """With --fast and --loop ts goes on evenly over the loops though nothing is waited for; --count ends it."""
+    pictures = [jpeg(index) for index in range(7)]
+    process = publish(motion_jpeg(tmp_path / "film.avi", pictures), "--fast", "--loop", "--count", "500")
+    assert process.wait() == 0
+    frames = entries(valkey)
+    assert len(frames) == 500
+    gaps = [later.ts - earlier.ts for earlier, later in itertools.pairwise(frames)]
+    assert gaps == pytest.approx([0.1] * 499, abs=0.001)
+    assert frames[-1].arrived_at - frames[0].arrived_at < 40
+    payloads = valkey.client.mget([frame.frame_key for frame in frames])
+    assert payloads == [pictures[index % 7] for index in range(500)]
+
+
+def test_a_folder(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+    """A folder of pictures comes at --source-fps."""
+    for index in range(4):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
+    assert publish(tmp_path, "--source-fps", "20").wait() == 0
+    frames = entries(valkey)
+    assert [frame.ts - frames[0].ts for frame in frames] == pytest.approx([0.0, 0.05, 0.1, 0.15])
+
+
+def test_motion_jpeg_over_http_is_not_encoded_again(valkey: Valkey, publish: Publish) -> None:
+    """What a motion JPEG camera sends is what lies in Redis, byte for byte; ts is the time of capture."""
+    pictures = [jpeg(index) for index in range(20)]
+    camera = MotionJpegCamera(pictures)
+    try:
+        before = time.time()
+        process = publish(camera.url, "--count", "20")
+        assert process.wait() == 0, process.said
+        frames = entries(valkey)
+        payloads = [valkey.client.get(frame.frame_key) for frame in frames]
+        first = pictures.index(payloads[0])
+        assert payloads == [pictures[(first + index) % 20] for index in range(20)]
+        assert before < frames[0].ts < frames[-1].ts < time.time()
+    finally:
+        camera.close()
+
+
+def test_a_lost_rtsp_camera_comes_back(valkey: Valkey, publish: Publish, rtsp: RtspServer) -> None:
+    """A camera that is killed and started again is published on; each change is one line, and ts never goes back."""
+    process = publish(rtsp.url("door.mkv"), "--progress", "0.5")
+    process.until(lambda: length(valkey) > 30)
+    rtsp.kill()
+    process.until(lambda: process.says("gives no more frames"))
+    before = length(valkey)
+    rtsp.start()
+    process.until(lambda: process.says("is back"))
+    process.until(lambda: length(valkey) > before + 30)
+    assert ended_by(process, signal.SIGTERM) < HELD_UP_S
+    assert len(process.says("trying again")) == 1
+    assert len(process.says("is back")) == 1
+    times = [frame.ts for frame in entries(valkey)]
+    assert times == sorted(times)
+    assert process.says("fps")
+
+
+def test_a_camera_that_comes_up_later(valkey: Valkey, publish: Publish, rtsp: RtspServer) -> None:
+    """A publisher may be started before its camera."""
+    rtsp.kill()
+    process = publish(rtsp.url("door.mkv"), "--count", "10")
+    process.until(lambda: process.says("can't be opened"))
+    rtsp.start()
+    assert process.wait() == 0
+    assert length(valkey) == 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_within_a_second(valkey: Valkey, publish: Publish, number: int) -> None:
+    """Ctrl-C and SIGTERM end a running publisher within a second, with exit code 0 and the totals."""
+    process = publish("synthetic:fps=25,hands=1,size=160x120")
+    process.until(lambda: length(valkey) > 5)
+    assert ended_by(process, number) < HELD_UP_S
+    assert process.says("the end after")
+    assert "Traceback" not in "\n".join(process.said)
+
+
+def test_ctrl_c_while_a_camera_says_nothing(valkey: Valkey, publish: Publish) -> None:
+    """A camera that accepts the connection and then is silent doesn't hold up Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x")
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(1000).startswith(b"OPTIONS")
+            assert ended_by(process, signal.SIGINT) < HELD_UP_S
+
+
+def test_ctrl_c_while_a_camera_has_stopped(valkey: Valkey, publish: Publish, rtsp: RtspServer) -> None:
+    """A camera that stops in the middle doesn't hold up Ctrl-C."""
+    process = publish(rtsp.url("door.mkv"))
+    process.until(lambda: length(valkey) > 10)
+    rtsp.signal(signal.SIGSTOP)
+    eventually(lambda: _stands_still(valkey))
+    assert ended_by(process, signal.SIGINT) < HELD_UP_S
+
+
+def _stands_still(valkey: Valkey) -> bool:
+    before = length(valkey)
+    time.sleep(0.5)
+    return length(valkey) == before
+
+
+def test_ctrl_c_while_redis_is_stopped(valkey: Valkey, publish: Publish) -> None:
+    """A Redis that has stopped doesn't hold up Ctrl-C."""
+    process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "0.2")
+    process.until(lambda: length(valkey) > 5)
+    valkey.signal(signal.SIGSTOP)
+    try:
+        process.until(lambda: any(not line.endswith(" 0 dropped") for line in process.says("dropped")))
+        assert ended_by(process, signal.SIGINT) < HELD_UP_S
+    finally:
+        valkey.signal(signal.SIGCONT)
+
+
+def test_a_live_source_goes_on_without_redis(valkey: Valkey, publish: Publish) -> None:
+    """While Redis is away a camera's frames are dropped and counted; afterwards it goes on, and says each once."""
+    process = publish("synthetic:fps=30,hands=0,size=160x120", "--progress", "0.2")
+    process.until(lambda: length(valkey) > 5)
+    valkey.kill()
+    try:
+        process.until(lambda: process.says("Redis is away"))
+        process.until(lambda: any(not line.endswith(" 0 dropped") for line in process.says("dropped")))
+    finally:
+        valkey.start()
+    process.until(lambda: process.says("Redis is back"))
+    before = length(valkey)
+    process.until(lambda: length(valkey) > before + 10)
+    assert ended_by(process, signal.SIGINT) < HELD_UP_S
+    assert len(process.says("Redis is away")) == 1
+    times = [frame.ts for frame in entries(valkey)]
+    assert len(set(times)) == len(times)
+
+
+def test_a_film_loses_nothing_without_redis(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+    """While Redis is away a film waits; every frame arrives exactly once."""
+    film = h264(tmp_path / "film.mp4", [index / 25 for index in range(100)])
+    process = publish(film)
+    process.until(lambda: length(valkey) > 5)
+    valkey.signal(signal.SIGSTOP)
+    process.until(lambda: process.says("Redis is away"))
+    valkey.signal(signal.SIGCONT)
+    assert process.wait() == 0
+    times = [frame.ts for frame in entries(valkey)]
+    assert [ts - times[0] for ts in times] == pytest.approx([index / 25 for index in range(100)], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "code", "complaint"),
+    [
+        ("nothing.mp4", [], 1, "nothing.mp4: no such file or folder"),
+        (__file__, [], 1, "can't be opened as a video"),
+        (str(Path(__file__).parent), [], 1, "no pictures in this folder"),
+        ("99", [], 1, "no webcam 99"),
+        ("ftp://host/film", [], 2, "expected a URL that begins with rtsp"),
+        ("synthetic:fps=fast", [], 2, "expected fps=25"),
+        ("0", ["--stream-name", ""], 2, "stream_name must not be empty"),
+        ("0", ["--stream-name", "x" * 257], 2, "at most 256 characters"),
+        ("0", ["--redis-url", "localhost"], 2, "expected redis://"),
+        ("0", ["--count", "0"], 2, "--count"),
+        ("0", ["--payload-ttl", "0"], 2, "--payload-ttl"),
+        ("rtsp://127.0.0.1:1/x", ["--duration", "0.1"], 1, "no frame of rtsp://127.0.0.1:1/x was published"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    publish: Publish, source: str, flags: list[str], code: int, complaint: str
+) -> None:
+    """A source that can't be read is exit code 1, a wrong value 2; the last line says what is wrong."""
+    process = publish(source, *flags)
+    assert process.wait() == code, process.said
+    assert complaint in process.said[-1]
+    assert "Traceback" not in "\n".join(process.said)

@@ -1,0 +1,49 @@
+import threading
+
+from publish_helpers import captured
+from worker_helpers import eventually
+
+from worker.publish.buffer import FrameBuffer
+
+
+def test_a_live_buffer_keeps_the_newest() -> None:
+    """When full it drops the oldest frame and counts it, and never makes the capture wait."""
+    buffer = FrameBuffer(3, drop_oldest=True)
+    assert all(buffer.put(captured(index)) for index in range(5))
+    buffer.close()
+    assert [buffer.get().ts for _ in range(3)] == [2, 3, 4]
+    assert buffer.get() is None
+    assert buffer.dropped == 2
+
+
+def test_a_film_waits() -> None:
+    """When full it makes the capture wait until there is room; nothing is dropped."""
+    buffer, put = FrameBuffer(2, drop_oldest=False), []
+    thread = threading.Thread(target=lambda: [put.append(buffer.put(captured(index))) for index in range(4)])
+    thread.start()
+    eventually(lambda: len(put) == 2)
+    assert buffer.get().ts == 0
+    eventually(lambda: len(put) == 3)
+    assert [buffer.get().ts for _ in range(3)] == [1, 2, 3]
+    thread.join()
+    assert put == [True] * 4
+    assert buffer.dropped == 0
+
+
+def test_a_closed_buffer_frees_whoever_waits() -> None:
+    """A capture that waits for room and a sender that waits for a frame both end when the buffer is closed."""
+    full, empty, ends = FrameBuffer(1, drop_oldest=False), FrameBuffer(1, drop_oldest=True), []
+    full.put(captured(0))
+    threads = [
+        threading.Thread(target=lambda: ends.append(full.put(captured(1)))),
+        threading.Thread(target=lambda: ends.append(empty.get())),
+    ]
+    for thread in threads:
+        thread.start()
+    full.close(discard=True)
+    empty.close()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, ends)) == ["False", "None"]
+    assert full.dropped == 1
+    assert full.get() is None

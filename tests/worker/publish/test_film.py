@@ -1,0 +1,119 @@
+import itertools
+import threading
+from pathlib import Path
+
+import cv2
+import pytest
+from publish_helpers import h264, jpeg, motion_jpeg, number_of, numbered
+
+from worker.picture import Picture
+from worker.publish.film import DrawnCamera, Film, Folder
+from worker.publish.source import Captured, Source, SourceError
+from worker.synthetic.spec import SyntheticSpec
+
+START = 1_700_000_000.0
+TIMES = [0.0, 0.1, 0.2, 0.6, 0.7]
+
+
+def encode(picture: Picture) -> bytes:
+    """Encodes a picture."""
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def take(source: Source, count: int) -> list[Captured]:
+    """The first frames of a source."""
+    frames = source.frames(threading.Event())
+    taken = list(itertools.islice(frames, count))
+    frames.close()
+    return taken
+
+
+def film(path: Path, loop: bool = False) -> Film:
+    """A film as a source."""
+    return Film(str(path), encode, start=START, loop=loop, paced=False)
+
+
+def test_a_film_is_given_once_at_its_own_times(tmp_path: Path) -> None:
+    """Each frame comes once, in order, its ts the start plus its position."""
+    frames = take(film(h264(tmp_path / "film.mp4", TIMES)), 100)
+    assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
+    assert [frame.ts - START for frame in frames] == pytest.approx(TIMES, abs=0.002)
+
+
+def test_a_looped_film_goes_on(tmp_path: Path) -> None:
+    """Over a loop the pictures begin again, and ts goes on by one frame of the film's nominal rate."""
+    path = motion_jpeg(tmp_path / "film.avi", [jpeg(index) for index in range(3)])
+    frames = take(film(path, loop=True), 8)
+    assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [frame.ts - START for frame in frames] == pytest.approx([index / 10 for index in range(8)], abs=1e-4)
+
+
+def test_no_such_film() -> None:
+    """A file that isn't there is told before anything is published."""
+    with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):
+        film(Path("nothing.mp4"))
+
+
+def test_a_film_ends_at_once_when_told(tmp_path: Path) -> None:
+    """After a stop no further frame comes."""
+    stop = threading.Event()
+    frames = film(h264(tmp_path / "film.mp4", TIMES), loop=True).frames(stop)
+    next(frames)
+    stop.set()
+    assert list(frames) == []
+
+
+def folder(path: Path, loop: bool = False) -> Folder:
+    """A folder as a source."""
+    return Folder(str(path), encode, fps=4.0, start=START, loop=loop, paced=False)
+
+
+def test_a_folder_is_given_by_name_at_an_even_pace(tmp_path: Path) -> None:
+    """JPEG and PNG go out as the bytes they are, others as JPEG; what is no picture by name isn't looked at."""
+    png = cv2.imencode(".png", numbered(2))[1].tobytes()
+    (tmp_path / "b.png").write_bytes(png)
+    (tmp_path / "a.JPG").write_bytes(jpeg(1))
+    cv2.imwrite(str(tmp_path / "c.bmp"), numbered(3))
+    (tmp_path / "readme.txt").write_text("no picture")
+    frames = take(folder(tmp_path), 100)
+    assert [frame.picture for frame in frames][:2] == [jpeg(1), png]
+    assert number_of(frames[2].picture) == 3
+    assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5]
+
+
+def test_a_looped_folder_goes_on(tmp_path: Path) -> None:
+    """Over a loop ts goes on at the same pace."""
+    for index in range(2):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
+    frames = take(folder(tmp_path, loop=True), 5)
+    assert [number_of(frame.picture) for frame in frames] == [0, 1, 0, 1, 0]
+    assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_broken_picture_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A picture that can't be read is named once, and takes no time; the others are published."""
+    for name, content in {"a.jpg": b"nonsense", "b.jpg": jpeg(5), "c.bmp": b"nonsense", "d.bmp": b""}.items():
+        (tmp_path / name).write_bytes(content)
+    frames = take(folder(tmp_path, loop=True), 3)
+    assert [number_of(frame.picture) for frame in frames] == [5, 5, 5]
+    assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5]
+    assert [record.args[0].name for record in caplog.records] == ["a.jpg", "c.bmp", "d.bmp"]
+
+
+def test_a_folder_without_pictures(tmp_path: Path) -> None:
+    """An empty folder is told before anything is published, one of broken pictures when that is known."""
+    with pytest.raises(SourceError, match="no pictures in this folder"):
+        folder(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"nonsense")
+    with pytest.raises(SourceError, match="no picture in this folder can be read"):
+        take(folder(tmp_path, loop=True), 1)
+
+
+def test_a_drawn_camera_keeps_to_its_schedule() -> None:
+    """Its capture times are those of its frame rate, and tell the true number of hands of each frame."""
+    camera = DrawnCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, start=START, paced=True)
+    frames = take(camera, 70)
+    assert [frame.ts - START for frame in frames] == pytest.approx([index / 5 for index in range(70)], abs=0.061)
+    truth = [camera.true_hands(frame.ts) for frame in frames]
+    assert truth == [camera.true_hands(START + index / 5) for index in range(70)]
+    assert len(set(truth)) > 1

@@ -1,0 +1,202 @@
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from publish_helpers import ListSource, captured
+from worker_helpers import eventually
+
+from worker.publish.publisher import Publisher
+from worker.publish.source import Captured, SourceError
+
+
+class FakeQueue:
+    """Takes frames, unless it is closed for a while."""
+
+    def __init__(self) -> None:
+        self.published: list[float] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def publish(self, frame: Captured, give_up: threading.Event) -> bool:
+        while not self.open.wait(0.01):
+            if give_up.is_set():
+                return False
+        self.published.append(frame.ts)
+        return True
+
+
+def frames(count: int) -> list[Captured]:
+    """Frames with the ts 0, 1, 2, ..."""
+    return [captured(0, float(index)) for index in range(count)]
+
+
+def run(publisher: Publisher) -> None:
+    """Runs a publisher until it has nothing left to do."""
+    publisher.start()
+    assert publisher.wait(20.0)
+    assert publisher.stop()
+
+
+def test_a_source_is_published_to_its_end() -> None:
+    """All frames of a film come out, in order, however few the buffer holds."""
+    queue = FakeQueue()
+    publisher = Publisher(ListSource(frames(100)), queue, buffer_frames=3)
+    run(publisher)
+    assert queue.published == [float(index) for index in range(100)]
+    assert publisher.progress().published == 100
+    assert publisher.progress().dropped == 0
+    assert publisher.error is None
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_count_ends_it(live: bool) -> None:
+    """It ends after so many published frames, of a source without end."""
+    queue = FakeQueue()
+    run(Publisher(ListSource(map(captured, itertools.repeat(0), itertools.count()), live), queue, count=5))
+    assert len(queue.published) == 5
+
+
+def test_duration_ends_it() -> None:
+    """It ends after so many seconds by the frames' own clock, the last frame being before that."""
+    queue = FakeQueue()
+    run(Publisher(ListSource([captured(0, 100.0 + index) for index in range(50)]), queue, duration=7.0))
+    assert queue.published == [100.0 + index for index in range(7)]
+
+
+def test_frames_with_a_clock_of_their_own_are_waited_for() -> None:
+    """A paced source is published no faster than its capture times say."""
+    queue = FakeQueue()
+    started = time.monotonic()
+    run(Publisher(ListSource([captured(0, index * 0.05) for index in range(6)], paced=True), queue))
+    assert time.monotonic() - started >= 0.25
+    assert len(queue.published) == 6
+
+
+def test_a_live_source_drops_the_oldest_while_redis_is_away() -> None:
+    """While nothing can be published a live capture goes on; what came last is published, the rest is counted."""
+    queue = FakeQueue()
+    queue.open.clear()
+    taken: list[int] = []
+
+    def given() -> Iterator[Captured]:
+        for index in range(50):
+            yield captured(0, float(index))
+            taken.append(index)
+
+    publisher = Publisher(ListSource(given(), live=True), queue, buffer_frames=4)
+    publisher.start()
+    eventually(lambda: len(taken) == 50)
+    queue.open.set()
+    assert publisher.wait(20.0)
+    publisher.stop()
+    progress = publisher.progress()
+    assert progress.published + progress.dropped == 50
+    assert queue.published[-4:] == [46.0, 47.0, 48.0, 49.0]
+    assert progress.published <= 6
+
+
+def test_a_film_waits_while_redis_is_away() -> None:
+    """A film that can't be published isn't read further than the buffer holds, and comes out whole afterwards."""
+    queue, taken = FakeQueue(), []
+    queue.open.clear()
+
+    def given() -> Iterator[Captured]:
+        for index in range(50):
+            taken.append(index)
+            yield captured(0, float(index))
+
+    publisher = Publisher(ListSource(given()), queue, buffer_frames=4)
+    publisher.start()
+    eventually(lambda: len(taken) >= 5)
+    assert not publisher.wait(0.1)
+    assert len(taken) <= 6
+    queue.open.set()
+    assert publisher.wait(20.0)
+    assert queue.published == [float(index) for index in range(50)]
+    publisher.stop()
+
+
+def endless() -> Iterator[Captured]:
+    """Frames without end, quickly."""
+    return (captured(0, float(index)) for index in itertools.count())
+
+
+def silent() -> Iterator[Captured]:
+    """A source that never gives a frame and can't be interrupted for a second."""
+    time.sleep(1.0)
+    yield from ()
+
+
+@pytest.mark.parametrize("redis_away", [False, True])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_stop_ends_both_threads(live: bool, redis_away: bool) -> None:
+    """A stop ends the publisher at once, whether it waits for Redis, for room or for nothing."""
+    queue = FakeQueue()
+    if redis_away:
+        queue.open.clear()
+    publisher = Publisher(ListSource(endless(), live), queue)
+    publisher.start()
+    eventually(lambda: redis_away or queue.published)
+    assert publisher.stop()
+    assert publisher.progress().published == len(queue.published)
+    assert publisher.error is None
+
+
+def test_a_stop_says_when_a_capture_cannot_be_interrupted() -> None:
+    """A capture that is held by the system outlives a stop, which says so instead of waiting for it."""
+    publisher = Publisher(ListSource(silent(), live=True), FakeQueue())
+    publisher.start()
+    started = time.monotonic()
+    assert not publisher.stop()
+    assert time.monotonic() - started < 0.9
+    eventually(publisher.stop)
+
+
+def test_duration_ends_a_silent_camera() -> None:
+    """A live source that gives no frame at all ends after the duration too."""
+    stop = threading.Event()
+
+    def given() -> Iterator[Captured]:
+        stop.wait(20.0)
+        yield from ()
+
+    publisher = Publisher(ListSource(given(), live=True), FakeQueue(), duration=0.2)
+    publisher.start()
+    assert publisher.wait(0.0) is False
+    eventually(lambda: publisher.wait(1.0))
+    stop.set()
+    assert publisher.stop()
+
+
+def failing(error: Exception) -> Callable[[], Iterator[Captured]]:
+    """A source that fails after two frames."""
+
+    def given() -> Iterator[Captured]:
+        yield from frames(2)
+        raise error
+
+    return given
+
+
+@pytest.mark.parametrize("error", [SourceError("the film is gone"), RuntimeError("a defect")])
+def test_an_error_of_the_source_ends_it(error: Exception) -> None:
+    """What the source fails with is kept; the frames before it are published."""
+    queue = FakeQueue()
+    publisher = Publisher(ListSource(failing(error)()), queue)
+    run(publisher)
+    assert publisher.error is error
+    assert queue.published == [0.0, 1.0]
+
+
+def test_an_error_of_the_queue_ends_it() -> None:
+    """A frame that makes no sense ends the publisher with an error instead of leaving it waiting."""
+
+    class Broken(FakeQueue):
+        def publish(self, *_: object) -> bool:
+            raise ValueError("ts must not be negative")
+
+    publisher = Publisher(ListSource(endless(), live=False), Broken())
+    run(publisher)
+    assert isinstance(publisher.error, ValueError)

@@ -1,0 +1,1 @@
+"""Publishers: from a camera, a file or a folder to entries of the queue."""

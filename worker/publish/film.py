@@ -1,0 +1,146 @@
+"""Sources with a clock of their own: films, folders of pictures, drawn cameras."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from worker.picture import PictureError, size
+from worker.publish.capture import Capture, open_url
+from worker.publish.source import Captured, Encode, SourceError, shown
+from worker.publish.timeline import Timeline
+from worker.synthetic.camera import SyntheticCamera
+from worker.synthetic.spec import SyntheticSpec
+
+logger = logging.getLogger(__name__)
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""What is taken from a folder."""
+
+_UNKNOWN_FPS = 25.0
+
+
+class Film:
+    """A video file, at the times that it says itself."""
+
+    live = False
+
+    def __init__(self, name: str, encode: Encode, *, start: float, loop: bool, paced: bool) -> None:
+        """Opens the file, so that a wrong one is known before anything is published. Raises SourceError."""
+        if "://" not in name and not Path(name).is_file():
+            raise SourceError(f"{name}: no such file or folder")
+        self.paced = paced
+        self._name = name
+        self._encode = encode
+        self._start = start
+        self._loop = loop
+        self._capture: Capture | None = open_url(name)
+
+    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+        """Yields the frames, pass after pass where it loops."""
+        capture = self._capture or open_url(self._name)
+        self._capture = None
+        timeline = Timeline(self._start, 1 / (capture.fps or _UNKNOWN_FPS))
+        try:
+            while True:
+                number = 0
+                while not stop.is_set() and capture.grab():
+                    frame = capture.retrieve()
+                    if frame is None:
+                        continue
+                    number += 1
+                    yield Captured(
+                        timeline.ts(capture.position), frame if isinstance(frame, bytes) else self._encode(frame)
+                    )
+                if stop.is_set():
+                    return
+                if not number:
+                    raise SourceError(f"{shown(self._name)} has no frame that can be read")
+                if not self._loop:
+                    return
+                timeline.loop()
+                capture.close()
+                capture = open_url(self._name)
+        finally:
+            capture.close()
+
+
+class Folder:
+    """The pictures of a folder by name, at an even pace; JPEG and PNG go out as they are."""
+
+    live = False
+
+    def __init__(self, name: str, encode: Encode, *, fps: float, start: float, loop: bool, paced: bool) -> None:
+        """Lists the folder. Raises SourceError if there is no picture in it."""
+        try:
+            self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+        except OSError as error:
+            raise SourceError(f"{name}: {error.strerror or error}") from error
+        if not self._paths:
+            raise SourceError(f"{name}: no pictures in this folder ({', '.join(PICTURES)})")
+        self.paced = paced
+        self._name = name
+        self._encode = encode
+        self._fps = fps
+        self._start = start
+        self._loop = loop
+
+    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+        """Yields the pictures; one that can't be read is named and left out."""
+        index = 0
+        while True:
+            before = index
+            for path in list(self._paths):
+                if stop.is_set():
+                    return
+                try:
+                    picture = self._read(path)
+                except (OSError, PictureError) as error:
+                    logger.warning("%s is left out: %s", path, error)
+                    self._paths.remove(path)
+                    continue
+                yield Captured(self._start + index / self._fps, picture)
+                index += 1
+            if index == before:
+                raise SourceError(f"{self._name}: no picture in this folder can be read")
+            if not self._loop:
+                return
+
+    def _read(self, path: Path) -> bytes:
+        content = path.read_bytes()
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            size(content)
+            return content
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        if image is None:
+            raise PictureError("it can't be decoded")
+        return self._encode(image.astype(np.uint8, copy=False))
+
+
+class DrawnCamera:
+    """A synthetic camera: live in that it waits for nobody, with capture times that are its schedule's."""
+
+    def __init__(self, spec: SyntheticSpec, encode: Encode, *, start: float, paced: bool) -> None:
+        """Draws the hands."""
+        self.live = paced
+        self.paced = paced
+        self._spec = spec
+        self._encode = encode
+        self._start = start
+        self._camera = SyntheticCamera(spec.seed, spec.fps, spec.size, spec.hands)
+
+    def true_hands(self, ts: float) -> int:
+        """The number of hands in the frame with this capture time."""
+        return self._camera.true_hands(round((ts - self._start) * self._spec.fps))
+
+    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+        """Yields frames without end."""
+        index = 0
+        while not stop.is_set():
+            yield Captured(self._start + self._spec.position(index), self._encode(self._camera.frame(index)))
+            index += 1

@@ -1,0 +1,85 @@
+"""Sources that go on by themselves: network cameras and webcams. A lost one is tried again until it's back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from worker.publish.backoff import Backoff
+from worker.publish.capture import Capture, open_url, open_webcam
+from worker.publish.source import Captured, Encode, SourceError, shown
+
+logger = logging.getLogger(__name__)
+
+
+class LiveCamera:
+    """A camera whose capture times are the times at which its frames come."""
+
+    live = True
+    paced = False
+
+    def __init__(
+        self,
+        name: str,
+        open_capture: Callable[[], Capture],
+        encode: Encode,
+        *,
+        backoff: Backoff,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Takes a name for messages and what opens the camera; the clock gives Unix seconds."""
+        self._name = name
+        self._open = open_capture
+        self._encode = encode
+        self._backoff = backoff
+        self._clock = clock
+        self._lost = False
+
+    @classmethod
+    def from_url(cls, url: str, encode: Encode) -> LiveCamera:
+        """A network camera, which may come up later than we do."""
+        return cls(shown(url), lambda: open_url(url), encode, backoff=Backoff())
+
+    @classmethod
+    def from_webcam(cls, index: int, encode: Encode) -> LiveCamera:
+        """A camera of this machine. Raises SourceError if it isn't there, since that is a wrong index."""
+        first: list[Capture] = [open_webcam(index)]
+        return cls(
+            f"webcam {index}", lambda: first.pop() if first else open_webcam(index), encode, backoff=Backoff(first=0.5)
+        )
+
+    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+        """Yields frames until told to stop, over any number of losses."""
+        while not stop.is_set():
+            try:
+                capture = self._open()
+            except SourceError as error:
+                self._say_lost(str(error))
+            else:
+                try:
+                    yield from self._frames_of(capture, stop)
+                finally:
+                    capture.close()
+                self._say_lost(f"{self._name} gives no more frames")
+            stop.wait(self._backoff.next())
+
+    def _frames_of(self, capture: Capture, stop: threading.Event) -> Iterator[Captured]:
+        while not stop.is_set() and capture.grab():
+            ts = self._clock()
+            frame = capture.retrieve()
+            if frame is None:
+                continue
+            if self._lost:
+                self._lost = False
+                logger.info("%s is back", self._name)
+            self._backoff.reset()
+            yield Captured(ts, frame if isinstance(frame, bytes) else self._encode(frame))
+        if stop.is_set():
+            self._lost = True  # nothing is lost: it was told to stop, and there is nothing to say about that
+
+    def _say_lost(self, why: str) -> None:
+        if not self._lost:
+            logger.warning("%s; trying again until it's back", why)
+        self._lost = True

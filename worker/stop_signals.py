@@ -1,0 +1,32 @@
+"""How SIGTERM and Ctrl-C reach a command."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_signals(done: threading.Event) -> Iterator[threading.Event]:
+    """Lets SIGTERM and SIGINT set `done`; the second one has its usual effect, and ends the process at once.
+
+    Gives an event that is set by signals alone.
+    """
+    signalled = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(_number: int, _frame: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        signalled.set()
+        done.set()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield signalled
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
