@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import numpy as np
@@ -64,10 +65,11 @@ def read_image(path: str) -> NDArray[np.uint8]:
 def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
     """Give where a picture's drawing goes: its own name, numbered when two folders have pictures of one name."""
     name, number = Path(path), 1
-    target = draw_dir / name.name
+    suffix = name.suffix if name.suffix.lower() in SUFFIXES else f"{name.suffix}.png"
+    target = draw_dir / f"{name.stem}{suffix}"
     while target in taken:
         number += 1
-        target = draw_dir / f"{name.stem}-{number}{name.suffix}"
+        target = draw_dir / f"{name.stem}-{number}{suffix}"
     taken.add(target)
     return target
 
@@ -83,19 +85,19 @@ def detect_images(
         draw_dir: Folder for annotated pictures, made when it is missing; None draws nothing.
 
     Yields:
-        Each path with its hands, or with what was wrong with that picture; the others are still done.
+        Each path with its hands, then with what was wrong if its drawing couldn't be written; or only with what was
+        wrong with the picture. The others are still done.
     """
     taken: set[Path] = set()
     for path in paths:
         try:
             image = read_image(path)
             hands = detector.detect(image)
+            yield path, hands
             if draw_dir is not None:
                 _write(drawing_path(path, draw_dir, taken), annotate(image, hands))
         except ImageError as error:
             yield path, error
-        else:
-            yield path, hands
 
 
 def as_json(hands: Hands) -> list[dict[str, object]]:
@@ -163,9 +165,9 @@ def run_detect(
         elif json_output:
             found[path] = as_json(hands)
         else:
-            print(as_text(path, hands), flush=True)
+            _say(sys.stdout, as_text(path, hands))
     if json_output:
-        print(json.dumps(found, indent=2))
+        _say(sys.stdout, json.dumps(found, indent=2))
     return code
 
 
@@ -182,7 +184,7 @@ def run_models_fetch(models_dir: Path | None = None) -> int:
     except ModelError as error:
         return _fail(str(error))
     for path in (paths.palm, paths.landmarks):
-        print(path)
+        _say(sys.stdout, str(path))
     return 0
 
 
@@ -190,17 +192,21 @@ def _write(path: Path, image: NDArray[np.uint8]) -> None:
     """Write a picture, in the format that its suffix names.
 
     Raises:
-        ImageError: The folder can't be written or the suffix names no format.
+        ImageError: The folder can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
-        _, content = cv2.imencode(suffix, image)
-        path.with_suffix(suffix).write_bytes(content.tobytes())
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}") from error
+        _, content = cv2.imencode(path.suffix, image)
+        path.write_bytes(content.tobytes())
+    except (OSError, cv2.error) as error:
+        raise ImageError(f"{path}: the drawing can't be written: {error}") from error
 
 
 def _fail(message: str) -> int:
-    print(f"hand-counter: {message}", file=sys.stderr, flush=True)
+    _say(sys.stderr, f"hand-counter: {message}")
     return 1
+
+
+def _say(stream: TextIO, text: str) -> None:
+    stream.write(f"{text}\n")
+    stream.flush()

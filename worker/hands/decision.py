@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 
 WEIGHT = 0.45
-HANDICAP = 0.75
+HANDICAP = 0.35
 
 MIN_SCORE = 0.5
 """The default least score of a hand that is counted."""
 
-MIN_PALM_SCORE = 0.25
+MIN_PALM_SCORE = 0.2
 """Below this not even a perfect presence makes a hand likely, so the landmark model isn't asked."""
 
 MIN_PRESENCE = 0.5

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.hands.decision import MIN_PALM_SCORE, MIN_PRESENCE, MIN_SCORE, combined_score
 from worker.hands.detection import KEYPOINTS, Hands
-from worker.hands.geometry import Floats, RotatedSquare, View, clip_boxes
-from worker.hands.landmarks import LandmarkModel, Landmarks, square_of_joints, square_of_palm
-from worker.hands.merge import cut_by, distinct_hands, group_palms
+from worker.hands.geometry import View, clip_boxes
+from worker.hands.landmarks import LandmarkModel, Landmarks, distance_to_palm, square_of_joints, square_of_palm
+from worker.hands.merge import Detection, cut_by, distinct_hands, group_palms
 from worker.hands.models import ModelPaths
 from worker.hands.palm import PalmModel, Palms, concatenate
 from worker.hands.tiles import views
@@ -23,37 +22,11 @@ _SURE_PRESENCE = 0.9
 _MIN_PALM_SIDE = 5.0
 """Pixels. Smaller palms are noise: no model sees a hand in so few pixels."""
 
-# Where a hand lies in the landmark model's crop, as x0, y0, x1, y1 in 0..1: the medians over hands that it was sure of.
-_HAND_IN_SQUARE = np.array([0.27, 0.22, 0.72, 0.86], np.float32)
+_MAX_DRIFT = 0.8
+"""A second look is about another hand when its joints are farther from the palm than this, in sides of the palm."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A palm that both models have looked at."""
-
-    palm_box: Floats
-    square: RotatedSquare
-    landmarks: Landmarks
-    score: float
-
-    @property
-    def trusted(self) -> bool:
-        return self.landmarks.presence >= MIN_PRESENCE
-
-    @property
-    def hand_box(self) -> Floats:
-        """(4,) of the whole hand: from its joints or, where they aren't trusted, from where hands lie in the crop."""
-        if self.trusted:
-            points = self.landmarks.points
-        else:
-            x0, y0, x1, y1 = _HAND_IN_SQUARE
-            points = self.square.to_image(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32), 1)
-        return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
-
-    @property
-    def joints(self) -> Floats:
-        """(21, 2), NaN where they aren't trusted."""
-        return self.landmarks.points if self.trusted else np.full((KEYPOINTS, 2), np.nan, np.float32)
+# The corners of where a hand lies in the landmark model's crop: the medians over hands that it was sure of.
+_HAND_IN_SQUARE = np.array([[0.27, 0.22], [0.72, 0.22], [0.72, 0.86], [0.27, 0.86]], np.float32)
 
 
 class PalmLandmarkDetector:
@@ -103,8 +76,9 @@ class PalmLandmarkDetector:
         height, width = image.shape[:2]
         with self._lock:
             palms = self._palms(image, views(width, height, self._tiles))
-            candidates = [self._examine(image, palms, int(group[0])) for group in group_palms(palms)]
-        return _hands([candidate for candidate in candidates if candidate.score >= self._min_score], width, height)
+            looks = [self._examine(image, palms, int(group[0])) for group in group_palms(palms)]
+        likely = [(found, landmarks) for found, landmarks in looks if found.score >= self._min_score]
+        return _hands([likely[row] for row in distinct_hands([found for found, _ in likely])], width, height)
 
     def _palms(self, image: NDArray[np.uint8], of: list[View]) -> Palms:
         """Find the palms that the views show whole."""
@@ -116,32 +90,38 @@ class PalmLandmarkDetector:
             found.append(palms[~cut_by(view, palms.boxes, width, height) & (sides >= _MIN_PALM_SIDE)])
         return concatenate(found)
 
-    def _examine(self, image: NDArray[np.uint8], palms: Palms, row: int) -> _Candidate:
+    def _examine(self, image: NDArray[np.uint8], palms: Palms, row: int) -> tuple[Detection, Landmarks]:
         """Let the landmark model look at a palm and, unless it is sure, again at where it saw the joints."""
-        square = square_of_palm(palms.boxes[row], palms.points[row])
+        box, points = palms.boxes[row], palms.points[row]
+        square = square_of_palm(box, points)
         landmarks = self._landmark_model.look(image, square)
         if landmarks.presence < _SURE_PRESENCE:
             again = self._landmark_model.look(image, square_of_joints(landmarks.points))
-            if again.presence > landmarks.presence:
+            if again.presence > landmarks.presence and distance_to_palm(again.points, box, points) < _MAX_DRIFT:
                 landmarks = again
-        score = combined_score(float(palms.scores[row]), landmarks.presence)
-        return _Candidate(palms.boxes[row], square, landmarks, score)
+        trusted = landmarks.presence >= MIN_PRESENCE
+        outline = landmarks.points if trusted else square.to_image(_HAND_IN_SQUARE, 1)
+        found = Detection(
+            palm_box=box,
+            palm_score=float(palms.scores[row]),
+            hand_box=np.concatenate([outline.min(axis=0), outline.max(axis=0)]).astype(np.float32),
+            joints=landmarks.points if trusted else None,
+            score=combined_score(float(palms.scores[row]), landmarks.presence),
+        )
+        return found, landmarks
 
 
-def _hands(candidates: list[_Candidate], width: int, height: int) -> Hands:
-    """Make one detection of each hand out of its candidates."""
-    if not candidates:
-        return Hands.empty()
-    joints = np.stack([candidate.joints for candidate in candidates])
-    boxes = np.stack([candidate.hand_box for candidate in candidates])
-    palm_boxes = np.stack([candidate.palm_box for candidate in candidates])
-    scores = np.array([candidate.score for candidate in candidates], np.float32)
-    trusted = np.array([candidate.trusted for candidate in candidates])
-    # Trusted joints first: they give the better box of a hand that was found twice.
-    kept = np.array(distinct_hands(boxes, palm_boxes, joints, np.lexsort((-scores, ~trusted))), np.intp)
-    clipped = clip_boxes(boxes, width, height)
-    visible = (clipped[kept, 2:] - clipped[kept, :2] >= 1).all(axis=1)
-    rows = kept[visible]
-    rows = rows[np.argsort(-scores[rows], kind="stable")]
-    is_right = np.array([candidate.landmarks.right > 0.5 for candidate in candidates])
-    return Hands(boxes=clipped[rows], is_right=is_right[rows], scores=scores[rows], keypoints=joints[rows])
+def _hands(found: list[tuple[Detection, Landmarks]], width: int, height: int) -> Hands:
+    """Put detections of different hands into arrays, the surest first, without those outside of the picture."""
+    unknown = np.full((KEYPOINTS, 2), np.nan, np.float32)
+    boxes = clip_boxes(np.array([one.hand_box for one, _ in found], np.float32).reshape(-1, 4), width, height)
+    scores = np.array([one.score for one, _ in found], np.float32)
+    order = np.argsort(-scores, kind="stable")
+    rows = order[(boxes[order, 2:] - boxes[order, :2] >= 1).all(axis=1)]
+    joints = [unknown if one.joints is None else one.joints for one, _ in found]
+    return Hands(
+        boxes=boxes[rows],
+        is_right=np.array([landmarks.right > 0.5 for _, landmarks in found], np.bool_)[rows],
+        scores=scores[rows],
+        keypoints=np.array(joints, np.float32).reshape(-1, KEYPOINTS, 2)[rows],
+    )

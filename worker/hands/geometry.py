@@ -107,7 +107,7 @@ def upward_angle(base: Floats, tip: Floats) -> float:
 def areas(boxes: Floats) -> Floats:
     """Give the areas of (N, 4) boxes x0, y0, x1, y1."""
     sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
-    return (sides[:, 0] * sides[:, 1]).astype(np.float32)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
 def intersections(a: Floats, b: Floats) -> Floats:
@@ -115,7 +115,7 @@ def intersections(a: Floats, b: Floats) -> Floats:
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     sides = np.clip(high - low, 0, None)
-    return (sides[..., 0] * sides[..., 1]).astype(np.float32)
+    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
 
 
 def ious(a: Floats, b: Floats) -> Floats:
@@ -126,7 +126,7 @@ def ious(a: Floats, b: Floats) -> Floats:
     """
     shared = intersections(a, b)
     union = areas(a)[:, None] + areas(b)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float32)
 
 
 def clip_boxes(boxes: Floats, width: int, height: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worker.hands.detection import KEYPOINTS
 from worker.hands.geometry import Floats, RotatedSquare, upward_angle
-from worker.hands.palm import MIDDLE_KNUCKLE, WRIST
+from worker.hands.palm import JOINT_OF_POINT, MIDDLE_KNUCKLE, WRIST
 
 LANDMARK_INPUT = 224
 """Side of the landmark model's square input, in pixels."""
@@ -71,6 +71,12 @@ def square_of_joints(joints: Floats) -> RotatedSquare:
         side=2.0 * size,
         angle=angle,
     )
+
+
+def distance_to_palm(joints: Floats, box: Floats, points: Floats) -> float:
+    """Give how far (21, 2) joints are from where a palm's (7, 2) points say they should be, in sides of its (4,) box."""
+    side = float((box[2:] - box[:2]).max())
+    return float(np.linalg.norm(joints[list(JOINT_OF_POINT)] - points, axis=1).mean()) / side
 
 
 def upright_crop(image: NDArray[np.uint8], square: RotatedSquare) -> NDArray[np.float32]:

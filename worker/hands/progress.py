@@ -41,5 +41,6 @@ class _Lines:
     def __call__(self, done: int, total: int) -> None:
         share = done / total
         if share >= self._next:
-            print(f"{_TITLE}: {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=self._stream, flush=True)
+            self._stream.write(f"{_TITLE}: {done / 1e6:.1f} of {total / 1e6:.1f} MB\n")
+            self._stream.flush()
             self._next = (share // _LINE_EVERY + 1) * _LINE_EVERY
