@@ -30,6 +30,7 @@ class Cluster:
         specs = manifests.pods()
         addresses = {spec.name: self.network.reserve() for spec in specs}
         hosts: dict[str, str] = {}
+        self._served: set[str] = set()
         for service in manifests.services():
             picked = [spec for spec in specs if service.selector.items() <= spec.labels.items()]
             if not picked:
@@ -39,6 +40,7 @@ class Cluster:
                 if (ports.get(target) if isinstance(target, str) else target) != port:
                     raise ManifestError(f"Service {service.name}: port {port} leads to {target}; no mapping here")
             address = addresses[picked[0].name]
+            self._served.add(address)
             for name in (service.name, f"{service.name}.{service.namespace}"):
                 hosts[name] = address
         self.pods = {spec.name.rpartition("-")[0]: Pod(spec, addresses[spec.name], hosts, tell) for spec in specs}
@@ -61,11 +63,16 @@ class Cluster:
             self.network.__exit__()
 
     def stop(self) -> None:
-        """Stops all pods, as when the namespace is deleted; they stay to be looked at."""
-        threads = [threading.Thread(target=pod.stop) for pod in self.pods.values()]
-        for thread in threads:
-            thread.start()
-        for thread in [*threads, *self._threads]:
+        """Stops all pods, those behind a Service after those that use it; they stay to be looked at."""
+        for wave in (False, True):
+            threads = [
+                threading.Thread(target=pod.stop) for pod in self.pods.values() if (pod.address in self._served) is wave
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        for thread in self._threads:
             thread.join()
 
     def wait_ready(self, timeout: float) -> None:
