@@ -14,15 +14,17 @@ ROOT = Path(__file__).parent.parent
 K8S = ROOT / "k8s"
 OVERLAYS = ("dev", "gpu")
 SCALING_OVERLAYS = ("keda", "hpa")
-IN_CI = bool(os.environ.get("HAND_COUNTER_SHIP"))
+SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
 """Set by `make ship`, which installs every tool: there a missing one is a failure, on a laptop a skip."""
+
+needs_engine = pytest.mark.skipif(not SHIPPING, reason="needs the engine and the images that `make ship` makes")
 
 
 def tool(name: str) -> str:
     """The path of a program; where it is missing the test is skipped, or fails in `make ship`."""
     found = shutil.which(name, path=f"{ROOT / '.venv/ship/bin'}:{os.environ['PATH']}:/usr/sbin")
     if found is None:
-        (pytest.fail if IN_CI else pytest.skip)(f"{name} is not installed; `make ship` installs it")
+        (pytest.fail if SHIPPING else pytest.skip)(f"{name} is not installed; `make ship` installs it")
     return found
 
 

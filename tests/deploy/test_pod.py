@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 import yaml
-from deploy_helpers import K8S, one, render, run, tool
+from deploy_helpers import K8S, needs_engine, one, render, run, tool
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
 
@@ -22,7 +21,7 @@ from worker.keys import CONSUMER_GROUP, Keys
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.skipif("DOCKER_HOST" not in os.environ, reason="needs the engine and the images of `make ship`"),
+    needs_engine,
 ]
 
 KEYS = Keys()
@@ -81,7 +80,7 @@ def test_published_frames_come_out_counted(valkey: redis.Redis):
     valkey.hset("stream_fps_configs", CAMERA, "5")
     eventually(lambda: counted(valkey) >= 5, "five frames are counted")
     ((_, entry),) = valkey.xrevrange(KEYS.counts, count=1)
-    result = json.loads(entry.get("result") or entry[next(iter(entry))]) if "stream_name" not in entry else entry
+    result = json.loads(entry["result"])
     assert result["stream_name"] == CAMERA
     assert valkey.hget(KEYS.accounting, "dead") in (None, "0")
 

@@ -1,17 +1,16 @@
 """Pods that can't work, run on a real engine: each says what is wrong, where an operator looks."""
 
 import copy
-import os
 
 import pytest
-from deploy_helpers import K8S, containers, pod_template, render
+from deploy_helpers import K8S, containers, needs_engine, pod_template, render
 from podrun.cluster import Cluster, NotReadyError
 from podrun.network import Network
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(200),
-    pytest.mark.skipif("DOCKER_HOST" not in os.environ, reason="needs the engine and the images of `make ship`"),
+    needs_engine,
 ]
 
 
