@@ -29,16 +29,18 @@ megabytes() { "$docker" image inspect --format '{{.Size}}' "$1" | awk '{printf "
 
 describe() {
   local image name
-  printf 'image\tMB\tMB over its base\tdigest\n'
-  for image in "$@"; do
-    printf '%s\t%s\t%s\t%s\n' "$image" "$(megabytes "$image")" \
-      $(($(megabytes "$image") - $(megabytes python:3.11-slim-bookworm))) \
-      "$("$docker" image inspect --format '{{.Id}}' "$image")"
-  done | tee "$out/images.tsv"
+  {
+    printf 'image\tMB\tMB over its base\tdigest\n'
+    for image in "$@"; do
+      printf '%s\t%s\t%s\t%s\n' "$image" "$(megabytes "$image")" \
+        $(($(megabytes "$image") - $(megabytes python:3.11-slim-bookworm))) \
+        "$("$docker" image inspect --format '{{.Id}}' "$image")"
+    done
+  } | tee "$out/images.tsv"
   for image in "$@"; do
     name=$(tr '/:' '--' <<<"$image")
     syft scan --quiet "docker:$image" --output "spdx-json=$out/$name.spdx.json" --output "cyclonedx-json=$out/$name.cdx.json"
-    printf '%s lists %s packages\n' "$out/$name.cdx.json" "$(grep -c '"bom-ref"' "$out/$name.cdx.json")"
+    printf '%s.{spdx,cdx}.json\n' "$out/$name"
   done
 }
 
