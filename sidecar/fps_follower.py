@@ -120,13 +120,17 @@ class FpsFollower:
         """Follows until cancelled."""
         failures = 0
         address: tuple[str, int] | None = None
+        ask_to_push = True
         while True:
             connection = PushConnection(self._url, self._pushed, self._wake.set)
             try:
                 await connection.open(address)
-                state = await self._start_tracking(connection)
+                state = await self._start_tracking(connection) if ask_to_push else RedisState.POLLING
+                # Some proxies hang up on what they refuse; the next connection then only reads.
+                ask_to_push = state is RedisState.TRACKING
                 self._wanted.clear()  # they are watched already, hence read with the rest
                 await self._read_watched(connection)
+                ask_to_push = True
                 failures = 0
                 self._enter(state, "")
                 await self._follow(connection)
@@ -160,7 +164,7 @@ class FpsFollower:
                     async with asyncio.timeout(min(HEARTBEAT_S, due_in)):
                         await self._wake.wait()
             self._wake.clear()
-            await self._read_wanted(connection)
+            was_heard = await self._read_wanted(connection)
             now = time.monotonic()
             if self._dirty and now < rest_until:
                 with contextlib.suppress(TimeoutError):
@@ -174,7 +178,7 @@ class FpsFollower:
                 await self._read_watched(connection)
                 ended = time.monotonic()
                 rest_until = ended + BUSY_FACTOR * (ended - read_at)
-            else:
+            elif not was_heard:
                 await self._call(connection, "PING")
             if not self._dirty and self.state is RedisState.TRACKING:
                 self._agreed_at = time.monotonic()
@@ -199,9 +203,10 @@ class FpsFollower:
         if not self._dirty:
             self._agreed_at = time.monotonic()
 
-    async def _read_wanted(self, connection: PushConnection) -> None:
+    async def _read_wanted(self, connection: PushConnection) -> bool:
+        """Reads the streams that first frames wait for; whether there were any."""
         if not self._wanted:
-            return
+            return False
         wanted, self._wanted = self._wanted, {}
         read, self._wanted_read = self._wanted_read, None
         try:
@@ -212,6 +217,7 @@ class FpsFollower:
         finally:
             if read is not None:
                 read.set_result(None)
+        return True
 
     async def _hmget(self, connection: PushConnection, fields: list[str]) -> list[bytes | None] | None:
         """The values of these fields; None where the key is no hash."""

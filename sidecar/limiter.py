@@ -228,15 +228,16 @@ class Limiter:
             if stream.evictable_from > now:
                 return False
             evictable_from = stream.heard_at + self._hold_s(stream.name)
-            if evictable_from <= now:
-                heapq.heappop(heap)
-                # Its limit stays in the table until the next sweep: it may come later in this very batch.
-                del self._streams[stream.name]
-                self._sorted_names = None
-                self.evicted += 1
-                return True
-            stream.evictable_from = evictable_from
-            heapq.heapreplace(heap, stream)
+            if evictable_from > stream.evictable_from:
+                stream.evictable_from = evictable_from
+                heapq.heapreplace(heap, stream)
+                continue
+            heapq.heappop(heap)
+            # Its limit stays in the table until the next sweep: it may come later in this very batch.
+            del self._streams[stream.name]
+            self._sorted_names = None
+            self.evicted += 1
+            return True
         return False
 
     def _hold_s(self, stream_name: str) -> float:

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 """How often a frame whose counting raises an error is tried, in a row: an error may pass (memory, a GPU)."""
 
+LOG_INTERVAL_S = 10.0
+"""Between two failures that are logged with their traceback: a broken detector fails on every frame."""
+
 
 class Count(Protocol):
     """What is done with an admitted frame."""
@@ -46,11 +49,20 @@ class Counting:
         self._metrics = metrics
         self._now = now
         self._max_age = max_age
+        self._log_at = 0.0
+        self._busy_since: float | None = None
 
     def run(self) -> None:
         """Works until it finds None among the jobs."""
         while (job := self._jobs.get()) is not None:
+            self._busy_since = time.monotonic()
             self._endings.put(self._end(job))
+            self._busy_since = None
+
+    def busy_seconds(self) -> float:
+        """How long the frame in work has taken so far; 0 if there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _end(self, job: Job) -> Ending | Skip:
         frame = job.frame
@@ -71,9 +83,15 @@ class Counting:
             except Exception as error:
                 self._metrics.retries.inc()
                 if attempt == ATTEMPTS:
-                    logger.exception("entry %s of stream %r failed", frame.entry_id, frame.stream_name)
+                    self._log(job, error)
                     return dead(job.delivery, DeadReason.FAILED, f"{type(error).__name__}: {error}")
                 attempt += 1
                 continue
             self._metrics.seconds.observe(time.perf_counter() - started)
             return counted(frame.entry_id, frame.stream_name, frame.ts, text, result.hand_count)
+
+    def _log(self, job: Job, error: Exception) -> None:
+        now = time.monotonic()
+        if now >= self._log_at:
+            self._log_at = now + LOG_INTERVAL_S
+            logger.error("entry %s of stream %r failed", job.delivery.entry_id, job.frame.stream_name, exc_info=error)

@@ -121,7 +121,7 @@ def _ts(raw: bytes | None, entry_id: str) -> float:
     if raw is None:
         return arrival_time(entry_id)
     try:
-        ts = float(raw)
+        ts = float(raw.replace(b"_", b"?"))  # Python would read 1_000 as a thousand
     except ValueError:
         raise EntryError(DeadReason.BAD_TS, f"ts is not a number: {raw[:32]!r}") from None
     if error := ts_error(ts):

@@ -22,7 +22,7 @@ import cv2
 
 from process.http import HttpEndpoint
 from sidecar.schedule import Reason, stream_name_error, ts_error
-from worker.frame import SKIP_OF_REASON, SkipReason
+from worker.frame import SKIP_OF_REASON, DeadReason, SkipReason
 from worker.keys import Keys
 from worker.metrics import Metrics
 from worker.picture import MAX_PIXELS, Picture, decode
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from worker.hands.detection import HandDetector
 
 logger = logging.getLogger(__name__)
+
+STUCK_S = 60.0
+"""A frame that takes longer is no slow frame: /healthz says so."""
 
 
 def process_frame_callback(
@@ -134,7 +137,14 @@ def serve(
     ]
     metrics = Metrics()
     consumer = consumer or f"{socket.gethostname()}-{os.getpid()}"
-    queue = Queue(connect(redis_url), Keys(prefix), consumer, counts_maxlen=counts_maxlen, dead_maxlen=dead_maxlen)
+    queue = Queue(
+        connect(redis_url),
+        Keys(prefix),
+        consumer,
+        counts_maxlen=counts_maxlen,
+        dead_maxlen=dead_maxlen,
+        on_trimmed=metrics.dead.labels(DeadReason.TRIMMED.value).inc,
+    )
     limiter = RateLimiter(
         sidecar,
         default_fps=fps,
@@ -157,12 +167,14 @@ def serve(
 
     def health() -> tuple[bool, dict[str, object]]:
         """The sidecar's absence is no illness: the worker paces alone."""
+        stuck = pipeline.stuck_seconds()
         details: dict[str, object] = {
             "redis": queue.trouble or "ok",
             "sidecar": "away" if limiter.away else "ok",
             "consumer": consumer,
+            "seconds_since_progress": round(stuck, 1),
         }
-        return not queue.trouble and not pipeline.failed and pipeline.idle_seconds() < 60.0, details
+        return not queue.trouble and not pipeline.failed and stuck < STUCK_S, details
 
     try:
         endpoint = HttpEndpoint(http, metrics.registry, health) if http else None

@@ -63,12 +63,12 @@ class Pipeline:
             max_deliveries=max_deliveries,
             drain=drain,
         )
-        counting = [
+        self._counters = [
             Counting(count, self._jobs, self._endings, metrics, now=queue.now, max_age=max_age) for count in counts
         ]
         settler = Settler(queue, self._held, self._endings, metrics, self._abandon, claim_idle=claim_idle)
         self._reading = self._thread("reader", self._reader.run)
-        self._counting = [self._thread(f"counting-{i}", each.run) for i, each in enumerate(counting)]
+        self._counting = [self._thread(f"counting-{i}", each.run) for i, each in enumerate(self._counters)]
         self._settling = self._thread("settler", settler.run)
         self.done = threading.Event()
         """Set when the queue is drained, when a thread has failed, and by whoever wants the worker to stop."""
@@ -80,9 +80,9 @@ class Pipeline:
         for thread in (self._settling, *self._counting, self._reading):
             thread.start()
 
-    def idle_seconds(self) -> float:
-        """How long ago the reader last went round."""
-        return time.monotonic() - self._reader.turned_at
+    def stuck_seconds(self) -> float:
+        """How long ago the reader last went round, or for how long a thread has counted one frame, if that is more."""
+        return max(time.monotonic() - self._reader.turned_at, *(each.busy_seconds() for each in self._counters))
 
     def stop(self, grace: float) -> None:
         """Ends the threads in order, within so many seconds, and gives up what is still held."""

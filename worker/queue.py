@@ -62,13 +62,25 @@ class Queue:
     """The consumer of the queue of one worker."""
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, consumer: str, *, counts_maxlen: int = 10_000, dead_maxlen: int = 10_000
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        consumer: str,
+        *,
+        counts_maxlen: int = 10_000,
+        dead_maxlen: int = 10_000,
+        on_trimmed: Callable[[int], None] = lambda _number: None,
     ) -> None:
+        """Takes a client made by :func:`connect`, this consumer's name and the caps of what it writes.
+
+        on_trimmed is told how many deliveries ended as dead because the queue had dropped their entries.
+        """
         self.keys = keys
         self.consumer = consumer
         self._redis = client
         self._counts_maxlen = counts_maxlen
         self._dead_maxlen = dead_maxlen
+        self._on_trimmed = on_trimmed
         self._scripts: dict[str, Callable[..., Any]] = {
             path.stem: client.register_script(path.read_text()) for path in SCRIPTS.glob("*.lua")
         }
@@ -113,7 +125,10 @@ class Queue:
     def take(self, entry_ids: Sequence[str]) -> list[Delivery]:
         """Takes these up again, as far as this consumer still holds them; those that the queue dropped are dead now."""
         keys = [self.keys.frames, self.keys.accounting, self.keys.dead]
-        seconds, micros, entries = self._run("take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, *entry_ids)
+        seconds, micros, entries, dropped = self._run(
+            "take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, *entry_ids
+        )
+        self._on_trimmed(dropped)
         self._set_clock(seconds, micros)
         return [Delivery(entry_id.decode(), _pairs(words), times) for entry_id, words, times in entries]
 
@@ -122,9 +137,10 @@ class Queue:
         keys = [self.keys.frames, self.keys.accounting, self.keys.dead]
         cursor, adopted = b"0-0", 0
         while True:
-            cursor, number = self._run(
+            cursor, number, dropped = self._run(
                 "adopt", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, int(idle * 1000), cursor, 500
             )
+            self._on_trimmed(dropped)
             adopted += int(number)
             if cursor == b"0-0":
                 return adopted

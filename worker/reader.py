@@ -218,12 +218,15 @@ class Reader:
         deliveries = self._queue.take(entry_ids)
         self._held.add(delivery.entry_id for delivery in deliveries)
         self._metrics.redelivered.inc(len(deliveries))
-        worn_out = [delivery for delivery in deliveries if delivery.times_delivered > self._max_deliveries]
-        for delivery in worn_out:
-            message = f"delivered {self._max_deliveries} times, and each time the worker died before its end"
-            logger.error("giving up entry %s: %s", delivery.entry_id, message)
-            self._endings.put(dead(delivery, DeadReason.FAILED, message))
-        fresh, skips = self._sort_out([delivery for delivery in deliveries if delivery not in worn_out])
+        hopeful = []
+        for delivery in deliveries:
+            if delivery.times_delivered <= self._max_deliveries:
+                hopeful.append(delivery)
+            else:
+                message = f"delivered {self._max_deliveries} times, and each time the worker died before its end"
+                logger.error("giving up entry %s: %s", delivery.entry_id, message)
+                self._endings.put(dead(delivery, DeadReason.FAILED, message))
+        fresh, skips = self._sort_out(hopeful)
         self._skip(skips)
         self._hand_over(fresh)
 

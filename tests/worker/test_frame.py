@@ -40,6 +40,7 @@ def test_without_ts_the_time_of_arrival_counts() -> None:
         ({b"stream_name": b"x" * 257}, DeadReason.BAD_STREAM_NAME, "at most 256"),
         ({b"stream_name": b"\xff\xfe"}, DeadReason.BAD_STREAM_NAME, "not UTF-8"),
         ({b"ts": b"soon"}, DeadReason.BAD_TS, "not a number"),
+        ({b"ts": b"1_000"}, DeadReason.BAD_TS, "not a number"),
         ({b"ts": b""}, DeadReason.BAD_TS, "not a number"),
         ({b"ts": b"nan"}, DeadReason.BAD_TS, "finite"),
         ({b"ts": b"inf"}, DeadReason.BAD_TS, "finite"),

@@ -6,7 +6,7 @@
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:dead        stream  dead letters
 -- ARGV     group, consumer, cap of the dead letters, idle milliseconds, cursor, the most entries
--- Returns  {next cursor, number adopted}
+-- Returns  {next cursor, number adopted, the number of dropped ones}
 redis.call('HLEN', KEYS[2])
 redis.call('XLEN', KEYS[3])
 local reply = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], ARGV[5], 'COUNT', ARGV[6], 'JUSTID')
@@ -18,4 +18,4 @@ end
 if #dropped > 0 then
   redis.call('HINCRBY', KEYS[2], 'dead:trimmed', #dropped)
 end
-return {reply[1], #reply[2]}
+return {reply[1], #reply[2], #dropped}

@@ -4,11 +4,12 @@
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:dead        stream  dead letters
 -- ARGV     group, consumer, cap of the dead letters, ids
--- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}, times delivered}}
+-- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}, times delivered},
+--           the number of dropped ones}
 redis.call('HLEN', KEYS[2])
 redis.call('XLEN', KEYS[3])
 local time = redis.call('TIME')
-local taken = {}
+local taken, dropped = {}, 0
 for i = 4, #ARGV do
   local id = ARGV[i]
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])
@@ -20,7 +21,8 @@ for i = 4, #ARGV do
       redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'entry_id', id, 'reason', 'trimmed',
         'message', 'the queue dropped the entry while a worker held it')
       redis.call('HINCRBY', KEYS[2], 'dead:trimmed', 1)
+      dropped = dropped + 1
     end
   end
 end
-return {time[1], time[2], taken}
+return {time[1], time[2], taken, dropped}

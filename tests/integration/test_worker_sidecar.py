@@ -1,0 +1,166 @@
+"""The worker and its client with a real sidecar and a real Valkey."""
+
+import logging
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import free_port, sidecar_process
+from worker_helpers import (
+    KEYS,
+    T0,
+    QueueServer,
+    accounting,
+    balance,
+    calls,
+    eventually,
+    pending,
+    publish,
+    publish_many,
+    worker,
+)
+
+from sidecar.schedule import Reason
+from worker.rate_limit import RateLimiter
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[QueueServer]:
+    """A Valkey for both the queue and the fps table."""
+    server = QueueServer(tmp_path)
+    yield server
+    server.close()
+
+
+def counted_by_stream(valkey: QueueServer) -> Counter[str]:
+    """How many results each stream has."""
+    return Counter(fields[b"stream_name"].decode() for _, fields in valkey.bytes.xrange(KEYS.counts))
+
+
+def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None:
+    """The overrides, the wildcard and the default of the sidecar, not the worker's --fps, decide what is counted."""
+    valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "10", "cam1": "0", "*": "3"})
+    with sidecar_process(redis_url=valkey.url) as sidecar:
+        with worker(valkey, "--drain", "--batch-size", "64", sidecar=sidecar.address) as process:
+            publish_many(valkey.bytes, 3 * 300, streams=3, fps=30.0)  # 10 s of each
+            assert process.wait() == 0
+        assert counted_by_stream(valkey) == {"cam0": 100, "cam2": 30}
+        valkey.bytes.delete("stream_fps_configs")
+        with worker(valkey, sidecar=sidecar.address) as process:
+            # The change is pushed; how soon is the sidecar's matter. New streams show when it is there.
+            probes = iter(range(10_000))
+
+            def default_in_force() -> bool:
+                name, counted = f"probe{next(probes)}", accounting(valkey.bytes).get("counted", 0)
+                publish_many(valkey.bytes, 2, fps=1 / 0.9, name=name)
+                eventually(lambda: pending(valkey.bytes) == balance(valkey.bytes) == 0)
+                return accounting(valkey.bytes)["counted"] == counted + 1
+
+            eventually(default_in_force)
+            assert process.terminate() == 0
+    assert balance(valkey.bytes) == 0
+    assert "is away" not in process.log
+
+
+def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) -> None:
+    """Many frames, few calls of the queue and of the sidecar, and not one GET for a paused stream."""
+    valkey.bytes.hset("stream_fps_configs", "*", "0")
+    with sidecar_process(redis_url=valkey.url) as sidecar:
+        publish_many(valkey.bytes, 1000, streams=10)
+        with worker(valkey, "--drain", "--batch-size", "250", sidecar=sidecar.address) as process:
+            assert process.wait() == 0
+    assert accounting(valkey.bytes) == {"received": 1000, "skipped:paused": 1000}
+    assert calls(valkey.bytes, "get") == calls(valkey.bytes, "mget") == 0
+    assert calls(valkey.bytes, "xack") == 4
+
+
+def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServer) -> None:
+    """An entry that is delivered again isn't asked about: the sidecar would call it a duplicate."""
+    with sidecar_process(redis_url=valkey.url, fps=1.0) as sidecar:
+        publish(valkey.bytes, "cam", T0)
+        with worker(valkey, "--consumer", "same-pod", seconds=60.0, sidecar=sidecar.address) as process:
+            eventually(lambda: calls(valkey.bytes, "get") == 1)
+            process.kill()
+        with worker(valkey, "--consumer", "same-pod", "--drain", sidecar=sidecar.address) as process:
+            assert process.wait() == 0
+    assert accounting(valkey.bytes) == {"received": 1, "counted": 1}
+
+
+def test_what_is_delivered_again_too_late_is_stale(valkey: QueueServer) -> None:
+    """After a crash the old frames are skipped, as any old frame."""
+    publish_many(valkey.bytes, 5)
+    with worker(valkey, "--consumer", "same-pod", seconds=60.0) as process:
+        eventually(lambda: pending(valkey.bytes) == 5)
+        process.kill()
+    with worker(valkey, "--consumer", "same-pod", "--max-age", "0.05", "--drain") as process:
+        assert process.wait() == 0
+    assert accounting(valkey.bytes) == {"received": 5, "skipped:stale": 5}
+
+
+def test_a_killed_sidecar_is_replaced_by_local_pacing_until_it_returns(valkey: QueueServer) -> None:
+    """Each stream goes on at its last fps, the paused stay paused; loss and return are said once."""
+    valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "10", "cam1": "0"})
+    port = free_port()
+    with worker(valkey, "--fps", "1", sidecar=f"127.0.0.1:{port}") as process:
+        with sidecar_process(redis_url=valkey.url, port=port) as sidecar:
+            eventually(lambda: "is away" not in process.log or "is back" in process.log)
+            publish_many(valkey.bytes, 2 * 90, streams=2, fps=30.0)
+            eventually(lambda: accounting(valkey.bytes).get("received") == 180 and balance(valkey.bytes) == 0)
+            before = counted_by_stream(valkey)
+            sidecar.kill()
+        losses = process.log.count("is away")
+        publish(valkey.bytes, "cam1", T0 + 3.0)
+        for i in range(90, 180):
+            publish(valkey.bytes, "cam0", T0 + i / 30)
+        eventually(lambda: accounting(valkey.bytes).get("received") == 271 and balance(valkey.bytes) == 0)
+        during = counted_by_stream(valkey)
+        assert process.log.count("is away") == losses + 1
+        with sidecar_process(redis_url=valkey.url, port=port):
+            eventually(lambda: process.log.count("is back") == process.log.count("is away"), seconds=3.0)
+            publish(valkey.bytes, "cam0", T0 + 100.0)
+            eventually(lambda: accounting(valkey.bytes).get("received") == 272 and balance(valkey.bytes) == 0)
+            assert process.terminate() == 0
+    assert before == {"cam0": 30}
+    assert during == {"cam0": 60}
+    assert counted_by_stream(valkey) == {"cam0": 61}
+
+
+def test_a_frozen_sidecar_costs_one_deadline_in_all(caplog: pytest.LogCaptureFixture) -> None:
+    """SIGSTOP: the first batch waits for the deadline, no other does; after SIGCONT it is asked again."""
+    caplog.set_level(logging.INFO)
+    with sidecar_process(fps=5.0) as sidecar:
+        limiter = RateLimiter(sidecar.address, default_fps=1.0, deadline=2.0)
+        assert limiter.wait_ready(10.0)
+        assert limiter.decide([("cam", 0.0), ("cam", 0.1)]) == [Reason.ADMITTED, Reason.TOO_SOON]
+        os.kill(sidecar.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        reasons = [limiter.decide([("cam", i / 10)])[0] for i in range(2, 102)]
+        assert 2.0 <= time.monotonic() - started < 10.0
+        assert reasons.count(Reason.ADMITTED) == 50
+        os.kill(sidecar.pid, signal.SIGCONT)
+        eventually(lambda: not limiter.away)
+        limiter.decide([("cam", 1000.0)])
+        limiter.close()
+    assert [message.split(" is ")[1].split()[0] for message in caplog.messages] == ["away:", "back"]
+
+
+def test_a_restarted_sidecar_is_found_within_a_second() -> None:
+    """Also when it was away for long: the channel's backoff stays short."""
+    port = free_port()
+    with sidecar_process(port=port) as sidecar:
+        limiter = RateLimiter(sidecar.address, default_fps=1.0)
+        assert limiter.wait_ready(10.0)
+        sidecar.kill()
+        limiter.decide([("cam", 0.0)])
+        assert limiter.away
+    time.sleep(3.0)  # long enough for the default backoff to grow beyond what is asked for
+    with sidecar_process(port=port):
+        served = time.monotonic()
+        eventually(lambda: not limiter.away)
+        # 1 s is what is promised; twice that for a machine that does other things too.
+        assert time.monotonic() - served < 2.0
+    limiter.close()

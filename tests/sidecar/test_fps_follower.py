@@ -1,0 +1,214 @@
+"""The follower against fakeredis, which knows no CLIENT TRACKING, and against servers that misbehave."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import redis
+from fakeredis import TcpFakeServer
+from servers import free_port
+
+from sidecar import redis_push
+from sidecar.fps_follower import FpsFollower, RedisState
+from sidecar.fps_table import FpsTable
+from sidecar.fps_values import FpsSource
+
+KEY = "stream_fps_configs"
+
+
+@pytest.fixture
+def fake_port() -> Iterator[int]:
+    """The port of a fake Redis."""
+    port = free_port()
+    server = TcpFakeServer(("127.0.0.1", port))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@contextlib.asynccontextmanager
+async def following(port: int, states: list[RedisState] | None = None) -> AsyncIterator[FpsFollower]:
+    """A follower at work, at a default of 1; its table is its ``_table``."""
+    table = FpsTable(1.0, lambda _field, _value: None)
+    told = states if states is not None else []
+    follower = FpsFollower(table, f"redis://127.0.0.1:{port}/0", KEY, poll_s=0.02, on_state=told.append)
+    task = asyncio.create_task(follower.run())
+    try:
+        yield follower
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for a condition, 10 s at most."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (any condition, seen from outside)
+            await asyncio.sleep(0.005)
+
+
+async def test_where_tracking_is_refused_it_polls(fake_port: int) -> None:
+    """Changes of a server that won't push are seen all the same, the wildcard's too."""
+    states: list[RedisState] = []
+    async with following(fake_port, states) as follower:
+        table = follower._table
+        await until(lambda: follower.state is RedisState.POLLING)
+        assert not table.stale
+        await follower.learn(["a", "b"])
+        with redis.Redis(port=fake_port) as client:
+            client.hset(KEY, mapping={"a": "5", "*": "3"})
+            await until(lambda: table.limit("a").fps == 5.0 and table.limit("b").fps == 3.0)
+            assert table.limit("b").source is FpsSource.WILDCARD
+            client.hdel(KEY, "a")
+            await until(lambda: table.limit("a").fps == 3.0)
+            client.delete(KEY)
+            await until(lambda: table.limit("a").fps == 1.0)
+            assert follower.age_s() < 5.0
+    assert RedisState.TRACKING not in states
+
+
+async def test_a_first_frame_gets_the_value_of_its_stream(fake_port: int) -> None:
+    """Learning a stream waits for its value, so that the first decision is already right."""
+    with redis.Redis(port=fake_port) as client:
+        client.hset(KEY, "a", "0.5")
+    async with following(fake_port) as follower:
+        await until(lambda: follower.state is RedisState.POLLING)
+        await follower.learn(["a"])
+        assert follower._table.watched["a"] == (0.5, FpsSource.OVERRIDE)
+
+
+async def test_without_redis_nothing_waits() -> None:
+    """With nobody there a first frame is decided at once, at the default, and the table says it is stale."""
+    async with following(free_port()) as follower:
+        await follower.wait_for_first_attempt(10.0)
+        loop = asyncio.get_running_loop()
+        # The test's own measure: learning must not even yield to the loop.
+        learned = loop.create_task(follower.learn(["a"]))
+        await asyncio.sleep(0)
+        assert learned.done()
+        assert follower._table.limit("a") == (1.0, FpsSource.DEFAULT)
+        assert follower._table.stale
+        assert follower.state is RedisState.AWAY
+
+
+class Scripted:
+    """A server that greets, and then answers HMGET as told; CLIENT TRACKING and PING are fine."""
+
+    def __init__(self) -> None:
+        self.hmget = b"*1\r\n$1\r\n5\r\n"
+        self.silent = False
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speaks with one client."""
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                count = int((await reader.readuntil(b"\r\n"))[1:])
+                words = []
+                for _ in range(count):
+                    length = int((await reader.readuntil(b"\r\n"))[1:])
+                    words.append((await reader.readexactly(length + 2))[:-2])
+                if self.silent:
+                    continue
+                if words[0] == b"HMGET":
+                    ready = (
+                        self.hmget if self.hmget.startswith(b"-") else b"*%d\r\n" % (count - 2) + b"_\r\n" * (count - 2)
+                    )
+                    writer.write(ready)
+                elif words[0] == b"HELLO":
+                    writer.write(b"%1\r\n$5\r\nproto\r\n:3\r\n")
+                else:
+                    writer.write(b"+OK\r\n")
+        writer.close()
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[tuple[Scripted, int]]:
+    """A scripted server and its port."""
+    script = Scripted()
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    async with server:
+        yield script, server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_that_never_answers_is_away(
+    scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that accepts and says nothing counts as away; waiting for the first attempt is bounded."""
+    monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.1)
+    script, port = scripted
+    script.silent = True
+    async with following(port) as follower:
+        await follower.wait_for_first_attempt(0.001)
+        await follower.wait_for_first_attempt(10.0)
+        assert follower.state is RedisState.AWAY
+
+
+@pytest.mark.parametrize(
+    "error", [b"-NOPERM no permissions\r\n", b"-LOADING loading the dataset\r\n", b"-CLUSTERDOWN hash slot\r\n"]
+)
+async def test_errors_keep_the_last_good_table(scripted: tuple[Scripted, int], error: bytes) -> None:
+    """A server that answers with an error is away: what was known stays in force until it can be read again."""
+    script, port = scripted
+    async with following(port) as follower:
+        table = follower._table
+        await until(lambda: follower.state is RedisState.TRACKING)
+        table.store(["a"], [b"5"])
+        script.hmget = error
+        follower._pushed(None)
+        await until(lambda: follower.state is RedisState.AWAY)
+        assert table.limit("a").fps == 5.0
+        assert table.stale
+        script.hmget = b""
+        await until(lambda: follower.state is RedisState.TRACKING)
+        assert table.limit("a").fps == 1.0
+        assert not table.stale
+
+
+async def test_moved_is_followed(scripted: tuple[Scripted, int]) -> None:
+    """A cluster node that hasn't the key names the one that has, and that one is followed."""
+    other, other_port = scripted
+    script = Scripted()
+    script.hmget = b"-MOVED 1234 127.0.0.1:%d\r\n" % other_port
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    async with server, following(server.sockets[0].getsockname()[1]) as follower:
+        await until(lambda: follower.state is RedisState.TRACKING)
+        assert (script.connections, other.connections) == (1, 1)
+
+
+async def test_one_wait_in_an_outage(scripted: tuple[Scripted, int]) -> None:
+    """When Redis hangs, the first new stream waits in vain; those after it don't wait at all."""
+    script, port = scripted
+    async with following(port) as follower:
+        await until(lambda: follower.state is RedisState.TRACKING)
+        script.silent = True
+        async with asyncio.timeout(1.0):
+            await follower.learn(["a"])
+        learned = asyncio.get_running_loop().create_task(follower.learn(["b"]))
+        await asyncio.sleep(0)
+        assert learned.done()
+        assert {"a", "b"} <= set(follower._table.watched)
+
+
+async def test_a_lost_connection_lets_waiters_go(
+    scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a first reading goes on as soon as the connection is lost, and isn't forgotten."""
+    monkeypatch.setattr("sidecar.fps_follower.FIRST_READING_S", 60.0)
+    monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.1)
+    script, port = scripted
+    async with following(port) as follower:
+        await until(lambda: follower.state is RedisState.TRACKING)
+        script.silent = True
+        async with asyncio.timeout(10.0):
+            await follower.learn(["a"])
+        assert "a" in follower._table.watched
+        script.silent = False
+        await until(lambda: follower.state is RedisState.TRACKING)
