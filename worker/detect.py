@@ -141,7 +141,7 @@ def run_detect(
         tiles: Tiles per side that are looked at besides the whole picture; 1 means none.
         min_score: Hands below this score aren't told.
         models_dir: Folder of the models; the user's cache by default.
-        num_threads: Threads of the models; all cores by default.
+        num_threads: Threads of the models; up to four by default, more don't help such small ones.
 
     Returns:
         The exit code: 0 done, 1 when the models or a picture failed (which standard error tells).
@@ -150,7 +150,7 @@ def run_detect(
         with download_progress(sys.stderr) as progress:
             models = ensure_models(models_dir or default_models_dir(), progress)
         detector = PalmLandmarkDetector(
-            models, tiles=tiles, min_score=min_score, num_threads=num_threads or os.cpu_count() or 1
+            models, tiles=tiles, min_score=min_score, num_threads=num_threads or min(4, os.cpu_count() or 1)
         )
     except ModelError as error:
         return _fail(str(error))

@@ -74,7 +74,7 @@ def square_of_joints(joints: Floats) -> RotatedSquare:
 
 
 def distance_to_palm(joints: Floats, box: Floats, points: Floats) -> float:
-    """Give how far (21, 2) joints are from where a palm's (7, 2) points say they should be, in sides of its (4,) box."""
+    """Give how far (21, 2) joints are from where a palm says they are: its (7, 2) points, in sides of its (4,) box."""
     side = float((box[2:] - box[:2]).max())
     return float(np.linalg.norm(joints[list(JOINT_OF_POINT)] - points, axis=1).mean()) / side
 

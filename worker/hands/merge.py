@@ -30,7 +30,7 @@ SAME_HAND_IOU = 0.5
 """Without trusted joints, hands whose boxes overlap more than this are the same."""
 
 FOREARM_LENGTH, FOREARM_WIDTH = 2.0, 1.0
-"""Where a palm without trusted joints is taken for the forearm of a hand, in lengths from that hand's wrist to its middle
+"""Where a palm without trusted joints is taken for a hand's forearm, in lengths from that hand's wrist to its middle
 knuckle. A bare forearm looks like a palm to the palm model."""
 
 

@@ -1,0 +1,44 @@
+"""The arrays that a detector gives back."""
+
+import numpy as np
+import pytest
+
+from worker.hands.detection import Hands
+
+GOOD = {
+    "boxes": np.array([[0, 0, 10, 10], [5, 5, 6, 7]], np.float32),
+    "is_right": np.array([True, False]),
+    "scores": np.array([0.9, 0.4], np.float32),
+    "keypoints": np.stack([np.zeros((21, 2)), np.full((21, 2), np.nan)]).astype(np.float32),
+}
+HALF_NAN = GOOD["keypoints"].copy()
+HALF_NAN[0, 3] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("boxes", GOOD["boxes"].astype(np.float64), "boxes"),
+        ("boxes", np.array([[0, 0, 10, 10], [5, 5, 5, 7]], np.float32), "x0 < x1"),
+        ("boxes", np.array([[0, 0, 10, 10], [5, 5, np.inf, 7]], np.float32), "finite"),
+        ("is_right", np.array([1, 0]), "is_right"),
+        ("is_right", np.array([True]), "is_right"),
+        ("scores", np.array([0.9, 1.1], np.float32), "score"),
+        ("scores", np.array([0.9, np.nan], np.float32), "score"),
+        ("keypoints", np.zeros((2, 20, 2), np.float32), "keypoints"),
+        ("keypoints", HALF_NAN, "NaN"),
+    ],
+)
+def test_bad_arrays_are_refused(field, value, says):
+    """Hands that break their own description can't exist."""
+    with pytest.raises(ValueError, match=says):
+        Hands(**{**GOOD, field: value})
+
+
+def test_rows_stay_together():
+    """Length, picking, filtering by score, and no hands at all."""
+    hands = Hands(**GOOD)
+    assert len(hands) == 2
+    assert hands.above(0.5).boxes.tolist() == [[0, 0, 10, 10]]
+    assert hands[np.array([1, 0])].is_right.tolist() == [False, True]
+    assert len(hands[:0]) == len(Hands.empty()) == 0

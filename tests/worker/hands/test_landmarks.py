@@ -1,0 +1,79 @@
+"""The landmark model's crops, and the model itself on drawn hands."""
+
+import numpy as np
+import pytest
+from drawn_hands import scene
+
+from worker.hands.geometry import RotatedSquare
+from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_joints, square_of_palm, upright_crop
+
+
+def palm(angle=0.0):
+    """Give the box and points of a palm of side 100 round (200, 300) whose fingers point to `angle`, degrees clockwise."""
+    turn = np.deg2rad(angle)
+    up = np.array([np.sin(turn), -np.cos(turn)])
+    points = np.tile(np.array([200.0, 300.0]), (7, 1))
+    points[0] -= 50 * up
+    points[2] += 50 * up
+    return np.array([150, 250, 250, 350], np.float32), points.astype(np.float32)
+
+
+@pytest.mark.parametrize(("angle", "centre"), [(0, (200, 250)), (90, (250, 300)), (180, (200, 350)), (-90, (150, 300))])
+def test_the_crop_of_a_palm_reaches_for_the_fingers(angle, centre):
+    """The crop is 2.6 palms wide, moved half a palm towards the fingers, and turned so that they point up."""
+    square = square_of_palm(*palm(angle))
+    assert (square.x, square.y) == pytest.approx(centre, abs=1e-3)
+    assert square.side == pytest.approx(260)
+    assert np.sin(square.angle - np.deg2rad(angle)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_crop_of_joints_holds_them_all():
+    """A second look takes in every joint, with room to spare, whichever way the hand points."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        joints = rng.uniform(0, 300, (21, 2)).astype(np.float32)
+        inside = square_of_joints(joints).from_image(joints, 1)
+        assert inside.min() > 0.1
+        assert inside.max() < 0.9
+
+
+@pytest.mark.parametrize("side", [112, 224, 700, 1500])
+def test_what_points_to_the_angle_points_up_in_the_crop(side):
+    """A bar along the square's direction is upright in the crop, at every scale, and colours become RGB."""
+    square = RotatedSquare(900, 900, side, np.pi / 2)
+    image = np.zeros((1800, 1800, 3), np.uint8)
+    image[900 - side // 20 : 900 + side // 20, 900 : 900 + side // 2] = (255, 0, 51)  # from the centre to the right
+    crop = upright_crop(image, square)
+    assert crop.shape == (1, 224, 224, 3)
+    np.testing.assert_allclose(crop[0, 40, 112], [0.2, 0, 1], atol=0.01)
+    assert not crop[0, 180, 112].any()
+    assert not crop[0, 40, 40].any()
+
+
+def test_crops_beyond_the_picture_are_black():
+    """A crop that leaves the picture is padded, not an error."""
+    crop = upright_crop(np.full((10, 10, 3), 255, np.uint8), RotatedSquare(-500, 4000, 100, 1))
+    assert crop.shape == (1, 224, 224, 3)
+    assert not crop.any()
+
+
+def test_distance_to_palm():
+    """Joints on the palm's points are at distance 0; a shift by a palm's side is a distance of 1."""
+    box, points = palm()
+    joints = np.zeros((21, 2), np.float32)
+    joints[[0, 5, 9, 13, 17, 1, 2]] = points
+    assert distance_to_palm(joints, box, points) == 0
+    assert distance_to_palm(joints + np.array([100, 0], np.float32), box, points) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_side_is_the_anatomical_one(models, right):
+    """A right hand is called right, its joints lie on it, and bare background shows no hand."""
+    image, [box] = scene(((320, 260), 110, 0, right))
+    model = LandmarkModel(models.landmarks)
+    x0, y0, x1, y1 = box
+    found = model.look(image, RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0))
+    assert found.presence > 0.5
+    assert (found.right > 0.5) == right
+    assert ((found.points > [x0 - 15, y0 - 15]) & (found.points < [x1 + 15, y1 + 30])).all()
+    assert model.look(image, RotatedSquare(60, 60, 100, 0.0)).presence < 0.1

@@ -1,0 +1,107 @@
+"""Anchors, the palm model's input, and what is made of its output."""
+
+import numpy as np
+import pytest
+
+from worker.hands.anchors import PALM_INPUT, palm_anchors
+from worker.hands.geometry import View
+from worker.hands.palm import PalmModel, Palms, concatenate, decode, letterboxed, merge_overlapping
+
+
+def palms(*rows):
+    """Give palms of (x0, y0, x1, y1, score); all points of a palm lie in its upper left corner."""
+    boxes = np.array([row[:4] for row in rows], np.float32).reshape(-1, 4)
+    points = np.repeat(boxes[:, None, :2], 7, axis=1)
+    return Palms(boxes, points, np.array([row[4] for row in rows], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("row", "x", "y"),
+    [
+        (0, 4, 4),  # the first cell of stride 8, twice
+        (1, 4, 4),
+        (2, 12, 4),  # then along the row
+        (48, 4, 12),  # 24 cells of 2 anchors per row
+        (1151, 188, 188),
+        (1152, 8, 8),  # the first cell of stride 16, six times
+        (1157, 8, 8),
+        (1158, 24, 8),
+        (2015, 184, 184),
+    ],
+)
+def test_anchors(row, x, y):
+    """The anchors are the centres of the cells, row by row, in the order of the model's outputs."""
+    anchors = palm_anchors()
+    assert anchors.shape == (2016, 2)
+    np.testing.assert_allclose(anchors[row] * PALM_INPUT, [x, y], atol=1e-4)
+
+
+def test_decode_places_boxes_and_points_round_the_anchor():
+    """Centres and points are relative to the anchor, sizes are not; scores are probabilities; the unlikely is left out."""
+    regressors, logits = np.zeros((2016, 18), np.float32), np.full(2016, -500, np.float32)
+    logits[2] = 2.0
+    regressors[2] = [1, 2, 20, 10, *range(14)]
+    found = decode(regressors, logits, palm_anchors(), min_score=0.5)
+    assert len(found) == 1
+    np.testing.assert_allclose(found.boxes, [[3, 1, 23, 11]])
+    np.testing.assert_allclose(found.points[0, 0], [12, 5])
+    np.testing.assert_allclose(found.points[0, 6], [24, 17])
+    assert found.scores[0] == pytest.approx(0.8808, abs=1e-4)
+
+
+def test_decode_survives_extreme_logits():
+    """Certainty in either direction is a score of 1 or 0, without an overflow."""
+    logits = np.full(2016, -1e9, np.float32)
+    logits[0] = 1e9
+    found = decode(np.zeros((2016, 18), np.float32), logits, palm_anchors(), min_score=0.0)
+    assert found.scores[0] == 1
+    assert found.scores[1:].max() < 1e-30
+
+
+def test_overlapping_palms_become_their_weighted_mean():
+    """Boxes that overlap are joined by score, with the highest of the scores; others stay."""
+    merged = merge_overlapping(palms((0, 0, 10, 10, 0.3), (2, 0, 12, 10, 0.9), (100, 0, 110, 10, 0.5)))
+    np.testing.assert_allclose(merged.boxes, [[1.5, 0, 11.5, 10], [100, 0, 110, 10]], atol=1e-5)
+    np.testing.assert_allclose(merged.points[0], [[1.5, 0]] * 7, atol=1e-5)
+    np.testing.assert_allclose(merged.scores, [0.9, 0.5])
+
+
+@pytest.mark.parametrize("rows", [(), ((5, 5, 5, 5, 0.9),), ((5, 5, 5, 5, 0.9), (5, 5, 5, 5, 0.8))])
+def test_merging_ends_even_without_areas(rows):
+    """No palms give no palms, and boxes without an area don't loop for ever."""
+    merged = merge_overlapping(palms(*rows))
+    assert len(merged) == len(rows)
+    assert merged.boxes.shape == (len(rows), 4)
+    assert merged.points.shape == (len(rows), 7, 2)
+
+
+def test_concatenate_keeps_rows_together():
+    """Palms of two views follow one another."""
+    joined = concatenate([palms((0, 0, 1, 1, 0.3)), palms(), palms((5, 5, 6, 6, 0.4))])
+    assert joined.boxes[:, 0].tolist() == [0, 5]
+    np.testing.assert_allclose(joined.scores, [0.3, 0.4])
+
+
+def test_the_input_is_rgb_between_black_bars():
+    """A wide view is centred between black bars, in RGB and 0..1."""
+    image = np.zeros((100, 400, 3), np.uint8)
+    image[:] = (255, 0, 51)  # BGR
+    tensor = letterboxed(image, View(0, 0, 400, 100))
+    assert tensor.shape == (1, 192, 192, 3)
+    assert tensor.dtype == np.float32
+    np.testing.assert_allclose(tensor[0, 96, 96], [0.2, 0, 1], atol=1e-6)
+    assert not tensor[0, :72].any()
+    assert not tensor[0, 120:].any()
+    assert tensor[0, 72:120].any(axis=-1).all()
+
+
+def test_the_input_is_the_views_part(models):
+    """A palm model looking at a part of the picture gives places in the whole of it."""
+    from drawn_hands import scene
+
+    image, [box] = scene(((480, 300), 90, 0, True))
+    found = PalmModel(models.palm).find(image, View(320, 120, 320, 360), min_score=0.5)
+    assert len(found) == 1
+    x, y = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
+    assert box[0] < x < box[2]
+    assert box[1] < y < box[3]
