@@ -11,7 +11,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from worker_helpers import ROOT, eventually, free_port
+from servers import free_port, repository_environment
+from worker_helpers import eventually
 
 from worker.picture import Picture, decode
 from worker.publish.source import Captured
@@ -137,8 +138,7 @@ class PublishProcess:
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker", "publish", *arguments],
-            cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "PATH": "/usr/bin:/bin"},
+            env=repository_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -156,16 +156,14 @@ class PublishProcess:
         """The lines with these words, so far."""
         return [line for line in self.said if words in line]
 
-    def until(self, condition: Callable[[], object], seconds: float = 30.0) -> object:
+    def until(self, condition: Callable[[], object]) -> None:
         """Waits for a condition while the process runs."""
         try:
-            return eventually(lambda: condition() or (self._process.poll() is not None and self._fail()), seconds)
-        except AssertionError:
+            eventually(lambda: condition() or self._process.poll() is not None)
+            assert condition(), "it has ended"
+        except AssertionError as error:
             self.end()
-            raise AssertionError("\n".join(self.said)) from None
-
-    def _fail(self) -> None:
-        raise AssertionError("it has ended")
+            raise AssertionError("\n".join([str(error), *self.said])) from None
 
     def signal(self, number: int) -> None:
         """Sends it a signal."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from publish_helpers import MotionJpegCamera, PublishProcess, RtspServer, h264, jpeg, motion_jpeg, number_of
-from worker_helpers import KEYS, Valkey, eventually
+from worker_helpers import KEYS, QueueServer, eventually
 
 from worker.frame import Frame, parse_entry
 
@@ -20,22 +20,22 @@ HELD_UP_S = 3.0
 
 
 @pytest.fixture(scope="module")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueServer]:
     """A Valkey for all tests of the module."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server = QueueServer(tmp_path_factory.mktemp("valkey"))
     yield server
     server.close()
 
 
 @pytest.fixture
-def valkey(valkey_process: Valkey) -> Valkey:
+def valkey(valkey_process: QueueServer) -> QueueServer:
     """That Valkey, empty."""
-    valkey_process.client.flushall()
+    valkey_process.bytes.flushall()
     return valkey_process
 
 
 @pytest.fixture
-def publish(valkey: Valkey) -> Iterator[Publish]:
+def publish(valkey: QueueServer) -> Iterator[Publish]:
     """Starts publishers, and ends those that a test left."""
     processes = []
 
@@ -59,14 +59,14 @@ def rtsp(tmp_path: Path) -> Iterator[RtspServer]:
     server.kill()
 
 
-def entries(valkey: Valkey) -> list[Frame]:
+def entries(valkey: QueueServer) -> list[Frame]:
     """What lies in the queue."""
-    return [parse_entry(entry_id.decode(), fields) for entry_id, fields in valkey.client.xrange(KEYS.frames)]
+    return [parse_entry(entry_id.decode(), fields) for entry_id, fields in valkey.bytes.xrange(KEYS.frames)]
 
 
-def length(valkey: Valkey) -> int:
+def length(valkey: QueueServer) -> int:
     """How many entries the queue has."""
-    return valkey.client.xlen(KEYS.frames)
+    return valkey.bytes.xlen(KEYS.frames)
 
 
 def ended_by(process: PublishProcess, number: int) -> float:
@@ -77,14 +77,14 @@ def ended_by(process: PublishProcess, number: int) -> float:
     return time.monotonic() - started
 
 
-def test_a_film_in_real_time(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+def test_a_film_in_real_time(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
     """A film comes at the pace of its own timestamps; ts are Unix seconds that keep its gaps."""
     times = [0.0, 0.1, 0.2, 0.8, 0.9, 1.5]
     before = time.time()
     process = publish(h264(tmp_path / "film.mp4", times))
     assert process.wait() == 0
     frames = entries(valkey)
-    assert [number_of(valkey.client.get(frame.frame_key)) for frame in frames] == list(range(6))
+    assert [number_of(valkey.bytes.get(frame.frame_key)) for frame in frames] == list(range(6))
     assert [frame.ts - frames[0].ts for frame in frames] == pytest.approx(times, abs=0.002)
     assert before < frames[0].ts < time.time()
     assert frames[-1].arrived_at - frames[0].arrived_at > 1.4
@@ -92,7 +92,7 @@ def test_a_film_in_real_time(valkey: Valkey, publish: Publish, tmp_path: Path) -
     assert process.says("0 dropped")
 
 
-def test_a_looped_film_as_fast_as_it_goes(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+def test_a_looped_film_as_fast_as_it_goes(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
     """With --fast and --loop ts goes on evenly over the loops though nothing is waited for; --count ends it."""
     pictures = [jpeg(index) for index in range(7)]
     process = publish(motion_jpeg(tmp_path / "film.avi", pictures), "--fast", "--loop", "--count", "500")
@@ -102,11 +102,11 @@ def test_a_looped_film_as_fast_as_it_goes(valkey: Valkey, publish: Publish, tmp_
     gaps = [later.ts - earlier.ts for earlier, later in itertools.pairwise(frames)]
     assert gaps == pytest.approx([0.1] * 499, abs=0.001)
     assert frames[-1].arrived_at - frames[0].arrived_at < 40
-    payloads = valkey.client.mget([frame.frame_key for frame in frames])
+    payloads = valkey.bytes.mget([frame.frame_key for frame in frames])
     assert payloads == [pictures[index % 7] for index in range(500)]
 
 
-def test_a_folder(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+def test_a_folder(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
     """A folder of pictures comes at --source-fps."""
     for index in range(4):
         (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
@@ -115,7 +115,7 @@ def test_a_folder(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
     assert [frame.ts - frames[0].ts for frame in frames] == pytest.approx([0.0, 0.05, 0.1, 0.15])
 
 
-def test_motion_jpeg_over_http_is_not_encoded_again(valkey: Valkey, publish: Publish) -> None:
+def test_motion_jpeg_over_http_is_not_encoded_again(valkey: QueueServer, publish: Publish) -> None:
     """What a motion JPEG camera sends is what lies in Redis, byte for byte; ts is the time of capture."""
     pictures = [jpeg(index) for index in range(20)]
     camera = MotionJpegCamera(pictures)
@@ -124,7 +124,7 @@ def test_motion_jpeg_over_http_is_not_encoded_again(valkey: Valkey, publish: Pub
         process = publish(camera.url, "--count", "20")
         assert process.wait() == 0, process.said
         frames = entries(valkey)
-        payloads = [valkey.client.get(frame.frame_key) for frame in frames]
+        payloads = [valkey.bytes.get(frame.frame_key) for frame in frames]
         first = pictures.index(payloads[0])
         assert payloads == [pictures[(first + index) % 20] for index in range(20)]
         assert before < frames[0].ts < frames[-1].ts < time.time()
@@ -132,7 +132,7 @@ def test_motion_jpeg_over_http_is_not_encoded_again(valkey: Valkey, publish: Pub
         camera.close()
 
 
-def test_a_lost_rtsp_camera_comes_back(valkey: Valkey, publish: Publish, rtsp: RtspServer) -> None:
+def test_a_lost_rtsp_camera_comes_back(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
     """A camera that is killed and started again is published on; each change is one line, and ts never goes back."""
     process = publish(rtsp.url("door.mkv"), "--progress", "0.5")
     process.until(lambda: length(valkey) > 30)
@@ -150,7 +150,7 @@ def test_a_lost_rtsp_camera_comes_back(valkey: Valkey, publish: Publish, rtsp: R
     assert process.says("fps")
 
 
-def test_a_camera_that_comes_up_later(valkey: Valkey, publish: Publish, rtsp: RtspServer) -> None:
+def test_a_camera_that_comes_up_later(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
     """A publisher may be started before its camera."""
     rtsp.kill()
     process = publish(rtsp.url("door.mkv"), "--count", "10")
@@ -161,7 +161,7 @@ def test_a_camera_that_comes_up_later(valkey: Valkey, publish: Publish, rtsp: Rt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_within_a_second(valkey: Valkey, publish: Publish, number: int) -> None:
+def test_a_signal_ends_it_within_a_second(valkey: QueueServer, publish: Publish, number: int) -> None:
     """Ctrl-C and SIGTERM end a running publisher within a second, with exit code 0 and the totals."""
     process = publish("synthetic:fps=25,hands=1,size=160x120")
     process.until(lambda: length(valkey) > 5)
@@ -170,7 +170,7 @@ def test_a_signal_ends_it_within_a_second(valkey: Valkey, publish: Publish, numb
     assert "Traceback" not in "\n".join(process.said)
 
 
-def test_ctrl_c_while_a_camera_says_nothing(valkey: Valkey, publish: Publish) -> None:
+def test_ctrl_c_while_a_camera_says_nothing(valkey: QueueServer, publish: Publish) -> None:
     """A camera that accepts the connection and then is silent doesn't hold up Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x")
@@ -180,7 +180,7 @@ def test_ctrl_c_while_a_camera_says_nothing(valkey: Valkey, publish: Publish) ->
             assert ended_by(process, signal.SIGINT) < HELD_UP_S
 
 
-def test_ctrl_c_while_a_camera_has_stopped(valkey: Valkey, publish: Publish, rtsp: RtspServer) -> None:
+def test_ctrl_c_while_a_camera_has_stopped(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
     """A camera that stops in the middle doesn't hold up Ctrl-C."""
     process = publish(rtsp.url("door.mkv"))
     process.until(lambda: length(valkey) > 10)
@@ -189,25 +189,25 @@ def test_ctrl_c_while_a_camera_has_stopped(valkey: Valkey, publish: Publish, rts
     assert ended_by(process, signal.SIGINT) < HELD_UP_S
 
 
-def _stands_still(valkey: Valkey) -> bool:
+def _stands_still(valkey: QueueServer) -> bool:
     before = length(valkey)
     time.sleep(0.5)
     return length(valkey) == before
 
 
-def test_ctrl_c_while_redis_is_stopped(valkey: Valkey, publish: Publish) -> None:
+def test_ctrl_c_while_redis_is_stopped(valkey: QueueServer, publish: Publish) -> None:
     """A Redis that has stopped doesn't hold up Ctrl-C."""
     process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "0.2")
     process.until(lambda: length(valkey) > 5)
-    valkey.signal(signal.SIGSTOP)
+    valkey.pause()
     try:
         process.until(lambda: any(not line.endswith(" 0 dropped") for line in process.says("dropped")))
         assert ended_by(process, signal.SIGINT) < HELD_UP_S
     finally:
-        valkey.signal(signal.SIGCONT)
+        valkey.resume()
 
 
-def test_a_live_source_goes_on_without_redis(valkey: Valkey, publish: Publish) -> None:
+def test_a_live_source_goes_on_without_redis(valkey: QueueServer, publish: Publish) -> None:
     """While Redis is away a camera's frames are dropped and counted; afterwards it goes on, and says each once."""
     process = publish("synthetic:fps=30,hands=0,size=160x120", "--progress", "0.2")
     process.until(lambda: length(valkey) > 5)
@@ -216,7 +216,7 @@ def test_a_live_source_goes_on_without_redis(valkey: Valkey, publish: Publish) -
         process.until(lambda: process.says("Redis is away"))
         process.until(lambda: any(not line.endswith(" 0 dropped") for line in process.says("dropped")))
     finally:
-        valkey.start()
+        valkey.restart()
     process.until(lambda: process.says("Redis is back"))
     before = length(valkey)
     process.until(lambda: length(valkey) > before + 10)
@@ -226,14 +226,14 @@ def test_a_live_source_goes_on_without_redis(valkey: Valkey, publish: Publish) -
     assert len(set(times)) == len(times)
 
 
-def test_a_film_loses_nothing_without_redis(valkey: Valkey, publish: Publish, tmp_path: Path) -> None:
+def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
     """While Redis is away a film waits; every frame arrives exactly once."""
     film = h264(tmp_path / "film.mp4", [index / 25 for index in range(100)])
     process = publish(film)
     process.until(lambda: length(valkey) > 5)
-    valkey.signal(signal.SIGSTOP)
+    valkey.pause()
     process.until(lambda: process.says("Redis is away"))
-    valkey.signal(signal.SIGCONT)
+    valkey.resume()
     assert process.wait() == 0
     times = [frame.ts for frame in entries(valkey)]
     assert [ts - times[0] for ts in times] == pytest.approx([index / 25 for index in range(100)], abs=0.002)

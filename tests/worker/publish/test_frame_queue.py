@@ -1,11 +1,10 @@
 import logging
-import signal
 import threading
 
 import pytest
 import redis
 from publish_helpers import captured, jpeg
-from worker_helpers import KEYS, Valkey, eventually
+from worker_helpers import KEYS, QueueServer, eventually
 
 from worker.frame import parse_entry
 from worker.publish.backoff import Backoff
@@ -23,27 +22,27 @@ def frame_queue(client: redis.Redis, stream_name: str = "cam1", max_queue: int =
     )
 
 
-def entries(valkey: Valkey) -> list[tuple[float, bytes]]:
+def entries(valkey: QueueServer) -> list[tuple[float, bytes]]:
     """The ts and the picture of each entry."""
     rows = []
-    for entry_id, fields in valkey.client.xrange(KEYS.frames):
+    for entry_id, fields in valkey.bytes.xrange(KEYS.frames):
         frame = parse_entry(entry_id.decode(), fields)
-        rows.append((frame.ts, valkey.client.get(frame.frame_key)))
+        rows.append((frame.ts, valkey.bytes.get(frame.frame_key)))
     return rows
 
 
-def test_a_frame_becomes_an_entry_and_a_picture(valkey: Valkey) -> None:
+def test_a_frame_becomes_an_entry_and_a_picture(valkey: QueueServer) -> None:
     """The entry is one that the worker reads, its picture lies under its own key and will expire."""
     with connect(valkey.url) as client:
         assert frame_queue(client, "cäm 1").publish(Captured(1_700_000_000.123456, jpeg(7)), NEVER)
-    ((entry_id, fields),) = valkey.client.xrange(KEYS.frames)
+    ((entry_id, fields),) = valkey.bytes.xrange(KEYS.frames)
     frame = parse_entry(entry_id.decode(), fields)
     assert (frame.stream_name, frame.ts) == ("cäm 1", 1_700_000_000.123456)
-    assert valkey.client.get(frame.frame_key) == jpeg(7)
-    assert 50_000 < valkey.client.pttl(frame.frame_key) <= 60_000
+    assert valkey.bytes.get(frame.frame_key) == jpeg(7)
+    assert 50_000 < valkey.bytes.pttl(frame.frame_key) <= 60_000
 
 
-def test_two_publishers_of_one_stream_do_not_meet(valkey: Valkey) -> None:
+def test_two_publishers_of_one_stream_do_not_meet(valkey: QueueServer) -> None:
     """Pictures of two publishers have different keys, though both count from one."""
     with connect(valkey.url) as client:
         frame_queue(client).publish(captured(1), NEVER)
@@ -51,13 +50,13 @@ def test_two_publishers_of_one_stream_do_not_meet(valkey: Valkey) -> None:
     assert entries(valkey) == [(1.0, jpeg(1)), (2.0, jpeg(2))]
 
 
-def test_the_queue_is_capped(valkey: Valkey) -> None:
+def test_the_queue_is_capped(valkey: QueueServer) -> None:
     """The queue keeps about as many entries as it may, the newest."""
     with connect(valkey.url) as client:
         queue = frame_queue(client, max_queue=100)
         for index in range(400):
             queue.publish(Captured(float(index), b"x"), NEVER)
-    assert 100 <= valkey.client.xlen(KEYS.frames) <= 250
+    assert 100 <= valkey.bytes.xlen(KEYS.frames) <= 250
     assert entries(valkey)[-1][0] == 399.0
 
 
@@ -75,7 +74,7 @@ class LostReplies(redis.Connection):
         return reply
 
 
-def test_a_lost_reply_makes_no_second_entry(valkey: Valkey, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_reply_makes_no_second_entry(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
     """A frame whose reply is lost is published again, without a trace; loss and recovery are said once each."""
     with connect(valkey.url) as client, caplog.at_level(logging.INFO):
         client.connection_pool.connection_class = LostReplies
@@ -87,7 +86,7 @@ def test_a_lost_reply_makes_no_second_entry(valkey: Valkey, caplog: pytest.LogCa
 
 
 def test_nothing_is_lost_while_redis_is_killed_and_started_again(
-    valkey: Valkey, caplog: pytest.LogCaptureFixture
+    valkey: QueueServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A publish waits for Redis however often it has to try, and says so once."""
     with connect(valkey.url) as client, caplog.at_level(logging.INFO):
@@ -98,35 +97,35 @@ def test_nothing_is_lost_while_redis_is_killed_and_started_again(
         thread = threading.Thread(target=lambda: done.append(queue.publish(captured(2), NEVER)))
         thread.start()
         eventually(lambda: caplog.records)
-        valkey.start()
+        valkey.restart()
         thread.join()
     assert done == [True]
     assert entries(valkey)[-1] == (2.0, jpeg(2))
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_a_refusal_waits_too(valkey: Valkey) -> None:
+def test_a_refusal_waits_too(valkey: QueueServer) -> None:
     """A key of the wrong type leaves no picture behind, and the frame goes out once that is mended."""
-    valkey.client.set(KEYS.frames, "not a queue")
+    valkey.bytes.set(KEYS.frames, "not a queue")
     with connect(valkey.url) as client:
         queue, done = frame_queue(client), []
         thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1), NEVER)))
         thread.start()
-        eventually(lambda: valkey.client.info("commandstats").get("cmdstat_xlen", {}).get("failed_calls", 0) >= 2)
-        assert valkey.client.keys(KEYS.payload("*")) == []
-        valkey.client.delete(KEYS.frames)
+        eventually(lambda: valkey.bytes.info("commandstats").get("cmdstat_xlen", {}).get("failed_calls", 0) >= 2)
+        assert valkey.bytes.keys(KEYS.payload("*")) == []
+        valkey.bytes.delete(KEYS.frames)
         thread.join()
     assert done == [True]
     assert entries(valkey) == [(1.0, jpeg(1))]
 
 
-def test_it_gives_up_when_told(valkey: Valkey) -> None:
+def test_it_gives_up_when_told(valkey: QueueServer) -> None:
     """A publish that is told to give up while Redis is away returns, and says that it didn't publish."""
-    valkey.signal(signal.SIGSTOP)
+    valkey.pause()
     give_up = threading.Event()
     try:
         with redis.Redis(port=valkey.port, socket_timeout=0.05, retry=None) as client:
             give_up.set()
             assert not frame_queue(client).publish(captured(1), give_up)
     finally:
-        valkey.signal(signal.SIGCONT)
+        valkey.resume()
