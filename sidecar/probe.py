@@ -33,7 +33,8 @@ def problem(address: str, timeout: float = TIMEOUT_S) -> str:
     """Asks for the health of the whole server; gives why it is not serving, or the empty string if it is."""
     with grpc.insecure_channel(address) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined] # the stubs don't know it
+            answer = check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:
             return f"{address}: {error.code().name}: {error.details()}"
     if answer.status == health_pb2.HealthCheckResponse.SERVING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -86,5 +87,4 @@ class Cluster:
 
 def load(path: str) -> list[dict[str, Any]]:
     """Reads a rendered overlay."""
-    with open(path) as file:
-        return [document for document in yaml.safe_load_all(file) if document]
+    return [document for document in yaml.safe_load_all(Path(path).read_text()) if document]

@@ -199,8 +199,7 @@ class Pod:
         network.attach(pid, self.address)
         for container in self.spec.init:
             running = self._launch(container, container)
-            done = (lambda it=running: it.started) if container.keeps_running else (lambda it=running: it.finished)
-            while not done():
+            while not (running.started if container.keeps_running else running.finished):
                 if self._stopped.wait(TICK_S):
                     return
         for container in self.spec.main:

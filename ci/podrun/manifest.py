@@ -175,8 +175,7 @@ class Manifests:
         for document in self.documents:
             if document["kind"] not in ("Deployment", "StatefulSet"):
                 continue
-            for index in range(document["spec"].get("replicas", 1)):
-                specs.append(self._pod(document, index))
+            specs += [self._pod(document, index) for index in range(document["spec"].get("replicas", 1))]
         return specs
 
     def _pod(self, document: dict[str, Any], index: int) -> PodSpec:
@@ -234,7 +233,7 @@ class Manifests:
             mounts.append(Mount(mount["name"], mount["mountPath"], mount.get("readOnly", False)))
         ports = {port.get("name", str(port["containerPort"])): port["containerPort"] for port in raw.get("ports", [])}
         limits = raw.get("resources", {}).get("limits", {})
-        probes = {
+        probes: dict[str, Probe] = {
             kind: _probe(f"{where}, {kind}", raw[kind], ports)
             for kind in ("startupProbe", "livenessProbe", "readinessProbe")
             if kind in raw

@@ -26,9 +26,9 @@ def attempt(probe: Probe, address: str, container: str) -> str:
 
 def _grpc(probe: Probe, address: str) -> str:
     with grpc.insecure_channel(f"{address}:{probe.port}") as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined] # the stubs don't know it
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=probe.service), timeout=probe.timeout)
+            answer = check(health_pb2.HealthCheckRequest(service=probe.service), timeout=probe.timeout)
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
         serving = answer.status == health_pb2.HealthCheckResponse.SERVING

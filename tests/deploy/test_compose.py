@@ -41,7 +41,8 @@ def test_the_services_of_the_compose_file_count_frames(address: str, tmp_path: P
     compose += ["--file", str(ROOT / "compose.yaml"), "--file", str(tmp_path / "override.yaml")]
     try:
         run(*compose, "up", "--detach", "--pull", "never", "--wait", "--wait-timeout", "60")
-        run(*compose, "run", "--rm", "worker", "publish", "synthetic:fps=10,hands=2", "--stream-name", "cam1", "--count", "30")
+        publish = ["publish", "synthetic:fps=10,hands=2", "--stream-name", "cam1", "--count", "30"]
+        run(*compose, "run", "--rm", "worker", *publish)
         with redis.Redis(host=address, decode_responses=True) as client:
             deadline = time.monotonic() + 30
             while int(client.hget(Keys().accounting, "counted") or 0) < 2:

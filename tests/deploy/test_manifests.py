@@ -51,7 +51,7 @@ def overlay(request, tmp_path_factory):
     return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
 
 
-@pytest.mark.parametrize("path", sorted(K8S.rglob("*.yaml")) + [ROOT / "compose.yaml"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*sorted(K8S.rglob("*.yaml")), ROOT / "compose.yaml"], ids=lambda path: path.name)
 def test_no_key_is_given_twice(path: Path):
     """A key that is given twice in a mapping would silently lose its first value."""
     list(yaml.load_all(path.read_text(), UniqueKeys))
@@ -104,8 +104,8 @@ def test_selectors_pick_the_pods(overlay):
             selectors.append(spec["selector"])
         elif document["kind"] == "NetworkPolicy":
             selectors.append(spec["podSelector"]["matchLabels"])
-    for constraint in pod_template(overlay)["spec"]["topologySpreadConstraints"]:
-        selectors.append(constraint["labelSelector"]["matchLabels"])
+    spread = pod_template(overlay)["spec"]["topologySpreadConstraints"]
+    selectors += [constraint["labelSelector"]["matchLabels"] for constraint in spread]
     assert len(selectors) >= 4
     for selector in selectors:
         assert any(selector.items() <= labels.items() for labels in templates), selector
@@ -284,7 +284,8 @@ def test_images_are_those_of_this_version(overlay):
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
     templates = [d["spec"]["template"] for d in overlay if d["kind"] == "Deployment"]
     images = [container["image"] for template in templates for container in containers(template)]
-    ours = [image for image in [*images, *(service["image"] for service in compose)] if image.startswith("hand-counter/")]
+    images += [service["image"] for service in compose]
+    ours = [image for image in images if image.startswith("hand-counter/")]
     assert len(ours) >= 4
     assert {image.partition(":")[2].removesuffix("-cuda") for image in ours} == {VERSION}
 

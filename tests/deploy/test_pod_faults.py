@@ -33,7 +33,7 @@ def only_pod(documents: list) -> list:
 
 def test_too_little_memory_ends_one_container_only(documents: list):
     """A worker that runs out of memory is killed and named; its sidecar goes on, and the pod is not ready."""
-    sidecar, worker = containers(pod_template(documents))
+    _, worker = containers(pod_template(documents))
     worker["resources"]["limits"]["memory"] = "48Mi"
     with Cluster(only_pod(documents), network=Network("hcfault", "10.213.78")) as cluster:
         with pytest.raises(NotReadyError) as raised:

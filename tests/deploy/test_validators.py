@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploy_helpers import K8S, OVERLAYS, ROOT, SCALING_OVERLAYS, containers, pod_template, render, run, tool, with_fleet_scope
+from deploy_helpers import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    SCALING_OVERLAYS,
+    containers,
+    pod_template,
+    render,
+    run,
+    tool,
+    with_fleet_scope,
+)
 
 TRIVY_EXCEPTIONS: dict[str, str] = {}
 """Checks of trivy that we don't follow, each with its reason. None, at present."""
