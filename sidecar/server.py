@@ -14,6 +14,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
+from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.fps_follower import FpsFollower, RedisState
@@ -105,10 +106,10 @@ async def serve(settings: SidecarSettings) -> int:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
+        server = _server(sidecar)
         for background in (sidecar.follower.run(), sidecar.sweep()):
             await stack.enter_async_context(_background(background))
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
-        server = _server(sidecar)
         await server.start()
         logger.info("serving", extra={"listen": settings.listen, "redis_url": mask_password(settings.redis_url)})
         await signals.first.wait()
@@ -168,11 +169,29 @@ def _listen(server: "grpc.aio.Server", addresses: Sequence[str]) -> None:
     for address in addresses:
         path = address.removeprefix("unix:")
         if path != address and _is_answered(path):
-            raise ListenError(f"can't listen on {address}: address already in use")
+            raise ListenError(f"can't listen on {address}: Address already in use")
         try:
             server.add_insecure_port(f"[::]{address}" if address.startswith(":") else address)
-        except RuntimeError as error:
-            raise ListenError(f"can't listen on {address}: {error}") from None
+        except RuntimeError:
+            raise ListenError(f"can't listen on {address}: {_why_not(address)}") from None
+
+
+def _why_not(address: str) -> str:
+    """Why an address can't be bound: gRPC keeps it to itself, so the system is asked once more."""
+    path = address.removeprefix("unix:")
+    try:
+        if path != address:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(path)
+        else:
+            host, port = split_host_port(address)
+            for family, kind, protocol, _, place in socket.getaddrinfo(host or None, port, flags=socket.AI_PASSIVE):
+                if kind is socket.SOCK_STREAM:
+                    with socket.socket(family, kind, protocol) as probe:
+                        probe.bind(place)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "gRPC can't bind it"
 
 
 def _is_answered(path: str) -> bool:
