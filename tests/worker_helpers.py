@@ -17,6 +17,7 @@ from worker.frame import encode_entry
 from worker.keys import CONSUMER_GROUP, Keys
 
 PROGRAM = REPOSITORY / "tests" / "worker_main.py"
+NO_SIDECAR = "127.0.0.1:1"
 KEYS = Keys()
 T0 = 1_700_000_000.0
 """A ts to begin with; the age of a frame is told from the id of its entry, so it may lie in the past."""
@@ -131,11 +132,12 @@ class Worker:
 
 
 @contextmanager
-def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str = "127.0.0.1:1") -> Iterator[Worker]:
+def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str = NO_SIDECAR) -> Iterator[Worker]:
     """Starts a worker that takes so many seconds for a frame; by default there is no sidecar, and no limit."""
     arguments = [str(seconds), "--redis-url", valkey.url, "--sidecar", sidecar, "--http", "", "--fps", "inf"]
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
-    process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", *flags])
+    wait = "0" if sidecar == NO_SIDECAR else "10"
+    process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", "--sidecar-wait", wait, *flags])
     try:
         yield process
     finally:

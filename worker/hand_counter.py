@@ -113,6 +113,7 @@ def serve(
     batch_size: int,
     max_age: float,
     decision_timeout: float,
+    sidecar_wait: float,
     claim_idle: float,
     max_deliveries: int,
     max_pixels: int,
@@ -179,10 +180,10 @@ def serve(
     try:
         endpoint = HttpEndpoint(http, metrics.registry, health) if http else None
     except OSError as error:
-        logger.error("can't listen on --http %s: %s", http, error.strerror or error)
+        logger.error("can't listen on --http %s: %s (port 0 takes a free one)", http, error.strerror or error)
         return 1
     with _signals(pipeline.done):
-        limiter.wait_ready(1.0)
+        limiter.wait_ready(sidecar_wait)
         pipeline.start()
         logger.info(
             "worker %s: queue %s, sidecar %s, %s, %d threads%s",

@@ -13,6 +13,7 @@ The timing of each stream goes on where the sidecar's answers left it, so losing
 none away. Only a sidecar that was restarted starts anew, with one frame of each stream.
 """
 
+import itertools
 import logging
 import math
 import threading
@@ -105,8 +106,7 @@ class RateLimiter:
             answer = None if self.away else self._ask(batch)
             reasons += self._local(batch) if answer is None else self._learn(batch, answer)
             self._on_decided("local" if answer is None else "sidecar", len(batch))
-        for name in list(self._streams)[: max(0, len(self._streams) - self._max_streams)]:
-            del self._streams[name]
+        self._forget(len(self._streams) - self._max_streams)
         return reasons
 
     def close(self) -> None:
@@ -155,6 +155,10 @@ class RateLimiter:
             self._streams[name] = _Stream(stream.fps, schedule)
             reasons.append(reason)
         return reasons
+
+    def _forget(self, number: int) -> None:
+        for name in list(itertools.islice(self._streams, max(0, number))):
+            del self._streams[name]
 
     def _refused(self, kind: object, message: str) -> None:
         if kind not in self._refusals:

@@ -103,6 +103,9 @@ examples:
     batch_size: int = Field(256, ge=1, le=4096, description="the most entries read and decided at once")
     max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
     decision_timeout: Seconds = Field(0.25, description="seconds after which a silent sidecar counts as away")
+    sidecar_wait: Annotated[float, Field(ge=0, le=60)] = Field(
+        1.0, description="seconds to wait at the start for a sidecar that is starting too"
+    )
     claim_idle: Seconds = Field(
         30.0, description="seconds without a sign of life after which the frames of another worker are taken over"
     )
