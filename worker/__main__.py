@@ -37,6 +37,12 @@ COMMANDS = (
         "make frames of a camera, a video file or a folder",
     ),
     Command(
+        ("demo",),
+        "worker.demo.settings:DemoSettings",
+        "worker.demo.command:run_demo",
+        "run everything on this machine, and check it",
+    ),
+    Command(
         ("models", "fetch"),
         "worker.settings:ModelsFetchSettings",
         "worker.detect:run_models_fetch",

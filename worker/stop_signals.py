@@ -10,12 +10,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_signals(done: threading.Event) -> Iterator[threading.Event]:
-    """Lets SIGTERM and SIGINT set `done`; the second one has its usual effect, and ends the process at once.
+    """Lets SIGTERM, SIGINT and SIGHUP set `done`; the second one has its usual effect, and ends the process at once.
 
     Gives an event that is set by signals alone.
     """
     signalled = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
+        del before[signal.SIGHUP]
 
     def stop(_number: int, _frame: object) -> None:
         for each in before:

@@ -78,7 +78,7 @@ def open_source(source: str, encode: Encode, *, loop: bool, fast: bool, source_f
     """Builds what gives the frames. Raises SourceError."""
     kind, start = kind_of(source), time.time()
     if kind is Kind.SYNTHETIC:
-        return DrawnCamera(parse_synthetic(source), encode, start=start, paced=not fast)
+        return DrawnCamera(parse_synthetic(source), encode, paced=not fast)
     if kind is Kind.WEBCAM:
         return LiveCamera.from_webcam(int(source), encode)
     if kind is Kind.CAMERA_URL:

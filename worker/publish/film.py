@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from worker.picture import PictureError, size
+from worker.picture import Picture, PictureError, size
 from worker.publish.capture import Capture, open_url
 from worker.publish.source import Captured, Encode, SourceError, shown
 from worker.publish.timeline import Timeline
@@ -125,22 +126,33 @@ class Folder:
 class DrawnCamera:
     """A synthetic camera: live in that it waits for nobody, with capture times that are its schedule's."""
 
-    def __init__(self, spec: SyntheticSpec, encode: Encode, *, start: float, paced: bool) -> None:
-        """Draws the hands."""
+    def __init__(
+        self, spec: SyntheticSpec, encode: Encode, *, paced: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Draws the hands; the clock gives the time at which the camera is switched on, Unix seconds."""
         self.live = paced
         self.paced = paced
         self._spec = spec
         self._encode = encode
-        self._start = start
+        self._clock = clock
+        self._start = 0.0
         self._camera = SyntheticCamera(spec.seed, spec.fps, spec.size, spec.hands)
 
     def true_hands(self, ts: float) -> int:
         """The number of hands in the frame with this capture time."""
-        return self._camera.true_hands(round((ts - self._start) * self._spec.fps))
+        return self._camera.true_hands(self._index(ts))
+
+    def picture(self, ts: float) -> Picture:
+        """Draws the frame with this capture time."""
+        return self._camera.frame(self._index(ts))
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields frames without end."""
+        """Yields frames without end; the camera is switched on when the first one is asked for."""
+        self._start = self._clock()
         index = 0
         while not stop.is_set():
             yield Captured(self._start + self._spec.position(index), self._encode(self._camera.frame(index)))
             index += 1
+
+    def _index(self, ts: float) -> int:
+        return round((ts - self._start) * self._spec.fps)  # jitter stays below half a period

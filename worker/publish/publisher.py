@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker.publish.buffer import FrameBuffer
-from worker.publish.frame_queue import FrameQueue
-from worker.publish.source import Source, SourceError
+from worker.publish.source import Captured, Source, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,14 @@ _GRACE_S = 0.4
 
 _LAST_FRAMES_S = 5.0
 """How long a live source's last frames are tried after its duration, where Redis is away. A film's wait for ever."""
+
+
+class Queue(Protocol):
+    """Takes the frames."""
+
+    def publish(self, frame: Captured, give_up: threading.Event) -> bool:
+        """Publishes a frame, however long that takes; False if told to give up before."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Publisher:
     def __init__(
         self,
         source: Source,
-        queue: FrameQueue,
+        queue: Queue,
         *,
         count: int | None = None,
         duration: float = math.inf,

@@ -111,7 +111,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 
 def test_a_drawn_camera_keeps_to_its_schedule() -> None:
     """Its capture times are those of its frame rate, and tell the true number of hands of each frame."""
-    camera = DrawnCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, start=START, paced=True)
+    camera = DrawnCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, paced=True, clock=lambda: START)
     frames = take(camera, 70)
     assert [frame.ts - START for frame in frames] == pytest.approx([index / 5 for index in range(70)], abs=0.061)
     truth = [camera.true_hands(frame.ts) for frame in frames]

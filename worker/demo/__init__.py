@@ -1,0 +1,1 @@
+"""The demo: the whole service on this machine, with drawn cameras, checked at the end."""

@@ -1,0 +1,38 @@
+"""An annotated frame of the demo, for people to see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from worker.demo.ledger import Counted, StreamLedger
+from worker.hands.detection import KEYPOINTS, Hands
+from worker.hands.draw import annotate
+from worker.picture import Picture
+
+
+def annotated_frame(ledgers: Sequence[StreamLedger]) -> Picture | None:
+    """Draws what the worker found into the frame with the most hands; None if no frame was counted."""
+    counted = [(frame, ledger) for ledger in ledgers for frame in ledger.counted]
+    if not counted:
+        return None
+    frame, ledger = max(counted, key=lambda pair: _rank(pair[0]))
+    return annotate(ledger.source.picture(frame.ts), hands_of(frame))
+
+
+def hands_of(frame: Counted) -> Hands:
+    """Turns the hands of a result back into arrays."""
+    rows = frame.result["hands"]
+    unknown = [[np.nan, np.nan]] * KEYPOINTS
+    return Hands(
+        boxes=np.array([row["box"] for row in rows], np.float32).reshape(-1, 4),
+        is_right=np.array([row["is_right"] for row in rows], np.bool_),
+        scores=np.array([row["score"] for row in rows], np.float32),
+        keypoints=np.array([row["keypoints"] or unknown for row in rows], np.float32).reshape(-1, KEYPOINTS, 2),
+    )
+
+
+def _rank(frame: Counted) -> tuple[bool, int, float]:
+    scores = [row["score"] for row in frame.result["hands"]]
+    return frame.counted_hands == frame.true_hands, frame.counted_hands, min(scores, default=0.0)

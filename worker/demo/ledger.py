@@ -1,0 +1,78 @@
+"""What was published and what was counted, by the frames' own clock."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.demo.plan import DemoCamera, Limit
+from worker.demo.verdict import Row
+from worker.publish.film import DrawnCamera
+from worker.publish.frame_queue import FrameQueue
+from worker.publish.source import Captured
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One result of the worker."""
+
+    ts: float
+    true_hands: int
+    counted_hands: int
+    result: Mapping[str, Any]
+    """The whole of it: worker/schemas/frame_result.v1.json."""
+
+
+class StreamLedger:
+    """One stream's. The sender of its camera writes what was published; all else is for one other thread."""
+
+    def __init__(self, camera: DemoCamera, source: DrawnCamera) -> None:
+        """Takes the camera's source, which knows the hands of each frame."""
+        self.camera = camera
+        self.published: list[float] = []
+        """Capture times, in order."""
+        self.counted: list[Counted] = []
+        """In order of their capture times."""
+        self.source = source
+
+    def add_result(self, text: bytes) -> None:
+        """Takes a result as the worker wrote it."""
+        result = json.loads(text)
+        row = Counted(result["ts"], self.source.true_hands(result["ts"]), result["hand_count"], result)
+        bisect.insort(self.counted, row, key=lambda counted: counted.ts)  # two threads count: not always in order
+
+    def row(self, phase: int, limit: Limit, start: float, end: float) -> Row:
+        """Sums up the frames with start <= ts < end, Unix seconds by the frames' clock."""
+        counted = [frame for frame in self.counted if start <= frame.ts < end]
+        return Row(
+            phase=phase,
+            stream_name=self.camera.stream_name,
+            source_fps=self.camera.fps,
+            configured=limit.fps,
+            set_by=limit.set_by,
+            seconds=end - start,
+            published=bisect.bisect_left(self.published, end) - bisect.bisect_left(self.published, start),
+            counted=len(counted),
+            true_hands=sum(frame.true_hands for frame in counted),
+            counted_hands=sum(frame.counted_hands for frame in counted),
+            right=sum(frame.true_hands == frame.counted_hands for frame in counted),
+        )
+
+
+class NotingQueue:
+    """A publisher's queue that notes what was published."""
+
+    def __init__(self, queue: FrameQueue, ledger: StreamLedger) -> None:
+        self._queue = queue
+        self._ledger = ledger
+
+    def publish(self, frame: Captured, give_up: threading.Event) -> bool:
+        """Publishes a frame, and notes its ts."""
+        published = self._queue.publish(frame, give_up)
+        if published:
+            self._ledger.published.append(frame.ts)
+        return published

@@ -1,0 +1,104 @@
+"""What the demo shows: a live table on a terminal, lines elsewhere, and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from worker.demo.verdict import Row
+
+_LINE_WIDTH = 110
+"""Where there is no terminal: wide enough for the table."""
+
+
+class Screen:
+    """Writes to one console. Used in a `with` block, at whose end the live table is gone."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        if not self._console.is_terminal:
+            self._console.width = max(self._console.width, _LINE_WIDTH)
+        self._live = (
+            Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
+        )
+        self._heading = ""
+
+    def __enter__(self) -> Screen:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Writes a line that stays."""
+        self._console.print(Text(line))
+
+    def phase(self, number: int, total: int, title: str, commands: Sequence[str]) -> None:
+        """Says that a phase begins."""
+        self._heading = f"phase {number} of {total}: {title}"
+        self.say(self._heading)
+        for command in commands:
+            self.say(f"    redis-cli {command}")
+
+    def progress(self, rows: Sequence[Row], left: float) -> None:
+        """Shows how the phase goes; `left` are the seconds until its end."""
+        if self._live:
+            self._live.update(Group(Text(f"{self._heading}, {max(0.0, left):.0f} s to go"), _table(rows)), refresh=True)
+
+    def phase_done(self, rows: Sequence[Row]) -> None:
+        """Says what came of a phase."""
+        for row in rows:
+            self.say(
+                f"    {row.stream_name}: {row.achieved:.2f} of {row.configured:g} fps ({row.set_by}), "
+                f"{row.skipped} of {row.published} frames skipped undecoded, "
+                f"{row.counted_hands} hands counted of {row.true_hands}{'  OFF' if row.off else ''}"
+            )
+
+    def summary(self, rows: Sequence[Row], remarks: Sequence[str]) -> None:
+        """Shows the table of all phases, and remarks below it."""
+        self._console.print(_table(rows))
+        for remark in remarks:
+            self.say(remark)
+
+
+_COLUMNS = (
+    "#",
+    "stream",
+    "source\nfps",
+    "configured\nfps",
+    "achieved\nfps",
+    "frames skipped\nundecoded",
+    "true\nhands",
+    "counted\nhands",
+    "frames\nright",
+)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name == "stream" else "right", no_wrap=True)
+    for row, following in zip_longest(rows, rows[1:]):
+        table.add_row(
+            str(row.phase),
+            row.stream_name,
+            f"{row.published / row.seconds if row.seconds else 0:.1f}",
+            f"{row.configured:g} ({row.set_by})",
+            f"{row.achieved:.2f}",
+            f"{row.skipped} of {row.published}",
+            str(row.true_hands),
+            str(row.counted_hands),
+            f"{row.right} of {row.counted}",
+            style="red" if row.off else "",
+            end_section=following is not None and following.phase != row.phase,
+        )
+    return table

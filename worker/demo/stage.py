@@ -1,0 +1,210 @@
+"""All that runs during the demo: Valkey, sidecar, worker and cameras, and how they are started and ended.
+
+The ends of the phases need care. A limit acts on decisions, and a frame that waits in the queue is decided after it
+came. So a phase begins, by the frames' clock, when the sidecar says that all of its limits are in force: every frame captured
+from then on is decided by them. And limits are changed only after every frame captured before the end of the phase has
+been dealt with. What is captured in between belongs to no phase.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from worker.demo.ledger import NotingQueue, StreamLedger
+from worker.demo.limits_view import LimitsView
+from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
+from worker.demo.processes import Child, DemoError, python_module, start_valkey
+from worker.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
+from worker.publish.backoff import Backoff
+from worker.publish.command import jpeg_encoder
+from worker.publish.film import DrawnCamera
+from worker.publish.frame_queue import FrameQueue
+from worker.publish.publisher import Publisher
+from worker.queue import connect
+from worker.synthetic.spec import SyntheticSpec
+
+CONFIG_KEY = "stream_fps_configs"
+PAYLOAD_TTL_S = 120.0
+"""Longer than the demo: where the machine is slow, frames are late and still counted."""
+
+CATCH_UP_S = 30.0
+"""How far the worker may fall behind before the demo is given up."""
+
+_BUFFER_FRAMES = 300
+_POLL_S = 0.02
+
+
+class Stage(contextlib.ExitStack):
+    """What runs; leaving it ends all of that, in the reverse of the order in which it was started."""
+
+    def __init__(
+        self, folder: Path, redis_url: str | None, *, tiles: int, seed: int, models_dir: Path, idle: Callable[[], None]
+    ) -> None:
+        """Takes a folder for logs and sockets; `idle` is called while waiting, and may raise to end that."""
+        super().__init__()
+        self.children: list[Child] = []
+        self.ledgers: list[StreamLedger] = []
+        self._folder = folder
+        self._seed = seed
+        self._tiles = tiles
+        self._models_dir = models_dir
+        self._idle = idle
+        self._publishers: list[Publisher] = []
+        self._last_result = "0-0"
+        self.redis_url, own = redis_url or "", f"demo_{secrets.token_hex(4)}"
+        self.config_key = f"{CONFIG_KEY}:{own}" if redis_url else CONFIG_KEY
+        self.keys = Keys(f"{DEFAULT_PREFIX}:{own}" if redis_url else DEFAULT_PREFIX)
+
+    def start(self) -> None:
+        """Starts everything but the cameras. Raises DemoError."""
+        if not self.redis_url:
+            valkey, self.redis_url = start_valkey(self._folder)
+            self._add(valkey)
+        # redis-py types each reply as all that it may be in any mode.
+        self._redis: Any = self.enter_context(contextlib.closing(connect(self.redis_url)))
+        try:
+            self._redis.ping()
+        except redis.RedisError as error:
+            raise DemoError(f"no Redis at --redis-url: {error}") from error
+        self.callback(self._forget)
+        socket = f"unix:{self._folder}/sidecar.sock"
+        self._add(Child("sidecar", self._sidecar_command(socket), self._folder))
+        self._limits = self.enter_context(contextlib.closing(LimitsView(socket)))
+        self._add(Child("worker", self._worker_command(socket), self._folder))
+        self._limits.wait_ready()
+        self._until(self._worker_reads, "the worker doesn't start to read the queue")
+
+    def publish(self, cameras: Sequence[DemoCamera]) -> None:
+        """Starts the cameras."""
+        encode = jpeg_encoder(85)
+        for number, camera in enumerate(cameras):
+            spec = SyntheticSpec(fps=camera.fps, seed=self._seed * len(cameras) + number)
+            source = DrawnCamera(spec, encode, paced=True)
+            ledger = StreamLedger(camera, source)
+            client = self.enter_context(contextlib.closing(connect(self.redis_url)))
+            queue = FrameQueue(
+                client, self.keys, camera.stream_name, payload_ttl=PAYLOAD_TTL_S, max_queue=100_000, backoff=Backoff()
+            )
+            publisher = Publisher(source, NotingQueue(queue, ledger), buffer_frames=_BUFFER_FRAMES)
+            self.callback(publisher.stop)
+            self.ledgers.append(ledger)
+            self._publishers.append(publisher)
+        for publisher in self._publishers:
+            publisher.start()
+
+    def change(self, phase: Phase) -> None:
+        """Changes the hash as an operator would."""
+        for name, value in phase.changes.items():
+            if value is None:
+                self._redis.hdel(self.config_key, name)
+            else:
+                self._redis.hset(self.config_key, name, value)
+
+    def wait_in_force(self, wanted: Mapping[str, float]) -> float:
+        """Waits until the sidecar says that these limits are in force; gives the time, Unix seconds."""
+        self._until(lambda: self._limits.in_force() == wanted, f"the limits {wanted} don't come into force", 0.002)
+        return time.time()
+
+    def wait_dealt_with(self, end: float) -> None:
+        """Waits until every frame captured before this time has been counted or skipped, and its result read."""
+
+        def all_published() -> bool:
+            return all(ledger.published and ledger.published[-1] >= end for ledger in self.ledgers)
+
+        self._until(all_published, "a camera is too slow")
+        ((newest, _),) = self._redis.xrevrange(self.keys.frames, count=1)
+
+        def all_ended() -> bool:
+            (group,) = self._redis.xinfo_groups(self.keys.frames)
+            pending = self._redis.xpending(self.keys.frames, CONSUMER_GROUP)["min"]
+            return _order(group["last-delivered-id"]) >= _order(newest) and (
+                pending is None or _order(pending) > _order(newest)
+            )
+
+        self._until(all_ended, "the worker is too far behind: this machine is too slow or too busy")
+        self.read_results()
+
+    def end(self) -> dict[str, int]:
+        """Stops the cameras, lets the worker finish, reads the last results; gives its account of all frames."""
+        for publisher in self._publishers:
+            publisher.stop()
+        self._until(self._drained, "the worker is too far behind: this machine is too slow or too busy")
+        self.read_results()
+        fields = self._redis.hgetall(self.keys.accounting)
+        return {name.decode(): int(number) for name, number in fields.items()}
+
+    def read_results(self) -> None:
+        """Reads what the worker has counted since the last time."""
+        by_name = {ledger.camera.stream_name.encode(): ledger for ledger in self.ledgers}
+        while entries := self._redis.xrange(self.keys.counts, min=f"({self._last_result}", count=1000):
+            for entry_id, fields in entries:
+                by_name[fields[b"stream_name"]].add_result(fields[b"result"])
+                self._last_result = entry_id.decode()
+
+    def check(self) -> None:
+        """Raises DemoError if something has ended that shouldn't have."""
+        for child in self.children:
+            child.check()
+        for publisher in self._publishers:
+            if publisher.error:
+                raise DemoError(f"a camera failed: {publisher.error}")
+
+    def _add(self, child: Child) -> None:
+        self.children.append(child)
+        self.callback(child.stop)
+
+    def _sidecar_command(self, listen: str) -> list[str]:
+        flags = ["--redis-url", self.redis_url, "--config-key", self.config_key, "--fps", str(DEFAULT_FPS)]
+        return python_module("sidecar", *flags, "--listen", listen, "--http", "")
+
+    def _worker_command(self, sidecar: str) -> list[str]:
+        flags = ["--redis-url", self.redis_url, "--prefix", self.keys.prefix, "--fps", str(DEFAULT_FPS)]
+        flags += [
+            "--sidecar",
+            sidecar,
+            "--http",
+            "",
+            "--tiles",
+            str(self._tiles),
+            "--models-dir",
+            str(self._models_dir),
+        ]
+        # Where the machine is slow, counting is late and the sidecar's answers too, but the rates are the same.
+        flags += ["--max-age", "inf", "--decision-timeout", "5"]
+        return python_module("worker", "run", *flags, "--counts-maxlen", "100000")
+
+    def _worker_reads(self) -> bool:
+        return bool(self._redis.exists(self.keys.frames)) and bool(self._redis.xinfo_groups(self.keys.frames))
+
+    def _drained(self) -> bool:
+        fields = {name: int(number) for name, number in self._redis.hgetall(self.keys.accounting).items()}
+        received = fields.pop(b"received", 0)
+        published = sum(len(ledger.published) for ledger in self.ledgers)
+        return received >= published and received == sum(fields.values())
+
+    def _forget(self) -> None:
+        """Leaves nothing behind in a Redis that isn't ours."""
+        with contextlib.suppress(redis.RedisError):
+            keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.config_key]
+            self._redis.unlink(*keys, *self._redis.scan_iter(match=self.keys.payload("*"), count=1000))
+
+    def _until(self, condition: Callable[[], bool], complaint: str, poll: float = _POLL_S) -> None:
+        deadline = time.monotonic() + CATCH_UP_S
+        while not condition():
+            self.check()
+            self._idle()
+            if time.monotonic() > deadline:
+                raise DemoError(f"{complaint}{''.join(child.last_words() for child in self.children)}")
+            time.sleep(poll)
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number)
