@@ -8,7 +8,7 @@ A stream is in one of three places:
 - unknown: never asked about, or forgotten. The fallback holds until its value was read.
 
 ``watched`` holds None for "no valid field of its own", so that a change of the wildcard or the default costs nothing
-per stream. Whoever decides reads ``watched.get(name) or fallback``.
+per stream. Whoever decides reads ``watched.get(name)``, and ``fallback`` where that is None.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from sidecar.fps_values import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
 
 _CACHED_VALUES = 10_000
-"""Distinct values whose meaning is remembered; a fleet has few, so streams share one Limit per value."""
+"""Distinct values whose meaning is remembered; a fleet has few, so streams share one float per value."""
 
 _REPORTED_VALUES = 10_000
 """Distinct invalid values remembered as reported."""
@@ -31,27 +31,31 @@ class FpsTable:
     """
 
     def __init__(self, default: float, on_invalid: Callable[[str, str], None]) -> None:
-        self.watched: dict[str, Limit | None] = {}
-        """The override of each watched stream. To be read by others, written only here."""
+        self.watched: dict[str, float | None] = {}
+        """The override of each watched stream, frames per second. To be read by others, written only here."""
         self.fallback: Limit = fallback(None, default)
         """The limit of every stream without an override."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
         self._default = default
         self._on_invalid = on_invalid
-        self._asleep: dict[str, Limit] = {}
+        self._asleep: dict[str, float] = {}
         self._invalid: dict[str, str] = {}
-        self._meanings: dict[bytes, Limit] = {}
+        self._meanings: dict[bytes, float] = {}
         self._reported: set[bytes] = set()
 
     def limit(self, stream_name: str) -> Limit:
         """The limit in force for a stream, as far as is known."""
-        return self.watched.get(stream_name) or self._asleep.get(stream_name) or self.fallback
+        override = self.watched.get(stream_name)
+        if override is None:
+            override = self._asleep.get(stream_name)
+        return self.fallback if override is None else Limit(override, FpsSource.OVERRIDE)
 
     def invalid_value(self, stream_name: str) -> str:
         """The value that is ignored because it is no valid fps, the stream's own or the wildcard's; else empty."""
         own = self._invalid.get(stream_name, "")
-        return own or ("" if self.watched.get(stream_name) else self._invalid.get(WILDCARD_FIELD, ""))
+        hides_wildcard = own or self.limit(stream_name).source is FpsSource.OVERRIDE
+        return own if hides_wildcard else self._invalid.get(WILDCARD_FIELD, "")
 
     def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
         """Takes in what Redis has for these streams; they are watched from now on."""
@@ -72,8 +76,7 @@ class FpsTable:
     def store_wildcard(self, raw: bytes | None) -> None:
         """Takes in what Redis has for the field ``*``."""
         self._invalid.pop(WILDCARD_FIELD, None)
-        override = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
-        self.fallback = fallback(None if override is None else override.fps, self._default)
+        self.fallback = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
 
     def clear(self) -> None:
         """Takes in that the hash has no fields that could be read: it is of another type."""
@@ -105,13 +108,13 @@ class FpsTable:
         self._asleep.pop(stream_name, None)
         self._invalid.pop(stream_name, None)
 
-    def _meaning(self, field: str, raw: bytes) -> Limit | None:
+    def _meaning(self, field: str, raw: bytes) -> float | None:
         fps = parse_fps(raw)
         if fps is not None:
             if len(self._meanings) >= _CACHED_VALUES:
                 self._meanings.clear()
             self._invalid.pop(field, None)
-            return self._meanings.setdefault(raw, Limit(fps, FpsSource.OVERRIDE))
+            return self._meanings.setdefault(raw, fps)
         shown = show(raw)
         self._invalid[field] = shown
         if raw not in self._reported:

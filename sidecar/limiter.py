@@ -32,6 +32,8 @@ ACTIVE_S: Final = 60.0
 _SPARE_NAMES: Final = 4096
 """So many streams without a schedule may be watched, so that not each of their frames asks Redis."""
 
+_ADMITTED, _TOO_SOON = Reason.ADMITTED, Reason.TOO_SOON
+
 
 class Answers(NamedTuple):
     """The decisions about many frames, in columns."""
@@ -115,55 +117,76 @@ class Limiter:
         await self._learn(stream_names)
 
     def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
-        """Decides one frame; see :meth:`decide_all`. Gives the reason, the limit in force and next_ts."""
-        answers = self.decide_all((stream_name,), (ts,), now)
-        return answers.reasons[0], self._table.limit(stream_name), answers.next_ts[0]
-
-    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
-        """Decides frames in their order; the answers are the same in one call or in many.
+        """Decides one frame.
 
         Args:
-            stream_names: the stream of each frame, valid names that :meth:`prepare` was called for.
-            tss: the capture time of each frame, valid, seconds by its stream's clock.
+            stream_name: a valid name that :meth:`prepare` was called for.
+            ts: valid capture time, seconds by the stream's clock.
             now: real time, seconds by a monotonic clock.
 
         Returns:
-            The answers. A next_ts of 0 means that any ts would be admitted, or that there is no schedule to tell by.
+            The reason; the limit in force; next_ts, which is 0 where any ts would be admitted, and where there is no
+            schedule to tell by.
         """
-        watched, fallback, streams = self._table.watched, self._table.fallback, self._streams
-        pacing, decisions = self._pacing, self.decisions
-        answers = Answers([], [], [], [])
-        add_verdict, add_reason = answers.should_process.append, answers.reasons.append
-        add_fps, add_next = answers.fps.append, answers.next_ts.append
-        for name, ts in zip(stream_names, tss, strict=True):
-            fps = (watched.get(name) or fallback).fps
-            stream = streams.get(name)
-            if stream is None:
-                stream = self._add_stream(name, ts, now)
-                if stream is None:
-                    self.refused += 1
-                    decisions[Reason.TOO_SOON] += 1
-                    add_verdict(False)
-                    add_reason(Reason.TOO_SOON)
-                    add_fps(fps)
-                    add_next(0.0)
+        limit = self._table.limit(stream_name)
+        reason, due = self._decide(stream_name, ts, limit.fps, now)
+        return reason, limit, due
+
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`decide` would one by one.
+
+        Most frames come between the last admitted one and next_ts, so they are certain to be TOO_SOON (see
+        :func:`schedule.next_ts`); they are answered right here, at half the cost.
+        """
+        watched, fallback_fps = self._table.watched, self._table.fallback.fps
+        fps_of = [fallback_fps if (fps := watched.get(name)) is None else fps for name in stream_names]
+        # Looked up in one go, which lets the processor wait for many streams' memory at once. What is evicted meanwhile
+        # has no schedule any more, and what is added isn't here: both go the long way.
+        streams = map(self._streams.get, stream_names)
+        should_process = [False] * len(stream_names)
+        reasons = [Reason.TOO_SOON] * len(stream_names)
+        next_tss: list[float] = []
+        early = 0
+        frames = zip(stream_names, tss, fps_of, list(streams), strict=True)
+        for index, (name, ts, fps, stream) in enumerate(frames):
+            if stream is not None and (schedule := stream.schedule) is not None and ts > schedule.last_ts and fps > 0.0:
+                due = next_ts(schedule, fps)
+                if ts < due:
+                    stream.heard_at = now
+                    stream.heard_ts = ts
+                    stream.last_reason = _TOO_SOON
+                    stream.denied += 1
+                    early += 1
+                    next_tss.append(due)
                     continue
-            before = stream.schedule
-            reason, schedule = decide(before, ts, fps, now, pacing)
-            stream.heard_at = now
-            stream.heard_ts = ts
-            stream.last_reason = reason
-            decisions[reason] += 1
-            if schedule is None or schedule is before:
-                stream.denied += 1
-                add_verdict(False)
-            else:
-                stream.admit(schedule)
-                add_verdict(True)
-            add_reason(reason)
-            add_fps(fps)
-            add_next(next_ts(schedule, fps) if schedule is not None else _next_ts_of_none(fps))
-        return answers
+            reason, due = self._decide(name, ts, fps, now)
+            reasons[index] = reason
+            should_process[index] = reason is _ADMITTED
+            next_tss.append(due)
+        self.decisions[_TOO_SOON] += early
+        return Answers(should_process, reasons, fps_of, next_tss)
+
+    def _decide(self, name: str, ts: float, fps: float, now: float) -> tuple[Reason, float]:
+        """Gives the reason and next_ts."""
+        stream = self._streams.get(name) or self._add_stream(name, ts, now)
+        if stream is None:
+            self.refused += 1
+            self.decisions[_TOO_SOON] += 1
+            return _TOO_SOON, 0.0
+        before = stream.schedule
+        reason, schedule = decide(before, ts, fps, now, self._pacing)
+        stream.heard_at = now
+        stream.heard_ts = ts
+        stream.last_reason = reason
+        self.decisions[reason] += 1
+        if schedule is None:
+            stream.denied += 1
+            return reason, _next_ts_of_none(fps)
+        if schedule is before:
+            stream.denied += 1
+        else:
+            stream.admit(schedule)
+        return reason, next_ts(schedule, fps)
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -235,6 +258,7 @@ class Limiter:
             heapq.heappop(heap)
             # Its limit stays in the table until the next sweep: it may come later in this very batch.
             del self._streams[stream.name]
+            stream.schedule = None
             self._sorted_names = None
             self.evicted += 1
             return True

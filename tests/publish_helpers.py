@@ -1,5 +1,6 @@
 """Films, servers of films, and fakes, for the tests of the publishers."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -96,9 +97,9 @@ class RtspServer:
 
 
 class MotionJpegCamera:
-    """A camera on HTTP that sends one JPEG after the other, as long as somebody watches."""
+    """A camera on HTTP that sends one JPEG after the other, and after so many frames nothing more."""
 
-    def __init__(self, pictures: list[bytes], fps: float = 25.0) -> None:
+    def __init__(self, pictures: list[bytes], fps: float = 25.0, frames: float = math.inf) -> None:
         stop = self._stop = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
@@ -108,6 +109,8 @@ class MotionJpegCamera:
                 self.end_headers()
                 index = 0
                 while not stop.wait(1 / fps):
+                    if index >= frames:
+                        continue
                     picture = pictures[index % len(pictures)]
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     try:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import redis
@@ -227,10 +228,13 @@ def _serves(process: "subprocess.Popen[bytes]", address: str) -> bool:
     give_up_at = time.monotonic() + START_DEADLINE_S
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
     with grpc.insecure_channel(address, options=options) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         while process.poll() is None and time.monotonic() < give_up_at:
             try:
-                if check(health_pb2.HealthCheckRequest(), timeout=1.0).status == health_pb2.HealthCheckResponse.SERVING:
+                if (
+                    stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0).status
+                    == health_pb2.HealthCheckResponse.SERVING
+                ):
                     return True
             except grpc.RpcError:
                 time.sleep(0.02)

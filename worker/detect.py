@@ -33,7 +33,9 @@ def expand(paths: Iterable[str]) -> list[str]:
     expanded: list[str] = []
     for path in paths:
         if Path(path).is_dir():
-            inside = sorted(entry for entry in Path(path).iterdir() if entry.suffix.lower() in SUFFIXES)
+            inside = sorted(
+                entry for entry in Path(path).iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()
+            )
             expanded += (os.path.join(path, entry.name) for entry in inside)  # noqa: PTH118 - keeps "./" as given
         else:
             expanded.append(path)

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stop_signals(done: threading.Event) -> Iterator[threading.Event]:
-    """Lets SIGTERM, SIGINT and SIGHUP set `done`; the second one has its usual effect, and ends the process at once.
+def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[threading.Event]:
+    """Lets SIGTERM, SIGINT and SIGHUP set `done`.
 
-    Gives an event that is set by signals alone.
+    The second one has its usual effect, and ends the process at once; unless it is patient, because it has children to
+    stop. Gives an event that is set by signals alone.
     """
     signalled = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
@@ -20,8 +21,9 @@ def stop_signals(done: threading.Event) -> Iterator[threading.Event]:
         del before[signal.SIGHUP]
 
     def stop(_number: int, _frame: object) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
+        if not patient:
+            for each in before:
+                signal.signal(each, signal.SIG_DFL)
         signalled.set()
         done.set()
 

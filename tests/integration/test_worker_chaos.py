@@ -11,7 +11,7 @@ import pytest
 from servers import sidecar_process
 from worker_helpers import KEYS, QueueServer, Worker, accounting, balance, pending, publish_many, worker
 
-SECONDS = 12.0
+SECONDS = 8.0
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ async def test_a_first_frame_gets_the_value_of_its_stream(fake_port: int) -> Non
     async with following(fake_port) as follower:
         await until(lambda: follower.state is RedisState.POLLING)
         await follower.learn(["a"])
-        assert follower._table.watched["a"] == (0.5, FpsSource.OVERRIDE)
+        assert follower._table.watched["a"] == 0.5
 
 
 async def test_without_redis_nothing_waits() -> None:

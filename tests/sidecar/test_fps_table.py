@@ -87,7 +87,7 @@ def test_a_stream_asleep_keeps_its_last_known_value(table: FpsTable) -> None:
     assert "a" not in table.watched
     assert table.limit("a") == (0.0, FpsSource.OVERRIDE)
     table.assume(["a"])
-    assert table.watched["a"] == (0.0, FpsSource.OVERRIDE)
+    assert table.watched["a"] == 0.0
 
 
 def test_assuming_doesnt_overwrite_what_is_known(table: FpsTable) -> None:

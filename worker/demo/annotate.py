@@ -33,6 +33,9 @@ def hands_of(frame: Counted) -> Hands:
     )
 
 
-def _rank(frame: Counted) -> tuple[bool, int, float]:
-    scores = [row["score"] for row in frame.result["hands"]]
-    return frame.counted_hands == frame.true_hands, frame.counted_hands, min(scores, default=0.0)
+def _rank(frame: Counted) -> tuple[bool, int, int, float]:
+    """Right ones first, then the most hands, both sides of them, the surest."""
+    hands = frame.result["hands"]
+    sides = len({hand["is_right"] for hand in hands})
+    surest = min((hand["score"] for hand in hands), default=0.0)
+    return frame.counted_hands == frame.true_hands, frame.counted_hands, sides, surest

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
+import redis
 
 from worker.demo.annotate import annotated_frame
 from worker.demo.plan import CAMERAS, PHASES, Limit, after, limit_of
@@ -17,8 +18,9 @@ from worker.demo.processes import DemoError
 from worker.demo.screen import Screen
 from worker.demo.stage import Stage
 from worker.demo.verdict import Row, faults
-from worker.hands.models import ModelError, default_models_dir, ensure_models
+from worker.hands.models import ModelError, Progress, default_models_dir, ensure_models
 from worker.hands.progress import download_progress
+from worker.publish.source import shown
 from worker.stop_signals import stop_signals
 
 _REFRESH_S = 0.25
@@ -49,11 +51,21 @@ def run_demo(
         if interrupted.is_set():
             raise DemoInterruptedError
 
+    def interruptible(progress: Progress) -> Progress:
+        def show(done: int, total: int) -> None:
+            idle()
+            progress(done, total)
+
+        return show
+
     try:
-        models = models_dir or default_models_dir()
-        with download_progress(sys.stderr) as progress:
-            ensure_models(models, progress)
-        with stop_signals(interrupted), tempfile.TemporaryDirectory(prefix="hand-counter-demo-") as folder:
+        with (
+            stop_signals(interrupted, patient=True),
+            tempfile.TemporaryDirectory(prefix="hand-counter-demo-") as folder,
+        ):
+            models = models_dir or default_models_dir()
+            with download_progress(sys.stderr) as progress:
+                ensure_models(models, interruptible(progress))
             stage = Stage(Path(folder), redis_url, tiles=tiles, seed=seed, models_dir=models, idle=idle)
             found = _perform(stage, phase_seconds, annotate, idle)
     except (DemoError, ModelError) as error:
@@ -67,43 +79,53 @@ def run_demo(
 
 def _perform(stage: Stage, phase_seconds: float, annotate: Path | None, idle: Callable[[], None]) -> list[str]:
     """Runs all phases; gives what isn't as it should be."""
-    rows: list[Row] = []
     began = time.monotonic()
     with Screen() as screen, stage:
-        screen.say("starting Valkey, the sidecar and the worker ...")
-        stage.start()
-        screen.say(f"watch it: redis-cli -u {stage.redis_url} HGETALL {stage.config_key}")
-        own_seconds, stage_began = time.process_time(), time.monotonic()
-        for number, phase in enumerate(PHASES, start=1):
-            screen.phase(number, len(PHASES), phase.title, phase.commands(stage.config_key))
-            limits = _limits(number)
-            asked = time.time()
-            stage.change(phase)
-            if number == 1:
-                stage.publish(CAMERAS)
-            start = stage.wait_in_force({name: limit.fps for name, limit in limits.items()})
-            end = start + phase_seconds
-            if number > 1:
-                screen.say(f"    in force after {(start - asked) * 1000:.0f} ms")
-            while (now := time.time()) < end:
-                stage.check()
-                idle()
-                stage.read_results()
-                screen.progress(_rows(stage, number, limits, start, now), end - now)
-                time.sleep(min(_REFRESH_S, max(0.0, end - now)))
-            stage.wait_dealt_with(end)
-            phase_rows = _rows(stage, number, limits, start, end)
-            screen.phase_done(phase_rows)
-            rows += phase_rows
-        accounting = stage.end()
-        if annotate:
-            _write(annotate, stage)
+        try:
+            screen.say("starting Valkey, the sidecar and the worker ...")
+            stage.start()
+            screen.say(f"watch it: redis-cli -u {shown(stage.redis_url)} HGETALL {stage.config_key}")
+            own_seconds, stage_began = time.process_time(), time.monotonic()
+            rows = [
+                row
+                for number in range(1, len(PHASES) + 1)
+                for row in _phase(stage, screen, number, phase_seconds, idle)
+            ]
+            accounting = stage.end()
+        except (DemoError, redis.RedisError) as error:
+            raise stage.blame(error) from error
         wall, own_seconds = time.monotonic() - stage_began, time.process_time() - own_seconds
         warnings = [warning for child in stage.children for warning in child.warnings()]
     found = faults(rows, accounting)
     load = _load(stage, wall, own_seconds, time.monotonic() - began)
     screen.summary(rows, [*(warnings if found else []), load, *_sentences(rows, found)])
+    if annotate:
+        _write(annotate, stage)
     return found
+
+
+def _phase(stage: Stage, screen: Screen, number: int, seconds: float, idle: Callable[[], None]) -> list[Row]:
+    """Changes the limits, lets so many seconds go by, and gives what was achieved in them."""
+    phase, limits = PHASES[number - 1], _limits(number)
+    screen.phase(number, len(PHASES), phase.title, phase.commands(stage.config_key))
+    asked = time.monotonic()
+    stage.change(phase)
+    if number == 1:
+        stage.publish(CAMERAS)
+    start = stage.wait_in_force({name: limit.fps for name, limit in limits.items()})
+    if number > 1:
+        screen.say(f"    in force after {(time.monotonic() - asked) * 1000:.0f} ms")
+    end = start + seconds
+    while (now := time.time()) < end:
+        stage.check()
+        idle()
+        stage.read_results()
+        screen.progress(_rows(stage, number, limits, start, now), end - now)
+        time.sleep(min(_REFRESH_S, end - now))
+    stage.wait_dealt_with(end)
+    rows = _rows(stage, number, limits, start, end)
+    screen.phase_done(rows)
+    return rows
 
 
 def _limits(number: int) -> dict[str, Limit]:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import redis
 
+from worker.queue import connect
+
 START_S = 30.0
 """Far above what a start takes."""
 
 _STOP_S = 10.0
 _TAIL_LINES = 15
-_PORT_ATTEMPTS = 3
 
 
 class DemoError(Exception):
@@ -87,21 +88,21 @@ def python_module(module: str, *flags: str) -> list[str]:
     return [sys.executable, "-m", module, *flags]
 
 
-def start_valkey(folder: Path) -> tuple[Child, str]:
-    """Starts the embedded Valkey; gives it and its URL. Raises DemoError."""
-    program = _valkey_program()
-    for attempt in range(_PORT_ATTEMPTS):
-        port = _free_port()
-        flags = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
-        child, url = Child("valkey", [program, *flags], folder), f"redis://127.0.0.1:{port}/0"
-        try:
-            _wait_for_redis(child, url)
-        except DemoError:
-            child.stop()
-            if attempt == _PORT_ATTEMPTS - 1:
-                raise
-        else:
-            break
+def start_valkey(folder: Path, attempts: int = 3) -> tuple[Child, str]:
+    """Starts the embedded Valkey; gives it and its URL. Raises DemoError.
+
+    A free port may be taken by somebody else between finding and binding it, hence the attempts.
+    """
+    port = _free_port()
+    flags = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    child, url = Child("valkey", [_valkey_program(), *flags], folder), f"redis://127.0.0.1:{port}/0"
+    try:
+        _wait_for_redis(child, url)
+    except DemoError:
+        child.stop()
+        if attempts == 1:
+            raise
+        return start_valkey(folder, attempts - 1)
     return child, url
 
 
@@ -125,7 +126,7 @@ def _valkey_program() -> str:
 
 def _wait_for_redis(child: Child, url: str) -> None:
     deadline = time.monotonic() + START_S
-    with redis.Redis.from_url(url, socket_timeout=1.0, retry=None) as client:
+    with connect(url) as client:
         while True:
             child.check()
             try:

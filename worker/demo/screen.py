@@ -40,7 +40,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Writes a line that stays."""
-        self._console.print(Text(line))
+        self._console.print(Text(line), soft_wrap=True)
 
     def phase(self, number: int, total: int, title: str, commands: Sequence[str]) -> None:
         """Says that a phase begins."""
@@ -76,7 +76,7 @@ _COLUMNS = (
     "source\nfps",
     "configured\nfps",
     "achieved\nfps",
-    "frames skipped\nundecoded",
+    "frames\nskipped\nundecoded",
     "true\nhands",
     "counted\nhands",
     "frames\nright",
@@ -84,7 +84,7 @@ _COLUMNS = (
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
         table.add_column(name, justify="left" if name == "stream" else "right", no_wrap=True)
     for row, following in zip_longest(rows, rows[1:]):

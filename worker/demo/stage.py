@@ -1,9 +1,9 @@
 """All that runs during the demo: Valkey, sidecar, worker and cameras, and how they are started and ended.
 
 The ends of the phases need care. A limit acts on decisions, and a frame that waits in the queue is decided after it
-came. So a phase begins, by the frames' clock, when the sidecar says that all of its limits are in force: every frame captured
-from then on is decided by them. And limits are changed only after every frame captured before the end of the phase has
-been dealt with. What is captured in between belongs to no phase.
+came. So a phase begins, by the frames' clock, when the sidecar says that all of its limits are in force: every frame
+captured from then on is decided by them. And limits are changed only after every frame captured before the end of the
+phase has been dealt with. What is captured in between belongs to no phase.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ CATCH_UP_S = 30.0
 """How far the worker may fall behind before the demo is given up."""
 
 _BUFFER_FRAMES = 300
+"""Ten seconds: a camera's frames aren't dropped where the machine is busy."""
+
+_DEATH_S = 0.5
+"""A broken connection is noticed before the death of the process at its other end."""
+
 _POLL_S = 0.02
 
 
@@ -155,6 +160,17 @@ class Stage(contextlib.ExitStack):
         for publisher in self._publishers:
             if publisher.error:
                 raise DemoError(f"a camera failed: {publisher.error}")
+
+    def blame(self, error: Exception) -> DemoError:
+        """Turns an error of a connection into one that names the process which broke it, if that has ended."""
+        deadline = time.monotonic() + _DEATH_S
+        while time.monotonic() < deadline:
+            try:
+                self.check()
+            except DemoError as of_child:
+                return of_child
+            time.sleep(_POLL_S)
+        return error if isinstance(error, DemoError) else DemoError(f"Redis failed: {error}")
 
     def _add(self, child: Child) -> None:
         self.children.append(child)

@@ -24,7 +24,7 @@ class Hands:
     """
 
     boxes: NDArray[np.float32]
-    """(N, 4) tight box of the hand's joints, wrist to finger tips, in the picture; x0, y0, x1, y1 with x0 < x1, y0 < y1."""
+    """(N, 4) tight box of the hand's joints, wrist to finger tips, as x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
     is_right: NDArray[np.bool_]
     """(N,) true for the person's own (anatomical) right hand, in a picture that isn't mirrored."""
     scores: NDArray[np.float32]

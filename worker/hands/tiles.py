@@ -43,5 +43,5 @@ def _spans(length: int, share: float) -> list[tuple[int, int]]:
     if span == length:
         return [(0, length)]
     # Rounding makes a span up to half a pixel short; that much less overlap must not cost another one.
-    count = max(2, math.ceil((length - span) / (span * (1 - OVERLAP)) - 0.1) + 1)
+    count = max(2, math.ceil((length - span) / (span * (1 - OVERLAP)) - 0.02) + 1)
     return [(round(i * (length - span) / (count - 1)), span) for i in range(count)]

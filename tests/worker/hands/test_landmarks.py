@@ -9,7 +9,7 @@ from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_jo
 
 
 def palm(angle=0.0):
-    """Give the box and points of a palm of side 100 round (200, 300) whose fingers point to `angle`, degrees clockwise."""
+    """Give the box and points of a palm of side 100 round (200, 300) that points to `angle`, degrees clockwise."""
     turn = np.deg2rad(angle)
     up = np.array([np.sin(turn), -np.cos(turn)])
     points = np.tile(np.array([200.0, 300.0]), (7, 1))

@@ -37,7 +37,7 @@ def test_anchors(row, x, y):
 
 
 def test_decode_places_boxes_and_points_round_the_anchor():
-    """Centres and points are relative to the anchor, sizes are not; scores are probabilities; the unlikely is left out."""
+    """Centres and points are relative to the anchor, sizes are not; what is unlikely is left out."""
     regressors, logits = np.zeros((2016, 18), np.float32), np.full(2016, -500, np.float32)
     logits[2] = 2.0
     regressors[2] = [1, 2, 20, 10, *range(14)]

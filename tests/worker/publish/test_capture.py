@@ -1,14 +1,23 @@
+import socket
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from publish_helpers import FakeVideo, h264, jpeg, motion_jpeg, number_of, numbered
+from publish_helpers import FakeVideo, MotionJpegCamera, h264, jpeg, motion_jpeg, number_of, numbered
 
+from worker.publish import capture
 from worker.publish.capture import open_url, webcam
 from worker.publish.source import SourceError
 
 MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time-outs that a test can wait for."""
+    monkeypatch.setattr(capture, "TIMEOUT_S", 0.5)
 
 
 def as_row(content: bytes) -> np.ndarray:
@@ -18,11 +27,11 @@ def as_row(content: bytes) -> np.ndarray:
 
 def all_of(path: Path) -> list:
     """Each frame of a film with its position."""
-    capture = open_url(str(path))
+    film = open_url(str(path))
     frames = []
-    while capture.grab():
-        frames.append((capture.position, capture.retrieve()))
-    capture.close()
+    while film.grab():
+        frames.append((film.position, film.retrieve()))
+    film.close()
     return frames
 
 
@@ -64,11 +73,11 @@ def test_what_is_no_film_is_a_source_error(tmp_path: Path, content: bytes, capfd
 def test_a_webcam_is_asked_for_motion_jpeg() -> None:
     """A webcam that has motion JPEG gives its bytes as they come, beginning with the first frame."""
     video = FakeVideo([as_row(jpeg(1)), as_row(jpeg(2))])
-    capture = webcam(video, 0)
+    camera = webcam(video, 0)
     assert video.properties[cv2.CAP_PROP_FOURCC] == MOTION_JPEG
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 0
-    assert [capture.retrieve() for _ in range(2) if capture.grab()] == [jpeg(1), jpeg(2)]
-    assert not capture.grab()
+    assert [camera.retrieve() for _ in range(2) if camera.grab()] == [jpeg(1), jpeg(2)]
+    assert not camera.grab()
 
 
 @pytest.mark.parametrize("refused", [{cv2.CAP_PROP_FOURCC}, {cv2.CAP_PROP_CONVERT_RGB}])
@@ -76,18 +85,18 @@ def test_a_webcam_without_motion_jpeg_gives_pictures(refused: set[int]) -> None:
     """Where the driver refuses, frames are decoded."""
     video = FakeVideo([numbered(1)])
     video.refuses = refused
-    capture = webcam(video, 0)
-    assert capture.grab()
-    np.testing.assert_array_equal(capture.retrieve(), numbered(1))
+    camera = webcam(video, 0)
+    assert camera.grab()
+    np.testing.assert_array_equal(camera.retrieve(), numbered(1))
 
 
 def test_a_webcam_that_says_motion_jpeg_but_gives_pictures() -> None:
     """A driver that agrees to motion JPEG and then hands over something else is asked for pictures again."""
     video = FakeVideo([numbered(1), numbered(2)])
-    capture = webcam(video, 0)
+    camera = webcam(video, 0)
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 1
-    assert capture.grab()
-    np.testing.assert_array_equal(capture.retrieve(), numbered(2))
+    assert camera.grab()
+    np.testing.assert_array_equal(camera.retrieve(), numbered(2))
 
 
 def test_no_webcam() -> None:
@@ -96,3 +105,28 @@ def test_no_webcam() -> None:
     with pytest.raises(SourceError, match="no webcam 3"):
         webcam(video, 3)
     assert video.released
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_silent_camera_fails_to_open_in_time() -> None:
+    """A camera that accepts a connection and says nothing is given up after the time-out, not after OpenCV's 30 s."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(SourceError, match="can't be opened"):
+            open_url(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x")
+        assert 0.4 < time.monotonic() - started < 15
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_camera_that_falls_silent_ends_in_time() -> None:
+    """A camera that sends nothing more is at its end after the time-out."""
+    camera = MotionJpegCamera([jpeg(1)], frames=20)
+    try:
+        source = open_url(camera.url)
+        started = time.monotonic()
+        while source.grab():
+            pass
+        assert time.monotonic() - started < 15
+        source.close()
+    finally:
+        camera.close()

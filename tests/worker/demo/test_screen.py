@@ -1,0 +1,44 @@
+import io
+
+from rich.console import Console
+
+from worker.demo.screen import Screen
+from worker.demo.verdict import Row
+
+ROWS = [
+    Row(1, "cam1", 15.0, 2.0, "--fps", 8.0, 120, 16, 24, 24, 16),
+    Row(1, "cam2", 25.0, 4.0, "cam2", 8.0, 200, 12, 40, 39, 11),
+    Row(2, "cam1", 15.0, 0.0, "cam1", 8.0, 120, 0, 0, 0, 0),
+]
+
+
+def shown(*, terminal: bool) -> str:
+    """What a screen writes over a phase and a summary, 80 columns wide."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=80, color_system=None, legacy_windows=False)
+    with Screen(console) as screen:
+        screen.phase(1, 5, "two limits", ["HSET stream_fps_configs 'cam2' 4"])
+        screen.progress(ROWS[:2], 3.0)
+        screen.phase_done(ROWS[:2])
+    screen.summary(ROWS, ["all is well"])
+    return out.getvalue()
+
+
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    """A log gets what begins, what came of it, the table and the remarks, and no control sequences."""
+    text = shown(terminal=False)
+    assert "\x1b" not in text
+    assert "phase 1 of 5: two limits" in text
+    assert "redis-cli HSET stream_fps_configs 'cam2' 4" in text
+    assert "cam1: 2.00 of 2 fps (--fps), 104 of 120 frames skipped undecoded, 24 hands counted of 24\n" in text
+    assert "39 hands counted of 40  OFF" in text
+    assert text.rstrip().endswith("all is well")
+
+
+def test_a_terminal_gets_a_live_table() -> None:
+    """A terminal sees the table while the phase runs, cut off nowhere at 80 columns."""
+    text = shown(terminal=True)
+    assert "two limits, 3 s to go" in text
+    for cell in ("source", "configured", "skipped", "undecoded", "4 (cam2)", "188 of 200", "11 of 12", "0 (cam1)"):
+        assert cell in text
+    assert "…" not in text

@@ -1,0 +1,227 @@
+"""`hand-counter detect` and `hand-counter models fetch`."""
+
+import io
+import json
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from drawn_hands import scene
+
+from worker import detect
+from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect, run_models_fetch
+from worker.hands.detection import Hands
+from worker.hands.models import ModelError
+from worker.hands.progress import download_progress
+
+
+class FakeDetector:
+    """Finds one hand, as large as the picture."""
+
+    name = "fake"
+
+    def detect(self, image):
+        """Give the hand."""
+        height, width = image.shape[:2]
+        return Hands(
+            np.array([[0, 0, width, height]], np.float32),
+            np.array([True]),
+            np.array([0.87654], np.float32),
+            np.full((1, 21, 2), np.nan, np.float32),
+        )
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A picture of two drawn hands, right and left."""
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), scene(((200, 260), 100, 0, True), ((450, 260), 100, 0, False))[0])
+    return str(path)
+
+
+@pytest.fixture
+def in_place(models):
+    """The folder of the fetched models."""
+    return models.palm.parent
+
+
+def with_orientation(jpeg, orientation):
+    """Give a JPEG with an EXIF orientation."""
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def test_json(photo, in_place, capsys, monkeypatch):
+    """The keys are the paths as given, the hands have boxes in pixels, sides and scores, and nothing else is printed."""
+    monkeypatch.chdir(Path(photo).parent)
+    assert run_detect(["./photo.png"], json_output=True, models_dir=in_place) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["./photo.png"]
+    hands = sorted(printed["./photo.png"], key=lambda hand: hand["box"][0])
+    assert [hand["is_right"] for hand in hands] == [True, False]
+    assert all(set(hand) == {"box", "is_right", "score"} for hand in hands)
+    assert all(0.5 <= hand["score"] <= 1 for hand in hands)
+    assert hands[0]["box"][2] < 320 < hands[1]["box"][0]
+
+
+def test_text(photo, in_place, capsys):
+    """People get one line per picture and one per hand."""
+    assert run_detect([photo], models_dir=in_place) == 0
+    first, *hands = capsys.readouterr().out.splitlines()
+    assert first == f"{photo}: 2 hands"
+    assert sorted(line.split()[0] for line in hands) == ["left", "right"]
+
+
+def test_settings_reach_the_detector(photo, in_place, capsys):
+    """A least score that nothing reaches leaves no hand."""
+    assert run_detect([photo], min_score=1.0, tiles=1, models_dir=in_place) == 0
+    assert capsys.readouterr().out == f"{photo}: 0 hands\n"
+
+
+@pytest.mark.parametrize("json_output", [True, False])
+def test_one_bad_picture_does_not_stop_the_others(photo, tmp_path, in_place, capsys, json_output):
+    """What can't be read is told on standard error by name, the rest is done, and the exit code is 1."""
+    text, empty = tmp_path / "text.jpg", tmp_path / "empty.jpg"
+    text.write_text("no picture")
+    empty.write_bytes(b"")
+    missing = str(tmp_path / "missing.jpg")
+    images = [missing, str(text), str(empty), photo]
+    assert run_detect(images, json_output=json_output, models_dir=in_place) == 1
+    captured = capsys.readouterr()
+    for path in images[:3]:
+        assert captured.err.count(path) == 1
+        assert path not in captured.out
+    assert photo in captured.out
+
+
+def test_draw(photo, tmp_path, in_place):
+    """Annotated pictures go to a new folder, the size of the originals, which stay as they are."""
+    before = Path(photo).read_bytes()
+    assert run_detect([photo], draw_dir=tmp_path / "new" / "out", models_dir=in_place) == 0
+    drawn = cv2.imread(str(tmp_path / "new" / "out" / "photo.png"))
+    assert drawn.shape == (480, 640, 3)
+    assert (drawn != cv2.imread(photo)).any()
+    assert Path(photo).read_bytes() == before
+
+
+def test_a_drawing_that_cannot_be_written(photo, tmp_path):
+    """The hands are told all the same, and then the error."""
+    (tmp_path / "file").write_bytes(b"")
+    (_, hands), (_, error) = detect_images([photo], FakeDetector(), tmp_path / "file")
+    assert len(hands) == 1
+    assert isinstance(error, ImageError)
+    assert "can't be written" in str(error)
+
+
+def test_drawings_of_one_name_do_not_overwrite_each_other():
+    """Pictures of the same name out of two folders are numbered; what has no picture's suffix becomes a PNG."""
+    taken = set()
+    names = [
+        drawing_path(path, Path("out"), taken).name for path in ("a/x.jpg", "b/x.jpg", "c/x.jpg", "d/x", "e/x.gif")
+    ]
+    assert names == ["x.jpg", "x-2.jpg", "x-3.jpg", "x.png", "x.gif.png"]
+
+
+def test_folders_expand_to_their_pictures(tmp_path):
+    """A folder stands for the pictures in it, by name; files are taken as given, and once."""
+    for name in ("b.JPG", "a.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "sub.png").mkdir()
+    folder = str(tmp_path)
+    assert expand([folder, "x.dat", f"{folder}/a.png"]) == [f"{folder}/a.png", f"{folder}/b.JPG", "x.dat"]
+
+
+def test_a_folder_without_pictures_is_an_error(tmp_path, in_place, capsys):
+    """Nothing to do isn't success."""
+    assert run_detect([str(tmp_path)], models_dir=in_place) == 1
+    assert "no pictures in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_grey_and_transparent_pictures(tmp_path, channels):
+    """Any picture is read as three channels of 8 bits."""
+    path = tmp_path / "x.png"
+    cv2.imwrite(str(path), np.full((10, 20, channels), 77, np.uint8))
+    image = read_image(str(path))
+    assert image.shape == (10, 20, 3)
+    assert image.dtype == np.uint8
+
+
+def test_exif_orientation_is_honoured(tmp_path):
+    """A picture that a camera stored lying is read upright."""
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:, :20] = 255
+    _, jpeg = cv2.imencode(".jpg", image)
+    path = tmp_path / "lying.jpg"
+    path.write_bytes(with_orientation(jpeg.tobytes(), 6))  # turn by 90 degrees clockwise to see it upright
+    upright = read_image(str(path))
+    assert upright.shape == (80, 40, 3)
+    assert upright[5, 20].min() > 200
+    assert upright[70, 20].max() < 50
+
+
+def test_models_fetch_prints_where_they_are(in_place, capsys):
+    """The command prints the two files."""
+    assert run_models_fetch(in_place) == 0
+    assert [Path(line).parent for line in capsys.readouterr().out.splitlines()] == [in_place] * 2
+
+
+def test_model_errors_are_one_clear_line(photo, tmp_path, capsys, monkeypatch):
+    """A wrong model ends both commands with exit code 1, and one line on standard error that says what to do."""
+    (tmp_path / "palm_detection_full.tflite").write_bytes(b"tampered")
+    assert run_detect([photo], models_dir=tmp_path) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "`hand-counter models fetch` replaces it" in error
+
+    def fail(models_dir, progress):
+        raise ModelError("no network")
+
+    monkeypatch.setattr(detect, "fetch_models", fail)
+    assert run_models_fetch(tmp_path) == 1
+    assert capsys.readouterr().err == "hand-counter: no network\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Claim to be one."""
+        return True
+
+
+def test_progress_in_a_log_is_a_few_lines():
+    """Without a terminal there is a line at the start, at the quarters and at the end; none without a download."""
+    log = io.StringIO()
+    with download_progress(log) as progress:
+        for done in range(0, 1001):
+            progress(done * 1000, 1_000_000)
+    lines = log.getvalue().splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"{mb} of 1.0 MB" for mb in ("0.0", "0.2", "0.5", "0.8", "1.0")]
+    silent = io.StringIO()
+    with download_progress(silent):
+        pass
+    assert silent.getvalue() == ""
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
+    """On a terminal there is a bar with the bytes."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    with download_progress(terminal) as progress:
+        progress(500_000, 1_000_000)
+        progress(1_000_000, 1_000_000)
+    assert "fetching the hand models" in terminal.getvalue()
+    assert "1.0/1.0 MB" in terminal.getvalue()
+
+
+def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatch):
+    """A second picture costs no second load."""
+    made = []
+    real = detect.PalmLandmarkDetector
+    monkeypatch.setattr(detect, "PalmLandmarkDetector", lambda *args, **kw: made.append(1) or real(*args, **kw))
+    assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], models_dir=in_place) == 0
+    assert made == [1]

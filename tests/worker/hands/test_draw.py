@@ -1,0 +1,56 @@
+"""Annotated pictures."""
+
+import numpy as np
+import pytest
+
+from worker.hands.detection import Hands
+from worker.hands.draw import BONES, annotate
+
+
+def hands(joints=None, right=True, box=(40, 60, 120, 180)):
+    """Give one hand."""
+    return Hands(
+        boxes=np.array([box], np.float32),
+        is_right=np.array([right]),
+        scores=np.array([0.75], np.float32),
+        keypoints=np.full((1, 21, 2), np.nan, np.float32) if joints is None else joints[None].astype(np.float32),
+    )
+
+
+def test_the_skeleton_is_five_fingers_from_the_wrist():
+    """Twenty bones, each joint but the wrist the end of one, the fingers' first joints at the wrist."""
+    assert sorted(end for _, end in BONES) == list(range(1, 21))
+    assert [start for start, end in BONES if end in (1, 5, 9, 13, 17)] == [0] * 5
+    assert all(start == end - 1 for start, end in BONES if end not in (1, 5, 9, 13, 17))
+
+
+def test_what_is_drawn():
+    """The box, the joints and the count are in the copy; the original is as it was."""
+    image = np.zeros((240, 320, 3), np.uint8)
+    joints = np.tile([80.0, 120.0], (21, 1))
+    joints[12] = (80, 70)
+    drawn = annotate(image, hands(joints))
+    assert not image.any()
+    assert drawn[100, 40].any()  # the box's left side
+    assert drawn[180, 100].any()  # and its lower one
+    assert drawn[70, 80].any()  # a finger tip
+    assert drawn[90, 80].any() or drawn[95, 80].any()  # and the bone to it
+    assert drawn[:20, :40].any()  # the count
+    assert not drawn[200:, 200:].any()
+
+
+def test_sides_differ_in_colour_and_hidden_joints_draw_nothing():
+    """Left and right hands have colours of their own; untrusted joints leave the box empty."""
+    image = np.zeros((240, 320, 3), np.uint8)
+    right, left = annotate(image, hands()), annotate(image, hands(right=False))
+    assert (right[120, 40] != left[120, 40]).any()
+    assert not right[100:170, 60:110].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (20, 2000)])
+def test_any_size_can_be_drawn_on(shape):
+    """Tiny pictures and joints far outside don't crash."""
+    image = np.zeros((*shape, 3), np.uint8)
+    joints = np.tile([-500.0, 9000.0], (21, 1))
+    assert annotate(image, hands(joints, box=(0, 0, 1, 1))).shape == image.shape
+    assert annotate(image, Hands.empty()).shape == image.shape

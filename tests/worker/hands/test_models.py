@@ -1,0 +1,237 @@
+"""Where the models come from, and every way in which that can fail."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from worker.hands import models
+from worker.hands.models import ModelError, default_models_dir, ensure_models, fetch_models, find_models
+
+CONTENT = {"palm": b"the palm model", "landmarks": b"the landmark model"}
+
+
+def quiet(done, total):
+    """Show no progress."""
+    assert 0 <= done <= total
+
+
+@pytest.fixture
+def small_files(monkeypatch):
+    """Two files of a few bytes in the place of the models, so that wheels can be made for them."""
+    palm, landmarks = (
+        models.ModelFile(f"{name}.tflite", f"wheel/{name}.tflite", hashlib.sha256(content).hexdigest())
+        for name, content in CONTENT.items()
+    )
+    monkeypatch.setattr(models, "PALM", palm)
+    monkeypatch.setattr(models, "LANDMARKS", landmarks)
+    monkeypatch.setattr(models, "FILES", (palm, landmarks))
+
+
+def wheel_of(contents):
+    """Give a download that brings a wheel with these contents."""
+
+    def download(folder, progress):
+        progress(0, 10)
+        wheel = folder / "x.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name, content in contents.items():
+                archive.writestr(f"wheel/{name}.tflite", content)
+        progress(10, 10)
+        return wheel
+
+    return download
+
+
+def no_download(folder, progress):
+    """Fail: nothing should be downloaded."""
+    raise AssertionError("downloaded")
+
+
+def fill(folder, contents=CONTENT):
+    """Put files into a folder as if they had been fetched."""
+    folder.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (folder / f"{name}.tflite").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/var/cache/me"}, Path("/var/cache/me/hamer-hand-counter/models")),
+        ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache/hamer-hand-counter/models"),
+        ({"XDG_CACHE_HOME": ""}, Path.home() / ".cache/hamer-hand-counter/models"),
+        ({}, Path.home() / ".cache/hamer-hand-counter/models"),
+    ],
+)
+def test_default_folder(environ, expected):
+    """The models lie in the user's cache, as the XDG specification has it."""
+    assert default_models_dir(environ) == expected
+
+
+def test_no_home_folder(monkeypatch):
+    """A user without a home folder is told which flag to use."""
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(ModelError, match="--models-dir"):
+        default_models_dir({})
+
+
+@pytest.mark.usefixtures("small_files")
+def test_fetch_into_a_new_folder(tmp_path):
+    """A fetch makes the folder, puts the two files there, and leaves nothing else behind."""
+    folder = tmp_path / "a" / "b"
+    paths = fetch_models(folder, quiet, wheel_of(CONTENT))
+    assert paths == find_models(folder)
+    assert paths.palm.read_bytes() == CONTENT["palm"]
+    assert paths.landmarks.read_bytes() == CONTENT["landmarks"]
+    assert sorted(entry.name for entry in folder.iterdir()) == ["landmarks.tflite", "palm.tflite"]
+
+
+@pytest.mark.usefixtures("small_files")
+def test_models_in_place_are_neither_fetched_nor_written(tmp_path, monkeypatch):
+    """A folder that was filled beforehand is enough, even if it can't be written."""
+    fill(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", no_download)
+    assert ensure_models(tmp_path, quiet, no_download) == fetch_models(tmp_path, quiet, no_download)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_missing_model_is_named(tmp_path):
+    """Looking for models says which one is missing and which command gets it; ensuring fetches just that one."""
+    fill(tmp_path, {"palm": CONTENT["palm"]})
+    with pytest.raises(ModelError, match=r"no landmarks\.tflite in .*`hand-counter models fetch` gets it"):
+        find_models(tmp_path)
+    before = (tmp_path / "palm.tflite").stat().st_mtime_ns
+    ensure_models(tmp_path, quiet, wheel_of({"landmarks": CONTENT["landmarks"]}))
+    assert (tmp_path / "palm.tflite").stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_wrong_model_is_an_error_until_it_is_fetched(tmp_path):
+    """A wrong model is never used nor silently replaced: the error names file, both hashes and the remedy."""
+    fill(tmp_path, {**CONTENT, "palm": b"tampered"})
+    wrong, right = hashlib.sha256(b"tampered").hexdigest(), models.PALM.sha256
+    for look in (find_models, lambda folder: ensure_models(folder, quiet, no_download)):
+        with pytest.raises(ModelError) as caught:
+            look(tmp_path)
+        for part in (str(tmp_path / "palm.tflite"), wrong, right, "`hand-counter models fetch` replaces it"):
+            assert part in str(caught.value)
+    fetch_models(tmp_path, quiet, wheel_of(CONTENT))
+    assert (tmp_path / "palm.tflite").read_bytes() == CONTENT["palm"]
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize(
+    ("download", "says"),
+    [
+        (wheel_of({**CONTENT, "landmarks": b"another"}), "another wheel"),
+        (wheel_of({"palm": CONTENT["palm"]}), r"no landmarks\.tflite in the wheel"),
+        (lambda folder, _: folder / "nothing.whl", r"no palm\.tflite in the wheel"),
+        (lambda _folder, _: Path(__file__), "not a zip file"),
+    ],
+)
+def test_a_wrong_wheel_is_refused(tmp_path, download, says):
+    """What came out of the package index is checked before it gets its name."""
+    with pytest.raises(ModelError, match=says):
+        fetch_models(tmp_path, quiet, download)
+    assert not (tmp_path / "landmarks.tflite").exists()
+    assert not list(tmp_path.glob(".fetch-*"))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    """The error comes before the download, names the folder and says what to do."""
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with pytest.raises(ModelError, match=r"can't be written to .*file/models.*--models-dir"):
+        fetch_models(file / "models", quiet, no_download)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_model_that_cannot_be_read(tmp_path):
+    """Something else in a model's place is an error of its own."""
+    (tmp_path / "palm.tflite").mkdir()
+    with pytest.raises(ModelError, match=r"palm\.tflite can't be read"):
+        ensure_models(tmp_path, quiet, no_download)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_two_processes_may_fetch_at_once(tmp_path):
+    """Both get the models, whoever is first."""
+    both_downloading = threading.Barrier(2, timeout=30)
+    results = []
+
+    def download(folder, progress):
+        both_downloading.wait()
+        return wheel_of(CONTENT)(folder, progress)
+
+    def fetch():
+        results.append(fetch_models(tmp_path, quiet, download))
+
+    threads = [threading.Thread(target=fetch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == [find_models(tmp_path)] * 2
+
+
+def test_a_python_without_pip(tmp_path, monkeypatch):
+    """A venv without pip gets told how to add it."""
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ModelError, match=r"doesn't have: `python -m ensurepip` or `uv pip install pip`"):
+        fetch_models(tmp_path, quiet)
+
+
+def test_no_network(tmp_path, monkeypatch):
+    """When pip reaches no index, the error passes on what pip said, and says what to check."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",  # the discard port: nobody listens
+        "PIP_RETRIES": "0",
+        "PIP_NO_CACHE_DIR": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(models, "PIP_RETRIES", 0)
+    with pytest.raises(ModelError, match=r"pip said: .*mediapipe.*Check that this machine reaches the package index"):
+        fetch_models(tmp_path, quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pip_is_ended_when_the_fetch_is_interrupted(tmp_path, monkeypatch):
+    """Ctrl-C during a download leaves neither a pip behind nor half a file."""
+    started = []
+    popen = subprocess.Popen
+
+    def start(command, **options):
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(600)"], **options))
+        return started[0]
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models.subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_models(tmp_path, interrupt)
+    assert started[0].poll() is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pip_fetches_the_real_models(tmp_path):
+    """The wheel's hash, its members and theirs are those of the package index."""
+    seen = []
+    paths = fetch_models(tmp_path, lambda done, total: seen.append((done, total)))
+    assert paths.palm.stat().st_size > 1e6
+    assert seen[-1] == (models.WHEEL_BYTES, models.WHEEL_BYTES)
+    assert seen == sorted(seen)
