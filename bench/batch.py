@@ -82,7 +82,7 @@ def batches(stub: rate_limit_pb2_grpc.RateLimitServiceStub, size: int) -> Callab
 def main() -> None:
     """Prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=4096, help="per round and side")
+    parser.add_argument("--frames", type=int, default=8192, help="per round and side")
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()

@@ -35,6 +35,8 @@ class FpsTable:
         """The override of each watched stream, frames per second. To be read by others, written only here."""
         self.fallback: Limit = fallback(None, default)
         """The limit of every stream without an override."""
+        self.version = 0
+        """Another number after each change that may concern a stream that was watched before it."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
         self._default = default
@@ -44,8 +46,15 @@ class FpsTable:
         self._meanings: dict[bytes, float] = {}
         self._reported: set[bytes] = set()
 
+    def fps(self, stream_name: str) -> float:
+        """The limit in force for a stream, frames per second, as far as is known."""
+        override = self.watched.get(stream_name)
+        if override is None and self._asleep:
+            override = self._asleep.get(stream_name)
+        return self.fallback.fps if override is None else override
+
     def limit(self, stream_name: str) -> Limit:
-        """The limit in force for a stream, as far as is known."""
+        """The same with where it came from."""
         override = self.watched.get(stream_name)
         if override is None:
             override = self._asleep.get(stream_name)
@@ -61,28 +70,29 @@ class FpsTable:
         """Takes in what Redis has for these streams; they are watched from now on."""
         watched, meanings = self.watched, self._meanings
         for field, raw in zip(fields, values, strict=True):
-            if raw is None:
-                watched[field] = None
-                if self._invalid:
-                    self._invalid.pop(field, None)
-                continue
-            override = meanings.get(raw)
-            if override is None:
+            override = None if raw is None else meanings.get(raw)
+            if override is None and raw is not None:
                 override = self._meaning(field, raw)
             elif self._invalid:
                 self._invalid.pop(field, None)
+            if watched.get(field, override) != override:
+                self.version += 1
             watched[field] = override
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Takes in what Redis has for the field ``*``."""
         self._invalid.pop(WILDCARD_FIELD, None)
-        self.fallback = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
+        limit = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
+        if limit != self.fallback:
+            self.fallback = limit
+            self.version += 1
 
     def clear(self) -> None:
         """Takes in that the hash has no fields that could be read: it is of another type."""
         self.watched.update(dict.fromkeys(self.watched))
         self._asleep.clear()
         self._invalid.clear()
+        self.version += 1
         self.store_wildcard(None)
 
     def assume(self, stream_names: Iterable[str]) -> None:
@@ -94,6 +104,7 @@ class FpsTable:
     def put_to_sleep(self, stream_name: str) -> None:
         """Stops watching a stream that fell silent; its last known value is kept."""
         override = self.watched.pop(stream_name, None)
+        self.version += 1
         if override is not None:
             self._asleep[stream_name] = override
         self._invalid.pop(stream_name, None)
@@ -104,6 +115,7 @@ class FpsTable:
 
     def forget(self, stream_name: str) -> None:
         """Drops everything about a stream."""
+        self.version += 1
         self.watched.pop(stream_name, None)
         self._asleep.pop(stream_name, None)
         self._invalid.pop(stream_name, None)

@@ -64,8 +64,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         if error:
             await self._refuse(context, "ShouldProcess", error)
         limiter = self._limiter
-        if name not in limiter.watched:
-            await limiter.prepare((name,))
+        unprepared = limiter.unprepared((name,))
+        if unprepared:
+            await limiter.prepare(unprepared)
         reason, limit, next_ts = limiter.decide(name, ts, self._clock())
         answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
         answer.should_process = reason is Reason.ADMITTED
@@ -88,10 +89,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             await self._refuse(context, "ShouldProcessBatch", error)
         limiter = self._limiter
         self._metrics.batch_frames.observe(len(names))
-        watched = limiter.watched
-        unwatched = [name for name in names if name not in watched]
-        if unwatched:
-            await limiter.prepare(unwatched)
+        unprepared = limiter.unprepared(names)
+        if unprepared:
+            await limiter.prepare(unprepared)
         return pb.ShouldProcessBatchResponse(**limiter.decide_all(names, tss, self._clock())._asdict())
 
     async def ListStreams(  # noqa: N802

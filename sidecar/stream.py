@@ -9,6 +9,7 @@ Rates are counted from admission to admission, so they don't depend on where bet
 silence longer than the mean distance counts too.
 """
 
+import math
 from array import array
 from typing import Final
 
@@ -18,6 +19,12 @@ WINDOW_S: Final = 10.0
 WINDOW_ADMISSIONS: Final = 50
 SILENCE_S: Final = 5.0
 """A stream without any frame for this long achieves 0."""
+
+NO_VERSION: Final = -1
+"""A version that no fps table has."""
+
+NEVER_EARLY: Final = -math.inf
+"""The next_ts of a stream whose frames aren't TOO_SOON."""
 
 _PARTS: Final = 4
 _PART_S: Final = WINDOW_S / _PARTS
@@ -42,15 +49,18 @@ class Stream:
         "_mark_due",
         "_marks",
         "_stream_s",
-        "_until_ts",
         "admitted",
         "denied",
         "evictable_from",
+        "fps",
         "heard_at",
         "heard_ts",
         "last_reason",
+        "last_ts",
         "name",
+        "next_ts",
         "schedule",
+        "table_version",
     )
 
     def __init__(self, name: str, ts: float, now: float) -> None:
@@ -63,10 +73,17 @@ class Stream:
         """Real time of the newest frame, seconds."""
         self.heard_ts = ts
         """The newest frame's ts, seconds."""
+        self.last_ts = ts
+        """The ts of the last admitted frame, as in the schedule; before that, of the first frame."""
+        self.table_version = NO_VERSION
+        """The version of the fps table that the next two hold for."""
+        self.fps = 0.0
+        """The limit in force."""
+        self.next_ts = NEVER_EARLY
+        """Frames after last_ts and before this are TOO_SOON."""
         self.evictable_from = now
         """A real time before which the stream can't be evicted; kept by whoever evicts."""
-        self._stream_s = 0.0  # sum of the stream's forward steps up to _until_ts
-        self._until_ts = ts
+        self._stream_s = 0.0  # sum of the stream's forward steps up to last_ts
         self._marks = array("d", (now, 0.0, 0.0))
         self._mark_due = 1  # the first admission is a mark: the pause before it is no part of a rate
 
@@ -74,15 +91,23 @@ class Stream:
         """Orders by when they may be evicted, for a heap."""
         return self.evictable_from < other.evictable_from
 
+    def hear(self, ts: float, now: float, reason: Reason) -> None:
+        """Takes in that a frame was decided; if it was admitted, :meth:`admit` follows."""
+        self.heard_at = now
+        self.heard_ts = ts
+        self.last_reason = reason
+        if reason is not Reason.ADMITTED:
+            self.denied += 1
+
     def admit(self, schedule: Schedule) -> None:
         """Takes in an admitted frame: the schedule after it."""
         self.schedule = schedule
         _, ts, now = schedule
         self.admitted += 1
-        step = ts - self._until_ts
+        step = ts - self.last_ts
         if step > 0.0:
             self._stream_s += step
-        self._until_ts = ts
+        self.last_ts = ts
         if self.admitted >= self._mark_due:
             self._mark(now)
 
@@ -100,7 +125,7 @@ class Stream:
         """Stream seconds per real second over the same window; 0 until some real time has passed."""
         since, _, stream_s_before = self._window(now)
         elapsed = self.heard_at - since
-        stream_s = self._stream_s - stream_s_before + max(0.0, self.heard_ts - self._until_ts)
+        stream_s = self._stream_s - stream_s_before + max(0.0, self.heard_ts - self.last_ts)
         return stream_s / elapsed if elapsed > 0.0 else 0.0
 
     def _mark(self, now: float) -> None:

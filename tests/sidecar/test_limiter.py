@@ -132,7 +132,7 @@ async def test_a_silent_stream_isnt_watched_but_listed_at_its_current_limit() ->
     world.limiter.decide("b", 2.0, world.now + ACTIVE_S)
     world.now += ACTIVE_S + 1
     world.limiter.sweep(world.now)
-    assert set(world.limiter.watched) == {"b"}
+    assert world.limiter.unprepared(["a", "b"]) == ["a"]
     world.redis["a"] = b"7"
     assert [status.fps for status in await world.limiter.list_streams("a", "", 1)] == [7.0]
 
