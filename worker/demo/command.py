@@ -24,6 +24,7 @@ from worker.publish.source import shown
 from worker.stop_signals import stop_signals
 
 _REFRESH_S = 0.25
+_LIST_STREAMS = "handcounter.ratelimit.v1.RateLimitService/ListStreams"
 
 
 class DemoInterruptedError(Exception):
@@ -85,6 +86,7 @@ def _perform(stage: Stage, phase_seconds: float, annotate: Path | None, idle: Ca
             screen.say("starting Valkey, the sidecar and the worker ...")
             stage.start()
             screen.say(f"watch it: redis-cli -u {shown(stage.redis_url)} HGETALL {stage.config_key}")
+            screen.say(f"          grpcurl -plaintext {stage.sidecar} {_LIST_STREAMS}")
             own_seconds, stage_began = time.process_time(), time.monotonic()
             rows = [
                 row

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
-from worker.demo.processes import START_S, DemoError
+from worker.demo.processes import START_S, Child, DemoError
 
 _TIMEOUT_S = 2.0
+_POLL_S = 0.05
 
 
 class LimitsView:
@@ -17,12 +21,18 @@ class LimitsView:
         self._channel = grpc.insecure_channel(address)
         self._stub = rate_limit_pb2_grpc.RateLimitServiceStub(self._channel)
 
-    def wait_ready(self) -> None:
-        """Waits until the sidecar serves. Raises DemoError if it takes too long."""
+    def wait_ready(self, sidecar: Child) -> None:
+        """Waits until the sidecar serves. Raises DemoError if it ends instead, or takes too long."""
+        ready, deadline = grpc.channel_ready_future(self._channel), time.monotonic() + START_S
         try:
-            grpc.channel_ready_future(self._channel).result(START_S)
-        except grpc.FutureTimeoutError as error:
-            raise DemoError("the sidecar doesn't answer") from error
+            while time.monotonic() < deadline:
+                sidecar.check()
+                with contextlib.suppress(grpc.FutureTimeoutError):
+                    ready.result(_POLL_S)
+                    return
+        finally:
+            ready.cancel()
+        raise DemoError(f"the sidecar doesn't answer{sidecar.last_words()}")
 
     def in_force(self) -> dict[str, float]:
         """The fps of each stream that the sidecar has seen. Raises DemoError if it doesn't answer."""

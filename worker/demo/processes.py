@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -88,22 +89,39 @@ def python_module(module: str, *flags: str) -> list[str]:
     return [sys.executable, "-m", module, *flags]
 
 
-def start_valkey(folder: Path, attempts: int = 3) -> tuple[Child, str]:
-    """Starts the embedded Valkey; gives it and its URL. Raises DemoError.
+def start_on_free_port(
+    start: Callable[[int], Child], wait: Callable[[Child, int], None], attempts: int = 3
+) -> tuple[Child, int]:
+    """Starts a server and waits until it serves; gives it and its port. Raises DemoError.
 
     A free port may be taken by somebody else between finding and binding it, hence the attempts.
     """
     port = _free_port()
-    flags = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    child, url = Child("valkey", [_valkey_program(), *flags], folder), f"redis://127.0.0.1:{port}/0"
+    child = start(port)
     try:
-        _wait_for_redis(child, url)
-    except DemoError:
+        wait(child, port)
+    except BaseException as error:
         child.stop()
-        if attempts == 1:
+        if attempts == 1 or not isinstance(error, DemoError):
             raise
-        return start_valkey(folder, attempts - 1)
-    return child, url
+        return start_on_free_port(start, wait, attempts - 1)
+    return child, port
+
+
+def start_valkey(folder: Path) -> tuple[Child, str]:
+    """Starts the embedded Valkey; gives it and its URL. Raises DemoError."""
+    program = _valkey_program()
+
+    def start(port: int) -> Child:
+        flags = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+        return Child("valkey", [program, *flags], folder)
+
+    child, port = start_on_free_port(start, lambda child, port: _wait_for_redis(child, _url(port)))
+    return child, _url(port)
+
+
+def _url(port: int) -> str:
+    return f"redis://127.0.0.1:{port}/0"
 
 
 def _valkey_program() -> str:

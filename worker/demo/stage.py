@@ -20,7 +20,7 @@ import redis
 from worker.demo.ledger import NotingQueue, StreamLedger
 from worker.demo.limits_view import LimitsView
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
-from worker.demo.processes import Child, DemoError, python_module, start_valkey
+from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
 from worker.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
 from worker.publish.backoff import Backoff
 from worker.publish.command import jpeg_encoder
@@ -63,6 +63,7 @@ class Stage(contextlib.ExitStack):
         self._idle = idle
         self._publishers: list[Publisher] = []
         self._last_result = "0-0"
+        self.sidecar = ""
         self.redis_url, own = redis_url or "", f"demo_{secrets.token_hex(4)}"
         self.config_key = f"{CONFIG_KEY}:{own}" if redis_url else CONFIG_KEY
         self.keys = Keys(f"{DEFAULT_PREFIX}:{own}" if redis_url else DEFAULT_PREFIX)
@@ -79,11 +80,11 @@ class Stage(contextlib.ExitStack):
         except redis.RedisError as error:
             raise DemoError(f"no Redis at --redis-url: {error}") from error
         self.callback(self._forget)
-        socket = f"unix:{self._folder}/sidecar.sock"
-        self._add(Child("sidecar", self._sidecar_command(socket), self._folder))
-        self._limits = self.enter_context(contextlib.closing(LimitsView(socket)))
-        self._add(Child("worker", self._worker_command(socket), self._folder))
-        self._limits.wait_ready()
+        sidecar, port = start_on_free_port(self._start_sidecar, self._wait_for_sidecar)
+        self._add(sidecar)
+        self.sidecar = f"127.0.0.1:{port}"
+        self._limits = self.enter_context(contextlib.closing(LimitsView(self.sidecar)))
+        self._add(Child("worker", self._worker_command(), self._folder))
         self._until(self._worker_reads, "the worker doesn't start to read the queue")
 
     def publish(self, cameras: Sequence[DemoCamera]) -> None:
@@ -176,22 +177,20 @@ class Stage(contextlib.ExitStack):
         self.children.append(child)
         self.callback(child.stop)
 
-    def _sidecar_command(self, listen: str) -> list[str]:
+    def _start_sidecar(self, port: int) -> Child:
         flags = ["--redis-url", self.redis_url, "--config-key", self.config_key, "--fps", str(DEFAULT_FPS)]
-        return python_module("sidecar", *flags, "--listen", listen, "--http", "")
+        flags += ["--listen", f"127.0.0.1:{port}", "--http", ""]
+        return Child("sidecar", python_module("sidecar", *flags), self._folder)
 
-    def _worker_command(self, sidecar: str) -> list[str]:
+    @staticmethod
+    def _wait_for_sidecar(sidecar: Child, port: int) -> None:
+        with contextlib.closing(LimitsView(f"127.0.0.1:{port}")) as limits:
+            limits.wait_ready(sidecar)
+
+    def _worker_command(self) -> list[str]:
         flags = ["--redis-url", self.redis_url, "--prefix", self.keys.prefix, "--fps", str(DEFAULT_FPS)]
-        flags += [
-            "--sidecar",
-            sidecar,
-            "--http",
-            "",
-            "--tiles",
-            str(self._tiles),
-            "--models-dir",
-            str(self._models_dir),
-        ]
+        flags += ["--sidecar", self.sidecar, "--http", "", "--tiles", str(self._tiles)]
+        flags += ["--models-dir", str(self._models_dir)]
         # Where the machine is slow, counting is late and the sidecar's answers too, but the rates are the same.
         flags += ["--max-age", "inf", "--decision-timeout", "5"]
         return python_module("worker", "run", *flags, "--counts-maxlen", "100000")

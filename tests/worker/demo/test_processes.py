@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from worker_helpers import eventually
 
-from worker.demo.processes import Child, DemoError, start_valkey
+from worker.demo.processes import Child, DemoError, start_on_free_port, start_valkey
 from worker.queue import connect
 
 
@@ -61,6 +61,27 @@ def test_the_embedded_valkey(tmp_path: Path) -> None:
     with connect(url) as client:
         assert client.ping()
     assert process.stop() == 0
+
+
+def test_a_port_that_was_taken_is_no_failure(tmp_path: Path) -> None:
+    """A server whose port somebody else took meanwhile is started again on another; after three times it's an error."""
+    ports = []
+
+    def start(port: int) -> Child:
+        ports.append(port)
+        return child(tmp_path, "import sys; sys.exit('in use')" if len(ports) != 3 else "input()")
+
+    def wait(server: Child, _: int) -> None:
+        if len(ports) != 3:
+            eventually(server.check)
+
+    process, port = start_on_free_port(start, wait)
+    assert port == ports[2]
+    process.stop()
+    ports.clear()
+    with pytest.raises(DemoError, match="in use"):
+        start_on_free_port(start, wait, attempts=2)
+    assert len(ports) == 2
 
 
 def test_without_the_embedded_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,14 @@ def test_a_looped_film_goes_on(tmp_path: Path) -> None:
     assert [frame.ts - START for frame in frames] == pytest.approx([index / 10 for index in range(8)], abs=1e-4)
 
 
+def test_a_looped_film_keeps_its_own_times(tmp_path: Path) -> None:
+    """In each pass the gaps between the frames are the film's own."""
+    frames = take(film(h264(tmp_path / "film.mp4", TIMES), loop=True), 10)
+    for first in (0, 5):
+        times = [frame.ts - frames[first].ts for frame in frames[first : first + 5]]
+        assert times == pytest.approx(TIMES, abs=0.002)
+
+
 def test_no_such_film() -> None:
     """A file that isn't there is told before anything is published."""
     with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):

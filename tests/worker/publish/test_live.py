@@ -15,10 +15,14 @@ class NoWait(Backoff):
     """Counts its waits, which take no time."""
 
     waits = 0
+    resets = 0
 
     def next(self) -> float:
         self.waits += 1
         return 0.0
+
+    def reset(self) -> None:
+        self.resets += 1
 
 
 class Openings:
@@ -62,6 +66,7 @@ def test_a_lost_camera_is_opened_again(caplog: pytest.LogCaptureFixture) -> None
     assert frames == [(0.0, 1), (1.0, 2), (2.0, 3), (3.0, 4)]
     assert all(video.released for video in openings.videos)
     assert backoff.waits == 9
+    assert backoff.resets == 4
     assert [record.getMessage() for record in caplog.records] == [
         "not there; trying again until it's back",
         "door is back",

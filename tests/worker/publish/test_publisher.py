@@ -16,10 +16,12 @@ class FakeQueue:
 
     def __init__(self) -> None:
         self.published: list[float] = []
+        self.asked = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
     def publish(self, frame: Captured, give_up: threading.Event) -> bool:
+        self.asked.set()
         while not self.open.wait(0.01):
             if give_up.is_set():
                 return False
@@ -138,7 +140,7 @@ def test_a_stop_ends_both_threads(live: bool, redis_away: bool) -> None:
         queue.open.clear()
     publisher = Publisher(ListSource(endless(), live), queue)
     publisher.start()
-    eventually(lambda: redis_away or queue.published)
+    assert queue.asked.wait(20.0)
     assert publisher.stop()
     assert publisher.progress().published == len(queue.published)
     assert publisher.error is None
@@ -164,8 +166,10 @@ def test_duration_ends_a_silent_camera() -> None:
 
     publisher = Publisher(ListSource(given(), live=True), FakeQueue(), duration=0.2)
     publisher.start()
+    started = time.monotonic()
     assert publisher.wait(0.0) is False
     eventually(lambda: publisher.wait(1.0))
+    assert 0.1 < time.monotonic() - started < 4  # without a frame to try, there is nothing to wait 5 s for
     stop.set()
     assert publisher.stop()
 

@@ -74,6 +74,20 @@ def test_the_picture_shows_the_true_number(index: int) -> None:
     assert not border.any()
 
 
+def test_a_hand_is_painted_where_its_outline_says() -> None:
+    """A hand covers its pose's outline to within a pixel, however it leans, and with as much of itself as upright."""
+    camera, empty = SyntheticCamera(seed=9, hands=(1, 1)), SyntheticCamera(seed=9, hands=(0, 0))
+    for index in range(0, 1000, 100):
+        (pose,) = camera._scene.poses(index)
+        sprite = camera._sprites[pose.sprite]
+        outline = turned(sprite.outline, pose.turn) * pose.scale + (pose.x, pose.y)
+        changed = cv2.absdiff(camera.frame(index), empty.frame(index)).max(axis=2) > 6
+        painted = np.argwhere(changed)[:, ::-1]
+        np.testing.assert_allclose(painted.min(axis=0), outline.min(axis=0), atol=2)
+        np.testing.assert_allclose(painted.max(axis=0), outline.max(axis=0), atol=2)
+        assert changed.sum() == pytest.approx((sprite.image[:, :, 3] > 127).sum() * pose.scale**2, rel=0.06)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
