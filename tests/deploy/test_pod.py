@@ -193,14 +193,30 @@ def firing(ask: Callable[[str], list]) -> set[str]:
     return {series["metric"]["alertname"] for series in ask('ALERTS{alertstate="firing"}')}
 
 
-def test_a_deleted_pod_drains_in_order(pod: Pod, valkey: redis.Redis):
-    """SIGTERM ends the worker first, which finishes what it holds, then the sidecar; each delivery is accounted for."""
+def account(valkey: redis.Redis) -> tuple[int, int, int]:
+    """Deliveries received, ended and still pending, by what lies in Redis."""
+    numbers = {name: int(number) for name, number in valkey.hgetall(KEYS.accounting).items()}
+    ended = sum(n for name, n in numbers.items() if name == "counted" or name.startswith(("skipped:", "dead:")))
+    return numbers["received"], ended, valkey.xpending(KEYS.frames, CONSUMER_GROUP)["pending"]
+
+
+def test_a_deleted_pod_stops_in_order(pod: Pod, cluster: Cluster, valkey: redis.Redis):
+    """SIGTERM ends the worker first, then the sidecar, both well within the grace period; no delivery is lost."""
+    cluster.pods["camera"].stop()
     pod.stop()
     stops = [event for event in pod.events.happened if event.text.startswith("stopped")]
     assert [event.container for event in stops] == ["worker", "sidecar"]
     assert all(running.exits[-1] == (0, False) for running in pod.containers.values())
-    assert valkey.xpending(KEYS.frames, CONSUMER_GROUP)["pending"] == 0
-    account = {name: int(number) for name, number in valkey.hgetall(KEYS.accounting).items()}
-    ended = sum(n for name, n in account.items() if name == "counted" or name.startswith(("skipped:", "dead:")))
-    assert account["received"] == ended
-    assert account["dead:bad_ts"] == 1
+    received, ended, pending = account(valkey)
+    assert received == ended + pending
+
+
+def test_a_successor_ends_what_was_left(pod: Pod, valkey: redis.Redis):
+    """The next worker, as after an upgrade, takes up what the last one gave back: everything is accounted for, exactly."""
+    (worker,) = pod.spec.main
+    network = ("--network", f"container:{pod.pause}")
+    environment = ("--env", f"WORKER_REDIS_URL={worker.env['WORKER_REDIS_URL']}")
+    run("/usr/bin/docker", "run", "--rm", *network, *environment, worker.image, "run", "--drain")
+    received, ended, pending = account(valkey)
+    assert (received, pending) == (ended, 0)
+    assert valkey.hget(KEYS.accounting, "dead:bad_ts") == "1"
