@@ -24,7 +24,8 @@ lint: $(VENV)/dev ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/dev ## mypy --strict
+types: $(VENV)/dev ## mypy --strict; needs torch, since HaMeR's modules are torch's
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch
 	$(BIN)/mypy
 
 imports: $(VENV)/dev ## who may import whom

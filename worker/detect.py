@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.decision import MIN_SCORE
 from worker.hands.detection import HandDetector, Hands
-from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.draw import annotate
-from worker.hands.models import ModelError, default_models_dir, ensure_models, fetch_models
+from worker.hands.models import ModelError, default_models_dir, fetch_models
 from worker.hands.progress import download_progress
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
@@ -77,7 +77,7 @@ def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
 
 
 def detect_images(
-    paths: Iterable[str], detector: HandDetector, draw_dir: Path | None = None
+    paths: Iterable[str], detector: HandDetector, draw_dir: Path | None = None, draw: Drawing = annotate
 ) -> Iterator[tuple[str, Hands | ImageError]]:
     """Find the hands of one picture after the other.
 
@@ -85,6 +85,7 @@ def detect_images(
         paths: Files.
         detector: Finds the hands.
         draw_dir: Folder for annotated pictures, made when it is missing; None draws nothing.
+        draw: Draws the hands into a copy of the picture.
 
     Yields:
         Each path with its hands, then with what was wrong if its drawing couldn't be written; or only with what was
@@ -97,20 +98,23 @@ def detect_images(
             hands = detector.detect(image)
             yield path, hands
             if draw_dir is not None:
-                _write(drawing_path(path, draw_dir, taken), annotate(image, hands))
+                _write(drawing_path(path, draw_dir, taken), draw(image, hands))
         except ImageError as error:
             yield path, error
 
 
 def as_json(hands: Hands) -> list[dict[str, object]]:
-    """Give hands as `detect --json` prints them: box in pixels to a tenth, side, score to a thousandth."""
+    """Give hands as `detect --json` prints them: box in pixels to a tenth, side, score to a thousandth, and what HaMeR adds."""
     return [
         {
             "box": [round(float(value), 1) for value in box],
             "is_right": bool(is_right),
             "score": round(float(score), 3),
+            **details,
         }
-        for box, is_right, score in zip(hands.boxes, hands.is_right, hands.scores, strict=True)
+        for box, is_right, score, details in zip(
+            hands.boxes, hands.is_right, hands.scores, hands.details(), strict=True
+        )
     ]
 
 
@@ -132,6 +136,11 @@ def run_detect(
     tiles: int = 2,
     min_score: float = MIN_SCORE,
     models_dir: Path | None = None,
+    backend: str = "palm",
+    hamer_checkpoint: Path | None = None,
+    mano: Path | None = None,
+    device: str = "auto",
+    mesh: bool = False,
     num_threads: int | None = None,
 ) -> int:
     """Find hands in pictures and print them: what `hand-counter detect` does.
@@ -143,25 +152,43 @@ def run_detect(
         tiles: Tiles per side that are looked at besides the whole picture; 1 means none.
         min_score: Hands below this score aren't told.
         models_dir: Folder of the models; the user's cache by default.
+        backend: What finds the hands; see open_backend, as for the next four.
+        hamer_checkpoint: HaMeR's weights.
+        mano: The hand model, where the weights lack it.
+        device: What HaMeR runs on.
+        mesh: Whether HaMeR's meshes are drawn and told, too.
         num_threads: Threads of the models; up to four by default, more don't help such small ones.
 
     Returns:
         The exit code: 0 done, 1 when the models or a picture failed (which standard error tells).
     """
-    try:
-        with download_progress(sys.stderr) as progress:
-            models = ensure_models(models_dir or default_models_dir(), progress)
-        detector = PalmLandmarkDetector(
-            models, tiles=tiles, min_score=min_score, num_threads=num_threads or min(4, os.cpu_count() or 1)
-        )
-    except ModelError as error:
-        return _fail(str(error))
     paths = expand(images)
     if not paths:
         return _fail(f"no pictures in {', '.join(images)}")
+    try:
+        hands = open_backend(
+            backend=backend,
+            tiles=tiles,
+            min_score=min_score,
+            models_dir=models_dir,
+            hamer_checkpoint=hamer_checkpoint,
+            mano=mano,
+            device=device,
+            mesh=mesh,
+            num_threads=num_threads or min(4, os.cpu_count() or 1),
+        )
+    except BackendError as error:
+        return _fail(str(error))
+    try:
+        return _detect_and_tell(paths, hands, draw_dir, json_output=json_output)
+    finally:
+        hands.close()
+
+
+def _detect_and_tell(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
     code = 0
     found: dict[str, list[dict[str, object]]] = {}
-    for path, hands in detect_images(paths, detector, draw_dir):
+    for path, hands in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
         if isinstance(hands, ImageError):
             code = _fail(str(hands))
         elif json_output:
@@ -173,12 +200,19 @@ def run_detect(
     return code
 
 
-def run_models_fetch(models_dir: Path | None = None) -> int:
+def run_models_fetch(models_dir: Path | None = None, *, hamer: bool = False, accept_licence: bool = False) -> int:
     """Fetch the models, replacing wrong ones: what `hand-counter models fetch` does.
+
+    Args:
+        models_dir: Where they go; the user's cache by default.
+        hamer: Fetch HaMeR's weights instead.
+        accept_licence: The user consents to the licences of those.
 
     Returns:
         The exit code: 0 when the right models are in their place, 1 when not (which standard error tells).
     """
+    if hamer:
+        return _fetch_hamer(models_dir or default_models_dir(), accept_licence)
     try:
         target = models_dir or default_models_dir()
         with download_progress(sys.stderr) as progress:
@@ -187,6 +221,20 @@ def run_models_fetch(models_dir: Path | None = None) -> int:
         return _fail(str(error))
     for path in (paths.palm, paths.landmarks):
         _say(sys.stdout, str(path))
+    return 0
+
+
+def _fetch_hamer(folder: Path, accept_licence: bool) -> int:
+    from rich.console import Console
+
+    from worker.hamer.fetch import FetchError, fetch_hamer
+
+    ask = input if sys.stdin.isatty() else None
+    try:
+        checkpoint = fetch_hamer(folder, accept_licence=accept_licence, console=Console(stderr=True), ask=ask)
+    except FetchError as error:
+        return _fail(str(error))
+    _say(sys.stdout, str(checkpoint))
     return 0
 
 

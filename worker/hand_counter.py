@@ -8,13 +8,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from worker.queue import Queue, connect
 from worker.rate_limit import RateLimiter
 from worker.reader import Limiter
 from worker.results import FrameResult
+from worker.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     from worker.hands.detection import HandDetector
@@ -124,10 +123,11 @@ def serve(
     drain: bool,
     grace: float,
     progress: float,
+    metrics: Metrics | None = None,
 ) -> int:
     """Runs a worker until it is told to stop, or until the queue is drained; gives the exit code.
 
-    The arguments are those of RunSettings; make_detector is called once for each thread.
+    The arguments are those of RunSettings, without those of the backend; make_detector is called once for each thread.
     """
     if threads > 1:
         cv2.setNumThreads(1)  # the frames are what runs in parallel
@@ -136,7 +136,7 @@ def serve(
         functools.partial(process_frame_callback, detector=detector, decision=Reason.ADMITTED, max_pixels=max_pixels)
         for detector in detectors
     ]
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     consumer = consumer or f"{socket.gethostname()}-{os.getpid()}"
     queue = Queue(
         connect(redis_url),
@@ -182,7 +182,7 @@ def serve(
     except OSError as error:
         logger.error("can't listen on --http %s: %s (port 0 takes a free one)", http, error.strerror or error)
         return 1
-    with _signals(pipeline.done):
+    with stop_signals(pipeline.done):
         limiter.wait_ready(sidecar_wait)
         pipeline.start()
         logger.info(
@@ -204,39 +204,41 @@ def serve(
     return 1 if pipeline.failed else 0
 
 
-def run(*, backend: str, tiles: int, min_score: float, models_dir: Path | None, **service: Any) -> int:
-    """Runs a worker with the detector that was chosen; the arguments are those of RunSettings."""
-    from worker.hands.detector import PalmLandmarkDetector
-    from worker.hands.models import ModelError, default_models_dir, ensure_models
-    from worker.hands.progress import download_progress
+def run(
+    *,
+    backend: str,
+    tiles: int,
+    min_score: float,
+    models_dir: Path | None,
+    hamer_checkpoint: Path | None,
+    mano: Path | None,
+    device: str,
+    mesh: bool,
+    **service: Any,
+) -> int:
+    """Runs a worker with the backend that was chosen; the arguments are those of RunSettings."""
+    from worker.backend import BackendError, open_backend
 
-    logger.debug("backend %s", backend)
+    metrics = Metrics()
     try:
-        with download_progress(sys.stderr) as progress:
-            models = ensure_models(models_dir or default_models_dir(), progress)
-    except ModelError as error:
+        hands = open_backend(
+            backend=backend,
+            tiles=tiles,
+            min_score=min_score,
+            models_dir=models_dir,
+            hamer_checkpoint=hamer_checkpoint,
+            mano=mano,
+            device=device,
+            mesh=mesh,
+            on_event=lambda event, times: metrics.refinements.labels(event).inc(times),
+        )
+    except BackendError as error:
         logger.error("%s", error)
         return 1
-    return serve(lambda: PalmLandmarkDetector(models, tiles=tiles, min_score=min_score), **service)
-
-
-@contextmanager
-def _signals(done: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set done; the second one has its usual effect, and ends the process at once."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def stop(_number: int, _frame: object) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-        done.set()
-
-    for number in before:
-        signal.signal(number, stop)
     try:
-        yield
+        return serve(hands.make_detector, metrics=metrics, **service)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        hands.close()
 
 
 def _watch(done: threading.Event, metrics: Metrics, interval: float) -> None:

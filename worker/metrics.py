@@ -24,6 +24,12 @@ class Metrics:
         for dead_reason in DeadReason:
             self.dead.labels(dead_reason.value)
         self.hands = Counter("hand_counter_hands", "Hands found in the counted frames.", registry=registry)
+        self.refinements = Counter(
+            "hand_counter_refinements",
+            "What became of the hands that HaMeR looked at; and out_of_memory, batches it had to halve.",
+            ["verdict"],
+            registry=registry,
+        )
         self.retries = Counter("hand_counter_retries", "Attempts at a frame that raised an error.", registry=registry)
         self.decisions = Counter(
             "hand_counter_decisions", "Frames decided, by the sidecar or locally.", ["by"], registry=registry

@@ -73,9 +73,10 @@ def _hands(hands: Hands) -> list[dict[str, object]]:
         hands.scores.astype(float).round(4).tolist(),
         hands.keypoints.astype(float).round(2).tolist(),
         [bool(np.isfinite(keypoints).all()) for keypoints in hands.keypoints],
+        hands.details(),
         strict=True,
     )
     return [
-        {"box": box, "is_right": is_right, "score": score, "keypoints": keypoints if known else None}
-        for box, is_right, score, keypoints, known in columns
+        {"box": box, "is_right": is_right, "score": score, "keypoints": keypoints if known else None, **details}
+        for box, is_right, score, keypoints, known, details in columns
     ]

@@ -7,9 +7,9 @@ function that does the work, which gets them as such (``arguments``) and never s
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from process.address import check_grpc_address, split_host_port
@@ -76,6 +76,19 @@ class _HandSettings(WorkerSettings):
     tiles: int = Field(2, ge=1, le=8, description="tiles per side, looked at besides the whole picture; 1: none")
     min_score: float = Field(MIN_SCORE, ge=0, le=1, description="how sure the detector has to be of a hand")
     models_dir: Path | None = Field(None, description="folder of the hand models; the user's cache by default")
+    backend: Literal["auto", "palm", "hamer"] = Field(
+        "auto", description="what finds the hands; auto: HaMeR where a checkpoint is given, else palm"
+    )
+    hamer_checkpoint: Path | None = Field(None, description="hamer.ckpt, with model_config.yaml beside or above it")
+    mano: Path | None = Field(None, description="MANO_RIGHT.pkl, where the checkpoint lacks the hand model")
+    device: str = Field("auto", description="what HaMeR runs on: auto, cpu, cuda or cuda:N")
+    mesh: bool = Field(False, description="have HaMeR's meshes, too: in the results, and drawn")
+
+    @model_validator(mode="after")
+    def _hamer_has_its_checkpoint(self) -> Self:
+        if self.backend == "hamer" and self.hamer_checkpoint is None:
+            raise ValueError("--backend hamer needs --hamer-checkpoint FILE")
+        return self
 
 
 class RunSettings(_HandSettings):
@@ -86,6 +99,7 @@ examples:
   hand-counter run                                   the sidecar and Redis on this machine
   hand-counter run --sidecar unix:/run/fps.sock --redis-url redis://redis:6379/0
   hand-counter run --max-age inf --drain             count all that is in the queue, then end
+  hand-counter run --backend hamer --hamer-checkpoint hamer.ckpt
   WORKER_FPS=0.5 hand-counter run                    every flag is also an environment variable
 
   redis-cli HGETALL '{hand_counter}:accounting'      received = counted + skipped + dead + those in work
@@ -97,7 +111,6 @@ examples:
     fps: Fps = Field(
         1.0, description="what a stream is paced at while the sidecar is away and never told anything about it"
     )
-    backend: Literal["auto", "palm"] = Field("auto", description="what finds the hands; auto: the best there is")
     http: HttpAddress = Field("127.0.0.1:9465", description="serves /metrics and /healthz; empty: nowhere")
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=4096, description="the most entries read and decided at once")
@@ -135,6 +148,7 @@ class DetectSettings(_HandSettings):
 examples:
   hand-counter detect photo.jpg
   hand-counter detect photos/ --draw out/            annotated copies of all pictures in the folder
+  hand-counter detect photo.jpg --hamer-checkpoint hamer.ckpt --mesh --draw out/
   hand-counter detect a.jpg b.png --json             {image: [{"box": ..., "is_right": ..., "score": ...}, ...]}
 """
 
@@ -146,12 +160,15 @@ examples:
 
 
 class ModelsFetchSettings(WorkerSettings):
-    """Downloads the hand models (36 MB, once) and checks them."""
+    """Downloads the hand models (36 MB, once) and checks them; or, with --hamer, HaMeR's weights."""
 
     EXAMPLES: ClassVar[str] = """\
 examples:
   hand-counter models fetch
   hand-counter models fetch --models-dir /models     for an image, or a machine without a network
+  hand-counter models fetch --hamer                  HaMeR's weights (6 GB), after consent to their licences
 """
 
     models_dir: Path | None = Field(None, description="folder of the hand models; the user's cache by default")
+    hamer: bool = Field(False, description="fetch HaMeR's official weights instead; asks for consent to their licences")
+    accept_licence: bool = Field(False, description="consent to the licences of HaMeR's weights without being asked")

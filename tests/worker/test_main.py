@@ -1,5 +1,6 @@
 """The command line."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,21 @@ def test_the_module_is_the_command_run() -> None:
 def test_version() -> None:
     """--version names the program."""
     assert run("worker", "--version").stdout.startswith("hand-counter ")
+
+
+@pytest.mark.parametrize("command", [["run"], ["detect", "photo.jpg"]])
+def test_hamer_without_a_checkpoint_is_wrong_usage(command, capsys):
+    """Asking for HaMeR without saying where its weights are is told before anything is started."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, "--backend", "hamer"])
+    assert stopped.value.code == 2
+    assert "--backend hamer needs --hamer-checkpoint" in capsys.readouterr().err
+
+
+def test_hamers_weights_are_fetched_with_consent_only(tmp_path, capsys, monkeypatch):
+    """Without a terminal to ask at and without --accept-licence nothing is fetched, and the licences are shown."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert cli.main(["models", "fetch", "--hamer", "--models-dir", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert "MANO" in message
+    assert "--accept-licence" in message

@@ -65,6 +65,10 @@ class Hands:
             keypoints=np.zeros((0, KEYPOINTS, 2), np.float32),
         )
 
+    def details(self) -> list[dict[str, object]]:
+        """Give what the JSON of each hand has besides these arrays; a detector that knows more gives more."""
+        return [{} for _ in range(len(self))]
+
     def above(self, min_score: float) -> Hands:
         """Give the hands with at least this score."""
         return self[self.scores >= min_score]

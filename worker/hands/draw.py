@@ -18,12 +18,13 @@ _JOINT, _TEXT, _SHADE = (60, 60, 240), (255, 255, 255), (30, 30, 30)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def annotate(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:
+def annotate(image: NDArray[np.uint8], hands: Hands, *, skeletons: bool = True) -> NDArray[np.uint8]:
     """Draw each hand's box, side, score and skeleton, and the number of hands in the top left corner.
 
     Args:
         image: (H, W, 3) uint8 BGR; left as it is.
         hands: What a detector found in it.
+        skeletons: Whether to draw those.
 
     Returns:
         A drawn-on copy.
@@ -36,7 +37,7 @@ def annotate(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:
         colour = _RIGHT if is_right else _LEFT
         x0, y0, x1, y1 = (round(float(value)) for value in box)
         cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, thickness)
-        if np.isfinite(joints).all():
+        if skeletons and np.isfinite(joints).all():
             points = [(round(float(x)), round(float(y))) for x, y in joints]
             for start, end in BONES:
                 cv2.line(canvas, points[start], points[end], colour, thickness, cv2.LINE_AA)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drawn_hands import scene
 
-from worker import detect
+from worker import backend, detect
 from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect, run_models_fetch
 from worker.hands.detection import Hands
 from worker.hands.models import ModelError
@@ -221,7 +221,7 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
 def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatch):
     """A second picture costs no second load."""
     made = []
-    real = detect.PalmLandmarkDetector
-    monkeypatch.setattr(detect, "PalmLandmarkDetector", lambda *args, **kw: made.append(1) or real(*args, **kw))
+    real = backend.PalmLandmarkDetector
+    monkeypatch.setattr(backend, "PalmLandmarkDetector", lambda *args, **kw: made.append(1) or real(*args, **kw))
     assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], models_dir=in_place) == 0
     assert made == [1]

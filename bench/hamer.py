@@ -1,0 +1,193 @@
+"""How fast HaMeR runs here, against a straightforward eager float32 forward of one crop at a time, in the same run.
+
+    python -m bench.hamer --size vit-h
+    python -m bench.hamer --size tiny --rounds 20
+    python -m bench.hamer --size vit-h --device cuda --rounds 30
+
+Weights are random: they don't change the speed. The rounds go through the plain forward and all batch sizes in turn, so
+that what else the machine does falls on all alike; medians are printed. On a CPU the processor's seconds per crop are
+printed as well: they hardly depend on what else runs.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
+from worker.hamer.checkpoint import build_hamer
+from worker.hamer.engine import Engine
+from worker.hamer.predictor import PRECISIONS, choose_device, choose_precisions
+from worker.hamer.sizes import VIT_H, HamerConfig, HamerSizes
+
+TINY = HamerSizes(256, 16, 192, 4, 3, 768, 128, 2, 2, 64, 128)
+
+NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "L40S": 362e12}
+"""Dense 16-bit FLOP/s by the makers' data sheets."""
+
+
+@dataclass
+class Timings:
+    """What rounds of one thing took."""
+
+    crops: int
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def measure(self, run: Callable[[], object], device: torch.device) -> None:
+        """Runs once more."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self.wall.append(time.perf_counter() - wall)
+        self.cpu.append(time.process_time() - cpu)
+
+    @property
+    def latency(self) -> float:
+        """Median seconds of a run."""
+        return statistics.median(self.wall)
+
+    @property
+    def rate(self) -> float:
+        """Crops per second."""
+        return self.crops / self.latency
+
+    @property
+    def cpu_per_crop(self) -> float:
+        """Median seconds of processor time."""
+        return statistics.median(self.cpu) / self.crops
+
+
+class MatmulPeak:
+    """The FLOP/s of a large matrix product here: what a network could reach at best."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self._n = 8192 if device.type == "cuda" else 2048
+        self._a, self._b = (torch.randn(self._n, self._n, device=device).to(dtype) for _ in range(2))
+        self._timings = Timings(1)
+        self._device = device
+
+    def measure(self) -> None:
+        """Multiplies a few times."""
+        for _ in range(5 if self._device.type == "cuda" else 2):
+            self._timings.measure(lambda: self._a @ self._b, self._device)
+
+    @property
+    def rate(self) -> float:
+        """The best so far."""
+        return 2 * self._n**3 / min(self._timings.wall)
+
+
+def memory(device: torch.device, *, peak: bool) -> float:
+    """Gives the memory held now, or at most since `forget_peak`, in GB: the device's, or on a CPU the process's."""
+    if device.type == "cuda":
+        return (torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)) / 1e9
+    field_name = "VmHWM:" if peak else "VmRSS:"
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field_name)) * 1024 / 1e9
+
+
+def forget_peak(device: torch.device) -> None:
+    """Starts a new high-water mark."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def device_name(device: torch.device) -> str:
+    """Gives what the device is called."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "CPU")
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measures and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=["tiny", "vit-h"], default="tiny")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, nargs="*", help="batch sizes (default: all of the device)")
+    parser.add_argument("--threads", type=int, help="of a CPU (default: all)")
+    parser.add_argument("--mesh", action="store_true", help="compute the vertices, too")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = choose_device(args.device)
+    precision = choose_precisions(device)[0] if args.precision == "auto" else PRECISIONS[args.precision]
+    sizes = VIT_H if args.size == "vit-h" else TINY
+
+    tensors = {key: tensor.to(device) for key, tensor in random_tensors(sizes).items()}
+    plain = PlainHamer(tensors, sizes)
+    config = HamerConfig(heads=sizes.heads, decoder_heads=sizes.decoder_heads)
+    plain(torch.zeros(1, 3, 256, 192, device=device))
+    forget_peak(device)
+    before = memory(device, peak=False)
+    engine = Engine(build_hamer(tensors, config, precision=precision, device=device), mesh=args.mesh)
+    batches = tuple(args.batches or engine.buckets)
+    generator = torch.Generator().manual_seed(1)
+    small = torch.randn(max(batches), 3, 32, 24, generator=generator)
+    crops = torch.nn.functional.interpolate(small, size=(256, 192), mode="bilinear").clamp_(-2, 2.5).to(device)
+
+    plain_timings = Timings(1)
+    ours = {batch: Timings(batch) for batch in batches}
+    backbone = {batch: Timings(batch) for batch in batches}
+    plain(crops[:1])
+    for batch in sorted(batches, reverse=True):
+        engine.warm_up(batch)
+    used = memory(device, peak=True) - before
+    peaks = [MatmulPeak(dtype, device) for dtype in (precision.matrices, torch.float32)]
+    for _ in range(args.rounds):
+        for matmul in peaks:
+            matmul.measure()
+        plain_timings.measure(lambda: plain(crops[:1]), device)
+        for batch in batches:
+            ours[batch].measure(lambda n=batch: engine.forward(crops[:n]), device)  # type: ignore[misc]
+            backbone[batch].measure(lambda n=batch: engine.model.backbone(crops[:n]), device)  # type: ignore[misc]
+
+    few = crops[:2]
+    error = (engine.model(few, mesh=True).vertices - plain(few)["vertices"]).norm(dim=-1)
+    peak, plain_peak = (matmul.rate for matmul in peaks)
+    backbone_flops, head_flops = flops_per_crop(sizes)
+    nominal = next((flops for name, flops in NOMINAL.items() if name in device_name(device)), None)
+
+    print(f"{device_name(device)}; torch {torch.__version__}; {args.size}, {precision.name}, {args.rounds} rounds")
+    print(
+        f"{(backbone_flops + head_flops) / 1e9:.1f} GFLOP per crop, {backbone_flops / 1e9:.1f} of them in the backbone"
+    )
+    print(
+        f"largest matrix product: {peak / 1e12:.3f} TFLOP/s in {precision.name}, {plain_peak / 1e12:.3f} in float32",
+        end="",
+    )
+    print(f"; {nominal / 1e12:.0f} by the data sheet" if nominal else "")
+    print(
+        f"weights and work space: {used:.2f} GB; vertex error against float32: mean {error.mean() * 1e3:.2f} mm, ",
+        end="",
+    )
+    print(f"largest {error.max() * 1e3:.2f} mm\n")
+    print("| | batch | latency, ms | crops/s | times plain | CPU s/crop | times plain | backbone, share of peak |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    rows = [("plain, eager float32", plain_timings, None)] + [("ours", ours[n], backbone[n]) for n in batches]
+    for name, timings, part in rows:
+        share = (
+            part.rate * backbone_flops / (nominal or peak) if part else plain_timings.rate * backbone_flops / plain_peak
+        )
+        speedup, cpu_speedup = timings.rate / plain_timings.rate, plain_timings.cpu_per_crop / timings.cpu_per_crop
+        print(
+            f"| {name} | {timings.crops} | {timings.latency * 1e3:.1f} | {timings.rate:.2f} | {speedup:.2f} "
+            f"| {timings.cpu_per_crop:.3f} | {cpu_speedup:.2f} | {share:.0%} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The golden bundle: what the official code computes on a small random network, made-up hand and picture."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+BUNDLE = Path(__file__).parents[2] / "data" / "hamer_tiny"
+CHECKPOINT = BUNDLE / "_DATA/hamer_ckpts/checkpoints/hamer.ckpt"
+CONFIG = BUNDLE / "_DATA/hamer_ckpts/model_config.yaml"
+MANO = BUNDLE / "_DATA/data/mano/MANO_RIGHT.pkl"
+
+WriteCheckpoint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keeps torch to one thread: with more, every small product waits for all of them on a busy machine."""
+    with suppress(ImportError):
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def golden() -> SimpleNamespace:
+    """The bundle's inputs and the official outputs."""
+    boxes = json.loads((BUNDLE / "boxes.json").read_text())["boxes"]
+    return SimpleNamespace(
+        checkpoint=CHECKPOINT,
+        mano=MANO,
+        image=cv2.imread(str(BUNDLE / "image.png")),
+        boxes=np.array([box["xyxy"] for box in boxes], np.float32),
+        is_right=np.array([box["right"] == 1 for box in boxes]),
+        crops=dict(np.load(BUNDLE / "crops.npz")),
+        outputs=dict(np.load(BUNDLE / "outputs.npz")),
+    )
+
+
+@pytest.fixture(scope="session")
+def tensors() -> Mapping[str, Any]:
+    """The golden checkpoint's tensors."""
+    import torch
+
+    return torch.load(CHECKPOINT, weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="session")
+def config() -> dict[str, Any]:
+    """The golden model_config.yaml, parsed."""
+    return yaml.safe_load(CONFIG.read_text())
+
+
+@pytest.fixture
+def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], config: dict[str, Any]) -> WriteCheckpoint:
+    """Writes a checkpoint and its yaml in the release's layout and gives the checkpoint's path."""
+    import torch
+
+    def write(state: object = None, document: object = None, **extra: object) -> Path:
+        path = tmp_path / "hamer_ckpts" / "checkpoints" / "hamer.ckpt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"epoch": 7, "state_dict": tensors if state is None else state, **extra}, path)
+        (path.parents[1] / "model_config.yaml").write_text(yaml.safe_dump(config if document is None else document))
+        return path
+
+    return write

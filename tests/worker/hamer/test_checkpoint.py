@@ -1,0 +1,313 @@
+"""The loader is strict, safe and frugal."""
+
+import math
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
+
+from worker.hamer.checkpoint import BRAIN, FULL, HALF, build_hamer, load_hamer  # noqa: E402
+from worker.hamer.errors import CheckpointError, WeightsOverflowError  # noqa: E402
+from worker.hamer.sizes import (  # noqa: E402
+    IGNORED,
+    VIT_H,
+    HamerConfig,
+    HamerSizes,
+    config_of_yaml,
+    infer_sizes,
+    mano_shapes,
+    network_shapes,
+)
+
+Tensors = dict[str, Any]
+LAYER = "mano_head.transformer.transformer.layers.1"
+
+
+def test_expected_tensors_are_the_official_ones(config: dict[str, Any]):
+    """Apart from the ignored ones, exactly the listed tensors with the listed shapes are demanded."""
+    lines = (Path(__file__).parents[2] / "data/hamer_tiny/state_dict_keys.tsv").read_text().splitlines()
+    listed = {}
+    for line in lines:
+        key, shape, _ = line.split("\t")
+        listed[key] = tuple(int(n) for n in shape.strip("()").split(",") if n.strip())
+    sizes = infer_sizes(listed, config_of_yaml(config))
+    needed = {key: shape for key, shape in listed.items() if not IGNORED.fullmatch(key)}
+    assert network_shapes(sizes) | mano_shapes(778, 1538) == needed
+
+
+def test_official_sizes():
+    """The released network has 563 tensors less the ignored ones, and 630,912,000 numbers in its backbone."""
+    shapes = network_shapes(VIT_H)
+    backbone = sum(math.prod(shape) for key, shape in shapes.items() if key.startswith("backbone."))
+    head = sum(math.prod(shape) for key, shape in shapes.items() if key.startswith("mano_head."))
+    assert (len(shapes) + len(mano_shapes(778, 1538)), backbone, head) == (563 - 1 - 46 - 4, 630_912_000, 39_497_946)
+    assert infer_sizes(shapes, HamerConfig()) == VIT_H
+
+
+def without(*keys: str) -> Callable[[Tensors], None]:
+    """Leaves tensors out."""
+    return lambda t: [t.pop(key) for key in keys] and None
+
+
+def replaced(key: str, make: Callable[[Any], Any]) -> Callable[[Tensors], None]:
+    """Replaces a tensor by something made of it."""
+    return lambda t: t.__setitem__(key, make(t.get(key)))
+
+
+TENSOR_ERRORS = {
+    "missing weight": (without("backbone.blocks.1.mlp.fc2.weight"), "missing: backbone.blocks.1.mlp.fc2.weight"),
+    "missing block": (
+        lambda t: [t.pop(k) for k in list(t) if k.startswith("backbone.blocks.0.")],
+        "missing: backbone.blocks.0.attn.qkv.weight",
+    ),
+    "no blocks": (lambda t: [t.pop(k) for k in list(t) if k.startswith("backbone.blocks.")], "backbone.blocks.0.…"),
+    "no norms": (lambda t: [t.pop(k) for k in list(t) if ".norm" in k], "missing: backbone.blocks.0.norm1.weight"),
+    "missing readout": (without("mano_head.deccam.bias"), "missing: mano_head.deccam.bias"),
+    "missing mean": (without("mano_head.init_betas"), "missing: mano_head.init_betas"),
+    "missing part of the hand": (without("mano.posedirs"), "missing: mano.posedirs"),
+    "no template": (without("mano.v_template"), "missing: mano.v_template"),
+    "no hand": (lambda t: [t.pop(k) for k in list(t) if k.startswith("mano.")], "give MANO_RIGHT.pkl"),
+    "unknown": (replaced("backbone.cls_token", lambda _: torch.zeros(1)), "unknown: backbone.cls_token"),
+    "wide mlp": (
+        replaced("backbone.blocks.0.mlp.fc1.weight", lambda w: w[:200]),
+        r"mlp\.fc1\.weight is \(200, 64\), expected \(256, 64\)",
+    ),
+    "short norm": (
+        replaced("backbone.blocks.1.norm2.bias", lambda w: w[:-1]),
+        r"norm2\.bias is \(63,\), expected \(64,\)",
+    ),
+    "short positions": (
+        replaced("backbone.pos_embed", lambda w: w[:, 1:]),
+        r"pos_embed is \(1, 192, 64\), expected \(1, 193, 64\)",
+    ),
+    "transposed": (replaced(f"{LAYER}.1.fn.to_q.weight", lambda w: w.T), r"to_q\.weight is \(64, 32\)"),
+    "scalar template": (replaced("mano.v_template", lambda _: torch.tensor(1.0)), r"v_template is \(\)"),
+    "hand of 20 coefficients": (replaced("mano.shapedirs", lambda w: w.repeat(1, 1, 2)), "mano.shapedirs is"),
+    "integers": (replaced("backbone.last_norm.weight", lambda w: w.long()), "last_norm.weight holds torch.int64"),
+    "real faces": (replaced("mano.faces_tensor", lambda w: w.float()), "mano.faces_tensor holds torch.float32"),
+    "child before parent": (replaced("mano.parents", lambda w: w.flip(0)), "parents must be -1"),
+    "faces beyond the hand": (replaced("mano.faces_tensor", lambda w: w + 778), "faces_tensor points beyond the 778"),
+    "not a number": (
+        replaced("backbone.blocks.0.attn.proj.weight", lambda w: w * math.nan),
+        "attn.proj.weight holds NaN",
+    ),
+    "not a tensor": (replaced("mano_head.deccam.bias", lambda _: 1.0), "not tensors: mano_head.deccam.bias"),
+}
+
+
+@pytest.mark.parametrize("case", TENSOR_ERRORS)
+def test_tensors_that_are_wrong_are_named(case: str, tensors: Tensors, write_checkpoint: Callable[..., Path]):
+    """A missing, unknown, misshapen or senseless tensor is an error that names the file and the tensor."""
+    change, message = TENSOR_ERRORS[case]
+    state = dict(tensors)
+    change(state)
+    path = write_checkpoint(state)
+    with pytest.raises(CheckpointError, match=message) as e:
+        load_hamer(path)
+    assert str(path) in str(e.value)
+
+
+def test_only_the_wrong_tensor_is_blamed(tensors: Tensors, write_checkpoint: Callable[..., Path]):
+    """One misshapen tensor doesn't put the others in the wrong, though sizes are inferred from shapes."""
+    state = dict(tensors)
+    state["backbone.blocks.0.mlp.fc1.weight"] = torch.zeros(200, 64)
+    with pytest.raises(CheckpointError) as e:
+        load_hamer(write_checkpoint(state))
+    assert str(e.value).count("wrong shape") == 1
+
+
+def test_ignored_tensors_may_be_missing(tensors: Tensors, write_checkpoint: Callable[..., Path]):
+    """Training's tensors, unused means and duplicates make no difference."""
+    load_hamer(write_checkpoint({key: t for key, t in tensors.items() if not IGNORED.fullmatch(key)}))
+
+
+CONFIG_ERRORS = {
+    "other backbone": (("MODEL", "BACKBONE", "TYPE"), "resnet", "BACKBONE.TYPE is 'resnet'"),
+    "other head": (("MODEL", "MANO_HEAD", "TYPE"), "mlp", "MANO_HEAD.TYPE is 'mlp'"),
+    "other input": (("MODEL", "MANO_HEAD", "TRANSFORMER_INPUT"), "mean_shape", "TRANSFORMER_INPUT"),
+    "iterations": (("MODEL", "MANO_HEAD", "IEF_ITERS"), 3, "IEF_ITERS is 3"),
+    "other rotations": (("MODEL", "MANO_HEAD", "JOINT_REP"), "aa", "JOINT_REP"),
+    "heads that don't divide": (("MODEL", "BACKBONE", "NUM_HEADS"), 3, "3 heads"),
+    "heads that contradict": (("MODEL", "MANO_HEAD", "TRANSFORMER_DECODER", "heads"), 4, "32 channels"),
+    "depth that contradicts": (("MODEL", "BACKBONE", "DEPTH"), 32, "DEPTH is 32 in model_config.yaml, but 2"),
+    "width that contradicts": (
+        ("MODEL", "BACKBONE", "EMBED_DIM"),
+        1280,
+        "EMBED_DIM is 1280 in model_config.yaml, but 64",
+    ),
+    "no number": (("MODEL", "IMAGE_SIZE"), "large", "IMAGE_SIZE must be a whole number"),
+    "no colour": (("MODEL", "IMAGE_MEAN"), [0.5], "IMAGE_MEAN must be three numbers"),
+    "no section": (("MODEL", "MANO_HEAD"), None, "no section MODEL.MANO_HEAD"),
+    "nothing": (("MODEL",), None, "no section MODEL"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIG_ERRORS)
+def test_configs_that_are_wrong_are_refused(
+    case: str, config: dict[str, Any], tensors: Tensors, write_checkpoint: Callable[..., Path]
+):
+    """A yaml that asks for another network, or contradicts the tensors, is an error that names the entry."""
+    keys, value, message = CONFIG_ERRORS[case]
+    document = pickle.loads(pickle.dumps(config))
+    inner = document
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    with pytest.raises(CheckpointError, match=message):
+        load_hamer(write_checkpoint(document=document))
+
+
+def test_config_defaults_are_the_official_ones(config: dict[str, Any]):
+    """What the released yaml doesn't say is what the official code assumes."""
+    document = pickle.loads(pickle.dumps(config))
+    for name in ("EMBED_DIM", "DEPTH", "NUM_HEADS"):
+        del document["MODEL"]["BACKBONE"][name]
+    document["MODEL"]["MANO_HEAD"]["TRANSFORMER_DECODER"] = {"norm": "layer"}
+    del document["EXTRA"]
+    read = config_of_yaml(document)
+    assert (read.heads, read.decoder_heads, read.decoder_head_dim, read.focal) == (16, 8, 64, 5000.0)
+
+
+def test_yaml_is_found_beside_or_above(write_checkpoint: Callable[..., Path], tmp_path: Path):
+    """The yaml may lie in the checkpoint's folder or in the one above; without one there is an error."""
+    above = write_checkpoint()
+    assert load_hamer(above)
+    beside = tmp_path / "hamer.ckpt"
+    os.link(above, beside)
+    with pytest.raises(CheckpointError, match=r"no model_config\.yaml"):
+        load_hamer(beside)
+    (tmp_path / "model_config.yaml").write_bytes((above.parents[1] / "model_config.yaml").read_bytes())
+    assert load_hamer(beside)
+    (tmp_path / "model_config.yaml").write_text("a: [")
+    with pytest.raises(CheckpointError, match="not YAML"):
+        load_hamer(beside)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None], ids=["empty", "text", "cut off"])
+def test_damaged_files_are_refused(content: bytes | None, write_checkpoint: Callable[..., Path]):
+    """A damaged file is one clear error."""
+    path = write_checkpoint()
+    path.write_bytes(path.read_bytes()[:100_000] if content is None else content)
+    with pytest.raises(CheckpointError, match=r"hamer\.ckpt"):
+        load_hamer(path)
+
+
+def test_missing_files_are_refused(tmp_path: Path):
+    """A path that leads nowhere is named."""
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_hamer(tmp_path / "nothing.ckpt")
+
+
+def test_other_checkpoints_are_refused(write_checkpoint: Callable[..., Path]):
+    """A file of tensors that isn't HaMeR's is refused as such."""
+    path = write_checkpoint()
+    torch.save([torch.zeros(1)], path)
+    with pytest.raises(CheckpointError, match="no state_dict"):
+        load_hamer(path)
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+def test_malicious_checkpoints_are_refused(write_checkpoint: Callable[..., Path], tmp_path: Path):
+    """A checkpoint that carries code is refused, and the code doesn't run."""
+    path = write_checkpoint(hyper_parameters=Malicious(f"touch {tmp_path}/ran"))
+    with pytest.raises(CheckpointError, match="refused"):
+        load_hamer(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_beyond_sixteen_bits(tensors: Tensors, config: dict[str, Any]):
+    """A weight that float16 can't hold is noticed; bfloat16 and float32 hold it."""
+    large = dict(tensors) | {"backbone.blocks.0.mlp.fc1.bias": torch.full((256,), 1e5)}
+    settings = config_of_yaml(config)
+    with pytest.raises(WeightsOverflowError, match=r"fc1\.bias exceeds"):
+        build_hamer(large, settings, precision=HALF)
+    build_hamer(large, settings, precision=BRAIN)
+    build_hamer(large, settings, precision=FULL)
+
+
+def test_hand_from_the_pickle(golden: SimpleNamespace, tensors: Tensors, write_checkpoint: Callable[..., Path]):
+    """A checkpoint without a hand model takes MANO_RIGHT.pkl's, and gives the official hand."""
+    path = write_checkpoint({key: t for key, t in tensors.items() if not key.startswith("mano.")})
+    model = load_hamer(path, mano=golden.mano)
+    rotations = np.concatenate([golden.outputs["mano_global_orient"], golden.outputs["mano_hand_pose"]], axis=1)
+    joints, vertices = model.mano(torch.from_numpy(rotations), torch.from_numpy(golden.outputs["mano_betas"]))
+    assert np.abs(vertices.numpy() - golden.outputs["pred_vertices"]).max() < 1e-5
+    assert np.abs(joints.numpy() - golden.outputs["pred_keypoints_3d"]).max() < 1e-5
+
+
+def test_two_hand_models_are_compared(
+    golden: SimpleNamespace, tensors: Tensors, write_checkpoint: Callable[..., Path], caplog: pytest.LogCaptureFixture
+):
+    """Given both, the checkpoint's hand is used; a warning says where the pickle differs, and none when it agrees."""
+    load_hamer(write_checkpoint(), mano=golden.mano)
+    assert not caplog.records
+    load_hamer(
+        write_checkpoint(dict(tensors) | {"mano.v_template": tensors["mano.v_template"] + 0.01}), mano=golden.mano
+    )
+    assert [r.getMessage() for r in caplog.records if "(v_template)" in r.getMessage()]
+
+
+MEASURE = """
+    import sys
+    from pathlib import Path
+    import torch
+    from worker.hamer import checkpoint as c
+
+    def kib(name):
+        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name + ":"))
+
+    c.load_hamer(Path(sys.argv[1]), precision=c.FULL)  # what torch itself needs on its first load
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = kib("VmRSS")
+    model = c.load_hamer(Path(sys.argv[2]), precision=getattr(c, sys.argv[3]))
+    weights = sum(t.nbytes for t in [*model.parameters(), *model.buffers()])
+    print((kib("VmHWM") - before) * 1024 / weights)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("precision", ["FULL", "BRAIN"])
+def test_loading_hardly_needs_more_memory_than_the_weights(
+    precision: str, golden: SimpleNamespace, config: dict[str, Any], write_checkpoint: Callable[..., Path]
+):
+    """At its peak, loading holds at most 1.2 times the weights, in 16 bits as well."""
+    from bench.hamer_reference import random_tensors
+
+    document = pickle.loads(pickle.dumps(config))
+    document["MODEL"]["BACKBONE"] = {"TYPE": "vit", "NUM_HEADS": 8}
+    document["MODEL"]["MANO_HEAD"]["TRANSFORMER_DECODER"].pop("context_dim")
+    sizes = HamerSizes(256, 16, 640, 16, 8, 2560, 64, 2, 2, 16, 96)
+    path = write_checkpoint(random_tensors(sizes), document)
+    command = [sys.executable, "-c", textwrap.dedent(MEASURE), str(golden.checkpoint), str(path), precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert float(done.stdout) <= 1.2
+
+
+def test_errors_name_the_file_at_fault(golden: SimpleNamespace, write_checkpoint: Callable[..., Path], tmp_path: Path):
+    """What is wrong with the hand model's file isn't blamed on the checkpoint."""
+    hand = tmp_path / "MANO_RIGHT.pkl"
+    hand.write_bytes(golden.mano.read_bytes()[:1000])
+    with pytest.raises(CheckpointError) as e:
+        load_hamer(write_checkpoint(), mano=hand)
+    assert str(e.value).startswith(f"{hand}: ")
+    assert "hamer.ckpt" not in str(e.value)

@@ -1,0 +1,154 @@
+"""HaMeR as the backend of run and detect."""
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
+
+from drawn_hands import BACKGROUND, draw_hand  # noqa: E402
+
+from sidecar.schedule import Reason  # noqa: E402
+from worker.backend import BackendError, open_backend  # noqa: E402
+from worker.detect import run_detect  # noqa: E402
+from worker.hamer.consistency import Thresholds  # noqa: E402
+from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
+from worker.hamer.predictor import HamerPredictor  # noqa: E402
+from worker.hamer.refiner import HamerRefiner  # noqa: E402
+from worker.hand_counter import process_frame_callback  # noqa: E402
+from worker.hands.detection import Hands  # noqa: E402
+from worker.results import SCHEMA  # noqa: E402
+
+LENIENT = Thresholds(
+    min_overlap=0.0, max_offset=9, min_extent=0, max_extent=9, max_outside=1, min_pixels=0, max_joint_distance=9
+)
+"""The golden network is random: its hands don't match any picture."""
+
+
+class Boxes:
+    """A detector that finds the golden boxes in any picture; in Hands' pixels, half a pixel from HaMeR's."""
+
+    name = "boxes"
+
+    def __init__(self, golden: SimpleNamespace) -> None:
+        count = len(golden.boxes)
+        self.hands = Hands(
+            boxes=golden.boxes.astype(np.float32) + np.float32(0.5),
+            is_right=golden.is_right,
+            scores=np.linspace(0.9, 0.6, count, dtype=np.float32),
+            keypoints=np.full((count, 21, 2), np.nan, np.float32),
+        )
+
+    def detect(self, image: np.ndarray) -> Hands:  # noqa: ARG002
+        return self.hands
+
+
+@pytest.fixture(params=[False, True], ids=["joints", "mesh"])
+def detector(request, golden):
+    """The golden network behind the golden boxes, all of which it is made to accept."""
+    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32", mesh=request.param)
+    with HamerRefiner(predictor, thresholds=LENIENT, deadline=0.0) as refiner:
+        yield HamerDetector(Boxes(golden), refiner)
+
+
+def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
+    """What goes into the result of a frame are the numbers of the official code, in the schema's form."""
+    result = process_frame_callback("cam1", 1.0, golden.image, detector=detector, decision=Reason.ADMITTED)
+    told = json.loads(result.to_json())
+    jsonschema.validate(told, json.loads(SCHEMA.read_text()))
+    assert (told["backend"], told["hand_count"]) == ("hamer", len(golden.boxes))
+    outputs = golden.outputs
+    mirror = np.where(golden.is_right, 1.0, -1.0)[:, None]
+    for hand, joints, camera, translation, sign in zip(
+        told["hands"],
+        outputs["pred_keypoints_3d"],
+        outputs["pred_cam"],
+        outputs["full_cam_t"],
+        mirror,
+        strict=True,
+    ):
+        expected = joints * [sign[0], 1.0, 1.0]
+        assert np.abs(np.array(hand["joints_3d"]) - expected).max() < 3e-3
+        assert abs(hand["camera"][0] - camera[0]) < 2e-3
+        assert np.allclose(hand["translation"], translation, rtol=0.02, atol=2e-2)
+        assert np.isfinite(hand["keypoints"]).all()
+        assert ("vertices" in hand) == (detector._refiner.predictor.engine.mesh)
+
+
+def test_hands_stay_in_the_detectors_pixels(detector, golden):
+    """The boxes are the detector's own, and the joints are in the same pixels."""
+    hands = detector.detect(golden.image)
+    assert isinstance(hands, PosedHands)
+    assert np.array_equal(hands.boxes, detector._detector.hands.boxes)
+    assert np.allclose(hands.keypoints, hands.poses.keypoints_2d + 0.5, atol=1e-3)
+
+
+def test_what_hamer_contradicts_is_not_counted(golden):
+    """With the real thresholds the random network's hands are dropped, and each verdict is told."""
+    events = []
+    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32")
+    with HamerRefiner(predictor, deadline=0.0, on_event=lambda event, times: events.append((event, times))) as refiner:
+        hands = HamerDetector(Boxes(golden), refiner).detect(golden.image)
+    assert len(hands) < len(golden.boxes)
+    assert sum(times for _, times in events) == len(golden.boxes)
+    assert dict(events).get("kept", 0) == len(hands)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    """A picture of a drawn hand."""
+    image = np.full((480, 640, 3), BACKGROUND, np.uint8)
+    draw_hand(image, (320, 260), 110)
+    path = tmp_path_factory.mktemp("photos") / "hand.png"
+    cv2.imwrite(str(path), image)
+    return str(path)
+
+
+def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
+    """`detect` runs HaMeR behind the real palm detector, prints its JSON and draws."""
+    options = {"json_output": True, "draw_dir": tmp_path / "out", "mesh": True, "device": "cpu"}
+    assert run_detect([photo], backend="hamer", hamer_checkpoint=golden.checkpoint, **options) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == [photo]
+    assert (tmp_path / "out" / "hand.png").is_file()
+
+
+def open_with(golden, **changes):
+    options = {"tiles": 1, "min_score": 0.5, "models_dir": None, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
+    return open_backend(**({"backend": "auto"} | options | changes))
+
+
+def test_auto_takes_hamer_where_a_checkpoint_is_configured_and_says_so(golden, caplog):
+    """Which backend `auto` took is in the log."""
+    with caplog.at_level("INFO"):
+        chosen = open_with(golden)
+        chosen.close()
+        other = open_with(golden, hamer_checkpoint=None)
+    assert (chosen.name, other.name) == ("hamer", "palm")
+    assert "backend hamer" in caplog.text
+    assert "backend palm: no --hamer-checkpoint" in caplog.text
+
+
+def test_a_missing_or_broken_checkpoint_is_an_error_at_the_start(golden, tmp_path):
+    """Also with `auto`: whoever configures a checkpoint wants it used."""
+    for backend in ("auto", "hamer"):
+        with pytest.raises(BackendError, match=r"gone\.ckpt"):
+            open_with(golden, backend=backend, hamer_checkpoint=tmp_path / "gone.ckpt")
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(b"not a checkpoint")
+    with pytest.raises(BackendError, match=r"broken\.ckpt"):
+        open_with(golden, hamer_checkpoint=broken)
+    with pytest.raises(BackendError, match="--hamer-checkpoint"):
+        open_with(golden, backend="hamer", hamer_checkpoint=None)
+
+
+def test_a_device_that_is_not_there_is_an_error(golden):
+    """CUDA asked for on a machine without one is said at the start."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(BackendError, match="CUDA"):
+        open_with(golden, device="cuda")

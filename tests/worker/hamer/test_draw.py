@@ -1,0 +1,122 @@
+"""Hands are drawn where they are, shaded, and nothing else is touched."""
+
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
+
+from worker.hamer.draw import AMBIENT, LIGHT, MESH_COLOUR, draw_hands, draw_skeleton, paint_mesh  # noqa: E402
+from worker.hamer.geometry import Crops  # noqa: E402
+from worker.hamer.poses import HandPoses  # noqa: E402
+from worker.hamer.predictor import HamerPredictor  # noqa: E402
+
+TETRAHEDRON = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.3, -1.0]])  # its tip towards us
+
+
+def painted(faces: list[list[int]], vertices: np.ndarray = TETRAHEDRON) -> np.ndarray:
+    """Paints a mesh of 100 pixels to a metre on black."""
+    image = np.zeros((120, 120, 3), np.uint8)
+    paint_mesh(image, vertices, vertices[:, :2] * 100 + 10, np.array(faces))
+    return image
+
+
+def test_nearer_triangles_cover_farther_ones():
+    """The order of the triangles doesn't matter: what is in front is seen."""
+    back, front = [0, 2, 1], [0, 1, 3]
+    one, other = painted([back, front]), painted([front, back])
+    assert np.array_equal(one, other)
+    alone = painted([front])
+    inside = painted([front])[15:25, 30:60].any(axis=2)  # where the front triangle is
+    assert np.array_equal(one[15:25, 30:60][inside], alone[15:25, 30:60][inside])
+
+
+def test_light_falls_on_what_faces_it():
+    """A triangle facing the light is as bright as can be, one turned away has ambient light only."""
+    side = np.cross(LIGHT, [0.0, 0.0, 1.0])
+    side /= np.linalg.norm(side)
+    up = np.cross(LIGHT, side)
+    facing = np.array([[0.0, 0.0, 0.0], side, up]) + np.array([0.4, 0.6, 0.0])
+    lengths = np.linalg.norm(LIGHT)
+    for face, brightness in (([0, 1, 2], 1.0), ([0, 2, 1], AMBIENT)):
+        colours = painted([face], facing).reshape(-1, 3).max(axis=0)
+        assert np.abs(colours - np.clip(MESH_COLOUR * brightness * lengths, 0, 255)).max() <= 4
+
+
+def test_skeleton_has_all_fingers():
+    """Every joint and the middle of every bone is painted over."""
+    joints = np.random.default_rng(1).uniform(20, 280, (21, 2))
+    image = np.zeros((300, 300, 3), np.uint8)
+    draw_skeleton(image, joints)
+    for finger in range(5):
+        chain = [0, *range(4 * finger + 1, 4 * finger + 5)]
+        for a, b in pairwise(chain):
+            x, y = np.round((joints[a] + joints[b]) / 2).astype(int)
+            assert image[y - 1 : y + 2, x - 1 : x + 2].any()
+
+
+def test_skeleton_far_off_the_frame():
+    """Joints beyond any frame don't disturb OpenCV's fixed-point numbers."""
+    image = np.zeros((30, 30, 3), np.uint8)
+    draw_skeleton(image, np.full((21, 2), 1e12))
+    assert not image.any()
+
+
+def hands_at(depths: list[float], mirrored: list[bool]) -> HandPoses:
+    """Makes hands whose mesh is one triangle facing us, all in the middle of a frame of 200 x 200, without a skeleton."""
+    n = len(depths)
+    sides = np.where(mirrored, -1.0, 1.0)[:, None, None]
+    triangle = np.array([[-0.1, -0.1, 0.0], [-0.1, 0.1, 0.0], [0.1, 0.0, 0.0]])  # wound as a right hand's faces are
+    return HandPoses(
+        crops=Crops(np.full((n, 2), 100.0), np.full(n, 100.0), np.array(mirrored)),
+        keypoints_2d=np.full((n, 21, 2), -1e6),
+        keypoints_3d=np.zeros((n, 21, 3)),
+        cameras=np.ones((n, 3)),
+        translations=np.array([[0.0, 0.0, depth] for depth in depths]),
+        focal=1000.0,
+        rotations=np.zeros((n, 16, 3, 3)),
+        betas=np.zeros((n, 10)),
+        spreads=np.ones(n),
+        finite=np.ones(n, bool),
+        vertices=triangle * np.concatenate([sides, np.ones_like(sides), np.ones_like(sides)], axis=2),
+    )
+
+
+FACE = np.array([[0, 1, 2]])
+
+
+def test_left_hands_are_lit_as_right_ones_are():
+    """Mirroring turns a triangle's winding; the light falls on the same side all the same."""
+    black = np.zeros((200, 200, 3), np.uint8)
+    right, left = (draw_hands(black, hands_at([2.0], [m]), FACE, opacity=1.0)[100, 100] for m in (False, True))
+    facing = AMBIENT + (1 - AMBIENT) * -LIGHT[2]
+    assert np.abs(right - MESH_COLOUR * facing).max() < 2
+    assert right.tolist() == left.tolist()
+
+
+def test_nearer_hands_cover_farther_ones():
+    """Whichever order they come in, the nearer hand is drawn last."""
+    white = np.full((200, 200, 3), 255, np.uint8)
+    one, other = hands_at([2.0, 4.0], [False] * 2), hands_at([4.0, 2.0], [False] * 2)
+    shapes = one.vertices.copy()
+    shapes[1, :, 2] = [0.0, 0.0, 0.5]  # the farther hand is tilted, so it has another colour
+    one, other = replace(one, vertices=shapes), replace(other, vertices=shapes[::-1])
+    drawn = draw_hands(white, one, FACE, opacity=1.0)
+    assert np.array_equal(drawn, draw_hands(white, other, FACE, opacity=1.0))
+    assert drawn[100, 100].tolist() == draw_hands(white, hands_at([2.0], [False]), FACE, opacity=1.0)[100, 100].tolist()
+
+
+def test_golden_hands_are_drawn(golden: SimpleNamespace):
+    """Meshes and skeletons appear around the hands; the frame that was given stays as it is."""
+    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32", mesh=True)
+    before = golden.image.copy()
+    poses = predictor.predict(golden.image, golden.boxes, golden.is_right)
+    bones = draw_hands(golden.image, poses)
+    meshes = draw_hands(golden.image, poses, predictor.faces)
+    assert np.array_equal(golden.image, before)
+    changed = [(drawn != before).any(axis=2).sum() for drawn in (bones, meshes)]
+    assert 0 < changed[0] < changed[1]
+    assert np.array_equal(draw_hands(golden.image, poses.select(np.zeros(4, bool)), predictor.faces), before)

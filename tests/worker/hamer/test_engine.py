@@ -1,0 +1,103 @@
+"""The engine runs batches of fixed sizes and brings each hand home in one row."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
+
+from worker.hamer.checkpoint import BRAIN, load_hamer  # noqa: E402
+from worker.hamer.engine import BUCKETS, CPU_BUCKETS, Engine, RunBatch, _tensor_cores  # noqa: E402
+from worker.hamer.modeling.hamer import Hamer  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model(golden: SimpleNamespace) -> Hamer:
+    """The golden network."""
+    return load_hamer(golden.checkpoint)
+
+
+@pytest.fixture(scope="module")
+def crops(golden: SimpleNamespace) -> torch.Tensor:
+    """The official crops as the network sees them."""
+    return torch.from_numpy(golden.crops["img"])[..., 32:224].contiguous()
+
+
+class StaticGraph:
+    """Does what a CUDA graph does, on a CPU: one input buffer, always computed whole."""
+
+    made: list[tuple[int, Any]]
+
+    def __init__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> None:
+        self.made.append((shape[0], pool))
+        self.function, self.input = function, torch.zeros(shape, device=device)
+        self.pool = pool or object()
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        self.input[: len(crops)].copy_(crops)
+        return self.function(self.input)[: len(crops)]
+
+
+@pytest.mark.parametrize("mesh", [False, True])
+def test_rows_hold_everything(mesh: bool, model: Hamer, crops: torch.Tensor):
+    """Packing into rows and taking them apart again loses nothing."""
+    engine = Engine(model, mesh=mesh)
+    rows = engine.forward(crops)
+    assert rows.shape == (4, engine.row_length)
+    ours, theirs = engine.unpack(rows), model(crops, mesh=mesh)
+    for name in ("camera", "rotations", "betas", "keypoints_3d", "keypoints_2d", "spread"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name))
+    assert torch.equal(ours.vertices, theirs.vertices) if mesh else ours.vertices is None
+
+
+def test_captured_batches(model: Hamer, crops: torch.Tensor):
+    """Each size is prepared once, they share memory, and padding, stale or not, doesn't show in the rows."""
+    made: list[tuple[int, Any]] = []
+    engine = Engine(model, buckets=(1, 2, 4), capture=type("Graph", (StaticGraph,), {"made": made}))
+    for size in (4, 2, 1):
+        engine.warm_up(size)
+    expected = Engine(model).forward(crops)
+    for n in (4, 3, 1, 2, 3):
+        assert np.abs(engine.forward(crops[-n:]) - expected[-n:]).max() < 1e-4
+    assert [size for size, _ in made] == [4, 2, 1]
+    assert made[0][1] is None
+    assert made[1][1] is made[2][1] is not None
+
+
+def test_sizes_that_were_not_prepared(model: Hamer, crops: torch.Tensor):
+    """A size that wasn't warmed up is captured when it is first needed."""
+    made: list[tuple[int, Any]] = []
+    engine = Engine(model, buckets=(1, 4), capture=type("Graph", (StaticGraph,), {"made": made}))
+    engine.forward(crops[:2])
+    engine.forward(crops[:3])
+    assert [size for size, _ in made] == [4]
+
+
+def test_batch_sizes_suit_the_device(model: Hamer):
+    """A CPU's batches are small."""
+    assert Engine(model).buckets == CPU_BUCKETS
+    assert BUCKETS == (1, 2, 4, 8, 16, 32, 64)
+    assert Engine(model, buckets=(1, 3)).buckets == (1, 3)
+
+
+def test_tensor_cores_are_let_in_for_a_moment_only():
+    """The products' precision is lowered inside the block and as before outside, also after an error."""
+    before = torch.get_float32_matmul_precision()
+    with _tensor_cores(True):
+        assert torch.get_float32_matmul_precision() == "high"
+    with pytest.raises(ZeroDivisionError), _tensor_cores(True):
+        raise ZeroDivisionError
+    assert torch.get_float32_matmul_precision() == before
+    with _tensor_cores(False):
+        assert torch.get_float32_matmul_precision() == before
+
+
+def test_a_forward_can_be_captured(golden: SimpleNamespace, crops: torch.Tensor):
+    """The forward runs where no value can be looked at: nothing in it waits for the device or depends on numbers."""
+    model = load_hamer(golden.checkpoint, precision=BRAIN).to("meta")
+    for mesh in (False, True):
+        out = model(crops.to("meta"), mesh=mesh)
+        assert out.keypoints_3d.shape == (4, 21, 3)
+        assert out.keypoints_3d.is_meta

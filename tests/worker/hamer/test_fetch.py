@@ -1,0 +1,304 @@
+"""Fetching the official weights: consent, resuming, hashes, and a safe unpacking, against a real HTTP server."""
+
+import hashlib
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from worker.hamer.fetch import OFFICIAL, FetchError, Patience, Release, fetch_hamer
+
+CHECKPOINT = os.urandom(300_000)
+CONFIG = b"MODEL: {}\n"
+
+
+def sha256(content: bytes) -> str:
+    """Gives the hexadecimal digest."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def pack(members: dict[str, bytes], *links: tuple[str, str]) -> bytes:
+    """Packs a .tar.gz."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, target in links:
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+MEMBERS = {
+    "../../evil": b"evil",
+    "/tmp/evil": b"evil",
+    "_DATA/large": bytes(100_000),
+    "./_DATA/hamer.ckpt": CHECKPOINT,
+    "_DATA/model_config.yaml": CONFIG,
+    "_DATA/after": b"not read any more",
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one archive, with the misbehaviour that a test asks for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.archive = pack(MEMBERS)
+        self.ranges = True
+        self.breaks: list[int] = []  # after how many bytes the next connections break
+        self.errors: list[int] = []  # what the next requests are answered with
+        self.off = 0  # by how much its ranges start too late
+        self.requests: list[str | None] = []  # their Range headers
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET, with ranges."""
+
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        """Stays silent."""
+
+    def do_GET(self) -> None:
+        """Sends the archive or a part of it."""
+        server, asked = self.server, self.headers.get("Range")
+        server.requests.append(asked)
+        if server.errors:
+            self.send_error(server.errors.pop(0))
+            return
+        start, total = 0, len(server.archive)
+        if asked and server.ranges:
+            start = int(asked.removeprefix("bytes=").rstrip("-")) + server.off
+            if start >= total:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{total}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(total - start))
+        self.end_headers()
+        end = start + server.breaks.pop(0) if server.breaks else total
+        self.wfile.write(server.archive[start:end])
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on a free port."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def release(server: Server, **changes: Any) -> Release:
+    """Describes what the server has."""
+    members = (
+        ("_DATA/hamer.ckpt", "hamer_ckpts/hamer.ckpt", sha256(CHECKPOINT)),
+        ("_DATA/model_config.yaml", "hamer_ckpts/model_config.yaml", sha256(CONFIG)),
+    )
+    url = f"http://127.0.0.1:{server.server_port}/hamer.tar.gz"
+    return Release(**({"url": url, "sha256": sha256(server.archive), "members": members} | changes))
+
+
+def fetch(folder: Path, what: Release, **options: Any) -> tuple[Path, str]:
+    """Fetches without waiting between attempts; gives the path and what was said."""
+    console = Console(file=io.StringIO(), width=120)
+    patience = Patience(timeout=20.0, retries=2, pause=lambda _: None)
+    options = {"accept_licence": True, "release": what, "patience": patience} | options
+    try:
+        path = fetch_hamer(folder, console=console, **options)
+    finally:
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+    return path, said
+
+
+def test_only_what_is_needed_is_left(server: Server, tmp_path: Path):
+    """The two files are there, the archive and everything else in it are not."""
+    path, said = fetch(tmp_path / "models", release(server))
+    assert path == tmp_path / "models/hamer_ckpts/hamer.ckpt"
+    assert path.read_bytes() == CHECKPOINT
+    assert path.with_name("model_config.yaml").read_bytes() == CONFIG
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["hamer.ckpt", "model_config.yaml"]
+    assert "surveillance" in said
+    assert "non-commercial" in said
+
+
+def test_nothing_is_fetched_twice(server: Server, tmp_path: Path):
+    """With the right files there, nobody is asked and no byte is fetched."""
+    fetch(tmp_path, release(server))
+    asked = len(server.requests)
+    _, said = fetch(tmp_path, release(server), accept_licence=False)
+    assert "Already there" in said
+    assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize("answer", ["n", "", "no", "maybe"])
+def test_no_consent_no_download(answer: str, server: Server, tmp_path: Path):
+    """Anything but a yes ends it before a byte is fetched."""
+    with pytest.raises(FetchError, match="weren't accepted"):
+        fetch(tmp_path, release(server), accept_licence=False, ask=lambda _: answer)
+    assert server.requests == []
+
+
+def test_consent_by_answer(server: Server, tmp_path: Path):
+    """A yes is consent."""
+    assert fetch(tmp_path, release(server), accept_licence=False, ask=lambda _: " Y ")[0].is_file()
+
+
+def test_consent_without_a_terminal(server: Server, tmp_path: Path):
+    """Where nobody can be asked, the error names the flag."""
+    with pytest.raises(FetchError, match="--accept-licence"):
+        fetch(tmp_path, release(server), accept_licence=False, ask=None)
+    assert server.requests == []
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path: Path):
+    """Each new connection asks only for what is missing; progress renews the patience."""
+    server.breaks = [10_000] * 5
+    assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
+    assert server.requests == [None] + [f"bytes={n * 10_000}-" for n in range(1, 6)]
+
+
+def test_a_later_run_goes_on(server: Server, tmp_path: Path):
+    """What an interrupted run left is used by the next."""
+    server.breaks = [50_000, 0, 0, 0]
+    with pytest.raises(FetchError, match="run the command again to go on from 50,000 bytes"):
+        fetch(tmp_path, release(server))
+    server.requests.clear()
+    server.breaks.clear()
+    assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
+    assert server.requests == ["bytes=50000-"]
+
+
+def test_servers_without_ranges(server: Server, tmp_path: Path):
+    """A server that knows no ranges is read from the beginning again."""
+    server.ranges, server.breaks = False, [10_000]
+    assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
+
+
+def test_other_ranges_than_asked_for(server: Server, tmp_path: Path):
+    """A part that doesn't begin where ours ends is refused before it is appended."""
+    server.off, server.breaks = 7, [10_000]
+    with pytest.raises(FetchError, match="asked for bytes from 10000, got them from 10007"):
+        fetch(tmp_path, release(server))
+    assert (tmp_path / "hamer.tar.gz.part").read_bytes() == server.archive[:10_000]
+
+
+def test_a_complete_part(server: Server, tmp_path: Path):
+    """A part that is complete already, but not yet named so, is found to be complete."""
+    (tmp_path / "hamer.tar.gz.part").write_bytes(server.archive)
+    assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
+    assert server.requests == [f"bytes={len(server.archive)}-"]
+
+
+def test_a_part_that_is_too_long(server: Server, tmp_path: Path):
+    """A part of another, longer file is thrown away."""
+    (tmp_path / "hamer.tar.gz.part").write_bytes(server.archive + b"more")
+    assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
+
+
+def test_other_bytes_are_deleted(server: Server, tmp_path: Path):
+    """An archive with another hash is refused and leaves nothing behind."""
+    (tmp_path / "hamer.tar.gz.part").write_bytes(b"x" * 1000)
+    with pytest.raises(FetchError, match="expected"):
+        fetch(tmp_path, release(server))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_errors_are_retried(server: Server, tmp_path: Path):
+    """A server's trouble is waited out, up to a limit."""
+    server.errors = [503, 429]
+    assert fetch(tmp_path, release(server))[0].is_file()
+    (tmp_path / "hamer_ckpts/hamer.ckpt").unlink()
+    server.errors = [503] * 3
+    with pytest.raises(FetchError, match="503"):
+        fetch(tmp_path, release(server))
+
+
+def test_refusals_are_final(server: Server, tmp_path: Path):
+    """A 404 isn't asked again."""
+    server.errors = [404]
+    with pytest.raises(FetchError, match="404"):
+        fetch(tmp_path, release(server))
+    assert len(server.requests) == 1
+
+
+def test_nobody_listens(server: Server, tmp_path: Path):
+    """No server is one clear error, after a few attempts."""
+    what = release(server)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(FetchError, match="refused"):
+        fetch(tmp_path, what)
+
+
+def test_a_file_with_another_hash_gets_no_name(server: Server, tmp_path: Path):
+    """A member whose bytes are others is refused, though the archive's own hash is right."""
+    members = (("_DATA/hamer.ckpt", "hamer.ckpt", sha256(b"another")),)
+    with pytest.raises(FetchError, match=r"hamer\.ckpt: the SHA-256 is"):
+        fetch(tmp_path, release(server, members=members))
+    assert not (tmp_path / "hamer.ckpt").exists()
+    assert not (tmp_path / "hamer.ckpt.part").exists()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        pack({"_DATA/model_config.yaml": CONFIG}),
+        pack({"_DATA/model_config.yaml": CONFIG}, ("_DATA/hamer.ckpt", "/etc/passwd")),
+    ],
+    ids=["missing", "a link"],
+)
+def test_archives_without_the_file(archive: bytes, server: Server, tmp_path: Path):
+    """A file that isn't in the archive, or is a link there, is named."""
+    server.archive = archive
+    with pytest.raises(FetchError, match=r"not in it: _DATA/hamer\.ckpt"):
+        fetch(tmp_path, release(server))
+
+
+@pytest.mark.parametrize("archive", [b"no archive", pack(MEMBERS)[:200_000]], ids=["something else", "cut off"])
+def test_damaged_archives(archive: bytes, server: Server, tmp_path: Path):
+    """A damaged archive is one clear error."""
+    server.archive = archive
+    with pytest.raises(FetchError, match=r"hamer\.tar\.gz: damaged"):
+        fetch(tmp_path, release(server))
+
+
+def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Too little space is said before the download, not after hours."""
+    free = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    with pytest.raises(FetchError, match="1,000 are free"):
+        fetch(tmp_path, release(server))
+
+
+def test_a_folder_that_can_not_be(server: Server, tmp_path: Path):
+    """A folder that can't be made is named."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FetchError, match="file"):
+        fetch(tmp_path / "file" / "models", release(server))
+
+
+def test_official_release():
+    """What is fetched by default are the checkpoint and its config, in a layout that the loader understands."""
+    names = [target for _, target, _ in OFFICIAL.members]
+    assert names == ["hamer_ckpts/checkpoints/hamer.ckpt", "hamer_ckpts/model_config.yaml"]
+    assert OFFICIAL.url.startswith("https://")

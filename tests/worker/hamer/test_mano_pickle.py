@@ -1,0 +1,131 @@
+"""MANO_RIGHT.pkl is read without trusting it."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
+
+from worker.hamer.errors import CheckpointError  # noqa: E402
+from worker.hamer.mano_pickle import load_mano  # noqa: E402
+
+
+def test_same_arrays_as_in_the_checkpoint(golden: SimpleNamespace, tensors: Mapping[str, Any]):
+    """The pickle's chumpy, scipy and numpy objects become the arrays that lie in the official checkpoint."""
+    hand = load_mano(golden.mano)
+    for ours, key, bound in (
+        (hand.v_template, "v_template", 1e-7),
+        (hand.shapedirs, "shapedirs", 1e-7),
+        (hand.posedirs, "posedirs", 1e-5),  # the bundle's pickle keeps these in 16 bits
+        (hand.j_regressor, "J_regressor", 1e-7),
+        (hand.lbs_weights, "lbs_weights", 1e-7),
+        (hand.parents, "parents", 0),
+        (hand.faces, "faces_tensor", 0),
+    ):
+        theirs = tensors[f"mano.{key}"].numpy()
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= bound
+
+
+class Calls:
+    """A pickle that calls something when it is loaded."""
+
+    def __init__(self, function: Any, *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_code_is_refused_and_does_not_run(protocol: int, tmp_path: Path):
+    """A pickle that wants to run a command is refused by the command's name, and nothing runs."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps({"f": Calls(os.system, f"touch {tmp_path}/ran")}, protocol))
+    with pytest.raises(CheckpointError, match=r"refused: it asks for (posix|nt)\.system"):
+        load_mano(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins eval",
+        "builtins getattr",
+        "__builtin__ __import__",
+        "numpy.core.multiarray scalar",
+        "numpy load",
+        "numpy.f2py.crackfortran myeval",
+        "scipy.sparse.csc csc_matrix.__init__",
+        "chumpy.ch Ch.state",
+        "worker.hamer.mano_pickle _ALLOWED",
+    ],
+)
+def test_only_listed_names_are_known(name: str, tmp_path: Path):
+    """Names next to the allowed ones, also dotted ones, are refused."""
+    module, attribute = name.split()
+    path = tmp_path / "MANO_RIGHT.pkl"
+    text = [bytes([0x8C, len(part)]) + part.encode() for part in (module, attribute)]
+    path.write_bytes(b"\x80\x04" + b"".join(text) + b"\x93.")
+    with pytest.raises(CheckpointError, match="refused: it asks for"):
+        load_mano(path)
+
+
+def test_arrays_of_objects_are_refused(tmp_path: Path):
+    """An array may hold numbers only."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps({"f": np.array([{}, None], object)}, 2))
+    with pytest.raises(CheckpointError, match="refused: the element type 'O8' isn't allowed"):
+        load_mano(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a MANO pickle"),
+        (b"\x80\x02}q\x00.", "'v_template' is missing"),
+        (b"\x80\x02]q\x00.", "it holds no dictionary"),
+        (pickle.dumps({"v_template": 3}, 2), "an array was expected, not int"),
+    ],
+)
+def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path):
+    """What isn't a hand model is one clear error with the file's name."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as e:
+        load_mano(path)
+    assert str(path) in str(e.value)
+
+
+def test_hands_that_contradict_themselves_are_refused(tmp_path: Path):
+    """Arrays of sizes that don't fit each other are an error that names one."""
+    numbers = {
+        "v_template": np.zeros((5, 3)),
+        "shapedirs": np.zeros((5, 3, 10)),
+        "posedirs": np.zeros((5, 3, 9)),
+        "J_regressor": np.zeros((2, 5)),
+        "weights": np.zeros((4, 2)),
+        "kintree_table": np.array([[2**32 - 1, 0], [0, 1]]),
+        "f": np.zeros((1, 3), np.uint32),
+    }
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps(numbers, 2))
+    with pytest.raises(CheckpointError, match=r"lbs_weights has the shape \(4, 2\), expected \(5, 2\)"):
+        load_mano(path)
+    numbers["weights"] = np.asfortranarray(np.arange(10.0).reshape(5, 2))
+    path.write_bytes(pickle.dumps(numbers, 2))
+    hand = load_mano(path)
+    assert hand.lbs_weights.tolist() == np.arange(10.0).reshape(5, 2).tolist()
+    assert hand.parents.tolist() == [-1, 0]
+
+
+def test_missing_file(tmp_path: Path):
+    """A path that leads nowhere is named."""
+    with pytest.raises(CheckpointError, match=r"nothing\.pkl: No such file"):
+        load_mano(tmp_path / "nothing.pkl")

@@ -1,0 +1,152 @@
+"""Does HaMeR's hand look like the hand that was detected? Detections may be dropped for it; none is ever added.
+
+HaMeR finds a plausible hand in any picture, near the middle of the crop. So agreement with the detection proves little,
+but disagreement is strong evidence that there was no such hand. Pure functions of arrays. The thresholds are HaMeR's
+geometry (a consistent hand fills half of its crop) with margins, not tuned on the official weights.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.hamer.geometry import ASPECT, Floats
+from worker.hamer.poses import HandPoses
+
+
+class Verdict(StrEnum):
+    """What became of a detection."""
+
+    KEPT = "kept"
+    BAD_BOX = "bad_box"
+    """The box is empty, not finite, or off the frame: HaMeR wasn't asked."""
+    NOT_FINITE = "not_finite"
+    """The network gave NaN or infinity."""
+    IMPLAUSIBLE = "implausible"
+    """No hand has such a shape, pose or camera."""
+    TOO_SMALL = "too_small"
+    """The hand has too few pixels to be judged."""
+    OFF_CENTRE = "off_centre"
+    """The projected hand lies beside the box."""
+    WRONG_SIZE = "wrong_size"
+    """The projected hand is much smaller or larger than the box."""
+    NO_OVERLAP = "no_overlap"
+    """The projected hand's box and the detection's have too little in common."""
+    OUTSIDE = "outside"
+    """Too many joints lie outside the crop."""
+    OTHER_JOINTS = "other_joints"
+    """The joints are far from those that the detector saw."""
+    DUPLICATE = "duplicate"
+    """A more confident detection is the same hand."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where disagreement begins. Lengths in sides of the crop, if not said otherwise; the box takes up half a side.
+
+    Attributes:
+        min_overlap: intersection over union of the projected hand's box and the detection's.
+        max_offset: distance between the middles of the two.
+        min_extent: of the projected hand's longer side.
+        max_extent: likewise.
+        max_outside: share of the joints beyond the crop's border.
+        max_joint_distance: mean distance to the detector's key points.
+        max_beta: largest shape coefficient, in standard deviations.
+        min_spread: sine of the angle between the columns of a 6D rotation.
+        min_pixels: longer side of the projected hand in pixels of the frame.
+        duplicate_distance: mean distance of the joints of two hands that are one.
+        duplicate_overlap: intersection over union of the boxes of two hands that are one.
+    """
+
+    min_overlap: float = 0.5
+    max_offset: float = 0.15
+    min_extent: float = 0.25
+    max_extent: float = 0.8
+    max_outside: float = 0.2
+    max_joint_distance: float = 0.1
+    max_beta: float = 5.0
+    min_spread: float = 0.02
+    min_pixels: float = 8.0
+    duplicate_distance: float = 0.1
+    duplicate_overlap: float = 0.5
+
+
+def judge(
+    poses: HandPoses,
+    boxes: Floats,
+    scores: Floats,
+    keypoints: Floats,
+    frame: tuple[int, int],
+    thresholds: Thresholds,
+) -> list[Verdict]:
+    """Judges the hands of one frame.
+
+    Args:
+        poses: HaMeR's, over N hands.
+        boxes: (N, 4) x0, y0, x1, y1 in pixels: the detections.
+        scores: (N,) the detector's confidence; decides which of two duplicates stays.
+        keypoints: (N, 21, 2) pixels, the detector's own joints in the same order; NaN where it has none.
+        frame: its width and height in pixels. Detectors cut boxes off at its border: what lies beyond isn't compared.
+        thresholds: where disagreement begins.
+
+    Returns:
+        N verdicts.
+    """
+    verdicts = [_contradiction(poses, n, box, keypoints[n], frame, thresholds) for n, box in enumerate(boxes)]
+    kept: list[int] = []
+    for n in sorted(range(len(poses)), key=lambda n: -scores[n]):
+        if verdicts[n] is not Verdict.KEPT:
+            continue
+        if any(_same_hand(poses, boxes, n, other, thresholds) for other in kept):
+            verdicts[n] = Verdict.DUPLICATE
+        else:
+            kept.append(n)
+    return verdicts
+
+
+def _contradiction(
+    poses: HandPoses, n: int, box: Floats, keypoints: Floats, frame: tuple[int, int], limit: Thresholds
+) -> Verdict:
+    """Gives the first thing that is wrong with a hand, or KEPT."""
+    if not poses.finite[n]:
+        return Verdict.NOT_FINITE
+    scale, depth = poses.cameras[n, 0], poses.translations[n, 2]
+    if scale <= 0 or depth <= 0 or np.abs(poses.betas[n]).max() > limit.max_beta or poses.spreads[n] < limit.min_spread:
+        return Verdict.IMPLAUSIBLE
+    side, joints = poses.crops.sizes[n], poses.keypoints_2d[n]
+    hull = np.concatenate([joints.min(axis=0), joints.max(axis=0)])
+    if (hull[2:] - hull[:2]).max() < limit.min_pixels:
+        return Verdict.TOO_SMALL
+    hull, box = (np.clip(b, 0, [*frame, *frame]) for b in (hull, box))
+    if np.linalg.norm(hull[:2] + hull[2:] - box[:2] - box[2:]) / 2 > limit.max_offset * side:
+        return Verdict.OFF_CENTRE
+    width, height = hull[2:] - hull[:2]
+    if not limit.min_extent <= max(height, width / ASPECT) / side <= limit.max_extent:
+        return Verdict.WRONG_SIZE
+    if overlap(hull, box) < limit.min_overlap:
+        return Verdict.NO_OVERLAP
+    if (np.abs(joints - poses.crops.centers[n]).max(axis=1) > side / 2).mean() > limit.max_outside:
+        return Verdict.OUTSIDE
+    if np.linalg.norm(joints - keypoints, axis=1).mean() > limit.max_joint_distance * side:
+        return Verdict.OTHER_JOINTS  # not so where the detector gave NaN: it doesn't know
+    return Verdict.KEPT
+
+
+def _same_hand(poses: HandPoses, boxes: Floats, one: int, other: int, limit: Thresholds) -> bool:
+    distance = np.linalg.norm(poses.keypoints_2d[one] - poses.keypoints_2d[other], axis=1).mean()
+    side = min(poses.crops.sizes[one], poses.crops.sizes[other])
+    shared = overlap(boxes[one], boxes[other])
+    return bool(distance < limit.duplicate_distance * side or shared > limit.duplicate_overlap)
+
+
+def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Gives the intersection over union of two boxes x0, y0, x1, y1.
+
+    >>> overlap(np.array([0.0, 0, 2, 1]), np.array([1.0, 0, 3, 1]))
+    0.3333333333333333
+    """
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    shared = float(np.prod(np.clip(sides, 0, None)))
+    union = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
+    return shared / union if union > 0 else 0.0

@@ -1,0 +1,197 @@
+"""Runs the network in batches of fixed sizes: on a GPU as captured graphs, on a CPU as it is.
+
+All that is particular to CUDA is here: tensor cores for the head, graphs, the one copy back. Callers give at most one
+batch at a time and call from one thread.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.hamer.modeling.hamer import Hamer, HandOutputs
+from worker.hamer.modeling.head import BETAS, JOINTS
+from worker.hamer.sizes import KEYPOINTS
+
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+"""Batch sizes. A graph exists for each; fewer crops than a bucket holds are padded."""
+
+CPU_BUCKETS = (1, 2, 4, 8)
+"""A CPU gains nothing beyond a few crops at a time, and a caller would wait for all of them."""
+
+Rows = NDArray[np.float32]
+
+
+RunBatch = Callable[[torch.Tensor], torch.Tensor]
+"""Gives the rows (n, row_length) of crops (n, 3, h, w)."""
+
+
+class Capture(Protocol):
+    """Prepares a function for inputs of one shape; what comes back takes up to that many crops."""
+
+    def __call__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> "Captured":
+        """Gives the prepared function; `pool` is that of an earlier one, to share its memory."""
+        ...
+
+
+class Captured(Protocol):
+    """A function prepared for one shape."""
+
+    pool: Any
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Runs it."""
+        ...
+
+
+class Engine:
+    """One network on one device.
+
+    Args:
+        model: the network, on its device already.
+        mesh: whether the vertices are wanted, too.
+        buckets: batch sizes, ascending; by default those that suit the device.
+        capture: prepares each batch size; by default CUDA graphs on a GPU, and nothing on a CPU.
+    """
+
+    def __init__(
+        self,
+        model: Hamer,
+        *,
+        mesh: bool = False,
+        buckets: tuple[int, ...] | None = None,
+        capture: Capture | None = None,
+    ) -> None:
+        self.model = model
+        self.mesh = mesh
+        self.device = model.mean.device
+        self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
+        self._capture = capture or (CudaGraph if self.device.type == "cuda" else None)
+        self._captured: dict[int, Captured] = {}
+        self._sixteen_bit = model.backbone.patch_embed.weight.dtype != torch.float32
+
+    @property
+    def row_length(self) -> int:
+        """Numbers per hand in a row."""
+        vertices = len(self.model.mano.v_template) if self.mesh else 0
+        return 3 + JOINTS * 9 + BETAS + KEYPOINTS * 5 + 1 + vertices * 3
+
+    @torch.inference_mode()
+    def warm_up(self, size: int) -> None:
+        """Makes the batch size ready. Best called from the largest to the smallest, so that memory is shared."""
+        image = self.model.image_size
+        shape = (size, 3, image, image * 3 // 4)
+        if self._capture:
+            pool = next((captured.pool for captured in self._captured.values()), None)
+            self._captured[size] = self._capture(self._rows, shape, self.device, pool)
+        else:
+            self._rows(torch.zeros(shape, device=self.device))
+
+    @torch.inference_mode()
+    def forward(self, crops: torch.Tensor) -> Rows:
+        """Computes at most one bucket of crops (n, 3, h, w) on the engine's device; gives n rows for `unpack`.
+
+        This is the only place that waits for the device.
+        """
+        run: RunBatch = self._rows
+        if self._capture:
+            size = next(bucket for bucket in self.buckets if bucket >= len(crops))
+            if size not in self._captured:
+                self.warm_up(size)
+            run = self._captured[size]
+        rows: Rows = run(crops).cpu().numpy()
+        return rows
+
+    @torch.inference_mode()
+    def is_finite(self) -> bool:
+        """Tries a grey and a noisy picture: does the arithmetic stay within its range?"""
+        image = self.model.image_size
+        noise = torch.randn(1, 3, image, image * 3 // 4, generator=torch.Generator().manual_seed(0)).clamp_(-2.5, 2.5)
+        crops = torch.cat([torch.zeros_like(noise), noise]).to(self.device)
+        return bool(self._rows(crops).isfinite().all())
+
+    def free_memory(self) -> None:
+        """Gives memory that is cached but unused back to the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def unpack(self, rows: Rows) -> HandOutputs:
+        """Takes rows apart again."""
+        n = len(rows)
+        lengths = [3, JOINTS * 9, BETAS, KEYPOINTS * 3, KEYPOINTS * 2, 1]
+        lengths.append(self.row_length - sum(lengths))
+        camera, rotations, betas, three, two, spread, mesh = torch.split(torch.from_numpy(rows), lengths, dim=1)
+        return HandOutputs(
+            camera=camera,
+            rotations=rotations.reshape(n, JOINTS, 3, 3),
+            betas=betas,
+            keypoints_3d=three.reshape(n, KEYPOINTS, 3),
+            keypoints_2d=two.reshape(n, KEYPOINTS, 2),
+            spread=spread[:, 0],
+            vertices=mesh.reshape(n, lengths[-1] // 3, 3) if self.mesh else None,
+        )
+
+    def _rows(self, crops: torch.Tensor) -> torch.Tensor:
+        """Gives everything about a hand in one row (n, row_length), so that one copy brings it home."""
+        with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"):
+            regressed = self.model.regress(crops)
+        out = self.model.pose(*regressed, mesh=self.mesh)
+        parts = [out.camera, out.rotations, out.betas, out.keypoints_3d, out.keypoints_2d, out.spread[:, None]]
+        if out.vertices is not None:
+            parts.append(out.vertices)
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+@contextmanager
+def _tensor_cores(allowed: bool) -> Iterator[None]:
+    """Lets float32 products round their inputs to TF32's ten bits, as many as the float16 features before them have.
+
+    Only around backbone and head: the hand model's metres stay float32.
+    """
+    before = torch.get_float32_matmul_precision()
+    if allowed:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        if allowed:
+            torch.set_float32_matmul_precision(before)
+
+
+class CudaGraph:
+    """One batch size's forward as a CUDA graph: some 500 kernels with a single launch. Fewer crops are padded.
+
+    Args:
+        function: what to capture; neither waits for the device nor branches on values.
+        shape: of its input.
+        device: a GPU.
+        pool: of an earlier graph; graphs that share one share their scratch memory, and so can't run at the same time.
+    """
+
+    def __init__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> None:
+        self._device = device
+        with torch.cuda.device(device):
+            self._input = torch.zeros(shape, device=device)
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(
+                aside
+            ):  # libraries allocate and choose kernels on first use, which can't be captured
+                for _ in range(3):
+                    function(self._input)
+            torch.cuda.current_stream().wait_stream(aside)
+            self._graph = torch.cuda.CUDAGraph()
+            # Other threads may be cropping on the device meanwhile; only this one must not do what can't be captured.
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+                self._output = function(self._input)
+            self.pool: Any = self._graph.pool()
+
+    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
+        """Runs up to a batch's worth of crops; the result is overwritten by the next call."""
+        with torch.cuda.device(self._device):  # a new thread starts out on the first device
+            self._input[: len(crops)].copy_(crops)
+            self._graph.replay()
+        return self._output[: len(crops)]

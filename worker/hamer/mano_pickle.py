@@ -1,0 +1,201 @@
+"""Reads MANO_RIGHT.pkl without running what it says: a restricted unpickler.
+
+The file is a Python 2 pickle that names classes of numpy, of old scipy modules and of chumpy. Each name that it needs
+is answered by a small stand-in here; any other name is refused before anything is called. So neither scipy nor chumpy
+has to be installed, and a forged file can do no more than fail.
+"""
+
+import io
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.hamer.errors import CheckpointError
+
+TIPS = (744, 320, 443, 554, 671)
+"""Vertices at the tips of thumb, index, middle, ring and little finger, as the official wrapper picks them."""
+
+ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
+"""From MANO's 16 joints and the 5 tips to the usual 21 key points: wrist, thumb, index, middle, ring, little finger."""
+
+
+@dataclass(frozen=True)
+class ManoArrays:
+    """The hand model's arrays, in the checkpoint's layout, with V vertices and F triangles.
+
+    Attributes:
+        v_template: (V, 3) metres.
+        shapedirs: (V, 3, 10).
+        posedirs: (135, V * 3).
+        j_regressor: (16, V).
+        lbs_weights: (V, 16).
+        parents: (16) -1 for the root.
+        faces: (F, 3).
+    """
+
+    v_template: NDArray[np.float32]
+    shapedirs: NDArray[np.float32]
+    posedirs: NDArray[np.float32]
+    j_regressor: NDArray[np.float32]
+    lbs_weights: NDArray[np.float32]
+    parents: NDArray[np.int64]
+    faces: NDArray[np.int64]
+
+
+class _State:
+    """Stands in for a foreign class: keeps the state it is given and does nothing with it."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise pickle.UnpicklingError(f"the state of {type(self).__name__} must be a dict")
+        self.state = state
+
+
+class _SparseColumns(_State):
+    """scipy.sparse.csc_matrix."""
+
+    def dense(self) -> NDArray[Any]:
+        rows, columns = (int(n) for n in self.state["_shape"])
+        starts, values, indices = (_dense(self.state[name]) for name in ("indptr", "data", "indices"))
+        if len(starts) != columns + 1 or len(values) != len(indices):
+            raise ValueError("a sparse matrix contradicts itself")
+        matrix = np.zeros((rows, columns))
+        np.add.at(matrix, (indices, np.repeat(np.arange(columns), np.diff(starts))), values)
+        return matrix
+
+
+class _Chumpy(_State):
+    """chumpy.Ch: an array with a history."""
+
+    def dense(self) -> NDArray[Any]:
+        return _dense(self.state["x"])
+
+
+class _ChumpySelect(_State):
+    """chumpy.reordering.Select: some elements of another array in another shape."""
+
+    def dense(self) -> NDArray[Any]:
+        chosen: NDArray[Any] = _dense(self.state["a"]).ravel()[_dense(self.state["idxs"])]
+        return chosen.reshape(self.state["preferred_shape"])
+
+
+class _Dtype:
+    """numpy.dtype, of plain numbers only."""
+
+    def __init__(self, name: object, *_flags: object) -> None:
+        if not isinstance(name, str) or name[:1] not in "fiub" or not name[1:].isdigit():
+            raise pickle.UnpicklingError(f"the element type {name!r} isn't allowed")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """numpy.ndarray; numpy's own parser of the state isn't involved."""
+
+    def __init__(self, *_: object) -> None:
+        self.values: NDArray[Any] = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _version, shape, element, columns_first, content = state
+        raw = content.encode("latin1") if isinstance(content, str) else content
+        self.values = np.frombuffer(raw, element.dtype).reshape(shape, order="F" if columns_first else "C")
+
+    def dense(self) -> NDArray[Any]:
+        return self.values
+
+
+def _encode(text: object, encoding: object) -> bytes:
+    """_codecs.encode, by which Python 3 writes bytes for Python 2."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("only bytes may be encoded")
+    return text.encode("latin1")
+
+
+def _dense(value: Any) -> NDArray[Any]:
+    if isinstance(value, _Array | _SparseColumns | _Chumpy | _ChumpySelect):
+        return value.dense()
+    raise ValueError(f"an array was expected, not {type(value).__name__}")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "set"): set,
+    ("builtins", "set"): set,
+    ("scipy.sparse.csc", "csc_matrix"): _SparseColumns,
+    ("scipy.sparse._csc", "csc_matrix"): _SparseColumns,
+    ("chumpy.ch", "Ch"): _Chumpy,
+    ("chumpy.reordering", "Select"): _ChumpySelect,
+}
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a hand model doesn't need") from None
+
+
+def load_mano(path: Path) -> ManoArrays:
+    """Reads MANO_RIGHT.pkl.
+
+    Raises:
+        CheckpointError: the file can't be read, asks for anything but arrays, or isn't a hand model.
+    """
+    try:
+        # Python 2's strings of bytes come out as latin1, which numpy turns back into bytes.
+        content = _RestrictedUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        return _arrays(content)
+    except OSError as e:
+        raise CheckpointError(f"{path}: {e.strerror}") from e
+    except pickle.UnpicklingError as e:
+        raise CheckpointError(f"{path}: refused: {e}") from e
+    except KeyError as e:
+        raise CheckpointError(f"{path}: {e.args[0]!r} is missing: is this MANO_RIGHT.pkl?") from e
+    except Exception as e:  # a broken pickle raises nearly anything
+        raise CheckpointError(f"{path}: not a MANO pickle: {e}") from e
+
+
+def _arrays(content: Any) -> ManoArrays:
+    if not isinstance(content, dict):
+        raise ValueError("it holds no dictionary")
+    v_template = _dense(content["v_template"])
+    parents = _dense(content["kintree_table"])[0].astype(np.int64)
+    parents[parents == 2**32 - 1] = -1  # the root's parent, as an unsigned 32-bit number
+    posedirs = _dense(content["posedirs"])
+    joints = len(parents)
+    arrays = ManoArrays(
+        v_template=v_template.astype(np.float32),
+        shapedirs=_dense(content["shapedirs"])[..., :10].astype(np.float32),
+        posedirs=np.ascontiguousarray(posedirs.reshape(-1, posedirs.shape[-1]).T.astype(np.float32)),
+        j_regressor=_dense(content["J_regressor"]).astype(np.float32),
+        lbs_weights=_dense(content["weights"]).astype(np.float32),
+        parents=parents,
+        faces=_dense(content["f"]).astype(np.int64),
+    )
+    n = len(v_template)
+    for name, shape in (
+        ("v_template", (n, 3)),
+        ("shapedirs", (n, 3, 10)),
+        ("posedirs", ((joints - 1) * 9, n * 3)),
+        ("j_regressor", (joints, n)),
+        ("lbs_weights", (n, joints)),
+        ("faces", (len(arrays.faces), 3)),
+    ):
+        found = getattr(arrays, name).shape
+        if found != shape:
+            raise ValueError(f"{name} has the shape {found}, expected {shape}")
+    return arrays

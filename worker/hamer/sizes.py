@@ -1,0 +1,277 @@
+"""How large a HaMeR is, and which tensors its checkpoint must therefore hold.
+
+Sizes are read off the tensors' shapes and checked against model_config.yaml; only what no shape can tell (heads,
+picture, camera) is taken from the yaml. Where many tensors share a size the majority decides, so that a single wrong
+tensor is named as such and doesn't put all the others in the wrong.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.hamer.errors import CheckpointError
+from worker.hamer.modeling.head import BETAS, JOINTS
+from worker.hamer.modeling.vit import PATCH_PADDING
+
+Shape = tuple[int, ...]
+
+LAYERS = "mano_head.transformer.transformer.layers"
+KEYPOINTS = 21
+TIPS = 5
+
+IGNORED = re.compile(
+    r"initialized|discriminator\..*|mano\.(hand_components|hand_mean|pose_mean)"
+    r"|mano\.vertex_joint_selector\.extra_joints_idxs"
+)
+"""Tensors of the release that inference doesn't use: training's, unused means, a duplicate."""
+
+
+@dataclass(frozen=True)
+class HamerConfig:
+    """What model_config.yaml says and shapes don't. The defaults are the official code's.
+
+    Attributes:
+        image_size: side of the square crop in pixels.
+        mean: RGB in [0, 1].
+        std: like `mean`.
+        focal: pixels, of the crop's camera.
+        heads: attention heads of the backbone.
+        decoder_heads: attention heads of the head.
+        decoder_head_dim: channels of each.
+        stated: sizes that the yaml repeats: its name for one, the field of `HamerSizes` that must agree, and the value.
+    """
+
+    image_size: int = 256
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    focal: float = 5000.0
+    heads: int = 16
+    decoder_heads: int = 8
+    decoder_head_dim: int = 64
+    stated: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class HamerSizes:
+    """The sizes of a HaMeR; for the official one: 1280, 32, 16, 5120, 16 and 1024, 6, 8, 64, 1024."""
+
+    image_size: int
+    patch: int
+    dim: int
+    depth: int
+    heads: int
+    mlp_dim: int
+    decoder_dim: int
+    decoder_depth: int
+    decoder_heads: int
+    decoder_head_dim: int
+    decoder_mlp_dim: int
+
+    @property
+    def tokens(self) -> int:
+        """Patches in the visible part of the crop (256 x 192 in patches of 16: 16 rows of 12)."""
+        sides = (self.image_size, self.image_size * 3 // 4)
+        rows, columns = ((side + 2 * PATCH_PADDING - self.patch) // self.patch + 1 for side in sides)
+        return rows * columns
+
+    @property
+    def decoder_inner(self) -> int:
+        """Channels of all heads of the decoder together."""
+        return self.decoder_heads * self.decoder_head_dim
+
+
+VIT_H = HamerSizes(256, 16, 1280, 32, 16, 5120, 1024, 6, 8, 64, 1024)
+"""The released network."""
+
+
+def infer_sizes(shapes: Mapping[str, Shape], config: HamerConfig) -> HamerSizes:
+    """Reads the sizes off the shapes of a checkpoint.
+
+    Raises:
+        CheckpointError: a tensor that decides a size is missing, or shapes and yaml contradict each other.
+    """
+    blocks, layers = _count(shapes, "backbone.blocks."), _count(shapes, f"{LAYERS}.")
+    sizes = HamerSizes(
+        image_size=config.image_size,
+        patch=_vote(shapes, ["backbone.patch_embed.proj.weight"], -1),
+        dim=_vote(shapes, [f"backbone.blocks.{i}.norm{j}.weight" for i in range(blocks) for j in (1, 2)], 0),
+        depth=blocks,
+        heads=config.heads,
+        mlp_dim=_vote(
+            shapes, [f"backbone.blocks.{i}.mlp.fc1.{p}" for i in range(blocks) for p in ("weight", "bias")], 0
+        ),
+        decoder_dim=_vote(shapes, [f"{LAYERS}.{i}.{j}.norm.weight" for i in range(layers) for j in range(3)], 0),
+        decoder_depth=layers,
+        decoder_heads=config.decoder_heads,
+        decoder_head_dim=config.decoder_head_dim,
+        decoder_mlp_dim=_vote(
+            shapes, [f"{LAYERS}.{i}.2.fn.net.0.{p}" for i in range(layers) for p in ("weight", "bias")], 0
+        ),
+    )
+    inner = _vote(shapes, [f"{LAYERS}.{i}.{j}.fn.to_out.0.weight" for i in range(layers) for j in (0, 1)], 1)
+    if inner != sizes.decoder_inner:
+        raise CheckpointError(
+            f"the head's attention has {inner} channels, but model_config.yaml means {sizes.decoder_heads} (heads)"
+            f" times {sizes.decoder_head_dim} (dim_head)"
+        )
+    if sizes.heads < 1 or sizes.dim % sizes.heads:
+        raise CheckpointError(f"the backbone's {sizes.dim} channels don't divide into {sizes.heads} heads (NUM_HEADS)")
+    for name, size, stated in config.stated:
+        if (found := getattr(sizes, size)) != stated:
+            raise CheckpointError(f"{name} is {stated} in model_config.yaml, but {found} by the checkpoint's tensors")
+    return sizes
+
+
+def _count(shapes: Mapping[str, Shape], prefix: str) -> int:
+    """Gives how many numbered parts a stack has: one more than the highest number."""
+    numbers = {
+        int(key[len(prefix) :].split(".", 1)[0]) for key in shapes if re.match(re.escape(prefix) + r"\d+\.", key)
+    }
+    if not numbers:
+        raise CheckpointError(f"no tensor is called {prefix}0.…: is this a HaMeR checkpoint?")
+    return max(numbers) + 1
+
+
+def _vote(shapes: Mapping[str, Shape], keys: Iterable[str], axis: int) -> int:
+    """Gives the commonest length of an axis among the tensors."""
+    keys = list(keys)
+    lengths = Counter(shapes[key][axis] for key in keys if key in shapes and len(shapes[key]) > abs(axis))
+    if not lengths:
+        raise CheckpointError(f"missing: {keys[0]}")
+    return lengths.most_common(1)[0][0]
+
+
+def network_shapes(sizes: HamerSizes) -> dict[str, Shape]:
+    """Gives every tensor of the backbone and the head, as the official checkpoint calls it, with its shape."""
+    d, m = sizes.dim, sizes.mlp_dim
+    shapes: dict[str, Shape] = {
+        "backbone.pos_embed": (1, sizes.tokens + 1, d),
+        "backbone.patch_embed.proj.weight": (d, 3, sizes.patch, sizes.patch),
+        "backbone.patch_embed.proj.bias": (d,),
+        "backbone.last_norm.weight": (d,),
+        "backbone.last_norm.bias": (d,),
+    }
+    for i in range(sizes.depth):
+        block = f"backbone.blocks.{i}"
+        for norm in ("norm1", "norm2"):
+            shapes |= {f"{block}.{norm}.weight": (d,), f"{block}.{norm}.bias": (d,)}
+        for linear, rows, columns in (
+            ("attn.qkv", 3 * d, d),
+            ("attn.proj", d, d),
+            ("mlp.fc1", m, d),
+            ("mlp.fc2", d, m),
+        ):
+            shapes |= {f"{block}.{linear}.weight": (rows, columns), f"{block}.{linear}.bias": (rows,)}
+
+    t, inner, hidden = sizes.decoder_dim, sizes.decoder_inner, sizes.decoder_mlp_dim
+    shapes |= {
+        "mano_head.init_hand_pose": (1, JOINTS * 6),
+        "mano_head.init_betas": (1, BETAS),
+        "mano_head.init_cam": (1, 3),
+        "mano_head.transformer.pos_embedding": (1, 1, t),
+        "mano_head.transformer.to_token_embedding.weight": (t, 1),
+        "mano_head.transformer.to_token_embedding.bias": (t,),
+    }
+    for i in range(sizes.decoder_depth):
+        layer = f"{LAYERS}.{i}"
+        for part in range(3):
+            shapes |= {f"{layer}.{part}.norm.weight": (t,), f"{layer}.{part}.norm.bias": (t,)}
+        for part in (0, 1):
+            shapes |= {f"{layer}.{part}.fn.to_out.0.weight": (t, inner), f"{layer}.{part}.fn.to_out.0.bias": (t,)}
+        shapes |= {
+            f"{layer}.0.fn.to_qkv.weight": (3 * inner, t),
+            f"{layer}.1.fn.to_q.weight": (inner, t),
+            f"{layer}.1.fn.to_kv.weight": (2 * inner, d),
+            f"{layer}.2.fn.net.0.weight": (hidden, t),
+            f"{layer}.2.fn.net.0.bias": (hidden,),
+            f"{layer}.2.fn.net.3.weight": (t, hidden),
+            f"{layer}.2.fn.net.3.bias": (t,),
+        }
+    for readout, rows in (("decpose", JOINTS * 6), ("decshape", BETAS), ("deccam", 3)):
+        shapes |= {f"mano_head.{readout}.weight": (rows, t), f"mano_head.{readout}.bias": (rows,)}
+    return shapes
+
+
+def mano_shapes(vertices: int, faces: int) -> dict[str, Shape]:
+    """Gives the hand model's tensors as the official checkpoint calls them."""
+    return {
+        "mano.v_template": (vertices, 3),
+        "mano.shapedirs": (vertices, 3, BETAS),
+        "mano.posedirs": ((JOINTS - 1) * 9, vertices * 3),
+        "mano.J_regressor": (JOINTS, vertices),
+        "mano.lbs_weights": (vertices, JOINTS),
+        "mano.parents": (JOINTS,),
+        "mano.faces_tensor": (faces, 3),
+        "mano.joint_map": (KEYPOINTS,),
+        "mano.extra_joints_idxs": (TIPS,),
+    }
+
+
+def config_of_yaml(document: Any) -> HamerConfig:
+    """Reads a parsed model_config.yaml.
+
+    Raises:
+        CheckpointError: it isn't of the expected form, or asks for a network that isn't this one.
+    """
+    model = _section(document, "MODEL")
+    backbone, head = _section(model, "BACKBONE", "MODEL"), _section(model, "MANO_HEAD", "MODEL")
+    decoder = _section(head, "TRANSFORMER_DECODER", "MODEL.MANO_HEAD")
+    image_size = _number(model, "IMAGE_SIZE", 256)
+    for where, values, name, only in (
+        ("MODEL.BACKBONE", backbone, "TYPE", "vit"),
+        ("MODEL.MANO_HEAD", head, "TYPE", "transformer_decoder"),
+        ("MODEL.MANO_HEAD", head, "TRANSFORMER_INPUT", "zero"),
+        ("MODEL.MANO_HEAD", head, "IEF_ITERS", 1),
+        ("MODEL.MANO_HEAD", head, "JOINT_REP", "6d"),
+        ("MODEL.MANO_HEAD.TRANSFORMER_DECODER", decoder, "norm", "layer"),
+        ("MODEL", model, "BBOX_SHAPE", [image_size * 3 // 4, image_size]),
+    ):
+        if name in values and values[name] != only:
+            raise CheckpointError(f"model_config.yaml: {where}.{name} is {values[name]!r}; only {only!r} is supported")
+    stated = []
+    for values, name, size in (
+        (backbone, "EMBED_DIM", "dim"),
+        (backbone, "DEPTH", "depth"),
+        (decoder, "context_dim", "dim"),
+        (decoder, "dim", "decoder_dim"),
+        (decoder, "depth", "decoder_depth"),
+        (decoder, "mlp_dim", "decoder_mlp_dim"),
+    ):
+        if name in values:
+            stated.append((name, size, _number(values, name, 0)))
+    default = HamerConfig()
+    extra = document.get("EXTRA") or {}
+    return HamerConfig(
+        image_size=image_size,
+        mean=_triple(model, "IMAGE_MEAN", default.mean),
+        std=_triple(model, "IMAGE_STD", default.std),
+        focal=float(_number(extra, "FOCAL_LENGTH", 5000)),
+        heads=_number(backbone, "NUM_HEADS", default.heads),
+        decoder_heads=_number(decoder, "heads", default.decoder_heads),
+        decoder_head_dim=_number(decoder, "dim_head", default.decoder_head_dim),
+        stated=tuple(stated),
+    )
+
+
+def _section(values: Any, name: str, where: str = "") -> Mapping[str, Any]:
+    section = values.get(name) if isinstance(values, Mapping) else None
+    if not isinstance(section, Mapping):
+        raise CheckpointError(f"model_config.yaml: no section {where + '.' if where else ''}{name}")
+    return section
+
+
+def _number(values: Any, name: str, default: int) -> int:
+    value = values.get(name, default) if isinstance(values, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+        raise CheckpointError(f"model_config.yaml: {name} must be a whole number above 0; got {value!r}")
+    return int(value)
+
+
+def _triple(values: Mapping[str, Any], name: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
+    value = values.get(name, default)
+    if not isinstance(value, list | tuple) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
+        raise CheckpointError(f"model_config.yaml: {name} must be three numbers; got {value!r}")
+    red, green, blue = (float(v) for v in value)
+    return red, green, blue
