@@ -197,7 +197,11 @@ def _why_not(address: str) -> str:
 def _is_answered(path: str) -> bool:
     """Whether somebody listens on a unix socket: gRPC would take it from them without a word."""
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _http(sidecar: Sidecar) -> HttpEndpoint:
