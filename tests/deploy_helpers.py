@@ -18,6 +18,7 @@ SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
 """Set by `make ship`, which installs every tool: there a missing one is a failure, on a laptop a skip."""
 
 needs_engine = pytest.mark.skipif(not SHIPPING, reason="needs the engine and the images that `make ship` makes")
+needs_tools = pytest.mark.skipif(not SHIPPING, reason="needs the validators that `make ship` installs")
 
 
 def tool(name: str) -> str:

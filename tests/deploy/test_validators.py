@@ -11,12 +11,15 @@ from deploy_helpers import (
     ROOT,
     SCALING_OVERLAYS,
     containers,
+    needs_tools,
     pod_template,
     render,
     run,
     tool,
     with_fleet_scope,
 )
+
+pytestmark = needs_tools
 
 TRIVY_EXCEPTIONS: dict[str, str] = {}
 """Checks of trivy that we don't follow, each with its reason. None, at present."""

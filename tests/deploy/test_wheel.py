@@ -128,7 +128,8 @@ def test_the_demo_runs_from_there(environment: Path, tmp_path: Path):
     outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | {
         name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))
     }
-    done = subprocess.run(
-        [environment / "hand-counter", "demo"], cwd=tmp_path, env=outside, capture_output=True, text=True, timeout=300
-    )
+    demo = [environment / "hand-counter", "demo", "--phase-seconds", "4"]
+    done = subprocess.run(demo, cwd=tmp_path, env=outside, capture_output=True, text=True, timeout=300)
+    if done.returncode == 1 and "this machine is too slow or too busy" in done.stderr:
+        pytest.skip("it ran, but the machine was too busy for a verdict on the rates; `make demo` gives that")
     assert done.returncode == 0, done.stdout + done.stderr
