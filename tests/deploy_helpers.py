@@ -3,7 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def run(*words: str, check: bool = True, **options: Any) -> subprocess.Completed
     if check and done.returncode:
         pytest.fail(f"{' '.join(words)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
+
+
+def eventually(condition: Callable[[], object], what: str, timeout: float = 120.0) -> None:
+    """Waits for a condition; the time is for a busy machine, a quiet one takes seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
+        time.sleep(0.1)
 
 
 def render(folder: Path) -> list[dict[str, Any]]:

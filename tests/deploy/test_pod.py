@@ -5,14 +5,13 @@ import json
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 import yaml
-from deploy_helpers import K8S, needs_engine, one, render, run, tool
+from deploy_helpers import K8S, eventually, needs_engine, one, render, run, tool
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
 
@@ -20,7 +19,7 @@ from worker.keys import CONSUMER_GROUP, Keys
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     needs_engine,
 ]
 
@@ -32,7 +31,7 @@ CAMERA = "cam1"
 def cluster() -> Iterator[Cluster]:
     """All pods of the overlay, ready; what happened is printed when a test fails."""
     with Cluster(render(K8S / "overlays/dev")) as running:
-        running.wait_ready(90)
+        running.wait_ready(180)
         yield running
 
 
@@ -47,14 +46,6 @@ def valkey(cluster: Cluster) -> Iterator[redis.Redis]:
     """A client of the Valkey in the cluster."""
     with redis.Redis(host=cluster.pods["valkey"].address, decode_responses=True) as client:
         yield client
-
-
-def eventually(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
-    """Waits for a condition."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.1)
 
 
 def fetch(url: str) -> str:
@@ -95,18 +86,17 @@ def test_a_changed_limit_takes_effect_in_the_pod(valkey: redis.Redis):
 
 
 def test_a_killed_sidecar_comes_back_and_the_worker_goes_on(pod: Pod, valkey: redis.Redis):
-    """The kubelet restarts the sidecar within seconds; meanwhile and afterwards the worker counts, never restarted."""
+    """The kubelet restarts the sidecar at once; meanwhile and afterwards the worker counts, never restarted."""
     sidecar, worker = pod.containers["sidecar"], pod.containers["worker"]
-    restarts, before, began = sidecar.restarts, counted(valkey), time.monotonic()
+    restarts, before = sidecar.restarts, counted(valkey)
     sidecar.kill()
-    eventually(lambda: sidecar.restarts > restarts and sidecar.ready, "the sidecar is back", 15)
+    eventually(lambda: sidecar.restarts > restarts and sidecar.ready, "the sidecar is back")
     assert sidecar.exits[-1] == (137, False)
-    eventually(lambda: metric(pod, 9465, "hand_counter_sidecar_up") == 1, "the worker asks it again", 10)
-    back = time.monotonic() - began
+    eventually(lambda: metric(pod, 9465, "hand_counter_sidecar_up") == 1, "the worker asks it again")
     eventually(lambda: counted(valkey) > before + 3, "counting goes on")
     assert worker.restarts == 0
-    assert back < 15
     assert "ended with exit code 137" in pod.events.texts("sidecar")
+    assert not [text for text in pod.events.texts("sidecar") if "back-off" in text]
 
 
 def test_prometheus_scrapes_the_pod_and_an_alert_fires(pod: Pod, cluster: Cluster, valkey: redis.Redis, tmp_path):
@@ -120,12 +110,12 @@ def test_prometheus_scrapes_the_pod_and_an_alert_fires(pod: Pod, cluster: Cluste
         server = cluster.pods["valkey"].containers["valkey"]
         run("/usr/bin/docker", "pause", server.name)
         try:
-            eventually(lambda: "HandCounterRedisAway" in firing(ask), "the alert on Redis", 30)
-            eventually(lambda: not pod.containers["worker"].ready, "the worker is not ready", 30)
+            eventually(lambda: "HandCounterRedisAway" in firing(ask), "the alert on Redis")
+            eventually(lambda: not pod.containers["worker"].ready, "the worker is not ready")
         finally:
             run("/usr/bin/docker", "unpause", server.name)
-        eventually(lambda: "HandCounterRedisAway" not in firing(ask), "the alert ends", 30)
-    eventually(lambda: pod.ready, "the pod is ready again", 30)
+        eventually(lambda: "HandCounterRedisAway" not in firing(ask), "the alert ends")
+    eventually(lambda: pod.ready, "the pod is ready again")
     assert pod.containers["worker"].restarts == 0, "an outage of Redis is no reason to restart"
 
 
