@@ -26,6 +26,7 @@ from typing import Any, Final
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import WILDCARD_FIELD
 from sidecar.redis_push import ConnectionLostError, PushConnection, RefusedError
+from sidecar.redis_servers import RedisServers
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class FpsFollower:
 
     Args:
         table: is kept up to date.
-        url: of the Redis server, accepted by :func:`redis_push.check_redis_url`.
+        servers: where Redis is.
         config_key: the hash.
         on_state: called at each change of the state, with the new one.
         on_read: called at each HMGET.
@@ -71,7 +72,7 @@ class FpsFollower:
     def __init__(
         self,
         table: FpsTable,
-        url: str,
+        servers: RedisServers,
         config_key: str,
         *,
         on_state: Callable[[RedisState], None] = lambda _state: None,
@@ -79,8 +80,12 @@ class FpsFollower:
         poll_s: float = POLL_S,
     ) -> None:
         self.state = RedisState.AWAY
+        self.pushes = 0
+        """Pushes that named the hash, or all keys."""
+        self.resyncs = 0
+        """Readings of all watched streams that no push led to: after connecting, slow resyncs, polls."""
         self._table = table
-        self._url = url
+        self._servers = servers
         self._config_key = config_key
         self._on_state = on_state
         self._on_read = on_read
@@ -137,13 +142,14 @@ class FpsFollower:
 
     async def _follow_once(self) -> None:
         """Follows over one connection until it fails."""
-        connection = PushConnection(self._url, self._pushed, self._wake.set)
+        connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
         try:
             await connection.open(self._address)
             state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING
             # Some proxies hang up on what they refuse; the next connection then only reads.
             self._ask_to_push = state is RedisState.TRACKING
             self._wanted.clear()  # they are watched already, hence read with the rest
+            self.resyncs += 1
             await self._read_watched(connection)
             self._ask_to_push = True
             self._failures = 0
@@ -183,6 +189,8 @@ class FpsFollower:
             if self._dirty or now >= read_at + period:
                 if self._dirty:
                     await asyncio.sleep(COALESCE_S)
+                else:
+                    self.resyncs += 1
                 read_at = time.monotonic()
                 await self._read_watched(connection)
                 ended = time.monotonic()
@@ -250,6 +258,7 @@ class FpsFollower:
 
     def _pushed(self, keys: list[bytes] | None) -> None:
         if keys is None or self._config_key.encode() in keys:
+            self.pushes += 1
             self._dirty = True
             self._wake.set()
 

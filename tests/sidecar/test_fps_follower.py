@@ -10,10 +10,12 @@ import redis
 from fakeredis import TcpFakeServer
 from servers import free_port
 
+from process.redis_url import parse_redis_url
 from sidecar import redis_push
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource
+from sidecar.redis_servers import RedisServers
 
 KEY = "stream_fps_configs"
 
@@ -35,8 +37,9 @@ def fake_port() -> Iterator[int]:
 async def following(port: int, states: list[RedisState] | None = None) -> AsyncIterator[FpsFollower]:
     """A follower at work, at a default of 1; its table is its ``_table``."""
     table = FpsTable(1.0, lambda _field, _value: None)
+    url = parse_redis_url(f"redis://127.0.0.1:{port}/0")
     told = states if states is not None else []
-    follower = FpsFollower(table, f"redis://127.0.0.1:{port}/0", KEY, poll_s=0.02, on_state=told.append)
+    follower = FpsFollower(table, RedisServers(url), KEY, poll_s=0.02, on_state=told.append)
     task = asyncio.create_task(follower.run())
     try:
         yield follower
