@@ -2,7 +2,8 @@
 
 Each field is a flag (``fps`` is ``--fps``) and an environment variable (the class's ``env_prefix`` and the field's name
 in capitals); the flag wins. A field's description is its help text. What can't be parsed ends the process with exit
-code 2 and one line on standard error that names the flag or the variable.
+code 2 and one line on standard error that names the flag or the variable, and the value unless the field is marked as
+secret (``json_schema_extra={"secret": True}``).
 """
 
 import argparse
@@ -147,5 +148,11 @@ def _sentences(settings_class: type[BaseSettings], error: ValidationError, given
         if problem["type"] == "missing":
             yield f"{_flag(settings_class, place)} is required"
         else:
-            got = "" if ", got " in message else f", got {mask_password(repr(problem['input']))}"
+            secret = _is_secret(settings_class.model_fields[place])
+            got = "" if secret or ", got " in message else f", got {mask_password(repr(problem['input']))}"
             yield f"{source}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("secret"))

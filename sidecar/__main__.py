@@ -20,8 +20,16 @@ examples:
       half a frame per second where Redis has no value
   fps-sidecar --listen unix:/run/fps.sock --listen 127.0.0.1:50051
       a unix socket for the worker in the same pod, and TCP for grpcurl
+  fps-sidecar --scope fleet --replicas 4 --redis-url redis+sentinel://s1,s2,s3/main/0
+      one of four sidecars that share each stream's limit; the master of `main` is found by Sentinels
+  fps-sidecar --listen 0.0.0.0:50051 --tls-cert tls.crt --tls-key tls.key --tls-client-ca ca.crt
+      for workers on other machines, which show certificates
   SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
       no limit but those in Redis; each flag is an environment variable too
+  fps-sidecar --check --redis-url redis://redis.internal:6379/0
+      say which limits in Redis are no valid fps; exit 1 if there are any, or no Redis
+  fps-sidecar --shadow
+      let everything through, and see in the metrics what limits would do
 
 set a limit while it runs:
   redis-cli HSET stream_fps_configs cam1 0.25     cam1: one frame in four seconds
@@ -38,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sidecar until it is told to stop; gives the exit code."""
     settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
     logs.set_up(settings.log_level, settings.log_format)
+    if settings.check:
+        from sidecar.check import check
+
+        return asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
     from sidecar.server import ListenError, serve  # gRPC is loaded only when there is something to serve
 
     try:

@@ -26,6 +26,7 @@ from typing import Any, Final
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import WILDCARD_FIELD
 from sidecar.redis_push import ConnectionLostError, PushConnection, RefusedError
+from sidecar.redis_servers import RedisServers
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class FpsFollower:
 
     Args:
         table: is kept up to date.
-        url: of the Redis server, accepted by :func:`redis_push.check_redis_url`.
+        servers: where Redis is.
         config_key: the hash.
         on_state: called at each change of the state, with the new one.
         on_read: called at each HMGET.
@@ -71,7 +72,7 @@ class FpsFollower:
     def __init__(
         self,
         table: FpsTable,
-        url: str,
+        servers: RedisServers,
         config_key: str,
         *,
         on_state: Callable[[RedisState], None] = lambda _state: None,
@@ -79,8 +80,12 @@ class FpsFollower:
         poll_s: float = POLL_S,
     ) -> None:
         self.state = RedisState.AWAY
+        self.pushes = 0
+        """Pushes that named the hash, or all keys."""
+        self.resyncs = 0
+        """Readings of all watched streams that no push led to: after connecting, slow resyncs, polls."""
         self._table = table
-        self._url = url
+        self._servers = servers
         self._config_key = config_key
         self._on_state = on_state
         self._on_read = on_read
@@ -93,6 +98,9 @@ class FpsFollower:
         self._wanted: dict[str, None] = {}
         self._wanted_read: asyncio.Future[None] | None = None
         self._tried = asyncio.Event()
+        self._failures = 0
+        self._address: tuple[str, int] | None = None  # where a cluster said that the key is
+        self._ask_to_push = True
 
     async def wait_for_first_attempt(self, at_most_s: float) -> None:
         """Waits until Redis was read or found to be away, so that the first frames after a start are decided well."""
@@ -117,31 +125,38 @@ class FpsFollower:
         self._table.assume(stream_names)
 
     async def run(self) -> None:
-        """Follows until cancelled."""
-        failures = 0
-        address: tuple[str, int] | None = None
-        ask_to_push = True
+        """Follows until cancelled. Whatever goes wrong, the table stays as it is, and another connection is tried."""
         while True:
-            connection = PushConnection(self._url, self._pushed, self._wake.set)
             try:
-                await connection.open(address)
-                state = await self._start_tracking(connection) if ask_to_push else RedisState.POLLING
-                # Some proxies hang up on what they refuse; the next connection then only reads.
-                ask_to_push = state is RedisState.TRACKING
-                self._wanted.clear()  # they are watched already, hence read with the rest
-                await self._read_watched(connection)
-                ask_to_push = True
-                failures = 0
-                self._enter(state, "")
-                await self._follow(connection)
+                await self._follow_once()
             except (ConnectionLostError, RefusedError) as error:
-                address = error.moved_to if isinstance(error, RefusedError) else None
+                self._address = error.moved_to if isinstance(error, RefusedError) else None
                 self._enter(RedisState.AWAY, str(error))
-            finally:
-                await connection.close()
-            pause = min(BACKOFF_S[0] * 2.0**failures, BACKOFF_S[1])
-            failures = min(failures + 1, 16)
+            except Exception as error:
+                logger.exception("following the limits failed; trying again")
+                self._address = None
+                self._enter(RedisState.AWAY, repr(error))
+            pause = min(BACKOFF_S[0] * 2.0**self._failures, BACKOFF_S[1])
+            self._failures = min(self._failures + 1, 16)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _follow_once(self) -> None:
+        """Follows over one connection until it fails."""
+        connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
+        try:
+            await connection.open(self._address)
+            state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING
+            # Some proxies hang up on what they refuse; the next connection then only reads.
+            self._ask_to_push = state is RedisState.TRACKING
+            self._wanted.clear()  # they are watched already, hence read with the rest
+            self.resyncs += 1
+            await self._read_watched(connection)
+            self._ask_to_push = True
+            self._failures = 0
+            self._enter(state, "")
+            await self._follow(connection)
+        finally:
+            await connection.close()
 
     async def _start_tracking(self, connection: PushConnection) -> RedisState:
         try:
@@ -174,6 +189,8 @@ class FpsFollower:
             if self._dirty or now >= read_at + period:
                 if self._dirty:
                     await asyncio.sleep(COALESCE_S)
+                else:
+                    self.resyncs += 1
                 read_at = time.monotonic()
                 await self._read_watched(connection)
                 ended = time.monotonic()
@@ -241,6 +258,7 @@ class FpsFollower:
 
     def _pushed(self, keys: list[bytes] | None) -> None:
         if keys is None or self._config_key.encode() in keys:
+            self.pushes += 1
             self._dirty = True
             self._wake.set()
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
-from sidecar.schedule import Pacing, Reason, decide, next_ts
+from sidecar.schedule import Pacing, Reason, Schedule, decide, next_ts
 from sidecar.stream import NEVER_EARLY, NO_VERSION, Stream
 
 LONGEST_HOLD_S: Final = 60.0
@@ -70,6 +70,7 @@ class Limiter:
         pacing: how schedules move on.
         max_streams: how many streams may have a schedule.
         clock: real time, seconds by a monotonic clock; only for what is told, decisions are given theirs.
+        shadow: let all frames through: the reasons tell the decisions, which are made and counted as ever.
     """
 
     def __init__(
@@ -80,7 +81,10 @@ class Limiter:
         pacing: Pacing,
         max_streams: int,
         clock: Callable[[], float] = time.monotonic,
+        shadow: bool = False,
     ) -> None:
+        self.shadow = shadow
+        """Whether all frames are let through."""
         self.evicted = 0
         """Streams whose schedule was dropped for another stream's."""
         self.refused = 0
@@ -119,6 +123,26 @@ class Limiter:
         if len(self._table.watched) >= self._max_streams + _SPARE_NAMES:
             self._forget_names_without_stream()
         await self._learn(stream_names)
+
+    def streams(self) -> list[Stream]:
+        """The streams that have a schedule, the oldest first. From any thread, for those who only read."""
+        return list(self._streams.values())
+
+    def stream(self, stream_name: str) -> Stream | None:
+        """What is kept for a stream, if it has a schedule. From any thread, for those who only read."""
+        return self._streams.get(stream_name)
+
+    def fps(self, stream_name: str) -> float:
+        """The limit in force for a stream, frames per second. From any thread."""
+        return self._table.fps(stream_name)
+
+    async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
+        """Decides one frame; see :meth:`decide`. Also tells whether that was without Redis."""
+        return *self.decide(stream_name, ts, now), self.stale
+
+    async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides frames in their order, as :meth:`answer` would one by one; in the shadow all are let through."""
+        return self._told(self.decide_all(stream_names, tss, now))
 
     def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
         """Decides one frame.
@@ -184,7 +208,7 @@ class Limiter:
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
             stream.admit(schedule)
-        due = _next_ts_of_none(fps) if schedule is None else next_ts(schedule, fps)
+        due = next_ts_of(schedule, fps)
         stream.fps = fps
         stream.next_ts = due if fps > 0.0 and schedule is not None else NEVER_EARLY
         stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
@@ -220,7 +244,7 @@ class Limiter:
 
     def _status(self, stream: Stream, now: float) -> StreamStatus:
         limit = self._table.limit(stream.name)
-        schedule = stream.schedule
+        schedule = self._schedule(stream)
         return StreamStatus(
             stream_name=stream.name,
             fps=limit.fps,
@@ -233,8 +257,18 @@ class Limiter:
             speed=stream.speed(now),
             last_reason=stream.last_reason,
             last_ts=0.0 if schedule is None else schedule.last_ts,
-            next_ts=_next_ts_of_none(limit.fps) if schedule is None else next_ts(schedule, limit.fps),
+            next_ts=next_ts_of(schedule, limit.fps),
         )
+
+    def _told(self, answers: Answers) -> Answers:
+        """What is answered: the decisions, or, in the shadow, always yes and a next_ts by which nobody denies."""
+        if not self.shadow:
+            return answers
+        frames = len(answers.reasons)
+        return answers._replace(should_process=[True] * frames, next_ts=[0.0] * frames)
+
+    def _schedule(self, stream: Stream) -> Schedule | None:
+        return stream.schedule
 
     def _add_stream(self, name: str, ts: float, now: float) -> Stream | None:
         """Makes room for a new stream and adds it; None if there is no room."""
@@ -259,12 +293,15 @@ class Limiter:
                 continue
             heapq.heappop(heap)
             # Its limit stays in the table until the next sweep: it may come later in this very batch.
-            del self._streams[stream.name]
-            stream.table_version = NO_VERSION
-            self._sorted_names = None
-            self.evicted += 1
+            self._evicted(stream)
             return True
         return False
+
+    def _evicted(self, stream: Stream) -> None:
+        del self._streams[stream.name]
+        stream.table_version = NO_VERSION
+        self._sorted_names = None
+        self.evicted += 1
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.fps(stream_name)
@@ -275,6 +312,8 @@ class Limiter:
             self._table.forget(name)
 
 
-def _next_ts_of_none(fps: float) -> float:
-    """The next_ts of a stream without an admission, for people and JSON: infinity when paused, else the least ts."""
-    return math.inf if fps == 0.0 else 0.0
+def next_ts_of(schedule: Schedule | None, fps: float) -> float:
+    """The next_ts to tell. Where there was no admission yet it is for people and JSON: the least ts, not -infinity."""
+    if schedule is None:
+        return math.inf if fps == 0.0 else 0.0
+    return next_ts(schedule, fps)

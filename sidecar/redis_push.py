@@ -10,17 +10,15 @@ one stalls the event loop more than ten times as long with large replies.
 """
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlparse
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, MovedError, NoPermissionError, RedisError, ResponseError
+
+from process.redis_url import Address
+from sidecar.redis_servers import AnyConnection, RedisServers
 
 TIMEOUT_S = 1.5
 """How long the server may take to connect and to answer. Above the pauses of a busy server, far below a minute."""
@@ -56,55 +54,33 @@ class RefusedError(Exception):
         super().__init__(text if text.startswith(self.code) or self.code == "ERR" else f"{self.code} {text}")
 
 
-def check_redis_url(url: str) -> str:
-    """Accepts what :class:`PushConnection` takes; raises ValueError with what is wrong."""
-    _connection(url, 3, None)
-    path = urlparse(url).path.strip("/")
-    if not url.startswith("unix:") and path and not path.isdecimal():
-        raise ValueError(f"the database must be a number, as in redis://127.0.0.1:6379/0, not {path!r}")
-    return url
-
-
-def _connection(url: str, protocol: int, address: tuple[str, int] | None) -> AbstractConnection:
-    options: dict[str, Any] = {
-        "socket_timeout": TIMEOUT_S,
-        "socket_connect_timeout": TIMEOUT_S,
-        **parse_url(url),
-        "protocol": protocol,
-        "retry": Retry(NoBackoff(), 0),
-        # CLIENT SETINFO is refused by least-privilege users.
-        "driver_info": None,
-    }
-    if address:
-        options["host"], options["port"] = address
-    connection_class: type[AbstractConnection] = options.pop("connection_class", Connection)
-    try:
-        return connection_class(**options)
-    except TypeError:
-        raise ValueError("unknown option in the query part of the Redis URL") from None
-
-
 class PushConnection:
     """A connection that is used by one task at a time.
 
     Args:
-        url: redis://, rediss:// or unix://, as redis-py takes it.
+        servers: where Redis is.
+        key: the connection is to the server that holds it.
         on_push: called with the keys that a push names; None for all keys (FLUSHALL, FLUSHDB).
         on_lost: called once when the connection breaks.
     """
 
     def __init__(
-        self, url: str, on_push: Callable[[list[bytes] | None], None], on_lost: Callable[[], None] = lambda: None
+        self,
+        servers: RedisServers,
+        key: str,
+        on_push: Callable[[list[bytes] | None], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._url = url
+        self._servers = servers
+        self._key = key
         self._on_push = on_push
         self._on_lost = on_lost
-        self._connection: AbstractConnection | None = None
+        self._connection: AnyConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._waiting: deque[asyncio.Future[Any]] = deque()
 
     async def open(self, address: tuple[str, int] | None = None) -> None:
-        """Connects, to another address than the URL's if one is given.
+        """Connects to the server that holds the key, or to another one that was named by such a server.
 
         Raises:
             ConnectionLostError: nobody there, or no answer in time.
@@ -120,6 +96,8 @@ class PushConnection:
                 self._connection = await self._connect(2, address)
         except (ResponseError, BusyLoadingError) as error:
             raise RefusedError(error) from error
+        except TimeoutError:
+            raise ConnectionLostError(f"no answer within {TIMEOUT_S:g} s") from None
         except (RedisError, OSError) as error:
             raise ConnectionLostError(str(error)) from error
         self._reader = asyncio.create_task(self._read(self._connection), name="redis-reader")
@@ -154,23 +132,24 @@ class PushConnection:
         """Hangs up. May be called at any time, also twice."""
         if self._reader is not None:
             self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-            self._reader = None
-        if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
-            self._connection = None
+        try:
+            if self._reader is not None:
+                await asyncio.wait((self._reader,))  # unlike awaiting it, this lets our own cancellation through
+        finally:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                await connection.disconnect(nowait=True)
 
-    async def _connect(self, protocol: int, address: tuple[str, int] | None) -> AbstractConnection:
-        connection = _connection(self._url, protocol, address)
+    async def _connect(self, protocol: int, address: tuple[str, int] | None) -> AnyConnection:
+        # All time-outs are ours: redis-py sends through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
+        options: dict[str, Any] = {"protocol": protocol, "socket_timeout": None}
+        if address:
+            connection = await self._servers.connect(Address(*address), **options)
+        else:
+            connection = await self._servers.connect_to(self._key, **options)
         parser: Any = connection._parser
         parser.set_invalidation_push_handler(self._pushed)
         parser.set_pubsub_push_handler(self._pushed)
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
         return connection
 
     async def _pushed(self, push: list[Any]) -> object:
@@ -178,7 +157,7 @@ class PushConnection:
             self._on_push(push[1])
         return _PUSH
 
-    async def _read(self, connection: AbstractConnection) -> None:
+    async def _read(self, connection: AnyConnection) -> None:
         """Hands each reply to its command, in their order, until the connection breaks."""
         try:
             while True:

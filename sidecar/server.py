@@ -7,24 +7,30 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
-from process.address import mask_password, split_host_port
+from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
+from sidecar.calls import ObservedService, Traced
+from sidecar.decoding import refusing_undecodable
+from sidecar.fleet_limiter import FleetLimiter
+from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, Health
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
+from sidecar.redis_servers import RedisServers
 from sidecar.reflection import add_reflection
-from sidecar.service import RateLimitService
+from sidecar.service import MAX_REQUEST_BYTES, RateLimitService
 from sidecar.settings import SidecarSettings
+from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +42,8 @@ SWEEP_S: Final = 10.0
 _SERVER_OPTIONS: Final = (
     # Else a second sidecar on the same port would start, and take half of the calls.
     ("grpc.so_reuseport", 0),
+    # Larger calls get RESOURCE_EXHAUSTED. gRPC's own limit is below the largest valid batch.
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
 )
 
 
@@ -51,17 +59,27 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.table = FpsTable(settings.fps, self._report_invalid)
+        self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
-            settings.redis_url,
+            self.servers,
             settings.config_key,
             on_state=self._redis_changed,
             on_read=self.metrics.redis_reads.inc,
         )
-        self.limiter = Limiter(
-            self.table, self.follower.learn, pacing=settings.pacing, max_streams=settings.max_streams
-        )
-        self.metrics.show(self.limiter, self.follower)
+        self.fleet: FleetScope | None = None
+        learn, pacing, most, shadow = self.follower.learn, settings.pacing, settings.max_streams, settings.shadow
+        if settings.scope == "fleet":
+            self.fleet = FleetScope(
+                self.servers, pacing=pacing, replicas=settings.replicas, claim_wait_s=settings.claim_wait
+            )
+            self.limiter: Limiter = FleetLimiter(
+                self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow
+            )
+            self.metrics.show_fleet(self.fleet)
+        else:
+            self.limiter = Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
+        self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, version=version(), settings=settings.shown()
         )
@@ -106,12 +124,18 @@ async def serve(settings: SidecarSettings) -> int:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
-        server = _server(sidecar)
+        server = _server(sidecar, await _traced(stack, settings))
         for background in (sidecar.follower.run(), sidecar.sweep()):
             await stack.enter_async_context(_background(background))
+        if sidecar.fleet:
+            await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
+        if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
+            await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
         await server.start()
-        logger.info("serving", extra={"listen": settings.listen, "redis_url": mask_password(settings.redis_url)})
+        if settings.shadow:
+            logger.warning("in the shadow: every frame is let through, decisions are counted only")
+        logger.info("serving", extra={"listen": settings.listen, "redis_url": settings.redis.shown})
         await signals.first.wait()
         logger.info("shutting down", extra={"grace_s": settings.grace})
         sidecar.health.shut_down()
@@ -147,31 +171,49 @@ class _Signals:
         (self.second if self.first.is_set() else self.first).set()
 
 
-def _server(sidecar: Sidecar) -> "grpc.aio.Server":
-    server = grpc.aio.server(options=_SERVER_OPTIONS)
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(sidecar.service, server)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -> Traced | None:
+    """What makes calls spans for the length of the stack; None where traces aren't wanted."""
+    if not settings.otlp_endpoint:
+        return None
+    from sidecar.tracing import exporting  # an extra, and half a second of imports
+
+    return (await stack.enter_async_context(exporting(settings.otlp_endpoint, version()))).traced
+
+
+def _server(sidecar: Sidecar, traced: Traced | None) -> "grpc.aio.Server":
+    settings = sidecar.settings
+    server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
+    service: Any = ObservedService(sidecar.service, sidecar.metrics, traced)
+    strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
     channelz.add_channelz_servicer(server)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
     add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
-    _listen(server, sidecar.settings.listen)
+    _listen(server, settings.listen, settings.tls)
     return server
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
     server = grpc.aio.server(options=_SERVER_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
-    _listen(server, [sidecar.settings.health_listen])
+    # Probes speak no TLS, and health is no secret.
+    _listen(server, [sidecar.settings.health_listen], None)
     return server
 
 
-def _listen(server: "grpc.aio.Server", addresses: Sequence[str]) -> None:
+def _listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> None:
+    credentials = ReloadedCertificate(tls).credentials() if tls else None
     for address in addresses:
         path = address.removeprefix("unix:")
         if path != address and _is_answered(path):
             raise ListenError(f"can't listen on {address}: Address already in use")
         try:
-            server.add_insecure_port(f"[::]{address}" if address.startswith(":") else address)
+            port = f"[::]{address}" if address.startswith(":") else address
+            if credentials is None or is_private(address):
+                server.add_insecure_port(port)
+            else:
+                server.add_secure_port(port, credentials)
         except RuntimeError:
             raise ListenError(f"can't listen on {address}: {_why_not(address)}") from None
 
@@ -197,7 +239,11 @@ def _why_not(address: str) -> str:
 def _is_answered(path: str) -> bool:
     """Whether somebody listens on a unix socket: gRPC would take it from them without a word."""
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _http(sidecar: Sidecar) -> HttpEndpoint:
@@ -223,5 +269,4 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))

@@ -16,6 +16,8 @@ from sidecar.metrics import Metrics
 from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, Reason, stream_name_error, ts_error
 
 MAX_BATCH: Final = 4096
+MAX_REQUEST_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 8) + 64
+"""The largest batch: names of four-byte characters with their tag and length, and the capture times."""
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -67,14 +69,14 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         unprepared = limiter.unprepared((name,))
         if unprepared:
             await limiter.prepare(unprepared)
-        reason, limit, next_ts = limiter.decide(name, ts, self._clock())
+        reason, limit, next_ts, stale = await limiter.answer(name, ts, self._clock())
         answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
-        answer.should_process = reason is Reason.ADMITTED
+        answer.should_process = limiter.shadow or reason is Reason.ADMITTED
         answer.reason = cast(pb.Reason, reason)
         answer.fps = limit.fps
         answer.fps_source = cast(pb.FpsSource, limit.source)
-        answer.stale = limiter.stale
-        answer.next_ts = next_ts
+        answer.stale = stale
+        answer.next_ts = 0.0 if limiter.shadow else next_ts
         return answer
 
     async def ShouldProcessBatch(  # noqa: N802
@@ -84,6 +86,10 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
+        if len(names) > MAX_BATCH:
+            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
+            too_long = f"a batch may have at most {MAX_BATCH} frames, got {len(names)}"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_long)
         error = batch_error(names, tss)
         if error:
             await self._refuse(context, "ShouldProcessBatch", error)
@@ -92,7 +98,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         unprepared = limiter.unprepared(names)
         if unprepared:
             await limiter.prepare(unprepared)
-        return pb.ShouldProcessBatchResponse(**limiter.decide_all(names, tss, self._clock())._asdict())
+        answers = await limiter.answer_all(names, tss, self._clock())
+        return pb.ShouldProcessBatchResponse(**answers._asdict())
 
     async def ListStreams(  # noqa: N802
         self, request: pb.ListStreamsRequest, context: Context
@@ -135,8 +142,6 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
 
 def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
     """Says what is wrong with a batch, naming the index of the first bad item; None for a good one."""
-    if len(stream_names) > MAX_BATCH:
-        return f"a batch may have at most {MAX_BATCH} frames, got {len(stream_names)}"
     if len(stream_names) != len(tss):
         return f"ts must be empty or as long as stream_names, got {len(tss)} ts for {len(stream_names)} stream_names"
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):

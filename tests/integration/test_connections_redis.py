@@ -1,0 +1,246 @@
+"""Each way to reach Redis, in pod and in fleet scope: passwords, sockets, TLS, Sentinels, a cluster, least privileges."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+import redis_topologies
+from fleet_player import player
+from redis_topologies import Cluster, answered, cluster, plain_client, replicated, tls_server
+from servers import REPOSITORY, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from tls_files import Authority
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.claims import state_key
+
+KEY = "stream_fps_configs"
+SCOPES = ("pod", "fleet")
+
+
+class Asked:
+    """A sidecar and a way to ask it."""
+
+    def __init__(self, process: SidecarProcess, channel: grpc.Channel) -> None:
+        self.process = process
+        self.stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        self.ts = 1000.0
+
+    def answer(self) -> pb.ShouldProcessResponse:
+        """The answer about a frame that isn't too soon for anyone."""
+        self.ts += 1000.0
+        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=self.ts), timeout=10)
+
+    def state(self) -> "pb.RedisState":
+        """How the sidecar stands with Redis."""
+        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10).redis_state
+
+    def follows(self, set_fps: Callable[[float], object]) -> None:
+        """Checks that changes are pushed and, in fleet scope, that frames are decided in Redis."""
+        for fps in (7.0, 8.0):
+            set_fps(fps)
+            wait_until(lambda fps=fps: self.answer().fps == fps, f"{fps} is in force")
+        assert self.state() == pb.REDIS_STATE_TRACKING
+        wait_until(lambda: not self.answer().stale, "Redis decides")
+
+
+@contextlib.contextmanager
+def asked(*arguments: str, **options: object) -> Iterator[Asked]:
+    # Nothing here measures time, so Redis is never too slow.
+    with (
+        sidecar_process("--claim-wait", "5", *arguments, **options) as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        yield Asked(process, channel)
+
+
+def setter(server: Valkey, **options: object) -> Callable[[float], object]:
+    """Sets the fps of the stream in a server."""
+
+    def set_fps(fps: float) -> None:
+        with plain_client(server.port, **options) as client:
+            client.hset(KEY, "cam", fps)
+
+    return set_fps
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_user_and_password(scope, tmp_path):
+    """A password is taken from the URL, the environment or a file that is read anew for each connection."""
+    with valkey("--requirepass", "secret") as server:
+        password = tmp_path / "password"
+        password.write_text("wrong\n")
+        plain, full = f"redis://127.0.0.1:{server.port}/0", f"redis://:secret@127.0.0.1:{server.port}/0"
+        set_fps = setter(server, password="secret")
+        with asked("--scope", scope, redis_url=full) as sidecar:
+            sidecar.follows(set_fps)
+            assert "secret" not in sidecar.process.logs()
+        environment = {"SIDECAR_REDIS_PASSWORD": "secret"}
+        with asked("--scope", scope, redis_url=plain, environment=environment) as sidecar:
+            sidecar.follows(set_fps)
+        with asked("--scope", scope, "--redis-password-file", str(password), redis_url=plain) as sidecar:
+            assert sidecar.state() == pb.REDIS_STATE_AWAY
+            password.write_text("secret\n")
+            sidecar.follows(set_fps)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_unix_socket_and_database(scope, tmp_path):
+    """Redis is reached by a unix socket, and in another database than the first."""
+    path = tmp_path / "redis.sock"
+    with valkey("--unixsocket", str(path)) as server:
+        for url in (f"unix://{path}?db=3", f"redis://127.0.0.1:{server.port}/3"):
+            with asked("--scope", scope, redis_url=url) as sidecar:
+                sidecar.follows(setter(server, db=3))
+
+
+@pytest.fixture(scope="module")
+def users() -> dict[str, list[str]]:
+    """The commands of the documentation, by the user that they make."""
+    commands = re.findall(r"^ACL SETUSER .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.MULTILINE)
+    return {words[2]: words for words in map(str.split, commands)}
+
+
+@pytest.mark.parametrize(("scope", "user"), [("pod", "fps-sidecar"), ("fleet", "fps-fleet")])
+def test_documented_permissions_are_enough(users, scope, user):
+    """As the documented user the sidecar follows changes, and in fleet scope shares what replicas admit."""
+    with valkey() as server:
+        with plain_client(server.port) as client:
+            client.execute_command(*users[user])
+        url = f"redis://{user}:SECRET@127.0.0.1:{server.port}/0"
+        with asked("--scope", scope, redis_url=url) as first, asked("--scope", scope, redis_url=url) as second:
+            first.follows(setter(server))
+            with plain_client(server.port) as client:
+                errors = [error for error in client.acl_log() if error["username"] == user]
+            assert errors == []
+            if scope == "fleet":
+                metrics = ("sidecar_replicas 2.0", "sidecar_claims_in_time 1.0", "sidecar_alone_decisions_total 0.0")
+                for sidecar in (first, second):
+                    wait_until(lambda s=sidecar: all(line in page(s) for line in metrics), "both know of each other")
+
+
+def page(sidecar: Asked) -> list[str]:
+    """The lines of /metrics."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://{sidecar.process.http}/metrics", timeout=10) as response:
+        return response.read().decode().splitlines()
+
+
+def test_no_documented_permission_is_spare(users):
+    """Each command that a documented user may run is one that the sidecar runs."""
+    sources = "".join(
+        path.read_text() for path in [*REPOSITORY.glob("sidecar/*.py"), *REPOSITORY.glob("sidecar/lua/*")]
+    )
+    for words in users.values():
+        for permission in (word[1:] for word in words if word.startswith("+")):
+            if permission == "hello":  # sent by redis-py
+                continue
+            assert all(f'"{part}"' in sources or f"'{part}'" in sources for part in permission.upper().split("|"))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.skipif(
+    redis_topologies.tls_server_program() is None and not os.environ.get("CI"), reason="needs Debian's redis-server"
+)
+def test_tls_with_client_certificate(scope, tmp_path):
+    """With rediss:// the server is checked against --redis-ca and is shown --redis-cert."""
+    authority = Authority(tmp_path)
+    server, client = authority.sign("server"), authority.sign("client")
+    with tls_server(authority.certificate, server.certificate, server.key) as port:
+        files = {"ssl_ca_certs": authority.certificate, "ssl_certfile": client.certificate, "ssl_keyfile": client.key}
+        options = {"ssl": True, **{name: str(path) for name, path in files.items()}}
+
+        def set_fps(fps: float) -> None:
+            with plain_client(port, **options) as connection:
+                connection.hset(KEY, "cam", fps)
+
+        flags = [f"--redis-ca={authority.certificate}"]
+        with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
+            assert sidecar.state() == pb.REDIS_STATE_AWAY  # the server wants a certificate
+        flags += [f"--redis-cert={client.certificate}", f"--redis-key={client.key}"]
+        with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
+            sidecar.follows(set_fps)
+        stranger = Authority(tmp_path, "stranger")
+        flags[0] = f"--redis-ca={stranger.certificate}"
+        with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
+            assert sidecar.state() == pb.REDIS_STATE_AWAY
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_sentinel_failover(scope):
+    """The master that the Sentinels name is followed, also after it died and another one took its place."""
+    with replicated() as servers, asked("--scope", scope, redis_url=servers.url) as sidecar:
+        sidecar.follows(setter(servers.master))
+        before = sidecar.answer()
+        servers.master.kill()
+        wait_until(lambda: sidecar.answer().stale, "the loss is noticed")
+        assert sidecar.answer().fps == before.fps
+        wait_until(answered(lambda: servers.master_port() == servers.replica.port), "the replica is the master")
+        wait_until(lambda: not sidecar.answer().stale, "the new master is followed")
+        sidecar.follows(setter(servers.replica))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    with cluster() as running:
+        yield running
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_cluster(nodes, scope):
+    """The node that holds the limits is found from any node, and again when the slot moved to another one."""
+    source = nodes.node_of(KEY.encode())
+    other = nodes.other_than(source)
+    with asked("--scope", scope, redis_url=f"redis+cluster://127.0.0.1:{other.port}") as sidecar:
+        sidecar.follows(setter(source))
+        nodes.begin_move(KEY.encode(), other)
+        nodes.end_move(KEY.encode(), source, other)
+        nodes.wait_until_up()
+        sidecar.follows(setter(other))
+
+
+def test_cluster_claims_follow_moved_slots(nodes):
+    """A stream's claims go where its slot is: before, during (ASK) and after (MOVED) a move, at every replica."""
+    key = state_key("mover")
+    source = nodes.node_of(key)
+    target = nodes.other_than(source)
+    with (
+        asked("--scope", "fleet", redis_url=nodes.url) as first,
+        asked("--scope", "fleet", redis_url=nodes.url) as second,
+        player([first.process, second.process]) as playing,
+    ):
+        admitted = playing.play({"mover": 30.0}, 10.0)["mover"]
+        nodes.begin_move(key, target)
+        admitted += playing.play({"mover": 30.0}, 10.0)["mover"]
+        nodes.end_move(key, source, target)
+        admitted += playing.play({"mover": 30.0}, 10.0)["mover"]
+        for sidecar in (first, second):
+            assert "sidecar_alone_decisions_total 0.0" in page(sidecar)
+    assert len(admitted) == pytest.approx(30, abs=1)
+    with plain_client(target.port) as client:
+        assert client.exists(key)
+
+
+def test_cluster_that_lost_a_node(nodes):
+    """Streams of the other nodes are decided in Redis as before; those of the lost one by each replica alone."""
+    lost = nodes.other_than(nodes.node_of(KEY.encode()))
+    names = {nodes.node_of(state_key(name)) is lost: name for name in (f"cam{number}" for number in range(50))}
+    with asked("--scope", "fleet", redis_url=nodes.url) as sidecar:
+
+        def stale(name: str) -> bool:
+            sidecar.ts += 1000.0
+            request = pb.ShouldProcessRequest(stream_name=name, ts=sidecar.ts)
+            return sidecar.stub.ShouldProcess(request, timeout=10).stale
+
+        wait_until(lambda: not stale(names[True]) and not stale(names[False]), "all is well")
+        lost.kill()
+        try:
+            wait_until(lambda: stale(names[True]), "the loss is noticed")
+            assert not stale(names[False])
+        finally:
+            lost.restart()
+        wait_until(lambda: not stale(names[True]), "the node is back")

@@ -1,0 +1,269 @@
+"""Fleet scope with real sidecars and a real Valkey: replicas together keep each stream's rate."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+from fleet_player import Player, most_over_law, player
+from redis_proxy import redis_proxy
+from redis_topologies import plain_client, replicated
+from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+
+FLEET = ("--scope", "fleet")
+LAW_BURST = 2.5
+ROUNDING = 1e-3  # frames
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Valkey]:
+    with valkey() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def fleet(url: str, count: int, *arguments: str, fps: float = 1.0) -> Iterator[list[SidecarProcess]]:
+    """Sidecars in fleet scope that know of each other."""
+    with contextlib.ExitStack() as stack:
+        sidecars = [
+            stack.enter_context(sidecar_process(*FLEET, *arguments, redis_url=url, fps=fps)) for _ in range(count)
+        ]
+        for sidecar in sidecars:
+            wait_until(lambda sidecar=sidecar: metric(sidecar, "sidecar_replicas") == count, f"{count} replicas")
+        yield sidecars
+
+
+def metric(sidecar: SidecarProcess, name: str) -> float:
+    """The value of a metric without labels."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10) as page:
+        for line in page.read().decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+    raise AssertionError(f"no metric {name}")
+
+
+def set_limits(server: Valkey, limits: dict[str, float]) -> None:
+    with plain_client(server.port) as client:
+        client.hset("stream_fps_configs", mapping={name: str(fps) for name, fps in limits.items()})
+
+
+@pytest.fixture(scope="module")
+def four(redis) -> Iterator[list[SidecarProcess]]:
+    # However busy the machine is, Redis is never too slow.
+    with fleet(redis.url, 4, "--claim-wait", "5") as sidecars:
+        yield sidecars
+
+
+@pytest.fixture
+def playing(four) -> Iterator[Player]:
+    with player(four) as playing:
+        # Streams of one test are strangers to another one.
+        playing.now = time.monotonic() * 1000
+        yield playing
+
+
+@pytest.mark.parametrize("skew_s", [0.0, 0.1])
+def test_rate_is_kept_from_one_to_four_to_two_replicas(redis, playing, skew_s):
+    """With a stream's frames at random over 1, then 4, then 2 replicas, each stream gets its fps within 2 %."""
+    targets = {f"slow{skew_s}": 0.5, f"usual{skew_s}": 5.0, f"half{skew_s}": 12.5}
+    set_limits(redis, targets)
+    admitted = {name: [] for name in targets}
+    start = playing.now
+    for replicas in (1, 4, 2):
+        for name, times in playing.play(dict.fromkeys(targets, 25.0), 24.0, replicas, skew_s).items():
+            admitted[name] += times
+    for name, fps in targets.items():
+        assert len(admitted[name]) == pytest.approx(72.0 * fps, rel=0.02, abs=1.5)
+        assert most_over_law(admitted[name], fps, LAW_BURST) < ROUNDING
+        assert min(admitted[name]) < start + 1
+
+
+def test_one_call_of_redis_per_admitted_frame(playing, four):
+    """Frames that are certain to be denied cost no call, at any replica."""
+    before = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four)
+    admitted = playing.play({"lonely": 30.0}, 100.0)["lonely"]
+    calls = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four) - before
+    assert len(admitted) == pytest.approx(100, abs=2)
+    assert calls <= 1.3 * len(admitted) + len(four)
+
+
+def test_batches_share_calls(playing, four):
+    """The frames of many streams in one batch cost one call."""
+    before = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four)
+    names = [f"many{number}" for number in range(1000)]
+    admitted = 0
+    for second in range(10):
+        for step in range(3):
+            request = pb.ShouldProcessBatchRequest(
+                stream_names=names, ts=[playing.now + second + step / 3 + 0.1] * len(names)
+            )
+            answer = playing.stubs[(second + step) % 4].ShouldProcessBatch(request, timeout=10)
+            admitted += sum(answer.should_process)
+    calls = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four) - before
+    assert admitted == 10 * len(names)
+    assert calls <= 0.1 * admitted
+
+
+def test_restarted_clock_is_served_by_all_at_once(redis, playing):
+    """When a camera's clock restarts, its rate goes on at once, whichever replica its frames reach."""
+    set_limits(redis, {"looped": 20.0})
+    playing.play({"looped": 60.0}, 10.0)
+    time.sleep(0.1)  # more than the period of real time that paces restarts
+    playing.now -= 500.0
+    admitted = playing.play({"looped": 60.0}, 10.0)["looped"]
+    assert len(admitted) == pytest.approx(200, rel=0.02)
+    assert min(admitted) < playing.now - 10.0 + 0.2
+
+
+def test_change_of_fps_acts_on_all_replicas(redis, playing):
+    """A limit that is raised and then lifted is in force at every replica with the next frames."""
+    for fps, expected in ((1.0, 20), (10.0, 200), (0.0, 0), (float("inf"), 600)):
+        set_limits(redis, {"changed": fps})
+        for stub in playing.stubs:
+            request = pb.ListStreamsRequest(name_prefix="changed")
+            wait_until(
+                lambda stub=stub, request=request, fps=fps: all(
+                    stream.fps == fps for stream in stub.ListStreams(request, timeout=10).streams
+                ),
+                f"fps {fps} is in force",
+            )
+        admitted = playing.play({"changed": 30.0}, 20.0)["changed"]
+        assert len(admitted) == pytest.approx(expected, abs=3)
+
+
+class TestRedisAway:
+    """Each replica paces at its share; nothing is waited for; nothing is made up for afterwards."""
+
+    SOURCE = 30.0
+    FPS = 2.0
+
+    def play(self, playing: Player, seconds: float) -> list[float]:
+        """One stream in stream time."""
+        return playing.play({"cam": self.SOURCE}, seconds)["cam"]
+
+    def slowest_s(self, playing: Player) -> float:
+        """The median of some decisions' times at the moment, in seconds."""
+        times = []
+        for number in range(40):
+            began = time.monotonic()
+            playing.stubs[number % len(playing.stubs)].ShouldProcess(
+                pb.ShouldProcessRequest(stream_name=f"timed{number}", ts=playing.now), timeout=10
+            )
+            times.append(time.monotonic() - began)
+        return sorted(times)[len(times) // 2]
+
+    def stale(self, playing: Player) -> list[bool]:
+        """What each replica says about a frame that has to be claimed."""
+        playing.now += 10.0
+        request = pb.ShouldProcessRequest(stream_name="cam", ts=playing.now)
+        return [stub.ShouldProcess(request, timeout=10).stale for stub in playing.stubs]
+
+    def check(
+        self, playing: Player, before: list[float], during: list[float], after: list[float], seconds: float
+    ) -> None:
+        """The rate is kept during the fault, in steps of one credit per replica, and the return adds no burst."""
+        replicas = len(playing.stubs)
+        assert len(during) == pytest.approx(seconds * self.FPS, rel=0.05, abs=4)
+        assert most_over_law(before + during + after, self.FPS, LAW_BURST * replicas) < ROUNDING
+        around_return = [ts for ts in during if ts > after[0] - 10.0] + after
+        assert most_over_law(around_return, self.FPS, LAW_BURST + replicas - 1) < ROUNDING
+
+    def test_killed(self):
+        """With Redis killed the fleet keeps the rate, says so, and goes on without a burst when it is back."""
+        with valkey() as server, fleet(server.url, 3, fps=self.FPS) as sidecars, player(sidecars) as playing:
+            before = self.play(playing, 10.0)
+            server.kill()
+            wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is away")
+            playing.now += 10.0
+            during = self.play(playing, 60.0)
+            server.restart()
+            wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
+            after = self.play(playing, 20.0)
+            self.check(playing, before, during, after, 60.0)
+            assert len(after) == pytest.approx(20.0 * self.FPS, abs=4)
+            assert self.stale(playing) == [False] * 3
+
+    def in_touch(self, sidecars: list[SidecarProcess]) -> bool:
+        return all(metric(sidecar, "sidecar_claims_in_time") == 1 for sidecar in sidecars)
+
+    def test_slow(self):
+        """A Redis that takes 200 ms is not waited for; as soon as it is fast again, it decides."""
+        with contextlib.ExitStack() as stack:
+            proxy = stack.enter_context(redis_proxy(stack.enter_context(valkey()).port))
+            sidecars = stack.enter_context(fleet(proxy.url, 2, fps=self.FPS))
+            playing = stack.enter_context(player(sidecars))
+            before = self.play(playing, 10.0)
+            proxy.delay_s = 0.2
+            wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is slow")
+            assert self.slowest_s(playing) < 0.02
+            playing.now += 10.0
+            during = self.play(playing, 60.0)
+            proxy.delay_s = 0.0
+            wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
+            after = self.play(playing, 20.0)
+            self.check(playing, before, during, after, 60.0)
+
+    def test_hangs(self):
+        """A Redis that accepts and never answers costs one short wait, then none."""
+        with valkey() as server, fleet(server.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+            before = self.play(playing, 10.0)
+            server.pause()
+            try:
+                wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis hangs")
+                assert self.slowest_s(playing) < 0.02
+                playing.now += 10.0
+                during = self.play(playing, 60.0)
+            finally:
+                server.resume()
+            wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
+            after = self.play(playing, 20.0)
+            self.check(playing, before, during, after, 60.0)
+
+    def test_never_seen(self):
+        """Without Redis from the start, --replicas says how many share the limit."""
+        with contextlib.ExitStack() as stack:
+            sidecars = [stack.enter_context(sidecar_process(*FLEET, "--replicas", "2", fps=self.FPS)) for _ in range(2)]
+            playing = stack.enter_context(player(sidecars))
+            admitted = self.play(playing, 60.0)
+            assert len(admitted) == pytest.approx(60.0 * self.FPS, rel=0.05, abs=2)
+            assert self.stale(playing) == [True, True]
+
+    def test_failover(self):
+        """Through the loss of the master and the promotion of its replica the fleet keeps the rate."""
+        with replicated() as servers, fleet(servers.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+            before = self.play(playing, 10.0)
+            servers.master.kill()
+            wait_until(lambda: all(self.stale(playing)), "all replicas know that the master is away")
+            playing.now += 10.0
+            during = self.play(playing, 60.0)
+            wait_until(lambda: self.in_touch(sidecars), "all replicas have found the new master")
+            after = self.play(playing, 20.0)
+            self.check(playing, before, during, after, 60.0)
+            assert self.stale(playing) == [False] * 2
+
+    def test_full(self):
+        """A Redis that takes no more writes is as good as away: the fleet paces by itself."""
+        with valkey() as server, fleet(server.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+            self.play(playing, 5.0)
+            with plain_client(server.port) as client:
+                client.config_set("maxmemory", 1)
+                playing.now += 10.0
+                during = self.play(playing, 60.0)
+                assert len(during) == pytest.approx(60.0 * self.FPS, rel=0.05, abs=4)
+                client.config_set("maxmemory", 0)
+            assert len(self.play(playing, 20.0)) == pytest.approx(20.0 * self.FPS, abs=4)
+
+    def test_flushed(self):
+        """A flush loses the states in Redis but admits nothing: the replicas tell it what they know."""
+        with valkey() as server, fleet(server.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+            admitted = self.play(playing, 10.0)
+            with plain_client(server.port) as client:
+                for _ in range(10):
+                    client.flushall()
+                    admitted += self.play(playing, 3.0)
+            assert most_over_law(admitted, self.FPS, LAW_BURST) < ROUNDING
+            assert len(admitted) == pytest.approx(40.0 * self.FPS, abs=2)

@@ -1,0 +1,186 @@
+"""The gRPC server's addresses: plain text for this machine, TLS for others, certificates that may be replaced."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from servers import SidecarProcess, free_port, repository_environment, sidecar_process, wait_until
+from tls_files import Authority, Pair
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def pair(authority, tmp_path) -> Pair:
+    """The server's pair, in a place of its own, to be replaced."""
+    return Pair(*(Path(shutil.copy(path, tmp_path)) for path in authority.sign("server")))
+
+
+def flags(pair: Pair, *more: object) -> list[str]:
+    return list(map(str, ("--tls-cert", pair.certificate, "--tls-key", pair.key, *more)))
+
+
+def ask(channel: grpc.Channel) -> bool:
+    """Asks for one decision; raises RpcError where the server can't be talked to."""
+    with channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=1.0), timeout=10).fps == 1.0
+
+
+def secure(port: int, authority: Authority, client: Pair | None = None) -> grpc.Channel:
+    """A channel that trusts the authority, and shows the client's certificate."""
+    credentials = grpc.ssl_channel_credentials(
+        authority.certificate.read_bytes(),
+        client.key.read_bytes() if client else None,
+        client.certificate.read_bytes() if client else None,
+    )
+    return grpc.secure_channel(f"localhost:{port}", credentials)
+
+
+class Serving:
+    """A sidecar that listens on all interfaces besides loopback."""
+
+    def __init__(self, process: SidecarProcess, port: int) -> None:
+        self.process = process
+        self.port = port
+
+
+@pytest.fixture
+def serving(request, pair, authority) -> Iterator[Serving]:
+    """A sidecar with a certificate; the parameter tells whether it asks clients for theirs."""
+    port = free_port()
+    more = ["--tls-client-ca", authority.certificate] if getattr(request, "param", False) else []
+    with sidecar_process(*flags(pair, "--listen", f"0.0.0.0:{port}", *more)) as process:
+        yield Serving(process, port)
+
+
+def test_other_addresses_speak_tls(serving, authority):
+    """An address that others can reach is served with the certificate, and only so; loopback stays plain text."""
+    assert ask(secure(serving.port, authority))
+    assert ask(grpc.insecure_channel(serving.process.address))
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(grpc.insecure_channel(f"127.0.0.1:{serving.port}"))
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_client_checks_the_server(serving, tmp_path):
+    """A client that trusts another authority won't talk to the server."""
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(secure(serving.port, Authority(tmp_path, "stranger")))
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("serving", [True], indirect=True)
+def test_clients_show_a_certificate(serving, authority, tmp_path):
+    """With --tls-client-ca only clients signed by that authority are served."""
+    assert ask(secure(serving.port, authority, authority.sign("client")))
+    for client in (None, Authority(tmp_path, "stranger").sign("client")):
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(secure(serving.port, authority, client))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def served_name(port: int) -> str:
+    """The common name of the certificate that a new connection is shown."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, context.wrap_socket(plain) as connection:
+        der = connection.getpeercert(binary_form=True)
+    command = ["openssl", "x509", "-inform", "der", "-noout", "-subject"]
+    shown = subprocess.run(command, input=der, check=True, capture_output=True).stdout.decode()
+    return shown.rpartition("=")[2].strip()
+
+
+def test_replaced_certificate_is_served(serving, pair, authority):
+    """A new pair in the files is shown to the next connection; a half-replaced one leaves the old in force."""
+    assert served_name(serving.port) == "server"
+    renewed = authority.sign("renewed")
+
+    shutil.copy(renewed.certificate, pair.certificate)
+    assert served_name(serving.port) == "server"
+    assert served_name(serving.port) == "server"
+    shutil.copy(renewed.key, pair.key)
+
+    wait_until(lambda: served_name(serving.port) == "renewed", "the renewed certificate is served")
+    assert ask(secure(serving.port, authority))
+    assert serving.process.logs().count("the new certificate is not used") == 1
+
+
+def test_vanished_certificate_is_missed_by_nobody(serving, pair):
+    """Files that are away for a moment while they are replaced don't disturb new connections."""
+    pair.certificate.unlink()
+    assert served_name(serving.port) == "server"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]", ""])
+def test_open_plain_text_is_refused(address):
+    """Without a certificate or the operator's word, an open address ends the start with exit code 2 and one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", "--listen", f"{address}:{free_port()}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=repository_environment(),
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--insecure" in done.stderr
+
+
+def test_operators_word_is_enough():
+    """With --insecure an open address is served in plain text."""
+    port = free_port()
+    with sidecar_process("--insecure", "--listen", f"0.0.0.0:{port}"):
+        assert ask(grpc.insecure_channel(f"127.0.0.1:{port}"))
+
+
+def test_too_many_calls_at_once_are_refused():
+    """Calls beyond --max-concurrent-calls get RESOURCE_EXHAUSTED at once; the others go on."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with sidecar_process("--max-concurrent-calls", "3") as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watching = [watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
+        for call in watching:
+            next(call)
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=1.0), timeout=10)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        watching.pop().cancel()
+
+        def served() -> bool:
+            try:
+                return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=1.0), timeout=10).fps > 0
+            except grpc.RpcError:
+                return False
+
+        wait_until(served, "the call that ended makes room")
+        for call in watching:
+            call.cancel()
+
+
+def test_largest_valid_batch_fits_and_larger_calls_are_refused():
+    """4096 frames of the longest names are decided; a request beyond that size gets RESOURCE_EXHAUSTED."""
+    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        names = [f"{number:06d}" + "\U0001f590" * 250 for number in range(4096)]
+        request = pb.ShouldProcessBatchRequest(stream_names=names, ts=[1.0] * len(names))
+        assert sum(stub.ShouldProcessBatch(request, timeout=30).should_process) == 4096
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="x" * 5_000_000, ts=1.0), timeout=30)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

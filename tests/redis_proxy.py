@@ -1,0 +1,96 @@
+"""A TCP proxy in front of Redis that can be made slow, so that tests need no slow network.
+
+with redis_proxy(server.port) as proxy:
+    proxy.delay_s = 0.2
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+
+
+class RedisProxy:
+    """Passes bytes on, those from the server after a delay. Runs in a thread of its own."""
+
+    def __init__(self, port: int) -> None:
+        self.delay_s = 0.0
+        """How late each answer arrives, seconds; may change at any time."""
+        self.port = 0
+        self._target = port
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        self._started.wait(10)
+
+    @property
+    def url(self) -> str:
+        """What --redis-url takes."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def close(self) -> None:
+        """Drops all connections."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+        self._loop.run_until_complete(asyncio.sleep(0))  # lets the transports end
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+
+            async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                try:
+                    server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                except OSError:
+                    writer.close()  # as a server that is gone would
+                else:
+                    tasks.create_task(self._pass_on(reader, server_writer, delayed=False))
+                    tasks.create_task(self._pass_on(server_reader, writer, delayed=True))
+
+            server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+            self.port = server.sockets[0].getsockname()[1]
+            self._started.set()
+            await self._stopped.wait()
+            server.close()
+            me = asyncio.current_task()
+            for task in asyncio.all_tasks():
+                if task is not me:
+                    task.cancel()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, delayed: bool) -> None:
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        clock = asyncio.get_running_loop().time
+
+        async def write() -> None:
+            while True:
+                due, data = await queue.get()
+                if due > clock():
+                    await asyncio.sleep(due - clock())
+                if not data:
+                    return
+                writer.write(data)
+                await writer.drain()
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(write())
+                data = b"."
+                while data:
+                    data = await reader.read(1 << 16)
+                    queue.put_nowait((clock() + (self.delay_s if delayed else 0.0), data))
+        except* OSError:
+            pass
+        finally:
+            writer.close()
+
+
+@contextlib.contextmanager
+def redis_proxy(port: int) -> Iterator[RedisProxy]:
+    """A running proxy to a port of this machine."""
+    proxy = RedisProxy(port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
