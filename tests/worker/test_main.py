@@ -60,7 +60,7 @@ def test_every_command_is_there() -> None:
         (("run", "--redis-url", "redis://localhost:port/0"), "--redis-url: "),
         (("run", "--redis-url", "redis://localhost/frames"), "--redis-url: the database must be a number"),
         (("demo", "--redis-url", "redis://localhost/0?colour=red"), "--redis-url: unknown option"),
-        (("publish", "100", "--stream-name", "cam1"), "source: expected a webcam's index, 0 to 99"),
+        (("publish", "100", "--stream-name", "cam1"), "publish: SOURCE: expected a webcam's index, 0 to 99"),
         (("run", "--max-age", "0"), "--max-age: expected seconds"),
         (("run", "--batch-size", "5000"), "--batch-size: "),
         (("run", "--http", "9465"), "--http: expected HOST:PORT"),
