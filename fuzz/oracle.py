@@ -22,13 +22,16 @@ def allowed_statuses(call: Call) -> set[grpc.StatusCode]:
         bare = all(request is not None and not request.leased_denials for request in requests)
         if bare and all(_columns_are_good(request.stream_names, request.ts) for request in requests):
             return {OK}
-        return {OK, INVALID_ARGUMENT}  # reports have rules of their own, which its unit tests know
+        # Reports have rules of their own, which the session's unit tests know.
+        return {OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED}
     (request,) = requests
     if request is None:
         return {INVALID_ARGUMENT}
     if call.method.name == "ShouldProcess":
         good = _name_is_good(request.stream_name) and (not request.HasField("ts") or _ts_is_good(request.ts))
     elif call.method.name == "ShouldProcessBatch":
+        if len(request.stream_names) > MAX_BATCH:
+            return {RESOURCE_EXHAUSTED}
         good = _columns_are_good(request.stream_names, request.ts)
     elif call.method.name == "ListStreams":
         if request.page_size >= 0 and request.page_token:

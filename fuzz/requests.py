@@ -119,7 +119,7 @@ class Generator:
             column.append(self._value(field, edges))
 
     def _length(self, edges: float) -> int:
-        if self._random.random() < edges / 200:
+        if self._random.random() < edges / 100:
             return TOO_MANY
         return int(BIGGEST_BATCH ** self._random.random()) - 1
 

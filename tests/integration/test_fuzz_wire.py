@@ -52,6 +52,8 @@ def test_the_judge_can_say_no() -> None:
     assert allowed("ShouldProcess", good) == {"OK"}
     assert allowed("ShouldProcess", pb.ShouldProcessRequest(ts=1.0).SerializeToString()) == {"INVALID_ARGUMENT"}
     assert allowed("ShouldProcess", good[:-1]) == {"INVALID_ARGUMENT"}
+    long = pb.ShouldProcessBatchRequest(stream_names=["cam1"] * 4097).SerializeToString()
+    assert allowed("ShouldProcessBatch", long) == {"RESOURCE_EXHAUSTED"}
     assert allowed("ShouldProcessBatch", pb.ShouldProcessBatchRequest(ts=[1.0]).SerializeToString()) == {
         "INVALID_ARGUMENT"
     }
