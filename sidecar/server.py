@@ -18,6 +18,7 @@ from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.calls import ObservedService, Traced
+from sidecar.decoding import refusing_undecodable
 from sidecar.fleet_limiter import FleetLimiter
 from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
@@ -183,8 +184,9 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> "grpc.aio.Server":
     settings = sidecar.settings
     server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
     service: Any = ObservedService(sidecar.service, sidecar.metrics, traced)
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
     channelz.add_channelz_servicer(server)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
     add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
@@ -237,7 +239,11 @@ def _why_not(address: str) -> str:
 def _is_answered(path: str) -> bool:
     """Whether somebody listens on a unix socket: gRPC would take it from them without a word."""
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _http(sidecar: Sidecar) -> HttpEndpoint:
@@ -263,5 +269,4 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))
