@@ -1,5 +1,6 @@
 """The limiter in fleet scope: the same streams, counters and limits; the decisions are the fleet's."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -74,6 +75,16 @@ class FleetLimiter(Limiter):
             answers.fps.append(fps)
             answers.next_ts.append(predicted)
         return answers, stale
+
+    def lease(self, stream_name: str) -> tuple[float, float]:
+        """What is certain of the stream's next frames; nothing while a claim is needed to know."""
+        fps = self._table.fps(stream_name)
+        if stream_name not in self._streams:
+            return 0.0, 0.0
+        if fps == 0.0:
+            return 0.0, math.inf
+        schedule = self._scope.certain(stream_name)
+        return (0.0, 0.0) if schedule is None else (schedule.last_ts, next_ts_of(schedule, fps))
 
     def _evicted(self, stream: Stream) -> None:
         super()._evicted(stream)

@@ -9,6 +9,9 @@ it exceed its rate. A heap finds the one whose hold ended first, which among equ
 keys are lower bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it
 comes up, which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one
 was found by then, it is denied, and the next attempt goes on from there.
+
+What clients deny by a lease they report within a second (see session). So a leased stream's silence is known to within
+that: its hold is as much longer, and whoever holds a lease is told when the stream changes by somebody else's doing.
 """
 
 import bisect
@@ -16,7 +19,7 @@ import heapq
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
@@ -25,6 +28,9 @@ from sidecar.stream import NEVER_EARLY, NO_VERSION, Stream
 
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
+
+REPORT_GRACE_S: Final = 1.5
+"""What leases denied is known this late at most: a second, and half of one for the way."""
 
 ACTIVE_S: Final = 60.0
 """A stream silent for longer isn't watched in Redis any more."""
@@ -61,6 +67,16 @@ class StreamStatus(NamedTuple):
     next_ts: float
 
 
+class Holders(Protocol):
+    """Those who answer by leases; see :mod:`sidecar.session`."""
+
+    def moved(self, stream_name: str) -> None:
+        """Takes in that leases on a stream no longer hold."""
+
+    def hold(self, stream_name: str) -> bool:
+        """Whether anybody holds a lease on a stream."""
+
+
 class Limiter:
     """Decides frames.
 
@@ -91,6 +107,8 @@ class Limiter:
         """Frames denied because there was no room for their stream's schedule."""
         self.decisions = [0] * (len(Reason) + 1)
         """Frames by reason, at the reason's number."""
+        self.holders: Holders | None = None
+        """Those who answer by leases, while there are any."""
         self._table = table
         self._learn = learn
         self._pacing = pacing
@@ -208,11 +226,40 @@ class Limiter:
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
             stream.admit(schedule)
+            if self.holders is not None:
+                self.holders.moved(name)
         due = next_ts_of(schedule, fps)
         stream.fps = fps
         stream.next_ts = due if fps > 0.0 and schedule is not None else NEVER_EARLY
         stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
         return reason, fps, due
+
+    def lease(self, stream_name: str) -> tuple[float, float]:
+        """What is certain of the stream's next frames: last_ts and next_ts; a next_ts of 0 where nothing is."""
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            return 0.0, 0.0
+        fps, schedule = self._table.fps(stream_name), stream.schedule
+        return (0.0 if schedule is None else schedule.last_ts), next_ts_of(schedule, fps)
+
+    def take_in(self, stream_name: str, denied: Sequence[int], last_ts: float, reason: Reason, at: float) -> None:
+        """Takes in what was denied by a lease.
+
+        Args:
+            stream_name: the stream; where it has no schedule any more, its frames are counted all the same.
+            denied: frames by reason, at the reason's number.
+            last_ts: the newest frame's ts, seconds by the stream's clock.
+            reason: the newest frame's.
+            at: real time of the newest frame, seconds by the clock of the decisions.
+        """
+        for number, frames in enumerate(denied):
+            self.decisions[number] += frames
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            return
+        stream.denied += sum(denied)
+        if at >= stream.heard_at:
+            stream.heard_at, stream.heard_ts, stream.last_reason = at, last_ts, reason
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -221,6 +268,8 @@ class Limiter:
         silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since and name in watched]
         for name in silent:
             self._table.put_to_sleep(name)
+            if self.holders is not None:
+                self.holders.moved(name)  # changes of its limit won't be noticed any more
         self._forget_names_without_stream()
 
     async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
@@ -302,10 +351,13 @@ class Limiter:
         stream.table_version = NO_VERSION
         self._sorted_names = None
         self.evicted += 1
+        if self.holders is not None:
+            self.holders.moved(stream.name)
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.fps(stream_name)
-        return min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+        hold_s = min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+        return hold_s + REPORT_GRACE_S if self.holders is not None and self.holders.hold(stream_name) else hold_s
 
     def _forget_names_without_stream(self) -> None:
         for name in self._table.names() - self._streams.keys():

@@ -5,7 +5,15 @@ What the limiter counts anyway is read when Prometheus asks, so that a decision 
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -29,7 +37,7 @@ class Metrics:
         GCCollector(registry=self.registry)
         self.batch_frames = Histogram(
             "sidecar_batch_frames",
-            "Frames per ShouldProcessBatch call.",
+            "Frames per ShouldProcessBatch call or request of a session.",
             buckets=_BATCH_BUCKETS,
             registry=self.registry,
         )
@@ -45,6 +53,21 @@ class Metrics:
         )
         self.invalid_fps_values = Counter(
             "sidecar_invalid_fps_values", "Distinct values in Redis that are no valid fps.", registry=self.registry
+        )
+        self.sessions = Gauge("sidecar_sessions", "Sessions that are open.", registry=self.registry)
+        self.refused_sessions = Counter(
+            "sidecar_refused_sessions", "Sessions refused or cut, by status.", ["status"], registry=self.registry
+        )
+        self.leased_denials = Counter(
+            "sidecar_leased_denials",
+            "Frames that clients denied by a lease; in sidecar_decisions too.",
+            registry=self.registry,
+        )
+        self.dropped_leases = Counter(
+            "sidecar_dropped_leases",
+            "Drops told to sessions: of one stream's lease, or of all at once.",
+            ["extent"],
+            registry=self.registry,
         )
         self.redis_reads = Counter("sidecar_redis_reads", "HMGETs sent to read limits.", registry=self.registry)
         self.redis_state_changes = Counter(

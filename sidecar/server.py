@@ -17,6 +17,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
+from sidecar.batch import MAX_REQUEST_BYTES
 from sidecar.calls import ObservedService, Traced
 from sidecar.decoding import refusing_undecodable
 from sidecar.fleet_limiter import FleetLimiter
@@ -28,7 +29,8 @@ from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
 from sidecar.reflection import add_reflection
-from sidecar.service import MAX_REQUEST_BYTES, RateLimitService
+from sidecar.service import RateLimitService
+from sidecar.session import Sessions
 from sidecar.settings import SidecarSettings
 from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
 
@@ -71,7 +73,12 @@ class Sidecar:
         learn, pacing, most, shadow = self.follower.learn, settings.pacing, settings.max_streams, settings.shadow
         if settings.scope == "fleet":
             self.fleet = FleetScope(
-                self.servers, pacing=pacing, replicas=settings.replicas, claim_wait_s=settings.claim_wait
+                self.servers,
+                pacing=pacing,
+                replicas=settings.replicas,
+                claim_wait_s=settings.claim_wait,
+                on_change=lambda stream_name: self.sessions.moved(stream_name),
+                on_gap=lambda: self.sessions.all_moved(),
             )
             self.limiter: Limiter = FleetLimiter(
                 self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow
@@ -80,8 +87,9 @@ class Sidecar:
         else:
             self.limiter = Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
         self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
+        self.sessions = Sessions(self.limiter, self.table, self.metrics)
         self.service = RateLimitService(
-            self.limiter, self.follower, self.metrics, version=version(), settings=settings.shown()
+            self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
         )
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
@@ -110,9 +118,9 @@ class Sidecar:
 async def serve(settings: SidecarSettings) -> int:
     """Serves until SIGTERM or SIGINT; gives the exit code.
 
-    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; calls in flight
-    finish, for the grace period at most; then Redis, the probes' health and the metrics go. A second signal cuts the
-    calls in flight at once.
+    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; sessions end once
+    they answered what they had read; calls in flight finish, for the grace period at most; then Redis, the probes'
+    health and the metrics go. A second signal cuts the calls in flight at once.
 
     Raises:
         ListenError: one of the addresses can't be listened on.
@@ -140,6 +148,7 @@ async def serve(settings: SidecarSettings) -> int:
         logger.info("shutting down", extra={"grace_s": settings.grace})
         sidecar.health.shut_down()
         stopping = asyncio.create_task(server.stop(settings.grace))
+        sidecar.sessions.shut_down()
         forced = asyncio.create_task(signals.second.wait())
         await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
         was_forced = not stopping.done()
