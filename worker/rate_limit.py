@@ -136,8 +136,11 @@ class RateLimiter:
         if answers is None:
             reasons = self._local.decide(batch, time.monotonic())
         else:
-            reasons = [_REASONS[number] for number in answers.reasons]
-            self._local.learn(batch, reasons, answers.fps, answers.next_ts, time.monotonic())
+            told = [_REASONS[number] for number in answers.reasons]
+            self._local.learn(batch, told, answers.fps, answers.next_ts, time.monotonic())
+            # A sidecar in the shadow lets through what it would deny, and tells why it would.
+            verdicts = zip(answers.should_process, told, strict=True)
+            reasons = [Reason.ADMITTED if let_through else reason for let_through, reason in verdicts]
         self._on_decided("local" if answers is None else "sidecar", len(batch))
         return reasons
 
