@@ -114,6 +114,7 @@ class Sessions:
         self._stalled_s = stalled_s
         self._open: list[Session] = []
         self._shut_down = asyncio.Event()
+        self._took = metrics.decision_seconds.labels("ShouldProcessSession").observe
         self._dropped_one = metrics.dropped_leases.labels("stream")
         self._dropped_all = metrics.dropped_leases.labels("all")
 
@@ -174,6 +175,7 @@ class Sessions:
         Raises:
             RequestError: The request makes no sense, or is too long; nothing was changed.
         """
+        started = time.perf_counter()
         names, tss = list(request.stream_names), list(request.ts)
         if not tss and names:
             tss = [self._wall_clock()] * len(names)
@@ -199,10 +201,11 @@ class Sessions:
             should_process=answers.should_process,
             reasons=cast(Any, answers.reasons),
             fps=answers.fps,
-            next_ts=[next_ts for _, next_ts in leases],
+            next_ts=[0.0 if limiter.shadow else next_ts for _, next_ts in leases],
             last_ts=[last_ts for last_ts, _ in leases],
         )
         session.answered(names, message)
+        self._took(time.perf_counter() - started)
 
     async def serve(self, context: Context) -> None:
         """Serves one session to its end."""

@@ -138,9 +138,9 @@ class RateLimiter:
         else:
             told = [_REASONS[number] for number in answers.reasons]
             self._local.learn(batch, told, answers.fps, answers.next_ts, time.monotonic())
-            # A sidecar in the shadow says yes to all, and why it would have denied.
-            yes = answers.should_process
-            reasons = [Reason.ADMITTED if may else reason for may, reason in zip(yes, told, strict=True)]
+            # A sidecar in the shadow lets through what it would deny, and tells why it would.
+            verdicts = zip(answers.should_process, told, strict=True)
+            reasons = [Reason.ADMITTED if let_through else reason for let_through, reason in verdicts]
         self._on_decided("local" if answers is None else "sidecar", len(batch))
         return reasons
 

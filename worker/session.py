@@ -47,7 +47,7 @@ class Columns(Protocol):
 
     @property
     def should_process(self) -> Sequence[bool]:
-        """Whether each frame may be processed."""
+        """Whether each frame may be processed: if it was admitted, and always where the sidecar is in the shadow."""
 
     @property
     def reasons(self) -> Sequence[int]:

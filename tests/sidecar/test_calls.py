@@ -16,6 +16,7 @@ from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
 from sidecar.service import RateLimitService
+from sidecar.session import Sessions
 
 SERVICE = "handcounter.ratelimit.v1.RateLimitService"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -44,9 +45,9 @@ def serve(world: World, metrics: Metrics) -> Serve:
     @asynccontextmanager
     async def serving(traced: Traced | None = None) -> AsyncIterator[Stub]:
         follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
-        service = RateLimitService(
-            world.limiter, follower, metrics, version="1", settings={}, clock=lambda: world.now, wall_clock=lambda: 5e3
-        )
+        clocks: dict[str, Any] = {"clock": lambda: world.now, "wall_clock": lambda: 5000.0}
+        sessions = Sessions(world.limiter, world.table, metrics, **clocks)
+        service = RateLimitService(world.limiter, follower, metrics, sessions, version="1", settings={}, **clocks)
         server = grpc.aio.server()
         observed: Any = ObservedService(service, metrics, traced)
         rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(observed, server)
@@ -109,6 +110,26 @@ async def test_the_shadow_lets_everything_through(serve: Serve, world: World) ->
         ("b", 1, 1),
         ("paused", 0, 1),
     ]
+
+
+async def test_a_session_is_timed_by_question_and_has_no_leases_in_the_shadow(
+    serve: Serve, world: World, metrics: Metrics
+) -> None:
+    """Each answered question of a session is an observation; in the shadow its answers are yes, without leases."""
+    request = pb.ShouldProcessSessionRequest(stream_names=["a", "a"], ts=[1.0, 1.1])
+    async with serve() as stub:
+        session = stub.ShouldProcessSession()
+        await session.write(request)
+        leased = (await session.read()).answers
+        world.limiter.shadow = True
+        await session.write(request)
+        let_through = (await session.read()).answers
+        await session.done_writing()
+    assert (list(leased.should_process), leased.next_ts[1] > 1.1) == ([True, False], True)
+    assert (list(let_through.should_process), list(let_through.next_ts)) == ([True, True], [0.0, 0.0])
+    assert list(let_through.reasons) == [pb.REASON_DUPLICATE, pb.REASON_TOO_SOON]
+    method = {"method": "ShouldProcessSession"}
+    assert metrics.registry.get_sample_value("sidecar_decision_seconds_count", method) == 2
 
 
 async def test_each_call_is_a_span(serve: Serve) -> None:

@@ -303,10 +303,17 @@ def test_a_refusal_is_paced_here_and_said_once(
     "answer",
     [
         {"should_process": [True]},
-        {"reasons": [0], "fps": [1.0], "next_ts": [1.0], "last_ts": [1.0]},
-        {"reasons": [1], "fps": [math.nan], "next_ts": [1.0], "last_ts": [1.0]},
-        {"reasons": [1], "fps": [-1.0], "next_ts": [1.0], "last_ts": [1.0]},
-        {"reasons": [1, 1], "fps": [1.0, 1.0], "next_ts": [1.0, 1.0], "last_ts": [1.0, 1.0]},
+        {"reasons": [1], "fps": [1.0], "next_ts": [1.0], "last_ts": [1.0]},
+        {"should_process": [True], "reasons": [0], "fps": [1.0], "next_ts": [1.0], "last_ts": [1.0]},
+        {"should_process": [True], "reasons": [1], "fps": [math.nan], "next_ts": [1.0], "last_ts": [1.0]},
+        {"should_process": [True], "reasons": [1], "fps": [-1.0], "next_ts": [1.0], "last_ts": [1.0]},
+        {
+            "should_process": [True, True],
+            "reasons": [1, 1],
+            "fps": [1.0, 1.0],
+            "next_ts": [1.0, 1.0],
+            "last_ts": [1.0, 1.0],
+        },
     ],
 )
 def test_an_answer_that_makes_no_sense_is_a_refusal(
@@ -319,6 +326,13 @@ def test_an_answer_that_makes_no_sense_is_a_refusal(
     assert limiter.decide([("cam", 1.0)]) == [Reason.ADMITTED]
     assert limiter.decide([("cam", 1.1)]) == [Reason.TOO_SOON]
     assert ["doesn't fit" in message for message in caplog.messages] == [True]
+
+
+def test_what_a_sidecar_in_the_shadow_lets_through_is_processed(sidecar: Sidecar, limiter: RateLimiter) -> None:
+    """Yes is yes, also where the reason tells that it would be no; no lease denies it later."""
+    sidecar.answer = {"should_process": [True], "reasons": [2], "fps": [1.0], "next_ts": [0.0], "last_ts": [1.0]}
+    assert [limiter.decide([("cam", 1.0 + number / 10)]) for number in range(3)] == [[Reason.ADMITTED]] * 3
+    assert sidecar.sizes == [1] * 3
 
 
 def test_odd_values_of_next_ts_do_no_harm(sidecar: Sidecar, limiter: RateLimiter) -> None:
