@@ -94,6 +94,9 @@ class FpsFollower:
         self._wanted: dict[str, None] = {}
         self._wanted_read: asyncio.Future[None] | None = None
         self._tried = asyncio.Event()
+        self._failures = 0
+        self._address: tuple[str, int] | None = None  # where a cluster said that the key is
+        self._ask_to_push = True
 
     async def wait_for_first_attempt(self, at_most_s: float) -> None:
         """Waits until Redis was read or found to be away, so that the first frames after a start are decided well."""
@@ -118,31 +121,37 @@ class FpsFollower:
         self._table.assume(stream_names)
 
     async def run(self) -> None:
-        """Follows until cancelled."""
-        failures = 0
-        address: tuple[str, int] | None = None
-        ask_to_push = True
+        """Follows until cancelled. Whatever goes wrong, the table stays as it is, and another connection is tried."""
         while True:
-            connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
             try:
-                await connection.open(address)
-                state = await self._start_tracking(connection) if ask_to_push else RedisState.POLLING
-                # Some proxies hang up on what they refuse; the next connection then only reads.
-                ask_to_push = state is RedisState.TRACKING
-                self._wanted.clear()  # they are watched already, hence read with the rest
-                await self._read_watched(connection)
-                ask_to_push = True
-                failures = 0
-                self._enter(state, "")
-                await self._follow(connection)
+                await self._follow_once()
             except (ConnectionLostError, RefusedError) as error:
-                address = error.moved_to if isinstance(error, RefusedError) else None
+                self._address = error.moved_to if isinstance(error, RefusedError) else None
                 self._enter(RedisState.AWAY, str(error))
-            finally:
-                await connection.close()
-            pause = min(BACKOFF_S[0] * 2.0**failures, BACKOFF_S[1])
-            failures = min(failures + 1, 16)
+            except Exception as error:
+                logger.exception("following the limits failed; trying again")
+                self._address = None
+                self._enter(RedisState.AWAY, repr(error))
+            pause = min(BACKOFF_S[0] * 2.0**self._failures, BACKOFF_S[1])
+            self._failures = min(self._failures + 1, 16)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _follow_once(self) -> None:
+        """Follows over one connection until it fails."""
+        connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
+        try:
+            await connection.open(self._address)
+            state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING
+            # Some proxies hang up on what they refuse; the next connection then only reads.
+            self._ask_to_push = state is RedisState.TRACKING
+            self._wanted.clear()  # they are watched already, hence read with the rest
+            await self._read_watched(connection)
+            self._ask_to_push = True
+            self._failures = 0
+            self._enter(state, "")
+            await self._follow(connection)
+        finally:
+            await connection.close()
 
     async def _start_tracking(self, connection: PushConnection) -> RedisState:
         try:

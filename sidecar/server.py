@@ -222,7 +222,11 @@ def _why_not(address: str) -> str:
 def _is_answered(path: str) -> bool:
     """Whether somebody listens on a unix socket: gRPC would take it from them without a word."""
     with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(path) == 0
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _http(sidecar: Sidecar) -> HttpEndpoint:
@@ -248,5 +252,4 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))

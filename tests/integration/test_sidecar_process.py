@@ -171,6 +171,15 @@ def test_a_taken_port_is_one_clear_line(flag: str) -> None:
     assert "in use" in last
 
 
+@pytest.mark.parametrize("path", ["/nowhere/at/all/fps.sock", f"/tmp/{'x' * 200}"])
+def test_an_impossible_socket_is_one_clear_line(path: str) -> None:
+    """A unix socket in a folder that isn't there, or with a name too long, exits 1 and says so."""
+    done = run_sidecar("--listen", f"unix:{path}", "--http", "")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"fps-sidecar: can't listen on unix:{path}: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_two_sidecars_dont_share_an_address(tmp_path: Path) -> None:
     """A second sidecar on the same port or unix socket doesn't start, and the first goes on."""
     path = f"unix:{tmp_path}/fps.sock"

@@ -107,10 +107,12 @@ class Scripted:
         self.hmget = b"*1\r\n$1\r\n5\r\n"
         self.silent = False
         self.connections = 0
+        self.open = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speaks with one client."""
         self.connections += 1
+        self.open += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 count = int((await reader.readuntil(b"\r\n"))[1:])
@@ -130,15 +132,26 @@ class Scripted:
                 else:
                     writer.write(b"+OK\r\n")
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        self.open -= 1
+
+
+@contextlib.asynccontextmanager
+async def serving(script: Scripted) -> AsyncIterator[int]:
+    """Serves on a port until the block ends and the clients are gone."""
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        await until(lambda: script.open == 0)
 
 
 @pytest.fixture
 async def scripted() -> AsyncIterator[tuple[Scripted, int]]:
     """A scripted server and its port."""
     script = Scripted()
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    async with server:
-        yield script, server.sockets[0].getsockname()[1]
+    async with serving(script) as port:
+        yield script, port
 
 
 async def test_a_server_that_never_answers_is_away(
@@ -180,8 +193,7 @@ async def test_moved_is_followed(scripted: tuple[Scripted, int]) -> None:
     other, other_port = scripted
     script = Scripted()
     script.hmget = b"-MOVED 1234 127.0.0.1:%d\r\n" % other_port
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    async with server, following(server.sockets[0].getsockname()[1]) as follower:
+    async with serving(script) as port, following(port) as follower:
         await until(lambda: follower.state is RedisState.TRACKING)
         assert (script.connections, other.connections) == (1, 1)
 
@@ -213,5 +225,54 @@ async def test_a_lost_connection_lets_waiters_go(
         async with asyncio.timeout(10.0):
             await follower.learn(["a"])
         assert "a" in follower._table.watched
+        await until(lambda: follower.state is RedisState.AWAY)
         script.silent = False
         await until(lambda: follower.state is RedisState.TRACKING)
+
+
+async def test_a_mistake_of_ours_doesnt_end_the_following(
+    scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected error is logged with its traceback, and the hash is followed again."""
+    _, port = scripted
+    async with following(port) as follower:
+        await until(lambda: follower.state is RedisState.TRACKING)
+        with monkeypatch.context() as patch:
+            patch.setattr(follower._table, "store_wildcard", None)
+            follower._pushed(None)
+            await until(lambda: follower.state is RedisState.AWAY)
+        await until(lambda: follower.state is RedisState.TRACKING)
+    assert "TypeError" in caplog.text
+
+
+async def test_other_keys_with_the_same_prefix_cause_no_reading(scripted: tuple[Scripted, int]) -> None:
+    """Tracking goes by prefix; a push about another key is none of ours."""
+    _, port = scripted
+    async with following(port) as follower:
+        await until(lambda: follower.state is RedisState.TRACKING)
+        follower._pushed([b"stream_fps_configs:old"])
+        assert not follower._dirty
+        follower._pushed([b"stream_fps_configs:old", KEY.encode()])
+        assert follower._dirty
+
+
+async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far it is with connecting, reading, or hanging up, a cancelled follower ends and closes its connection."""
+    monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.02)
+    script, port = scripted
+    for turns in range(60):
+        script.silent = turns % 3 == 2
+        follower = FpsFollower(
+            FpsTable(1.0, lambda _field, _value: None),
+            RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0")),
+            KEY,
+        )
+        task = asyncio.create_task(follower.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if script.silent:
+            await until(lambda follower=follower: follower._tried.is_set())  # type: ignore[misc]
+        task.cancel()
+        _, running = await asyncio.wait((task,), timeout=10.0)
+        assert not running
+    await until(lambda: script.open == 0)
