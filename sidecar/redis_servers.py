@@ -100,8 +100,10 @@ class RedisServers:
         return await self._open(address, options)
 
     async def _open(self, address: Address, options: dict[str, Any]) -> AnyConnection:
-        # One attempt, bounded: whoever connects has a policy of its own for failures.
+        # One attempt, bounded: whoever connects has a policy of its own for failures. All time-outs are ours: redis-py
+        # sends through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
         options = {
+            "socket_timeout": None,
             "socket_connect_timeout": CONNECT_TIMEOUT_S,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
@@ -115,7 +117,7 @@ class RedisServers:
         else:
             connection = Connection(host=address.host, port=address.port, **options)
         try:
-            # The time-out of redis-py ends with the TCP handshake; a server may also stop answering after that.
+            # redis-py's own time-out ends with the TCP handshake; a server may also stop answering after that.
             async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
                 await connection.connect()  # type: ignore[no-untyped-call]
         except BaseException:
@@ -136,10 +138,11 @@ class RedisServers:
         return [Address(reply[0].decode(), int(reply[1]))]
 
     async def _asked(self, address: Address, options: dict[str, Any], *command: str) -> Any:
-        connection = await self.connect(address, socket_timeout=CONNECT_TIMEOUT_S, **options)
+        connection = await self.connect(address, **options)
         try:
-            await connection.send_command(*command)
-            return await connection.read_response()
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await connection.send_command(*command)
+                return await connection.read_response()
         finally:
             await connection.disconnect(nowait=True)
 

@@ -7,6 +7,7 @@ All are processes of their own on free ports, ended by their handles when the bl
 """
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -198,6 +199,11 @@ def _raw(client: "redis.Redis", command: str) -> bytes:
 def tls_server_program() -> str | None:
     """Debian's redis-server, which speaks TLS; the Valkey of the other tests doesn't. None where it isn't installed."""
     return shutil.which("redis-server")
+
+
+def tls_skip() -> bool:
+    """Whether tests with TLS may be left out: on a machine without that server that isn't the one of CI."""
+    return tls_server_program() is None and not os.environ.get("CI")
 
 
 @contextlib.contextmanager

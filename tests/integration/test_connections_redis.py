@@ -1,7 +1,6 @@
 """Each way to reach Redis, in pod and in fleet scope: passwords, sockets, TLS, Sentinels, a cluster, least privileges."""
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator
 
@@ -143,9 +142,7 @@ def test_no_documented_permission_is_spare(users):
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.skipif(
-    redis_topologies.tls_server_program() is None and not os.environ.get("CI"), reason="needs Debian's redis-server"
-)
+@pytest.mark.skipif(redis_topologies.tls_skip(), reason="needs Debian's redis-server")
 def test_tls_with_client_certificate(scope, tmp_path):
     """With rediss:// the server is checked against --redis-ca and is shown --redis-cert."""
     authority = Authority(tmp_path)

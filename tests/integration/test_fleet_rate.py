@@ -13,6 +13,7 @@ from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 FLEET = ("--scope", "fleet")
+PATIENT = ("--claim-wait", "5")  # however busy the machine is, a Redis that is there is never too slow
 LAW_BURST = 2.5
 ROUNDING = 1e-3  # frames
 
@@ -53,8 +54,7 @@ def set_limits(server: Valkey, limits: dict[str, float]) -> None:
 
 @pytest.fixture(scope="module")
 def four(redis) -> Iterator[list[SidecarProcess]]:
-    # However busy the machine is, Redis is never too slow.
-    with fleet(redis.url, 4, "--claim-wait", "5") as sidecars:
+    with fleet(redis.url, 4, *PATIENT) as sidecars:
         yield sidecars
 
 
@@ -165,27 +165,27 @@ class TestRedisAway:
     def check(
         self, playing: Player, before: list[float], during: list[float], after: list[float], seconds: float
     ) -> None:
-        """The rate is kept during the fault, in steps of one credit per replica, and the return adds no burst."""
+        """The rate is kept; the fault costs each replica its own credit, the return a frame of each other replica."""
         replicas = len(playing.stubs)
-        assert len(during) == pytest.approx(seconds * self.FPS, rel=0.05, abs=4)
-        assert most_over_law(before + during + after, self.FPS, LAW_BURST * replicas) < ROUNDING
+        assert len(during) == pytest.approx(seconds * self.FPS, abs=LAW_BURST * replicas)
+        assert most_over_law(before + during, self.FPS, LAW_BURST * replicas) < ROUNDING
         around_return = [ts for ts in during if ts > after[0] - 10.0] + after
         assert most_over_law(around_return, self.FPS, LAW_BURST + replicas - 1) < ROUNDING
 
     def test_killed(self):
         """With Redis killed the fleet keeps the rate, says so, and goes on without a burst when it is back."""
-        with valkey() as server, fleet(server.url, 3, fps=self.FPS) as sidecars, player(sidecars) as playing:
+        with valkey() as server, fleet(server.url, 3, *PATIENT, fps=self.FPS) as sidecars, player(sidecars) as playing:
             before = self.play(playing, 10.0)
             server.kill()
             wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is away")
             playing.now += 10.0
-            during = self.play(playing, 60.0)
+            during = self.play(playing, 40.0)
             server.restart()
             wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
             after = self.play(playing, 20.0)
-            self.check(playing, before, during, after, 60.0)
+            self.check(playing, before, during, after, 40.0)
             assert len(after) == pytest.approx(20.0 * self.FPS, abs=4)
-            assert self.stale(playing) == [False] * 3
+            wait_until(lambda: not any(self.stale(playing)), "the answers are no longer stale")
 
     def in_touch(self, sidecars: list[SidecarProcess]) -> bool:
         return all(metric(sidecar, "sidecar_claims_in_time") == 1 for sidecar in sidecars)
@@ -194,72 +194,81 @@ class TestRedisAway:
         """A Redis that takes 200 ms is not waited for; as soon as it is fast again, it decides."""
         with contextlib.ExitStack() as stack:
             proxy = stack.enter_context(redis_proxy(stack.enter_context(valkey()).port))
-            sidecars = stack.enter_context(fleet(proxy.url, 2, fps=self.FPS))
+            sidecars = stack.enter_context(fleet(proxy.url, 2, "--claim-wait", "0.1", fps=self.FPS))
             playing = stack.enter_context(player(sidecars))
             before = self.play(playing, 10.0)
             proxy.delay_s = 0.2
             wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is slow")
             assert self.slowest_s(playing) < 0.02
             playing.now += 10.0
-            during = self.play(playing, 60.0)
+            during = self.play(playing, 40.0)
             proxy.delay_s = 0.0
             wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
             after = self.play(playing, 20.0)
-            self.check(playing, before, during, after, 60.0)
+            self.check(playing, before, during, after, 40.0)
 
     def test_hangs(self):
         """A Redis that accepts and never answers costs one short wait, then none."""
-        with valkey() as server, fleet(server.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+        with (
+            valkey() as server,
+            fleet(server.url, 2, "--claim-wait=0.1", fps=self.FPS) as sidecars,
+            player(sidecars) as playing,
+        ):
             before = self.play(playing, 10.0)
             server.pause()
             try:
                 wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis hangs")
                 assert self.slowest_s(playing) < 0.02
                 playing.now += 10.0
-                during = self.play(playing, 60.0)
+                during = self.play(playing, 40.0)
             finally:
                 server.resume()
             wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
             after = self.play(playing, 20.0)
-            self.check(playing, before, during, after, 60.0)
+            self.check(playing, before, during, after, 40.0)
 
     def test_never_seen(self):
         """Without Redis from the start, --replicas says how many share the limit."""
         with contextlib.ExitStack() as stack:
             sidecars = [stack.enter_context(sidecar_process(*FLEET, "--replicas", "2", fps=self.FPS)) for _ in range(2)]
             playing = stack.enter_context(player(sidecars))
-            admitted = self.play(playing, 60.0)
-            assert len(admitted) == pytest.approx(60.0 * self.FPS, rel=0.05, abs=2)
+            admitted = self.play(playing, 40.0)
+            assert len(admitted) == pytest.approx(40.0 * self.FPS, rel=0.05, abs=2)
             assert self.stale(playing) == [True, True]
 
     def test_failover(self):
-        """Through the loss of the master and the promotion of its replica the fleet keeps the rate."""
-        with replicated() as servers, fleet(servers.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
-            before = self.play(playing, 10.0)
+        """After the loss of the master all replicas find the promoted one, and decide in it what they know."""
+        # While one replica has found it and another one hasn't, the rate isn't exact; here stream time passes too fast
+        # to tell by how much, so nothing is played meanwhile.
+        with (
+            replicated() as servers,
+            fleet(servers.url, 2, *PATIENT, fps=self.FPS) as sidecars,
+            player(sidecars) as playing,
+        ):
+            admitted = self.play(playing, 10.0)
             servers.master.kill()
-            wait_until(lambda: all(self.stale(playing)), "all replicas know that the master is away")
-            playing.now += 10.0
-            during = self.play(playing, 60.0)
+            wait_until(lambda: not self.in_touch(sidecars), "the loss is noticed")
             wait_until(lambda: self.in_touch(sidecars), "all replicas have found the new master")
-            after = self.play(playing, 20.0)
-            self.check(playing, before, during, after, 60.0)
-            assert self.stale(playing) == [False] * 2
+            admitted += self.play(playing, 20.0)
+            assert len(admitted) == pytest.approx(30.0 * self.FPS, abs=1)
+            assert most_over_law(admitted, self.FPS, LAW_BURST) < ROUNDING
+            wait_until(lambda: not any(self.stale(playing)), "the answers are no longer stale")
 
     def test_full(self):
         """A Redis that takes no more writes is as good as away: the fleet paces by itself."""
-        with valkey() as server, fleet(server.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+        with valkey() as server, fleet(server.url, 2, *PATIENT, fps=self.FPS) as sidecars, player(sidecars) as playing:
             self.play(playing, 5.0)
             with plain_client(server.port) as client:
                 client.config_set("maxmemory", 1)
                 playing.now += 10.0
-                during = self.play(playing, 60.0)
-                assert len(during) == pytest.approx(60.0 * self.FPS, rel=0.05, abs=4)
+                during = self.play(playing, 40.0)
+                assert len(during) == pytest.approx(40.0 * self.FPS, abs=LAW_BURST * 2)
                 client.config_set("maxmemory", 0)
             assert len(self.play(playing, 20.0)) == pytest.approx(20.0 * self.FPS, abs=4)
 
     def test_flushed(self):
         """A flush loses the states in Redis but admits nothing: the replicas tell it what they know."""
-        with valkey() as server, fleet(server.url, 2, fps=self.FPS) as sidecars, player(sidecars) as playing:
+        with valkey() as server, fleet(server.url, 2, *PATIENT, fps=self.FPS) as sidecars, player(sidecars) as playing:
             admitted = self.play(playing, 10.0)
             with plain_client(server.port) as client:
                 for _ in range(10):

@@ -271,7 +271,11 @@ async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Scripted, int], m
     script, port = scripted
     for turns in range(60):
         script.silent = turns % 3 == 2
-        follower = FpsFollower(FpsTable(1.0, lambda _field, _value: None), f"redis://127.0.0.1:{port}/0", KEY)
+        follower = FpsFollower(
+            FpsTable(1.0, lambda _field, _value: None),
+            RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0")),
+            KEY,
+        )
         task = asyncio.create_task(follower.run())
         for _ in range(turns):
             await asyncio.sleep(0)
