@@ -21,7 +21,7 @@ class RedisProxy:
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._started.wait(10)
 
@@ -34,6 +34,9 @@ class RedisProxy:
         """Drops all connections."""
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
         self._loop.run_until_complete(asyncio.sleep(0))  # lets the transports end
         self._loop.close()
 
