@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help demo test lint types imports proto-lint check proto lock torch clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
 
 demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
 	@$(BIN)/hand-counter demo $(ARGS)
@@ -56,6 +56,9 @@ torch: $(VENV)/dev ## what HaMeR needs besides (kept out of the hashed locks: it
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)
+
+# Long trials of the sidecar, and what ships: their targets are in the list of `make help`, too.
+include hard.mk ci/ship.mk
 
 define generate
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) \

@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode
 
+from process.address import mask_password
+
 WRONG_USAGE = 2
 """Exit code for a wrong flag or value."""
 
@@ -52,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
     for name, field in settings_class.model_fields.items():
         text = (field.description or "").replace("%", "%%")
         repeatable = _is(field, list)
-        if any(isinstance(mark, Positional) or mark is Positional for mark in field.metadata):
+        if _is_positional(field):
             parser.add_argument(name, metavar=name.upper(), help=text, nargs="+" if repeatable else None)
             continue
         text = f"{text} [{_variable(settings_class, name)}{_default(field)}]"
@@ -88,9 +90,15 @@ def parse(
 
 def _flag(settings_class: type[BaseSettings], name: str) -> str:
     """The field's name, unless its schema says otherwise, as for a name that pydantic keeps for itself."""
+    if _is_positional(settings_class.model_fields[name]):
+        return name.upper()
     extra = settings_class.model_fields[name].json_schema_extra
     given = extra.get("flag") if isinstance(extra, dict) else None
     return str(given) if given else "--" + name.replace("_", "-")
+
+
+def _is_positional(field: FieldInfo) -> bool:
+    return any(isinstance(mark, Positional) or mark is Positional for mark in field.metadata)
 
 
 def _variable(settings_class: type[BaseSettings], name: str) -> str:
@@ -140,7 +148,8 @@ def _sentences(settings_class: type[BaseSettings], error: ValidationError, given
         if problem["type"] == "missing":
             yield f"{_flag(settings_class, place)} is required"
         else:
-            got = "" if _is_secret(settings_class.model_fields[place]) else f", got {problem['input']!r}"
+            secret = _is_secret(settings_class.model_fields[place])
+            got = "" if secret or ", got " in message else f", got {mask_password(repr(problem['input']))}"
             yield f"{source}: {message[0].lower()}{message[1:]}{got}"
 
 

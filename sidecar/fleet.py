@@ -85,7 +85,8 @@ class Fleet:
         *,
         pacing: Pacing = Pacing.GCRA,
         replicas: int = 1,
-        on_earlier: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[str], None] = lambda _: None,
+        on_gap: Callable[[], None] = lambda: None,
     ) -> None:
         """Builds a fleet of which nothing is known yet.
 
@@ -93,12 +94,14 @@ class Fleet:
             clock: real time, seconds, monotonic.
             pacing: how a schedule moves on.
             replicas: how many replicas there are, until heartbeats tell.
-            on_earlier: called with a stream whose next_ts may have moved to an earlier time by the doing of others: its
-                clock was restarted, or Redis is back.
+            on_change: called with each stream whose state turns out to be another one than was known, by the doing of
+                others or by a claim: whoever predicts its decisions has to ask again.
+            on_gap: called when the same may be true of any stream, because changes aren't heard, or weren't.
         """
         self._clock = clock
         self._pacing = pacing
-        self._on_earlier = on_earlier
+        self._on_change = on_change
+        self._on_gap = on_gap
         self._copies: dict[str, _Copy] = {}
         self._gap = 0
         self._listening = False
@@ -145,6 +148,13 @@ class Fleet:
         copy = self._copies.get(stream_name)
         return (copy.alone or copy.schedule) if copy else None
 
+    def certain(self, stream_name: str) -> Schedule | None:
+        """The state of a stream if what it denies is certain to be denied, until on_change or on_gap is called."""
+        copy = self._copies.get(stream_name)
+        if copy is None or copy.alone is not None or copy.granted == copy.version:
+            return None
+        return copy.schedule if self._listening and copy.gap == self._gap else None
+
     def forget(self, stream_name: str) -> None:
         """Drops the copy of a stream."""
         self._copies.pop(stream_name, None)
@@ -161,8 +171,7 @@ class Fleet:
         self._learn(copy, claim.stream_name, answer.state)
         if late and answer.reason is Reason.ADMITTED and (alone is None or alone.last_ts != claim.ts):
             copy.granted = answer.state.version
-        if told_all:
-            self._on_earlier(claim.stream_name)
+            self._on_change(claim.stream_name)
 
     def heard(self, stream_name: str, state: State) -> None:
         """Takes in a state that was published. Streams that this replica was never asked about are of no interest."""
@@ -174,6 +183,7 @@ class Fleet:
         """Takes note that what others publish is heard from now on, or no more."""
         self._listening = listens
         self._gap += 1
+        self._on_gap()
 
     def counted(self, replicas: int, place: int) -> None:
         """Takes note of how many replicas there are, and of this one's place among them, from 0."""
@@ -188,8 +198,8 @@ class Fleet:
         before = copy.schedule
         copy.schedule = self._schedule(state)
         copy.version = state.version
-        if before is not None and state.last_ts < before.last_ts:
-            self._on_earlier(stream_name)
+        if before is not None:
+            self._on_change(stream_name)
 
     def _by_copy(self, copy: _Copy | None, ts: float, fps: float, now: float) -> Verdict | None:
         """The verdict on a frame that needs no claim; None for one that needs it."""

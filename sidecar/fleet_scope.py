@@ -32,10 +32,11 @@ class FleetScope:
         replicas: int = 1,
         claim_wait_s: float = CLAIM_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
-        on_earlier: Callable[[str], None] = lambda _: None,
+        on_change: Callable[[str], None] = lambda _: None,
+        on_gap: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the arguments of :class:`Fleet`, where Redis is and how long to wait for it. Connects to nothing yet."""
-        self._fleet = Fleet(clock, pacing=pacing, replicas=replicas, on_earlier=on_earlier)
+        self._fleet = Fleet(clock, pacing=pacing, replicas=replicas, on_change=on_change, on_gap=on_gap)
         self._links = Links(servers, claim_wait_s)
         self._claims = ClaimQueue(self._links, pacing, self._fleet.answered)
         self._feed = ClaimFeed(servers, self._fleet.heard, self._fleet.listening)
@@ -54,6 +55,10 @@ class FleetScope:
     def schedule(self, stream_name: str) -> Schedule | None:
         """The state of a stream as far as is known; None if nothing is."""
         return self._fleet.schedule(stream_name)
+
+    def certain(self, stream_name: str) -> Schedule | None:
+        """The state of a stream if what it denies is certain to be denied until it is said to have changed."""
+        return self._fleet.certain(stream_name)
 
     async def wait_until_in_touch(self, at_most_s: float) -> None:
         """Waits for Redis, so that the first frames after a start are claimed."""

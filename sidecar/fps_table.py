@@ -12,6 +12,7 @@ per stream. Whoever decides reads ``watched.get(name)``, and ``fallback`` where 
 """
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from sidecar.fps_values import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
 
@@ -20,6 +21,16 @@ _CACHED_VALUES = 10_000
 
 _REPORTED_VALUES = 10_000
 """Distinct invalid values remembered as reported."""
+
+
+class Watcher(Protocol):
+    """Whoever must know at once that limits in force changed."""
+
+    def limit_changed(self, stream_name: str, old_fps: float, new_fps: float) -> None:
+        """Takes in the change of one stream's limit."""
+
+    def fallback_changed(self, old_fps: float, new_fps: float) -> None:
+        """Takes in the change of the limit of all streams without an override."""
 
 
 class FpsTable:
@@ -39,6 +50,8 @@ class FpsTable:
         """Another number after each change that may concern a stream that was watched before it."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
+        self.watcher: Watcher | None = None
+        """Is told of changes, if there is one."""
         self._default = default
         self._on_invalid = on_invalid
         self._asleep: dict[str, float] = {}
@@ -68,15 +81,22 @@ class FpsTable:
 
     def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
         """Takes in what Redis has for these streams; they are watched from now on."""
-        watched, meanings = self.watched, self._meanings
+        watched, asleep, meanings = self.watched, self._asleep, self._meanings
         for field, raw in zip(fields, values, strict=True):
             override = None if raw is None else meanings.get(raw)
             if override is None and raw is not None:
                 override = self._meaning(field, raw)
             elif self._invalid:
                 self._invalid.pop(field, None)
-            if watched.get(field, override) != override:
+            if asleep:
+                asleep.pop(field, None)  # it is awake, and what was known of it is old
+            if (old := watched.get(field, override)) != override:
                 self.version += 1
+                if self.watcher is not None:
+                    fallback_fps = self.fallback.fps
+                    self.watcher.limit_changed(
+                        field, fallback_fps if old is None else old, fallback_fps if override is None else override
+                    )
             watched[field] = override
 
     def store_wildcard(self, raw: bytes | None) -> None:
@@ -84,12 +104,14 @@ class FpsTable:
         self._invalid.pop(WILDCARD_FIELD, None)
         limit = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
         if limit != self.fallback:
-            self.fallback = limit
+            old, self.fallback = self.fallback, limit
             self.version += 1
+            if self.watcher is not None:
+                self.watcher.fallback_changed(old.fps, limit.fps)
 
     def clear(self) -> None:
         """Takes in that the hash has no fields that could be read: it is of another type."""
-        self.watched.update(dict.fromkeys(self.watched))
+        self.store(self.watched, [None] * len(self.watched))
         self._asleep.clear()
         self._invalid.clear()
         self.version += 1

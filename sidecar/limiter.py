@@ -9,6 +9,9 @@ it exceed its rate. A heap finds the one whose hold ended first, which among equ
 keys are lower bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it
 comes up, which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one
 was found by then, it is denied, and the next attempt goes on from there.
+
+What clients deny by a lease they report within a second (see session). So a leased stream's silence is known to within
+that: its hold is as much longer, and whoever holds a lease is told when the stream changes by somebody else's doing.
 """
 
 import bisect
@@ -16,7 +19,7 @@ import heapq
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import FpsSource, Limit
@@ -25,6 +28,9 @@ from sidecar.stream import NEVER_EARLY, NO_VERSION, Stream
 
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
+
+REPORT_GRACE_S: Final = 1.5
+"""What leases denied is known this late at most: a second, and half of one for the way."""
 
 ACTIVE_S: Final = 60.0
 """A stream silent for longer isn't watched in Redis any more."""
@@ -61,6 +67,16 @@ class StreamStatus(NamedTuple):
     next_ts: float
 
 
+class Holders(Protocol):
+    """Those who answer by leases; see :mod:`sidecar.session`."""
+
+    def moved(self, stream_name: str) -> None:
+        """Takes in that leases on a stream no longer hold."""
+
+    def hold(self, stream_name: str) -> bool:
+        """Whether anybody holds a lease on a stream."""
+
+
 class Limiter:
     """Decides frames.
 
@@ -70,6 +86,7 @@ class Limiter:
         pacing: how schedules move on.
         max_streams: how many streams may have a schedule.
         clock: real time, seconds by a monotonic clock; only for what is told, decisions are given theirs.
+        shadow: let all frames through: the reasons tell the decisions, which are made and counted as ever.
     """
 
     def __init__(
@@ -80,13 +97,18 @@ class Limiter:
         pacing: Pacing,
         max_streams: int,
         clock: Callable[[], float] = time.monotonic,
+        shadow: bool = False,
     ) -> None:
+        self.shadow = shadow
+        """Whether all frames are let through."""
         self.evicted = 0
         """Streams whose schedule was dropped for another stream's."""
         self.refused = 0
         """Frames denied because there was no room for their stream's schedule."""
         self.decisions = [0] * (len(Reason) + 1)
         """Frames by reason, at the reason's number."""
+        self.holders: Holders | None = None
+        """Those who answer by leases, while there are any."""
         self._table = table
         self._learn = learn
         self._pacing = pacing
@@ -120,13 +142,25 @@ class Limiter:
             self._forget_names_without_stream()
         await self._learn(stream_names)
 
+    def streams(self) -> list[Stream]:
+        """The streams that have a schedule, the oldest first. From any thread, for those who only read."""
+        return list(self._streams.values())
+
+    def stream(self, stream_name: str) -> Stream | None:
+        """What is kept for a stream, if it has a schedule. From any thread, for those who only read."""
+        return self._streams.get(stream_name)
+
+    def fps(self, stream_name: str) -> float:
+        """The limit in force for a stream, frames per second. From any thread."""
+        return self._table.fps(stream_name)
+
     async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
         """Decides one frame; see :meth:`decide`. Also tells whether that was without Redis."""
         return *self.decide(stream_name, ts, now), self.stale
 
     async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
-        """Decides frames in their order, as :meth:`answer` would one by one."""
-        return self.decide_all(stream_names, tss, now)
+        """Decides frames in their order, as :meth:`answer` would one by one; in the shadow all are let through."""
+        return self._told(self.decide_all(stream_names, tss, now))
 
     def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
         """Decides one frame.
@@ -192,11 +226,40 @@ class Limiter:
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
             stream.admit(schedule)
+            if self.holders is not None:
+                self.holders.moved(name)
         due = next_ts_of(schedule, fps)
         stream.fps = fps
         stream.next_ts = due if fps > 0.0 and schedule is not None else NEVER_EARLY
         stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
         return reason, fps, due
+
+    def lease(self, stream_name: str) -> tuple[float, float]:
+        """What is certain of the stream's next frames: last_ts and next_ts. A next_ts of 0: nothing, as in the shadow."""
+        stream = self._streams.get(stream_name)
+        if stream is None or self.shadow:
+            return 0.0, 0.0
+        fps, schedule = self._table.fps(stream_name), stream.schedule
+        return (0.0 if schedule is None else schedule.last_ts), next_ts_of(schedule, fps)
+
+    def take_in(self, stream_name: str, denied: Sequence[int], last_ts: float, reason: Reason, at: float) -> None:
+        """Takes in what was denied by a lease.
+
+        Args:
+            stream_name: the stream; where it has no schedule any more, its frames are counted all the same.
+            denied: frames by reason, at the reason's number.
+            last_ts: the newest frame's ts, seconds by the stream's clock.
+            reason: the newest frame's.
+            at: real time of the newest frame, seconds by the clock of the decisions.
+        """
+        for number, frames in enumerate(denied):
+            self.decisions[number] += frames
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            return
+        stream.denied += sum(denied)
+        if at >= stream.heard_at:
+            stream.heard_at, stream.heard_ts, stream.last_reason = at, last_ts, reason
 
     def sweep(self, now: float) -> None:
         """Lets silent streams fall asleep in the table; to be called every few seconds. O(streams)."""
@@ -205,6 +268,8 @@ class Limiter:
         silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since and name in watched]
         for name in silent:
             self._table.put_to_sleep(name)
+            if self.holders is not None:
+                self.holders.moved(name)  # changes of its limit won't be noticed any more
         self._forget_names_without_stream()
 
     async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
@@ -244,6 +309,13 @@ class Limiter:
             next_ts=next_ts_of(schedule, limit.fps),
         )
 
+    def _told(self, answers: Answers) -> Answers:
+        """What is answered: the decisions, or, in the shadow, always yes and a next_ts by which nobody denies."""
+        if not self.shadow:
+            return answers
+        frames = len(answers.reasons)
+        return answers._replace(should_process=[True] * frames, next_ts=[0.0] * frames)
+
     def _schedule(self, stream: Stream) -> Schedule | None:
         return stream.schedule
 
@@ -279,10 +351,13 @@ class Limiter:
         stream.table_version = NO_VERSION
         self._sorted_names = None
         self.evicted += 1
+        if self.holders is not None:
+            self.holders.moved(stream.name)
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.fps(stream_name)
-        return min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+        hold_s = min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
+        return hold_s + REPORT_GRACE_S if self.holders is not None and self.holders.hold(stream_name) else hold_s
 
     def _forget_names_without_stream(self) -> None:
         for name in self._table.names() - self._streams.keys():

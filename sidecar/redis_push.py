@@ -141,11 +141,13 @@ class PushConnection:
                 await connection.disconnect(nowait=True)
 
     async def _connect(self, protocol: int, address: tuple[str, int] | None) -> AnyConnection:
+        # All time-outs are ours: redis-py sends through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
+        options: dict[str, Any] = {"protocol": protocol, "socket_timeout": None}
         async with asyncio.timeout(TIMEOUT_S):
             if address:
-                connection = await self._servers.connect(Address(*address), protocol=protocol)
+                connection = await self._servers.connect(Address(*address), **options)
             else:
-                connection = await self._servers.connect_to(self._key, protocol=protocol)
+                connection = await self._servers.connect_to(self._key, **options)
         parser: Any = connection._parser
         parser.set_invalidation_push_handler(self._pushed)
         parser.set_pubsub_push_handler(self._pushed)

@@ -3,21 +3,20 @@
 import base64
 import binascii
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NoReturn, cast
 
 import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.batch import batch_error, too_long
 from sidecar.fps_follower import FpsFollower
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
-from sidecar.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, Reason, stream_name_error, ts_error
+from sidecar.schedule import Reason, stream_name_error, ts_error
+from sidecar.session import Sessions
 
-MAX_BATCH: Final = 4096
-MAX_REQUEST_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 8) + 64
-"""The largest batch: names of four-byte characters with their tag and length, and the capture times."""
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -31,6 +30,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         limiter: decides.
         follower: knows how Redis is doing.
         metrics: counts.
+        sessions: serves those who ask over one long call.
         version: what GetServerInfo tells.
         settings: what GetServerInfo tells, by the flags' names, secrets masked.
         clock: real time, seconds by a monotonic clock.
@@ -42,6 +42,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         limiter: Limiter,
         follower: FpsFollower,
         metrics: Metrics,
+        sessions: Sessions,
         *,
         version: str,
         settings: Mapping[str, str],
@@ -51,6 +52,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._limiter = limiter
         self._follower = follower
         self._metrics = metrics
+        self._sessions = sessions
         self._version = version
         self._settings = dict(settings)
         self._clock = clock
@@ -71,12 +73,12 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             await limiter.prepare(unprepared)
         reason, limit, next_ts, stale = await limiter.answer(name, ts, self._clock())
         answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
-        answer.should_process = reason is Reason.ADMITTED
+        answer.should_process = limiter.shadow or reason is Reason.ADMITTED
         answer.reason = cast(pb.Reason, reason)
         answer.fps = limit.fps
         answer.fps_source = cast(pb.FpsSource, limit.source)
         answer.stale = stale
-        answer.next_ts = next_ts
+        answer.next_ts = 0.0 if limiter.shadow else next_ts
         return answer
 
     async def ShouldProcessBatch(  # noqa: N802
@@ -86,10 +88,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
-        if len(names) > MAX_BATCH:
+        if error := too_long(len(names)):
             self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
-            too_long = f"a batch may have at most {MAX_BATCH} frames, got {len(names)}"
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_long)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         error = batch_error(names, tss)
         if error:
             await self._refuse(context, "ShouldProcessBatch", error)
@@ -100,6 +101,14 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             await limiter.prepare(unprepared)
         answers = await limiter.answer_all(names, tss, self._clock())
         return pb.ShouldProcessBatchResponse(**answers._asdict())
+
+    async def ShouldProcessSession(  # type: ignore[override]  # noqa: N802 (it writes through the context)
+        self,
+        request_iterator: AsyncIterator[pb.ShouldProcessSessionRequest],  # noqa: ARG002 (read through the context)
+        context: Context,
+    ) -> None:
+        """Decides batches until the client, or this process, ends the session."""
+        await self._sessions.serve(context)
 
     async def ListStreams(  # noqa: N802
         self, request: pb.ListStreamsRequest, context: Context
@@ -138,16 +147,6 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._metrics.invalid_requests.labels(method).inc()
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error)
         raise AssertionError("abort raises")
-
-
-def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
-    """Says what is wrong with a batch, naming the index of the first bad item; None for a good one."""
-    if len(stream_names) != len(tss):
-        return f"ts must be empty or as long as stream_names, got {len(tss)} ts for {len(stream_names)} stream_names"
-    for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
-        if not (0.0 <= ts <= MAX_TS and 0 < len(name) <= MAX_STREAM_NAME_LENGTH):
-            return f"frame {index}: {stream_name_error(name) or ts_error(ts)}"
-    return None
 
 
 def _token_of(stream_name: str) -> str:

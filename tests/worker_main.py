@@ -1,5 +1,6 @@
 """A worker process with a fake detector: python tests/worker_main.py SECONDS_PER_FRAME FLAGS_OF_RUN..."""
 
+import inspect
 import sys
 
 from worker_fakes import FakeDetector
@@ -13,5 +14,6 @@ parser = Parser(prog="worker_main")
 add_flags(parser, RunSettings)
 settings = settings_from(RunSettings, parser.parse_args(sys.argv[2:]), parser)
 logs.set_up(settings.log_level, settings.log_format)
-arguments = settings.model_dump(exclude={"log_level", "log_format", "backend", "tiles", "min_score", "models_dir"})
+takes = inspect.signature(serve).parameters  # all but the backend's
+arguments = {name: value for name, value in settings.arguments().items() if name in takes}
 sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), **arguments))

@@ -1,4 +1,15 @@
-"""The worker's side of the rate limit: asks the sidecar, and paces alone while there is none.
+"""The worker's side of the rate limit: asks the sidecar where it must, and paces alone while there is none.
+
+Most frames need no question: with each answer comes a lease (see leases), by which the frames that are certain to be
+denied are denied here, until the sidecar says that something changed. Any other Python program may use it too; it
+needs this package and no settings::
+
+    limiter = RateLimiter("127.0.0.1:50051", default_fps=1.0)
+    for stream_name, ts, picture in frames():
+        (reason,) = limiter.decide([(stream_name, ts)])
+        if reason is Reason.ADMITTED:
+            work_on(picture)
+    limiter.close()
 
 This is the one place that decides what happens without a sidecar:
 
@@ -6,26 +17,29 @@ This is the one place that decides what happens without a sidecar:
   the same rule (sidecar/schedule.py), for each stream at the fps that it was told last, else at --fps; so a paused
   stream stays paused. A thread looks for the sidecar until it answers, so that a dead or frozen one costs no batch
   more than the one deadline. Both changes are logged once.
-- It answers but refuses (a foreign or older server): that batch is decided here and the next one is asked again. Each
+- It answers but refuses (a foreign server): that batch is decided here and the next one is asked again. Each
   kind of refusal is logged once.
+- It has no sessions (an older server), or no room for one: each batch is a call of its own, without leases, and now and
+  then a session is asked for again.
 
 The timing of each stream goes on where the sidecar's answers left it, so losing the sidecar costs no frame and gives
 none away. Only a sidecar that was restarted starts anew, with one frame of each stream.
 """
 
-import itertools
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, cast
 
 import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1.rate_limit_pb2_grpc import RateLimitServiceStub
-from sidecar.schedule import TOLERANCE_S, Reason, Schedule, decide
+from sidecar.schedule import Reason
+from worker.leases import Leases
+from worker.local_pacing import LocalPacing
+from worker.session import Columns, Session, SessionLostError, fits
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +48,9 @@ MAX_BATCH = 4096
 
 PROBE_INTERVAL_S = 0.2
 """How often a lost sidecar is looked for: with the channel's own backoff it is found within a second of its return."""
+
+SESSION_RETRY_S = 10.0
+"""How often a sidecar that refuses a session is asked for one."""
 
 CHANNEL_OPTIONS = [
     # The default backs off to two minutes and took 3.6 s to find a sidecar that was restarted; this takes 0.5 s.
@@ -45,15 +62,9 @@ CHANNEL_OPTIONS = [
 ]
 
 _AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+_NO_SESSION = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 _REASONS = {int(reason): reason for reason in Reason}
-
-
-class _Stream(NamedTuple):
-    """What is known of a stream: enough to go on without the sidecar."""
-
-    fps: float
-    schedule: Schedule | None
 
 
 class RateLimiter:
@@ -74,17 +85,20 @@ class RateLimiter:
             address: the sidecar's HOST:PORT or unix:/path.
             default_fps: what a stream is paced at while it was never told anything.
             deadline: the most that a call may take, seconds.
-            max_streams: of how many streams the last answers are kept; the longest silent are forgotten.
-            on_decided: is told after each batch who decided ("sidecar" or "local") and how many frames.
+            max_streams: of how many streams the last answers are kept; the longest unasked are forgotten.
+            on_decided: is told after each batch who decided ("sidecar", "lease" or "local") and how many frames.
         """
         self._address = address
         self._default_fps = default_fps
         self._deadline = deadline
-        self._max_streams = max_streams
         self._on_decided = on_decided
         self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = RateLimitServiceStub(self._channel)
-        self._streams: dict[str, _Stream] = {}  # the longest silent first
+        self._local = LocalPacing(default_fps, max_streams)
+        self._leases = Leases(max_streams)
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._session_from = 0.0
         self._refusals: set[object] = set()
         self._lost_at: float | None = None
         self._closed = threading.Event()
@@ -100,69 +114,73 @@ class RateLimiter:
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Decides frames, each a stream_name and a ts that the contract accepts, in their order. Never raises."""
-        reasons: list[Reason] = []
-        for start in range(0, len(frames), MAX_BATCH):
-            batch = frames[start : start + MAX_BATCH]
-            answer = None if self.away else self._ask(batch)
-            reasons += self._local(batch) if answer is None else self._learn(batch, answer)
-            self._on_decided("local" if answer is None else "sidecar", len(batch))
-        self._forget(len(self._streams) - self._max_streams)
-        return reasons
+        with self._lock:
+            reasons, open_ones = self._leases.deny(frames, time.monotonic())
+        if len(open_ones) < len(frames):
+            self._on_decided("lease", len(frames) - len(open_ones))
+        for start in range(0, len(open_ones), MAX_BATCH):
+            part = open_ones[start : start + MAX_BATCH]
+            for index, reason in zip(part, self._decide([frames[index] for index in part]), strict=True):
+                reasons[index] = reason
+        return cast(list[Reason], reasons)
 
     def close(self) -> None:
-        """Closes the channel and ends the search for a lost sidecar."""
+        """Reports what is still to be reported, closes the channel and ends the search for a lost sidecar."""
         self._closed.set()
+        if self._session is not None:
+            self._session.close()
         self._channel.close()
 
-    def _ask(self, batch: Sequence[tuple[str, float]]) -> pb.ShouldProcessBatchResponse | None:
+    def _decide(self, batch: Sequence[tuple[str, float]]) -> list[Reason]:
+        answers = None if self.away else self._ask(batch)
+        if answers is None:
+            reasons = self._local.decide(batch, time.monotonic())
+        else:
+            told = [_REASONS[number] for number in answers.reasons]
+            self._local.learn(batch, told, answers.fps, answers.next_ts, time.monotonic())
+            # A sidecar in the shadow lets through what it would deny, and tells why it would.
+            verdicts = zip(answers.should_process, told, strict=True)
+            reasons = [Reason.ADMITTED if let_through else reason for let_through, reason in verdicts]
+        self._on_decided("local" if answers is None else "sidecar", len(batch))
+        return reasons
+
+    def _ask(self, batch: Sequence[tuple[str, float]]) -> Columns | None:
+        """The sidecar's answers; None where they are to be found here."""
+        if time.monotonic() >= self._session_from:
+            if self._session is None or not self._session.open:
+                self._session = self._open()
+            try:
+                return self._session.ask(batch, self._deadline)
+            except SessionLostError as error:
+                if error.code not in _NO_SESSION:
+                    self._failed(error.code, str(error))
+                    return None
+                self._no_session(error)
         request = pb.ShouldProcessBatchRequest(stream_names=[name for name, _ in batch], ts=[ts for _, ts in batch])
         try:
-            answer = self._stub.ShouldProcessBatch(request, timeout=self._deadline)
+            answers = self._stub.ShouldProcessBatch(request, timeout=self._deadline)
         except grpc.RpcError as error:
-            code, details = error.code(), error.details()
-            if code in _AWAY:
-                self._lose(f"{code.name}: {details}")
-            else:
-                self._refused(code, f"{code.name}: {details}")
+            self._failed(error.code(), f"{error.code().name}: {error.details()}")
             return None
-        if _fits(answer, len(batch)):
-            return answer
-        self._refused("malformed", "its answer doesn't fit the question")
+        if fits(answers, len(batch)):
+            return answers
+        self._failed(grpc.StatusCode.UNKNOWN, "its answer doesn't fit the question")
         return None
 
-    def _learn(self, batch: Sequence[tuple[str, float]], answer: pb.ShouldProcessBatchResponse) -> list[Reason]:
-        """Takes the answers over, and reads out of them the schedule with which the sidecar goes on."""
-        now = time.monotonic()
-        streams = self._streams
-        reasons = [_REASONS[number] for number in answer.reasons]
-        for (name, ts), reason, fps, next_ts in zip(batch, reasons, answer.fps, answer.next_ts, strict=True):
-            known = streams.pop(name, None)
-            schedule = known.schedule if known else None
-            if reason is Reason.ADMITTED:
-                schedule = Schedule(_slot(next_ts, fps, ts), ts, now)
-            elif schedule is None and math.isfinite(next_ts):
-                slot = _slot(next_ts, fps, ts)  # admitted before this worker's time: its ts can't be far from the slot
-                schedule = Schedule(slot, slot, now)
-            streams[name] = _Stream(fps, schedule)
-        return reasons
+    def _open(self, **options: Any) -> Session:
+        return Session(self._stub, self._leases, self._lock, overdue=self._deadline, **options)
 
-    def _local(self, batch: Sequence[tuple[str, float]]) -> list[Reason]:
-        now = time.monotonic()
-        reasons = []
-        for name, ts in batch:
-            stream = self._streams.pop(name, None) or _Stream(self._default_fps, None)
-            reason, schedule = decide(stream.schedule, ts, stream.fps, now)
-            self._streams[name] = _Stream(stream.fps, schedule)
-            reasons.append(reason)
-        return reasons
+    def _no_session(self, error: SessionLostError) -> None:
+        self._session_from = time.monotonic() + SESSION_RETRY_S
+        if error.code not in self._refusals:
+            self._refusals.add(error.code)
+            logger.warning("the sidecar %s refuses a session: asking about each batch (%s)", self._address, error)
 
-    def _forget(self, number: int) -> None:
-        for name in list(itertools.islice(self._streams, max(0, number))):
-            del self._streams[name]
-
-    def _refused(self, kind: object, message: str) -> None:
-        if kind not in self._refusals:
-            self._refusals.add(kind)
+    def _failed(self, code: grpc.StatusCode, message: str) -> None:
+        if code in _AWAY:
+            self._lose(message)
+        elif code not in self._refusals:
+            self._refusals.add(code)
             logger.error("the sidecar %s refuses: pacing such batches here (%s)", self._address, message)
 
     def _lose(self, message: str) -> None:
@@ -184,26 +202,13 @@ class RateLimiter:
             self._closed.wait(PROBE_INTERVAL_S)
 
     def _answers(self, timeout: float) -> bool:
-        """Asks about no frame; whatever a server says to that, it is there."""
+        """Opens a session and asks about no frame; whatever a server says to that, it is there."""
         try:
-            self._stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(), timeout=timeout, wait_for_ready=True)
-        except grpc.RpcError as error:
-            return error.code() not in _AWAY
+            session = self._open(wait_for_ready=True)
+            session.ask((), timeout)
+        except SessionLostError as error:
+            return error.code not in _AWAY
         except ValueError:  # the channel was closed meanwhile
             return False
+        self._session = session
         return True
-
-
-def _fits(answer: pb.ShouldProcessBatchResponse, frames: int) -> bool:
-    """Whether there is an answer that makes sense for each frame; the sidecar may be another's."""
-    return (
-        len(answer.reasons) == len(answer.fps) == len(answer.next_ts) == frames
-        and all(number in _REASONS for number in answer.reasons)
-        and all(fps >= 0.0 for fps in answer.fps)  # neither negative nor NaN
-    )
-
-
-def _slot(next_ts: float, fps: float, ts: float) -> float:
-    """The slot that :func:`sidecar.schedule.next_ts` was told from; the admitted ts where that can't be."""
-    slot = next_ts - 1.0 / fps + TOLERANCE_S if fps > 0.0 else next_ts
-    return slot if math.isfinite(slot) else ts

@@ -337,21 +337,48 @@ def merging(claim):
     return merged
 
 
-async def test_those_who_predict_hear_of_earlier_times(redis):
-    """A restart by another replica, and the return of Redis, are told for the stream; ordinary progress isn't."""
+async def test_those_who_predict_hear_of_changes(redis):
+    """What another replica does to a stream is told, and nothing else is; what is certain of it is then the new state."""
     told = []
-    first, second = redis.replica(on_earlier=told.append), redis.replica()
+    first, second = redis.replica(on_change=told.append), redis.replica()
+    assert first.certain("cam") is None
     await redis.decide(first, frame(1000))
-    await redis.decide(second, frame(1001))
+    await redis.decide(first, frame(1000.5))
     assert told == []
+    assert first.certain("cam").last_ts == 1000
+    await redis.decide(second, frame(1001))
+    assert told == ["cam"]
+    assert first.certain("cam").last_ts == 1001
     redis.clock.now = 5.0
     await redis.decide(second, frame(7))
-    assert told == ["cam"]
-    redis.away = True
-    await redis.decide(first, frame(20))
-    redis.away = False
-    await redis.decide(first, frame(30))
     assert told == ["cam", "cam"]
+    assert first.certain("cam").last_ts == 7
+
+
+async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
+    """What a replica admitted alone may be overruled by the claim that tells Redis of it."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(1000))
+    redis.away = True
+    await redis.decide(fleet, frame(1010))
+    assert fleet.certain("cam") is None
+    redis.away = False
+    await redis.decide(fleet, frame(1020))
+    assert fleet.certain("cam").last_ts == 1020
+
+
+async def test_while_others_are_not_heard_nothing_is_certain(redis):
+    """Those who predict are told of the gap, at both its ends."""
+    gaps = []
+    fleet = redis.replica(on_gap=lambda: gaps.append("gap"))
+    await redis.decide(fleet, frame(1000))
+    del gaps[:]
+    fleet.listening(False)
+    fleet.listening(True)
+    assert gaps == ["gap", "gap"]
+    assert fleet.certain("cam") is None
+    await redis.decide(fleet, frame(1001))
+    assert fleet.certain("cam").last_ts == 1001
 
 
 async def test_min_gap_is_kept(clock):

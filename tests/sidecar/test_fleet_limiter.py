@@ -126,3 +126,17 @@ async def test_decisions_are_counted(world):
     world.scope.verdicts = [admitted(5.0), Verdict(Reason.LATE, None, alone=False)]
     await world.limiter.answer_all(["a", "b"], [5.0, 6.0], world.now)
     assert (world.limiter.decisions[Reason.ADMITTED], world.limiter.decisions[Reason.LATE]) == (1, 1)
+
+
+async def test_the_shadow_lets_everything_through_in_fleet_scope_too() -> None:
+    """In the shadow the answers are yes and no next_ts; reasons and counters are those of the decisions."""
+    world = FleetWorld()
+    world.limiter.shadow = True
+    after = Schedule(1.0, 1.0, world.now)
+    world.scope.verdicts = [Verdict(Reason.ADMITTED, after, False), Verdict(Reason.TOO_SOON, after, False)]
+    answers = await world.limiter.answer_all(["a", "a"], [1.0, 1.1], world.now)
+    assert (answers.should_process, answers.next_ts) == ([True, True], [0.0, 0.0])
+    assert answers.reasons == [Reason.ADMITTED, Reason.TOO_SOON]
+    stream = world.limiter.stream("a")
+    assert stream is not None
+    assert (stream.admitted, stream.denied, sum(world.limiter.decisions)) == (1, 1, 2)

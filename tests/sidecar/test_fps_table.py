@@ -116,3 +116,15 @@ def test_a_forgotten_stream_leaves_nothing(table: FpsTable) -> None:
     table.forget("b")
     assert table.names() == set()
     assert table.invalid_value("b") == ""
+
+
+def test_an_override_removed_while_its_stream_slept_is_gone_when_it_wakes() -> None:
+    """What was known of a sleeping stream doesn't outlive its next reading, awake or asleep again."""
+    table = FpsTable(2.0, lambda _field, _value: None)
+    table.store(["cam1"], [b"0"])
+    table.put_to_sleep("cam1")
+    assert table.limit("cam1").fps == 0.0
+    table.store(["cam1"], [None])
+    assert table.limit("cam1").fps == 2.0
+    table.put_to_sleep("cam1")
+    assert table.limit("cam1").fps == 2.0

@@ -41,6 +41,36 @@ def test_a_change_of_the_table_acts_on_the_next_frame() -> None:
     assert decide("a", 99.001, 1.0)[0] is Reason.ADMITTED
 
 
+CHANGES = {
+    "another value": lambda world: world.table.store(["a"], [b"10"]),
+    "its own value": lambda world: world.table.store(["a"], [b"1"]),
+    "no value": lambda world: world.table.store(["a"], [None]),
+    "a bad value": lambda world: world.table.store(["a"], [b"abc"]),
+    "a pause": lambda world: world.table.store(["a"], [b"0"]),
+    "the wildcard": lambda world: world.table.store_wildcard(b"10"),
+    "the wrong type": lambda world: world.table.clear(),
+    "sleep": lambda world: world.table.put_to_sleep("a"),
+    "oblivion": lambda world: world.table.forget("a"),
+    "another stream's value": lambda world: world.table.store(["b"], [b"30"]),
+}
+
+
+@pytest.mark.parametrize("own", [b"0.5", None])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_acts_on_the_next_batch(own: bytes | None, change: str) -> None:
+    """After any change of the table the next batch answers as a full decision does, also for an early frame."""
+    one, batch = World(default=2.0), World(default=2.0)
+    for world in (one, batch):
+        world.table.store(["a", "b"], [own, None])
+        world.limiter.decide_all(["a", "a"], [10.0, 10.05], 1000.0)
+        CHANGES[change](world)
+    answers = batch.limiter.decide_all(["a", "a"], [10.15, 10.3], 1000.2)
+    told = [one.limiter.decide("a", ts, 1000.2) for ts in (10.15, 10.3)]
+    assert answers.reasons == [reason for reason, _, _ in told]
+    assert answers.fps == [limit.fps for _, limit, _ in told]
+    assert answers.next_ts == [next_ts for _, _, next_ts in told]
+
+
 @given(FRAMES, st.lists(st.integers(0, 59), max_size=6), st.sampled_from(Pacing), st.integers(1, 6))
 def test_one_batch_answers_as_one_by_one(
     frames: list[tuple[str, float]], cuts: list[int], pacing: Pacing, max_streams: int
@@ -211,6 +241,19 @@ def test_an_evicted_stream_keeps_its_limit_within_the_batch() -> None:
     answers = world.limiter.decide_all(["a", "b", "a"], [1.0, 1.0, 2.0], 1000.0)
     assert answers.fps == [math.inf] * 3
     assert answers.should_process == [True] * 3
+
+
+def test_a_stream_that_is_evicted_in_the_middle_of_a_batch_is_gone() -> None:
+    """A known stream that an earlier frame of the batch pushed out is decided as one without a schedule."""
+    one, batch = World(default=0.5, max_streams=1), World(default=0.5, max_streams=1)
+    for world in (one, batch):
+        world.limiter.decide_all(["a", "b"], [10.0, 10.0], 1000.0)
+        world.table.assume(["a", "b"])
+        world.limiter.decide("a", 10.5, 1000.5)
+    answers = batch.limiter.decide_all(["b", "a"], [20.0, 10.7], 1003.0)
+    told = [one.limiter.decide(name, ts, 1003.0) for name, ts in (("b", 20.0), ("a", 10.7))]
+    assert list(zip(answers.reasons, answers.next_ts, strict=True)) == [(reason, due) for reason, _, due in told]
+    assert (batch.limiter.refused, batch.limiter.evicted) == (one.limiter.refused, one.limiter.evicted) == (2, 1)
 
 
 async def test_names_without_a_schedule_dont_pile_up() -> None:

@@ -13,10 +13,12 @@ from sidecar_helpers import World
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
+from sidecar.batch import MAX_BATCH, batch_error
 from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
-from sidecar.service import MAX_BATCH, RateLimitService, batch_error
+from sidecar.service import RateLimitService
+from sidecar.session import Sessions
 
 
 class Served(SimpleNamespace):
@@ -36,6 +38,7 @@ async def served() -> AsyncIterator[Served]:
         world.limiter,
         follower,
         metrics,
+        Sessions(world.limiter, world.table, metrics, clock=lambda: world.now, wall_clock=lambda: 5000.0),
         version="1.2.3",
         settings={"fps": "2.0"},
         clock=lambda: world.now,

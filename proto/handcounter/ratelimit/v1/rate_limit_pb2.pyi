@@ -88,6 +88,66 @@ class ShouldProcessBatchResponse(_message.Message):
     next_ts: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, should_process: _Optional[_Iterable[bool]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., fps: _Optional[_Iterable[float]] = ..., next_ts: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class ShouldProcessSessionRequest(_message.Message):
+    __slots__ = ("stream_names", "ts", "leased_denials")
+    STREAM_NAMES_FIELD_NUMBER: _ClassVar[int]
+    TS_FIELD_NUMBER: _ClassVar[int]
+    LEASED_DENIALS_FIELD_NUMBER: _ClassVar[int]
+    stream_names: _containers.RepeatedScalarFieldContainer[str]
+    ts: _containers.RepeatedScalarFieldContainer[float]
+    leased_denials: _containers.RepeatedCompositeFieldContainer[LeasedDenials]
+    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ..., leased_denials: _Optional[_Iterable[_Union[LeasedDenials, _Mapping]]] = ...) -> None: ...
+
+class LeasedDenials(_message.Message):
+    __slots__ = ("stream_name", "too_soon", "paused", "duplicate", "late", "last_ts", "last_reason", "age_seconds")
+    STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
+    TOO_SOON_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    LAST_TS_FIELD_NUMBER: _ClassVar[int]
+    LAST_REASON_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    stream_name: str
+    too_soon: int
+    paused: int
+    duplicate: int
+    late: int
+    last_ts: float
+    last_reason: Reason
+    age_seconds: float
+    def __init__(self, stream_name: _Optional[str] = ..., too_soon: _Optional[int] = ..., paused: _Optional[int] = ..., duplicate: _Optional[int] = ..., late: _Optional[int] = ..., last_ts: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., age_seconds: _Optional[float] = ...) -> None: ...
+
+class ShouldProcessSessionResponse(_message.Message):
+    __slots__ = ("answers", "dropped_leases")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_LEASES_FIELD_NUMBER: _ClassVar[int]
+    answers: SessionAnswers
+    dropped_leases: DroppedLeases
+    def __init__(self, answers: _Optional[_Union[SessionAnswers, _Mapping]] = ..., dropped_leases: _Optional[_Union[DroppedLeases, _Mapping]] = ...) -> None: ...
+
+class SessionAnswers(_message.Message):
+    __slots__ = ("should_process", "reasons", "fps", "next_ts", "last_ts")
+    SHOULD_PROCESS_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    FPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TS_FIELD_NUMBER: _ClassVar[int]
+    LAST_TS_FIELD_NUMBER: _ClassVar[int]
+    should_process: _containers.RepeatedScalarFieldContainer[bool]
+    reasons: _containers.RepeatedScalarFieldContainer[Reason]
+    fps: _containers.RepeatedScalarFieldContainer[float]
+    next_ts: _containers.RepeatedScalarFieldContainer[float]
+    last_ts: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, should_process: _Optional[_Iterable[bool]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., fps: _Optional[_Iterable[float]] = ..., next_ts: _Optional[_Iterable[float]] = ..., last_ts: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class DroppedLeases(_message.Message):
+    __slots__ = ("stream_names", "all_streams")
+    STREAM_NAMES_FIELD_NUMBER: _ClassVar[int]
+    ALL_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    stream_names: _containers.RepeatedScalarFieldContainer[str]
+    all_streams: bool
+    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., all_streams: _Optional[bool] = ...) -> None: ...
+
 class ListStreamsRequest(_message.Message):
     __slots__ = ("name_prefix", "page_size", "page_token")
     NAME_PREFIX_FIELD_NUMBER: _ClassVar[int]

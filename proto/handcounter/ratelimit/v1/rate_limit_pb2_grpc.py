@@ -48,6 +48,11 @@ class RateLimitServiceStub:
                 request_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessBatchRequest.SerializeToString,
                 response_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessBatchResponse.FromString,
                 _registered_method=True)
+        self.ShouldProcessSession = channel.stream_stream(
+                '/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession',
+                request_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionRequest.SerializeToString,
+                response_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionResponse.FromString,
+                _registered_method=True)
         self.ListStreams = channel.unary_unary(
                 '/handcounter.ratelimit.v1.RateLimitService/ListStreams',
                 request_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ListStreamsRequest.SerializeToString,
@@ -82,6 +87,29 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShouldProcessSession(self, request_iterator, context):
+        """Decides batches as ShouldProcessBatch does, and tells what the answers to come are certain to be, so that they
+        needn't be asked for: with each answer comes a lease.
+
+        The lease of a stream is last_ts and next_ts: a frame with last_ts - 2 <= ts < next_ts is certain to be denied, for
+        REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where next_ts is 0 there is no
+        lease; else where fps is 0, every frame is certain to be denied, for REASON_PAUSED. A client answers such frames
+        itself, and reports them at least once a second. A frame that no lease covers is asked about, and so are the later
+        frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
+        the last one.
+
+        A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+        whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+        they came about, so a client that takes them in that order never revives a lease.
+
+        One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
+        RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+        shuts down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStreams(self, request, context):
         """Lists the streams that the sidecar keeps a schedule for, ordered by name.
         """
@@ -108,6 +136,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.ShouldProcessBatch,
                     request_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessBatchRequest.FromString,
                     response_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessBatchResponse.SerializeToString,
+            ),
+            'ShouldProcessSession': grpc.stream_stream_rpc_method_handler(
+                    servicer.ShouldProcessSession,
+                    request_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionRequest.FromString,
+                    response_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionResponse.SerializeToString,
             ),
             'ListStreams': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStreams,
@@ -178,6 +211,33 @@ class RateLimitService:
             '/handcounter.ratelimit.v1.RateLimitService/ShouldProcessBatch',
             handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessBatchRequest.SerializeToString,
             handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShouldProcessSession(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession',
+            handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionRequest.SerializeToString,
+            handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,25 @@ class RateLimitServiceStub:
     """Decides up to 4096 frames in their order; the answers are those that ShouldProcess would give one by one.
     One bad item fails the whole batch with INVALID_ARGUMENT, which names its index; then nothing is changed.
     """
+    ShouldProcessSession: _grpc.StreamStreamMultiCallable[_rate_limit_pb2.ShouldProcessSessionRequest, _rate_limit_pb2.ShouldProcessSessionResponse]
+    """Decides batches as ShouldProcessBatch does, and tells what the answers to come are certain to be, so that they
+    needn't be asked for: with each answer comes a lease.
+
+    The lease of a stream is last_ts and next_ts: a frame with last_ts - 2 <= ts < next_ts is certain to be denied, for
+    REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where next_ts is 0 there is no
+    lease; else where fps is 0, every frame is certain to be denied, for REASON_PAUSED. A client answers such frames
+    itself, and reports them at least once a second. A frame that no lease covers is asked about, and so are the later
+    frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
+    the last one.
+
+    A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+    whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+    they came about, so a client that takes them in that order never revives a lease.
+
+    One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
+    RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+    shuts down.
+    """
     ListStreams: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListStreamsRequest, _rate_limit_pb2.ListStreamsResponse]
     """Lists the streams that the sidecar keeps a schedule for, ordered by name."""
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.GetServerInfoRequest, _rate_limit_pb2.GetServerInfoResponse]
@@ -62,6 +81,25 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     ShouldProcessBatch: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ShouldProcessBatchRequest, _rate_limit_pb2.ShouldProcessBatchResponse]  # type: ignore[assignment]
     """Decides up to 4096 frames in their order; the answers are those that ShouldProcess would give one by one.
     One bad item fails the whole batch with INVALID_ARGUMENT, which names its index; then nothing is changed.
+    """
+    ShouldProcessSession: _aio.StreamStreamMultiCallable[_rate_limit_pb2.ShouldProcessSessionRequest, _rate_limit_pb2.ShouldProcessSessionResponse]  # type: ignore[assignment]
+    """Decides batches as ShouldProcessBatch does, and tells what the answers to come are certain to be, so that they
+    needn't be asked for: with each answer comes a lease.
+
+    The lease of a stream is last_ts and next_ts: a frame with last_ts - 2 <= ts < next_ts is certain to be denied, for
+    REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where next_ts is 0 there is no
+    lease; else where fps is 0, every frame is certain to be denied, for REASON_PAUSED. A client answers such frames
+    itself, and reports them at least once a second. A frame that no lease covers is asked about, and so are the later
+    frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
+    the last one.
+
+    A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+    whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+    they came about, so a client that takes them in that order never revives a lease.
+
+    One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
+    RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+    shuts down.
     """
     ListStreams: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListStreamsRequest, _rate_limit_pb2.ListStreamsResponse]  # type: ignore[assignment]
     """Lists the streams that the sidecar keeps a schedule for, ordered by name."""
@@ -91,6 +129,31 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rate_limit_pb2.ShouldProcessBatchResponse, _abc.Awaitable[_rate_limit_pb2.ShouldProcessBatchResponse]]:
         """Decides up to 4096 frames in their order; the answers are those that ShouldProcess would give one by one.
         One bad item fails the whole batch with INVALID_ARGUMENT, which names its index; then nothing is changed.
+        """
+
+    @_abc_1.abstractmethod
+    def ShouldProcessSession(
+        self,
+        request_iterator: _MaybeAsyncIterator[_rate_limit_pb2.ShouldProcessSessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_rate_limit_pb2.ShouldProcessSessionResponse], _abc.AsyncIterator[_rate_limit_pb2.ShouldProcessSessionResponse]]:
+        """Decides batches as ShouldProcessBatch does, and tells what the answers to come are certain to be, so that they
+        needn't be asked for: with each answer comes a lease.
+
+        The lease of a stream is last_ts and next_ts: a frame with last_ts - 2 <= ts < next_ts is certain to be denied, for
+        REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where next_ts is 0 there is no
+        lease; else where fps is 0, every frame is certain to be denied, for REASON_PAUSED. A client answers such frames
+        itself, and reports them at least once a second. A frame that no lease covers is asked about, and so are the later
+        frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
+        the last one.
+
+        A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
+        whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
+        they came about, so a client that takes them in that order never revives a lease.
+
+        One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
+        RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
+        shuts down.
         """
 
     @_abc_1.abstractmethod

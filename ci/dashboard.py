@@ -1,0 +1,171 @@
+"""Writes the Grafana dashboard from the list of its panels.
+
+    python ci/dashboard.py > k8s/components/monitoring/dashboard.json      (make dashboard)
+
+A test compares the file with this list, and its metrics with those that the programs have.
+"""
+
+import json
+import sys
+from typing import Any, NamedTuple
+
+
+class Panel(NamedTuple):
+    """One graph: what it shows, in which unit, and the queries with the names of their lines."""
+
+    title: str
+    explanation: str
+    unit: str
+    queries: dict[str, str]
+
+
+WHERE = '{namespace="$namespace"}'
+
+
+def _rate(metric: str, by: str = "") -> str:
+    return f"sum {f'by ({by}) ' if by else ''}(rate({metric}{WHERE}[$__rate_interval]))"
+
+
+def _quantile(q: float, metric: str) -> str:
+    return f"histogram_quantile({q}, sum by (le) (rate({metric}_bucket{WHERE}[$__rate_interval])))"
+
+
+PANELS = (
+    Panel(
+        "Frames",
+        "What arrives, what is counted, and what is skipped and why.",
+        "reqps",
+        {
+            "received": _rate("hand_counter_received_total"),
+            "counted": _rate("hand_counter_counted_total"),
+            "skipped: {{reason}}": _rate("hand_counter_skipped_total", "reason"),
+        },
+    ),
+    Panel(
+        "Decisions of the sidecar",
+        "Frames decided, by reason.",
+        "reqps",
+        {"{{reason}}": _rate("sidecar_decisions_total", "reason")},
+    ),
+    Panel(
+        "Age when the work begins",
+        "How long admitted frames waited. Older ones than --max-age are skipped.",
+        "s",
+        {
+            "median": _quantile(0.5, "hand_counter_queue_age_seconds"),
+            "p90": _quantile(0.9, "hand_counter_queue_age_seconds"),
+            "p99": _quantile(0.99, "hand_counter_queue_age_seconds"),
+        },
+    ),
+    Panel(
+        "Work on one frame",
+        "Decoding and detection.",
+        "s",
+        {
+            "median": _quantile(0.5, "hand_counter_frame_seconds"),
+            "p99": _quantile(0.99, "hand_counter_frame_seconds"),
+        },
+    ),
+    Panel(
+        "Who decides",
+        "by=local: the sidecar is away and the worker paces by itself.",
+        "reqps",
+        {"{{by}}": _rate("hand_counter_decisions_total", "by")},
+    ),
+    Panel(
+        "Connections",
+        "1 is up.",
+        "none",
+        {
+            "sidecar, {{pod}}": f"hand_counter_sidecar_up{WHERE}",
+            "Redis, {{pod}}": f"hand_counter_redis_up{WHERE}",
+            "sidecar's Redis: {{state}}, {{pod}}": f"sidecar_redis_state{WHERE}",
+        },
+    ),
+    Panel(
+        "Age of the limits in force",
+        "Since they were last known to agree with Redis.",
+        "s",
+        {"{{pod}}": f"sidecar_fps_table_age_seconds{WHERE}"},
+    ),
+    Panel(
+        "Streams",
+        "Streams that have a schedule, and frames refused because there was no room for theirs.",
+        "none",
+        {"streams, {{pod}}": f"sidecar_streams{WHERE}", "refused": _rate("sidecar_refused_frames_total")},
+    ),
+    Panel(
+        "Trouble",
+        "Dead letters, repeated attempts, entries taken up again after a crash, limits that are no number.",
+        "short",
+        {
+            "dead: {{reason}}": _rate("hand_counter_dead_total", "reason"),
+            "retries": _rate("hand_counter_retries_total"),
+            "redelivered": _rate("hand_counter_redelivered_total"),
+            "invalid limits": _rate("sidecar_invalid_fps_values_total"),
+            "invalid calls": _rate("sidecar_invalid_requests_total"),
+        },
+    ),
+    Panel("Hands", "Hands found.", "reqps", {"hands": _rate("hand_counter_hands_total")}),
+    Panel(
+        "Held",
+        "Entries delivered to a worker and not ended yet.",
+        "short",
+        {"{{pod}}": f"hand_counter_held{WHERE}"},
+    ),
+    Panel(
+        "Memory and processor of the sidecar",
+        "Resident bytes in MB, and seconds of a processor per second.",
+        "none",
+        {
+            "MB, {{pod}}": f"process_resident_memory_bytes{WHERE} / 1e6",
+            "processors": _rate("process_cpu_seconds_total"),
+        },
+    ),
+)
+
+
+def dashboard() -> dict[str, Any]:
+    """Gives the dashboard as Grafana reads it: two graphs to a row."""
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    panels = [
+        {
+            "id": number + 1,
+            "type": "timeseries",
+            "title": panel.title,
+            "description": panel.explanation,
+            "datasource": source,
+            "gridPos": {"x": number % 2 * 12, "y": number // 2 * 8, "w": 12, "h": 8},
+            "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+            "targets": [
+                {"refId": chr(ord("A") + place), "expr": query, "legendFormat": name, "datasource": source}
+                for place, (name, query) in enumerate(panel.queries.items())
+            ],
+        }
+        for number, panel in enumerate(PANELS)
+    ]
+    variables = [
+        {"name": "datasource", "type": "datasource", "query": "prometheus"},
+        {
+            "name": "namespace",
+            "type": "query",
+            "datasource": source,
+            "query": "label_values(hand_counter_redis_up, namespace)",
+            "refresh": 2,
+        },
+    ]
+    return {
+        "uid": "hand-counter",
+        "title": "hand-counter",
+        "tags": ["hand-counter"],
+        "schemaVersion": 39,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "templating": {"list": variables},
+        "panels": panels,
+    }
+
+
+if __name__ == "__main__":
+    json.dump(dashboard(), sys.stdout, indent=1)
+    sys.stdout.write("\n")

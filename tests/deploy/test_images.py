@@ -1,0 +1,182 @@
+"""The images as they were built: small, hardened, complete, and able to work without a network."""
+
+import contextlib
+import json
+import re
+import shlex
+import subprocess
+import time
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+from deploy_helpers import ROOT, needs_engine, run
+
+pytestmark = [pytest.mark.slow, needs_engine]
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+BASE = "python:3.11-slim-bookworm"
+SIDECAR = f"hand-counter/sidecar:{VERSION}"
+WORKER = f"hand-counter/worker:{VERSION}"
+HARDENED = shlex.split("--read-only --cap-drop ALL --security-opt no-new-privileges --network none")
+
+
+def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the client."""
+    return run("/usr/bin/docker", *words, check=check)
+
+
+def inspect(image: str) -> dict:
+    """What the engine knows of an image."""
+    (known,) = json.loads(docker("image", "inspect", image).stdout)
+    return known
+
+
+def python(image: str, code: str) -> str:
+    """Runs Python code in a container as it is meant to run."""
+    return docker("run", "--rm", *HARDENED, "--entrypoint", "python", image, "-c", code).stdout
+
+
+@pytest.fixture(params=[SIDECAR, WORKER], ids=["sidecar", "worker"], scope="module")
+def image(request) -> str:
+    """Each of the two."""
+    return request.param
+
+
+def test_nothing_runs_as_root_or_needs_a_shell(image: str):
+    """The user is 10001; the program and the health check are started without a shell."""
+    config = inspect(image)["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] in (["fps-sidecar"], ["hand-counter"])
+    assert config["Healthcheck"]["Test"][:3] == ["CMD", "python", "-m"]
+    assert config["StopSignal"] == "SIGTERM"
+
+
+def test_labels_say_what_it_is(image: str):
+    """The OCI labels hold the version, the commit and its time, and the licence."""
+    labels = inspect(image)["Config"]["Labels"]
+    prefix = "org.opencontainers.image."
+    assert labels[prefix + "version"] == VERSION
+    assert labels[prefix + "licenses"] == "Apache-2.0"
+    assert re.fullmatch(r"[0-9a-f]{40}", labels[prefix + "revision"])
+    assert re.match(r"20\d\d-\d\d-\d\dT", labels[prefix + "created"])
+    assert labels[prefix + "title"]
+    assert labels[prefix + "description"]
+    assert labels[prefix + "base.name"] == BASE
+
+
+def test_the_sidecar_is_small():
+    """The sidecar's image has at most 130 MB over its base."""
+    assert inspect(SIDECAR)["Size"] - inspect(BASE)["Size"] <= 130e6
+
+
+def test_nothing_can_be_installed_into_it(image: str):
+    """Neither pip nor a compiler is in the image."""
+    found = python(
+        image,
+        "import importlib.util as u, shutil\n"
+        "print([m for m in ('pip', 'setuptools', 'ensurepip') if u.find_spec(m)]"
+        " + [p for p in ('pip', 'pip3', 'gcc', 'cc', 'c++', 'make') if shutil.which(p)])",
+    )
+    assert found.strip() == "[]"
+
+
+def test_it_holds_no_tests_and_no_source_tree(image: str):
+    """Only the installed packages are in the image: no tests, no manifests, no .git, no requirements."""
+    found = python(
+        image,
+        "import pathlib, sidecar\n"
+        "site = pathlib.Path(sidecar.__file__).parents[1]\n"
+        "print(sorted(p.name for p in site.iterdir() if p.name in {'tests', 'bench', 'ci', 'k8s', 'docs'}),"
+        " [str(p) for p in map(pathlib.Path, ('/src', '/dist', '/opt/build')) if p.exists()])",
+    )
+    assert found.strip() == "[] []"
+
+
+def test_the_history_tells_no_secret(image: str):
+    """No build argument of this machine, such as where pip looks for wheels, is left in the image."""
+    history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout
+    assert "FIND_LINKS" not in history
+    assert "INDEX" not in history
+    assert not {entry for entry in inspect(image)["Config"]["Env"] if "PIP" in entry or "://" in entry}
+
+
+def test_modules_are_compiled(image: str):
+    """The root is read-only, so what isn't compiled at build time is compiled at every start."""
+    found = python(image, "import sidecar.schedule as s, pathlib; print(pathlib.Path(s.__cached__).exists())")
+    assert found.strip() == "True"
+
+
+def test_the_sidecar_has_no_picture_libraries():
+    """The sidecar's image has no numpy, OpenCV, LiteRT or torch."""
+    code = "import importlib.util as u; print([m for m in ('numpy','cv2','ai_edge_litert','torch') if u.find_spec(m)])"
+    assert python(SIDECAR, code).strip() == "[]"
+
+
+def test_the_worker_finds_hands_without_a_network():
+    """The models are baked in: a drawn hand is found in a container that has no network and can't write."""
+    code = (
+        "from worker.synthetic.camera import SyntheticCamera\n"
+        "from worker.hands.detector import PalmLandmarkDetector\n"
+        "from worker.hands.models import find_models\n"
+        "import os, pathlib\n"
+        "detector = PalmLandmarkDetector(find_models(pathlib.Path(os.environ['WORKER_MODELS_DIR'])))\n"
+        "camera = SyntheticCamera(seed=1, hands=(1, 1))\n"
+        "print(camera.true_hands(0), len(detector.detect(camera.frame(0))))"
+    )
+    assert python(WORKER, code).split() == ["1", "1"]
+
+
+@contextlib.contextmanager
+def container(image: str, *words: str) -> Iterator[str]:
+    """A container in the background; gives its id."""
+    identity = docker("run", "--detach", *HARDENED, image, *words).stdout.strip()
+    try:
+        yield identity
+    finally:
+        docker("rm", "--force", identity)
+
+
+def eventually_says(identity: str, word: str) -> None:
+    """Asks with the image's own health check until it says this word; "healthy" is said by its exit code."""
+    test = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", identity).stdout)
+    deadline = time.monotonic() + 30
+    while True:
+        done = docker("exec", identity, *test[1:], check=False)
+        said = "healthy" if done.returncode == 0 else done.stdout + done.stderr
+        if word in said:
+            return
+        assert time.monotonic() < deadline, said
+
+
+def test_the_health_check_of_the_sidecar_works():
+    """The sidecar is healthy without Redis; its health check says so, and SIGTERM ends it with 0."""
+    with container(SIDECAR) as identity:
+        eventually_says(identity, "healthy")
+        docker("stop", "--time", "10", identity)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", identity).stdout.strip() == "0"
+
+
+def test_the_health_check_of_the_worker_works():
+    """A worker without Redis can't count, and its health check says why."""
+    with container(WORKER, "run") as identity:
+        eventually_says(identity, '"redis": "')
+
+
+def test_the_sbom_lists_what_is_in_it(image: str):
+    """Each image's SBOM, in both formats, has the distribution itself, its dependencies and Debian's packages."""
+    name = image.replace("/", "-").replace(":", "-")
+    cyclone = json.loads((ROOT / f"out/images/{name}.cdx.json").read_text())
+    urls = [component.get("purl", "") for component in cyclone["components"]]
+    assert f"pkg:pypi/hamer-hand-counter@{VERSION}" in urls
+    assert any(url.startswith("pkg:pypi/grpcio@") for url in urls)
+    assert any(url.startswith("pkg:deb/debian/") for url in urls)
+    spdx = json.loads((ROOT / f"out/images/{name}.spdx.json").read_text())
+    assert spdx["spdxVersion"].startswith("SPDX-2")
+
+
+def test_the_digests_are_those_of_the_images(image: str):
+    """The build's output names each image with its size and digest."""
+    rows = [line.split("\t") for line in (ROOT / "out/images/images.tsv").read_text().splitlines()]
+    digests = {row[0]: row[3] for row in rows[1:]}
+    assert digests[image] == inspect(image)["Id"]

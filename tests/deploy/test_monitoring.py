@@ -1,0 +1,119 @@
+"""Alerts, dashboard and autoscaling speak of metrics that the programs have, and do what they are for."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import yaml
+from deploy_helpers import K8S, ROOT, run, tool, walk
+from prometheus_client import CollectorRegistry
+
+from sidecar.server import Sidecar
+from sidecar.settings import SidecarSettings
+from worker.metrics import Metrics as WorkerMetrics
+
+MONITORING = K8S / "components/monitoring"
+RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+NAME = re.compile(r"\b(?:hand_counter|sidecar|process)(?::\w+|_\w+)+")
+PROMETHEUS_OWN = {"up", "ALERTS"}
+
+
+def series(registry: CollectorRegistry) -> Iterable[str]:
+    """The names of all series of a registry, those of histograms and counters with their suffixes."""
+    for metric in registry.collect():
+        yield metric.name
+        suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ())
+        yield from (metric.name + suffix for suffix in suffixes)
+
+
+@pytest.fixture(scope="module")
+def existing() -> set[str]:
+    """The series of both programs, and those that the rules record."""
+    recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
+    sidecar = Sidecar(SidecarSettings())
+    return {*series(sidecar.metrics.registry), *series(WorkerMetrics().registry), *recorded}
+
+
+def expressions() -> Iterable[tuple[str, str]]:
+    """Every query of the alerts, the dashboard and the autoscaler, with where it is."""
+    for group in RULES["groups"]:
+        for rule in group["rules"]:
+            yield rule.get("alert") or rule["record"], rule["expr"]
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in DASHBOARD["templating"]["list"]:
+        yield variable["name"], variable["query"]
+    for mapping in walk(list(yaml.safe_load_all((K8S / "overlays/keda/scaled-object.yaml").read_text()))):
+        if "query" in mapping:
+            yield "ScaledObject", mapping["query"]
+
+
+@pytest.mark.parametrize(("where", "expression"), list(expressions()))
+def test_only_metrics_that_exist_are_asked_for(where: str, expression: str, existing: set[str]):
+    """No alert, graph or autoscaler waits for a series that no program has."""
+    without_labels = re.sub(r"\{[^}]*\}|by \([^)]*\)|label_values\(([^,]*),[^)]*\)", r"\1", expression)
+    named = set(NAME.findall(without_labels))
+    assert named or where == "datasource"
+    assert named <= existing
+
+
+def test_the_search_for_names_finds_them():
+    """The pattern of the test above takes plain, suffixed and recorded names."""
+    found = NAME.findall("rate(hand_counter_dead_total[5m]) > hand_counter:queue_age_seconds:p90 / sidecar_streams")
+    assert found == ["hand_counter_dead_total", "hand_counter:queue_age_seconds:p90", "sidecar_streams"]
+
+
+def test_labels_have_values_that_exist():
+    """The reasons that a rule names are reasons that the worker gives."""
+    registry = WorkerMetrics().registry
+    reasons = {s.labels["reason"] for m in registry.collect() for s in m.samples if "reason" in s.labels}
+    for where, expression in expressions():
+        for value in re.findall(r'reason=~?"([^"]+)"', expression):
+            assert set(value.split("|")) <= reasons, where
+
+
+def test_each_alert_says_what_to_do():
+    """Each alert has a severity, a summary, and a section of the operations guide that exists."""
+    guide = (ROOT / "docs/operations.md").read_text()
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", guide, re.MULTILINE)
+    }
+    alerts = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(alerts) >= 8
+    for alert in alerts:
+        assert alert["labels"]["severity"] in ("critical", "warning", "info")
+        assert alert["annotations"]["summary"]
+        page, _, anchor = alert["annotations"]["runbook"].partition("#")
+        assert page == "docs/operations.md"
+        assert anchor in anchors
+
+
+def test_the_dashboard_is_the_one_that_is_written():
+    """dashboard.json is what its list of panels gives (`make dashboard`)."""
+    written = subprocess.run([sys.executable, str(ROOT / "ci/dashboard.py")], capture_output=True, check=True).stdout
+    assert json.loads(written) == DASHBOARD
+
+
+def test_rules_are_valid_and_fire_when_they_should(tmp_path: Path):
+    """Promtool accepts the rules, and its tests of each alert pass."""
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
+    shutil.copy(Path(__file__).parent / "alerts.yaml", tmp_path)
+    promtool = tool("promtool")
+    run(promtool, "check", "rules", str(tmp_path / "rules.yaml"))
+    run(promtool, "test", "rules", "alerts.yaml", cwd=tmp_path)
+
+
+def test_each_alert_is_tested():
+    """No alert is without a test that it fires."""
+    tests = (Path(__file__).parent / "alerts.yaml").read_text()
+    for group in RULES["groups"]:
+        for rule in group["rules"]:
+            assert rule.get("alert", rule.get("record")) in tests

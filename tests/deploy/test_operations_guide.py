@@ -1,0 +1,62 @@
+"""The operations guide speaks of settings, series and files that exist."""
+
+import re
+
+import pytest
+from deploy_helpers import ROOT
+
+from sidecar.server import Sidecar
+from sidecar.settings import SidecarSettings
+from worker.frame import DeadReason, SkipReason
+from worker.metrics import Metrics
+from worker.publish.settings import PublishSettings
+from worker.settings import RunSettings
+
+GUIDE = (ROOT / "docs/operations.md").read_text()
+DEMANDED = {"SIDECAR_SCOPE"}
+"""What the scaling overlays demand, whether or not this sidecar has it."""
+
+
+@pytest.mark.parametrize(("settings", "prefix"), [(SidecarSettings, "SIDECAR_"), (RunSettings, "WORKER_")])
+def test_settings_in_the_guide_exist(settings, prefix: str):
+    """Each variable that the guide names is a setting."""
+    named = set(re.findall(rf"\b{prefix}[A-Z_]+[A-Z]\b", GUIDE))
+    assert named
+    assert named - DEMANDED <= {prefix + name.upper() for name in settings.model_fields}
+
+
+def test_flags_of_publishers_exist():
+    """Each flag that the guide gives for publishers is one of theirs."""
+    known = {"--" + name.replace("_", "-") for name in PublishSettings.model_fields}
+    assert {"--payload-ttl", "--max-queue", "--prefix", "--stream-name"} <= known & set(re.findall(r"--[a-z-]+", GUIDE))
+
+
+def test_series_in_the_guide_exist():
+    """Each series that the guide names is one of a program, or recorded by the rules."""
+    metrics = [*Sidecar(SidecarSettings()).metrics.registry.collect(), *Metrics().registry.collect()]
+    known = {name for metric in metrics for name in (metric.name, f"{metric.name}_total")}
+    named = set(re.findall(r"`((?:hand_counter|sidecar)_[a-z_]+)(?:\{[^}]*\})?`", GUIDE))
+    assert len(named) >= 8
+    assert named <= known
+
+
+def test_reasons_in_the_guide_exist():
+    """The reasons of skips and dead letters that the guide explains are all that there are."""
+    for reason in DeadReason:
+        assert f"`{reason}`" in GUIDE
+    named = set(re.findall(r"skipped:([a-z_]+)", GUIDE))
+    assert named <= {reason.value for reason in SkipReason}
+
+
+def test_files_in_the_guide_exist():
+    """Files and folders of the repository that the guide names are there."""
+    named = set(re.findall(r"(?:k8s|docs|ci|requirements)/[\w./-]+[\w]", GUIDE)) | {"compose.yaml"}
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_links_in_the_guide_lead_somewhere():
+    """Each link within the guide leads to one of its sections."""
+    titles = re.findall(r"^#+ (.+)$", GUIDE, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", GUIDE)) <= anchors

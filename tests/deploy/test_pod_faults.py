@@ -1,0 +1,79 @@
+"""Pods that can't work, run on a real engine: each says what is wrong, where an operator looks."""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+
+import pytest
+from deploy_helpers import K8S, containers, eventually, needs_engine, pod_template, render
+from podrun.cluster import Cluster
+from podrun.kubelet import Pod
+from podrun.network import Network
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    needs_engine,
+]
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list:
+    """The overlay dev without its camera."""
+    return [d for d in render(K8S / "overlays/dev") if d["metadata"]["name"] != "camera"]
+
+
+@pytest.fixture
+def documents(rendered: list) -> list:
+    """A copy to be broken."""
+    return copy.deepcopy(rendered)
+
+
+@contextlib.contextmanager
+def started(documents: list) -> Iterator[Pod]:
+    """The pod of the worker, started without a Valkey."""
+    alone = [d for d in documents if d["metadata"]["name"] != "valkey"]
+    with Cluster(alone, network=Network("hcfault", "10.213.78")) as cluster:
+        yield cluster.pods["hand-counter"]
+
+
+def ended(pod: Pod, container: str) -> list[tuple[int, bool]]:
+    """How a container ended so far: exit codes, and whether it ran out of memory."""
+    return pod.containers[container].exits if container in pod.containers else []
+
+
+def test_too_little_memory_ends_one_container_only(documents: list):
+    """A worker that runs out of memory is killed and named; its sidecar goes on, and the pod is not ready."""
+    _, worker = containers(pod_template(documents))
+    worker["resources"]["limits"]["memory"] = "48Mi"
+    with started(documents) as pod:
+        eventually(lambda: ended(pod, "worker"), "the worker runs out of memory")
+        assert ended(pod, "worker")[0] == (137, True)
+        assert "worker: ended with exit code 137, out of memory" in pod.explain()
+        assert not pod.ready
+        assert ended(pod, "sidecar") == []
+        eventually(lambda: pod.containers["sidecar"].ready, "the sidecar is ready")
+
+
+def test_a_wrong_socket_path_fails_the_probe(documents: list):
+    """A sidecar that can't make its socket never passes its startup probe, so the worker isn't started; the log says why."""
+    sidecar, _ = containers(pod_template(documents))
+    (listen,) = (entry for entry in sidecar["env"] if entry["name"] == "SIDECAR_LISTEN")
+    listen["value"] = "unix:/run/nowhere/sidecar.sock"
+    with started(documents) as pod:
+        eventually(lambda: any("back-off" in text for text in pod.events.texts("sidecar")), "a back-off")
+        assert {code for code, _ in ended(pod, "sidecar")} == {1}
+        assert "fps-sidecar: can't listen on unix:/run/nowhere/sidecar.sock" in pod.explain()
+        assert "worker" not in pod.containers
+
+
+def test_a_setting_that_makes_no_sense_is_named(documents: list):
+    """A typo in the settings ends the sidecar with one line that names the variable and the value."""
+    (settings,) = (d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-"))
+    settings["data"]["SIDECAR_FPS"] = "one"
+    with started(documents) as pod:
+        eventually(lambda: ended(pod, "sidecar"), "the sidecar refuses")
+        assert ended(pod, "sidecar")[0] == (2, False)
+        (line,) = {line for line in pod.containers["sidecar"].logs().splitlines() if line}
+        assert "SIDECAR_FPS" in line
+        assert "'one'" in line

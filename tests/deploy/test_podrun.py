@@ -1,0 +1,121 @@
+"""The pod runner refuses what a cluster would refuse, and ignores nothing that it doesn't know."""
+
+import copy
+
+import pytest
+from podrun.cluster import Cluster
+from podrun.manifest import ManifestError, Manifests, PodSpec, quantity
+
+CONTAINER = {
+    "name": "main",
+    "image": "image:1",
+    "env": [
+        {"name": "PLAIN", "value": "1"},
+        {"name": "BUILT", "value": "$(PLAIN)/$(UNKNOWN)"},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "secret", "key": "password"}}},
+        {"name": "ADDRESS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ],
+    "envFrom": [{"configMapRef": {"name": "settings"}}],
+    "ports": [{"name": "http", "containerPort": 80}],
+    "readinessProbe": {"httpGet": {"port": "http", "path": "/ready"}, "periodSeconds": 2},
+    "resources": {"limits": {"memory": "64Mi", "cpu": "500m"}},
+    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+}
+DOCUMENTS = [
+    {"kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"PLAIN": "0", "FROM": "map"}},
+    {"kind": "Secret", "metadata": {"name": "secret"}, "data": {"password": "eA=="}},
+    {
+        "kind": "Deployment",
+        "metadata": {"name": "app", "namespace": "space"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {
+                "metadata": {"labels": {"app": "a"}},
+                "spec": {
+                    "securityContext": {"runAsUser": 1000, "fsGroup": 2000},
+                    "volumes": [{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}],
+                    "initContainers": [{"name": "side", "image": "image:1", "restartPolicy": "Always"}],
+                    "containers": [CONTAINER],
+                },
+            },
+        },
+    },
+    {
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "space"},
+        "spec": {"selector": {"app": "a"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    },
+]
+
+
+@pytest.fixture
+def documents() -> list:
+    """Manifests to be changed."""
+    return copy.deepcopy(DOCUMENTS)
+
+
+def pod(documents: list) -> PodSpec:
+    """The only pod."""
+    (spec,) = Manifests(documents).pods()
+    return spec
+
+
+def test_everything_in_the_manifest_arrives(documents: list):
+    """References are followed, a later variable wins, limits become bytes, ports get their numbers."""
+    spec = pod(documents)
+    (container,) = spec.main
+    assert dict(container.env) == {
+        "PLAIN": "1",
+        "FROM": "map",
+        "BUILT": "1/$(UNKNOWN)",
+        "PASSWORD": "x",
+        "ADDRESS": "$(POD_IP)",
+    }
+    assert (container.memory, container.cpus, container.user, container.fs_group) == (64 * 2**20, 0.5, "1000", "2000")
+    assert container.probes["readinessProbe"].port == 80
+    assert container.probes["readinessProbe"].period == 2
+    assert spec.volumes == {"data": 2**20}
+    assert [c.keeps_running for c in spec.init] == [True]
+
+
+@pytest.mark.parametrize(
+    ("place", "mistake", "told"),
+    [
+        ([], {"hostNetwork": True}, "doesn't know hostNetwork"),
+        (["securityContext"], {"runAsNonRoot": True, "runAsUser": 0}, "no runAsUser"),
+        (["volumes", 0], {"hostPath": {}}, "doesn't know hostPath"),
+        (["containers", 0], {"lifecycle": {}}, "doesn't know lifecycle"),
+        (["containers", 0, "readinessProbe"], {"terminationGracePeriodSeconds": 1}, "doesn't know terminationGrace"),
+        (["containers", 0, "readinessProbe", "httpGet"], {"port": "metrics"}, "has no port metrics"),
+        (["containers", 0, "readinessProbe", "httpGet"], {"port": 81}, "doesn't declare port 81"),
+        (["containers", 0, "envFrom", 0, "configMapRef"], {"name": "other"}, "no ConfigMap other"),
+        (["containers", 0, "env", 2, "valueFrom", "secretKeyRef"], {"key": "user"}, "has no key user"),
+        (["containers", 0, "volumeMounts", 0], {"name": "socket"}, "no volume socket"),
+        (["containers", 0, "resources", "limits"], {"memory": "64MB"}, "not a quantity"),
+        (["initContainers", 0], {"restartPolicy": "Never", "livenessProbe": {"exec": {}}}, "only a native sidecar"),
+    ],
+)
+def test_what_is_wrong_is_told(documents: list, place: list, mistake: dict, told: str):
+    """Each mistake in a manifest is an error that names it."""
+    node = documents[2]["spec"]["template"]["spec"]
+    for step in place:
+        node = node[step]
+    node.update(mistake)
+    with pytest.raises(ManifestError, match=told):
+        pod(documents)
+
+
+def test_a_selector_has_to_pick_its_own_pods(documents: list):
+    """A Deployment whose selector doesn't match its template, and a Service without pods, are errors."""
+    documents[2]["spec"]["selector"]["matchLabels"] = {"app": "b"}
+    with pytest.raises(ManifestError, match="doesn't pick"):
+        Manifests(documents).pods()
+    documents[2]["spec"]["selector"]["matchLabels"] = {"app": "a"}
+    documents[3]["spec"]["selector"] = {"app": "c"}
+    with pytest.raises(ManifestError, match="no pod has the labels"):
+        Cluster(documents)
+
+
+def test_quantities_are_numbers():
+    """Suffixes of a thousand and of 1024 are told apart."""
+    assert [quantity(text) for text in ("250m", "2", "1k", "64Mi", "1Gi")] == [0.25, 2, 1000, 2**26, 2**30]

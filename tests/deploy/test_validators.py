@@ -1,0 +1,103 @@
+"""What others' validators say about Dockerfiles, manifests and the compose file."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from deploy_helpers import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    SCALING_OVERLAYS,
+    containers,
+    needs_tools,
+    pod_template,
+    render,
+    run,
+    tool,
+    with_fleet_scope,
+)
+
+pytestmark = needs_tools
+
+TRIVY_EXCEPTIONS: dict[str, str] = {}
+"""Checks of trivy that we don't follow, each with its reason. None, at present."""
+
+
+@pytest.fixture(params=[*OVERLAYS, *SCALING_OVERLAYS], scope="module")
+def documents(request, tmp_path_factory) -> list:
+    """The documents of each overlay; those that scale are rendered with fleet scope."""
+    if request.param in OVERLAYS:
+        return render(K8S / "overlays" / request.param)
+    return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
+
+
+def schemas(documents: list, check: bool = True):
+    """Runs the schemas of ci/schemas over documents."""
+    if not (ROOT / "ci/schemas/node_modules").exists():
+        tool("installed ci/schemas/node_modules")
+    script = str(ROOT / "ci/schemas/validate.mjs")
+    return run(tool("node"), script, input=json.dumps(documents), check=check)
+
+
+def test_manifests_match_their_schemas(documents: list):
+    """Every object, custom resources too, has only fields that exist, of the right type."""
+    schemas(documents)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "PodMonitor", "PrometheusRule"])
+def test_schemas_notice_a_field_that_does_not_exist(kind: str):
+    """A misspelt field doesn't get past the schemas, in a custom resource neither."""
+    broken = [d for d in render(K8S / "overlays/gpu") if d["kind"] == kind]
+    broken[0]["spec"]["spelled"] = "wrong"
+    refused = schemas(broken, check=False)
+    assert refused.returncode == 1
+    assert "spelled" in refused.stderr
+
+
+def test_manifests_pass_the_official_schemas_strictly(documents: list, tmp_path: Path):
+    """kubernetes-validate, strict, takes everything that is no custom resource."""
+    path = tmp_path / "rendered.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    said = run(tool("kubernetes-validate"), "--strict", str(path))
+    unknown = {line.split(" kind ")[1].split()[0] for line in said.stdout.splitlines() if "find schema" in line}
+    unknown |= {line.split(" kind ")[1].split()[0] for line in said.stderr.splitlines() if "find schema" in line}
+    assert unknown <= {"PodMonitor", "PrometheusRule", "ScaledObject"}
+
+
+def test_dockerfiles_pass_hadolint():
+    """Hadolint has nothing to say about the Dockerfiles, at any level."""
+    run(tool("hadolint"), *map(str, sorted(ROOT.glob("Dockerfile.*"))))
+
+
+def trivy(folder: Path) -> dict[str, str]:
+    """What trivy's checks of configurations find: the ids, and where."""
+    words = ("config", "--skip-check-update", "--quiet", "--format", "json", "--cache-dir", str(folder / ".cache"))
+    results = json.loads(run(tool("trivy"), *words, str(folder)).stdout).get("Results", [])
+    return {m["ID"]: f"{r['Target']}: {m['Message']}" for r in results for m in r.get("Misconfigurations", [])}
+
+
+def test_images_and_manifests_pass_trivy(tmp_path: Path):
+    """Trivy's checks find nothing in Dockerfiles and manifests but what is excepted with a reason."""
+    for path in ROOT.glob("Dockerfile.*"):
+        (tmp_path / path.name).write_text(path.read_text())
+    for overlay in OVERLAYS:
+        (tmp_path / f"{overlay}.yaml").write_text(yaml.safe_dump_all(render(K8S / "overlays" / overlay)))
+    found = trivy(tmp_path)
+    assert {i: where for i, where in found.items() if i not in TRIVY_EXCEPTIONS} == {}
+    assert set(TRIVY_EXCEPTIONS) <= set(found), "an exception that isn't needed any more"
+
+
+def test_trivy_notices_a_privileged_container(tmp_path: Path):
+    """Trivy's checks are there and do something."""
+    documents = render(K8S / "overlays/dev")
+    sidecar, _ = containers(pod_template(documents))
+    sidecar["securityContext"] = {"privileged": True}
+    (tmp_path / "broken.yaml").write_text(yaml.safe_dump_all(documents))
+    assert trivy(tmp_path)
+
+
+def test_the_compose_file_is_valid():
+    """Docker compose takes the compose file."""
+    run(tool("docker-compose"), "--file", str(ROOT / "compose.yaml"), "config", "--quiet")

@@ -1,0 +1,260 @@
+"""The law of leases: decisions with and without them are the same, except between a change and its drop.
+
+The sidecar's sessions and limiter, and the client's leases, are the real ones; what lies between them is simulated, so
+that messages can be late at the worst of times. Beside them runs a limiter that is asked about every frame.
+"""
+
+import random
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sidecar_helpers import World
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.metrics import Metrics
+from sidecar.schedule import Pacing, Reason
+from sidecar.session import Sessions
+from worker.leases import Leases
+from worker.session import to_report
+
+T = TypeVar("T")
+Frames = Sequence[tuple[str, float]]
+
+STREAMS = "abcd"
+CLIENTS = 3
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs what never waits here."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+class Client:
+    """A client whose messages arrive when they are told to."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.leases = Leases()
+        self.inbox: deque[pb.ShouldProcessSessionResponse] = deque()
+        self.unanswered: deque[Frames] = deque()
+        self.session = sessions.enter()
+
+    def fetch(self) -> None:
+        """Lets the sidecar send what it has to."""
+        while (message := self.session.outbox.take()) is not None:
+            self.inbox.append(pb.ShouldProcessSessionResponse.FromString(message.SerializeToString()))
+
+    def deliver(self, messages: int) -> pb.SessionAnswers | None:
+        """Takes in so many messages; gives the last answer."""
+        self.fetch()
+        answers = None
+        for _ in range(min(messages, len(self.inbox))):
+            message = self.inbox.popleft()
+            if message.HasField("dropped_leases"):
+                if message.dropped_leases.all_streams:
+                    self.leases.drop_all()
+                self.leases.drop(message.dropped_leases.stream_names)
+                continue
+            answers = message.answers
+            columns = zip(self.unanswered.popleft(), answers.fps, answers.last_ts, answers.next_ts, strict=True)
+            for (name, _), fps, last_ts, next_ts in columns:
+                self.leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
+        return answers
+
+    def told_soon(self, stream_name: str) -> bool:
+        """Whether a drop of the stream's lease is on its way."""
+        self.fetch()
+        drops = [message.dropped_leases for message in self.inbox]
+        return any(drop.all_streams or stream_name in drop.stream_names for drop in drops)
+
+    def ask(self, frames: Frames) -> list[int]:
+        """Asks, and waits for the answer: all that was sent before it arrives too."""
+        self.send(frames)
+        self.fetch()
+        number = 1 + max(i for i, message in enumerate(self.inbox) if message.HasField("answers"))
+        answers = self.deliver(number)
+        assert answers is not None
+        return list(answers.reasons)
+
+    def report(self) -> None:
+        """Reports what leases denied; the answer to that may be late."""
+        self.send(())
+
+    def send(self, frames: Frames) -> None:
+        """Sends a question and what is to be reported."""
+        denials = self.leases.take_denials(self.sessions._clock())
+        request = pb.ShouldProcessSessionRequest(
+            stream_names=[name for name, _ in frames],
+            ts=[ts for _, ts in frames],
+            leased_denials=[to_report(each) for each in denials],
+        )
+        self.unanswered.append(frames)
+        run(self.sessions.ask(self.session, pb.ShouldProcessSessionRequest.FromString(request.SerializeToString())))
+
+    def lose(self) -> None:
+        """Loses the session, with all that was on its way; opens another."""
+        self.sessions.leave(self.session)
+        self.inbox.clear()
+        self.unanswered.clear()
+        self.leases.drop_all()
+        self.session = self.sessions.enter()
+
+
+class Fleet:
+    """Clients with leases at one sidecar, and beside them a sidecar that is asked about every frame."""
+
+    def __init__(self, pacing: Pacing, max_streams: int) -> None:
+        self.leased, self.plain = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
+        sessions = Sessions(self.leased.limiter, self.leased.table, Metrics(), clock=lambda: self.leased.now)
+        self.clients = [Client(sessions) for _ in range(CLIENTS)]
+        self.by_lease = 0
+
+    def stamp(self, delta: float) -> float:
+        """A ts on a grid, near that of a camera that was started with the test."""
+        return round((self.leased.now - 900.0 + delta) * 100) / 100
+
+    def ask_plain(self, frames: Frames) -> list[Reason]:
+        """Decides frames one by one in the world without leases."""
+        reasons = []
+        for name, ts in frames:
+            if unprepared := self.plain.limiter.unprepared((name,)):
+                run(self.plain.limiter.prepare(unprepared))
+            reasons.append(self.plain.limiter.decide(name, ts, self.plain.now)[0])
+        return reasons
+
+    def frames(self, number: int, frames: Frames) -> None:
+        """One client decides frames."""
+        client = self.clients[number]
+        reasons, open_ones = client.leases.deny(frames, self.leased.now)
+        for (name, ts), reason in zip(frames, reasons, strict=True):
+            if reason is None:
+                continue
+            self.by_lease += 1
+            if client.told_soon(name):
+                denied = [int(reason is each) for each in (None, *Reason)]
+                self.plain.limiter.take_in(name, denied, ts, reason, self.plain.now)
+            else:
+                assert [reason] == self.ask_plain([(name, ts)]), (name, ts)
+        if open_ones:
+            asked = [frames[index] for index in open_ones]
+            self.report()
+            assert client.ask(asked) == self.ask_plain(asked), asked
+
+    def unary(self, frame: tuple[str, float]) -> None:
+        """Somebody without a session asks about a frame."""
+        self.report()
+        if unprepared := self.leased.limiter.unprepared(frame[:1]):
+            run(self.leased.limiter.prepare(unprepared))
+        assert [self.leased.limiter.decide(*frame, self.leased.now)[0]] == self.ask_plain([frame])
+
+    def report(self) -> None:
+        """All clients report what their leases denied; no message to them arrives."""
+        for client in self.clients:
+            client.report()
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.report()
+        self.leased.now += seconds
+        self.plain.now += seconds
+
+    def set(self, field: str, fps: bytes | None) -> None:
+        """The hash in Redis is changed, and read."""
+        for world in (self.leased, self.plain):
+            if fps is None:
+                world.redis.pop(field, None)
+            else:
+                world.redis[field] = fps
+            if field == "*":
+                world.table.store_wildcard(fps)
+            elif field in world.table.watched:  # what nobody asks about isn't read
+                world.table.store([field], [fps])
+
+    def wrong_type(self) -> None:
+        """The key in Redis becomes another type's."""
+        for world in (self.leased, self.plain):
+            world.redis.clear()
+            world.table.clear()
+
+    def sweep(self) -> None:
+        """Silent streams fall asleep."""
+        self.report()
+        for world in (self.leased, self.plain):
+            world.limiter.sweep(world.now)
+
+    def lose(self, number: int) -> None:
+        """One client's session breaks."""
+        self.report()
+        self.clients[number].lose()
+
+
+DELTAS = [-30.0, -3.0, -2.01, -2.0, -1.99, -0.5, -0.1, -0.03, 0.0, 0.0, 0.0, 0.03, 0.2, 1.0, 5.0]
+WAITS = [0.01, 0.03, 0.03, 0.1, 0.25, 1.0, 2.5, 61.0]
+FPS = [b"0", b"0.5", b"1", b"5", b"30", b"inf", b"x", None]
+OPERATIONS = {"frames": 12, "wait": 5, "set": 3, "deliver": 3, "unary": 2, "lose": 1, "sweep": 1, "wrong_type": 0.2}
+
+
+def operate(fleet: Fleet, choose: random.Random) -> None:
+    """Does something."""
+    (operation,) = choose.choices(list(OPERATIONS), list(OPERATIONS.values()))
+    number = choose.randrange(CLIENTS)
+    match operation:
+        case "frames":
+            name, other = choose.sample(STREAMS, 2)
+            names = choose.choice(([name], [name], [name, other], [name, other, name, name]))
+            fleet.frames(number, [(each, fleet.stamp(choose.choice(DELTAS))) for each in names])
+        case "wait":
+            fleet.wait(choose.choice(WAITS))
+        case "set":
+            fleet.set(choose.choice(STREAMS + "**"), choose.choice(FPS))
+        case "deliver":
+            fleet.clients[number].deliver(choose.randint(1, 5))
+        case "unary":
+            fleet.unary((choose.choice(STREAMS), fleet.stamp(choose.choice(DELTAS))))
+        case "lose":
+            fleet.lose(number)
+        case _:
+            getattr(fleet, operation)()
+    fleet.wait(1e-6)  # no two things happen at one instant: which frame was the newest would be anybody's guess
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exact_silence() -> Any:
+    """Here reports arrive at once, so the grace that eviction grants them isn't needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sidecar.limiter.REPORT_GRACE_S", 0.0)
+        yield
+
+
+@settings(max_examples=150)
+@given(st.integers(1, 400), st.integers(0, 2**32), st.sampled_from(Pacing), st.sampled_from([2, 3, 100]))
+def test_decisions_with_and_without_leases_are_the_same(
+    operations: int, seed: int, pacing: Pacing, max_streams: int
+) -> None:
+    """Whatever clients, operators and clocks do, and however late messages are; and so is what is told of streams."""
+    fleet = Fleet(pacing, max_streams)
+    choose = random.Random(seed)
+    for _ in range(operations):
+        operate(fleet, choose)
+    fleet.report()
+    assert fleet.leased.limiter.decisions == fleet.plain.limiter.decisions
+    told = [run(world.limiter.list_streams("", "", 10)) for world in (fleet.leased, fleet.plain)]
+    assert told[0] == told[1]
+
+
+def test_leases_save_questions() -> None:
+    """The law isn't kept by not having any: most frames of cameras far above their limit are denied by a lease."""
+    fleet = Fleet(Pacing.GCRA, 100)
+    for _ in range(300):
+        for number in range(CLIENTS):
+            fleet.frames(number, [(STREAMS[number], fleet.stamp(0.0))])
+        fleet.wait(1 / 30)
+    assert fleet.by_lease == CLIENTS * (300 - 20)

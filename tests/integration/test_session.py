@@ -1,0 +1,268 @@
+"""Sessions and leases with real sidecars, a real Valkey and real processes. What is asserted are events, not times."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from servers import SidecarProcess, Valkey, free_port, repository_environment, sidecar_process, valkey, wait_until
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.schedule import Reason
+from worker.rate_limit import RateLimiter
+
+KEY = "stream_fps_configs"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    """A Valkey."""
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
+    """A sidecar at the default of 1 fps, whose Redis is empty."""
+    with server.client() as client:
+        client.flushall()
+    with sidecar_process(redis_url=server.url) as sidecar:
+        yield sidecar
+
+
+class Client:
+    """A worker's client that knows who decided."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self.decided: Counter[str] = Counter()
+        self.limiter = RateLimiter(
+            address,
+            **{
+                "default_fps": 1.0,
+                "deadline": 10.0,
+                "on_decided": lambda by, number: self.decided.update({by: number}),
+                **options,
+            },
+        )
+        assert self.limiter.wait_ready(10.0)
+        self.channel = grpc.insecure_channel(address)
+        self.stub = rate_limit_pb2_grpc.RateLimitServiceStub(self.channel)
+
+    def decide(self, *frames: tuple[str, float]) -> list[Reason]:
+        """Decides frames."""
+        return self.limiter.decide(frames)
+
+    def until(self, frame: tuple[str, float], reason: Reason) -> None:
+        """Offers a frame until it is decided so."""
+        wait_until(lambda: self.decide(frame) == [reason], f"{frame} is {reason.name}")
+
+    def limit(self, name: str) -> float:
+        """The limit in force for a stream."""
+        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name)).fps
+
+    def close(self) -> None:
+        """Closes it."""
+        self.channel.close()
+        self.limiter.close()
+
+
+@pytest.fixture
+def client(sidecar: SidecarProcess) -> Iterator[Client]:
+    """A client with a session."""
+    client = Client(sidecar.address)
+    yield client
+    client.close()
+
+
+def told(sidecar: SidecarProcess) -> dict[str, pb.StreamStatus]:
+    """What ListStreams tells."""
+    with grpc.insecure_channel(sidecar.address) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        return {stream.stream_name: stream for stream in stub.ListStreams(pb.ListStreamsRequest()).streams}
+
+
+def metric(sidecar: SidecarProcess, name: str) -> float:
+    """The value of a metric without labels."""
+    text = urllib.request.urlopen(f"http://{sidecar.http}/metrics").read().decode()
+    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "after"), [("cam", "0", "30"), ("cam", "0", "inf"), ("cam", "0.5", "30"), ("*", "0.5", "30")]
+)
+def test_a_raise_acts_without_a_question(server: Valkey, client: Client, field: str, before: str, after: str) -> None:
+    """The lease denies frame after frame, until the change is pushed; only the admission is asked about."""
+    with server.client() as redis:
+        redis.hset(KEY, field, before)
+        if field == "*":  # a change that acts on others isn't read for a stream's first frame
+            wait_until(lambda: client.limit("settled") == float(before), "the change")
+        client.decide(("cam", 1.0))
+        client.decide(("cam", 1.1))
+        client.decided.clear()
+        for _ in range(100):
+            client.decide(("cam", 1.1))
+        assert client.decided == {"lease": 100}
+        redis.hset(KEY, field, after)
+        client.until(("cam", 1.1), Reason.ADMITTED)
+    assert client.decided["sidecar"] == 1
+
+
+def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: Client) -> None:
+    """They are denied all the same, but the reason that is told becomes that of the operator."""
+    client.decide(("cam", 1.0))
+    assert client.decide(("cam", 1.1)) == [Reason.TOO_SOON]
+    with server.client() as redis:
+        redis.hset(KEY, "cam", "0")
+        client.until(("cam", 1.1), Reason.PAUSED)
+        redis.hdel(KEY, "cam")
+        client.until(("cam", 1.1), Reason.TOO_SOON)
+
+
+def test_clients_that_share_a_stream_are_told_of_each_other(sidecar: SidecarProcess, client: Client) -> None:
+    """A frame that the other's admission made late isn't too soon; a restarted clock is served to both."""
+    other = Client(sidecar.address)
+    assert client.decide(("cam", 10.0)) == [Reason.ADMITTED]
+    assert client.decide(("cam", 10.5)) == [Reason.TOO_SOON]
+    assert other.decide(("cam", 11.0)) == [Reason.ADMITTED]
+    client.until(("cam", 10.5), Reason.LATE)
+    assert client.decide(("cam", 11.5)) == [Reason.TOO_SOON]
+    other.until(("cam", 5.0), Reason.ADMITTED)  # not before a second has passed
+    client.until(("cam", 5.5), Reason.TOO_SOON)
+    client.until(("cam", 6.5), Reason.ADMITTED)
+    other.close()
+
+
+def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client: Client) -> None:
+    """Counters are exact once reported; a stream whose frames are all denied isn't silent."""
+    ts = (number / 100 for number in itertools.count(100))
+    for _ in range(250):
+        client.decide(("cam", next(ts)))
+    assert client.decided["lease"] > 240
+    wait_until(lambda: told(sidecar)["cam"].denied + told(sidecar)["cam"].admitted == 250, "the report")
+    status = told(sidecar)["cam"]
+    assert (status.admitted, status.denied) == (3, 247)
+    assert status.last_reason == pb.REASON_TOO_SOON
+    quiet_since = time.monotonic() + 6.0
+    while time.monotonic() < quiet_since:  # longer than what counts as silence
+        client.decide(("cam", 3.4))
+        time.sleep(0.05)
+    assert told(sidecar)["cam"].achieved_fps > 0.0
+    wait_until(lambda: told(sidecar)["cam"].achieved_fps == 0.0, "silence")
+
+
+def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valkey) -> None:
+    """Without a question the client knows; then it paces alone, and then there is a session again."""
+    with server.client() as redis:
+        redis.flushall()
+        redis.hset(KEY, "off", "0")
+    port = free_port()
+    with sidecar_process(redis_url=server.url, port=port) as sidecar:
+        client = Client(sidecar.address)
+        client.decide(("cam", 1.0), ("off", 1.0))
+        assert len(client.limiter._leases) == 2
+        sidecar.kill()
+        wait_until(lambda: len(client.limiter._leases) == 0, "the leases end")
+    client.decided.clear()
+    assert client.decide(("cam", 1.5), ("off", 2.0), ("cam", 2.0)) == [
+        Reason.TOO_SOON,
+        Reason.PAUSED,
+        Reason.ADMITTED,
+    ]
+    assert client.decided == {"local": 3}
+    with sidecar_process(redis_url=server.url, port=port):
+        wait_until(lambda: not client.limiter.away, "the sidecar is back")
+        assert client.decide(("cam", 3.0), ("off", 3.0)) == [Reason.ADMITTED, Reason.PAUSED]
+        assert client.decide(("cam", 3.5), ("off", 4.0)) == [Reason.TOO_SOON, Reason.PAUSED]
+        assert client.decided == {"local": 3, "sidecar": 2, "lease": 2}
+    client.close()
+
+
+def test_a_frozen_sidecar_is_noticed_though_all_frames_are_leased(sidecar: SidecarProcess) -> None:
+    """Its reports stay unanswered; when it goes on, so does the session's successor."""
+    client = Client(sidecar.address, deadline=0.5)
+    client.decide(("cam", 1.0))
+    os.kill(sidecar.pid, signal.SIGSTOP)
+    wait_until(lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.away, "it is noticed")
+    os.kill(sidecar.pid, signal.SIGCONT)
+    wait_until(lambda: not client.limiter.away, "it is back")
+    client.until(("cam", 1.5), Reason.TOO_SOON)
+    client.close()
+
+
+def test_the_sidecar_shuts_down_under_open_sessions(sidecar: SidecarProcess, client: Client) -> None:
+    """At once, not when its grace for calls in flight has passed; the client paces alone."""
+    client.decide(("cam", 1.0))
+    sidecar.terminate()
+    assert sidecar.wait() == 0
+    assert "forced=False" in sidecar.logs()
+    wait_until(lambda: len(client.limiter._leases) == 0, "the leases end")
+    assert client.decide(("cam", 2.0)) == [Reason.ADMITTED]
+    assert client.limiter.away
+
+
+def test_a_killed_client_leaves_no_session(sidecar: SidecarProcess) -> None:
+    """Nor one that just ends without closing; and neither hangs at its end."""
+    program = (
+        "import sys, os, signal\n"
+        "from worker.rate_limit import RateLimiter\n"
+        "limiter = RateLimiter(sys.argv[1], default_fps=1.0, deadline=10.0)\n"
+        "assert limiter.wait_ready(10.0)\n"
+        "limiter.decide([('cam', 1.0)]), limiter.decide([('cam', 1.1)])\n"
+        "assert len(limiter._leases) == 1\n"
+        "if sys.argv[2] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for end, code in (("kill", -signal.SIGKILL), ("exit", 0)):
+        process = subprocess.run(
+            [sys.executable, "-c", program, sidecar.address, end],
+            env=repository_environment(),
+            timeout=60.0,
+            capture_output=True,
+        )
+        assert (process.returncode, process.stderr) == (code, b"")
+        wait_until(lambda: metric(sidecar, "sidecar_sessions") == 0.0, "the session ends")
+    assert "Traceback" not in sidecar.logs()
+
+
+def test_closed_clients_leave_no_session(sidecar: SidecarProcess) -> None:
+    """Their last report arrives before they go."""
+    clients = [Client(sidecar.address) for _ in range(3)]
+    assert metric(sidecar, "sidecar_sessions") == 3.0
+    for number, client in enumerate(clients):
+        client.decide((f"cam{number}", 1.0))
+        client.decide((f"cam{number}", 1.1))
+        client.close()
+    wait_until(lambda: metric(sidecar, "sidecar_sessions") == 0.0, "the sessions end")
+    assert [status.denied for status in told(sidecar).values()] == [1, 1, 1]
+
+
+def test_a_worker_processes_every_frame_in_the_shadow(server: Valkey) -> None:
+    """A sidecar with --shadow leases nothing and lets all frames through, while its counters tell what it would deny."""
+    with sidecar_process("--shadow", redis_url=server.url) as sidecar:
+        client = Client(sidecar.address)
+        frames = [("shadowed", 100.0 + index / 30) for index in range(30)]
+        assert client.decide(*frames) == [Reason.ADMITTED] * 30
+        assert client.decide(("shadowed", 101.0)) == [Reason.ADMITTED]
+        assert client.decided["lease"] == 0
+        (status,) = client.stub.ListStreams(pb.ListStreamsRequest()).streams
+        assert (status.admitted, status.denied) == (2, 29)
+        client.limiter.close()
+        client.channel.close()
+
+
+def test_nonsense_in_a_session_is_the_clients_fault(sidecar: SidecarProcess) -> None:
+    """Bytes that are no message end the session with INVALID_ARGUMENT, and no traceback is logged."""
+    with grpc.insecure_channel(sidecar.address) as channel:
+        call = channel.stream_stream("/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(call(iter([b"\xff\xff\xff"]), timeout=10))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "no message" in refused.value.details()

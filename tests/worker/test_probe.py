@@ -1,0 +1,24 @@
+"""The probe of containers that can't ask /healthz themselves."""
+
+from prometheus_client import CollectorRegistry
+
+from process.http import HttpEndpoint
+from worker.probe import main
+
+
+def test_the_verdict_of_healthz_is_the_exit_code(capsys):
+    """Healthy is 0; unhealthy is 1, with what /healthz says about it."""
+    verdict = [True]
+    endpoint = HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (verdict[0], {"redis": "refused"}))
+    try:
+        assert main([endpoint.address]) == 0
+        assert main([], {"WORKER_HTTP": endpoint.address.replace("127.0.0.1", "0.0.0.0")}) == 0
+        assert capsys.readouterr().err == ""
+        verdict[0] = False
+        assert main([endpoint.address]) == 1
+        assert "503" in (said := capsys.readouterr().err)
+        assert "refused" in said
+    finally:
+        endpoint.close()
+    assert main([endpoint.address]) == 1
+    assert "refused" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask itself.
+
+Asks /healthz where the environment says that the worker serves it (WORKER_HTTP), or at the HOST:PORT that is given.
+Exit code 0 if frames can be counted, 1 if not, with the reason on standard error.
+"""
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from process.address import split_host_port
+
+DEFAULT_ADDRESS = "127.0.0.1:9465"
+TIMEOUT_S = 2.0
+
+
+def problem(address: str, timeout: float = TIMEOUT_S) -> str:
+    """Asks an HTTP endpoint; gives why the worker is not healthy, or the empty string if it is."""
+    host, port = split_host_port(address)
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        return "" if answer.status == 200 else f"{address}: {answer.status} {answer.read(1000).decode().strip()}"
+    except OSError as error:
+        return f"{address}: {error}"
+    finally:
+        connection.close()
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Gives the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if found := problem(given[0] if given else environ.get("WORKER_HTTP") or DEFAULT_ADDRESS):
+        print(found, file=sys.stderr)  # noqa: T201 - it is what the runtime shows
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
