@@ -35,7 +35,7 @@ class ClaimFeed:
         self._channel = channel(servers.url.db)
 
     async def run(self) -> None:
-        """Listens until cancelled."""
+        """Listens until cancelled. Whatever goes wrong, another connection is tried."""
         backoff_s = SHORTEST_BACKOFF_S
         while True:
             try:
@@ -52,8 +52,9 @@ class ClaimFeed:
                     self._on_gap(False)
                     with contextlib.suppress(RedisError, OSError):
                         await connection.disconnect(nowait=True)
-            except (RedisError, OSError) as error:
-                logger.info("the claims of other replicas aren't heard", extra={"error": str(error)})
+            except Exception as error:
+                level = logging.WARNING if backoff_s == SHORTEST_BACKOFF_S else logging.DEBUG
+                logger.log(level, "the claims of other replicas aren't heard", extra={"error": str(error)})
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
 

@@ -59,6 +59,7 @@ class Link:
         self._sending = asyncio.Lock()
         self._probe_now = asyncio.Event()
         self._backoff_s = SHORTEST_BACKOFF_S
+        self._reported_up: bool | None = None
 
     def was_late(self) -> None:
         """Reports that an answer wasn't there in time: nobody shall wait for the server until a probe is answered."""
@@ -80,11 +81,11 @@ class Link:
         return await answer
 
     async def run(self) -> None:
-        """Keeps the connection up until cancelled."""
+        """Keeps the connection up until cancelled. Whatever goes wrong, another connection is tried."""
         while True:
             try:
                 connection = await self._servers.connect(self.address)
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 await self._failed(error)
                 continue
             self._connection = connection
@@ -92,7 +93,7 @@ class Link:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._read(connection))
                     tasks.create_task(self._ping())
-            except* (RedisError, OSError) as errors:
+            except* Exception as errors:
                 failure: BaseException = errors
                 while isinstance(failure, BaseExceptionGroup):
                     failure = failure.exceptions[0]
@@ -103,7 +104,11 @@ class Link:
             await self._failed(failure)
 
     async def _failed(self, error: BaseException) -> None:
-        logger.info("no connection to Redis", extra={"address": str(self.address), "error": str(error)})
+        level = logging.WARNING if self._reported_up is not False else logging.DEBUG
+        logger.log(level, "a server of Redis is away", extra={"address": str(self.address), "error": str(error)})
+        self._reported_up = False
+        if not isinstance(error, RedisError | OSError):
+            logger.error("a connection to Redis failed in an unexpected way", exc_info=error)
         self._on_failure()
         await asyncio.sleep(self._backoff_s * random.uniform(0.5, 1.0))
         self._backoff_s = min(2 * self._backoff_s, LONGEST_BACKOFF_S)
@@ -143,6 +148,9 @@ class Link:
             # One late answer to a ping may be a pause of this process; whoever waits for the server finds out.
             self.in_time = self.in_time or clock() - began <= self._in_time_s
             self._backoff_s = SHORTEST_BACKOFF_S
+            if not self._reported_up:
+                logger.info("a server of Redis answers", extra={"address": str(self.address)})
+                self._reported_up = True
             self._on_answer()
             if not self.in_time:
                 await asyncio.sleep(PROBE_EVERY_S)
@@ -196,8 +204,9 @@ class Links:
                 try:
                     await self.servers.refresh()
                     backoff_s = SHORTEST_BACKOFF_S
-                except (RedisError, OSError) as error:
-                    logger.info("Redis can't be found", extra={"error": str(error)})
+                except Exception as error:
+                    level = logging.WARNING if backoff_s == SHORTEST_BACKOFF_S else logging.DEBUG
+                    logger.log(level, "nobody tells where Redis is", extra={"error": str(error)})
                     self._refresh_now.set()
                 await self._reconcile()
                 with contextlib.suppress(TimeoutError):
