@@ -1,4 +1,6 @@
-"""Addresses as users write them: HOST:PORT, [IPV6]:PORT or unix:/path."""
+"""Addresses as users write them: HOST:PORT, [IPV6]:PORT, unix:/path, and URLs as logs may show them."""
+
+import re
 
 
 def split_host_port(address: str) -> tuple[str, int]:
@@ -21,3 +23,9 @@ def check_grpc_address(address: str) -> str:
         return address
     split_host_port(address)
     return address
+
+
+def mask_password(url: str) -> str:
+    """Replaces the password of a URL, in front of the host or in the query, by stars."""
+    url = re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterable
@@ -27,6 +28,11 @@ _CLOSE_WITHIN_S = 0.1
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def __init__(self, host: str, port: int) -> None:
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), _Handler)
+
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
@@ -41,7 +47,7 @@ class HttpEndpoint:
         host, port = split_host_port(address)
         self._metrics = make_wsgi_app(registry)
         self._health = health
-        self._server = _Server((host, port), _Handler)
+        self._server = _Server(host, port)
         self._server.set_app(self._app)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": _CLOSE_WITHIN_S}, name="http", daemon=True
@@ -51,7 +57,8 @@ class HttpEndpoint:
     @property
     def address(self) -> str:
         """The address it listens on, with the port that the system chose where 0 was asked for."""
-        return f"{self._server.server_address[0]!s}:{self._server.server_address[1]}"
+        host, port = str(self._server.server_address[0]), self._server.server_address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self) -> None:
         """Stops serving and frees the port."""

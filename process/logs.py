@@ -16,6 +16,8 @@ def set_up(level: str, log_format: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # At debug gRPC writes a line per call, in which those of this program would drown.
+    logging.getLogger("grpc").setLevel(max(logging.INFO, logging.getLogger().level))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -17,6 +17,8 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode
 
+from process.address import mask_password
+
 WRONG_USAGE = 2
 """Exit code for a wrong flag or value."""
 
@@ -140,7 +142,8 @@ def _sentences(settings_class: type[BaseSettings], error: ValidationError, given
         if problem["type"] == "missing":
             yield f"{_flag(settings_class, place)} is required"
         else:
-            got = "" if _is_secret(settings_class.model_fields[place]) else f", got {problem['input']!r}"
+            secret = _is_secret(settings_class.model_fields[place])
+            got = "" if secret or ", got " in message else f", got {mask_password(repr(problem['input']))}"
             yield f"{source}: {message[0].lower()}{message[1:]}{got}"
 
 

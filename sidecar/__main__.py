@@ -26,6 +26,10 @@ examples:
       for workers on other machines, which show certificates
   SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
       no limit but those in Redis; each flag is an environment variable too
+  fps-sidecar --check --redis-url redis://redis.internal:6379/0
+      say which limits in Redis are no valid fps; exit 1 if there are any, or no Redis
+  fps-sidecar --shadow
+      let everything through, and see in the metrics what limits would do
 
 set a limit while it runs:
   redis-cli HSET stream_fps_configs cam1 0.25     cam1: one frame in four seconds
@@ -42,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sidecar until it is told to stop; gives the exit code."""
     settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
     logs.set_up(settings.log_level, settings.log_format)
+    if settings.check:
+        from sidecar.check import check
+
+        return asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
     from sidecar.server import ListenError, serve  # gRPC is loaded only when there is something to serve
 
     try:

@@ -29,8 +29,9 @@ class FleetLimiter(Limiter):
         pacing: Pacing,
         max_streams: int,
         clock: Callable[[], float] = time.monotonic,
+        shadow: bool = False,
     ) -> None:
-        super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock)
+        super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock, shadow=shadow)
         self._scope = scope
 
     async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
@@ -42,7 +43,7 @@ class FleetLimiter(Limiter):
     async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
         """Decides frames in their order."""
         answers, _ = await self._answers(stream_names, tss, now)
-        return answers
+        return self._told(answers)
 
     async def _answers(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
         streams: list[Stream | None] = []
@@ -78,7 +79,7 @@ class FleetLimiter(Limiter):
     def lease(self, stream_name: str) -> tuple[float, float]:
         """What is certain of the stream's next frames; nothing while a claim is needed to know."""
         fps = self._table.fps(stream_name)
-        if stream_name not in self._streams:
+        if stream_name not in self._streams or self.shadow:
             return 0.0, 0.0
         if fps == 0.0:
             return 0.0, math.inf

@@ -80,6 +80,10 @@ class FpsFollower:
         poll_s: float = POLL_S,
     ) -> None:
         self.state = RedisState.AWAY
+        self.pushes = 0
+        """Pushes that named the hash, or all keys."""
+        self.resyncs = 0
+        """Readings of all watched streams that no push led to: after connecting, slow resyncs, polls."""
         self._table = table
         self._servers = servers
         self._config_key = config_key
@@ -145,6 +149,7 @@ class FpsFollower:
             # Some proxies hang up on what they refuse; the next connection then only reads.
             self._ask_to_push = state is RedisState.TRACKING
             self._wanted.clear()  # they are watched already, hence read with the rest
+            self.resyncs += 1
             await self._read_watched(connection)
             self._ask_to_push = True
             self._failures = 0
@@ -184,6 +189,8 @@ class FpsFollower:
             if self._dirty or now >= read_at + period:
                 if self._dirty:
                     await asyncio.sleep(COALESCE_S)
+                else:
+                    self.resyncs += 1
                 read_at = time.monotonic()
                 await self._read_watched(connection)
                 ended = time.monotonic()
@@ -251,6 +258,7 @@ class FpsFollower:
 
     def _pushed(self, keys: list[bytes] | None) -> None:
         if keys is None or self._config_key.encode() in keys:
+            self.pushes += 1
             self._dirty = True
             self._wake.set()
 

@@ -86,6 +86,7 @@ class Limiter:
         pacing: how schedules move on.
         max_streams: how many streams may have a schedule.
         clock: real time, seconds by a monotonic clock; only for what is told, decisions are given theirs.
+        shadow: let all frames through: the reasons tell the decisions, which are made and counted as ever.
     """
 
     def __init__(
@@ -96,7 +97,10 @@ class Limiter:
         pacing: Pacing,
         max_streams: int,
         clock: Callable[[], float] = time.monotonic,
+        shadow: bool = False,
     ) -> None:
+        self.shadow = shadow
+        """Whether all frames are let through."""
         self.evicted = 0
         """Streams whose schedule was dropped for another stream's."""
         self.refused = 0
@@ -138,13 +142,25 @@ class Limiter:
             self._forget_names_without_stream()
         await self._learn(stream_names)
 
+    def streams(self) -> list[Stream]:
+        """The streams that have a schedule, the oldest first. From any thread, for those who only read."""
+        return list(self._streams.values())
+
+    def stream(self, stream_name: str) -> Stream | None:
+        """What is kept for a stream, if it has a schedule. From any thread, for those who only read."""
+        return self._streams.get(stream_name)
+
+    def fps(self, stream_name: str) -> float:
+        """The limit in force for a stream, frames per second. From any thread."""
+        return self._table.fps(stream_name)
+
     async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
         """Decides one frame; see :meth:`decide`. Also tells whether that was without Redis."""
         return *self.decide(stream_name, ts, now), self.stale
 
     async def answer_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
-        """Decides frames in their order, as :meth:`answer` would one by one."""
-        return self.decide_all(stream_names, tss, now)
+        """Decides frames in their order, as :meth:`answer` would one by one; in the shadow all are let through."""
+        return self._told(self.decide_all(stream_names, tss, now))
 
     def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
         """Decides one frame.
@@ -221,7 +237,7 @@ class Limiter:
     def lease(self, stream_name: str) -> tuple[float, float]:
         """What is certain of the stream's next frames: last_ts and next_ts; a next_ts of 0 where nothing is."""
         stream = self._streams.get(stream_name)
-        if stream is None:
+        if stream is None or self.shadow:
             return 0.0, 0.0
         fps, schedule = self._table.fps(stream_name), stream.schedule
         return (0.0 if schedule is None else schedule.last_ts), next_ts_of(schedule, fps)
@@ -292,6 +308,13 @@ class Limiter:
             last_ts=0.0 if schedule is None else schedule.last_ts,
             next_ts=next_ts_of(schedule, limit.fps),
         )
+
+    def _told(self, answers: Answers) -> Answers:
+        """What is answered: the decisions, or, in the shadow, always yes and a next_ts by which nobody denies."""
+        if not self.shadow:
+            return answers
+        frames = len(answers.reasons)
+        return answers._replace(should_process=[True] * frames, next_ts=[0.0] * frames)
 
     def _schedule(self, stream: Stream) -> Schedule | None:
         return stream.schedule

@@ -21,7 +21,9 @@ from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.limiter import Limiter
 from sidecar.schedule import Reason
+from sidecar.stream_metrics import StreamMetrics
 
+_DECISION_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 
 
@@ -37,6 +39,13 @@ class Metrics:
             "sidecar_batch_frames",
             "Frames per ShouldProcessBatch call or request of a session.",
             buckets=_BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.decision_seconds = Histogram(
+            "sidecar_decision_seconds",
+            "Time in the sidecar from a question to its answer, by method.",
+            ["method"],
+            buckets=_DECISION_BUCKETS_S,
             registry=self.registry,
         )
         self.invalid_requests = Counter(
@@ -65,9 +74,11 @@ class Metrics:
             "sidecar_redis_state_changes", "Changes of the state towards Redis.", ["state"], registry=self.registry
         )
 
-    def show(self, limiter: Limiter, follower: FpsFollower) -> None:
-        """Adds what these two know to every scrape."""
+    def show(self, limiter: Limiter, follower: FpsFollower, max_streams: int) -> None:
+        """Adds what these two know to every scrape; so many streams have series of their own."""
         self.registry.register(_Scrape(limiter, follower))
+        if max_streams:
+            self.registry.register(StreamMetrics(limiter, max_streams))
 
     def show_fleet(self, fleet: FleetScope) -> None:
         """Adds what fleet scope knows to every scrape."""
@@ -118,4 +129,11 @@ class _Scrape(Collector):
         yield state
         yield GaugeMetricFamily(
             "sidecar_fps_table_age_seconds", "Seconds since the table was known to agree with Redis.", follower.age_s()
+        )
+        yield CounterMetricFamily("sidecar_redis_pushes", "Pushes by Redis that the limits changed.", follower.pushes)
+        yield CounterMetricFamily(
+            "sidecar_redis_resyncs", "Readings of all limits in use that no push led to.", follower.resyncs
+        )
+        yield GaugeMetricFamily(
+            "sidecar_shadow", "1 while all frames are let through (--shadow).", float(limiter.shadow)
         )

@@ -10,7 +10,6 @@ one stalls the event loop more than ten times as long with large replies.
 """
 
 import asyncio
-import contextlib
 import math
 from collections import deque
 from collections.abc import Callable
@@ -97,6 +96,8 @@ class PushConnection:
                 self._connection = await self._connect(2, address)
         except (ResponseError, BusyLoadingError) as error:
             raise RefusedError(error) from error
+        except TimeoutError:
+            raise ConnectionLostError(f"no answer within {TIMEOUT_S:g} s") from None
         except (RedisError, OSError) as error:
             raise ConnectionLostError(str(error)) from error
         self._reader = asyncio.create_task(self._read(self._connection), name="redis-reader")
@@ -131,15 +132,17 @@ class PushConnection:
         """Hangs up. May be called at any time, also twice."""
         if self._reader is not None:
             self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-            self._reader = None
-        if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
-            self._connection = None
+        try:
+            if self._reader is not None:
+                await asyncio.wait((self._reader,))  # unlike awaiting it, this lets our own cancellation through
+        finally:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                await connection.disconnect(nowait=True)
 
     async def _connect(self, protocol: int, address: tuple[str, int] | None) -> AnyConnection:
-        options: dict[str, Any] = {"protocol": protocol, "socket_timeout": TIMEOUT_S}
+        # All time-outs are ours: redis-py sends through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
+        options: dict[str, Any] = {"protocol": protocol, "socket_timeout": None}
         if address:
             connection = await self._servers.connect(Address(*address), **options)
         else:

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_channelz.v1 import channelz, channelz_pb2
@@ -18,6 +18,8 @@ from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.batch import MAX_REQUEST_BYTES
+from sidecar.calls import ObservedService, Traced
+from sidecar.decoding import refusing_undecodable
 from sidecar.fleet_limiter import FleetLimiter
 from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
@@ -68,7 +70,7 @@ class Sidecar:
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet: FleetScope | None = None
-        learn, pacing, most = self.follower.learn, settings.pacing, settings.max_streams
+        learn, pacing, most, shadow = self.follower.learn, settings.pacing, settings.max_streams, settings.shadow
         if settings.scope == "fleet":
             self.fleet = FleetScope(
                 self.servers,
@@ -78,11 +80,13 @@ class Sidecar:
                 on_change=lambda stream_name: self.sessions.moved(stream_name),
                 on_gap=lambda: self.sessions.all_moved(),
             )
-            self.limiter: Limiter = FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most)
+            self.limiter: Limiter = FleetLimiter(
+                self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow
+            )
             self.metrics.show_fleet(self.fleet)
         else:
-            self.limiter = Limiter(self.table, learn, pacing=pacing, max_streams=most)
-        self.metrics.show(self.limiter, self.follower)
+            self.limiter = Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
+        self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
         self.sessions = Sessions(self.limiter, self.table, self.metrics)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
@@ -128,7 +132,7 @@ async def serve(settings: SidecarSettings) -> int:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
-        server = _server(sidecar)
+        server = _server(sidecar, await _traced(stack, settings))
         for background in (sidecar.follower.run(), sidecar.sweep()):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
@@ -137,6 +141,8 @@ async def serve(settings: SidecarSettings) -> int:
         if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
             await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
         await server.start()
+        if settings.shadow:
+            logger.warning("in the shadow: every frame is let through, decisions are counted only")
         logger.info("serving", extra={"listen": settings.listen, "redis_url": settings.redis.shown})
         await signals.first.wait()
         logger.info("shutting down", extra={"grace_s": settings.grace})
@@ -174,11 +180,22 @@ class _Signals:
         (self.second if self.first.is_set() else self.first).set()
 
 
-def _server(sidecar: Sidecar) -> "grpc.aio.Server":
+async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -> Traced | None:
+    """What makes calls spans for the length of the stack; None where traces aren't wanted."""
+    if not settings.otlp_endpoint:
+        return None
+    from sidecar.tracing import exporting  # an extra, and half a second of imports
+
+    return (await stack.enter_async_context(exporting(settings.otlp_endpoint, version()))).traced
+
+
+def _server(sidecar: Sidecar, traced: Traced | None) -> "grpc.aio.Server":
     settings = sidecar.settings
     server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(sidecar.service, server)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    service: Any = ObservedService(sidecar.service, sidecar.metrics, traced)
+    strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
     channelz.add_channelz_servicer(server)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
     add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
@@ -261,5 +278,4 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait((task,))

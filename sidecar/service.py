@@ -73,12 +73,12 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             await limiter.prepare(unprepared)
         reason, limit, next_ts, stale = await limiter.answer(name, ts, self._clock())
         answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
-        answer.should_process = reason is Reason.ADMITTED
+        answer.should_process = limiter.shadow or reason is Reason.ADMITTED
         answer.reason = cast(pb.Reason, reason)
         answer.fps = limit.fps
         answer.fps_source = cast(pb.FpsSource, limit.source)
         answer.stale = stale
-        answer.next_ts = next_ts
+        answer.next_ts = 0.0 if limiter.shadow else next_ts
         return answer
 
     async def ShouldProcessBatch(  # noqa: N802

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.batch import batch_error, too_long
@@ -114,6 +115,7 @@ class Sessions:
         self._open: list[Session] = []
         self._shut_down = asyncio.Event()
         self._dropped_one = metrics.dropped_leases.labels("stream")
+        self._decision_seconds = metrics.decision_seconds.labels("ShouldProcessSession").observe
         self._dropped_all = metrics.dropped_leases.labels("all")
 
     # What others tell
@@ -187,6 +189,7 @@ class Sessions:
             session.answered(names, pb.SessionAnswers())
             return
         self._metrics.batch_frames.observe(len(names))
+        started = time.perf_counter()
         if unprepared := limiter.unprepared(names):
             await limiter.prepare(unprepared)
         # The client gave up its leases on these when it asked, so what its own question changes isn't told to it.
@@ -202,6 +205,7 @@ class Sessions:
             last_ts=[last_ts for last_ts, _ in leases],
         )
         session.answered(names, message)
+        self._decision_seconds(time.perf_counter() - started)
 
     async def serve(self, context: Context) -> None:
         """Serves one session to its end."""
@@ -242,7 +246,12 @@ class Sessions:
 
     async def _read(self, session: Session, context: Context) -> None:
         while True:
-            request = await context.read()
+            try:
+                request = await context.read()
+            except DecodeError:
+                raise RequestError(
+                    grpc.StatusCode.INVALID_ARGUMENT, "the request is no message of this method's type"
+                ) from None
             if request is grpc.aio.EOF:
                 return
             await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))

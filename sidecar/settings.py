@@ -1,5 +1,6 @@
 """The sidecar's settings: flags and environment variables."""
 
+import importlib.util
 import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -40,6 +41,17 @@ def _check_http(address: str) -> str:
     if address:
         split_host_port(address)
     return address
+
+
+def _check_otlp_endpoint(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
+    if url:
+        try:
+            importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc")
+        except ModuleNotFoundError:
+            raise ValueError("traces need OpenTelemetry: pip install 'hamer-hand-counter[otel]'") from None
+    return url
 
 
 class SidecarSettings(BaseSettings):
@@ -124,6 +136,19 @@ class SidecarSettings(BaseSettings):
         allow_inf_nan=False,
         description="seconds that calls in flight have to finish after SIGTERM",
         json_schema_extra={"metavar": "SECONDS"},
+    )
+    metrics_streams: int = Field(
+        1000, ge=0, description="streams that have metrics of their own, at most; the rest in the series other"
+    )
+    otlp_endpoint: Annotated[str, AfterValidator(_check_otlp_endpoint)] = Field(
+        "",
+        description="http://HOST:PORT or https://HOST:PORT of a collector to send a span per call to (OTLP over gRPC); "
+        "needs the extra otel",
+        json_schema_extra={"metavar": "URL"},
+    )
+    shadow: bool = Field(False, description="let every frame through: decide and count as ever, but answer yes")
+    check: bool = Field(
+        False, description="validate the settings and the limits in Redis, say what is wrong with them, and end"
     )
     log_level: LogLevel = Field("info", description="how much to log")
     log_format: LogFormat = Field("text", description="text for people, json for collectors")

@@ -1,9 +1,9 @@
 """What the sidecar keeps for one stream: its schedule, its counters, and how fast it really goes. Pure.
 
 Achieved fps and speed are measured between *marks*: the real time, the number of admitted frames and the stream time,
-noted at an admission, each at least a quarter of the window after the one before. A rate is measured from the youngest
-mark that a whole window lies behind, so over one window to one and a quarter; the window is the longer of 10 s and 50
-admissions. A denied frame costs a few assignments, an admitted one a comparison more.
+noted at an admission, each at least a quarter of the window after the one before. The window is the longer of 10 s and
+50 admissions. Speed is measured from the youngest mark that a whole window lies behind, achieved fps from the window's
+very begin, interpolated between two marks. A denied frame costs a few assignments, an admitted one a comparison more.
 
 Rates are counted from admission to admission, so they don't depend on where between two frames one looks; only a
 silence longer than the mean distance counts too.
@@ -115,11 +115,12 @@ class Stream:
         """Admitted frames per second of real time; 0 after 5 s without a frame, and before the first admission."""
         if self.schedule is None or now - self.heard_at >= SILENCE_S:
             return 0.0
-        since, admitted_before, _ = self._window(now)
-        frames = self.admitted - admitted_before
-        elapsed = self.schedule.admitted_at - since
-        until_now = (frames + 1.0) / max(now - since, WINDOW_S if frames == 0.0 else 1e-9)
-        return min(frames / elapsed, until_now) if frames > 0.0 and elapsed > 0.0 else until_now
+        ended_at = self.schedule.admitted_at
+        since, admitted_before = self._window_start(now, ended_at)
+        frames, elapsed = self.admitted - admitted_before, ended_at - since
+        if frames <= 0.0 or elapsed <= 0.0:
+            return (frames + 1.0) / max(now - since, WINDOW_S)
+        return frames / max(elapsed, now - since - elapsed / frames)
 
     def speed(self, now: float) -> float:
         """Stream seconds per real second over the same window; 0 until some real time has passed."""
@@ -131,12 +132,13 @@ class Stream:
     def _mark(self, now: float) -> None:
         marks = self._marks
         if self.admitted == 1:
-            del marks[:]
+            kept = array("d")
         elif now - marks[-_MARK] < _PART_S:
             return  # asked again at each admission until enough time has passed
-        elif len(marks) == _ALL_MARKS:
-            del marks[:_MARK]
-        marks.extend((now, self.admitted, self._stream_s))
+        else:
+            kept = marks[_MARK:] if len(marks) == _ALL_MARKS else marks[:]
+        kept.extend((now, self.admitted, self._stream_s))
+        self._marks = kept  # a new one: the metrics are read from another thread
         self._mark_due = self.admitted + _PART_ADMISSIONS
 
     def _window(self, now: float) -> tuple[float, float, float]:
@@ -148,3 +150,20 @@ class Stream:
         else:
             start = 0
         return marks[start], marks[start + 1], marks[start + 2]
+
+    def _window_start(self, now: float, ended_at: float) -> tuple[float, float]:
+        """When the window began, and how many frames were admitted by then; the first admission if that was later."""
+        marks = self._marks
+        later, admitted_later = ended_at, float(self.admitted)
+        begun, admitted_begun = now - WINDOW_S, admitted_later - WINDOW_ADMISSIONS
+        for start in range(len(marks) - _MARK, -1, -_MARK):
+            at, admitted = marks[start], marks[start + 1]
+            if at <= begun and admitted <= admitted_begun:
+                part = 1.0
+                if later > at:
+                    part = min(part, (begun - at) / (later - at))
+                if admitted_later > admitted:
+                    part = min(part, (admitted_begun - admitted) / (admitted_later - admitted))
+                return at + part * (later - at), admitted + part * (admitted_later - admitted)
+            later, admitted_later = at, admitted
+        return later, admitted_later

@@ -21,7 +21,7 @@ class RedisProxy:
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._started.wait(10)
 
@@ -34,14 +34,22 @@ class RedisProxy:
         """Drops all connections."""
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
+
+    def _run(self) -> None:
+        # All in this thread: the test's own may be running a loop.
+        self._loop.run_until_complete(self._serve())
+        self._loop.run_until_complete(asyncio.sleep(0))  # lets the transports end
         self._loop.close()
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as tasks:
 
             async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                with contextlib.suppress(OSError):
+                try:
                     server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                except OSError:
+                    writer.close()  # as a server that is gone would
+                else:
                     tasks.create_task(self._pass_on(reader, server_writer, delayed=False))
                     tasks.create_task(self._pass_on(server_reader, writer, delayed=True))
 

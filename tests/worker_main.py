@@ -1,6 +1,7 @@
 """A worker process with a fake detector: python tests/worker_main.py SECONDS_PER_FRAME FLAGS_OF_RUN..."""
 
 import sys
+from inspect import signature
 
 from worker_fakes import FakeDetector
 
@@ -13,5 +14,7 @@ parser = Parser(prog="worker_main")
 add_flags(parser, RunSettings)
 settings = settings_from(RunSettings, parser.parse_args(sys.argv[2:]), parser)
 logs.set_up(settings.log_level, settings.log_format)
-arguments = settings.model_dump(exclude={"log_level", "log_format", "backend", "tiles", "min_score", "models_dir"})
+arguments = {name: value for name, value in settings.model_dump().items() if name in signature(serve).parameters}
+    exclude={"log_level", "log_format", "backend", "tiles", "min_score", "models_dir", "hamer_checkpoint"}
+)
 sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), **arguments))

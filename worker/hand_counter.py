@@ -164,6 +164,7 @@ def serve(
         drain=drain,
     )
     metrics.sidecar_up.set_function(lambda: float(not limiter.away))
+    metrics.dropped_unread.set_function(lambda: queue.dropped_unread)
     metrics.redis_up.set_function(lambda: float(not queue.trouble))
 
     def health() -> tuple[bool, dict[str, object]]:
@@ -194,13 +195,13 @@ def serve(
             threads,
             f", http://{endpoint.address}" if endpoint else "",
         )
-        _watch(pipeline.done, metrics, progress)
+        _watch(pipeline.done, lambda: _totals(metrics, queue), metrics, progress)
         pipeline.stop(grace)
     limiter.close()
     queue.close()
     if endpoint:
         endpoint.close()
-    logger.info("stopped: %s", _totals(metrics))
+    logger.info("stopped: %s", _totals(metrics, queue))
     return 1 if pipeline.failed else 0
 
 
@@ -241,19 +242,20 @@ def run(
         hands.close()
 
 
-def _watch(done: threading.Event, metrics: Metrics, interval: float) -> None:
+def _watch(done: threading.Event, totals: Callable[[], str], metrics: Metrics, interval: float) -> None:
     """Logs a line about the progress now and then, until done. No line where nothing happened."""
-    counted_before, line_before = 0, _totals(metrics)
+    counted_before, line_before = 0, totals()
     while not done.wait(min(interval, threading.TIMEOUT_MAX)):
-        counted, line = metrics.total(metrics.counted), _totals(metrics)
+        counted, line = metrics.total(metrics.counted), totals()
         if line != line_before:
             logger.info("%s; %.1f counted/s", line, (counted - counted_before) / interval)
         counted_before, line_before = counted, line
 
 
-def _totals(metrics: Metrics) -> str:
+def _totals(metrics: Metrics, queue: Queue) -> str:
     counters = (metrics.counted, metrics.skipped, metrics.dead)
-    return "{} counted, {} skipped, {} dead".format(*map(metrics.total, counters))
+    line = "{} counted, {} skipped, {} dead".format(*map(metrics.total, counters))
+    return f"{line}, {queue.dropped_unread} dropped from the queue unread" if queue.dropped_unread else line
 
 
 def main(argv: Sequence[str] | None = None) -> int:

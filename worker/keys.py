@@ -7,6 +7,7 @@ The braces put them all into one slot of a Redis Cluster, so that a result and i
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
+    {hand_counter}:unread       a hash: dropped, the entries that the cap took before a worker read them; position
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Keys:
     def accounting(self) -> str:
         """How every delivery ended, counted."""
         return f"{{{self.prefix}}}:accounting"
+
+    @property
+    def unread(self) -> str:
+        """What the queue dropped before any worker read it."""
+        return f"{{{self.prefix}}}:unread"
 
     def payload(self, unique: str) -> str:
         """The key of one encoded picture."""

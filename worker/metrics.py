@@ -44,6 +44,11 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        self.dropped_unread = Gauge(
+            "hand_counter_dropped_unread",
+            "Entries that the queue's cap took before any worker read them, in all: the same at every worker.",
+            registry=registry,
+        )
         self.held = Gauge("hand_counter_held", "Entries delivered and not ended yet.", registry=registry)
         self.sidecar_up = Gauge("hand_counter_sidecar_up", "0 while the worker paces locally.", registry=registry)
         self.redis_up = Gauge("hand_counter_redis_up", "0 while Redis is away.", registry=registry)

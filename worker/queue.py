@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -48,7 +49,10 @@ def connect(url: str) -> redis.Redis:
 
     A repeated read would leave entries behind unseen; whoever may repeat a command does so itself.
     """
-    return redis.Redis.from_url(
+    database = urlsplit(url).path.strip("/")
+    if not url.startswith("unix:") and database and not database.isdecimal():
+        raise ValueError(f"the database must be a number, as in redis://127.0.0.1:6379/0, not {database!r}")
+    client = redis.Redis.from_url(
         url,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=2.0,
@@ -56,6 +60,11 @@ def connect(url: str) -> redis.Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,  # the scripts' replies are the same in both, XREAD's isn't
     )
+    try:
+        client.connection_pool.make_connection()  # connects to nothing yet, but takes the URL's options
+    except TypeError:
+        raise ValueError("unknown option in the query part of the Redis URL") from None
+    return client
 
 
 class Queue:
@@ -84,16 +93,18 @@ class Queue:
         self._scripts: dict[str, Callable[..., Any]] = {
             path.stem: client.register_script(path.read_text()) for path in SCRIPTS.glob("*.lua")
         }
+        self.dropped_unread = 0
+        """Entries that the queue dropped before any worker read them, as of the last read."""
         self._last_id = b"0-0"
         self._clock_offset = time.time() - time.monotonic()
         self._lock = threading.Lock()
-        self._away_since: float | None = None
-        self._trouble = ""
+        self._away_since = 0.0
+        self._troubles: dict[str, str] = {}
 
     @property
     def trouble(self) -> str:
         """What keeps Redis from working with us; empty if it does."""
-        return self._trouble
+        return next(iter(self._troubles.copy().values()), "")
 
     def now(self) -> float:
         """Unix seconds by Redis' clock, as told by its last delivery."""
@@ -103,8 +114,9 @@ class Queue:
 
     def read(self, count: int) -> list[Delivery]:
         """Takes up to this many new entries, without waiting, and counts them as received."""
-        reply = self._run("read", [self.keys.frames, self.keys.accounting], CONSUMER_GROUP, self.consumer, count)
-        seconds, micros, entries, self._last_id = reply
+        keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
+        reply = self._run("read", keys, CONSUMER_GROUP, self.consumer, count)
+        seconds, micros, entries, self._last_id, self.dropped_unread = reply
         self._set_clock(seconds, micros)
         return [Delivery(entry_id.decode(), _pairs(words), 1) for entry_id, words in entries]
 
@@ -112,14 +124,16 @@ class Queue:
         """Returns as soon as an entry arrives behind those that were read, or after this many seconds."""
         frames, last_id = self.keys.frames, self._last_id
         milliseconds = max(1, int(seconds * 1000))
-        self._call(lambda: self._redis.xread({frames: last_id}, count=1, block=milliseconds))
+        self._call("wait", lambda: self._redis.xread({frames: last_id}, count=1, block=milliseconds))
 
     # Entries that were delivered before
 
     def unsettled(self, count: int = 1000) -> dict[str, int]:
         """Lists what this consumer holds by Redis' account, oldest first: id to the times it was delivered."""
         frames = self.keys.frames
-        rows = self._call(lambda: self._redis.xpending_range(frames, CONSUMER_GROUP, "-", "+", count, self.consumer))
+        rows = self._call(
+            "unsettled", lambda: self._redis.xpending_range(frames, CONSUMER_GROUP, "-", "+", count, self.consumer)
+        )
         return {row["message_id"].decode(): row["times_delivered"] for row in rows}
 
     def take(self, entry_ids: Sequence[str]) -> list[Delivery]:
@@ -156,7 +170,7 @@ class Queue:
 
     def pending(self) -> int:
         """The number of deliveries that any worker has not ended."""
-        return int(self._call(lambda: self._redis.xpending(self.keys.frames, CONSUMER_GROUP))["pending"])
+        return int(self._call("pending", lambda: self._redis.xpending(self.keys.frames, CONSUMER_GROUP))["pending"])
 
     # Payloads
 
@@ -169,7 +183,7 @@ class Queue:
                 pipeline.get(key)
             return pipeline.execute(raise_on_error=False)
 
-        return [reply if isinstance(reply, bytes) else None for reply in self._call(get)]
+        return [reply if isinstance(reply, bytes) else None for reply in self._call("payloads", get)]
 
     # Endings
 
@@ -208,9 +222,9 @@ class Queue:
         self._clock_offset = int(seconds) + int(micros) / 1e6 - time.monotonic()
 
     def _run(self, script: str, keys: Sequence[str], *args: object) -> Any:
-        return self._call(lambda: self._scripts[script](keys, args))
+        return self._call(script, lambda: self._scripts[script](keys, args))
 
-    def _call(self, command: Callable[[], Any]) -> Any:
+    def _call(self, what: str, command: Callable[[], Any]) -> Any:
         """Runs a command, the group being made where it is missing: at the first start, and after a FLUSHALL."""
         try:
             try:
@@ -221,9 +235,9 @@ class Queue:
                 self._make_group()
                 reply = command()
         except redis.RedisError as error:
-            raise self._away(error) from error
-        if self._trouble:
-            self._back()
+            raise self._away(what, error) from error
+        if self._troubles:
+            self._back(what)
         return reply
 
     def _make_group(self) -> None:
@@ -233,22 +247,26 @@ class Queue:
             if not str(error).startswith("BUSYGROUP"):
                 raise
         else:
+            self._redis.hdel(self.keys.unread, "position")  # it was another queue's
             logger.info("made the consumer group %s of %s", CONSUMER_GROUP, self.keys.frames)
 
-    def _away(self, error: redis.RedisError) -> QueueAwayError:
+    def _away(self, what: str, error: redis.RedisError) -> QueueAwayError:
+        """Notes an error: a refusal is over when the same is done, anything else as soon as Redis does anything."""
         trouble = f"{type(error).__name__}: {error}"
+        refusal = isinstance(error, redis.ResponseError)
         with self._lock:
-            if not self._trouble:
+            if not self._troubles:
                 self._away_since = time.monotonic()
-                logger.warning("Redis is away, waiting for it; nothing is lost (%s)", trouble)
-            self._trouble = trouble
+                does = f"refuses to {what}" if refusal else "is away"
+                logger.warning("Redis %s, waiting for it; nothing is lost (%s)", does, trouble)
+            self._troubles[what if refusal else ""] = trouble
         return QueueAwayError(trouble)
 
-    def _back(self) -> None:
+    def _back(self, what: str) -> None:
         with self._lock:
-            if self._trouble and self._away_since is not None:
+            over = [each for each in ("", what) if self._troubles.pop(each, None)]
+            if over and not self._troubles:
                 logger.info("Redis is back after %.1f s", time.monotonic() - self._away_since)
-            self._trouble = ""
 
 
 def _pairs(words: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -138,6 +138,8 @@ class RateLimiter:
         else:
             reasons = [_REASONS[number] for number in answers.reasons]
             self._local.learn(batch, reasons, answers.fps, answers.next_ts, time.monotonic())
+            verdicts = zip(answers.should_process, reasons, strict=True)
+            reasons = [Reason.ADMITTED if should_process else reason for should_process, reason in verdicts]
         self._on_decided("local" if answers is None else "sidecar", len(batch))
         return reasons
 

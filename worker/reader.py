@@ -27,6 +27,10 @@ WAIT_S = 0.5
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.05, 1.0
 """Between attempts while Redis is away."""
 
+MOST_HELD = 8192
+"""Where endings can't be written although entries can be read, nothing more is read beyond so many held: twice the
+largest batch, so that it is never in the way of a worker that gets its endings written."""
+
 T = TypeVar("T")
 
 
@@ -114,6 +118,9 @@ class Reader:
                 self._adopt()
             if self._left_over:
                 self._take_left_over()
+            if len(self._held) >= MOST_HELD:
+                self._stop.wait(WAIT_S)
+                return False
             deliveries = self._queue.read(self._batch_size)
         except QueueAwayError:
             self._left_over = True

@@ -46,6 +46,10 @@ class Columns(Protocol):
     """The answers that a call with columns gives."""
 
     @property
+    def should_process(self) -> Sequence[bool]:
+        """Whether each frame may be processed; in the sidecar's shadow mode all may, whatever the reason says."""
+
+    @property
     def reasons(self) -> Sequence[int]:
         """Why each frame was admitted or denied."""
 
@@ -61,7 +65,7 @@ class Columns(Protocol):
 def fits(answers: Columns, frames: int) -> bool:
     """Whether there is an answer that makes sense for each frame; the sidecar may be another's."""
     return (
-        len(answers.reasons) == len(answers.fps) == len(answers.next_ts) == frames
+        len(answers.should_process) == len(answers.reasons) == len(answers.fps) == len(answers.next_ts) == frames
         and _REASONS.issuperset(answers.reasons)
         and all(fps >= 0.0 for fps in answers.fps)  # neither negative nor NaN
     )

@@ -40,6 +40,9 @@ def _http(value: str) -> str:
 def _redis_url(value: str) -> str:
     if not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("expected redis://, rediss:// or unix://")
+    from worker.queue import connect  # only where a URL was given: --help needs no client
+
+    connect(value).close()
     return value
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from process.address import check_grpc_address, split_host_port
+from process.address import check_grpc_address, mask_password, split_host_port
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,22 @@ def test_grpc_addresses_may_be_absolute_unix_sockets():
     assert check_grpc_address("127.0.0.1:1") == "127.0.0.1:1"
     with pytest.raises(ValueError, match="absolute"):
         check_grpc_address("unix:fps.sock")
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://:secret@h:6379/0", "redis://:***@h:6379/0"),
+        ("rediss://me:secret%2F@h/0", "rediss://me:***@h/0"),
+        ("redis://me@h/0", "redis://me@h/0"),
+        ("redis://h/0?password=secret&db=1", "redis://h/0?password=***&db=1"),
+        ("unix://me:secret@/run/redis.sock", "unix://me:***@/run/redis.sock"),
+        ("rtsp://user:se@cret@camera/stream", "rtsp://user:***@camera/stream"),
+        ("rtsp://camera:554/a@b", "rtsp://camera:554/a@b"),
+        ("film@home.mp4", "film@home.mp4"),
+    ],
+)
+def test_passwords_are_masked(url, masked):
+    """A URL's password is left out of what is shown; nothing else is."""
+    assert mask_password(url) == masked

@@ -30,6 +30,16 @@ def test_metrics(endpoint):
     assert "toys_total 3.0" in get(endpoint[0], "/metrics")
 
 
+def test_ipv6():
+    """An IPv6 address in brackets is listened on, and shown in brackets."""
+    server = HttpEndpoint("[::1]:0", CollectorRegistry(), lambda: (True, {}))
+    try:
+        assert server.address.startswith("[::1]:")
+        assert json.loads(get(server, "/healthz")) == {"healthy": True}
+    finally:
+        server.close()
+
+
 def test_healthz_tells_the_state_in_status_and_body(endpoint):
     """/healthz is 200 while healthy and 503 when not, with the details either way."""
     server, health = endpoint

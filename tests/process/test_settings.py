@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from process.address import split_host_port
 from process.settings import Parser, Positional, Words, add_flags, parse, settings_from
 
 
@@ -75,6 +76,21 @@ def test_wrong_usage_is_one_line_and_exit_code_2(argv, words, capsys):
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert all(word in message for word in ["toy:", *words]), message
+
+
+def test_a_bad_value_is_told_once_and_without_its_password(capsys):
+    """The value follows the reason, unless the reason tells it already; what looks like a password is masked."""
+
+    class UrlSettings(BaseSettings):
+        url: Annotated[str, AfterValidator(split_host_port)] = Field("h:1", description="a place")
+        number: int = Field(1, description="a number")
+
+    for argv in (["--url", "nonsense"], ["--number", "redis://me:secret@host"]):
+        with pytest.raises(SystemExit):
+            parse(UrlSettings, argv, prog="toy", epilog="", version="1")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.count("nonsense") == 1
+    assert "got 'redis://me:***@host'" in second
 
 
 def test_a_bad_environment_variable_is_named(monkeypatch, capsys):

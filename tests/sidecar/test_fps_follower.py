@@ -225,6 +225,7 @@ async def test_a_lost_connection_lets_waiters_go(
         async with asyncio.timeout(10.0):
             await follower.learn(["a"])
         assert "a" in follower._table.watched
+        await until(lambda: follower.state is RedisState.AWAY)
         script.silent = False
         await until(lambda: follower.state is RedisState.TRACKING)
 
@@ -253,3 +254,21 @@ async def test_other_keys_with_the_same_prefix_cause_no_reading(scripted: tuple[
         assert not follower._dirty
         follower._pushed([b"stream_fps_configs:old", KEY.encode()])
         assert follower._dirty
+
+
+async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far it is with connecting, reading, or hanging up, a cancelled follower ends and closes its connection."""
+    monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.02)
+    script, port = scripted
+    for turns in range(60):
+        script.silent = turns % 3 == 2
+        follower = FpsFollower(FpsTable(1.0, lambda _field, _value: None), f"redis://127.0.0.1:{port}/0", KEY)
+        task = asyncio.create_task(follower.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if script.silent:
+            await until(lambda follower=follower: follower._tried.is_set())  # type: ignore[misc]
+        task.cancel()
+        _, running = await asyncio.wait((task,), timeout=10.0)
+        assert not running
+    await until(lambda: script.open == 0)

@@ -80,6 +80,8 @@ def test_any_rate_can_be_the_default(fps: str) -> None:
         (["--health-listen", "nowhere"], ["--health-listen", "nowhere"]),
         (["--http", "9464"], ["--http", "9464"]),
         (["--pacing", "slow"], ["--pacing", "slow", "gcra"]),
+        (["--metrics-streams", "-1"], ["--metrics-streams", "-1"]),
+        (["--otlp-endpoint", "localhost:4317"], ["--otlp-endpoint", "http://", "localhost:4317"]),
         (["--max-streams", "0"], ["--max-streams", "0"]),
         (["--grace", "-1"], ["--grace", "-1"]),
         (["--config-key", ""], ["--config-key"]),
@@ -149,6 +151,21 @@ def test_the_shown_settings_are_the_flags() -> None:
     """Settings are shown by their flags' names, as the flags would be written."""
     shown = read("--listen", "127.0.0.1:1", "--listen", "unix:/s", "--fps", "inf").shown()
     assert (shown["listen"], shown["fps"], shown["pacing"]) == ("127.0.0.1:1,unix:/s", "inf", "gcra")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4317", "https://otel.internal:4317"])
+def test_traces_need_their_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Without OpenTelemetry a collector can't be asked for, and it is said what to install."""
+
+    def not_there(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr("importlib.util.find_spec", not_there)
+    with pytest.raises(SystemExit) as end:
+        read("--otlp-endpoint", url)
+    assert end.value.code == 2
+    assert "[otel]" in capsys.readouterr().err
+    assert read().otlp_endpoint == ""
 
 
 def test_help_has_worked_examples() -> None:

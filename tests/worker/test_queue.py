@@ -233,7 +233,73 @@ def test_trouble_is_said_once_and_so_is_its_end(
     queue.read(1)
     assert queue.trouble == ""
     assert [message.split(",")[0].split(" after")[0] for message in caplog.messages[1:]] == [
-        "Redis is away",
+        "Redis refuses to read",
+        "Redis is back",
+    ]
+
+
+def test_what_is_dropped_unread_is_counted(valkey: QueueServer, queue: Queue, other: Queue) -> None:
+    """By the cap, before and between reads, with some still there or none; what was read isn't, nor a new queue."""
+    publish_many(valkey.bytes, 30)
+    valkey.bytes.xtrim(KEYS.frames, maxlen=20, approximate=False)
+    assert len(queue.read(5)) == 5
+    assert queue.dropped_unread == 10
+    valkey.bytes.xtrim(KEYS.frames, maxlen=17, approximate=False)  # three that were read
+    assert len(other.read(1)) == 1
+    assert other.dropped_unread == 10
+    valkey.bytes.xtrim(KEYS.frames, maxlen=10, approximate=False)  # three that were read, four that weren't
+    assert len(queue.read(2)) == 2
+    assert queue.dropped_unread == 14
+    valkey.bytes.xtrim(KEYS.frames, maxlen=0)
+    assert other.read(9) == []
+    assert other.dropped_unread == 22
+    publish_many(valkey.bytes, 3)
+    valkey.bytes.delete(KEYS.accounting)
+    assert len(queue.read(9)) == 3
+    assert queue.read(9) == []
+    assert queue.dropped_unread == 22
+    assert 5 + 1 + 2 + 3 + queue.dropped_unread == 30 + 3
+    valkey.bytes.delete(KEYS.frames)
+    publish_many(valkey.bytes, 50)
+    valkey.bytes.xtrim(KEYS.frames, maxlen=49, approximate=False)
+    assert len(queue.read(100)) == 49
+    assert queue.dropped_unread == 23
+
+
+def test_a_queue_that_an_older_version_read_has_dropped_nothing(valkey: QueueServer, queue: Queue) -> None:
+    """Where the position isn't known, what is gone isn't taken for dropped; what goes from then on is."""
+    publish_many(valkey.bytes, 10)
+    queue.read(4)
+    valkey.bytes.delete(KEYS.unread)
+    valkey.bytes.xtrim(KEYS.frames, maxlen=6, approximate=False)
+    queue.read(2)
+    assert queue.dropped_unread == 0
+    valkey.bytes.xtrim(KEYS.frames, maxlen=3, approximate=False)
+    queue.read(9)
+    assert queue.dropped_unread == 1
+
+
+def test_a_refusal_isnt_over_because_something_else_works(
+    valkey: QueueServer, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While results can't be written and entries can be read, that is one trouble, said once and shown throughout."""
+    publish_many(valkey.bytes, 4)
+    valkey.bytes.set(KEYS.counts, "in the way")
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        (delivery,) = queue.read(1)
+        ending = counted(delivery.entry_id, "cam0", 1.0, "{}", 1)
+        with pytest.raises(QueueAwayError):
+            queue.settle([ending])
+        queue.wait(0.001)
+        assert "WRONGTYPE" in queue.trouble
+    valkey.bytes.delete(KEYS.counts)
+    queue.read(1)
+    assert "WRONGTYPE" in queue.trouble
+    assert queue.settle([ending]) == [True]
+    assert queue.trouble == ""
+    assert [message.split(",")[0].split(" after")[0] for message in caplog.messages if "Redis" in message] == [
+        "Redis refuses to settle",
         "Redis is back",
     ]
 

@@ -303,10 +303,16 @@ def test_a_refusal_is_paced_here_and_said_once(
     "answer",
     [
         {"should_process": [True]},
-        {"reasons": [0], "fps": [1.0], "next_ts": [1.0], "last_ts": [1.0]},
-        {"reasons": [1], "fps": [math.nan], "next_ts": [1.0], "last_ts": [1.0]},
-        {"reasons": [1], "fps": [-1.0], "next_ts": [1.0], "last_ts": [1.0]},
-        {"reasons": [1, 1], "fps": [1.0, 1.0], "next_ts": [1.0, 1.0], "last_ts": [1.0, 1.0]},
+        {"should_process": [True], "reasons": [0], "fps": [1.0], "next_ts": [1.0], "last_ts": [1.0]},
+        {"should_process": [True], "reasons": [1], "fps": [math.nan], "next_ts": [1.0], "last_ts": [1.0]},
+        {"should_process": [True], "reasons": [1], "fps": [-1.0], "next_ts": [1.0], "last_ts": [1.0]},
+        {
+            "should_process": [True, True],
+            "reasons": [1, 1],
+            "fps": [1.0, 1.0],
+            "next_ts": [1.0, 1.0],
+            "last_ts": [1.0, 1.0],
+        },
     ],
 )
 def test_an_answer_that_makes_no_sense_is_a_refusal(
@@ -324,7 +330,7 @@ def test_an_answer_that_makes_no_sense_is_a_refusal(
 def test_odd_values_of_next_ts_do_no_harm(sidecar: Sidecar, limiter: RateLimiter) -> None:
     """The slot is then the ts of the admission."""
     for odd in (math.nan, math.inf, -math.inf):
-        sidecar.answer = {"reasons": [1], "fps": [1.0], "next_ts": [odd], "last_ts": [odd]}
+        sidecar.answer = {"should_process": [True], "reasons": [1], "fps": [1.0], "next_ts": [odd], "last_ts": [odd]}
         limiter.decide([(str(odd), 1.0)])
     sidecar.stop()
     for odd in (math.nan, math.inf, -math.inf):
@@ -444,3 +450,11 @@ def test_a_refused_session_is_asked_for_again(
             lambda: limiter.decide([("cam", float(next(ts)))]) == [Reason.ADMITTED] and len(limiter._leases) == 1
         )
         assert not limiter.away
+
+
+def test_a_sidecar_in_the_shadow_lets_all_through(sidecar: Sidecar, limiter: RateLimiter) -> None:
+    """It says yes, for a reason that it tells for the record; nothing is denied by a lease."""
+    sidecar.answer = {"should_process": [True], "reasons": [2], "fps": [1.0], "next_ts": [0.0], "last_ts": [0.0]}
+    for _ in range(3):
+        assert limiter.decide([("cam", 1.0)]) == [Reason.ADMITTED]
+    assert sidecar.sizes == [1, 1, 1]

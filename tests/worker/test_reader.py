@@ -25,12 +25,12 @@ class LossyQueue(Queue):
         self.done: list[str] = []
         self.lose: list[str] = []
 
-    def _call(self, command: Any) -> Any:
-        reply = super()._call(command)
-        what = self.done[-1] if self.done else ""
-        if what in self.lose:
-            self.lose.remove(what)
-            raise QueueAwayError(f"the reply of {what} was lost")
+    def _call(self, what: str, command: Any) -> Any:
+        reply = super()._call(what, command)
+        last = self.done[-1] if self.done else ""
+        if last in self.lose:
+            self.lose.remove(last)
+            raise QueueAwayError(f"the reply of {last} was lost")
         return reply
 
     def _run(self, script: str, keys: Sequence[str], *args: object) -> Any:
@@ -184,6 +184,27 @@ def test_a_stop_doesnt_wait_for_room(valkey: QueueServer, queue: LossyQueue) -> 
     thread.join(10.0)
     assert not thread.is_alive()
     assert len(bench.held) == pending(valkey.bytes) == 10
+
+
+def test_nothing_more_is_read_where_nothing_gets_written(
+    valkey: QueueServer, queue: LossyQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too much held the reader leaves the rest to others, and goes on as soon as endings were written."""
+    monkeypatch.setattr("worker.reader.MOST_HELD", 10)
+    monkeypatch.setattr("worker.reader.WAIT_S", 0.01)
+    publish_many(valkey.bytes, 30)
+    bench = Bench(queue, Limiter(), room=100, batch_size=5, drain=False)
+    thread = threading.Thread(target=bench.reader.run)
+    thread.start()
+    eventually(lambda: len(bench.held) == 10)
+    turned_at = bench.reader.turned_at
+    eventually(lambda: bench.reader.turned_at > turned_at)
+    assert pending(valkey.bytes) == bench.jobs.qsize() == 10
+    bench.held.remove(bench.held.snapshot()[:5])
+    eventually(lambda: bench.jobs.qsize() == 15)
+    bench.stop.set()
+    thread.join(10.0)
+    assert not thread.is_alive()
 
 
 def test_a_payload_that_expired_is_a_skip(valkey: QueueServer, queue: LossyQueue) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import redis
 
+from process.address import mask_password
 from worker.demo.annotate import annotated_frame
 from worker.demo.plan import CAMERAS, PHASES, Limit, after, limit_of
 from worker.demo.processes import DemoError
@@ -20,7 +21,6 @@ from worker.demo.stage import Stage
 from worker.demo.verdict import Row, faults
 from worker.hands.models import ModelError, Progress, default_models_dir, ensure_models
 from worker.hands.progress import download_progress
-from worker.publish.source import shown
 from worker.stop_signals import stop_signals
 
 _REFRESH_S = 0.25
@@ -85,7 +85,7 @@ def _perform(stage: Stage, phase_seconds: float, annotate: Path | None, idle: Ca
         try:
             screen.say("starting Valkey, the sidecar and the worker ...")
             stage.start()
-            screen.say(f"watch it: redis-cli -u {shown(stage.redis_url)} HGETALL {stage.config_key}")
+            screen.say(f"watch it: redis-cli -u {mask_password(stage.redis_url)} HGETALL {stage.config_key}")
             screen.say(f"          grpcurl -plaintext {stage.sidecar} {_LIST_STREAMS}")
             own_seconds, stage_began = time.process_time(), time.monotonic()
             rows = [

@@ -207,8 +207,8 @@ class Stage(contextlib.ExitStack):
     def _forget(self) -> None:
         """Leaves nothing behind in a Redis that isn't ours."""
         with contextlib.suppress(redis.RedisError):
-            keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.config_key]
-            self._redis.unlink(*keys, *self._redis.scan_iter(match=self.keys.payload("*"), count=1000))
+            keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
+            self._redis.unlink(*keys, self.config_key, *self._redis.scan_iter(match=self.keys.payload("*"), count=1000))
 
     def _until(self, condition: Callable[[], bool], complaint: str, poll: float = _POLL_S) -> None:
         deadline = time.monotonic() + CATCH_UP_S

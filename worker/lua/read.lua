@@ -1,22 +1,63 @@
--- Delivers new entries to a consumer and counts them as received, in one step.
+-- Delivers new entries to a consumer and counts them as received, in one step; and counts those that the queue dropped
+-- before they were read.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
+-- KEYS[3]  {...}:unread      hash    dropped: entries that nobody read; position: all that were read or dropped
 -- ARGV     group, consumer, the most entries
--- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the queue's last id}
+-- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the queue's last id,
+--           the number of entries dropped unread so far}
 --
 -- Where there is no new entry, all up to the last id were delivered: whoever waits for one, waits for what follows it.
+--
+-- Where all entries of the queue are behind the last one delivered, every entry that is gone was read or dropped; so
+-- what is gone beyond the position was dropped. Where one that was delivered is still there, nothing behind it can have
+-- been dropped since the last read. Without a position (an older version read this queue) the first look only notes it.
 redis.call('HLEN', KEYS[2]) -- a key of another type fails here, before anything is changed
-local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
-local time = redis.call('TIME')
-if reply then
-  local entries = reply[1][2]
-  redis.call('HINCRBY', KEYS[2], 'received', #entries)
-  return {time[1], time[2], entries, entries[#entries][1]}
+redis.call('HLEN', KEYS[3])
+
+local function fields(flat)
+  local of = {}
+  for i = 1, #flat, 2 do
+    of[flat[i]] = flat[i + 1]
+  end
+  return of
 end
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
-for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' then
-    return {time[1], time[2], {}, info[i + 1]}
+
+local function is_behind(id, other)
+  local ms, number = id:match('(%d+)-(%d+)')
+  local other_ms, other_number = other:match('(%d+)-(%d+)')
+  return tonumber(ms) > tonumber(other_ms) or ms == other_ms and tonumber(number) > tonumber(other_number)
+end
+
+local position = tonumber(redis.call('HGET', KEYS[3], 'position') or nil)
+local groups = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}
+for i = 1, #groups do
+  local group = fields(groups[i])
+  local delivered = group['last-delivered-id']
+  if group['name'] == ARGV[1] then
+    local queue = fields(redis.call('XINFO', 'STREAM', KEYS[1]))
+    local gone = queue['entries-added'] - queue['length']
+    local first = queue['first-entry']
+    position = position or delivered == '0-0' and 0
+    if not first or is_behind(first[1], delivered) then
+      if position and gone > position then
+        redis.call('HINCRBY', KEYS[3], 'dropped', gone - position)
+      end
+      position = position and math.max(gone, position) or gone
+    end
   end
 end
+
+local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
+local time = redis.call('TIME')
+local entries = reply and reply[1][2] or {}
+if position then
+  redis.call('HSET', KEYS[3], 'position', position + #entries)
+end
+local dropped = tonumber(redis.call('HGET', KEYS[3], 'dropped') or 0)
+if reply then
+  redis.call('HINCRBY', KEYS[2], 'received', #entries)
+  return {time[1], time[2], entries, entries[#entries][1], dropped}
+end
+return {time[1], time[2], entries, fields(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id'], dropped}

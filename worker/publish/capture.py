@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from process.address import mask_password
 from worker.picture import Picture, PictureError, decode
-from worker.publish.source import SourceError, shown
+from worker.publish.source import SourceError
 
 TIMEOUT_S = 5.0
 """Silence after which an open or a read fails. OpenCV's own 30 s would be 30 s in which a lost camera isn't missed."""
@@ -107,7 +108,7 @@ def _open_ffmpeg(name: str) -> _VideoCapture:
     video = cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
     if not video.isOpened():
         video.release()
-        raise SourceError(f"{shown(name)} can't be opened as a video")
+        raise SourceError(f"{mask_password(name)} can't be opened as a video")
     return video
 
 

@@ -8,6 +8,7 @@ import time
 
 import cv2
 
+from process.address import mask_password
 from worker.keys import Keys
 from worker.picture import Picture
 from worker.publish.backoff import Backoff
@@ -15,7 +16,7 @@ from worker.publish.film import DrawnCamera, Film, Folder
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.live import LiveCamera
 from worker.publish.publisher import Progress, Publisher
-from worker.publish.source import Encode, Kind, Source, SourceError, kind_of, shown
+from worker.publish.source import Encode, Kind, Source, SourceError, kind_of
 from worker.queue import connect
 from worker.stop_signals import stop_signals
 from worker.synthetic.spec import parse_synthetic
@@ -56,7 +57,7 @@ def run_publish(
     )
     publisher = Publisher(frames, queue, count=count, duration=duration)
     with stop_signals(publisher.done) as signalled:
-        logger.info("publishing %s as %s to %s", shown(source), stream_name, Keys(prefix).frames)
+        logger.info("publishing %s as %s to %s", mask_password(source), stream_name, Keys(prefix).frames)
         publisher.start()
         _watch(publisher, stream_name, progress)
         interruptible = publisher.stop()
@@ -65,7 +66,7 @@ def run_publish(
     if isinstance(publisher.error, SourceError):
         logger.error("%s", publisher.error)
     elif not (total.published or publisher.error or signalled.is_set()):
-        logger.error("no frame of %s was published", shown(source))
+        logger.error("no frame of %s was published", mask_password(source))
     code = 0 if signalled.is_set() or (total.published and not publisher.error) else 1
     if not interruptible:
         logging.shutdown()

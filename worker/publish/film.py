@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from process.address import mask_password
 from worker.picture import Picture, PictureError, size
 from worker.publish.capture import Capture, open_url
-from worker.publish.source import Captured, Encode, SourceError, shown
+from worker.publish.source import Captured, Encode, SourceError
 from worker.publish.timeline import Timeline
 from worker.synthetic.camera import SyntheticCamera
 from worker.synthetic.spec import SyntheticSpec
@@ -61,7 +62,7 @@ class Film:
                 if stop.is_set():
                     return
                 if not number:
-                    raise SourceError(f"{shown(self._name)} has no frame that can be read")
+                    raise SourceError(f"{mask_password(self._name)} has no frame that can be read")
                 if not self._loop:
                     return
                 timeline.loop()

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from process.address import mask_password
 from worker.publish.backoff import Backoff
 from worker.publish.capture import Capture, open_url, open_webcam
-from worker.publish.source import Captured, Encode, SourceError, shown
+from worker.publish.source import Captured, Encode, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class LiveCamera:
     @classmethod
     def from_url(cls, url: str, encode: Encode) -> LiveCamera:
         """A network camera, which may come up later than we do."""
-        return cls(shown(url), lambda: open_url(url), encode, backoff=Backoff())
+        return cls(mask_password(url), lambda: open_url(url), encode, backoff=Backoff())
 
     @classmethod
     def from_webcam(cls, index: int, encode: Encode) -> LiveCamera:

@@ -17,6 +17,9 @@ Encode = Callable[[Picture], bytes]
 """Turns a picture into a JPEG."""
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https")
+MOST_WEBCAMS = 99
+"""From 100 on, OpenCV takes a number for an index and a driver."""
+
 _FILM_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 """What a web address of a film ends in; any other is taken for a camera's."""
 
@@ -66,6 +69,8 @@ def kind_of(source: str) -> Kind:
         parse_synthetic(source)
         return Kind.SYNTHETIC
     if source.isascii() and source.isdigit():
+        if int(source) > MOST_WEBCAMS:
+            raise ValueError(f"expected a webcam's index, 0 to {MOST_WEBCAMS}")
         return Kind.WEBCAM
     scheme, colons, _ = source.partition("://")
     if colons:
@@ -78,13 +83,3 @@ def kind_of(source: str) -> Kind:
             Kind.FILM if parts.path.lower().endswith(_FILM_SUFFIXES) and scheme.startswith("http") else Kind.CAMERA_URL
         )
     return Kind.FOLDER if Path(source).is_dir() else Kind.FILM
-
-
-def shown(source: str) -> str:
-    """Gives a source as logs may show it: without the password in a URL."""
-    scheme, colons, rest = source.partition("://")
-    authority, slash, path = rest.partition("/")
-    if not colons or "@" not in authority:
-        return source
-    user, _, host = authority.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0]}:***@{host}{slash}{path}"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.publish.backoff import Backoff
-from worker.publish.source import Kind, kind_of, shown
+from worker.publish.source import Kind, kind_of
 from worker.publish.timeline import Timeline
 
 START = 1_700_000_000.0
@@ -93,23 +93,9 @@ def test_a_folder_is_known_by_being_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     ["", "rtp://camera/stream", "rtsp://", "rtsp:///stream", "rtsp://camera:port/x", "rtsp://camera:0/x",
-     "rtsp://camera:70000/x", "synthetic:fps=0", "synthetic:hands=9"],
+     "rtsp://camera:70000/x", "100", "9" * 5000, "synthetic:fps=0", "synthetic:hands=9"],
 )  # fmt: skip
 def test_nonsense_is_refused(source: str) -> None:
     """What can't be any source is a ValueError."""
     with pytest.raises(ValueError, match=r"\w"):
         kind_of(source)
-
-
-@pytest.mark.parametrize(
-    ("source", "text"),
-    [
-        ("rtsp://user:secret@camera/stream", "rtsp://user:***@camera/stream"),
-        ("rtsp://user:se@cret@camera/stream", "rtsp://user:***@camera/stream"),
-        ("rtsp://camera/a@b", "rtsp://camera/a@b"),
-        ("film@home.mp4", "film@home.mp4"),
-    ],
-)
-def test_passwords_are_not_shown(source: str, text: str) -> None:
-    """A URL's password is left out of what is logged; nothing else is."""
-    assert shown(source) == text

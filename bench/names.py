@@ -1,0 +1,87 @@
+"""A million different stream names: what a sidecar keeps of them.
+
+    python -m bench.names
+
+A sidecar with room for the default of 100,000 streams and a real Valkey, in which one name in ten has a limit. The names
+come in batches, each once, as if somebody put a counter into the name; a thousand real streams go on all the while. Then
+all that could grow is printed as it was along the way: streams, memory, the lines of /metrics. The real streams must get
+their frames throughout. A second million of other names shows what is left to grow.
+"""
+
+import argparse
+import json
+import time
+import urllib.request
+
+import redis
+
+from bench.servers import channel_to, resident_bytes
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from tests.servers import sidecar_process, valkey
+
+KEY = "stream_fps_configs"
+BATCH = 1000
+POINTS = 10
+REAL = 1000
+FPS = 2.0
+
+
+def metric_lines(http: str) -> int:
+    """How many lines /metrics has."""
+    with urllib.request.urlopen(f"http://{http}/metrics", timeout=30.0) as answer:
+        return len(answer.read().splitlines())
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--names", type=int, default=1_000_000)
+    parser.add_argument("--per-second", type=int, default=50_000, help="at most so many new names")
+    options = parser.parse_args()
+    real = [f"real-{number:04}" for number in range(REAL)]
+    rows = []
+    with (
+        valkey() as server,
+        redis.Redis(port=server.port) as client,
+        sidecar_process(redis_url=server.url, fps=FPS) as sidecar,
+        channel_to(sidecar.address) as channel,
+    ):
+        client.hset(KEY, mapping={f"name-{number:07}": "3" for number in range(0, options.names, 10)})
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        asked = admitted = 0
+        stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=real, ts=[0.0] * REAL))
+
+        def note(names: int) -> None:
+            info = stub.GetServerInfo(pb.GetServerInfoRequest())
+            lines = metric_lines(sidecar.http)
+            rows.append({"names": names, "streams": info.stream_count, "metric_lines": lines})
+            rows[-1]["rss_mib"] = resident_bytes(sidecar.pid) / 2**20
+
+        note(0)
+        for first in range(0, 2 * options.names, BATCH):
+            begun = time.monotonic()
+            names = [f"name-{number:07}" for number in range(first, first + BATCH)]
+            stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=names))
+            if (first // BATCH) % 10 == 0:  # each real stream's next frame that is due
+                asked += REAL
+                ts = [float(asked)] * REAL
+                answer = stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=real, ts=ts))
+                admitted += sum(answer.should_process)
+            if (first + BATCH) % (options.names // POINTS) == 0:
+                note(first + BATCH)
+            time.sleep(max(0.0, BATCH / options.per_second - (time.monotonic() - begun)))
+    print(f"{2 * options.names:,} different names, at most {options.per_second:,} a second")
+    print(f"{'names':>12}{'streams':>10}{'RSS MiB':>10}{'lines of /metrics':>20}")
+    for row in rows:
+        print(f"{row['names']:12,}{row['streams']:10,}{row['rss_mib']:10.1f}{row['metric_lines']:20}")
+    half, end = rows[len(rows) // 2]["rss_mib"], rows[-1]["rss_mib"]
+    print(
+        f"the second million adds {end - half:+.1f} MiB; {admitted:,} of {asked:,} due frames of the real streams admitted"
+    )
+    print(f"bounded: {'yes' if end - half < 0.1 * half and admitted == asked else 'NO'}")
+    print(json.dumps({"bench": "names", "rows": rows, "admitted": admitted, "asked": asked}))
+
+
+if __name__ == "__main__":
+    main()

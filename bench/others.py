@@ -1,0 +1,120 @@
+"""What a decision costs with the sidecar, with Redis asked directly, and with the rate limiters of PyPI that use Redis.
+
+    pip install limits==5.8.0 throttled-py==3.5.0 pyrate-limiter==4.5.1
+    python -m bench.others
+
+One client process, one Valkey, the same frames; all sides in turns, in rounds; medians over the rounds. Direct HGET is the
+first design: a lookup for each frame and the time of the last admitted one in a dict. The libraries keep their state in
+Redis with a fixed limit, each by its cheapest suitable algorithm: to have limits that can be changed live they would need
+the HGET besides. CPU is that of the client, the sidecar and Valkey together.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import redis
+
+from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames
+from bench.servers import channel_to, cpu_seconds
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from tests.servers import sidecar_process, valkey
+
+try:
+    import limits
+    import pyrate_limiter
+    import throttled
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}: pip install limits==5.8.0 throttled-py==3.5.0 pyrate-limiter==4.5.1")
+
+FPS = 2
+BATCHES = (32, 64, 256)
+MEASURE = "HGET per frame"
+Decide = Callable[[Frames], int]
+
+
+def by_limits(url: str) -> Decide:
+    """`limits`: a fixed window, one INCR."""
+    limiter = limits.strategies.FixedWindowRateLimiter(limits.storage.RedisStorage(url))
+    item = limits.RateLimitItemPerSecond(FPS)
+    return lambda frames: sum(limiter.hit(item, name) for name, _ in frames)
+
+
+def by_throttled(url: str) -> Decide:
+    """`throttled-py`: GCRA by a Lua script."""
+    limiter = throttled.Throttled(
+        using="gcra", quota=throttled.per_sec(FPS, burst=1), store=throttled.RedisStore(server=url)
+    )
+    return lambda frames: sum(not limiter.limit(name).limited for name, _ in frames)
+
+
+def by_pyrate(client: redis.Redis, names: Iterator[str]) -> Decide:
+    """`pyrate-limiter`: a sliding log of each stream by a Lua script."""
+    rates = [pyrate_limiter.Rate(FPS, pyrate_limiter.Duration.SECOND)]
+    limiters = {
+        name: pyrate_limiter.Limiter(pyrate_limiter.RedisBucket.init(rates, client, f"pyrate:{name}")) for name in names
+    }
+    return lambda frames: sum(limiters[name].try_acquire(name, blocking=False) for name, _ in frames)
+
+
+def by_unary(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Decide:
+    """The sidecar, a call for each frame."""
+    return lambda frames: sum(
+        stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name, ts=ts)).should_process for name, ts in frames
+    )
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=2048, help="per round and side")
+    parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    with (
+        valkey() as server,
+        redis.Redis(port=server.port) as client,
+        sidecar_process(redis_url=server.url, fps=FPS) as sidecar,
+        channel_to(sidecar.address) as channel,
+    ):
+        client.hset(KEY, mapping={f"camera-{number:04}": str(FPS) for number in range(0, options.streams, 2)})
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        sides: dict[str, Decide] = {
+            MEASURE: PerFrame(client, FPS).decide,
+            "limits": by_limits(server.url),
+            "throttled-py": by_throttled(server.url),
+            "pyrate-limiter": by_pyrate(client, (f"camera-{number:04}" for number in range(options.streams))),
+            "sidecar, unary": by_unary(stub),
+            **{f"sidecar, batches of {size}": batches(stub, size) for size in BATCHES},
+        }
+        pids = (os.getpid(), sidecar.pid, server.pid)
+        costs: dict[str, list[Cost]] = {side: [] for side in sides}
+        for number in range(options.rounds + 1):
+            for place, (side, decide) in enumerate(sides.items()):
+                # Each side has its own stretch of time, so that all meet fresh frames.
+                frames = make_frames(options.frames, options.streams, number * len(sides) + place)
+                cpu, wall = sum(map(cpu_seconds, pids)), time.perf_counter()
+                assert number or decide(frames) > 0
+                if number:
+                    decide(frames)
+                    wall, cpu = time.perf_counter() - wall, sum(map(cpu_seconds, pids)) - cpu
+                    costs[side].append(Cost(wall / len(frames) * 1e6, cpu / len(frames) * 1e6))
+    medians = {side: Cost(*map(statistics.median, zip(*each, strict=True))) for side, each in costs.items()}
+    ratios = {
+        side: statistics.median(ours.wall / theirs.wall for ours, theirs in zip(each, costs[MEASURE], strict=True))
+        for side, each in costs.items()
+    }
+    print(f"{options.streams} streams, {options.frames} frames a round, median of {options.rounds} rounds")
+    print(f"{'':26}{'wall µs':>10}{'CPU µs':>10}{'times an HGET':>16}")
+    for side, cost in medians.items():
+        print(f"{side:26}{cost.wall:10.2f}{cost.cpu:10.2f}{ratios[side]:16.2f}")
+    print(json.dumps({"bench": "others", "ratios": ratios, **{side: cost._asdict() for side, cost in medians.items()}}))
+
+
+if __name__ == "__main__":
+    main()

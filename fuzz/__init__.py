@@ -1,0 +1,1 @@
+"""Random and mutated requests for the sidecar, over the wire. ``python -m fuzz --help``."""

@@ -1,0 +1,60 @@
+"""Sends very many random and mutated requests to a sidecar.
+
+    python -m fuzz --requests 1000000
+
+A real sidecar without Redis, with room for 1,000 streams, so that eviction is part of it. Fails where a call ends with a
+status that the contract doesn't allow, an answer makes no sense, a bystander's decisions change, the process dies, logs
+anything at WARNING or above, or grows by more than 8 MiB over the second half.
+"""
+# ruff: noqa: T201 (its output is what it prints)
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+
+from fuzz.runner import CANARY_FPS, Fuzzer
+from tests.servers import sidecar_process
+
+GROWTH_BYTES = 8 << 20
+
+
+def main() -> int:
+    """Prints tables and one line of JSON; gives the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, help="of the generator; without it a new one, which is printed")
+    parser.add_argument("--max-streams", type=int, default=1000)
+    options = parser.parse_args()
+    seed = random.randrange(1 << 32) if options.seed is None else options.seed
+    print(f"{options.requests:,} requests, seed {seed}")
+    with sidecar_process("--max-streams", str(options.max_streams), fps=CANARY_FPS) as sidecar:
+        outcome = asyncio.run(Fuzzer(sidecar.address, sidecar.pid, seed).run(options.requests))
+        alive = sidecar.process.poll() is None
+        complaints = [line for line in sidecar.logs().splitlines() if is_complaint(line)]
+    for status, count in sorted(outcome.statuses.items()):
+        print(f"{status:44}{count:>10,}")
+    for sent, rss in outcome.rss:
+        print(f"{sent:>12,} requests{rss / 2**20:10.1f} MiB")
+    growth = f"{outcome.growth_bytes / 2**20:+.2f} MiB over the second half"
+    print(f"{outcome.requests:,} requests in {outcome.seconds:.0f} s, {growth}")
+    for defect in [*outcome.defects, *complaints[:20]]:
+        print(f"DEFECT {defect}")
+    good = alive and not outcome.defects and not complaints and outcome.growth_bytes <= GROWTH_BYTES
+    print("good" if good else "FAILED" if alive else "FAILED: the sidecar died")
+    figures = {"requests": outcome.requests, "seconds": outcome.seconds, "growth_bytes": outcome.growth_bytes}
+    print(json.dumps({"bench": "fuzz", "seed": seed, "good": good, **figures}))
+    return 0 if good else 1
+
+
+def is_complaint(line: str) -> bool:
+    """Whether a line of the sidecar's log is one that nonsense from outside must not cause."""
+    return (
+        any(sign in line for sign in (" WARNING ", " ERROR ", " CRITICAL ", "Traceback"))
+        and "Redis is away" not in line
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

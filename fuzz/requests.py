@@ -1,0 +1,180 @@
+"""Makes requests: well-formed ones, ones at the edges of what is allowed, broken ones, and noise. Pure, seeded.
+
+Driven by the contract's descriptor, so a method or a field that is added is fuzzed without a word here.
+"""
+
+import random
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from handcounter.ratelimit.v1 import rate_limit_pb2
+
+SERVICE = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
+LONGEST_SESSION = 6
+BIGGEST_BATCH = 300
+"""Most batches are far smaller; a few have more frames than the contract allows."""
+TOO_MANY = 4097
+
+_DOUBLES = (
+    0.0,
+    -0.0,
+    1.0,
+    1e9,
+    1e11,
+    1.0000000001e11,
+    -1e-300,
+    5e-324,
+    1e308,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+)
+_TEXTS = (
+    "",
+    " ",
+    "*",
+    "cam1",
+    "x" * 256,
+    "x" * 257,
+    "é" * 256,
+    "\U0001f441" * 256,
+    "\U0001f441" * 257,
+    "a\0b",
+    "\n",
+    "x" * 9000,
+)
+_INTEGERS = (0, 1, -1, 2, 100, 1000, 1001, 2**31 - 1, -(2**31))
+
+
+class Call(NamedTuple):
+    """One call of a method: the bytes of its requests, which is one unless the method is a session."""
+
+    method: MethodDescriptor
+    requests: list[bytes]
+
+
+class Generator:
+    """An endless source of calls; the same seed gives the same calls."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._now = 1.7e9
+
+    def call(self) -> Call:
+        """The next call."""
+        method = self._random.choice(SERVICE.methods)
+        count = self._random.randint(1, LONGEST_SESSION) if method.client_streaming else 1
+        return Call(method, [self._request(method.input_type) for _ in range(count)])
+
+    def noise(self) -> bytes:
+        """Bytes for a port on which HTTP/2 is expected; at times with its preface in front."""
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" if self._random.random() < 0.7 else b""
+        frames = b"".join(self._frame() for _ in range(self._random.randint(0, 8)))
+        return preface + self._mutated(frames) if self._random.random() < 0.5 else preface + frames
+
+    def _frame(self) -> bytes:
+        body = self._random.randbytes(self._random.choice((0, 1, 4, 6, 8, 40, 300)))
+        kind, flags = self._random.randrange(12), self._random.choice((0, 1, 4, 5, 0x2D, 0xFF))
+        return (
+            struct.pack(">I", len(body))[1:]
+            + bytes((kind, flags))
+            + struct.pack(">I", self._random.choice((0, 1, 3, 2**31)))
+            + body
+        )
+
+    def _request(self, kind: Descriptor) -> bytes:
+        die = self._random.random()
+        if die < 0.1:
+            return self._random.randbytes(self._random.choice((0, 1, 3, 17, 120, 4000)))
+        data = self._message(kind, edges=0.0 if die < 0.5 else 0.05 if die < 0.6 else 0.4).SerializeToString()
+        return self._mutated(data) if die > 0.75 else data
+
+    def _message(self, kind: Descriptor, edges: float) -> Message:
+        message = message_factory.GetMessageClass(kind)()
+        length = self._length(edges)
+        for field in kind.fields:
+            if self._random.random() < 0.1 + edges / 2:
+                continue
+            if field.is_repeated:
+                # Columns are as long as each other, most of the time.
+                own = self._length(edges) if self._random.random() < edges else length
+                for _ in range(own):
+                    self._add(message, field, edges)
+            elif field.message_type:
+                getattr(message, field.name).CopyFrom(self._message(field.message_type, edges))
+            else:
+                setattr(message, field.name, self._value(field, edges))
+        return message
+
+    def _add(self, message: Message, field: FieldDescriptor, edges: float) -> None:
+        column: Any = getattr(message, field.name)
+        if field.message_type:
+            column.add().CopyFrom(self._message(field.message_type, edges))
+        else:
+            column.append(self._value(field, edges))
+
+    def _length(self, edges: float) -> int:
+        if self._random.random() < edges / 200:
+            return TOO_MANY
+        return int(BIGGEST_BATCH ** self._random.random()) - 1
+
+    def _value(self, field: FieldDescriptor, edges: float) -> object:
+        is_edge = self._random.random() < edges
+        if field.type == FieldDescriptor.TYPE_DOUBLE:
+            if is_edge:
+                return self._random.choice(_DOUBLES)
+            self._now += 0.001
+            return self._now + self._random.gauss(0.0, 3.0)
+        if field.type == FieldDescriptor.TYPE_STRING:
+            if is_edge:
+                return self._random.choice(_TEXTS)
+            return (
+                f"camera-{self._random.randrange(20_000)}"
+                if self._random.random() < 0.9
+                else f"n{self._random.random()}"
+            )
+        if field.type == FieldDescriptor.TYPE_BOOL:
+            return self._random.random() < 0.5
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return self._random.randbytes(8)
+        return self._random.choice(_INTEGERS) if is_edge else self._random.randrange(6)
+
+    def _mutated(self, data: bytes) -> bytes:
+        mutable = bytearray(data)
+        for _ in range(self._random.choice((1, 1, 2, 5, 20))):
+            self._random.choice(self._mutations)(self, mutable)
+        return bytes(mutable)
+
+    def _flip(self, data: bytearray) -> None:
+        if data:
+            data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
+
+    def _insert(self, data: bytearray) -> None:
+        place = self._random.randint(0, len(data))
+        data[place:place] = self._random.randbytes(self._random.randint(1, 9))
+
+    def _cut(self, data: bytearray) -> None:
+        start = self._random.randint(0, len(data))
+        del data[start : start + self._random.randint(1, 30)]
+
+    def _truncate(self, data: bytearray) -> None:
+        del data[self._random.randint(0, len(data)) :]
+
+    def _repeat(self, data: bytearray) -> None:
+        start = self._random.randint(0, len(data))
+        data.extend(data[start : start + 2000])
+
+    _mutations: tuple[Callable[["Generator", bytearray], None], ...] = (_flip, _insert, _cut, _truncate, _repeat)
+
+
+def decoded(kind: Descriptor, data: bytes) -> Any:
+    """The message, or None where the bytes are none."""
+    try:
+        return message_factory.GetMessageClass(kind).FromString(data)
+    except DecodeError:
+        return None

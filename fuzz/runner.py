@@ -1,0 +1,152 @@
+"""Sends generated calls to a running sidecar and judges what comes back."""
+
+import asyncio
+import collections
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import grpc
+
+from bench.servers import resident_bytes
+from fuzz.oracle import allowed_statuses, answer_error
+from fuzz.requests import SERVICE, Call, Generator
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+IN_FLIGHT = 32
+CALL_DEADLINE_S = 30.0
+"""A call that takes longer counts as one that hangs."""
+NOISE_EVERY = 200
+"""Calls per connection that doesn't speak HTTP/2."""
+CANARY_EVERY = 100
+RSS_POINTS = 20
+MOST_DEFECTS = 20
+
+CANARY_FPS = 1000.0
+"""The sidecar's --fps: then any stream may be evicted a millisecond after it spoke, so the canary finds room."""
+_CANARY = "canary, a name that is never generated"
+_EXPECTED = [pb.REASON_ADMITTED, pb.REASON_DUPLICATE, pb.REASON_LATE, pb.REASON_ADMITTED]
+
+
+class Outcome(NamedTuple):
+    """What a run found."""
+
+    requests: int
+    seconds: float
+    statuses: dict[str, int]
+    """Calls by method and status."""
+    defects: list[str]
+    """What was wrong, at most the first few; empty for a good run."""
+    rss: list[tuple[int, int]]
+    """Requests sent by then, and the sidecar's memory in bytes."""
+
+    @property
+    def growth_bytes(self) -> int:
+        """How much the memory grew over the second half."""
+        half = [rss for sent, rss in self.rss if sent >= self.requests // 2]
+        return half[-1] - half[0]
+
+
+class Fuzzer:
+    """Fuzzes one sidecar, which must run at CANARY_FPS without Redis.
+
+    Args:
+        address: where it serves, HOST:PORT.
+        pid: its process.
+        seed: of the generator.
+    """
+
+    def __init__(self, address: str, pid: int, seed: int) -> None:
+        self._address = address
+        self._pid = pid
+        self._generator = Generator(seed)
+        self._defects: list[str] = []
+        self._statuses: collections.Counter[str] = collections.Counter()
+        self._sent = 0
+        self._canary_ts = 0.0
+        self._canary_lock = asyncio.Lock()
+
+    async def run(self, requests: int) -> Outcome:
+        """Sends at least so many requests; gives up at the first few defects."""
+        rss: list[tuple[int, int]] = []
+        started = time.monotonic()
+        async with grpc.aio.insecure_channel(self._address) as channel:
+            step = max(1, requests // RSS_POINTS)
+
+            async def send() -> None:
+                while self._sent < requests and len(self._defects) < MOST_DEFECTS:
+                    call = self._generator.call()
+                    before, self._sent = self._sent, self._sent + len(call.requests)
+                    if before // step != self._sent // step:
+                        rss.append((self._sent, resident_bytes(self._pid)))
+                    if before // NOISE_EVERY != self._sent // NOISE_EVERY:
+                        await self._make_noise()
+                    if before // CANARY_EVERY != self._sent // CANARY_EVERY:
+                        await self._ask_canary(channel)
+                    await self._make(channel, call)
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(IN_FLIGHT):
+                    tasks.create_task(send())
+            await self._ask_canary(channel)
+        rss.append((self._sent, resident_bytes(self._pid)))
+        seconds = time.monotonic() - started
+        return Outcome(self._sent, seconds, dict(self._statuses), self._defects[:MOST_DEFECTS], rss)
+
+    async def _make(self, channel: grpc.aio.Channel, call: Call) -> None:
+        path = f"/{SERVICE.full_name}/{call.method.name}"
+        answer = b""
+        try:
+            if call.method.client_streaming:
+                make: Any = channel.stream_stream(path)
+                async for _ in make(_each(call.requests), timeout=CALL_DEADLINE_S):
+                    pass
+            else:
+                make = channel.unary_unary(path)
+                answer = await make(call.requests[0], timeout=CALL_DEADLINE_S)
+            status, details = grpc.StatusCode.OK, ""
+        except grpc.aio.AioRpcError as error:
+            status, details = error.code(), error.details() or ""
+        self._statuses[f"{call.method.name} {status.name}"] += 1
+        if status not in allowed_statuses(call):
+            self._defect(call, f"{status.name}: {details}")
+        elif status is grpc.StatusCode.OK and not call.method.client_streaming:
+            error_text = answer_error(call, answer)
+            if error_text:
+                self._defect(call, error_text)
+
+    async def _ask_canary(self, channel: grpc.aio.Channel) -> None:
+        """A stream that nobody else speaks of is decided by the rule, whatever goes on around it."""
+        async with self._canary_lock:
+            ts = self._canary_ts = self._canary_ts + 10.0
+            request = pb.ShouldProcessBatchRequest(stream_names=[_CANARY] * 4, ts=[ts, ts, ts - 1.0, ts + 1.0])
+            try:
+                stub: Any = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+                answer = await stub.ShouldProcessBatch(request, timeout=CALL_DEADLINE_S)
+            except grpc.aio.AioRpcError as error:
+                self._defects.append(f"the canary got {error.code().name}: {error.details()}")
+                return
+            if list(answer.reasons) != _EXPECTED:
+                self._defects.append(f"the canary got {list(answer.reasons)}")
+
+    async def _make_noise(self) -> None:
+        host, _, port = self._address.rpartition(":")
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(self._generator.noise())
+            writer.write_eof()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await reader.read(1 << 16)
+            writer.close()
+
+    def _defect(self, call: Call, what: str) -> None:
+        shown = " ".join(request[:200].hex() for request in call.requests)
+        self._defects.append(f"{call.method.name}: {what[:300]}; the request begins with {shown}")
+
+
+async def _each(requests: list[bytes]) -> AsyncIterator[bytes]:
+    for request in requests:
+        yield request

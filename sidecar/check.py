@@ -1,0 +1,83 @@
+"""The command fps-sidecar --check: reads all limits in Redis once and says what is wrong with them."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from process.redis_client import RedisAccess
+from process.redis_url import RedisUrl
+from sidecar.fps_values import WILDCARD_FIELD, parse_fps, show
+from sidecar.redis_servers import AnyConnection, RedisServers
+from sidecar.schedule import stream_name_error
+
+FINE: Final = 0
+FAILED: Final = 1
+
+ANSWER_S: Final = 5.0
+_FIELDS_PER_CALL: Final = 1000
+
+
+async def check(url: RedisUrl, access: RedisAccess, config_key: str, default_fps: float) -> int:
+    """Prints each field of the hash that sets no limit, and a summary; gives the exit code.
+
+    Args:
+        url: of Redis.
+        access: what the connection needs besides.
+        config_key: the hash.
+        default_fps: of streams that the hash says nothing about.
+
+    Returns:
+        0 if all is well; 1 if Redis can't be read or a field is wrong.
+    """
+    wrong: dict[bytes, str] = {}
+    fields: set[bytes] = set()  # HSCAN may give a field twice
+    wildcard: float | None = None
+    try:
+        connection = await RedisServers(url, access).connect_to(config_key)
+        try:
+            async for field, value in _fields(connection, config_key):
+                fields.add(field)
+                if mistake := field_error(field, value):
+                    wrong[field] = mistake
+                elif field.decode() == WILDCARD_FIELD:
+                    wildcard = parse_fps(value)
+        finally:
+            await connection.disconnect(nowait=True)
+    except (RedisError, OSError, TimeoutError) as error:
+        sys.stderr.write(f"fps-sidecar: can't read {config_key} at {url.shown}: {str(error) or type(error).__name__}\n")
+        return FAILED
+    for _, mistake in sorted(wrong.items()):
+        sys.stdout.write(f"{mistake}\n")
+    others = f"--fps {default_fps:g}" if wildcard is None else f"{wildcard:g} ({WILDCARD_FIELD})"
+    sys.stdout.write(
+        f"{config_key} at {url.shown}: {len(fields)} fields, {len(wrong)} of them wrong; all other streams: {others}\n"
+    )
+    return FAILED if wrong else FINE
+
+
+def field_error(field: bytes, value: bytes) -> str | None:
+    """Says what is wrong with one field of the hash; None if it sets a limit."""
+    try:
+        name_error = stream_name_error(field.decode())
+    except UnicodeDecodeError:
+        name_error = "stream_name must be UTF-8"
+    if name_error:
+        return f"no stream can have the name {show(field)!r}: {name_error}"
+    if parse_fps(value) is None:
+        return f"{show(field)!r}: {show(value)!r} is no valid fps, so it counts as absent"
+    return None
+
+
+async def _fields(connection: AnyConnection, config_key: str) -> AsyncIterator[tuple[bytes, bytes]]:
+    cursor: Any = "0"
+    while True:
+        async with asyncio.timeout(ANSWER_S):
+            await connection.send_command("HSCAN", config_key, cursor, "COUNT", _FIELDS_PER_CALL)
+            cursor, pairs = await connection.read_response()
+        for index in range(0, len(pairs), 2):
+            yield pairs[index], pairs[index + 1]
+        if cursor == b"0":
+            return

@@ -1,0 +1,92 @@
+"""Clients that die, hang or give up in the middle of calls."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from fault_load import Load, stream_names
+from servers import SidecarProcess, repository_environment, sidecar_process, wait_until
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+FPS = 2.0
+HELPERS = str(Path(__file__).resolve().parent.parent)
+
+# As many calls in flight as it can make; says when the first was answered.
+CLIENT = """
+import sys
+import grpc
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb, rate_limit_pb2_grpc
+stub = rate_limit_pb2_grpc.RateLimitServiceStub(grpc.insecure_channel(sys.argv[1]))
+request = pb.ShouldProcessBatchRequest(stream_names=[f"theirs-{number}" for number in range(1000)])
+stub.ShouldProcessBatch(request)
+print("calling", flush=True)
+while True:
+    calls = [stub.ShouldProcessBatch.future(request) for _ in range(20)]
+    [call.result() for call in calls]
+"""
+
+
+@pytest.fixture
+def sidecar() -> Iterator[SidecarProcess]:
+    """A sidecar at 2 fps."""
+    with sidecar_process(fps=FPS) as running:
+        yield running
+
+
+def client_in_full_swing(sidecar: SidecarProcess) -> "subprocess.Popen[str]":
+    """A client process that has calls in flight."""
+    environment = repository_environment()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, sidecar.address], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "calling\n"
+    return process
+
+
+def open_files(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_clients_that_die_or_hang_in_a_call_harm_nobody_else(sidecar: SidecarProcess, number: signal.Signals) -> None:
+    """Others' calls succeed and obey the law, and what the dead held is given back."""
+    with Load(sidecar.address) as load:
+        load.wait_for_batches(20)
+        before = open_files(sidecar.pid)
+        for _ in range(3):
+            client = client_in_full_swing(sidecar)
+            try:
+                client.send_signal(number)
+                load.wait_for_batches(30)
+            finally:
+                client.kill()
+                client.wait(10.0)
+                assert client.stdout is not None
+                client.stdout.close()
+        wait_until(lambda: open_files(sidecar.pid) <= before, "the connections of the dead are closed")
+        load.wait_for_batches(20)
+    load.check(most_fps=FPS)
+    assert "Traceback" not in sidecar.logs()
+
+
+def test_calls_that_are_given_up_are_decided_once_or_not_at_all(sidecar: SidecarProcess) -> None:
+    """A client that cancels has spent at most the admission it asked for: the stream keeps its rate."""
+    with grpc.insecure_channel(sidecar.address) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        for number in range(200):
+            request = pb.ShouldProcessBatchRequest(stream_names=stream_names(), ts=[number / 10] * len(stream_names()))
+            stub.ShouldProcessBatch.future(request).cancel()
+        same = pb.ShouldProcessRequest(stream_name=stream_names()[0], ts=1000.0)
+        assert stub.ShouldProcess(same, timeout=10.0).reason == pb.REASON_ADMITTED
+        assert stub.ShouldProcess(same, timeout=10.0).reason == pb.REASON_DUPLICATE
+        streams = stub.ListStreams(pb.ListStreamsRequest(page_size=1000), timeout=10.0).streams
+        assert all(stream.admitted <= 20 * FPS + 2.5 + 1 for stream in streams)
+    assert "Traceback" not in sidecar.logs()

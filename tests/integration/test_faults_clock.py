@@ -1,0 +1,95 @@
+"""The machine's clock is stepped while frames without a ts are asked about; those with one must not notice."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from servers import REPOSITORY, sidecar_process, wait_until
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+FPS = 4.0
+CREDIT_FRAMES = 2.5
+
+# Python runs it before anything else; the real clock of the machine is nothing a test may touch.
+SITECUSTOMIZE = """
+import os, time
+real, path = time.time, os.environ["CLOCK_OFFSET_FILE"]
+def stepped():
+    with open(path) as file:
+        return real() + float(file.read() or 0)
+time.time = stepped
+"""
+
+
+class Clock:
+    """The wall clock of a sidecar."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+        self._file = folder / "offset"
+        path = os.pathsep.join(map(str, (folder, REPOSITORY, REPOSITORY / "proto")))
+        self.environment = {"PYTHONPATH": path, "CLOCK_OFFSET_FILE": str(self._file)}
+        self.step_to(0.0)
+
+    def step_to(self, offset_s: float) -> None:
+        """Sets how far the clock is off, seconds."""
+        new = self._file.with_suffix(".new")
+        new.write_text(str(offset_s))
+        new.rename(self._file)
+
+
+@pytest.fixture
+def stepped(tmp_path: Path) -> Iterator[tuple[Clock, "rate_limit_pb2_grpc.RateLimitServiceStub"]]:
+    """A sidecar whose wall clock can be stepped, at 4 fps."""
+    clock = Clock(tmp_path)
+    with (
+        sidecar_process(fps=FPS, environment=clock.environment) as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
+        yield clock, rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+
+
+def test_a_step_of_the_clock_floods_nobody(stepped) -> None:
+    """Any step admits at most a stream's credit at once, real time paces the rest, and the stream goes on by itself."""
+    clock, stub = stepped
+    begun, admitted, steps = time.monotonic(), 0, 0
+
+    def ask() -> bool:
+        nonlocal admitted
+        yes = stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=10.0).should_process
+        admitted += yes
+        return yes
+
+    for offset in (0.0, 3600.0, -3600.0, -3601.0, 86_400.0, 86_401.5, 0.0):
+        clock.step_to(offset)
+        steps += 1
+        for _ in range(2):
+            wait_until(ask, f"an admitted frame at an offset of {offset:.0f} s")
+    elapsed = time.monotonic() - begun
+    assert 2 * steps <= admitted <= elapsed * FPS + steps * CREDIT_FRAMES
+
+
+def test_a_clock_that_swings_is_paced_by_real_time(stepped) -> None:
+    """A clock that jumps back by a minute at each frame gets no more than a steady one."""
+    clock, stub = stepped
+    begun, admitted = time.monotonic(), 0
+    for number in range(150):
+        clock.step_to(-60.0 * number)
+        admitted += stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=10.0).should_process
+    assert 1 <= admitted <= (time.monotonic() - begun) * FPS + 1.0
+
+
+def test_frames_with_a_ts_do_not_notice(stepped) -> None:
+    """The clock of the machine is no part of a decision about a frame that has its own ts."""
+    clock, stub = stepped
+    reasons = []
+    for number in range(40):
+        clock.step_to((-1.0) ** number * 1000.0 * number)
+        request = pb.ShouldProcessRequest(stream_name="with-ts", ts=100.0 + number / 8)
+        reasons.append(stub.ShouldProcess(request, timeout=10.0).reason)
+    assert reasons == [pb.REASON_ADMITTED, pb.REASON_TOO_SOON] * 20

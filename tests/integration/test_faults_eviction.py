@@ -1,0 +1,102 @@
+"""More streams than there is room for: eviction never lets one exceed its rate, and everything stays bounded."""
+
+import random
+import time
+import urllib.request
+
+import grpc
+import pytest
+from fault_load import CREDIT_FRAMES, worst_excess
+from servers import sidecar_process
+from sidecar_helpers import World
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+MAX_STREAMS = 100
+TOO_MANY = 110
+"""10 % more than there is room for, all of them active."""
+
+
+@pytest.mark.parametrize("source_fps", [0.7, 3.0, 25.0])
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_stream_exceeds_its_rate_by_eviction(seed: int, source_fps: float) -> None:
+    """With 10 % too many streams at all kinds of limits, none gets more in any window than its limit allows."""
+    dice = random.Random(seed)
+    world = World(max_streams=MAX_STREAMS)
+    names = [f"cam{number}" for number in range(TOO_MANY)]
+    limits = {name: dice.choice((0.05, 0.2, 1.0, 2.0, 7.0, 30.0)) for name in names}
+    for name, fps in limits.items():
+        world.set(name, str(fps))
+    due = [(dice.random() / source_fps, name) for name in names]
+    admitted: dict[str, list[float]] = {name: [] for name in names}
+    began = world.now
+    for _ in range(12_000):
+        due.sort()
+        after, name = due[0]
+        world.now = began + after
+        answers = world.limiter.decide_all([name], [world.now], world.now)
+        if answers.should_process[0]:
+            admitted[name].append(world.now)
+        # Some cameras fall silent for a while, which is when they may be evicted.
+        pause = dice.choice((1.0, 1.0, 1.0, 1.0, 20.0)) / source_fps
+        due[0] = (after + pause * dice.uniform(0.9, 1.1), name)
+    assert world.limiter.evicted > 10
+    assert len(world.limiter) == MAX_STREAMS
+    worst = {name: worst_excess(tss, limits[name]) for name, tss in admitted.items()}
+    assert max(worst.values()) <= CREDIT_FRAMES + 1e-4, worst
+
+
+def metric(http: str, name: str) -> float:
+    """One number of /metrics."""
+    with urllib.request.urlopen(f"http://{http}/metrics", timeout=10.0) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_too_many_streams_share_a_sidecar_lawfully() -> None:
+    """A real sidecar with 10 % too many active streams stays at its bound, turns some away, and admits nobody too often."""
+    fps, admitted = 5.0, [[] for _ in range(TOO_MANY)]
+    names = [f"cam{number}" for number in range(TOO_MANY)]
+    with (
+        sidecar_process("--max-streams", str(MAX_STREAMS), fps=fps) as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        for number in range(150):
+            before = time.monotonic()
+            # One in eleven is silent at a time, for long enough to be evicted.
+            here = [index for index in range(TOO_MANY) if index % 11 != number // 15 % 11]
+            request = pb.ShouldProcessBatchRequest(
+                stream_names=[names[index] for index in here], ts=[before] * len(here)
+            )
+            for index, yes in zip(here, stub.ShouldProcessBatch(request, timeout=10.0).should_process, strict=True):
+                if yes:
+                    admitted[index].append(before)
+            time.sleep(max(0.0, 0.02 - (time.monotonic() - before)))
+        assert stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10.0).stream_count == MAX_STREAMS
+        assert metric(sidecar.http, "sidecar_evicted_streams_total") >= 1
+        assert metric(sidecar.http, "sidecar_refused_frames_total") >= 1
+    worst = max(worst_excess(tss, fps) for tss in admitted)
+    assert worst <= CREDIT_FRAMES + 1e-4
+
+
+def test_names_beyond_counting_leave_nothing_behind() -> None:
+    """Ten thousand names with room for a hundred: schedules, lists and metrics have as many as there is room for."""
+    with (
+        sidecar_process("--max-streams", str(MAX_STREAMS), fps=1000.0) as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10.0) as answer:
+            lines_before = len(answer.read().splitlines())
+        for start in range(0, 10_000, 50):
+            stub.ShouldProcessBatch(
+                pb.ShouldProcessBatchRequest(stream_names=[f"name-{start + number}" for number in range(50)]),
+                timeout=10.0,
+            )
+        with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10.0) as answer:
+            lines_after = len(answer.read().splitlines())
+        assert stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10.0).stream_count == MAX_STREAMS
+        assert len(stub.ListStreams(pb.ListStreamsRequest(page_size=1000), timeout=10.0).streams) == MAX_STREAMS
+    assert lines_after <= lines_before + 2 * MAX_STREAMS

@@ -1,0 +1,104 @@
+"""Whatever happens to Redis while 2,000 decisions a second are made: none fails, none is wrong, and it ends well."""
+
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from fault_load import Load, stream_names, worst_excess
+from redis_faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
+from redis_proxy import redis_proxy
+from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+KEY = "stream_fps_configs"
+LIMIT, DEFAULT = 2.0, 1.0
+AWAY, TRACKING = pb.REDIS_STATE_AWAY, pb.REDIS_STATE_TRACKING
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    """A Valkey."""
+    with valkey() as running:
+        yield running
+
+
+def fill(server: Valkey, fps: float) -> None:
+    """Sets the limit of each stream of the load."""
+    with server.client() as client:
+        client.hset(KEY, mapping=dict.fromkeys(stream_names(), str(fps)))
+
+
+def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
+    """How a sidecar stands with Redis; waits for it to stand so, if a state is given."""
+    with grpc.insecure_channel(sidecar.address) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+
+        def state() -> int:
+            return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10.0).redis_state
+
+        if wait_for is not None:
+            wait_until(lambda: state() == wait_for, f"Redis state {wait_for}")
+        return state()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_decisions_go_on(server: Valkey, fault: str) -> None:
+    """No call fails, no stream exceeds its limit, the last known limits hold, and afterwards changes act again."""
+    fill(server, LIMIT)
+    with (
+        redis_proxy(server.port) as proxy,
+        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
+        Load(sidecar.address) as load,
+    ):
+        load.wait_for_batches(30)
+        begun = time.monotonic()
+        with FAULTS[fault](server, proxy):
+            if fault in CONNECTION_IS_LOST - {"restarting"}:
+                state_of(sidecar, wait_for=AWAY)
+            load.wait_for_batches(60)
+            told = load.fps_since(begun)
+        state_of(sidecar, wait_for=TRACKING)
+        if fault in LOSE_DATA:
+            wait_until(lambda: set(load.batches[-1].answer.fps) == {DEFAULT}, "the default, since nothing is set")
+        fill(server, LIMIT / 2 + 0.25)
+        wait_until(lambda: set(load.batches[-1].answer.fps) == {LIMIT / 2 + 0.25}, "a change after the fault")
+        load.wait_for_batches(20)
+    load.check(most_fps=LIMIT)
+    assert told <= {LIMIT, DEFAULT}
+    if fault not in {"flushed", "restarting"}:
+        assert told == {LIMIT}
+
+
+@pytest.mark.parametrize("fault", ["killed", "stopped", "slow"])
+def test_streams_that_are_new_during_a_fault_get_the_default(server: Valkey, fault: str) -> None:
+    """A stream never seen before is admitted at once at the default, and gets its own limit when Redis is well again."""
+    with (
+        redis_proxy(server.port) as proxy,
+        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        with FAULTS[fault](server, proxy):
+            if fault != "slow":
+                state_of(sidecar, wait_for=AWAY)
+            answers = [
+                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{number}", ts=5.0), timeout=10.0)
+                for number in range(10)
+            ]
+            assert {(answer.should_process, answer.fps) for answer in answers} == {(True, DEFAULT)}
+            assert {answer.stale for answer in answers} == {fault != "slow"}
+        with server.client() as client:
+            client.hset(KEY, "new-3", "5")
+        same = pb.ShouldProcessRequest(stream_name="new-3", ts=5.0)
+        wait_until(lambda: stub.ShouldProcess(same).fps == 5.0, "the stream's own limit")
+
+
+def test_the_law_notices_a_frame_too_many() -> None:
+    """The law that the tests above rest on: a bucket of 2.5 frames that starts with one."""
+    steady = [float(number) for number in range(10)]
+    assert worst_excess(steady, 1.0) == 1.0
+    assert worst_excess([*steady, 9.1, 9.2], 1.0) > 2.5
+    assert worst_excess([*steady, 12.0, 12.1, 13.0], 1.0) < 2.5

@@ -1,0 +1,112 @@
+"""What ListStreams and the metrics tell of rates, against an independent count, with simulated clocks."""
+
+import random
+
+import pytest
+from sidecar_helpers import World
+
+from sidecar.limiter import StreamStatus
+from sidecar.stream_metrics import StreamMetrics
+
+
+class Watched:
+    """One camera, its frames decided one by one, and every admission noted besides."""
+
+    def __init__(self) -> None:
+        self.world = World(default=1.0)
+        self.metrics = StreamMetrics(self.world.limiter, 10, clock=lambda: self.world.now)
+        self.admitted_at: list[float] = []
+        self.asked = 0
+
+    async def status(self) -> StreamStatus:
+        """What ListStreams tells."""
+        (status,) = await self.world.limiter.list_streams("cam", "", 10)
+        return status
+
+    def scraped(self) -> dict[str, float]:
+        """What /metrics tells, by metric."""
+        return {
+            sample.name: sample.value
+            for metric in self.metrics.collect()
+            for sample in metric.samples
+            if sample.labels["stream_name"] == "cam"
+        }
+
+    def film(self, source_fps: float, seconds: float, jitter: float, chance: random.Random) -> None:
+        """Has the camera film for some time, each frame displaced by up to so many of its periods."""
+        start = self.world.now
+        for number in range(1, round(seconds * source_fps) + 1):
+            self.world.now = start + (number + chance.uniform(-jitter, jitter)) / source_fps
+            answers = self.world.limiter.decide_all(("cam",), (self.world.now,), self.world.now)
+            self.asked += 1
+            if answers.should_process[0]:
+                self.admitted_at.append(self.world.now)
+
+    def counted_fps(self) -> float:
+        """Admissions per second over the longer of 10 s and 50 admissions, from the first of them to the last."""
+        window = max(10.0, self.admitted_at[-1] - self.admitted_at[-min(51, len(self.admitted_at))])
+        inside = [at for at in self.admitted_at if at >= self.admitted_at[-1] - window - 1e-9]
+        return (len(inside) - 1) / (inside[-1] - inside[0])
+
+
+@pytest.mark.parametrize("source_fps", [10.0, 15.0, 25.0, 29.97, 60.0])
+@pytest.mark.parametrize("target_fps", [0.2, 0.5, 1.0, 4.9, 5.0, 7.0, 12.5, 20.0, 30.0, float("inf")])
+@pytest.mark.parametrize("jitter", [0.0, 0.2])
+async def test_rates_are_those_that_one_counts(source_fps: float, target_fps: float, jitter: float) -> None:
+    """Configured and achieved fps, told by ListStreams and by the metrics, are within 2 % of what was let through."""
+    watched = Watched()
+    watched.world.set("cam", str(target_fps))
+    chance = random.Random(f"{source_fps} {target_fps}")
+    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
+    for _ in range(10):
+        watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
+        status, scraped = await watched.status(), watched.scraped()
+        counted = watched.counted_fps()
+        assert status.achieved_fps == pytest.approx(counted, rel=0.02)
+        assert scraped["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+        assert status.achieved_fps == pytest.approx(min(source_fps, target_fps), rel=0.02)
+        assert status.fps == scraped["sidecar_stream_fps"] == target_fps
+        assert scraped["sidecar_stream_admitted_total"] == status.admitted == len(watched.admitted_at)
+        assert status.admitted + status.denied == watched.asked
+
+
+@pytest.mark.parametrize(("before", "after"), [(20.0, 2.0), (0.5, 10.0), (5.0, 0.2)])
+async def test_a_changed_limit_is_told_within_a_window(before: float, after: float) -> None:
+    """The configured fps is told at once, the achieved one when the window has passed by a quarter."""
+    watched, chance = Watched(), random.Random(1)
+    watched.world.set("cam", str(before))
+    watched.film(30.0, 150.0, 0.1, chance)
+    watched.world.set("cam", str(after))
+    assert (await watched.status()).fps == watched.scraped()["sidecar_stream_fps"] == after
+    watched.film(30.0, 1.3 * max(10.0, 50 / after) + 2 / after, 0.1, chance)
+    assert (await watched.status()).achieved_fps == pytest.approx(watched.counted_fps(), rel=0.02)
+    assert watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(after, rel=0.02)
+
+
+async def test_a_silent_stream_achieves_nothing() -> None:
+    """5 s after a stream's last frame both tell 0, and not before; its counters stay."""
+    watched = Watched()
+    watched.film(30.0, 20.0, 0.0, random.Random(1))
+    admitted = len(watched.admitted_at)
+    watched.world.now += 4.9
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
+    watched.world.now += 0.11
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
+    assert watched.scraped()["sidecar_stream_admitted_total"] == admitted
+
+
+@pytest.mark.parametrize("fps", [0.5, 3.0, 10.0, 30.0])
+@pytest.mark.parametrize("step_s", [0.9, 20.0])
+async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float) -> None:
+    """Pausing a camera that goes on filming brings what is told down as the window empties."""
+    watched, chance = Watched(), random.Random(1)
+    watched.world.set("cam", str(fps))
+    watched.film(30.0, max(20.0, 70 / fps), 0.0, chance)
+    watched.world.set("cam", "0")
+    for _ in range(10):
+        watched.film(30.0, max(step_s, 2 / fps), 0.0, chance)
+        since = min(watched.world.now - 10.0, watched.admitted_at[-51])
+        counted = sum(at > since for at in watched.admitted_at) / (watched.world.now - since)
+        told = (await watched.status()).achieved_fps
+        assert told == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+    assert watched.scraped()["sidecar_stream_fps"] == 0.0
