@@ -15,6 +15,4 @@ add_flags(parser, RunSettings)
 settings = settings_from(RunSettings, parser.parse_args(sys.argv[2:]), parser)
 logs.set_up(settings.log_level, settings.log_format)
 arguments = {name: value for name, value in settings.model_dump().items() if name in signature(serve).parameters}
-    exclude={"log_level", "log_format", "backend", "tiles", "min_score", "models_dir", "hamer_checkpoint"}
-)
 sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), **arguments))
