@@ -124,6 +124,16 @@ async def test_an_answer_has_columns_and_the_lease(served: Served) -> None:
     assert list(answers.last_ts) == [100.0, 100.0, 0.0, 9.0]
 
 
+async def test_in_the_shadow_there_are_no_leases(served: Served) -> None:
+    """Every frame is let through, so nobody may deny one; also not of a paused stream."""
+    served.world.limiter.shadow = True
+    served.world.redis["off"] = b"0"
+    answers = await Call(served).ask(("a", 1.0), ("a", 1.1), ("off", 1.0))
+    assert list(answers.should_process) == [True, True, True]
+    assert list(answers.reasons) == [Reason.ADMITTED, Reason.TOO_SOON, Reason.PAUSED]
+    assert list(answers.next_ts) == [0.0, 0.0, 0.0]
+
+
 async def test_every_request_is_answered_in_order(served: Served) -> None:
     """Also the empty ones, and those without ts, whose ts is the time of arrival."""
     call = Call(served)
