@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.batch import batch_error, too_long
@@ -242,7 +243,12 @@ class Sessions:
 
     async def _read(self, session: Session, context: Context) -> None:
         while True:
-            request = await context.read()
+            try:
+                request = await context.read()
+            except DecodeError:
+                raise RequestError(
+                    grpc.StatusCode.INVALID_ARGUMENT, "the request is no message of this method's type"
+                ) from None
             if request is grpc.aio.EOF:
                 return
             await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))
