@@ -1,0 +1,23 @@
+"""A session that is sent bytes that are no message."""
+
+import grpc
+import pytest
+from servers import sidecar_process
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+
+SESSION = "/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession"
+
+
+@pytest.mark.parametrize("nonsense", [b"\xff\xff", b"\x0a\x09cam", b"\x0a\x02\xff\xfe"])
+def test_what_is_no_message_ends_the_session(nonsense: bytes) -> None:
+    """It ends with INVALID_ARGUMENT after the answers to what came before, and no traceback is logged."""
+    good = pb.ShouldProcessSessionRequest(stream_names=["cam1"], ts=[1.0]).SerializeToString()
+    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        session = channel.stream_stream(SESSION)(iter([good, nonsense]), timeout=20.0)
+        answer = pb.ShouldProcessSessionResponse.FromString(next(session))
+        assert list(answer.answers.should_process) == [True]
+        with pytest.raises(grpc.RpcError) as ended:
+            next(session)
+        assert ended.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "Traceback" not in sidecar.logs()
