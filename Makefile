@@ -17,8 +17,10 @@ help: ## show this list
 demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
 	@$(BIN)/hand-counter demo $(ARGS)
 
+# Most tests wait for servers, so more of them run at a time than there are processors.
+JOBS ?= 4
 test: $(VENV)/dev ## the whole test suite (ARGS=... go to pytest)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev ## ruff: rules and format
 	$(BIN)/ruff check .
