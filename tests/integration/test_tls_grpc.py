@@ -15,6 +15,7 @@ from tls_files import Authority, Pair
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.batch import MAX_REQUEST_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -182,5 +183,5 @@ def test_largest_valid_batch_fits_and_larger_calls_are_refused():
         request = pb.ShouldProcessBatchRequest(stream_names=names, ts=[1.0] * len(names))
         assert sum(stub.ShouldProcessBatch(request, timeout=30).should_process) == 4096
         with pytest.raises(grpc.RpcError) as refused:
-            stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="x" * 5_000_000, ts=1.0), timeout=30)
+            stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="x" * (MAX_REQUEST_BYTES + 1), ts=1.0), timeout=30)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
