@@ -29,6 +29,7 @@ def test_a_serving_sidecar_is_healthy(served, capsys):
     address, _ = served
     assert main([address]) == 0
     assert main([], {"SIDECAR_LISTEN": f"{address}, unix:/somewhere"}) == 0
+    assert main([], {"SIDECAR_LISTEN": "unix:/nowhere", "SIDECAR_HEALTH_LISTEN": address}) == 0
     assert capsys.readouterr().err == ""
 
 
