@@ -12,6 +12,7 @@ from fuzz.oracle import allowed_statuses
 from fuzz.requests import SERVICE, Call, Generator
 from fuzz.runner import CANARY_FPS, Fuzzer
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.batch import MAX_REQUEST_BYTES
 
 REQUESTS = 6000
 GROWTH_BYTES = 24 << 20
@@ -74,9 +75,9 @@ def test_what_is_no_message_is_refused_without_a_word(shared_sidecar, method: st
 
 
 def test_too_much_is_refused_before_it_takes_memory(shared_sidecar) -> None:
-    """A message beyond 4 MiB gets RESOURCE_EXHAUSTED, also where it is small until it is unpacked."""
+    """A message beyond the largest sensible one gets RESOURCE_EXHAUSTED, also where it is small until it is unpacked."""
     _, channel = shared_sidecar
-    request = pb.ShouldProcessRequest(stream_name="x" * (5 << 20)).SerializeToString()
+    request = pb.ShouldProcessRequest(stream_name="x" * (MAX_REQUEST_BYTES + 1)).SerializeToString()
     assert len(gzip.compress(request)) < 1 << 16
     for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
         with pytest.raises(grpc.RpcError) as refused:
