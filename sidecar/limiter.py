@@ -4,11 +4,12 @@ All in memory and without waiting; only :meth:`Limiter.prepare` may wait, for th
 asked about. The caller validates (see service) and passes the real time in.
 
 At most ``max_streams`` streams have a schedule. A stream may be evicted once it has been silent for its *hold*,
-min(period, 60 s): a stream that comes back after that long is admitted by its own schedule too, so eviction never lets
-it exceed its rate. A heap finds the one whose hold ended first, which among equals is the one silent the longest. Its
-keys are lower bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it
-comes up, which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one
-was found by then, it is denied, and the next attempt goes on from there.
+min(period, 60 s): a stream that comes back after a period is admitted by its own schedule too, so eviction never lets
+it exceed its rate. (Below one frame a minute it may: a stream that was silent for a minute and evicted starts anew.)
+A heap finds the one whose hold ended first, which among equals is the one silent the longest. Its keys are lower
+bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it comes up,
+which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one was found
+by then, it is denied, and the next attempt goes on from there.
 
 What clients deny by a lease they report within a second (see session). So a leased stream's silence is known to within
 that: its hold is as much longer, and whoever holds a lease is told when the stream changes by somebody else's doing.
