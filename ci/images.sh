@@ -2,7 +2,7 @@
 # Builds both images and leaves what belongs to them in out/: sizes, digests, SBOMs (SPDX and CycloneDX, by syft).
 #   ci/images.sh                 needs DOCKER_HOST; syft on the PATH
 #   TORCH=cpu ci/images.sh       the worker with torch as well, as hand-counter/worker:VERSION-cpu
-# PIP_FIND_LINKS and TORCH_CPU_INDEX are handed to the build where they are set.
+# PIP_FIND_LINKS and PIP_EXTRA_INDEX_URL are handed to the build where they are set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 docker=/usr/bin/docker
@@ -49,7 +49,7 @@ build sidecar "$version"
 build worker "$version"
 if [ "$torch" != none ]; then
   build worker "$version-$torch" --build-arg TORCH="$torch" \
-    ${TORCH_CPU_INDEX:+--build-arg TORCH_CPU_INDEX="$TORCH_CPU_INDEX"}
+    ${PIP_EXTRA_INDEX_URL:+--build-arg PIP_EXTRA_INDEX_URL="$PIP_EXTRA_INDEX_URL"}
   images+=("hand-counter/worker:$version-$torch")
 fi
 describe "${images[@]}"
