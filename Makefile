@@ -51,6 +51,8 @@ lock: $(VENV)/dev ## pin the dependencies anew (requirements/*.txt)
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt --extra demo ../pyproject.toml -o run.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt ../pyproject.toml -o worker.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt sidecar.in -o sidecar.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) build.in -o build.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) ship.in -o ship.txt
 LOCK := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
 torch: $(VENV)/dev ## what HaMeR needs besides (kept out of the hashed locks: its CPU and CUDA files differ)

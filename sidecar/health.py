@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 Status = health_pb2.HealthCheckResponse
 
 SERVER = ""
-"""The component that is the server as a whole: serving from start to shutdown, with or without Redis."""
+"""The component that is the server as a whole: serving while it takes calls, with or without Redis."""
 REDIS = "redis"
 """The component that is serving while Redis is in reach."""
 
@@ -21,10 +21,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Tells which components serve. At first only the server does."""
+    """Tells which components serve. At first none does."""
 
     def __init__(self) -> None:
-        self._serving = {SERVER: True, REDIS: False}
+        self._serving = {SERVER: False, REDIS: False}
         self._shutting_down = False
         self._changed = asyncio.Event()
 

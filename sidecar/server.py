@@ -24,7 +24,7 @@ from sidecar.fleet_limiter import FleetLimiter
 from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
-from sidecar.health import REDIS, Health
+from sidecar.health import REDIS, SERVER, Health
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
@@ -141,6 +141,7 @@ async def serve(settings: SidecarSettings) -> int:
         if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
             await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
         await server.start()
+        sidecar.health.set(SERVER, True)  # the probes' own server was there before, and said that this one wasn't
         if settings.shadow:
             logger.warning("in the shadow: every frame is let through, decisions are counted only")
         logger.info("serving", extra={"listen": settings.listen, "redis_url": settings.redis.shown})
