@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from process.redis_client import RedisAccess
+from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
 from sidecar.fps_values import WILDCARD_FIELD, parse_fps, show
 from sidecar.redis_servers import AnyConnection, RedisServers

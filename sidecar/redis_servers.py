@@ -11,7 +11,7 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from process.redis_client import RedisAccess, connection_options, tls_options
+from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Address, Kind, RedisUrl
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from process.address import check_grpc_address, split_host_port
 from process.logs import LogFormat
-from process.redis_client import RedisAccess
+from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl, parse_redis_url
 from process.settings import Words
 from sidecar.schedule import Pacing

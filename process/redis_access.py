@@ -1,14 +1,10 @@
-"""Connections to Redis from a parsed URL: their options, and the client for programs that don't need more."""
+"""What a connection to Redis needs besides the URL, and redis-py's options for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import redis
-import redis.sentinel
-from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.retry import Retry
 
 from process.redis_url import Kind, RedisUrl
 
@@ -72,34 +68,3 @@ def tls_options(access: RedisAccess) -> dict[str, Any]:
     """The options of redis-py for a connection with TLS."""
     paths = {"ssl_ca_certs": access.ca, "ssl_certfile": access.certificate, "ssl_keyfile": access.key}
     return {name: str(path) for name, path in paths.items() if path}
-
-
-def redis_client(url: RedisUrl, access: RedisAccess, **options: Any) -> "redis.Redis | redis.RedisCluster":
-    """A synchronous client for any URL; `options` are redis-py's, such as socket_timeout.
-
-    It doesn't retry unless told to: redis-py's own ten attempts turn a lost server into seconds of silence.
-    """
-    options = connection_options(url, access) | {"retry": Retry(NoBackoff(), 0)} | options
-    if url.tls:
-        options |= {"ssl": True, **tls_options(access)}
-    if url.kind is Kind.CLUSTER:
-        options.pop("db")
-        nodes = [
-            redis.cluster.ClusterNode(*address)  # type: ignore[no-untyped-call]
-            for address in url.addresses
-        ]
-        return redis.RedisCluster(startup_nodes=nodes, **options)
-    if url.kind is Kind.SENTINEL:
-        sentinel_options = {name: options[name] for name in options if name.startswith(("ssl", "socket_"))}
-        if access.sentinel_password:
-            sentinel_options["password"] = access.sentinel_password
-            sentinel_options["username"] = access.sentinel_username or None
-        sentinels = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]
-            list(url.addresses), sentinel_kwargs=sentinel_options
-        )
-        master: redis.Redis = sentinels.master_for(url.service, **options)  # type: ignore[no-untyped-call]
-        return master
-    address = url.addresses[0]
-    if address.port == 0:
-        return redis.Redis(unix_socket_path=address.host, **options)
-    return redis.Redis(host=address.host, port=address.port, **options)
