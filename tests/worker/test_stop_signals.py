@@ -1,0 +1,37 @@
+"""How signals reach a command."""
+
+import signal
+import threading
+
+import pytest
+
+from worker.stop_signals import stop_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_sets_the_event(number: signal.Signals) -> None:
+    """Each of them ends the wait, and says that it was a signal; the handlers are put back."""
+    before = signal.getsignal(number)
+    done = threading.Event()
+    with stop_signals(done, patient=True) as signalled:
+        signal.raise_signal(number)
+        assert done.wait(10)
+        assert signalled.wait(10)
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_interrupts_the_wait_itself_does_no_harm() -> None:
+    """The main thread may hold the event's lock when the handler runs: at the begin and at the end of its wait."""
+    done = threading.Event()
+    with stop_signals(done, patient=True):
+        with done._cond:
+            signal.raise_signal(signal.SIGTERM)
+        assert done.wait(10)
+
+
+def test_without_a_signal_nothing_is_said() -> None:
+    """An end of its own isn't taken for a signal."""
+    done = threading.Event()
+    with stop_signals(done) as signalled:
+        done.set()
+    assert not signalled.is_set()
