@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import queue as queues
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_END = b"\0"
+"""No signal has this number."""
 
 
 @contextmanager
@@ -14,22 +17,23 @@ def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[th
     """Lets SIGTERM, SIGINT and SIGHUP set `done`.
 
     The second one has its usual effect, and ends the process at once; unless it is patient, because it has children to
-    stop. Gives an event that is set by signals alone.
+    stop. Gives an event that is set by signals alone. For the main thread.
 
-    A handler runs in the main thread, between any two steps of it. It can't set an event by itself: the event's lock isn't
-    reentrant, and the main thread may hold it, being about to wait. So it tells a thread, by the one queue whose put() may
-    interrupt itself.
+    Python's handlers run in the main thread, between two of its steps. One that arrives while that thread is on its way
+    into a wait, or reaches another thread, is not seen until the wait ends by itself; and a handler can't set the event
+    itself, whose lock the main thread may hold. So a thread of its own sets it: the interpreter writes the number of
+    each signal to a pipe as soon as it arrives, wherever that is.
     """
     signalled = threading.Event()
-    arrived: queues.SimpleQueue[bool] = queues.SimpleQueue()
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
 
     def announce() -> None:
-        if arrived.get():
-            signalled.set()
-            done.set()
+        while (number := os.read(read_end, 1)) != _END:
+            if number[0] in before:
+                signalled.set()
+                done.set()
 
-    announcer = threading.Thread(target=announce, name="stop-signals", daemon=True)
-    announcer.start()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
         del before[signal.SIGHUP]
@@ -38,8 +42,10 @@ def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[th
         if not patient:
             for each in before:
                 signal.signal(each, signal.SIG_DFL)
-        arrived.put(True)
 
+    announcer = threading.Thread(target=announce, name="stop-signals", daemon=True)
+    announcer.start()
+    wakeup_before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in before:
         signal.signal(number, stop)
     try:
@@ -47,5 +53,8 @@ def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[th
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        arrived.put(False)
+        signal.set_wakeup_fd(wakeup_before)
+        os.write(write_end, _END)
         announcer.join()
+        os.close(read_end)
+        os.close(write_end)

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
@@ -27,6 +28,23 @@ def test_a_signal_that_interrupts_the_wait_itself_does_no_harm() -> None:
         with done._cond:
             signal.raise_signal(signal.SIGTERM)
         assert done.wait(10)
+
+
+def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
+    """The main thread's wait isn't interrupted then, as it isn't by a signal on the way into it."""
+    done = threading.Event()
+
+    def send() -> None:
+        while not done._cond._waiters:  # type: ignore[attr-defined]
+            time.sleep(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with stop_signals(done, patient=True) as signalled:
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert done.wait(10)
+        sender.join()
+    assert signalled.is_set()
 
 
 def test_without_a_signal_nothing_is_said() -> None:
