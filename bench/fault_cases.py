@@ -1,6 +1,7 @@
 """What bench.faults lets happen: to Redis, to its clients, and for comparison nothing at all."""
 
 import contextlib
+import itertools
 import subprocess
 import sys
 import time
@@ -14,9 +15,11 @@ from redis_proxy import RedisProxy, redis_proxy
 from redis_topologies import SERVICE, Replicated, answered, plain_client, replicated
 from servers import Valkey, repository_environment, valkey, wait_until
 
+from bench.fault_clients import KINDS
+
 KEY = "stream_fps_configs"
 PROBE = "probe"
-"""A stream that is no part of the load and has the same limit."""
+"""A stream that is no part of the loads and has the same limit."""
 STARTS = 5
 KILLED_CLIENTS = 3
 
@@ -178,9 +181,10 @@ class FailingOver:
 
 
 def set_limits(port: int, fps: float) -> None:
-    """Sets the limit of every stream of the load, and the probe's."""
+    """Sets the limit of every stream of the loads, and the probe's."""
+    names = itertools.chain([PROBE], *map(stream_names, KINDS))
     with plain_client(port, retry=None) as client:
-        client.hset(KEY, mapping=dict.fromkeys([*stream_names(), PROBE], str(fps)))
+        client.hset(KEY, mapping=dict.fromkeys(names, str(fps)))
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ WARM_BATCHES = 200
 """A second of them."""
 
 KINDS: dict[str, type[Load]] = {"batches": Load, "session": SessionLoad}
+"""By the prefix of their streams' names."""
 
 
 class Call(NamedTuple):
@@ -78,7 +79,7 @@ class Client:
 
 def _play(kind: str, address: str, limit: float, pipe: "Connection[object, object]") -> None:
     gc.disable()  # it keeps every answer: collecting would take ever longer, and is no part of a call
-    with KINDS[kind](address, BATCH) as load:
+    with KINDS[kind](address, BATCH, kind) as load:
         load.wait_for_batches(WARM_BATCHES)
         pipe.send("warm")
         pipe.recv()

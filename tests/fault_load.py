@@ -55,9 +55,9 @@ class NotDecidedError(Exception):
     """The sidecar didn't decide."""
 
 
-def stream_names() -> list[str]:
+def stream_names(prefix: str = "loaded") -> list[str]:
     """The streams of the load."""
-    return [f"loaded-{number:03}" for number in range(STREAMS)]
+    return [f"{prefix}-{number:03}" for number in range(STREAMS)]
 
 
 class Load:
@@ -66,15 +66,17 @@ class Load:
     Args:
         address: of the sidecar, HOST:PORT.
         batch: frames in a call; the streams are a multiple of it.
+        prefix: of the streams' names; two loads on one sidecar need two.
     """
 
     STARTS = 1
     """In so many rounds the streams begin."""
 
-    def __init__(self, address: str, batch: int = BATCH) -> None:
+    def __init__(self, address: str, batch: int = BATCH, prefix: str = "loaded") -> None:
         self.batches: list[Batch] = []
         self._address = address
         self._batch = batch
+        self._names = stream_names(prefix)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -123,12 +125,13 @@ class Load:
 
     def _run(self) -> None:
         with self._asking() as ask:
-            names = stream_names()
             due = time.monotonic()
             for number in self._numbers():
                 begun, part = divmod(number * self._batch, STREAMS)
                 asked = [
-                    name for index, name in enumerate(names[part : part + self._batch]) if index % self.STARTS <= begun
+                    name
+                    for index, name in enumerate(self._names[part : part + self._batch])
+                    if index % self.STARTS <= begun
                 ]
                 tss = [due] * len(asked)
                 answer, error, called = None, "", True
