@@ -8,7 +8,8 @@ seconds of load with all well, then the fault for as long, in turns, over severa
 the median over the rounds of the ratio of the p99 during the fault to the p99 before it. The p99 of one round is that of
 a few calls, so the least and the greatest ratio are printed too, and the ratios of two controls: a round in which nothing
 happens, and one in which a Redis is started five times that the sidecar has nothing to do with ("restarting" starts its own
-as often, which takes processor time from all). All others start and end Redis outside of the time that is measured.
+as often, which takes processor time from all). Where half of the rounds of nothing differ by more than the goal, in either
+direction, a missed goal tells nothing. All other cases start and end Redis outside of the time that is measured.
 
 Recovery is the time from Redis being well again to the first decision at a limit that is set then; where it fails over, a
 Sentinel's new master is Redis being well again. The laws are checked at the end: no call failed, and no stream was
@@ -110,6 +111,7 @@ def figures(times: list[Round], record: Record, by_batches: Record) -> dict[str,
         "ratio": statistics.median(ratios),
         "least_ratio": min(ratios),
         "greatest_ratio": max(ratios),
+        "typical_difference": statistics.median(max(ratio, 1.0 / ratio) for ratio in ratios),
         "recovery_s": statistics.median(recovery),
         "failed": len(record.failures),
         "worst_excess_frames": record.excess,
@@ -162,9 +164,10 @@ def main() -> int:
     rows = [row for case_rows in table.values() for row in case_rows.values()]
     lawful = all(not row["failed"] and row["worst_excess_frames"] <= CREDIT_FRAMES + 1e-6 for row in rows)
     quick = all(row["ratio"] <= GOAL for row in rows)
-    control = ", ".join(f"{row['greatest_ratio']:.2f}" for row in table.get(CONTROL, {}).values()) or "not measured"
-    print(f"goal: p99 during at most {GOAL} times that before: {'met' if quick else 'MISSED'}", end="")
-    print(f" (the control's greatest of one round: {control})")
+    noise = max((row["typical_difference"] for row in table.get(CONTROL, {}).values()), default=1.0)
+    missed = "MISSED" if noise <= GOAL else f"can't be told, half of the rounds of nothing differ {noise:.2f} times"
+    verdict = "met" if quick else missed
+    print(f"goal: p99 during at most {GOAL} times that before: {verdict}")
     print(
         f"no call failed, no stream more than {CREDIT_FRAMES} frames ahead of its limit: {'true' if lawful else 'FALSE'}"
     )

@@ -33,7 +33,9 @@ def main() -> int:
 
         def watch(sent: int, seconds: float, rss: int) -> None:
             left = max(0, options.requests - sent) * seconds / sent
-            line = f"{sent:>12,} requests{rss / 2**20:10.1f} MiB{sent / seconds:10,.0f} a second{left / 60:8.1f} min left"
+            line = (
+                f"{sent:>12,} requests{rss / 2**20:10.1f} MiB{sent / seconds:10,.0f} a second{left / 60:8.1f} min left"
+            )
             print(line, flush=True)
 
         outcome = asyncio.run(Fuzzer(sidecar.address, sidecar.pid, seed).run(options.requests, watch))
