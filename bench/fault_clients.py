@@ -7,7 +7,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import NamedTuple
 
-from fault_load import Load, SessionLoad, worst_excess
+from fault_load import Batch, Load, SessionLoad, worst_excess
+from servers import wait_until
 
 BATCH = 10
 WARM_BATCHES = 200
@@ -64,9 +65,9 @@ class Client:
         self._process.join()
         self._pipe.close()
 
-    def finish(self) -> Record:
-        """Ends the load; gives what it saw."""
-        self._pipe.send("finish")
+    def finish(self, fps: float) -> Record:
+        """Ends the load, after the batches were told a last limit; gives what it saw."""
+        self._pipe.send(fps)
         record = self._receive()
         assert isinstance(record, Record)
         return record
@@ -77,16 +78,20 @@ class Client:
         return self._pipe.recv()
 
 
+def told(batch: Batch) -> float:
+    """The limit of all frames of a batch; NaN where they differ, and where the answer tells none."""
+    limits = set(batch.answer.fps) if batch.answer else set()
+    return limits.pop() if len(limits) == 1 else math.nan
+
+
 def _play(kind: str, address: str, limit: float, pipe: "Connection[object, object]") -> None:
     gc.disable()  # it keeps every answer: collecting would take ever longer, and is no part of a call
     with KINDS[kind](address, BATCH, kind) as load:
         load.wait_for_batches(WARM_BATCHES)
         pipe.send("warm")
-        pipe.recv()
+        last_fps = pipe.recv()
+        wait_until(lambda: kind != "batches" or told(load.batches[-1]) == last_fps, "the last limit")
     answered = [batch for batch in load.batches if batch.answer is not None and batch.asked]
-    calls = []
-    for batch in answered:
-        told = set(batch.answer.fps) if batch.answer else set()
-        calls.append(Call(batch.sent_at, batch.took_s, told.pop() if len(told) == 1 else math.nan))
+    calls = [Call(batch.sent_at, batch.took_s, told(batch)) for batch in answered]
     failures = [batch.error for batch in load.batches if batch.answer is None]
     pipe.send(Record(calls, failures, max(worst_excess(tss, limit) for tss in load.admitted().values())))

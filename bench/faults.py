@@ -84,7 +84,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
                 case.fill(fps)
             wait_until(lambda fps=fps: told() == fps, "the limit after the fault", every_s=0.02)  # type: ignore[misc]
             times.append(Round(began, broken, over, healed, fps))
-        records = {kind: client.finish() for kind, client in clients.items()}
+        records = {kind: client.finish(times[-1].fps) for kind, client in clients.items()}
     return times, records
 
 
