@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--per-second", type=int, default=50_000, help="at most so many new names")
     options = parser.parse_args()
     real = [f"real-{number:04}" for number in range(REAL)]
-    rows = []
+    rows: list[dict[str, float]] = []
     print(f"two times {options.names:,} different names, at most {options.per_second:,} a second")
     print(f"{'names':>12}{'streams':>10}{'RSS MiB':>10}{'lines of /metrics':>20}", flush=True)
     with (
