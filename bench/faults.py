@@ -9,7 +9,9 @@ the median over the rounds of the ratio of the p99 during the fault to the p99 b
 a few calls, so the least and the greatest ratio are printed too, and the ratios of two controls: a round in which nothing
 happens, and one in which a Redis is started five times that the sidecar has nothing to do with ("restarting" starts its own
 as often, which takes processor time from all). Where half of the rounds of nothing differ by more than the goal, in either
-direction, a missed goal tells nothing. All other cases start and end Redis outside of the time that is measured.
+direction, a missed goal tells nothing. "Waited" is how much of the time before and during it the sidecar was ready, but
+others had the processor, summed over its threads: what grows with that isn't the fault's doing. All other cases start and
+end Redis outside of the time that is measured.
 
 Recovery is the time from Redis being well again to the first decision at a limit that is set then; where it fails over, a
 Sentinel's new master is Redis being well again. The laws are checked at the end: no call failed, and no stream was
@@ -36,6 +38,7 @@ from servers import sidecar_process, wait_until  # noqa: E402
 
 from bench.fault_cases import CASES, CONTROL, PROBE, Case  # noqa: E402
 from bench.fault_clients import BATCH, KINDS, Call, Client, Record  # noqa: E402
+from bench.servers import waiting_seconds  # noqa: E402
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb  # noqa: E402
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc  # noqa: E402
 
@@ -52,6 +55,9 @@ class Round(NamedTuple):
     healed: float
     fps: float
     """The limit that was set when Redis was well again."""
+    waited_before: float
+    """How much of the time the sidecar was ready, but had no processor."""
+    waited_during: float
 
 
 def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[str, Record]]:
@@ -69,9 +75,10 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
         for number in range(rounds):
             fps = LIMIT - (number + 1) / 100  # lower, so that the law of the first limit holds all along
             case.prepare(sidecar.address)
-            began = time.monotonic()
+            began, waited = time.monotonic(), [waiting_seconds(sidecar.pid)]
             time.sleep(seconds)
             broken = healed = time.monotonic()
+            waited.append(waiting_seconds(sidecar.pid))
             with case.happens():
                 if case.heals_itself:
                     case.wait_until_healed()
@@ -79,11 +86,13 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
                     case.fill(fps)
                 time.sleep(max(0.0, broken + seconds - time.monotonic()))
                 over = time.monotonic()
+                waited.append(waiting_seconds(sidecar.pid))
             if not case.heals_itself:
                 healed = time.monotonic()
                 case.fill(fps)
             wait_until(lambda fps=fps: told() == fps, "the limit after the fault", every_s=0.02)  # type: ignore[misc]
-            times.append(Round(began, broken, over, healed, fps))
+            shares = (waited[1] - waited[0]) / (broken - began), (waited[2] - waited[1]) / (over - broken)
+            times.append(Round(began, broken, over, healed, fps, *shares))
         records = {kind: client.finish(times[-1].fps) for kind, client in clients.items()}
     return times, records
 
@@ -112,6 +121,8 @@ def figures(times: list[Round], record: Record, by_batches: Record) -> dict[str,
         "least_ratio": min(ratios),
         "greatest_ratio": max(ratios),
         "typical_difference": statistics.median(max(ratio, 1.0 / ratio) for ratio in ratios),
+        "waited_before": statistics.median(each.waited_before for each in times),
+        "waited_during": statistics.median(each.waited_during for each in times),
         "recovery_s": statistics.median(recovery),
         "failed": len(record.failures),
         "worst_excess_frames": record.excess,
@@ -129,7 +140,7 @@ def p99(times: list[float]) -> float:
 
 
 HEADINGS = f"{'':20}{'':9}{'calls':>6}{'p50 ms before, during':>23}{'p99 ms before, during':>23}"
-HEADINGS += f"{'ratio':>7}{'of rounds':>14}{'recovery s':>12}{'failed':>8}{'frames ahead':>14}"
+HEADINGS += f"{'ratio':>7}{'of rounds':>14}{'waited':>14}{'recovery s':>12}{'failed':>8}{'frames ahead':>14}"
 
 
 def show(case: str, kind: str, row: dict[str, float]) -> None:
@@ -137,7 +148,8 @@ def show(case: str, kind: str, row: dict[str, float]) -> None:
     p50 = f"{row['p50_before_ms']:.2f}  {row['p50_during_ms']:.2f}"
     tail = f"{row['p99_before_ms']:.2f}  {row['p99_during_ms']:.2f}"
     spread = f"{row['least_ratio']:.2f} to {row['greatest_ratio']:.2f}"
-    print(f"{case:20}{kind:9}{row['calls']:6.0f}{p50:>23}{tail:>23}{row['ratio']:7.2f}{spread:>14}", end="")
+    waited = f"{row['waited_before']:.1%}  {row['waited_during']:.1%}"
+    print(f"{case:20}{kind:9}{row['calls']:6.0f}{p50:>23}{tail:>23}{row['ratio']:7.2f}{spread:>14}{waited:>14}", end="")
     print(f"{row['recovery_s']:12.3f}{row['failed']:8.0f}{row['worst_excess_frames']:14.2f}", flush=True)
 
 

@@ -7,7 +7,7 @@ import pytest
 from bench.fault_clients import Call, Record
 from bench.faults import Round, figures
 
-ROUNDS = [Round(0.0, 1.0, 2.0, 2.0, 1.99), Round(10.0, 11.0, 12.0, 11.5, 1.98)]
+ROUNDS = [Round(0.0, 1.0, 2.0, 2.0, 1.99, 0.0, 0.0), Round(10.0, 11.0, 12.0, 11.5, 1.98, 0.0, 0.0)]
 
 
 def record(slower: tuple[float, float]) -> Record:
