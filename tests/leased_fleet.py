@@ -308,7 +308,8 @@ class Replica:
         if self.listening and not self.subscribed:
             self.listening = False
             self.fleet.listening(False)
-        elif not self.listening:
+        elif not self.listening and not self.pipe:
+            # With an older answer on its way, see test_an_answer_from_before_a_gap_confirms_nothing.
             self.listening = self.subscribed = True
             self.fleet.listening(True)
 
