@@ -3,10 +3,15 @@
 import random
 
 import pytest
+from leased_client import LeasedClient
 from sidecar_helpers import World
 
 from sidecar.limiter import StreamStatus
+from sidecar.metrics import Metrics
+from sidecar.schedule import Reason
+from sidecar.session import Sessions
 from sidecar.stream_metrics import StreamMetrics
+from worker.session import REPORT_S
 
 
 class Watched:
@@ -37,16 +42,50 @@ class Watched:
         start = self.world.now
         for number in range(1, round(seconds * source_fps) + 1):
             self.world.now = start + (number + chance.uniform(-jitter, jitter)) / source_fps
-            answers = self.world.limiter.decide_all(("cam",), (self.world.now,), self.world.now)
             self.asked += 1
-            if answers.should_process[0]:
+            if self.decide(self.world.now) is Reason.ADMITTED:
                 self.admitted_at.append(self.world.now)
+
+    def decide(self, ts: float) -> Reason:
+        """Decides one frame."""
+        (reason,) = self.world.limiter.decide_all(("cam",), (ts,), self.world.now).reasons
+        return reason
 
     def counted_fps(self) -> float:
         """Admissions per second over the longer of 10 s and 50 admissions, from the first of them to the last."""
         window = max(10.0, self.admitted_at[-1] - self.admitted_at[-min(51, len(self.admitted_at))])
         inside = [at for at in self.admitted_at if at >= self.admitted_at[-1] - window - 1e-9]
         return (len(inside) - 1) / (inside[-1] - inside[0])
+
+
+class WatchedByLease(Watched):
+    """The same through a client that denies by its lease what it can, and reports that as often as the real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sessions = Sessions(self.world.limiter, self.world.table, Metrics(), clock=lambda: self.world.now)
+        self.client = LeasedClient(sessions)
+        self.report_at = self.world.now + REPORT_S
+        self.by_lease = 0
+
+    def decide(self, ts: float) -> Reason:
+        """Decides one frame by the lease, else asks."""
+        if self.world.now >= self.report_at:
+            self.report()
+        self.client.deliver(100)
+        (reason,), asked = self.client.leases.deny((("cam", ts),), self.world.now)
+        if asked:
+            (number,) = self.client.ask((("cam", ts),))
+            return Reason(number)
+        assert reason is not None
+        self.by_lease += 1
+        return reason
+
+    def report(self) -> None:
+        """Reports, and waits for the answer."""
+        self.client.report()
+        self.client.deliver(100)
+        self.report_at = self.world.now + REPORT_S
 
 
 @pytest.mark.parametrize("source_fps", [10.0, 15.0, 25.0, 29.97, 60.0])
@@ -110,3 +149,49 @@ async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float)
         told = (await watched.status()).achieved_fps
         assert told == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
     assert watched.scraped()["sidecar_stream_fps"] == 0.0
+
+
+@pytest.mark.parametrize("source_fps", [15.0, 29.97, 60.0])
+@pytest.mark.parametrize("target_fps", [0.05, 0.5, 1.0, 5.0, 7.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.2])
+async def test_rates_are_the_same_where_leases_deny(source_fps: float, target_fps: float, jitter: float) -> None:
+    """Rates, speed and counters are within 2 % of a count at the camera, though the sidecar is asked about few frames.
+
+    Also of a stream so slow that its frames are all denied at the client for longer than what counts as silence.
+    """
+    watched = WatchedByLease()
+    watched.world.set("cam", str(target_fps))
+    chance = random.Random(f"{source_fps} {target_fps}")
+    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
+    for _ in range(10):
+        watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
+        status, scraped, counted = await watched.status(), watched.scraped(), watched.counted_fps()
+        assert status.achieved_fps == scraped["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+        assert status.achieved_fps == pytest.approx(target_fps, rel=0.02)
+        assert status.fps == scraped["sidecar_stream_fps"] == target_fps
+        assert status.speed == pytest.approx(1.0, rel=0.02)
+        assert scraped["sidecar_stream_admitted_total"] == status.admitted == len(watched.admitted_at)
+        unreported = watched.asked - status.admitted - status.denied
+        assert 0 <= unreported <= (REPORT_S + 2 / source_fps) * source_fps
+    watched.report()
+    status = await watched.status()
+    assert status.admitted + status.denied == sum(watched.world.limiter.decisions) == watched.asked
+    assert status.last_reason is Reason.TOO_SOON or status.last_ts == watched.admitted_at[-1]
+    assert watched.by_lease >= watched.asked - 3 * len(watched.admitted_at)
+
+
+@pytest.mark.parametrize("fps", ["0.05", "0", "1"])
+async def test_a_leased_stream_is_silent_when_its_camera_is(fps: str) -> None:
+    """Frames that only leases deny keep the stream from being silent; 5 s after the last of them both tell 0."""
+    watched = WatchedByLease()
+    watched.film(30.0, 20.0, 0.0, random.Random(1))
+    watched.world.set("cam", fps)
+    watched.film(30.0, 8.0, 0.0, random.Random(1))
+    last_frame_at = watched.world.now
+    watched.world.now += REPORT_S
+    watched.report()
+    watched.world.now = last_frame_at + 4.99
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
+    watched.world.now = last_frame_at + 5.01
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
+    assert (await watched.status()).denied == watched.asked - len(watched.admitted_at)
