@@ -1,10 +1,10 @@
 """What the sidecar keeps for one stream: its schedule, its counters, and how fast it really goes. Pure.
 
 Achieved fps and speed are measured between *marks*: the real time, the number of admitted frames and the stream time,
-noted at an admission, each at least a 25th of the window after the one before. The window is the longer of 10 s and
+noted at an admission, each at least a 17th of the window after the one before. The window is the longer of 10 s and
 50 admissions. Speed is measured from the youngest mark that a whole window lies behind, achieved fps from the window's
-very begin, interpolated between two marks that are hardly more than two admissions or 0.4 s apart; so it is right at
-any time, also while the rate changes. A denied frame costs a few assignments, an admitted one a comparison or two more.
+very begin, interpolated between two marks that are three admissions or 0.6 s apart, whichever is longer; so it is right
+within 2 % at any time, also while the rate changes. A denied frame costs a few assignments, an admitted one a comparison or two more.
 
 Rates are counted from admission to admission, so they don't depend on where between two frames one looks; only a
 silence longer than the mean distance counts too.
@@ -28,9 +28,9 @@ NO_VERSION: Final = -1
 NEVER_EARLY: Final = -math.inf
 """The next_ts of a stream whose frames aren't TOO_SOON."""
 
-_PARTS: Final = 25
+_PARTS: Final = 17
 _PART_S: Final = WINDOW_S / _PARTS
-_PART_ADMISSIONS: Final = WINDOW_ADMISSIONS // _PARTS
+_PART_ADMISSIONS: Final = -(-WINDOW_ADMISSIONS // _PARTS)
 
 _NEWEST: Final = struct.Struct("<ddd")
 """The newest mark: real time, admitted, stream time."""
