@@ -4,7 +4,8 @@ Achieved fps and speed are measured between *marks*: the real time, the number o
 noted at an admission, each at least a 17th of the window after the one before. The window is the longer of 10 s and
 50 admissions. Speed is measured from the youngest mark that a whole window lies behind, achieved fps from the window's
 very begin, interpolated between two marks that are three admissions or 0.6 s apart, whichever is longer; so it is right
-within 2 % at any time, also while the rate changes. A denied frame costs a few assignments, an admitted one a comparison or two more.
+within 2 % at any time, also while the rate changes. A denied frame costs a few assignments, an admitted one
+a comparison or two more.
 
 Rates are counted from admission to admission, so they don't depend on where between two frames one looks; only a
 silence longer than the mean distance counts too.
