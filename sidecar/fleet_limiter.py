@@ -68,6 +68,9 @@ class FleetLimiter(Limiter):
                 stream.hear(ts, now, reason)
                 if reason is Reason.ADMITTED and schedule is not None:
                     stream.admit(schedule)
+                    if alone and self.holders is not None:
+                        # Of what Redis admits the fleet tells; what was admitted without it ends leases just as well.
+                        self.holders.moved(name)
                 predicted = next_ts_of(schedule, fps / self._scope.replicas if alone else fps)
             self.decisions[reason] += 1
             answers.should_process.append(reason is Reason.ADMITTED)

@@ -7,18 +7,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import pytest
+from counting_client import CountingClient
 from servers import SidecarProcess, Valkey, free_port, repository_environment, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.schedule import Reason
-from worker.rate_limit import RateLimiter
 
 KEY = "stream_fps_configs"
 
@@ -39,46 +37,10 @@ def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
         yield sidecar
 
 
-class Client:
-    """A worker's client that knows who decided."""
-
-    def __init__(self, address: str, **options: Any) -> None:
-        self.decided: Counter[str] = Counter()
-        self.limiter = RateLimiter(
-            address,
-            **{
-                "default_fps": 1.0,
-                "deadline": 10.0,
-                "on_decided": lambda by, number: self.decided.update({by: number}),
-                **options,
-            },
-        )
-        assert self.limiter.wait_ready(10.0)
-        self.channel = grpc.insecure_channel(address)
-        self.stub = rate_limit_pb2_grpc.RateLimitServiceStub(self.channel)
-
-    def decide(self, *frames: tuple[str, float]) -> list[Reason]:
-        """Decides frames."""
-        return self.limiter.decide(frames)
-
-    def until(self, frame: tuple[str, float], reason: Reason) -> None:
-        """Offers a frame until it is decided so."""
-        wait_until(lambda: self.decide(frame) == [reason], f"{frame} is {reason.name}")
-
-    def limit(self, name: str) -> float:
-        """The limit in force for a stream."""
-        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name)).fps
-
-    def close(self) -> None:
-        """Closes it."""
-        self.channel.close()
-        self.limiter.close()
-
-
 @pytest.fixture
-def client(sidecar: SidecarProcess) -> Iterator[Client]:
+def client(sidecar: SidecarProcess) -> Iterator[CountingClient]:
     """A client with a session."""
-    client = Client(sidecar.address)
+    client = CountingClient(sidecar.address)
     yield client
     client.close()
 
@@ -99,7 +61,9 @@ def metric(sidecar: SidecarProcess, name: str) -> float:
 @pytest.mark.parametrize(
     ("field", "before", "after"), [("cam", "0", "30"), ("cam", "0", "inf"), ("cam", "0.5", "30"), ("*", "0.5", "30")]
 )
-def test_a_raise_acts_without_a_question(server: Valkey, client: Client, field: str, before: str, after: str) -> None:
+def test_a_raise_acts_without_a_question(
+    server: Valkey, client: CountingClient, field: str, before: str, after: str
+) -> None:
     """The lease denies frame after frame, until the change is pushed; only the admission is asked about."""
     with server.client() as redis:
         redis.hset(KEY, field, before)
@@ -116,7 +80,7 @@ def test_a_raise_acts_without_a_question(server: Valkey, client: Client, field: 
     assert client.decided["sidecar"] == 1
 
 
-def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: Client) -> None:
+def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: CountingClient) -> None:
     """They are denied all the same, but the reason that is told becomes that of the operator."""
     client.decide(("cam", 1.0))
     assert client.decide(("cam", 1.1)) == [Reason.TOO_SOON]
@@ -127,9 +91,9 @@ def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: Client) ->
         client.until(("cam", 1.1), Reason.TOO_SOON)
 
 
-def test_clients_that_share_a_stream_are_told_of_each_other(sidecar: SidecarProcess, client: Client) -> None:
+def test_clients_that_share_a_stream_are_told_of_each_other(sidecar: SidecarProcess, client: CountingClient) -> None:
     """A frame that the other's admission made late isn't too soon; a restarted clock is served to both."""
-    other = Client(sidecar.address)
+    other = CountingClient(sidecar.address)
     assert client.decide(("cam", 10.0)) == [Reason.ADMITTED]
     assert client.decide(("cam", 10.5)) == [Reason.TOO_SOON]
     assert other.decide(("cam", 11.0)) == [Reason.ADMITTED]
@@ -141,7 +105,7 @@ def test_clients_that_share_a_stream_are_told_of_each_other(sidecar: SidecarProc
     other.close()
 
 
-def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client: Client) -> None:
+def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client: CountingClient) -> None:
     """Counters are exact once reported; a stream whose frames are all denied isn't silent."""
     ts = (number / 100 for number in itertools.count(100))
     for _ in range(250):
@@ -166,11 +130,11 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valk
         redis.hset(KEY, "off", "0")
     port = free_port()
     with sidecar_process(redis_url=server.url, port=port) as sidecar:
-        client = Client(sidecar.address)
+        client = CountingClient(sidecar.address)
         client.decide(("cam", 1.0), ("off", 1.0))
-        assert len(client.limiter._leases) == 2
+        assert client.leases() == 2
         sidecar.kill()
-        wait_until(lambda: len(client.limiter._leases) == 0, "the leases end")
+        wait_until(lambda: client.leases() == 0, "the leases end")
     client.decided.clear()
     assert client.decide(("cam", 1.5), ("off", 2.0), ("cam", 2.0)) == [
         Reason.TOO_SOON,
@@ -188,7 +152,7 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valk
 
 def test_a_frozen_sidecar_is_noticed_though_all_frames_are_leased(sidecar: SidecarProcess) -> None:
     """Its reports stay unanswered; when it goes on, so does the session's successor."""
-    client = Client(sidecar.address, deadline=0.5)
+    client = CountingClient(sidecar.address, deadline=0.5)
     client.decide(("cam", 1.0))
     os.kill(sidecar.pid, signal.SIGSTOP)
     wait_until(lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.away, "it is noticed")
@@ -198,13 +162,13 @@ def test_a_frozen_sidecar_is_noticed_though_all_frames_are_leased(sidecar: Sidec
     client.close()
 
 
-def test_the_sidecar_shuts_down_under_open_sessions(sidecar: SidecarProcess, client: Client) -> None:
+def test_the_sidecar_shuts_down_under_open_sessions(sidecar: SidecarProcess, client: CountingClient) -> None:
     """At once, not when its grace for calls in flight has passed; the client paces alone."""
     client.decide(("cam", 1.0))
     sidecar.terminate()
     assert sidecar.wait() == 0
     assert "forced=False" in sidecar.logs()
-    wait_until(lambda: len(client.limiter._leases) == 0, "the leases end")
+    wait_until(lambda: client.leases() == 0, "the leases end")
     assert client.decide(("cam", 2.0)) == [Reason.ADMITTED]
     assert client.limiter.away
 
@@ -234,7 +198,7 @@ def test_a_killed_client_leaves_no_session(sidecar: SidecarProcess) -> None:
 
 def test_closed_clients_leave_no_session(sidecar: SidecarProcess) -> None:
     """Their last report arrives before they go."""
-    clients = [Client(sidecar.address) for _ in range(3)]
+    clients = [CountingClient(sidecar.address) for _ in range(3)]
     assert metric(sidecar, "sidecar_sessions") == 3.0
     for number, client in enumerate(clients):
         client.decide((f"cam{number}", 1.0))
@@ -247,7 +211,7 @@ def test_closed_clients_leave_no_session(sidecar: SidecarProcess) -> None:
 def test_a_worker_processes_every_frame_in_the_shadow(server: Valkey) -> None:
     """A sidecar with --shadow leases nothing and lets all frames through, while its counters tell what it would deny."""
     with sidecar_process("--shadow", redis_url=server.url) as sidecar:
-        client = Client(sidecar.address)
+        client = CountingClient(sidecar.address)
         frames = [("shadowed", 100.0 + index / 30) for index in range(30)]
         assert client.decide(*frames) == [Reason.ADMITTED] * 30
         assert client.decide(("shadowed", 101.0)) == [Reason.ADMITTED]

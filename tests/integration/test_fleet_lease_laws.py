@@ -1,0 +1,227 @@
+"""The law of leases in fleet scope: several replicas, each with clients that hold leases, one shared rule.
+
+What a lease denies is what the fleet would deny, for the same reason, unless the news that ends the lease is on its way.
+What is denied without a claim is what a claim would be denied. And nothing is admitted but what the shared rule admits.
+The rule is the script on a real server; when what arrives where is chosen at random (see leased_fleet).
+"""
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import redis
+from fleet_player import most_over_law
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from leased_fleet import LeasedFleet, Server, epochs, least_gap_s, over_law
+from servers import valkey
+
+from sidecar.schedule import Pacing, Reason
+
+STREAMS = "abcd"
+STEADY = {"a": 5.0, "b": 0.5}
+"""Streams whose limit never changes: each window of theirs obeys the law."""
+
+LAW_BURST = 2.5
+ROUNDING = 1e-3  # frames
+
+DELTAS = [-1.0, -0.5, -0.3, -0.2, -0.1, -0.1, -0.03, -0.03, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03]
+ODD_DELTAS = [-30.0, -3.0, -2.01, -2.0, -1.99, -1.5, 0.2, 1.0, 5.0]
+WAITS = [0.001, 0.003, 0.01, 0.01, 0.03, 0.03, 0.03, 0.03, 0.1, 0.1, 0.25, 1.0, 2.5]
+FPS = [b"0", b"0.5", b"1", b"5", b"30", b"inf", b"x", None]
+OPERATIONS = {
+    "frames": 16,
+    "wait": 8,
+    "arrive": 6,
+    "answer": 6,
+    "step": 6,
+    "hear": 8,
+    "deliver": 8,
+    "settle": 6,
+    "set": 0.6,
+    "push": 1.5,
+    "unary": 1,
+    "lose": 0.3,
+    "sleep": 0.2,
+    "report": 0.5,
+}
+FAULTS = {"give_up": 0.5, "probe": 2, "cut": 0.3, "unsubscribe": 0.5, "notice": 2}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[redis.Redis]:
+    """A connection to a server of this module."""
+    with valkey() as server, redis.Redis(port=server.port) as connection:
+        yield connection
+
+
+def build(
+    client: redis.Redis, pacing: Pacing = Pacing.GCRA, replicas: int = 3, each: int = 2, max_streams: int = 1000
+) -> LeasedFleet:
+    """Replicas that know the limits of the steady streams."""
+    fleet = LeasedFleet(Server(client, pacing), replicas, each, pacing, max_streams)
+    fleet.server.limits.update({name: str(fps).encode() for name, fps in STEADY.items()})
+    return fleet
+
+
+def some_delta(choose: random.Random) -> float:
+    """How far a frame is from where its camera's clock should be."""
+    return choose.choice(ODD_DELTAS if choose.random() < 0.04 else DELTAS)
+
+
+def stamp(fleet: LeasedFleet, delta: float = 0.0) -> float:
+    """A ts on a grid, near that of a camera that was started with the test."""
+    return round((1000.0 + fleet.server.now + delta) * 100) / 100
+
+
+def operate(fleet: LeasedFleet, choose: random.Random, faults: bool) -> None:
+    """Does something."""
+    operations = {**OPERATIONS, **(FAULTS if faults else {})}
+    (operation,) = choose.choices(list(operations), list(operations.values()))
+    replica, client = choose.choice(fleet.replicas), choose.choice(fleet.clients)
+    match operation:
+        case "frames":
+            name, other = choose.sample(STREAMS, 2)
+            names = choose.choice(([name], [name], [name, other], [name, other, name, name]))
+            fleet.frames(client, [(each, stamp(fleet, some_delta(choose))) for each in names])
+        case "wait":
+            fleet.server.wait(choose.choice(WAITS))
+        case "step":
+            if fleet.questions:
+                fleet.step(choose.choice(fleet.questions))
+        case "hear":
+            replica.hear(choose.randrange(10))
+        case "deliver":
+            fleet.deliver(client, choose.randint(1, 5))
+        case "set":
+            fleet.set(choose.choice("cd*"), choose.choice(FPS))
+        case "unary":
+            fleet.unary(replica, choose.choice(STREAMS), stamp(fleet, some_delta(choose)))
+        case "lose":
+            fleet.lose(client)
+        case "settle":
+            fleet.settle()
+        case "sleep":
+            fleet.server.wait(choose.choice([1.0, 61.0]))
+            replica.limiter.sweep(replica.clock())
+        case "report":
+            if not client.waits:
+                client.report()
+        case _:
+            getattr(replica, operation)()
+
+
+def play(fleet: LeasedFleet, operations: int, seed: int, faults: bool) -> None:
+    """Does many things."""
+    choose = random.Random(seed)
+    for _ in range(operations):
+        operate(fleet, choose, faults)
+        fleet.server.wait(1e-6)
+    fleet.settle()
+
+
+@settings(max_examples=150)
+@given(st.integers(1, 600), st.integers(0, 2**32), st.sampled_from(Pacing), st.sampled_from([2, 1000]))
+def test_leases_say_what_the_fleet_would_say(
+    client: redis.Redis, operations: int, seed: int, pacing: Pacing, max_streams: int
+) -> None:
+    """Whoever holds them, whatever cameras, operators and clocks do, and however late and mixed up messages are."""
+    fleet = build(client, pacing, max_streams=max_streams)
+    play(fleet, operations, seed, faults=False)
+    granted = {name: [ts for _, ts, _ in admissions] for name, admissions in fleet.server.admitted.items()}
+    # What clients may process is what the rule admitted, each frame once; who lost the session wasn't told.
+    assert not fleet.admitted - Counter((name, ts) for name, tss in granted.items() for ts in tss)
+    for name, admissions in fleet.server.admitted.items():
+        runs = epochs(admissions)
+        for run in runs:
+            tss = [ts for _, ts, _ in run]
+            if name in STEADY:
+                assert {fps for _, _, fps in run} == {STEADY[name]}
+                assert most_over_law(tss, STEADY[name], LAW_BURST) < ROUNDING
+            elif tss == sorted(tss):
+                assert over_law(run) < ROUNDING
+        for before, after in itertools.pairwise(runs):
+            real_time, _, fps = after[0]
+            assert real_time - before[-1][0] >= least_gap_s(fps) - 1e-6
+
+
+@settings(max_examples=150)
+@given(st.integers(1, 600), st.integers(0, 2**32), st.sampled_from(Pacing))
+def test_leases_say_what_the_replica_would_say_when_redis_fails(
+    client: redis.Redis, operations: int, seed: int, pacing: Pacing
+) -> None:
+    """Answers that are late or lost, replicas that don't hear the others: no lease outlives what it was granted for."""
+    fleet = build(client, pacing)
+    play(fleet, operations, seed, faults=True)
+    alone = sum(replica.admitted_alone for replica in fleet.replicas)
+    assert fleet.told[Reason.ADMITTED] <= alone + sum(map(len, fleet.server.admitted.values()))
+
+
+def test_leases_save_questions(client: redis.Redis) -> None:
+    """The law isn't kept by not having any: of a camera far above its limit, whose frames reach all replicas in turn.
+
+    Each admission ends the leases of all, so each client asks at most once or twice more until the next one.
+    """
+    fleet = build(client)
+    for number in range(600):
+        fleet.frames(fleet.clients[number * 5 % 6], [("b", stamp(fleet))])
+        fleet.settle()
+        fleet.server.wait(1 / 30)
+    assert fleet.told[Reason.ADMITTED] == 10
+    assert fleet.by_lease > 600 - 10 * (6 + 1)
+    assert fleet.checked == fleet.by_lease
+
+
+def test_the_laws_are_looked_at(client: redis.Redis) -> None:
+    """Histories have many denials by leases and by copies that are compared, and admissions of every stream."""
+    checked = by_copy = 0
+    admitted: Counter[str] = Counter()
+    for seed in range(10):
+        fleet = build(client)
+        play(fleet, 400, seed, faults=False)
+        checked += fleet.checked
+        by_copy += sum(replica.checked for replica in fleet.replicas)
+        admitted.update({name: len(admissions) for name, admissions in fleet.server.admitted.items()})
+    assert checked > 100
+    assert by_copy > 100
+    assert min(admitted[name] for name in STREAMS) > 10
+
+
+def test_what_a_replica_admits_alone_ends_leases(client: redis.Redis) -> None:
+    """Redis tells nobody of it, so the replica does: its other clients' leases are as untrue as by any admission."""
+    fleet = build(client, replicas=1)
+    one, other = fleet.clients
+    for holder in (one, other):
+        fleet.frames(holder, [("b", 1000.0)])
+        fleet.settle()
+    assert len(other.leases) == 1
+    fleet.replicas[0].cut()
+    fleet.frames(one, [("b", 1002.5)])
+    fleet.settle()
+    assert fleet.admitted["b", 1002.5] == 1
+    assert len(other.leases) == 0
+    fleet.frames(other, [("b", 1001.0)])
+    fleet.settle()
+    assert fleet.told[Reason.LATE] == 1
+
+
+@pytest.mark.xfail(reason="sidecar/fleet.py: an answer counts for the time when it arrives, not for when it was asked")
+def test_an_answer_from_before_a_gap_confirms_nothing(client: redis.Redis) -> None:
+    """What others admitted between an answer and the end of the gap wasn't heard: the answer's state isn't certain."""
+    fleet = build(client, replicas=2, each=1)
+    replica, other = fleet.replicas
+    fleet.frames(fleet.clients[0], [("a", 1000.0)])
+    replica.arrive()
+    replica.unsubscribe()
+    replica.notice()
+    fleet.unary(other, "a", 1000.2)
+    other.arrive()
+    replica.fleet.listening(True)
+    replica.listening = replica.subscribed = True
+    replica.answer()
+    assert replica.certain("a") is None
+    fleet.settle()
+    fleet.frames(fleet.clients[0], [("a", 1000.1)])
+    assert replica.truth("a", 1000.1) is Reason.LATE

@@ -1,0 +1,169 @@
+"""An event loop whose time passes only when everybody waits, and a Redis whose answers take as long as one says.
+
+So what is asserted are the seconds that the program waited for, not those that the machine took.
+"""
+
+import asyncio
+import contextlib
+import selectors
+import zlib
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import hiredis
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from process.redis_url import Address, parse_redis_url
+
+T = TypeVar("T")
+
+
+class _Selector(selectors.SelectSelector):
+    """Doesn't wait: the loop's time goes on instead."""
+
+    loop: "SimulatedLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0)
+        if not events:
+            assert timeout is not None, "everybody waits, and for nothing that will happen"
+            self.loop.now += max(0.0, timeout)
+        return events
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """Jumps to whatever is due next."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        selector = _Selector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Simulated seconds."""
+        return self.now
+
+
+def simulate(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine in simulated time."""
+    with contextlib.closing(SimulatedLoop()) as loop:
+        return loop.run_until_complete(work)
+
+
+class SlowServers:
+    """Stands for RedisServers: real answers, after a delay in simulated time.
+
+    Args:
+        client: a connection to the server that answers.
+        nodes: as a cluster of so many servers would be seen; the one server stands for all.
+    """
+
+    def __init__(self, client: redis.Redis, nodes: int = 1) -> None:
+        self.url = parse_redis_url("redis://127.0.0.1:1/0")
+        self.client = client
+        self.delay_s = 0.001
+        """How long each answer takes; infinity: none comes."""
+        self.reachable = True
+        self.connections: list[SlowConnection] = []
+        self._nodes = [Address("127.0.0.1", 1 + number) for number in range(nodes)]
+
+    async def connect(self, _: Address) -> "SlowConnection":
+        """A connection to one of the servers."""
+        if not self.reachable:
+            raise RedisConnectionError("refused")
+        connection = SlowConnection(self)
+        self.connections.append(connection)
+        return connection
+
+    async def connect_to(self, _: bytes) -> "SlowConnection":
+        """A connection to the server that holds a key."""
+        return await self.connect(self._nodes[0])
+
+    async def refresh(self) -> None:
+        """Nothing changes."""
+
+    def addresses(self) -> set[Address]:
+        """Who holds something."""
+        return set(self._nodes)
+
+    def address(self, slot: int) -> Address:
+        """Who holds this slot."""
+        return self._nodes[slot % len(self._nodes)]
+
+    def slot(self, key: bytes | str) -> int:
+        """The slot of a key; on one server all have the same."""
+        return zlib.crc32(key if isinstance(key, bytes) else key.encode()) if len(self._nodes) > 1 else 0
+
+    def lose(self) -> None:
+        """Drops all connections and takes no new ones."""
+        self.reachable = False
+        for connection in self.connections:
+            connection.lose()
+        self.connections.clear()
+
+
+class SlowConnection:
+    """A connection whose answers are there at once, and arrive later."""
+
+    def __init__(self, servers: SlowServers) -> None:
+        self._servers = servers
+        self._replies: deque[tuple[float, Any]] = deque()
+        self._changed = asyncio.Event()
+        self._lost = False
+
+    async def send_packed_command(self, packed: Iterable[bytes]) -> None:
+        """Sends commands that are bytes already."""
+        reader = hiredis.Reader()
+        for part in packed:
+            reader.feed(part)
+        while (command := reader.gets()) is not False:
+            await self.send_command(*command)
+
+    async def send_command(self, *command: Any) -> None:
+        """Sends a command."""
+        if self._lost:
+            raise RedisConnectionError("lost")
+        reply: Any
+        if command[0] == "SUBSCRIBE":
+            reply = [b"subscribe", command[1], 1]
+        else:
+            try:
+                reply = self._servers.client.execute_command(*command)
+            except redis.ResponseError as error:
+                reply = error
+        self._replies.append((asyncio.get_running_loop().time(), reply))
+        self._changed.set()
+
+    async def read_response(self, timeout: float | None = None, **_: object) -> Any:  # noqa: ASYNC109
+        """The next reply; None when the time is up before."""
+        clock = asyncio.get_running_loop().time
+        give_up_at = float("inf") if timeout is None else clock() + timeout
+        while True:
+            if self._lost:
+                raise RedisConnectionError("lost")
+            there_at = self._replies[0][0] + self._servers.delay_s if self._replies else float("inf")
+            if there_at <= clock():
+                _, reply = self._replies.popleft()
+                if isinstance(reply, Exception):
+                    raise reply
+                return reply
+            if clock() >= give_up_at:
+                return None
+            self._changed.clear()
+            # Looks again now and then, since the delay may change; nobody else's time depends on it.
+            until = min(there_at, give_up_at, clock() + 0.01)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
+
+    def lose(self) -> None:
+        """Breaks it."""
+        self._lost = True
+        self._changed.set()
+
+    async def disconnect(self, **_: object) -> None:
+        """Closes it."""
+        self.lose()
