@@ -71,6 +71,8 @@ class Claim(NamedTuple):
     fps: float
     known: State
     """What this replica knows of the stream, so that Redis may learn it again."""
+    gap: int = 0
+    """The number of the replica's last gap in hearing others, when it claimed; for itself."""
 
 
 class Claimed(NamedTuple):
@@ -132,7 +134,7 @@ def packed_claims(claims: Sequence[Claim]) -> tuple[list[bytes], bytes, bytes]:
     versions: list[float] = []
     numbers: dict[str, int] = {}
     frames = bytearray()
-    for stream_name, ts, fps, known in claims:
+    for stream_name, ts, fps, known, _ in claims:
         number = numbers.get(stream_name)
         if number is None:
             keys.append(state_key(stream_name))

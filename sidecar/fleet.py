@@ -140,7 +140,7 @@ class Fleet:
                 copy = self._copies[stream_name] = _Copy()
             places.append(len(verdicts))
             verdicts.append(_UNDECIDED)
-            claimed.append(Claim(stream_name, ts, fps, copy.told(now)))
+            claimed.append(Claim(stream_name, ts, fps, copy.told(now), self._gap))
         if claimed:
             answers = await claims.claim(claimed)
             for place, answer in zip(places, answers, strict=True):
@@ -179,7 +179,8 @@ class Fleet:
         told_all = alone is not None and claim.known.version == UNMERGED and claim.known.last_ts == alone.last_ts
         if told_all:
             copy.alone = None
-        self._learn(copy, claim.stream_name, answer.state)
+        # What others changed after this answer and before a gap ended was not heard: it confirms nothing for now.
+        self._learn(copy, claim.stream_name, answer.state, claim.gap)
         if late and answer.reason is Reason.ADMITTED and (alone is None or alone.last_ts != claim.ts):
             copy.granted = answer.state.version
             self._on_change(claim.stream_name)
@@ -188,7 +189,7 @@ class Fleet:
         """Takes in a state that was published. Streams that this replica was never asked about are of no interest."""
         copy = self._copies.get(stream_name)
         if copy is not None:
-            self._learn(copy, stream_name, state)
+            self._learn(copy, stream_name, state, self._gap)
 
     def listening(self, listens: bool) -> None:
         """Takes note that what others publish is heard from now on, or no more."""
@@ -200,10 +201,10 @@ class Fleet:
         """Takes note of how many replicas there are, and of this one's place among them, from 0."""
         self.replicas, self._place = replicas, place
 
-    def _learn(self, copy: _Copy, stream_name: str, state: State) -> None:
+    def _learn(self, copy: _Copy, stream_name: str, state: State, gap: int) -> None:
         if state.version < copy.version or state.version == 0.0:
             return  # old news that arrives late
-        copy.gap = self._gap
+        copy.gap = max(copy.gap, gap)
         if state.version == copy.version:
             return
         before = copy.trail

@@ -79,7 +79,7 @@ def _decide_between(trail: Trail, ts: float, period: float, now: float, pacing: 
     """Decides a frame that is older than the last admitted one, but not than all that are kept."""
     schedule, base, earlier = trail
     if ts in earlier:
-        return Reason.DUPLICATE, trail
+        return Reason.LATE, trail  # as the rule calls all before the last admitted one
     slot, admitted = base, [earlier[0]]
     for after in (*earlier[1:], schedule.last_ts):
         for each in (ts, after) if admitted[-1] < ts < after else (after,):

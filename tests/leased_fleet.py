@@ -213,8 +213,8 @@ class Replica:
     def schedule(self, stream_name: str) -> Schedule | None:
         return self.fleet.schedule(stream_name)
 
-    def certain(self, stream_name: str) -> Schedule | None:
-        return self.fleet.certain(stream_name)
+    def certain(self, stream_name: str, fps: float) -> Schedule | None:
+        return self.fleet.certain(stream_name, fps)
 
     # What is true
 
@@ -308,8 +308,7 @@ class Replica:
         if self.listening and not self.subscribed:
             self.listening = False
             self.fleet.listening(False)
-        elif not self.listening and not self.pipe:
-            # With an older answer on its way, see test_an_answer_from_before_a_gap_confirms_nothing.
+        elif not self.listening:
             self.listening = self.subscribed = True
             self.fleet.listening(True)
 

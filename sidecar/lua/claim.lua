@@ -111,7 +111,7 @@ local function decide_between(state, ts, period)
   end
   for place = 1, #earlier do
     if earlier[place] == ts then
-      return DUPLICATE
+      return LATE
     end
   end
   for place = 2, #earlier + 1 do

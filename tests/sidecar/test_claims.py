@@ -190,7 +190,7 @@ def test_lost_trail_is_learnt_from_the_replica(client):
         [(_, state)] = ask(client, claim(ts, 30, "trail"))
     client.flushall()
     reasons = [answer.reason for answer in ask(client, *(claim(ts, 30, "trail", state) for ts in (100.0, 100.05)))]
-    assert reasons == [Reason.DUPLICATE, Reason.ADMITTED]
+    assert reasons == [Reason.LATE, Reason.ADMITTED]
 
 
 def test_older_knowledge_is_ignored(client):

@@ -22,10 +22,10 @@ CASES = [
     ("every slot that was left out", 20, [(0.0, A), (0.05, A), (0.2, A), (0.15, A), (0.1, A), (0.12, L), (0.25, A)]),
     ("too late for the one after", 10, [(0.0, A), (0.1, A), (0.2, A), (0.15, L)]),
     ("what lateness was made up for is spent", 10, [(0.0, A), (0.24, A), (0.25, A), (0.1, L), (0.29, S)]),
-    ("each admitted frame is remembered", 10, [(0.0, A), (0.2, A), (0.1, A), (0.1, D), (0.0, D), (0.2, D)]),
+    ("each admitted frame is remembered", 10, [(0.0, A), (0.2, A), (0.1, A), (0.1, L), (0.0, L), (0.2, D)]),
     ("before all that are remembered", 10, [(0.0, A), (0.1, A), (-0.01, L)]),
     ("older than the window", 2, [(0.0, A), (0.6, A), (0.5, L)]),
-    ("lifted: all but duplicates", math.inf, [(0.0, A), (0.2, A), (0.1, A), (0.1, D), (0.15, A)]),
+    ("lifted: all but duplicates", math.inf, [(0.0, A), (0.2, A), (0.1, A), (0.1, L), (0.15, A)]),
     ("paused", 0, [(0.0, P)]),
     ("a restarted clock forgets what was before", 10, [(9.0, A), (9.1, A), (1.0, A), (1.2, A), (1.1, A), (9.05, A)]),
 ]
