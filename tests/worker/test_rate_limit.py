@@ -155,12 +155,12 @@ def client_of(sidecar: Sidecar, decided: Counter[str], **options: Any) -> Iterat
         f"127.0.0.1:{sidecar.port}",
         **{
             "default_fps": 2.0,
-            "deadline": 10.0,
+            "deadline": 60.0,
             "on_decided": lambda by, number: decided.update({by: number}),
             **options,
         },
     )
-    assert limiter.wait_ready(10.0)
+    assert limiter.wait_ready(60.0)
     yield limiter
     limiter.close()
 
@@ -420,7 +420,7 @@ def test_what_leases_denied_is_reported(modern: Sidecar, leasing: RateLimiter) -
     cam, off = sorted(modern.reports, key=lambda report: report.stream_name)
     assert (cam.too_soon, cam.duplicate, cam.late, cam.paused) == (2, 1, 1, 0)
     assert (cam.last_ts, cam.last_reason) == (10.6, pb.REASON_TOO_SOON)
-    assert 0.0 <= cam.age_seconds < 10.0
+    assert 0.0 <= cam.age_seconds < 60.0
     assert (off.paused, off.last_ts, off.last_reason) == (2, 3.0, pb.REASON_PAUSED)
     leasing.decide([("cam", 10.7)])
     leasing.close()
