@@ -70,7 +70,7 @@ class RedisProxy:
         async def write() -> None:
             while True:
                 came, data = await queue.get()
-                while delayed and (early := came + self.delay_s - clock()) > 0:
+                while delayed and (early := came + self.delay_s - clock()) > 0:  # noqa: ASYNC110 (it may change meanwhile)
                     await asyncio.sleep(min(early, 0.01))
                 if not data:
                     return

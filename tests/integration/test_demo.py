@@ -55,7 +55,7 @@ class Demo:
 
     def ends(self) -> int:
         """Waits for its end; gives the exit code."""
-        return self.process.wait(280.0)
+        return self.process.wait(290.0)
 
     def nothing_is_left(self, children: dict[str, int]) -> bool:
         """Whether its children and its folder are gone."""

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -134,6 +135,20 @@ def test_it_listens_on_several_addresses(tmp_path: Path) -> None:
             with pytest.raises(grpc.RpcError) as error:
                 rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=60)
             assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_port_0_takes_a_free_one_and_says_which() -> None:
+    """The log names the ports that the system chose."""
+    with sidecar_process("--listen", "127.0.0.1:0", "--listen", "[::1]:0") as sidecar:
+        wait_until(lambda: " serving " in sidecar.logs(), "it serves")
+        (line,) = (line for line in sidecar.logs().splitlines() if " serving " in line)
+        places = re.findall(r"'(127\.0\.0\.1|\[::1\]):(\d+)'", line)
+        assert [host for host, _ in places] == ["127.0.0.1", "127.0.0.1", "[::1]"]
+        for host, port in places:
+            with grpc.insecure_channel(f"{host}:{port}") as chosen:
+                request = pb.ShouldProcessRequest(stream_name="cam1")
+                stub = rate_limit_pb2_grpc.RateLimitServiceStub(chosen)
+                assert stub.ShouldProcess(request, timeout=60).fps == 1.0
 
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:

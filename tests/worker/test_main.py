@@ -20,7 +20,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", [(), *(command.words for command in cli.COMMANDS)])
+@pytest.mark.parametrize("words", [(), ("models",), *(command.words for command in cli.COMMANDS)])
 def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Each help ends in examples."""
     with pytest.raises(SystemExit) as ended:
