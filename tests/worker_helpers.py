@@ -121,7 +121,8 @@ class Worker:
             raise AssertionError(f"the worker goes on:\n{self.log}") from None
 
     def terminate(self, seconds: float = 60.0) -> int:
-        """Sends SIGTERM; gives the exit code."""
+        """Sends SIGTERM once it has started, before which that would be its end as any program's; gives the exit code."""
+        eventually(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 

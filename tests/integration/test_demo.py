@@ -12,7 +12,7 @@ import pytest
 from servers import repository_environment, valkey
 from worker_helpers import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Demo:
@@ -50,12 +50,12 @@ class Demo:
 
     def until_it_says(self, words: str) -> None:
         """Waits for some words."""
-        eventually(lambda: words in self.said or self.process.poll() is not None, 120.0)
+        eventually(lambda: words in self.said or self.process.poll() is not None, 240.0)
         assert words in self.said, self.said
 
     def ends(self) -> int:
         """Waits for its end; gives the exit code."""
-        return self.process.wait(290.0)
+        return self.process.wait(600.0)
 
     def nothing_is_left(self, children: dict[str, int]) -> bool:
         """Whether its children and its folder are gone."""
@@ -78,7 +78,7 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     for each in demos:
         if each.process.poll() is None:
             each.process.terminate()
-            each.process.wait(60.0)
+            each.process.wait(240.0)
 
 
 def test_the_demo_does_what_it_promises(demo: Callable[..., Demo], tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_limit_that_was_meddled_with_fails_the_demo(demo: Callable[..., Demo])
         client.hset("stream_fps_configs", "cam1", "7")
         run = demo("--redis-url", server.url)
         run.until_it_says("phase 1 of 5")
-        eventually(lambda: any("counts" in key for key in client.scan_iter("*demo_*")))
+        eventually(lambda: any("counts" in key for key in client.scan_iter("*demo_*")), 240.0)
         (config_key,) = client.scan_iter("stream_fps_configs:demo_*")
         client.hset(config_key, "cam2", "0.1")
         assert run.ends() == 1, run.said

@@ -8,7 +8,7 @@ import pytest
 from fault_load import Load, stream_names, worst_excess
 from redis_faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
 from redis_proxy import redis_proxy
-from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -50,7 +50,7 @@ def test_decisions_go_on(server: Valkey, fault: str) -> None:
     fill(server, LIMIT)
     with (
         redis_proxy(server.port) as proxy,
-        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
+        sidecar_process(redis_url=proxy.url, fps=DEFAULT, constants=LIMITS_ARE_WAITED_FOR) as sidecar,
         Load(sidecar.address) as load,
     ):
         load.wait_for_batches(30)

@@ -12,7 +12,15 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from servers import SidecarProcess, Valkey, repository_environment, sidecar_process, valkey, wait_until
+from servers import (
+    LIMITS_ARE_WAITED_FOR,
+    SidecarProcess,
+    Valkey,
+    repository_environment,
+    sidecar_process,
+    valkey,
+    wait_until,
+)
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -159,7 +167,7 @@ def test_no_frame_is_worth_a_line(redis: Valkey, scope: str) -> None:
     with redis.client() as client:
         client.hset(HASH, mapping={"s0": "fast", "s1": "0", "s2": "inf"})
         with (
-            sidecar_process(*flags, redis_url=redis.url) as sidecar,
+            sidecar_process(*flags, redis_url=redis.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar,
             grpc.insecure_channel(sidecar.address) as channel,
         ):
             stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)

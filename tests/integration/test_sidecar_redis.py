@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 import redis
-from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -64,7 +64,7 @@ def client(server: Valkey) -> Iterator["redis.Redis"]:
 @pytest.fixture
 def asker(request: pytest.FixtureRequest, server: Valkey) -> Iterator[Asker]:
     """A sidecar at a default of 7 fps that follows the Valkey, and who asks it; the parameter is its constants."""
-    constants = getattr(request, "param", None)
+    constants = getattr(request, "param", LIMITS_ARE_WAITED_FOR)
     with (
         sidecar_process(redis_url=server.url, fps=DEFAULT, constants=constants) as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,

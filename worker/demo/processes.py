@@ -15,7 +15,7 @@ import redis
 
 from worker.queue import connect
 
-START_S = 60.0
+START_S = 120.0
 """Far above what a start takes."""
 
 _STOP_S = 20.0
