@@ -115,7 +115,7 @@ class Load:
                 answer, error = None, ""
                 try:
                     answer = stub.ShouldProcessBatch(
-                        pb.ShouldProcessBatchRequest(stream_names=asked, ts=tss), timeout=60
+                        pb.ShouldProcessBatchRequest(stream_names=asked, ts=tss), timeout=120
                     )
                 except grpc.RpcError as failure:
                     error = str(failure)

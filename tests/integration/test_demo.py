@@ -105,9 +105,10 @@ def test_a_limit_that_was_meddled_with_fails_the_demo(demo: Callable[..., Demo])
     """On a Redis of one's own it fails where another hand changes a limit, and leaves only what was there before."""
     with valkey() as server, server.client() as client:
         client.hset("stream_fps_configs", "cam1", "7")
-        run = demo("--redis-url", server.url)
+        run = demo("--redis-url", server.url, "--phase-seconds", "8")  # the other hand needs a while
         run.until_it_says("phase 1 of 5")
-        eventually(lambda: any("counts" in key for key in client.scan_iter("*demo_*")), 240.0)
+        # By then the limits are in force, which the demo waits for.
+        eventually(lambda: any(client.xlen(key) > 5 for key in client.scan_iter("*demo_*:counts")), 240.0)
         (config_key,) = client.scan_iter("stream_fps_configs:demo_*")
         client.hset(config_key, "cam2", "0.1")
         assert run.ends() == 1, run.said

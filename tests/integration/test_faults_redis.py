@@ -37,7 +37,7 @@ def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
 
         def state() -> int:
-            return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=60).redis_state
+            return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
         if wait_for is not None:
             wait_until(lambda: state() == wait_for, f"Redis state {wait_for}")
@@ -85,7 +85,7 @@ def test_streams_that_are_new_during_a_fault_get_the_default(server: Valkey, fau
             if fault != "slow":
                 state_of(sidecar, wait_for=AWAY)
             answers = [
-                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{number}", ts=5.0), timeout=60)
+                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{number}", ts=5.0), timeout=120)
                 for number in range(10)
             ]
             assert {(answer.should_process, answer.fps) for answer in answers} == {(True, DEFAULT)}

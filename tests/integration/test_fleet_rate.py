@@ -45,7 +45,7 @@ def metric(sidecar: SidecarProcess, name: str) -> float:
     """The value of a metric without labels."""
     import urllib.request
 
-    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=60) as page:
+    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=120) as page:
         for line in page.read().decode().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
@@ -106,7 +106,7 @@ def test_batches_share_calls(playing, four):
             request = pb.ShouldProcessBatchRequest(
                 stream_names=names, ts=[playing.now + second + step / 3 + 0.1] * len(names)
             )
-            answer = playing.stubs[(second + step) % 4].ShouldProcessBatch(request, timeout=60)
+            answer = playing.stubs[(second + step) % 4].ShouldProcessBatch(request, timeout=120)
             admitted += sum(answer.should_process)
     calls = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four) - before
     assert admitted == 10 * len(names)
@@ -132,7 +132,7 @@ def test_change_of_fps_acts_on_all_replicas(redis, playing):
             request = pb.ListStreamsRequest(name_prefix="changed")
             wait_until(
                 lambda stub=stub, request=request, fps=fps: all(
-                    stream.fps == fps for stream in stub.ListStreams(request, timeout=60).streams
+                    stream.fps == fps for stream in stub.ListStreams(request, timeout=120).streams
                 ),
                 f"fps {fps} is in force",
             )
@@ -156,7 +156,7 @@ class TestRedisAway:
         for number in range(40):
             began = time.monotonic()
             playing.stubs[number % len(playing.stubs)].ShouldProcess(
-                pb.ShouldProcessRequest(stream_name=f"timed{number}", ts=playing.now), timeout=60
+                pb.ShouldProcessRequest(stream_name=f"timed{number}", ts=playing.now), timeout=120
             )
             times.append(time.monotonic() - began)
         return sorted(times)[len(times) // 2]
@@ -165,7 +165,7 @@ class TestRedisAway:
         """What each replica says about a frame that has to be claimed."""
         playing.now += 10.0
         request = pb.ShouldProcessRequest(stream_name="cam", ts=playing.now)
-        return [stub.ShouldProcess(request, timeout=60).stale for stub in playing.stubs]
+        return [stub.ShouldProcess(request, timeout=120).stale for stub in playing.stubs]
 
     def check(
         self, playing: Player, before: list[float], during: list[float], after: list[float], seconds: float

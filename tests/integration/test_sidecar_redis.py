@@ -28,7 +28,7 @@ class Asker:
 
     def ask(self, stream_name: str, ts: float | None = None) -> pb.ShouldProcessResponse:
         """Asks about one frame; any RPC error fails the test."""
-        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, ts=ts), timeout=60.0)
+        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, ts=ts), timeout=120)
 
     def fps(self, stream_name: str) -> float:
         """The limit in force for a stream by its next decision."""
@@ -36,7 +36,7 @@ class Asker:
 
     def state(self) -> int:
         """How the sidecar stands with Redis."""
-        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=60.0).redis_state
+        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
     def wait_for_fps(self, fps: float, stream_name: str = "cam1") -> None:
         """Waits until decisions are made at this limit."""

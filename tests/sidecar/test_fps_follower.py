@@ -282,6 +282,6 @@ async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Scripted, int], m
         if script.silent:
             await until(lambda follower=follower: follower._tried.is_set())  # type: ignore[misc]
         task.cancel()
-        _, running = await asyncio.wait((task,), timeout=60.0)
+        _, running = await asyncio.wait((task,), timeout=120)
         assert not running
     await until(lambda: script.open == 0)

@@ -16,7 +16,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs ``python -m`` with these arguments."""
     environment = repository_environment(variables)
     return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=120, check=False
     )
 
 
