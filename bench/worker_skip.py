@@ -24,9 +24,10 @@ from worker.delivery import Held
 from worker.frame import SkipReason, encode_entry
 from worker.keys import CONSUMER_GROUP, Keys
 from worker.metrics import Metrics
-from worker.queue import Queue, connect
+from worker.queue import Queue
 from worker.rate_limit import RateLimiter
 from worker.reader import Reader
+from worker.redis_client import connect
 
 KEYS = Keys()
 GOAL_US = 20.0

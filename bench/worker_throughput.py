@@ -32,7 +32,8 @@ from worker.keys import Keys
 from worker.metrics import Metrics
 from worker.picture import Picture, decode
 from worker.pipeline import Pipeline
-from worker.queue import Queue, connect
+from worker.queue import Queue
+from worker.redis_client import connect
 from worker.settings import cpus
 
 KEYS = Keys()

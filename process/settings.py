@@ -51,7 +51,8 @@ class Parser(argparse.ArgumentParser):
 
 def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings]) -> None:
     """Adds one flag for each field of the class; their values stay text until :func:`settings_from` validates them."""
-    for name, field in settings_class.model_fields.items():
+    for name in _own_first(settings_class):
+        field = settings_class.model_fields[name]
         text = (field.description or "").replace("%", "%%")
         repeatable = _is(field, list)
         if _is_positional(field):
@@ -65,6 +66,12 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
             options["metavar"] = _metavar(field)
             options["action"] = "append" if repeatable else "store"
         parser.add_argument(_flag(settings_class, name), **options)
+
+
+def _own_first(settings_class: type[BaseSettings]) -> list[str]:
+    """The fields' names; what the class shares with others comes after what is its own."""
+    own = vars(settings_class).get("__annotations__", {})
+    return sorted(settings_class.model_fields, key=lambda name: name not in own)
 
 
 def settings_from(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import NamedTuple
 
+from sidecar.reorder import MOST_EARLIER, REORDER_WINDOW_S
 from sidecar.schedule import CREDIT_PERIODS, LATE_WINDOW_S, TOLERANCE_S, Pacing, Reason
 
 KEY_PREFIX = "stream_fps_slot"
@@ -39,15 +40,15 @@ UNMERGED = math.inf
 CLAIM_SCRIPT = resources.files("sidecar").joinpath("lua/claim.lua").read_text()
 HEARTBEAT_SCRIPT = resources.files("sidecar").joinpath("lua/heartbeat.lua").read_text()
 
-_CONSTANTS = struct.Struct("<ddddB")
-_STATE = struct.Struct("<dddd")
+_CONSTANTS = struct.Struct("<dddddBB")
+_STATE = struct.Struct("<dddddB")
+_EARLIER = [struct.Struct(f"<{count}d") for count in range(MOST_EARLIER + 1)]
 _FRAME = struct.Struct("<Idd")
-_ANSWER = struct.Struct("<Bdddd")
-_CHANGE = struct.Struct("<Hdddd")
+_LENGTH = struct.Struct("<H")
 
 
 class State(NamedTuple):
-    """A stream's timing state as it travels; see :class:`sidecar.schedule.Schedule`."""
+    """A stream's timing state as it travels; see :class:`sidecar.reorder.Trail` and its schedule."""
 
     slot: float
     last_ts: float
@@ -55,6 +56,8 @@ class State(NamedTuple):
     """Seconds since the last admission: spans travel between clocks, times don't."""
     version: float
     """Grows with each change of the stream's state; 0 where there is none."""
+    base: float = 0.0
+    earlier: tuple[float, ...] = ()
 
 
 NO_STATE = State(0.0, 0.0, 0.0, 0.0)
@@ -108,7 +111,15 @@ def channel(db: int) -> bytes:
 
 def packed_constants(pacing: Pacing) -> bytes:
     """The constants of the rule, from the one place that has them."""
-    return _CONSTANTS.pack(TOLERANCE_S, CREDIT_PERIODS, LATE_WINDOW_S, SHORTEST_TTL_S, pacing is Pacing.MIN_GAP)
+    return _CONSTANTS.pack(
+        TOLERANCE_S,
+        CREDIT_PERIODS,
+        LATE_WINDOW_S,
+        REORDER_WINDOW_S,
+        SHORTEST_TTL_S,
+        MOST_EARLIER,
+        pacing is Pacing.MIN_GAP,
+    )
 
 
 def packed_claims(claims: Sequence[Claim]) -> tuple[list[bytes], bytes, bytes]:
@@ -125,18 +136,23 @@ def packed_claims(claims: Sequence[Claim]) -> tuple[list[bytes], bytes, bytes]:
         number = numbers.get(stream_name)
         if number is None:
             keys.append(state_key(stream_name))
-            states.append(_STATE.pack(*known))
+            states.append(_packed(known))
             number = numbers[stream_name] = len(keys)
             versions.append(known.version)
         elif known.version >= versions[number - 1]:
-            states[number - 1], versions[number - 1] = _STATE.pack(*known), known.version
+            states[number - 1], versions[number - 1] = _packed(known), known.version
         frames += _FRAME.pack(number, ts, fps)
     return keys, b"".join(states), bytes(frames)
 
 
 def unpacked_answers(reply: bytes) -> list[Claimed]:
     """Reads the script's reply."""
-    return [Claimed(_REASONS[reason], State(*state)) for reason, *state in _ANSWER.iter_unpack(reply)]
+    answers, at = [], 0
+    while at < len(reply):
+        state, end = _unpacked(reply, at + 1)
+        answers.append(Claimed(_REASONS[reply[at]], state))
+        at = end
+    return answers
 
 
 def unpacked_changes(message: bytes) -> Iterator[tuple[str, State]]:
@@ -144,13 +160,27 @@ def unpacked_changes(message: bytes) -> Iterator[tuple[str, State]]:
     at = 0
     try:
         while at < len(message):
-            length, *state = _CHANGE.unpack_from(message, at)
-            at += _CHANGE.size
+            (length,) = _LENGTH.unpack_from(message, at)
+            state, at = _unpacked(message, at + _LENGTH.size)
             key = message[at : at + length]
             at += length
-            yield key.partition(b"}:")[2].decode(), State(*state)
-    except struct.error as error:
+            yield key.partition(b"}:")[2].decode(), state
+    except (struct.error, IndexError) as error:
         raise ValueError(f"not a message of a claim: {error}") from None
+
+
+def _packed(state: State) -> bytes:
+    slot, last_ts, age, version, base, earlier = state
+    fixed = _STATE.pack(slot, last_ts, age, version, base, len(earlier))
+    return fixed + _EARLIER[len(earlier)].pack(*earlier) if earlier else fixed
+
+
+def _unpacked(text: bytes, at: int) -> tuple[State, int]:
+    """The state that starts there, and where it ends."""
+    slot, last_ts, age, version, base, count = _STATE.unpack_from(text, at)
+    at += _STATE.size
+    earlier = _EARLIER[count]
+    return State(slot, last_ts, age, version, base, earlier.unpack_from(text, at)), at + earlier.size
 
 
 _REASONS = {int(reason): reason for reason in Reason}

@@ -1,8 +1,8 @@
 """Fleet scope: replicas that share one schedule per stream, through claims in Redis.
 
-Each replica keeps a copy of what it heard last of each stream. A frame that the rule denies by this copy is denied
-without Redis: the true state can only be the copy or one after it, and a frame that is too soon, late or a duplicate
-for the copy is so for whatever came after. Only a frame that would be admitted is claimed. Winners publish the new
+Each replica keeps a copy of what it heard last of each stream. A frame that the rule (see ``reorder``) denies by this
+copy is denied without Redis: the true state can only be the copy or one after it, and a frame that is too soon, late or
+a duplicate for the copy is so for whatever came after. Only a frame that would be admitted is claimed. Winners publish the new
 state, so all copies are current, and Redis sees about one call per admitted frame. While what others publish isn't
 heard, copies aren't trusted, and each frame is claimed.
 
@@ -23,6 +23,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
+from sidecar.reorder import Trail, takes_late_frames
+from sidecar.reorder import decide as decide_reordered
 from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
 
 
@@ -55,10 +57,10 @@ class Claims(Protocol):
 class _Copy:
     """What this replica knows of one stream, on this process's clock."""
 
-    __slots__ = ("alone", "gap", "granted", "schedule", "version")
+    __slots__ = ("alone", "gap", "granted", "trail", "version")
 
     def __init__(self) -> None:
-        self.schedule: Schedule | None = None
+        self.trail: Trail | None = None
         self.version = 0.0
         self.gap = -1
         """The number of the last gap in hearing others before this copy was confirmed."""
@@ -67,12 +69,18 @@ class _Copy:
         self.alone: Schedule | None = None
         """The schedule after admissions that Redis hasn't heard of; None if there are none."""
 
+    @property
+    def schedule(self) -> Schedule | None:
+        """The shared schedule, as far as is known."""
+        return self.trail.schedule if self.trail is not None else None
+
     def told(self, now: float) -> State:
         """The state that a claim tells Redis."""
         if self.alone is not None:
             return State(self.alone.last_ts, self.alone.last_ts, now - self.alone.admitted_at, UNMERGED)
-        if self.schedule is not None:
-            return State(self.schedule.slot, self.schedule.last_ts, now - self.schedule.admitted_at, self.version)
+        if self.trail is not None:
+            (slot, last_ts, admitted_at), base, earlier = self.trail
+            return State(slot, last_ts, now - admitted_at, self.version, base, earlier)
         return NO_STATE
 
 
@@ -140,7 +148,8 @@ class Fleet:
                 if isinstance(answer, Missing):
                     verdicts[place] = self._decide_alone(frame, answer)
                 else:
-                    verdicts[place] = Verdict(answer.reason, self._schedule(answer.state), alone=False)
+                    trail = self._trail(answer.state)
+                    verdicts[place] = Verdict(answer.reason, trail.schedule if trail else None, alone=False)
         return verdicts
 
     def schedule(self, stream_name: str) -> Schedule | None:
@@ -148,12 +157,14 @@ class Fleet:
         copy = self._copies.get(stream_name)
         return (copy.alone or copy.schedule) if copy else None
 
-    def certain(self, stream_name: str) -> Schedule | None:
-        """The state of a stream if what it denies is certain to be denied, until on_change or on_gap is called."""
+    def certain(self, stream_name: str, fps: float) -> Schedule | None:
+        """The state of a stream if what it denies at this fps is certain to be denied, until on_change or on_gap is called."""
         copy = self._copies.get(stream_name)
-        if copy is None or copy.alone is not None or copy.granted == copy.version:
+        if copy is None or copy.trail is None or copy.alone is not None or copy.granted == copy.version:
             return None
-        return copy.schedule if self._listening and copy.gap == self._gap else None
+        if not self._listening or copy.gap != self._gap or takes_late_frames(copy.trail, fps, self._pacing):
+            return None
+        return copy.trail.schedule
 
     def forget(self, stream_name: str) -> None:
         """Drops the copy of a stream."""
@@ -195,24 +206,24 @@ class Fleet:
         copy.gap = self._gap
         if state.version == copy.version:
             return
-        before = copy.schedule
-        copy.schedule = self._schedule(state)
+        before = copy.trail
+        copy.trail = self._trail(state)
         copy.version = state.version
         if before is not None:
             self._on_change(stream_name)
 
     def _by_copy(self, copy: _Copy | None, ts: float, fps: float, now: float) -> Verdict | None:
         """The verdict on a frame that needs no claim; None for one that needs it."""
-        schedule = copy.schedule if copy is not None else None
+        trail = copy.trail if copy is not None else None
         if copy is not None and copy.granted == copy.version and self._takes_grant(copy, ts, fps, now):
             return Verdict(Reason.ADMITTED, copy.alone or copy.schedule, alone=False)
         if fps != 0.0:
-            if copy is None or schedule is None or not self._listening or copy.gap != self._gap:
+            if copy is None or trail is None or not self._listening or copy.gap != self._gap:
                 return None
             if copy.alone is not None:
                 return None  # the sooner Redis hears of it, the better
-        reason = decide(schedule, ts, fps, now, self._pacing).reason
-        return None if reason is Reason.ADMITTED else Verdict(reason, schedule, alone=False)
+        reason, _ = decide_reordered(trail, ts, fps, now, self._pacing)
+        return None if reason is Reason.ADMITTED else Verdict(reason, trail.schedule if trail else None, alone=False)
 
     def _takes_grant(self, copy: _Copy, ts: float, fps: float, now: float) -> bool:
         schedule = copy.schedule
@@ -250,10 +261,10 @@ class Fleet:
         # Others may still reach Redis, or an answer came late.
         return Schedule(*map(max, shared, alone))
 
-    def _schedule(self, state: State) -> Schedule | None:
+    def _trail(self, state: State) -> Trail | None:
         if state.version == 0.0:
             return None
-        return Schedule(state.slot, state.last_ts, self._clock() - state.age)
+        return Trail(Schedule(state.slot, state.last_ts, self._clock() - state.age), state.base, state.earlier)
 
 
 _UNDECIDED = Verdict(Reason.TOO_SOON, None, alone=False)

@@ -83,7 +83,7 @@ class FleetLimiter(Limiter):
             return 0.0, 0.0
         if fps == 0.0:
             return 0.0, math.inf
-        schedule = self._scope.certain(stream_name)
+        schedule = self._scope.certain(stream_name, fps)
         return (0.0, 0.0) if schedule is None else (schedule.last_ts, next_ts_of(schedule, fps))
 
     def _evicted(self, stream: Stream) -> None:

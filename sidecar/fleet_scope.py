@@ -56,9 +56,9 @@ class FleetScope:
         """The state of a stream as far as is known; None if nothing is."""
         return self._fleet.schedule(stream_name)
 
-    def certain(self, stream_name: str) -> Schedule | None:
-        """The state of a stream if what it denies is certain to be denied until it is said to have changed."""
-        return self._fleet.certain(stream_name)
+    def certain(self, stream_name: str, fps: float) -> Schedule | None:
+        """The state of a stream if what it denies at this fps is certain to be denied until it is said to have changed."""
+        return self._fleet.certain(stream_name, fps)
 
     async def wait_until_in_touch(self, at_most_s: float) -> None:
         """Waits for Redis, so that the first frames after a start are claimed."""

@@ -5,13 +5,12 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from process.address import check_grpc_address, split_host_port
 from process.logs import LogFormat
-from process.redis_access import RedisAccess
-from process.redis_url import RedisUrl, parse_redis_url
+from process.redis_settings import RedisSettings
 from process.settings import Words
 from sidecar.schedule import Pacing
 from sidecar.tls import TlsFiles, listen_error
@@ -24,11 +23,6 @@ def _check_fps(fps: float) -> float:
     if math.isnan(fps) or fps < 0.0:
         raise ValueError("must be a number of frames per second from 0 to inf")
     return fps
-
-
-def _check_redis_url(url: str) -> str:
-    parse_redis_url(url)
-    return url
 
 
 def _check_listen(addresses: list[str]) -> list[str]:
@@ -54,7 +48,7 @@ def _check_otlp_endpoint(url: str) -> str:
     return url
 
 
-class SidecarSettings(BaseSettings):
+class SidecarSettings(RedisSettings):
     """Decides which frames of which camera streams may be processed, at limits that are set live in Redis."""
 
     model_config = SettingsConfigDict(env_prefix="SIDECAR_")
@@ -62,24 +56,6 @@ class SidecarSettings(BaseSettings):
     fps: Annotated[float, AfterValidator(_check_fps)] = Field(
         1.0, description="frames per second of a stream that Redis has no value for; 0 pauses, inf lifts the limit"
     )
-    redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
-        "redis://127.0.0.1:6379/0",
-        description="where the limits are kept: redis://, rediss:// (TLS), unix://, "
-        "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
-        json_schema_extra={"metavar": "URL", "secret": True},
-    )
-    redis_username: str = Field("", description="the user of Redis, if the URL names none")
-    redis_password: SecretStr | None = Field(
-        None, description="the password of Redis; give it by the variable or a file, flags are seen by others"
-    )
-    redis_password_file: Path | None = Field(
-        None, description="holds the password of Redis; read at each connection, so it may change"
-    )
-    redis_ca: Path | None = Field(None, description="PEM file of those who may sign Redis' certificate")
-    redis_cert: Path | None = Field(None, description="PEM file of the certificate to show to Redis")
-    redis_key: Path | None = Field(None, description="PEM file of that certificate's key")
-    redis_sentinel_username: str = Field("", description="the user of the Sentinels")
-    redis_sentinel_password: SecretStr | None = Field(None, description="the password of the Sentinels")
     config_key: str = Field(
         "stream_fps_configs", min_length=1, description="the hash of stream_name to fps; the field * is for all others"
     )
@@ -157,25 +133,6 @@ class SidecarSettings(BaseSettings):
         """The settings by their flags' names as text, with the password of the Redis URL masked."""
         values = {name.replace("_", "-"): _text(value) for name, value in self.model_dump(mode="python").items()}
         return {**values, "redis-url": self.redis.shown}
-
-    @property
-    def redis(self) -> RedisUrl:
-        """Where Redis is and who logs in; raises ValueError with what is wrong."""
-        password = self.redis_password.get_secret_value() if self.redis_password else ""
-        return parse_redis_url(self.redis_url).with_credentials(self.redis_username, password)
-
-    @property
-    def redis_access(self) -> RedisAccess:
-        """What connections to Redis need besides."""
-        sentinel_password = self.redis_sentinel_password
-        return RedisAccess(
-            password_file=self.redis_password_file,
-            ca=self.redis_ca,
-            certificate=self.redis_cert,
-            key=self.redis_key,
-            sentinel_username=self.redis_sentinel_username,
-            sentinel_password=sentinel_password.get_secret_value() if sentinel_password else "",
-        )
 
     @property
     def tls(self) -> TlsFiles | None:

@@ -19,15 +19,18 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from process.http import HttpEndpoint
+from process.redis_access import RedisAccess
+from process.redis_url import RedisUrl
 from sidecar.schedule import Reason, stream_name_error, ts_error
 from worker.frame import SKIP_OF_REASON, DeadReason, SkipReason
 from worker.keys import Keys
 from worker.metrics import Metrics
 from worker.picture import MAX_PIXELS, Picture, decode
 from worker.pipeline import Pipeline
-from worker.queue import Queue, connect
-from worker.rate_limit import RateLimiter
+from worker.queue import Queue
+from worker.rate_limit import RateLimiter, tls_credentials
 from worker.reader import Limiter
+from worker.redis_client import connect
 from worker.results import FrameResult
 from worker.stop_signals import stop_signals
 
@@ -105,7 +108,11 @@ def serve(
     make_detector: Callable[[], HandDetector],
     *,
     sidecar: str,
-    redis_url: str,
+    sidecar_ca: Path | None,
+    sidecar_cert: Path | None,
+    sidecar_key: Path | None,
+    redis: RedisUrl,
+    redis_access: RedisAccess,
     fps: float,
     http: str,
     threads: int,
@@ -139,7 +146,7 @@ def serve(
     metrics = metrics or Metrics()
     consumer = consumer or f"{socket.gethostname()}-{os.getpid()}"
     queue = Queue(
-        connect(redis_url),
+        connect(redis, redis_access),
         Keys(prefix),
         consumer,
         counts_maxlen=counts_maxlen,
@@ -151,6 +158,7 @@ def serve(
         default_fps=fps,
         deadline=decision_timeout,
         on_decided=lambda by, number: metrics.decisions.labels(by).inc(number),
+        credentials=tls_credentials(sidecar_ca, sidecar_cert, sidecar_key) if sidecar_ca else None,
     )
     pipeline = Pipeline(
         queue,

@@ -22,11 +22,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from worker.delivery import Delivery, Ending
 from worker.frame import SkipReason
@@ -34,37 +31,11 @@ from worker.keys import CONSUMER_GROUP, Keys
 
 logger = logging.getLogger(__name__)
 
-SOCKET_TIMEOUT_S = 5.0
-"""A Redis that is silent for so long is away. Longer than any wait for entries, else each wait would look like that."""
-
 SCRIPTS = Path(__file__).parent / "lua"
 
 
 class QueueAwayError(Exception):
     """Redis can't be reached or refuses to work; what was asked for may have been done or not."""
-
-
-def connect(url: str) -> redis.Redis:
-    """Makes a client that never repeats a command by itself; raises ValueError for a URL that is none.
-
-    A repeated read would leave entries behind unseen; whoever may repeat a command does so itself.
-    """
-    database = urlsplit(url).path.strip("/")
-    if not url.startswith("unix:") and database and not database.isdecimal():
-        raise ValueError(f"the database must be a number, as in redis://127.0.0.1:6379/0, not {database!r}")
-    client = redis.Redis.from_url(
-        url,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=2.0,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,  # the scripts' replies are the same in both, XREAD's isn't
-    )
-    try:
-        client.connection_pool.make_connection()  # connects to nothing yet, but takes the URL's options
-    except TypeError:
-        raise ValueError("unknown option in the query part of the Redis URL") from None
-    return client
 
 
 class Queue:
@@ -80,7 +51,7 @@ class Queue:
         dead_maxlen: int = 10_000,
         on_trimmed: Callable[[int], None] = lambda _number: None,
     ) -> None:
-        """Takes a client made by :func:`connect`, this consumer's name and the caps of what it writes.
+        """Takes a client made by :func:`redis_client.connect`, this consumer's name and the caps of what it writes.
 
         on_trimmed is told how many deliveries ended as dead because the queue had dropped their entries.
         """

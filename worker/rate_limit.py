@@ -30,6 +30,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -67,6 +68,13 @@ _NO_SESSION = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE
 _REASONS = {int(reason): reason for reason in Reason}
 
 
+def tls_credentials(ca: Path, certificate: Path | None = None, key: Path | None = None) -> grpc.ChannelCredentials:
+    """Reads PEM files: who may sign the sidecar's certificate, and what to show to one that asks for a certificate."""
+    return grpc.ssl_channel_credentials(
+        ca.read_bytes(), key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
+    )
+
+
 class RateLimiter:
     """Decides batches of frames. For one thread at a time, but for ``away``."""
 
@@ -78,6 +86,7 @@ class RateLimiter:
         deadline: float = 0.25,
         max_streams: int = 100_000,
         on_decided: Callable[[str, int], None] = lambda _by, _number: None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Opens a channel, which connects by itself.
 
@@ -87,12 +96,16 @@ class RateLimiter:
             deadline: the most that a call may take, seconds.
             max_streams: of how many streams the last answers are kept; the longest unasked are forgotten.
             on_decided: is told after each batch who decided ("sidecar", "lease" or "local") and how many frames.
+            credentials: for a sidecar that serves TLS, as :func:`tls_credentials` makes them; None: plain text.
         """
         self._address = address
         self._default_fps = default_fps
         self._deadline = deadline
         self._on_decided = on_decided
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
         self._stub = RateLimitServiceStub(self._channel)
         self._local = LocalPacing(default_fps, max_streams)
         self._leases = Leases(max_streams)

@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from process.address import check_grpc_address, split_host_port
 from process.logs import LogFormat
+from process.redis_settings import RedisSettings, RedisUrlText
+from process.redis_url import Kind, RedisUrl
 from process.settings import Positional
 from worker.hands.decision import MIN_SCORE
 from worker.keys import DEFAULT_PREFIX
@@ -37,20 +39,17 @@ def _http(value: str) -> str:
     return value
 
 
-def _redis_url(value: str) -> str:
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("expected redis://, rediss:// or unix://")
-    from worker.queue import connect  # only where a URL was given: --help needs no client
-
-    connect(value).close()
-    return value
-
-
 Fps = Annotated[float, AfterValidator(_fps)]
 Seconds = Annotated[float, AfterValidator(_seconds)]
 HttpAddress = Annotated[str, AfterValidator(_http), Field(json_schema_extra={"metavar": "HOST:PORT"})]
 GrpcAddress = Annotated[str, AfterValidator(check_grpc_address), Field(json_schema_extra={"metavar": "ADDRESS"})]
-RedisUrl = Annotated[str, AfterValidator(_redis_url), Field(json_schema_extra={"metavar": "URL"})]
+
+
+def queue_url_error(url: RedisUrl) -> str | None:
+    """Says why a queue can't be there; None if it can."""
+    if url.kind is Kind.CLUSTER:
+        return "all of a queue is on one server: name that server, or redis+sentinel://, instead of a cluster"
+    return None
 
 
 def cpus() -> int:
@@ -71,6 +70,30 @@ class WorkerSettings(BaseSettings):
     def arguments(self) -> dict[str, Any]:
         """Gives what the function of the subcommand takes."""
         return self.model_dump(exclude={"log_level", "log_format"})
+
+
+class QueueSettings(WorkerSettings, RedisSettings):
+    """Where the queue is."""
+
+    model_config = WorkerSettings.model_config
+
+    redis_url: RedisUrlText = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey, 7.0 or newer: redis://, rediss:// (TLS), unix://, "
+        "redis+sentinel://HOST:PORT,…/SERVICE/DB (rediss+… for TLS)",
+        json_schema_extra={"metavar": "URL", "secret": True},
+    )
+
+    @model_validator(mode="after")
+    def _queue_can_be_reached(self) -> Self:
+        if error := queue_url_error(self.redis) or self.redis_access.error(self.redis):
+            raise ValueError(error)
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Gives what the function of the subcommand takes; of Redis, the parsed URL and the access."""
+        given = {name: value for name, value in super().arguments().items() if name not in RedisSettings.model_fields}
+        return {**given, "redis": self.redis, "redis_access": self.redis_access}
 
 
 class _HandSettings(WorkerSettings):
@@ -94,7 +117,7 @@ class _HandSettings(WorkerSettings):
         return self
 
 
-class RunSettings(_HandSettings):
+class RunSettings(_HandSettings, QueueSettings):
     """Reads frames from the queue, asks the sidecar which of them to process, and counts the hands in those."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -110,7 +133,12 @@ examples:
 """
 
     sidecar: GrpcAddress = Field("127.0.0.1:50051", description="the sidecar: HOST:PORT or unix:/path")
-    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey, 7.0 or newer")
+    sidecar_ca: Path | None = Field(
+        None,
+        description="PEM file of those who may sign the sidecar's certificate; with it the sidecar is asked by TLS",
+    )
+    sidecar_cert: Path | None = Field(None, description="PEM file of the certificate to show to the sidecar")
+    sidecar_key: Path | None = Field(None, description="PEM file of that certificate's key")
     fps: Fps = Field(
         1.0, description="what a stream is paced at while the sidecar is away and never told anything about it"
     )
@@ -142,6 +170,19 @@ examples:
         10.0, description="seconds to finish what is held after SIGTERM or Ctrl-C; a second signal ends it at once"
     )
     progress: Seconds = Field(10.0, description="seconds between two lines about the progress; inf: none")
+
+    @model_validator(mode="after")
+    def _sidecar_can_be_trusted(self) -> Self:
+        if (self.sidecar_cert is None) != (self.sidecar_key is None):
+            raise ValueError("--sidecar-cert and --sidecar-key need each other")
+        if self.sidecar_cert and not self.sidecar_ca:
+            raise ValueError("--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown")
+        for path in filter(None, (self.sidecar_ca, self.sidecar_cert, self.sidecar_key)):
+            try:
+                path.read_bytes()
+            except OSError as problem:
+                raise ValueError(f"cannot read {path}: {problem.strerror}") from None
+        return self
 
 
 class DetectSettings(_HandSettings):

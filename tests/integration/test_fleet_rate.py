@@ -87,6 +87,17 @@ def test_rate_is_kept_from_one_to_four_to_two_replicas(redis, playing, skew_s):
         assert min(admitted[name]) < start + 1
 
 
+def test_replicas_apart_lose_nothing(redis, playing):
+    """Frames of fast cameras that reach the replicas in another order get what they would have got in order."""
+    limits = {"60-30": 30.0, "60-20": 20.0, "30-15": 15.0, "30-20": 20.0}
+    set_limits(redis, limits)
+    for name, fps in limits.items():
+        admitted = playing.play({name: float(name.partition("-")[0])}, 20.0, 4, 0.1)[name]
+        assert len(admitted) == pytest.approx(20.0 * fps, rel=0.02, abs=1.5)
+        assert most_over_law(admitted, fps, LAW_BURST) < ROUNDING
+        assert len(set(admitted)) == len(admitted)
+
+
 def test_one_call_of_redis_per_admitted_frame(playing, four):
     """Frames that are certain to be denied cost no call, at any replica."""
     before = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four)

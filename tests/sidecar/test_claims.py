@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import valkey
 
-from sidecar import claims, schedule
+from sidecar import claims, reorder, schedule
 from sidecar.claims import NO_STATE, UNMERGED, Claim, State
+from sidecar.reorder import Trail
 from sidecar.schedule import Pacing, Reason, Schedule
 
 CHANNEL = claims.channel(0)
@@ -48,7 +49,26 @@ RATES = st.one_of(
 )
 STEPS = st.one_of(
     st.floats(0.0, 3.0),
-    st.sampled_from([0.0, 1 / 30, 1 / 25, 0.1, 1.0, -0.1, -1.9999999, -2.0, -2.0000001, -500.0, 500.0, 1e9]),
+    st.floats(-0.3, 0.3),  # around the reorder window
+    st.sampled_from(
+        [
+            0.0,
+            1 / 30,
+            1 / 60,
+            -1 / 30,
+            -1 / 60,
+            1 / 25,
+            0.1,
+            1.0,
+            -0.1,
+            -1.9999999,
+            -2.0,
+            -2.0000001,
+            -500.0,
+            500.0,
+            1e9,
+        ]
+    ),
     st.floats(-1e10, 1e10),
 )
 DUE = st.integers(-2, 2)  # so many floats from the earliest ts that is admitted
@@ -72,9 +92,9 @@ def stepped(ts: float, step: float | int, state: Schedule | None, fps: float) ->
 @settings(max_examples=150)
 @given(HISTORIES, st.sampled_from(Pacing), st.lists(st.integers(1, 6), min_size=1))
 def test_lua_rule_is_the_python_rule(client, history, pacing, batch_sizes):
-    """Any history of several streams, in batches of any size, gets the answers and the states of schedule.decide."""
+    """Any history of several streams, in batches of any size, gets the answers and the states of reorder.decide."""
     client.flushall()
-    model: dict[str, Schedule | None] = {}
+    model: dict[str, Trail | None] = {}
     now, ts, at, batch = 0.0, 1000.0, 0, 0
     while at < len(history):
         size = batch_sizes[batch % len(batch_sizes)]
@@ -84,22 +104,23 @@ def test_lua_rule_is_the_python_rule(client, history, pacing, batch_sizes):
         asked, expected = [], []
         for stream, step, fps, _ in history[at : at + size]:
             name = f"cam{stream}"
-            ts = stepped(ts, step, model.get(name), fps)
-            decision = schedule.decide(model.get(name), ts, fps, redis_now, pacing)
-            model[name] = decision.schedule
+            before = model.get(name)
+            ts = stepped(ts, step, before.schedule if before else None, fps)
+            reason, model[name] = reorder.decide(before, ts, fps, redis_now, pacing)
             asked.append(claim(ts, fps, name))
-            expected.append((decision.reason, decision.schedule))
+            expected.append((reason, model[name]))
         at += size
 
         answers = ask(client, *asked, now=now, pacing=pacing)
 
-        for (reason, state), (expected_reason, expected_schedule) in zip(answers, expected, strict=True):
+        for (reason, state), (expected_reason, trail) in zip(answers, expected, strict=True):
             assert reason is expected_reason
-            if expected_schedule is None:
+            if trail is None:
                 assert state == NO_STATE
             else:
-                assert (state.slot, state.last_ts) == expected_schedule[:2]
-                assert state.age == redis_now - expected_schedule.admitted_at
+                assert (state.slot, state.last_ts) == trail.schedule[:2]
+                assert state.age == redis_now - trail.schedule.admitted_at
+                assert (state.base, state.earlier) == trail[1:]
 
 
 def test_reason_numbers_are_those_of_the_contract(client):
@@ -163,6 +184,15 @@ def test_lost_state_is_learnt_from_the_replica(client):
     assert (after.slot, after.last_ts, after.version) == (100.0, 100.0, state.version)
 
 
+def test_lost_trail_is_learnt_from_the_replica(client):
+    """After a flush the replica's knowledge of the last admissions decides late frames, too."""
+    for ts in (100.0, 100.1):
+        [(_, state)] = ask(client, claim(ts, 30, "trail"))
+    client.flushall()
+    reasons = [answer.reason for answer in ask(client, *(claim(ts, 30, "trail", state) for ts in (100.0, 100.05)))]
+    assert reasons == [Reason.DUPLICATE, Reason.ADMITTED]
+
+
 def test_older_knowledge_is_ignored(client):
     """A replica that knows an older state than Redis changes nothing."""
     [(_, older)] = ask(client, claim(100.0, 1, "older"))
@@ -221,22 +251,24 @@ def test_newest_knowledge_of_a_stream_travels():
     known = [State(1, 1, 0, 5), State(2, 2, 0, 9), State(3, 3, 0, 7)]
     keys, states, frames = claims.packed_claims([claim(1, 1, known=state) for state in known])
     assert len(keys) == 1
-    assert states == struct.pack("<dddd", *known[1])
+    assert states == struct.pack("<dddddB", *known[1][:5], 0)
     assert len(frames) == 3 * 20
 
 
-def test_a_foreign_message_is_refused():
+@pytest.mark.parametrize("message", [b"hello", b"\x04\0" + 40 * b"\0" + b"\xff" + 60 * b"\0"])
+def test_a_foreign_message_is_refused(message):
     """Bytes on the channel that no claim wrote raise ValueError."""
     with pytest.raises(ValueError, match="not a message of a claim"):
-        list(claims.unpacked_changes(b"hello"))
+        list(claims.unpacked_changes(message))
 
 
 def test_a_foreign_value_is_no_state(client):
     """A string or another type under a state key counts as no state, and is replaced."""
     client.set(claims.state_key("foreign"), "hello")
     client.hset(claims.state_key("foreign2"), "a", "b")
-    answers = ask(client, claim(1.0, 1, "foreign"), claim(1.0, 1, "foreign2"))
-    assert [answer.reason for answer in answers] == [Reason.ADMITTED, Reason.ADMITTED]
+    client.set(claims.state_key("foreign3"), 40 * b"\0" + b"\xff" + 255 * 8 * b"\0")  # more than any trail
+    answers = ask(client, *(claim(1.0, 1, name) for name in ("foreign", "foreign2", "foreign3")))
+    assert [answer.reason for answer in answers] == [Reason.ADMITTED] * 3
 
 
 def test_keys_of_a_tag_share_a_slot():

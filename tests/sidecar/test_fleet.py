@@ -6,7 +6,8 @@ import pytest
 
 from sidecar.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
 from sidecar.fleet import Fleet, Frame
-from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
+from sidecar.reorder import Trail, decide
+from sidecar.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule
 
 VERSION = 1000.0
 
@@ -28,7 +29,7 @@ class Redis:
         self.clock = clock
         self.away = False
         self.missing = Missing.AWAY
-        self.schedules: dict[str, Schedule] = {}
+        self.trails: dict[str, Trail] = {}
         self.version = VERSION
         self.calls: list[list[Claim]] = []
         self.replicas: list[Fleet] = []
@@ -51,16 +52,17 @@ class Redis:
         self.calls.append(list(claims))
         answers = []
         for claim in claims:
-            decision = decide(self.schedules.get(claim.stream_name), claim.ts, claim.fps, self.clock())
+            reason, trail = decide(self.trails.get(claim.stream_name), claim.ts, claim.fps, self.clock())
+            admitted = reason is Reason.ADMITTED
             state = NO_STATE
-            if decision.schedule is not None:
-                self.version += decision.admitted
-                self.schedules[claim.stream_name] = decision.schedule
-                slot, last_ts, admitted_at = decision.schedule
-                state = State(slot, last_ts, self.clock() - admitted_at, self.version)
-            answer = Claimed(decision.reason, state)
+            if trail is not None:
+                self.version += admitted
+                self.trails[claim.stream_name] = trail
+                (slot, last_ts, admitted_at), base, earlier = trail
+                state = State(slot, last_ts, self.clock() - admitted_at, self.version, base, earlier)
+            answer = Claimed(reason, state)
             self.asking.answered(claim, answer)
-            if decision.admitted:
+            if admitted:
                 for replica in self.replicas:
                     replica.heard(claim.stream_name, state)
             answers.append(answer)
@@ -263,7 +265,7 @@ class TestAlone:
         await redis.decide(fleet, frame(100))
         answer = Claimed(Reason.ADMITTED, State(101.0, 101.0, 0.0, VERSION + 5))
         fleet.answered(claimed, answer, late=True)
-        redis.schedules["cam"] = Schedule(1e9, 1e9, 0.0)  # whoever claims is denied
+        redis.trails["cam"] = Trail(Schedule(1e9, 1e9, 0.0))  # whoever claims is denied
         reasons = await redis.decide(fleet, then)
         assert (reasons == [Reason.ADMITTED]) is admitted
 
@@ -325,12 +327,16 @@ def merging(claim):
     async def merged(claims):
         self = claim.__self__
         for asked in claims:
-            slot, last_ts, age, version = asked.known
+            slot, last_ts, age, version, *_ = asked.known
             if version == UNMERGED:
-                stored = self.schedules[asked.stream_name]
+                stored = self.trails[asked.stream_name].schedule
                 self.version += 1
-                self.schedules[asked.stream_name] = Schedule(
-                    max(stored.slot, slot), max(stored.last_ts, last_ts), max(stored.admitted_at, self.clock() - age)
+                self.trails[asked.stream_name] = Trail(
+                    Schedule(
+                        max(stored.slot, slot),
+                        max(stored.last_ts, last_ts),
+                        max(stored.admitted_at, self.clock() - age),
+                    )
                 )
         return await claim(claims)
 
@@ -341,18 +347,18 @@ async def test_those_who_predict_hear_of_changes(redis):
     """What another replica does to a stream is told, and nothing else is; what is certain of it is then the new state."""
     told = []
     first, second = redis.replica(on_change=told.append), redis.replica()
-    assert first.certain("cam") is None
+    assert first.certain("cam", 1.0) is None
     await redis.decide(first, frame(1000))
     await redis.decide(first, frame(1000.5))
     assert told == []
-    assert first.certain("cam").last_ts == 1000
+    assert first.certain("cam", 1.0).last_ts == 1000
     await redis.decide(second, frame(1001))
     assert told == ["cam"]
-    assert first.certain("cam").last_ts == 1001
+    assert first.certain("cam", 1.0).last_ts == 1001
     redis.clock.now = 5.0
     await redis.decide(second, frame(7))
     assert told == ["cam", "cam"]
-    assert first.certain("cam").last_ts == 7
+    assert first.certain("cam", 1.0).last_ts == 7
 
 
 async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
@@ -361,10 +367,10 @@ async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
     await redis.decide(fleet, frame(1000))
     redis.away = True
     await redis.decide(fleet, frame(1010))
-    assert fleet.certain("cam") is None
+    assert fleet.certain("cam", 1.0) is None
     redis.away = False
     await redis.decide(fleet, frame(1020))
-    assert fleet.certain("cam").last_ts == 1020
+    assert fleet.certain("cam", 1.0).last_ts == 1020
 
 
 async def test_while_others_are_not_heard_nothing_is_certain(redis):
@@ -376,9 +382,9 @@ async def test_while_others_are_not_heard_nothing_is_certain(redis):
     fleet.listening(False)
     fleet.listening(True)
     assert gaps == ["gap", "gap"]
-    assert fleet.certain("cam") is None
+    assert fleet.certain("cam", 1.0) is None
     await redis.decide(fleet, frame(1001))
-    assert fleet.certain("cam").last_ts == 1001
+    assert fleet.certain("cam", 1.0).last_ts == 1001
 
 
 async def test_min_gap_is_kept(clock):

@@ -13,7 +13,8 @@ from worker_helpers import KEYS, QueueServer, accounting, balance, eventually, p
 from worker.delivery import DEAD_FIELD_BYTES, DEAD_FIELDS, Delivery, counted, dead
 from worker.frame import DeadReason, SkipReason
 from worker.keys import CONSUMER_GROUP
-from worker.queue import Queue, QueueAwayError, connect
+from worker.queue import Queue, QueueAwayError
+from worker.redis_client import connect
 
 
 @pytest.fixture

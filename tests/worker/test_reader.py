@@ -12,8 +12,9 @@ from sidecar.schedule import Reason
 from worker.delivery import Ending, Held, Job, Skip, counted
 from worker.frame import SkipReason
 from worker.metrics import Metrics
-from worker.queue import Queue, QueueAwayError, connect
+from worker.queue import Queue, QueueAwayError
 from worker.reader import Reader
+from worker.redis_client import connect
 from worker.settler import Settler
 
 

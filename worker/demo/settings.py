@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from worker.settings import RedisUrl, WorkerSettings
+from process.redis_settings import RedisUrlText
+from process.redis_url import parse_redis_url
+from worker.settings import WorkerSettings, queue_url_error
+
+
+def _queue_url(url: str) -> str:
+    if error := queue_url_error(parse_redis_url(url)):
+        raise ValueError(error)
+    return url
 
 
 class DemoSettings(WorkerSettings):
@@ -26,7 +34,7 @@ examples:
 """
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="the least that is logged")
-    redis_url: RedisUrl | None = Field(
+    redis_url: Annotated[RedisUrlText, AfterValidator(_queue_url)] | None = Field(
         None,
         description="a Redis or Valkey, 7.0 or newer; the embedded one by default",
         json_schema_extra={"metavar": "URL"},

@@ -27,7 +27,7 @@ from worker.publish.command import jpeg_encoder
 from worker.publish.film import DrawnCamera
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.publisher import Publisher
-from worker.queue import connect
+from worker.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
 
 CONFIG_KEY = "stream_fps_configs"

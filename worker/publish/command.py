@@ -9,6 +9,8 @@ import time
 import cv2
 
 from process.address import mask_password
+from process.redis_access import RedisAccess
+from process.redis_url import RedisUrl
 from worker.keys import Keys
 from worker.picture import Picture
 from worker.publish.backoff import Backoff
@@ -17,7 +19,7 @@ from worker.publish.frame_queue import FrameQueue
 from worker.publish.live import LiveCamera
 from worker.publish.publisher import Progress, Publisher
 from worker.publish.source import Encode, Kind, Source, SourceError, kind_of
-from worker.queue import connect
+from worker.redis_client import connect
 from worker.stop_signals import stop_signals
 from worker.synthetic.spec import parse_synthetic
 
@@ -28,7 +30,8 @@ def run_publish(
     *,
     source: str,
     stream_name: str,
-    redis_url: str,
+    redis: RedisUrl,
+    redis_access: RedisAccess,
     loop: bool,
     fast: bool,
     source_fps: float,
@@ -51,7 +54,7 @@ def run_publish(
     except SourceError as error:
         logger.error("%s", error)
         return 1
-    client = connect(redis_url)
+    client = connect(redis, redis_access)
     queue = FrameQueue(
         client, Keys(prefix), stream_name, payload_ttl=payload_ttl, max_queue=max_queue, backoff=Backoff()
     )

@@ -10,7 +10,7 @@ from process.settings import Positional
 from sidecar.schedule import stream_name_error
 from worker.keys import DEFAULT_PREFIX
 from worker.publish.source import kind_of
-from worker.settings import RedisUrl, Seconds, WorkerSettings
+from worker.settings import QueueSettings, Seconds
 
 
 def _source(value: str) -> str:
@@ -24,7 +24,7 @@ def _stream_name(value: str) -> str:
     return value
 
 
-class PublishSettings(WorkerSettings):
+class PublishSettings(QueueSettings):
     """Turns a camera, a video file or a folder of pictures into frames of the queue."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -50,7 +50,6 @@ examples:
     stream_name: Annotated[str, AfterValidator(_stream_name)] = Field(
         description="the stream's name, 1 to 256 characters", json_schema_extra={"metavar": "NAME"}
     )
-    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey, 7.0 or newer")
     loop: bool = Field(False, description="begin a file or folder again at its end; ts goes on")
     fast: bool = Field(False, description="don't wait for a file's timestamps; ts advances by them all the same")
     source_fps: float = Field(10.0, gt=0, le=1000, description="the pace of a folder of pictures")

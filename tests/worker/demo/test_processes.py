@@ -6,7 +6,7 @@ import pytest
 from worker_helpers import eventually
 
 from worker.demo.processes import Child, DemoError, start_on_free_port, start_valkey
-from worker.queue import connect
+from worker.redis_client import connect
 
 
 def child(folder: Path, code: str) -> Child:

@@ -10,7 +10,7 @@ from worker.frame import parse_entry
 from worker.publish.backoff import Backoff
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
-from worker.queue import connect
+from worker.redis_client import connect
 
 NEVER = threading.Event()
 

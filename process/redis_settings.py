@@ -1,0 +1,66 @@
+"""The flags that say where Redis is and how to log in; both programs have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from process.redis_url import RedisUrl, parse_redis_url
+
+if TYPE_CHECKING:
+    from process.redis_access import RedisAccess
+
+
+def _check_redis_url(url: str) -> str:
+    parse_redis_url(url)
+    return url
+
+
+RedisUrlText = Annotated[str, AfterValidator(_check_redis_url)]
+
+
+class RedisSettings(BaseSettings):
+    """Where Redis is."""
+
+    redis_url: RedisUrlText = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey, 7.0 or newer: redis://, rediss:// (TLS), unix://, "
+        "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
+        json_schema_extra={"metavar": "URL", "secret": True},
+    )
+    redis_username: str = Field("", description="the user of Redis, if the URL names none")
+    redis_password: SecretStr | None = Field(
+        None, description="the password of Redis; give it by the variable or a file, flags are seen by others"
+    )
+    redis_password_file: Path | None = Field(
+        None, description="holds the password of Redis; read at each connection, so it may change"
+    )
+    redis_ca: Path | None = Field(None, description="PEM file of those who may sign Redis' certificate")
+    redis_cert: Path | None = Field(None, description="PEM file of the certificate to show to Redis")
+    redis_key: Path | None = Field(None, description="PEM file of that certificate's key")
+    redis_sentinel_username: str = Field("", description="the user of the Sentinels")
+    redis_sentinel_password: SecretStr | None = Field(None, description="the password of the Sentinels")
+
+    @property
+    def redis(self) -> RedisUrl:
+        """Where Redis is and who logs in; raises ValueError with what is wrong."""
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        return parse_redis_url(self.redis_url).with_credentials(self.redis_username, password)
+
+    @property
+    def redis_access(self) -> RedisAccess:
+        """What connections to Redis need besides."""
+        from process.redis_access import RedisAccess  # --help needs no client
+
+        sentinel_password = self.redis_sentinel_password
+        return RedisAccess(
+            password_file=self.redis_password_file,
+            ca=self.redis_ca,
+            certificate=self.redis_cert,
+            key=self.redis_key,
+            sentinel_username=self.redis_sentinel_username,
+            sentinel_password=sentinel_password.get_secret_value() if sentinel_password else "",
+        )
