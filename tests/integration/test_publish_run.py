@@ -18,7 +18,7 @@ Publish = Callable[..., PublishProcess]
 HELD_UP_S = 30.0
 """A publisher ends within a second on a machine that isn't busy; one that is held up takes as long as below."""
 
-FOR_EVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.SOCKET_TIMEOUT_S": 600.0}
+FOR_EVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.redis_client.SOCKET_TIMEOUT_S": 600.0}
 """What a silent peer is waited for: 5 s as a rule, and so long where a test tells that from a busy machine."""
 
 
