@@ -151,7 +151,7 @@ def test_the_death_of_a_process_ends_the_demo(demo: Callable[..., Demo], name: s
     ("flags", "code", "complaint"),
     [
         (["--redis-url", "redis://127.0.0.1:1/0"], 1, "no Redis at --redis-url"),
-        (["--redis-url", "localhost"], 2, "expected redis://"),
+        (["--redis-url", "localhost"], 2, "a Redis URL begins with redis://"),
         (["--phase-seconds", "1"], 2, "--phase-seconds"),
         (["--tiles", "none"], 2, "--tiles"),
     ],

@@ -247,7 +247,7 @@ def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publis
         ("synthetic:fps=fast", [], 2, "expected fps=25"),
         ("0", ["--stream-name", ""], 2, "stream_name must not be empty"),
         ("0", ["--stream-name", "x" * 257], 2, "at most 256 characters"),
-        ("0", ["--redis-url", "localhost"], 2, "expected redis://"),
+        ("0", ["--redis-url", "localhost"], 2, "a Redis URL begins with redis://"),
         ("0", ["--count", "0"], 2, "--count"),
         ("0", ["--payload-ttl", "0"], 2, "--payload-ttl"),
         ("rtsp://127.0.0.1:1/x", ["--duration", "0.1"], 1, "no frame of rtsp://127.0.0.1:1/x was published"),
