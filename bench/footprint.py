@@ -4,8 +4,12 @@
 
 Memory: with a real Valkey, 1,000 streams that have a limit each and were admitted often enough for all that is kept about
 them. Start: from spawning the process to the first answer of a client that tries every 5 ms, Redis being there; medians
-over several starts, the bytecode cached. CPU: the process's time per 1,000 decisions of 32 streams at 30 fps limited to 2,
-over the whole call; per 1,000 decisions a second it is the share of a core.
+over several starts, the bytecode cached.
+
+CPU: 32 cameras of 30 fps, begun at times of their own, limited to 2: 960 decisions a second, at that pace, since waking up
+costs as much as deciding. Each 30th of a second the 32 frames are decided one by one, or all in one; by calls, or by the
+worker's client with its session, whose reports of what its leases denied are counted with it. The client's CPU is that of
+all its threads, less that of a loop that decides nothing. Per 1,000 decisions a second it is the share of a core.
 """
 
 import argparse
@@ -14,7 +18,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import grpc
 import redis
@@ -22,13 +28,24 @@ import redis
 from bench.servers import channel_to, cpu_seconds, resident_bytes
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.schedule import Reason
 from tests.servers import free_port, repository_environment, sidecar_process, valkey
+from worker.rate_limit import RateLimiter
 
 KEY = "stream_fps_configs"
 STREAMS = 1000
 FILL_FRAMES = 70
 GOAL_MIB, GOAL_START_MS = 75.0, 400.0
-BATCH = 32
+CAMERAS, CAMERA_FPS, LIMIT = 32, 30, 2.0
+
+Frames = list[tuple[str, float]]
+
+
+class Cpu(NamedTuple):
+    """Microseconds per decision."""
+
+    sidecar: float
+    client: float
 
 
 def start_ms(redis_url: str) -> float:
@@ -50,36 +67,66 @@ def start_ms(redis_url: str) -> float:
             process.wait(10.0)
 
 
-def unary(stub: rate_limit_pb2_grpc.RateLimitServiceStub, names: list[str], tss: list[float]) -> None:
-    """Asks about one frame after the other."""
-    for name, ts in zip(names, tss, strict=True):
-        stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name, ts=ts))
+def nothing(_frames: Frames) -> int:
+    """What the loop itself takes."""
+    return 0
 
 
-def batches(stub: rate_limit_pb2_grpc.RateLimitServiceStub, names: list[str], tss: list[float]) -> None:
-    """Asks about 32 frames at a time."""
-    for start in range(0, len(names), BATCH):
-        part = slice(start, start + BATCH)
-        stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=names[part], ts=tss[part]))
+def unary(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Callable[[Frames], int]:
+    """A call for each frame."""
+    return lambda frames: sum(
+        stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name, ts=ts)).should_process for name, ts in frames
+    )
 
 
-WAYS: dict[str, Callable[[rate_limit_pb2_grpc.RateLimitServiceStub, list[str], list[float]], None]] = {
-    "unary": unary,
-    f"batches of {BATCH}": batches,
-}
+def batches(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Callable[[Frames], int]:
+    """A call for all frames."""
+
+    def decide(frames: Frames) -> int:
+        names, tss = zip(*frames, strict=True)
+        return sum(stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=names, ts=tss)).should_process)
+
+    return decide
+
+
+def singly_leased(limiter: RateLimiter) -> Callable[[Frames], int]:
+    """A session that is asked about each frame that no lease denies."""
+    return lambda frames: sum(limiter.decide([frame]) == [Reason.ADMITTED] for frame in frames)
+
+
+def leased(limiter: RateLimiter) -> Callable[[Frames], int]:
+    """A session that is asked once about all frames that no lease denies."""
+    return lambda frames: limiter.decide(frames).count(Reason.ADMITTED)
+
+
+def play(decide: Callable[[Frames], int], name: str, seconds: float, pid: int) -> tuple[Cpu, int]:
+    """Lets cameras that are new to the sidecar play; gives the CPU per decision and the number of admitted frames."""
+    names = [f"{name}-{number:02}" for number in range(CAMERAS)]
+    ticks, admitted = int(seconds * CAMERA_FPS), 0
+    warm = CAMERA_FPS  # the cameras begin within the first second, so that they are not due together
+    sidecar = client = 0.0
+    begun = time.monotonic()
+    for tick in range(warm + ticks):
+        if tick == warm:
+            sidecar, client, admitted = cpu_seconds(pid), time.process_time(), 0
+        seen = names[: tick + 2] if tick < warm else names
+        admitted += decide([(each, 1e6 + tick / CAMERA_FPS) for each in seen])
+        time.sleep(max(0.0, begun + (tick + 1) / CAMERA_FPS - time.monotonic()))
+    spent = (cpu_seconds(pid) - sidecar, time.process_time() - client)
+    return Cpu(*(each / ticks / CAMERAS * 1e6 for each in spent)), admitted
 
 
 def main() -> None:
     """Prints tables and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=9)
-    parser.add_argument("--decisions", type=int, default=3200, help="per round and way")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=4.0, help="per round and way")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with (
         valkey() as server,
         redis.Redis(port=server.port) as client,
-        sidecar_process(redis_url=server.url, fps=2.0) as sidecar,
+        sidecar_process(redis_url=server.url, fps=LIMIT) as sidecar,
         channel_to(sidecar.address) as channel,
     ):
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
@@ -90,29 +137,48 @@ def main() -> None:
         for number in range(FILL_FRAMES):
             stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=names, ts=[float(number)] * STREAMS))
         full = resident_bytes(sidecar.pid) / 2**20
-        cpu: dict[str, list[float]] = {way: [] for way in WAYS}
-        frame = 1000
-        for number in range(options.rounds + 1):
-            for way, decide in WAYS.items():
-                frames = range(frame, frame := frame + options.decisions)
-                asked, tss = [names[index % 32] for index in frames], [1e6 + index // 32 / 30 for index in frames]
-                before = cpu_seconds(sidecar.pid)
-                decide(stub, asked, tss)
-                if number:
-                    cpu[way].append((cpu_seconds(sidecar.pid) - before) / options.decisions * 1e6)
+        decided: Counter[str] = Counter()
+        limiter = RateLimiter(
+            sidecar.address,
+            default_fps=1.0,
+            deadline=10.0,
+            on_decided=lambda by, frames: decided.update({by: frames}),
+        )
+        assert limiter.wait_ready(10.0)
+        ways: dict[str, Callable[[Frames], int]] = {
+            "nothing": nothing,
+            "unary": unary(stub),
+            f"batches of {CAMERAS}": batches(stub),
+            "session, frame by frame": singly_leased(limiter),
+            f"session, batches of {CAMERAS}": leased(limiter),
+        }
+        cpu: dict[str, list[Cpu]] = {way: [] for way in ways}
+        for number in range(options.rounds):
+            for way, decide in ways.items():
+                cost, admitted = play(decide, f"{way} {number}", options.seconds, sidecar.pid)
+                expected = 0 if way == "nothing" else CAMERAS * options.seconds * LIMIT
+                assert abs(admitted - expected) <= 2.5 * CAMERAS, (way, admitted, expected)
+                cpu[way].append(cost)
+        by_lease = decided["lease"] / (decided["lease"] + decided["sidecar"])
+        assert not decided["local"]
+        limiter.close()
         starts = [start_ms(server.url) for _ in range(options.starts)]
-    medians = {way: statistics.median(each) for way, each in cpu.items()}
+    medians = {way: Cpu(*map(statistics.median, zip(*each, strict=True))) for way, each in cpu.items()}
+    loop = medians.pop("nothing")
     start = statistics.median(starts)
     print(f"memory (RSS): {idle:.1f} MiB at the start, {full:.1f} MiB with {STREAMS:,} streams")
     print(f"first decision {start:.0f} ms after the process was spawned ({min(starts):.0f} to {max(starts):.0f})")
-    print(f"{'':16}{'CPU µs per decision':>22}{'of a core at 1,000/s':>24}")
+    print(f"{CAMERAS} cameras of {CAMERA_FPS} fps limited to {LIMIT:g}; {by_lease:.1%} of the session's by a lease")
+    print(f"{'CPU µs per decision':28}{'sidecar':>10}{'client':>10}{'sidecar, of a core at 1,000/s':>32}")
     for way, each in medians.items():
-        print(f"{way:16}{each:22.1f}{each / 1000:24.1%}")
+        print(f"{way:28}{each.sidecar:10.1f}{each.client - loop.client:10.1f}{each.sidecar / 1000:32.1%}")
+    print(f"for comparison, without any decision: sidecar {loop.sidecar:.1f}, client {loop.client:.1f}")
     print(f"goal: at most {GOAL_MIB:.0f} MiB: {'met' if full <= GOAL_MIB else 'MISSED'}")
     print(
         f"goal: at most {GOAL_START_MS:.0f} ms to the first decision: {'met' if start <= GOAL_START_MS else 'MISSED'}"
     )
-    figures = {"idle_mib": idle, "full_mib": full, "start_ms": start, "cpu_us": medians}
+    figures: dict[str, object] = {"idle_mib": idle, "full_mib": full, "start_ms": start, "by_lease": by_lease}
+    figures["cpu_us"] = {way: each._asdict() for way, each in [*medians.items(), ("nothing", loop)]}
     print(json.dumps({"bench": "footprint", **figures}))
 
 

@@ -6,7 +6,8 @@
 One client process, one Valkey, the same frames; all sides in turns, in rounds; medians over the rounds. Direct HGET is the
 first design: a lookup for each frame and the time of the last admitted one in a dict. The libraries keep their state in
 Redis with a fixed limit, each by its cheapest suitable algorithm: to have limits that can be changed live they would need
-the HGET besides. CPU is that of the client, the sidecar and Valkey together.
+the HGET besides. The session is the worker's client with its leases; its threads and all that it reports are counted with
+it. CPU is that of the client, the sidecar and Valkey together.
 """
 
 import argparse
@@ -15,15 +16,18 @@ import os
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import redis
 
 from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames
+from bench.lease import leased
 from bench.servers import channel_to, cpu_seconds
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from tests.servers import sidecar_process, valkey
+from worker.rate_limit import RateLimiter
 
 try:
     import limits
@@ -84,6 +88,14 @@ def main() -> None:
     ):
         client.hset(KEY, mapping={f"camera-{number:04}": str(FPS) for number in range(0, options.streams, 2)})
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        decided: Counter[str] = Counter()
+        limiter = RateLimiter(
+            sidecar.address,
+            default_fps=FPS,
+            deadline=10.0,
+            on_decided=lambda by, frames: decided.update({by: frames}),
+        )
+        assert limiter.wait_ready(10.0)
         sides: dict[str, Decide] = {
             MEASURE: PerFrame(client, FPS).decide,
             "limits": by_limits(server.url),
@@ -91,6 +103,8 @@ def main() -> None:
             "pyrate-limiter": by_pyrate(client, (f"camera-{number:04}" for number in range(options.streams))),
             "sidecar, unary": by_unary(stub),
             **{f"sidecar, batches of {size}": batches(stub, size) for size in BATCHES},
+            "session, frame by frame": leased(limiter, 1),
+            **{f"session, batches of {size}": leased(limiter, size) for size in BATCHES},
         }
         pids = (os.getpid(), sidecar.pid, server.pid)
         costs: dict[str, list[Cost]] = {side: [] for side in sides}
@@ -104,16 +118,29 @@ def main() -> None:
                     decide(frames)
                     wall, cpu = time.perf_counter() - wall, sum(map(cpu_seconds, pids)) - cpu
                     costs[side].append(Cost(wall / len(frames) * 1e6, cpu / len(frames) * 1e6))
+        assert not decided["local"]
+        by_lease = decided["lease"] / decided.total()
+        limiter.close()
     medians = {side: Cost(*map(statistics.median, zip(*each, strict=True))) for side, each in costs.items()}
     ratios = {
         side: statistics.median(ours.wall / theirs.wall for ours, theirs in zip(each, costs[MEASURE], strict=True))
         for side, each in costs.items()
     }
-    print(f"{options.streams} streams, {options.frames} frames a round, median of {options.rounds} rounds")
-    print(f"{'':26}{'wall µs':>10}{'CPU µs':>10}{'times an HGET':>16}")
+    print(f"{options.streams} streams, {options.frames} frames a round, median of {options.rounds} rounds; ", end="")
+    print(f"{by_lease:.1%} of the session's frames were denied by a lease")
+    print(f"{'':28}{'wall µs':>10}{'CPU µs':>10}{'times an HGET':>16}")
     for side, cost in medians.items():
-        print(f"{side:26}{cost.wall:10.2f}{cost.cpu:10.2f}{ratios[side]:16.2f}")
-    print(json.dumps({"bench": "others", "ratios": ratios, **{side: cost._asdict() for side, cost in medians.items()}}))
+        print(f"{side:28}{cost.wall:10.2f}{cost.cpu:10.2f}{ratios[side]:16.2f}")
+    print(
+        json.dumps(
+            {
+                "bench": "others",
+                "ratios": ratios,
+                "by_lease": by_lease,
+                **{side: cost._asdict() for side, cost in medians.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,14 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def waiting_seconds(pid: int) -> float:
+    """How long a process' threads were ready up to now, but had no processor; 0 where the kernel doesn't count it."""
+    with contextlib.suppress(FileNotFoundError):
+        tasks = [task.joinpath("schedstat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int(task.split()[1]) for task in tasks) / 1e9
+    return 0.0
+
+
 def resident_bytes(pid: int) -> int:
     """Memory of a process that is in RAM."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -28,15 +28,21 @@ def main() -> int:
     parser.add_argument("--max-streams", type=int, default=1000)
     options = parser.parse_args()
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
-    print(f"{options.requests:,} requests, seed {seed}")
+    print(f"{options.requests:,} requests, seed {seed}", flush=True)
     with sidecar_process("--max-streams", str(options.max_streams), fps=CANARY_FPS) as sidecar:
-        outcome = asyncio.run(Fuzzer(sidecar.address, sidecar.pid, seed).run(options.requests))
+
+        def watch(sent: int, seconds: float, rss: int) -> None:
+            left = max(0, options.requests - sent) * seconds / sent
+            line = (
+                f"{sent:>12,} requests{rss / 2**20:10.1f} MiB{sent / seconds:10,.0f} a second{left / 60:8.1f} min left"
+            )
+            print(line, flush=True)
+
+        outcome = asyncio.run(Fuzzer(sidecar.address, sidecar.pid, seed).run(options.requests, watch))
         alive = sidecar.process.poll() is None
         complaints = [line for line in sidecar.logs().splitlines() if is_complaint(line)]
     for status, count in sorted(outcome.statuses.items()):
         print(f"{status:44}{count:>10,}")
-    for sent, rss in outcome.rss:
-        print(f"{sent:>12,} requests{rss / 2**20:10.1f} MiB")
     growth = f"{outcome.growth_bytes / 2**20:+.2f} MiB over the second half"
     print(f"{outcome.requests:,} requests in {outcome.seconds:.0f} s, {growth}")
     for defect in [*outcome.defects, *complaints[:20]]:

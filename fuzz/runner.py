@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
@@ -27,6 +28,8 @@ CANARY_FPS = 1000.0
 """The sidecar's --fps: then any stream may be evicted a millisecond after it spoke, so the canary mostly finds room."""
 _WRITE_FAILED = "Internal error from Core"
 """What grpc.aio's client says, instead of the server's status, where the server ended a session during a write."""
+Watch = Callable[[int, float, int], None]
+"""Is told requests sent, seconds since the start and the sidecar's memory in bytes."""
 _CANARY = "canary, a name that is never generated"
 _ROOM = [pb.REASON_ADMITTED, pb.REASON_DUPLICATE, pb.REASON_LATE, pb.REASON_ADMITTED]
 _EXPECTED = (
@@ -77,7 +80,7 @@ class Fuzzer:
         self._canary_ts = 0.0
         self._canary_lock = asyncio.Lock()
 
-    async def run(self, requests: int) -> Outcome:
+    async def run(self, requests: int, watch: Watch = lambda _sent, _seconds, _rss: None) -> Outcome:
         """Sends at least so many requests; gives up at the first few defects."""
         rss: list[tuple[int, int]] = []
         started = time.monotonic()
@@ -90,6 +93,7 @@ class Fuzzer:
                     before, self._sent = self._sent, self._sent + len(call.requests)
                     if before // step != self._sent // step:
                         rss.append((self._sent, resident_bytes(self._pid)))
+                        watch(self._sent, time.monotonic() - started, rss[-1][1])
                     if before // NOISE_EVERY != self._sent // NOISE_EVERY:
                         await self._make_noise()
                     if before // CANARY_EVERY != self._sent // CANARY_EVERY:
@@ -119,6 +123,8 @@ class Fuzzer:
             status, details = error.code(), error.details() or ""
             if call.method.client_streaming and details == _WRITE_FAILED:
                 self._statuses[f"{call.method.name} ended while it was written to"] += 1
+                if allowed_statuses(call) == {grpc.StatusCode.OK}:
+                    self._defect(call, "a session of good requests was ended")
                 return
         self._statuses[f"{call.method.name} {status.name}"] += 1
         if status not in allowed_statuses(call):

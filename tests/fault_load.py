@@ -1,4 +1,4 @@
-"""A steady load of batches on a sidecar, which remembers every answer, and the laws that its answers must obey.
+"""A steady load on a sidecar, by batches or by a session, which remembers every answer, and the laws of the answers.
 
 with Load(address) as load:
 load.wait_for_batches(100)
@@ -11,18 +11,22 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.schedule import Reason
+from worker.rate_limit import RateLimiter
 
 STREAMS = 200
+DECISIONS_PER_S = 2000
+"""Each stream sends at 10 fps."""
 BATCH = 20
-BATCHES_PER_S = 100
-"""2,000 decisions a second; each stream sends at 10 fps."""
+DEADLINE_S = 10.0
 
 CREDIT_FRAMES = 2.5
 """What a stream may be ahead by: in W seconds at most W * fps + 2.5 frames are admitted."""
@@ -39,11 +43,21 @@ class Batch(NamedTuple):
     answer: pb.ShouldProcessBatchResponse | None
     """None: the call failed."""
     error: str
+    asked: bool = True
+    """False: its frames were denied by leases, without a call."""
 
 
-def stream_names() -> list[str]:
+Ask = Callable[[list[str], list[float]], tuple[pb.ShouldProcessBatchResponse, bool]]
+"""Decides frames; gives the answer and whether the sidecar was asked."""
+
+
+class NotDecidedError(Exception):
+    """The sidecar didn't decide."""
+
+
+def stream_names(prefix: str = "loaded") -> list[str]:
     """The streams of the load."""
-    return [f"loaded-{number:03}" for number in range(STREAMS)]
+    return [f"{prefix}-{number:03}" for number in range(STREAMS)]
 
 
 class Load:
@@ -51,11 +65,18 @@ class Load:
 
     Args:
         address: of the sidecar, HOST:PORT.
+        batch: frames in a call; the streams are a multiple of it.
+        prefix: of the streams' names; two loads on one sidecar need two.
     """
 
-    def __init__(self, address: str) -> None:
+    STARTS = 1
+    """In so many rounds the streams begin."""
+
+    def __init__(self, address: str, batch: int = BATCH, prefix: str = "loaded") -> None:
         self.batches: list[Batch] = []
         self._address = address
+        self._batch = batch
+        self._names = stream_names(prefix)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -100,34 +121,82 @@ class Load:
 
     def times_ms(self, since: float, until: float = math.inf) -> list[float]:
         """How long the calls took that were sent in this time of the monotonic clock, milliseconds."""
-        return [batch.took_s * 1e3 for batch in self.batches if since <= batch.sent_at < until]
+        return [batch.took_s * 1e3 for batch in self.batches if batch.asked and since <= batch.sent_at < until]
 
     def _run(self) -> None:
-        with contextlib.closing(grpc.insecure_channel(self._address)) as channel:
-            stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
-            names = stream_names()
+        with self._asking() as ask:
             due = time.monotonic()
             for number in self._numbers():
-                part = number * BATCH % STREAMS
-                asked = names[part : part + BATCH]
-                tss = [due] * BATCH
+                begun, part = divmod(number * self._batch, STREAMS)
+                asked = [
+                    name
+                    for index, name in enumerate(self._names[part : part + self._batch])
+                    if index % self.STARTS <= begun
+                ]
+                tss = [due] * len(asked)
+                answer, error, called = None, "", True
                 before = time.monotonic()
-                answer, error = None, ""
                 try:
-                    answer = stub.ShouldProcessBatch(
-                        pb.ShouldProcessBatchRequest(stream_names=asked, ts=tss), timeout=120
-                    )
-                except grpc.RpcError as failure:
+                    answer, called = ask(asked, tss)
+                except (grpc.RpcError, NotDecidedError) as failure:
                     error = str(failure)
-                self.batches.append(Batch(before, time.monotonic() - before, tss, asked, answer, error))
-                due = max(due + 1 / BATCHES_PER_S, time.monotonic() - 0.5)
+                self.batches.append(Batch(before, time.monotonic() - before, tss, asked, answer, error, called))
+                due = max(due + self._batch / DECISIONS_PER_S, time.monotonic() - 0.5)
                 time.sleep(max(0.0, due - time.monotonic()))
+
+    def _asking(self) -> AbstractContextManager[Ask]:
+        return batch_calls(self._address)
 
     def _numbers(self) -> Iterator[int]:
         number = 0
         while not self._stop.is_set():
             yield number
             number += 1
+
+
+class SessionLoad(Load):
+    """The same load by the worker's client, whose leases deny most frames without a call. Its answers tell no fps."""
+
+    STARTS = 5  # with all streams of a batch due together, four of five batches would need no call
+
+    def _asking(self) -> AbstractContextManager[Ask]:
+        return session_calls(self._address)
+
+
+@contextlib.contextmanager
+def batch_calls(address: str) -> Iterator[Ask]:
+    """A call for each batch."""
+    with contextlib.closing(grpc.insecure_channel(address)) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+
+        def ask(names: list[str], tss: list[float]) -> tuple[pb.ShouldProcessBatchResponse, bool]:
+            request = pb.ShouldProcessBatchRequest(stream_names=names, ts=tss)
+            return stub.ShouldProcessBatch(request, timeout=DEADLINE_S), True
+
+        yield ask
+
+
+@contextlib.contextmanager
+def session_calls(address: str) -> Iterator[Ask]:
+    """A session with leases."""
+    decided: collections.Counter[str] = collections.Counter()
+    limiter = RateLimiter(
+        address, default_fps=1.0, deadline=DEADLINE_S, on_decided=lambda by, frames: decided.update({by: frames})
+    )
+
+    def ask(names: list[str], tss: list[float]) -> tuple[pb.ShouldProcessBatchResponse, bool]:
+        decided.clear()
+        reasons = limiter.decide(list(zip(names, tss, strict=True)))
+        if decided["local"]:
+            raise NotDecidedError("the sidecar was out of the client's reach")
+        yes = [reason is Reason.ADMITTED for reason in reasons]
+        return pb.ShouldProcessBatchResponse(should_process=yes), decided["sidecar"] > 0
+
+    try:
+        assert limiter.wait_ready(DEADLINE_S)
+        yield ask
+    finally:
+        limiter.close()
 
 
 def worst_excess(tss: Iterable[float], fps: float) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from fault_load import Load, stream_names, worst_excess
+from fault_load import Load, SessionLoad, stream_names, worst_excess
 from redis_faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
 from redis_proxy import redis_proxy
 from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
@@ -70,6 +70,25 @@ def test_decisions_go_on(server: Valkey, fault: str) -> None:
     assert told <= {LIMIT, DEFAULT}
     if fault not in {"flushed", "restarting"}:
         assert told == {LIMIT}
+
+
+@pytest.mark.parametrize("fault", ["killed", "flushed", "slow"])
+def test_a_session_with_leases_goes_on(server: Valkey, fault: str) -> None:
+    """The sidecar decides all that no lease denies, and no stream exceeds the highest limit it had."""
+    fill(server, LIMIT)
+    with (
+        redis_proxy(server.port) as proxy,
+        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
+        SessionLoad(sidecar.address) as load,
+    ):
+        load.wait_for_batches(60)
+        with FAULTS[fault](server, proxy):
+            load.wait_for_batches(60)
+        state_of(sidecar, wait_for=TRACKING)
+        fill(server, LIMIT)
+        load.wait_for_batches(60)
+    load.check(most_fps=LIMIT)
+    assert set(load.admitted()) == set(stream_names())
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "slow"])

@@ -1,0 +1,237 @@
+"""What bench.faults lets happen: to Redis, to its clients, and for comparison nothing at all."""
+
+import contextlib
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from fault_load import stream_names
+from redis_faults import FAULTS, Fault
+from redis_proxy import RedisProxy, redis_proxy
+from redis_topologies import SERVICE, Replicated, answered, plain_client, replicated
+from servers import Valkey, repository_environment, valkey, wait_until
+
+from bench.fault_clients import KINDS
+
+KEY = "stream_fps_configs"
+PROBE = "probe"
+"""A stream that is no part of the loads and has the same limit."""
+STARTS = 5
+KILLED_CLIENTS = 3
+
+# Always has a call open, its session, and another in flight; says when the first was answered.
+_CLIENT = """
+import sys, time
+import grpc
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb, rate_limit_pb2_grpc
+stub = rate_limit_pb2_grpc.RateLimitServiceStub(grpc.insecure_channel(sys.argv[1]))
+names = [f"theirs-{number}" for number in range(100)]
+def requests():
+    while True:
+        yield pb.ShouldProcessSessionRequest(stream_names=names)
+        time.sleep(0.5)
+for answer in stub.ShouldProcessSession(requests()):
+    stub.ShouldProcessBatch.future(pb.ShouldProcessBatchRequest(stream_names=names))
+    print("calling", flush=True)
+"""
+
+
+class Case(Protocol):
+    """Redis, and what may happen."""
+
+    @property
+    def url(self) -> str:
+        """What --redis-url takes."""
+
+    @property
+    def heals_itself(self) -> bool:
+        """Whether Redis is well again before what happens is over."""
+
+    def prepare(self, address: str) -> None:
+        """Brings about what must be there beforehand; the address is the sidecar's."""
+
+    def happens(self) -> AbstractContextManager[None]:
+        """Lets it happen for the length of the block."""
+
+    def wait_until_healed(self) -> None:
+        """Waits until Redis is well again."""
+
+    def fill(self, fps: float) -> None:
+        """Sets the limit of every stream."""
+
+
+class OneServer:
+    """One server behind a proxy."""
+
+    heals_itself = False
+
+    def __init__(self, server: Valkey, proxy: RedisProxy, fault: Fault) -> None:
+        self._server = server
+        self._proxy = proxy
+        self._fault = fault
+
+    @property
+    def url(self) -> str:
+        """Leads through the proxy."""
+        return self._proxy.url
+
+    def prepare(self, address: str) -> None:
+        """Nothing is needed."""
+
+    def happens(self) -> AbstractContextManager[None]:
+        """The fault."""
+        return self._fault(self._server, self._proxy)
+
+    def wait_until_healed(self) -> None:
+        """It is when the block has ended."""
+
+    def fill(self, fps: float) -> None:
+        """Sets the limit of every stream."""
+        set_limits(self._server.port, fps)
+
+
+class ClientsKilled(OneServer):
+    """Other clients of the sidecar are killed with calls in flight. They start before the time that is measured."""
+
+    def __init__(self, server: Valkey, proxy: RedisProxy) -> None:
+        super().__init__(server, proxy, nothing)
+        self._clients: list[subprocess.Popen[str]] = []
+
+    def prepare(self, address: str) -> None:
+        """Starts them."""
+        command = [sys.executable, "-c", _CLIENT, address]
+        for _ in range(KILLED_CLIENTS):
+            client = subprocess.Popen(command, env=repository_environment(), stdout=subprocess.PIPE, text=True)
+            self._clients.append(client)
+        for client in self._clients:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "calling\n"
+
+    @contextlib.contextmanager
+    def happens(self) -> Iterator[None]:
+        """Kills one after the other."""
+        for client in self._clients:
+            client.kill()
+            client.wait()
+            time.sleep(0.1)
+        yield
+        self.close()
+
+    def close(self) -> None:
+        """Ends those that are left."""
+        for client in self._clients:
+            client.kill()
+            client.wait()
+            assert client.stdout is not None
+            client.stdout.close()
+        self._clients.clear()
+
+
+class FailingOver:
+    """A master that is killed, a replica, and a Sentinel that promotes it; the dead one comes back as a replica."""
+
+    heals_itself = True
+
+    def __init__(self, redis: Replicated) -> None:
+        self._redis = redis
+        self._dead = 0
+
+    @property
+    def url(self) -> str:
+        """Leads to the Sentinel."""
+        return self._redis.url
+
+    def prepare(self, address: str) -> None:  # noqa: ARG002
+        """Waits until the Sentinel has a replica that it can promote."""
+        wait_until(answered(self._can_fail_over), "a replica that is well")
+
+    @contextlib.contextmanager
+    def happens(self) -> Iterator[None]:
+        """Kills the master; nobody else does anything."""
+        self._dead = self._redis.master_port()
+        dead = next(each for each in (self._redis.master, self._redis.replica) if each.port == self._dead)
+        dead.kill()
+        yield
+        dead.restart()
+        with dead.client() as client:
+            client.config_set("repl-diskless-load", "on-empty-db")  # leaves no file behind
+            client.replicaof("127.0.0.1", self._redis.master_port())
+
+    def wait_until_healed(self) -> None:
+        """Waits for a new master that takes writes."""
+        wait_until(answered(self._has_new_master), "a new master", every_s=0.02)
+
+    def fill(self, fps: float) -> None:
+        """Sets the limit of every stream."""
+        set_limits(self._redis.master_port(), fps)
+
+    def _has_new_master(self) -> bool:
+        port = self._redis.master_port()
+        with plain_client(port) as client:
+            return port != self._dead and client.info("replication")["role"] == "master"
+
+    def _can_fail_over(self) -> bool:
+        with plain_client(self._redis.sentinel_port, decode_responses=True) as sentinel:
+            (replica,) = sentinel.sentinel_slaves(SERVICE)
+            return bool(replica["flags"] == "slave" and replica["master-link-status"] == "ok")
+
+
+def set_limits(port: int, fps: float) -> None:
+    """Sets the limit of every stream of the loads, and the probe's."""
+    names = itertools.chain([PROBE], *map(stream_names, KINDS))
+    with plain_client(port, retry=None) as client:
+        client.hset(KEY, mapping=dict.fromkeys(names, str(fps)))
+
+
+@contextlib.contextmanager
+def nothing(_server: Valkey, _proxy: RedisProxy) -> Iterator[None]:
+    """The control: shows what the machine alone makes of two equal stretches of time."""
+    yield
+
+
+@contextlib.contextmanager
+def another_restarting(_server: Valkey, _proxy: RedisProxy) -> Iterator[None]:
+    """The control of "restarting": another Redis is started as often, which the sidecar knows nothing of."""
+    with valkey() as other:
+        for _ in range(STARTS - 1):
+            other.restart()
+        yield
+
+
+@contextlib.contextmanager
+def one_server(fault: Fault) -> Iterator[Case]:
+    """The case of one server with a fault."""
+    with valkey() as server, redis_proxy(server.port) as proxy:
+        yield OneServer(server, proxy, fault)
+
+
+@contextlib.contextmanager
+def failing_over() -> Iterator[Case]:
+    """The case of a master that is lost."""
+    with replicated() as redis:
+        yield FailingOver(redis)
+
+
+@contextlib.contextmanager
+def clients_killed() -> Iterator[Case]:
+    """The case of clients that are killed."""
+    with valkey() as server, redis_proxy(server.port) as proxy:
+        case = ClientsKilled(server, proxy)
+        try:
+            yield case
+        finally:
+            case.close()
+
+
+CONTROL = "nothing"
+CASES: dict[str, Callable[[], AbstractContextManager[Case]]] = {
+    CONTROL: lambda: one_server(nothing),
+    "another restarting": lambda: one_server(another_restarting),
+    **{name: lambda fault=fault: one_server(fault) for name, fault in FAULTS.items()},  # type: ignore[misc]
+    "failing over": failing_over,
+    "clients killed": clients_killed,
+}

@@ -1,0 +1,43 @@
+"""Every bench can be imported and called; `make bench-quick` runs them."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.quick import NEEDS, QUICK
+from bench.soak import slope_per_hour
+
+BENCH = Path(__file__).resolve().parent.parent.parent / "bench"
+
+
+def test_each_bench_has_its_quickest_way() -> None:
+    """No program in bench/ is forgotten, and none is listed that is gone."""
+    programs = {path.stem for path in BENCH.glob("*.py") if "argparse.ArgumentParser" in path.read_text()}
+    assert {f"bench.{name}" for name in programs - {"quick"}} | {"fuzz"} == set(QUICK)
+
+
+@pytest.mark.parametrize("module", QUICK)
+def test_each_bench_explains_itself(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It imports, --help works, and it knows the options that it is run quickly with."""
+    if module in NEEDS:
+        pytest.importorskip(NEEDS[module])
+    program = importlib.import_module("fuzz.__main__" if module == "fuzz" else module)
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as left:
+        program.main()
+    assert left.value.code == 0
+    told = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    assert {option for option in QUICK[module] if option.startswith("--")} <= told
+
+
+def test_a_slope_is_no_step() -> None:
+    """Memory that grows steadily has a slope; the allocator's one step has none."""
+    line = [(float(at), 60.0 + at / 3600.0 * 5.0) for at in range(100)]
+    step = [(float(at), 60.0 if at < 30 else 61.0) for at in range(100)]
+    assert slope_per_hour(line) == pytest.approx(5.0)
+    assert slope_per_hour(step) == 0.0
