@@ -52,12 +52,13 @@ class Health(health_pb2_grpc.HealthServicer):
         """Tells a component's status now and at each change."""
         told = None
         while True:
-            changed = self._changed
+            # Both from before the write: what changes during it is told, too.
+            changed, last = self._changed, self._shutting_down
             status = self._status(request.service)
             if status != told:
                 await context.write(Status(status=status))
                 told = status
-            if self._shutting_down:
+            if last:
                 return
             await changed.wait()
 

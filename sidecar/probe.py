@@ -1,8 +1,8 @@
 """Asks a running sidecar for its health: ``python -m sidecar.probe``, for containers whose runtime can't ask itself.
 
 Asks, in plain text, where the environment says that the sidecar listens (SIDECAR_HEALTH_LISTEN, else the first address of
-SIDECAR_LISTEN), or at the address that is given. Exit code 0 if it serves, 1 if it doesn't, with the reason on standard
-error. A sidecar that demands TLS needs SIDECAR_HEALTH_LISTEN to be probed.
+SIDECAR_LISTEN), or at the address that is given. Exit code 0 if it serves, 1 if it doesn't, 2 if the address is none, with
+the reason on standard error. A sidecar that demands TLS needs SIDECAR_HEALTH_LISTEN to be probed.
 """
 
 import os
@@ -47,7 +47,12 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     """Gives the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     listens = environ.get("SIDECAR_HEALTH_LISTEN") or environ.get("SIDECAR_LISTEN", "").split(",")[0].strip()
-    if found := problem(target(given[0] if given else listens or DEFAULT_ADDRESS)):
+    try:
+        found = problem(target(given[0] if given else listens or DEFAULT_ADDRESS))
+    except ValueError as error:
+        print(f"python -m sidecar.probe [HOST:PORT|unix:/PATH]: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    if found:
         print(found, file=sys.stderr)  # noqa: T201 - it is what the runtime shows
         return 1
     return 0

@@ -132,7 +132,7 @@ async def serve(settings: SidecarSettings) -> int:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
-        server = _server(sidecar, await _traced(stack, settings))
+        server, listening = _server(sidecar, await _traced(stack, settings))
         for background in (sidecar.follower.run(), sidecar.sweep()):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
@@ -144,7 +144,7 @@ async def serve(settings: SidecarSettings) -> int:
         sidecar.health.set(SERVER, True)  # the probes' own server was there before, and said that this one wasn't
         if settings.shadow:
             logger.warning("in the shadow: every frame is let through, decisions are counted only")
-        logger.info("serving", extra={"listen": settings.listen, "redis_url": settings.redis.shown})
+        logger.info("serving", extra={"listen": listening, "redis_url": settings.redis.shown})
         await signals.first.wait()
         logger.info("shutting down", extra={"grace_s": settings.grace})
         sidecar.health.shut_down()
@@ -190,7 +190,8 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
     return (await stack.enter_async_context(exporting(settings.otlp_endpoint, version()))).traced
 
 
-def _server(sidecar: Sidecar, traced: Traced | None) -> "grpc.aio.Server":
+def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server", list[str]]:
+    """The server, not started, and the addresses that it listens on."""
     settings = sidecar.settings
     server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
     service: Any = ObservedService(sidecar.service, sidecar.metrics, traced)
@@ -200,8 +201,7 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> "grpc.aio.Server":
     channelz.add_channelz_servicer(server)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
     add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
-    _listen(server, settings.listen, settings.tls)
-    return server
+    return server, _listen(server, settings.listen, settings.tls)
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
@@ -212,8 +212,10 @@ def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
     return server
 
 
-def _listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> None:
+def _listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> list[str]:
+    """Gives the addresses, with the ports that the system chose where 0 was asked for."""
     credentials = ReloadedCertificate(tls).credentials() if tls else None
+    listening = []
     for address in addresses:
         path = address.removeprefix("unix:")
         if path != address and _is_answered(path):
@@ -221,11 +223,14 @@ def _listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles |
         try:
             port = f"[::]{address}" if address.startswith(":") else address
             if credentials is None or is_private(address):
-                server.add_insecure_port(port)
+                chosen = server.add_insecure_port(port)
             else:
-                server.add_secure_port(port, credentials)
+                chosen = server.add_secure_port(port, credentials)
         except RuntimeError:
             raise ListenError(f"can't listen on {address}: {_why_not(address)}") from None
+        host, colon, given = address.rpartition(":")
+        listening.append(f"{host}{colon}{chosen}" if path == address and int(given) == 0 else address)
+    return listening
 
 
 def _why_not(address: str) -> str:

@@ -1,7 +1,9 @@
 """What all tests share."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No test depends on the machine's speed, so hypothesis sets no deadline; what it finds is printed to be replayed.
-settings.register_profile("suite", deadline=None, print_blob=True)
+# No test depends on the machine's speed, or on luck: hypothesis neither times a test nor its examples, and takes the same
+# examples each time. `--hypothesis-profile search` looks for others, and prints what it finds to be replayed.
+settings.register_profile("search", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("suite")

@@ -26,7 +26,7 @@ STREAMS = 200
 DECISIONS_PER_S = 2000
 """Each stream sends at 10 fps."""
 BATCH = 20
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 CREDIT_FRAMES = 2.5
 """What a stream may be ahead by: in W seconds at most W * fps + 2.5 frames are admitted."""

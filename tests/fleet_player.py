@@ -55,7 +55,7 @@ class Player:
             request = pb.ShouldProcessBatchRequest(
                 stream_names=[name for _, _, name, _ in batch], ts=[ts for _, _, _, ts in batch]
             )
-            answer = self.stubs[replica].ShouldProcessBatch(request, timeout=10)
+            answer = self.stubs[replica].ShouldProcessBatch(request, timeout=120)
             for (_, _, name, ts), yes in zip(batch, answer.should_process, strict=True):
                 if yes:
                     admitted[name].append(ts)

@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from servers import free_port, repository_environment
+from servers import free_port, python_program, repository_environment
 from worker_helpers import eventually
 
 from worker.picture import Picture, decode
@@ -138,9 +138,9 @@ class MotionJpegCamera:
 class PublishProcess:
     """``hand-counter publish`` as a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, constants: Mapping[str, float] | None = None) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "publish", *arguments],
+            [*python_program("worker", constants), "publish", *arguments],
             env=repository_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -172,7 +172,7 @@ class PublishProcess:
         """Sends it a signal."""
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """Waits for its end; gives the exit code."""
         try:
             return self._process.wait(seconds)

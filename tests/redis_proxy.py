@@ -15,7 +15,7 @@ class RedisProxy:
 
     def __init__(self, port: int) -> None:
         self.delay_s = 0.0
-        """How late each answer arrives, seconds; may change at any time."""
+        """How late each answer arrives, seconds; may change at any time, also for answers on their way."""
         self.port = 0
         self._target = port
         self._loop = asyncio.new_event_loop()
@@ -23,7 +23,7 @@ class RedisProxy:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self._started.wait(10)
+        self._started.wait(60)
 
     @property
     def url(self) -> str:
@@ -69,9 +69,9 @@ class RedisProxy:
 
         async def write() -> None:
             while True:
-                due, data = await queue.get()
-                if due > clock():
-                    await asyncio.sleep(due - clock())
+                came, data = await queue.get()
+                while delayed and (early := came + self.delay_s - clock()) > 0:  # noqa: ASYNC110 (it may change meanwhile)
+                    await asyncio.sleep(min(early, 0.01))
                 if not data:
                     return
                 writer.write(data)
@@ -83,7 +83,7 @@ class RedisProxy:
                 data = b"."
                 while data:
                     data = await reader.read(1 << 16)
-                    queue.put_nowait((clock() + (self.delay_s if delayed else 0.0), data))
+                    queue.put_nowait((clock(), data))
         except* OSError:
             pass
         finally:

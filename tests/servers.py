@@ -8,6 +8,7 @@ Both are stopped by their handles when the block ends, also when they were stopp
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,22 +24,61 @@ import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 120.0
 """Far above what a start takes; a loaded machine must not fail a test."""
-STOP_DEADLINE_S = 10.0
+STOP_DEADLINE_S = 60.0
 PORT_ATTEMPTS = 5
-"""A free port can be taken by somebody else between finding and binding it."""
+"""A program that knows nothing of our ports may take one between finding and binding it."""
+
+
+FIRST_PORT, LAST_PORT = 10_240, 32_767
+"""Below what Linux gives to those who ask for any port, which is what clients' connections do."""
+PORTS_IN_A_BLOCK = 64
+
+
+def _free_ports() -> Iterator[int]:
+    """Ports that no other process of this machine is given here.
+
+    A port from the kernel (bind to 0, look, close) isn't enough for a server that is started later, or is killed and
+    started again: as soon as it is closed, another test's server or any client's connection may get the same one.
+    So each process reserves a block of ports by a name that only one process can bind to, and then another block.
+    """
+    starts = list(range(FIRST_PORT, LAST_PORT - PORTS_IN_A_BLOCK + 2, PORTS_IN_A_BLOCK))
+    random.SystemRandom().shuffle(starts)
+    reservations = []
+    for start in starts:
+        # The name is in no folder, and gone with the process, however that ends.
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0hand-counter-test-ports-{start}")
+        except OSError:
+            name.close()
+            continue
+        reservations.append(name)
+        for port in range(start, start + PORTS_IN_A_BLOCK):
+            if _can_bind(port):
+                yield port
+    raise AssertionError("all ports are reserved")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+_ports = _free_ports()
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on, and that no other test is given."""
+    return next(_ports)
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 20.0, every_s: float = 0.005) -> None:
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0, every_s: float = 0.005) -> None:
     """Waits for a condition; AssertionError that says what was waited for when the deadline passes."""
     give_up_at = time.monotonic() + deadline_s
     while not condition():
@@ -182,6 +222,18 @@ def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, 
     return {**kept, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'proto'}", **(extra or {})}
 
 
+def python_program(module: str, constants: Mapping[str, float] | None = None) -> list[str]:
+    """The command line of a program of ours, if need be with other constants; flags may follow."""
+    if not constants:
+        return [sys.executable, "-m", module]
+    words = [f"{name}={number}" for name, number in constants.items()]
+    return [sys.executable, str(REPOSITORY / "tests" / "with_constants.py"), module, *words, "--"]
+
+
+LIMITS_ARE_WAITED_FOR = {"sidecar.fps_follower.FIRST_READING_S": 60.0}
+"""A sidecar's constants: the first frame of a stream waits for its limit however busy the machine is."""
+
+
 @contextlib.contextmanager
 def sidecar_process(
     *arguments: str,
@@ -189,6 +241,7 @@ def sidecar_process(
     fps: float = 1.0,
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
+    constants: Mapping[str, float] | None = None,
 ) -> Iterator[SidecarProcess]:
     """A sidecar whose health says SERVING.
 
@@ -198,6 +251,7 @@ def sidecar_process(
         fps: the default.
         port: the port to listen on, to bring a sidecar back where it was; a free one without it.
         environment: more environment variables.
+        constants: what stands in place of the program's own, such as "sidecar.fps_follower.FIRST_READING_S": 60.0.
     """
     with tempfile.TemporaryDirectory(prefix="sidecar-") as folder:
         log = Path(folder) / "log"
@@ -207,7 +261,7 @@ def sidecar_process(
             flags = ["--fps", str(fps), "--redis-url", redis_url, "--listen", address, "--http", http, *arguments]
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "sidecar", *flags],
+                    [*python_program("sidecar", constants), *flags],
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd=folder,

@@ -23,7 +23,7 @@ T0 = 1_700_000_000.0
 """A ts to begin with; the age of a frame is told from the id of its entry, so it may lie in the past."""
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Waits until the condition holds; fails the test after so many seconds."""
     wait_until(lambda: bool(condition()), getattr(condition, "__qualname__", "a condition"), seconds)
 
@@ -120,8 +120,9 @@ class Worker:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the worker goes on:\n{self.log}") from None
 
-    def terminate(self, seconds: float = 30.0) -> int:
-        """Sends SIGTERM; gives the exit code."""
+    def terminate(self, seconds: float = 60.0) -> int:
+        """Sends SIGTERM once it has started, before which that would be its end as any program's; gives the exit code."""
+        eventually(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 
@@ -136,8 +137,9 @@ def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str 
     """Starts a worker that takes so many seconds for a frame; by default there is no sidecar, and no limit."""
     arguments = [str(seconds), "--redis-url", valkey.url, "--sidecar", sidecar, "--http", "", "--fps", "inf"]
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
-    wait = "0" if sidecar == NO_SIDECAR else "10"
-    process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", "--sidecar-wait", wait, *flags])
+    # A sidecar that is there is never too slow, however busy the machine is.
+    patience = ["--sidecar-wait", "0" if sidecar == NO_SIDECAR else "60", "--decision-timeout", "60"]
+    process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", *patience, *flags])
     try:
         yield process
     finally:

@@ -97,7 +97,8 @@ def _explain(argv: list[str]) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"hand-counter {version()}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
-    given, _ = parser.parse_known_args(argv[:1])
+    # The help is for all commands also behind what is no command by itself, as in `models --help`.
+    given, _ = parser.parse_known_args(argv[:1] if argv[1:2] not in (["--help"], ["-h"]) else argv[:2])
     problem = "expected a command" if given.command is None else f"unknown command {' '.join(argv[:2])!r}, expected"
     parser.error(f"{problem}: {', '.join(names)}")
 

@@ -69,6 +69,7 @@ class Counting:
         age = self._now() - frame.arrived_at
         if age > self._max_age:
             return Skip(frame.entry_id, SkipReason.STALE)
+        age = max(0.0, age)  # an id may lie in the future: publishers may choose it, and Redis' clock may be set back
         self._metrics.queue_age.observe(age)
         attempt = 1
         while True:

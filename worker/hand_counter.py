@@ -191,7 +191,7 @@ def serve(
     except OSError as error:
         logger.error("can't listen on --http %s: %s (port 0 takes a free one)", http, error.strerror or error)
         return 1
-    with stop_signals(pipeline.done):
+    with stop_signals(pipeline.done) as signalled:
         limiter.wait_ready(sidecar_wait)
         pipeline.start()
         logger.info(
@@ -204,6 +204,8 @@ def serve(
             f", http://{endpoint.address}" if endpoint else "",
         )
         _watch(pipeline.done, lambda: _totals(metrics, queue), metrics, progress)
+        if signalled.is_set():
+            logger.info("stopping: %g s at most for what is in work; a second signal ends it at once", grace)
         pipeline.stop(grace)
     limiter.close()
     queue.close()

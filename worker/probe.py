@@ -1,7 +1,7 @@
 """Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask itself.
 
 Asks /healthz where the environment says that the worker serves it (WORKER_HTTP), or at the HOST:PORT that is given.
-Exit code 0 if frames can be counted, 1 if not, with the reason on standard error.
+Exit code 0 if frames can be counted, 1 if not, 2 if the address is none, with the reason on standard error.
 """
 
 import http.client
@@ -33,7 +33,12 @@ def problem(address: str, timeout: float = TIMEOUT_S) -> str:
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Gives the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    if found := problem(given[0] if given else environ.get("WORKER_HTTP") or DEFAULT_ADDRESS):
+    try:
+        found = problem(given[0] if given else environ.get("WORKER_HTTP") or DEFAULT_ADDRESS)
+    except ValueError as error:
+        print(f"python -m worker.probe [HOST:PORT]: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    if found:
         print(found, file=sys.stderr)  # noqa: T201 - it is what the runtime shows
         return 1
     return 0

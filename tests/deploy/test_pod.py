@@ -3,7 +3,6 @@
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import yaml
 from deploy_helpers import K8S, eventually, needs_engine, one, render, run, tool
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
+from servers import free_port
 
 from worker.keys import CONSUMER_GROUP, Keys
 
@@ -164,13 +164,6 @@ def prometheus(documents: list, pod: Pod, folder) -> Iterator[Callable[[str], li
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def values(result: list) -> list[float]:

@@ -31,11 +31,11 @@ class Asked:
     def answer(self) -> pb.ShouldProcessResponse:
         """The answer about a frame that isn't too soon for anyone."""
         self.ts += 1000.0
-        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=self.ts), timeout=10)
+        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=self.ts), timeout=120)
 
     def state(self) -> "pb.RedisState":
         """How the sidecar stands with Redis."""
-        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10).redis_state
+        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
     def follows(self, set_fps: Callable[[float], object]) -> None:
         """Checks that changes are pushed and, in fleet scope, that frames are decided in Redis."""
@@ -125,7 +125,7 @@ def page(sidecar: Asked) -> list[str]:
     """The lines of /metrics."""
     import urllib.request
 
-    with urllib.request.urlopen(f"http://{sidecar.process.http}/metrics", timeout=10) as response:
+    with urllib.request.urlopen(f"http://{sidecar.process.http}/metrics", timeout=120) as response:
         return response.read().decode().splitlines()
 
 
@@ -231,7 +231,7 @@ def test_cluster_that_lost_a_node(nodes):
         def stale(name: str) -> bool:
             sidecar.ts += 1000.0
             request = pb.ShouldProcessRequest(stream_name=name, ts=sidecar.ts)
-            return sidecar.stub.ShouldProcess(request, timeout=10).stale
+            return sidecar.stub.ShouldProcess(request, timeout=120).stale
 
         wait_until(lambda: not stale(names[True]) and not stale(names[False]), "all is well")
         lost.kill()

@@ -61,7 +61,7 @@ def test_a_step_of_the_clock_floods_nobody(stepped) -> None:
 
     def ask() -> bool:
         nonlocal admitted
-        yes = stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=10.0).should_process
+        yes = stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=120).should_process
         admitted += yes
         return yes
 
@@ -80,7 +80,7 @@ def test_a_clock_that_swings_is_paced_by_real_time(stepped) -> None:
     begun, admitted = time.monotonic(), 0
     for number in range(150):
         clock.step_to(-60.0 * number)
-        admitted += stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=10.0).should_process
+        admitted += stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=120).should_process
     assert 1 <= admitted <= (time.monotonic() - begun) * FPS + 1.0
 
 
@@ -91,5 +91,5 @@ def test_frames_with_a_ts_do_not_notice(stepped) -> None:
     for number in range(40):
         clock.step_to((-1.0) ** number * 1000.0 * number)
         request = pb.ShouldProcessRequest(stream_name="with-ts", ts=100.0 + number / 8)
-        reasons.append(stub.ShouldProcess(request, timeout=10.0).reason)
+        reasons.append(stub.ShouldProcess(request, timeout=120).reason)
     assert reasons == [pb.REASON_ADMITTED, pb.REASON_TOO_SOON] * 20

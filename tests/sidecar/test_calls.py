@@ -79,7 +79,7 @@ async def test_each_decision_is_timed_once(serve: Serve, metrics: Metrics) -> No
     counts = {sample.labels["method"]: sample.value for sample in family.samples if sample.name.endswith("_count")}
     sums = {sample.labels["method"]: sample.value for sample in family.samples if sample.name.endswith("_sum")}
     assert {method: count for method, count in counts.items() if count} == {"ShouldProcess": 1, "ShouldProcessBatch": 1}
-    assert 0.0 < sums["ShouldProcess"] < 5.0
+    assert 0.0 < sums["ShouldProcess"] < 60.0
 
 
 async def test_the_shadow_lets_everything_through(serve: Serve, world: World) -> None:

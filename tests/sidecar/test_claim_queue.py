@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -55,14 +54,14 @@ async def queue_to(url: str, in_time_s: float = PATIENT_S) -> AsyncIterator[Queu
     """A queue whose server is reached."""
     queue = Queue(Links(RedisServers(parse_redis_url(url)), in_time_s))
     async with background(queue.links.run):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await queue.links.reached.wait()
         yield queue
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Waits for a condition, 20 s at most."""
-    async with asyncio.timeout(20):
+    """Waits for a condition, 60 s at most."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (any condition, seen from outside)
             await asyncio.sleep(0.005)
 
@@ -118,13 +117,13 @@ async def test_slow_server_is_not_waited_for(server):
     with redis_proxy(server.port) as proxy:
         fresh(server)
         async with queue_to(proxy.url, in_time_s=0.1) as queue:
-            proxy.delay_s = 0.5
-            began = time.monotonic()
+            proxy.delay_s = 1e9
             assert await queue.claim([claim(1.0), claim(5.0, "other")]) == [Missing.LATE] * 2
-            assert time.monotonic() - began < 0.45
+            assert queue.reported == []
             calls = queue.call_count
             assert await queue.claim([claim(2.0)]) == [Missing.AWAY]
             assert queue.call_count == calls
+            proxy.delay_s = 0.2  # before the connection is given up
             await until(lambda: queue.reported)
             assert [(asked.ts, answer.reason, late) for asked, answer, late in queue.reported] == [
                 (1.0, Reason.ADMITTED, True),

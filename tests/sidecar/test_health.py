@@ -1,5 +1,7 @@
 """The health service, without a server."""
 
+from types import SimpleNamespace
+
 import pytest
 from grpc_health.v1 import health_pb2
 
@@ -29,3 +31,16 @@ async def test_components_are_independent(component: str) -> None:
     health.set(other, True)
     health.shut_down()
     assert [await status(health, each) for each in (SERVER, REDIS)] == [Status.NOT_SERVING] * 2
+
+
+async def test_a_shutdown_while_a_watcher_is_being_told_is_told_too() -> None:
+    """What the watcher hears last is NOT_SERVING, also where the shutdown comes during the news before."""
+    health, heard = Health(), []
+    health.set("", True)
+
+    async def write(response: health_pb2.HealthCheckResponse) -> None:
+        heard.append(response.status)
+        health.shut_down()
+
+    await health.Watch(health_pb2.HealthCheckRequest(), SimpleNamespace(write=write))
+    assert heard == [health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING]

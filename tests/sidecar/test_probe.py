@@ -60,3 +60,9 @@ def test_nobody_there_is_told(capsys):
 def test_every_interface_is_asked_on_the_loopback(listen: str, asked: str):
     """An address that means every interface can be listened on, but not asked."""
     assert target(listen) == asked
+
+
+def test_what_is_no_address_is_one_line(capsys):
+    """Wrong usage is exit code 2."""
+    assert main(["--help"]) == 2
+    assert capsys.readouterr().err.endswith("expected HOST:PORT, got '--help'\n")

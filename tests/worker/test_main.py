@@ -16,11 +16,11 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs ``python -m`` with these arguments."""
     environment = repository_environment(variables)
     return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=120, check=False
     )
 
 
-@pytest.mark.parametrize("words", [(), *(command.words for command in cli.COMMANDS)])
+@pytest.mark.parametrize("words", [(), ("models",), *(command.words for command in cli.COMMANDS)])
 def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Each help ends in examples."""
     with pytest.raises(SystemExit) as ended:

@@ -22,3 +22,9 @@ def test_the_verdict_of_healthz_is_the_exit_code(capsys):
         endpoint.close()
     assert main([endpoint.address]) == 1
     assert "refused" in capsys.readouterr().err
+
+
+def test_what_is_no_address_is_one_line(capsys):
+    """Wrong usage is exit code 2."""
+    assert main(["--help"]) == 2
+    assert capsys.readouterr().err == "python -m worker.probe [HOST:PORT]: expected HOST:PORT, got '--help'\n"

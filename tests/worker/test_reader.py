@@ -182,7 +182,7 @@ def test_a_stop_doesnt_wait_for_room(valkey: QueueServer, queue: LossyQueue) -> 
     thread.start()
     eventually(bench.jobs.full)
     bench.stop.set()
-    thread.join(10.0)
+    thread.join(60.0)
     assert not thread.is_alive()
     assert len(bench.held) == pending(valkey.bytes) == 10
 
@@ -204,7 +204,7 @@ def test_nothing_more_is_read_where_nothing_gets_written(
     bench.held.remove(bench.held.snapshot()[:5])
     eventually(lambda: bench.jobs.qsize() == 15)
     bench.stop.set()
-    thread.join(10.0)
+    thread.join(60.0)
     assert not thread.is_alive()
 
 

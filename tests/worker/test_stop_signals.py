@@ -16,8 +16,8 @@ def test_a_signal_sets_the_event(number: signal.Signals) -> None:
     done = threading.Event()
     with stop_signals(done, patient=True) as signalled:
         signal.raise_signal(number)
-        assert done.wait(10)
-        assert signalled.wait(10)
+        assert done.wait(60)
+        assert signalled.wait(60)
     assert signal.signal(number, inherited) == signal.SIG_DFL
 
 
@@ -27,7 +27,7 @@ def test_a_signal_that_interrupts_the_wait_itself_does_no_harm() -> None:
     with stop_signals(done, patient=True):
         with done._cond:
             signal.raise_signal(signal.SIGTERM)
-        assert done.wait(10)
+        assert done.wait(60)
 
 
 def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
@@ -42,7 +42,7 @@ def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
     with stop_signals(done, patient=True) as signalled:
         sender = threading.Thread(target=send)
         sender.start()
-        assert done.wait(10)
+        assert done.wait(60)
         sender.join()
     assert signalled.is_set()
 

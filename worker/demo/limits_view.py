@@ -10,7 +10,7 @@ import grpc
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from worker.demo.processes import START_S, Child, DemoError
 
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 
 

