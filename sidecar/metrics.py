@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from sidecar.decision_times import DecisionTimes
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.limiter import Limiter
 from sidecar.schedule import Reason
@@ -26,7 +27,6 @@ from sidecar.stream_metrics import StreamMetrics
 if TYPE_CHECKING:
     from sidecar.fleet_scope import FleetScope
 
-_DECISION_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 
 
@@ -44,13 +44,8 @@ class Metrics:
             buckets=_BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.decision_seconds = Histogram(
-            "sidecar_decision_seconds",
-            "Time in the sidecar from a question to its answer, by method.",
-            ["method"],
-            buckets=_DECISION_BUCKETS_S,
-            registry=self.registry,
-        )
+        self.decision_seconds = DecisionTimes(("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession"))
+        self.registry.register(self.decision_seconds)
         self.invalid_requests = Counter(
             "sidecar_invalid_requests", "Calls answered with INVALID_ARGUMENT.", ["method"], registry=self.registry
         )

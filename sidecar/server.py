@@ -17,7 +17,7 @@ from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.batch import MAX_REQUEST_BYTES
-from sidecar.calls import ObservedService, Traced
+from sidecar.calls import Traced, TracedService
 from sidecar.debugging import DebuggingServices
 from sidecar.decoding import refusing_undecodable
 from sidecar.fps_follower import FpsFollower, RedisState
@@ -203,7 +203,7 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
 def _server(sidecar: Sidecar, traced: Traced | None) -> "grpc.aio.Server":
     settings = sidecar.settings
     server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
-    service: Any = ObservedService(sidecar.service, sidecar.metrics, traced)
+    service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
     strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
