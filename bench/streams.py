@@ -6,6 +6,9 @@ Two sidecars on one Valkey, in which half of the streams have limits of their ow
 rounds, about frames of streams picked at random, which is the worst order for the caches of the processor; each stream
 sends at 30 fps and is limited to 2. A figure is the wall time of a call with all that belongs to it, by decision.
 
+What the difference is made of is asked of the sidecar with 100,000 streams: batches of the same ten of them, and of streams
+that lie one after the other in memory, do the same work as batches of any, and differ in what the caches hold alone.
+
 Memory is what the sidecar grows by when it gets to know 100,000 streams and each has been admitted often enough for all
 that is kept about it; everything counts, the watched limits, the dicts and what the allocator wastes.
 """
@@ -15,6 +18,7 @@ import json
 import random
 import statistics
 import time
+from collections.abc import Callable
 
 import redis
 
@@ -26,8 +30,15 @@ from tests.servers import SidecarProcess, sidecar_process, valkey, wait_until
 KEY = "stream_fps_configs"
 FEW = 10
 GOAL_RATIO, GOAL_BYTES = 1.2, 900
-WAYS = {"unary": 1, "batches of 64": 64, "batches of 256": 256}
+LARGE = 256
+WAYS = {"unary": 1, "batches of 64": 64, f"batches of {LARGE}": LARGE}
 BIGGEST_BATCH = 4096
+PICKS: dict[str, Callable[[int, int], list[int]]] = {
+    "any": lambda size, batch: [random.randrange(size) for _ in range(batch)],
+    "one after the other": lambda size, batch: list(range(start := random.randrange(size - batch), start + batch)),
+    "the same ten": lambda _, batch: [random.randrange(FEW) for _ in range(batch)],
+}
+"""Which streams are asked about: the number of all and of those wanted, to the streams' numbers."""
 FILL_FRAMES = 70
 """Frames of each stream, all admitted, before memory is read: enough for all marks that a stream keeps."""
 
@@ -51,14 +62,14 @@ class Fleet:
         """Moves each stream to a place of its own in its period, so that they aren't admitted all at once."""
         self._frames = [frames + random.randrange(15) for frames in self._frames]
 
-    def measure(self, batch: int, decisions: int) -> tuple[float, float]:
+    def measure(self, batch: int, decisions: int, pick: str = "any") -> tuple[float, float]:
         """Wall time and the server's CPU time, microseconds per decision.
 
         The frames are made just before their call and outside of the time: a worker has them at hand.
         """
         wall, cpu = 0.0, cpu_seconds(self.sidecar.pid)
         for _ in range(decisions // batch):
-            names, tss = self._frames_of([random.randrange(self.size) for _ in range(batch)])
+            names, tss = self._frames_of(PICKS[pick](self.size, batch))
             before = time.perf_counter()
             if batch > 1:
                 self._ask(names, tss)
@@ -113,12 +124,15 @@ def main() -> None:
             fleet.scatter()
             fleet.fill(1)
         times: dict[str, dict[int, list[tuple[float, float]]]] = {way: {few.size: [], many.size: []} for way in WAYS}
+        by_pick: dict[str, list[tuple[float, float]]] = {pick: [] for pick in PICKS}
         for number in range(options.rounds + 1):
             for way, batch in WAYS.items():
                 for fleet in (few, many):
                     cost = fleet.measure(batch, options.decisions if batch > 1 else options.decisions // 10)
                     if number:
                         times[way][fleet.size].append(cost)
+            for pick, costs in by_pick.items():
+                costs.append(many.measure(LARGE, options.decisions, pick))
     medians = {
         way: {size: tuple(map(statistics.median, zip(*costs, strict=True))) for size, costs in sides.items()}
         for way, sides in times.items()
@@ -132,11 +146,24 @@ def main() -> None:
     for way, sides in medians.items():
         cells = "".join(f"{wall:10.2f} ({cpu:6.2f})" for wall, cpu in sides.values())
         print(f"{way:16}{cells}{ratios[way]:8.2f}")
+    picks = {pick: statistics.median(cpu for _, cpu in costs) for pick, costs in by_pick.items()}
+    print(f"server CPU µs in batches of {LARGE}, by which of {options.streams:,} streams are asked about: ", end="")
+    print(", ".join(f"{pick} {cpu:.2f}" for pick, cpu in picks.items()))
     print(f"memory: {bytes_per_stream:.0f} bytes per stream")
     print(f"goal: at most {GOAL_RATIO} times the time per decision: ", end="")
     print(", ".join(f"{way} {'met' if ratio <= GOAL_RATIO else 'MISSED'}" for way, ratio in ratios.items()))
     print(f"goal: at most {GOAL_BYTES} bytes per stream: {'met' if bytes_per_stream <= GOAL_BYTES else 'MISSED'}")
-    print(json.dumps({"bench": "streams", "ratios": ratios, "bytes_per_stream": bytes_per_stream, "us": medians}))
+    print(
+        json.dumps(
+            {
+                "bench": "streams",
+                "picks_cpu_us": picks,
+                "ratios": ratios,
+                "bytes_per_stream": bytes_per_stream,
+                "us": medians,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

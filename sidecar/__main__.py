@@ -1,13 +1,8 @@
 """The command fps-sidecar, also ``python -m sidecar``."""
 
-import asyncio
+import gc
 import sys
-from collections.abc import Sequence
-
-from process import logs
-from process.settings import parse
-from process.version import version
-from sidecar.settings import SidecarSettings
+from collections.abc import Callable, Sequence
 
 PROGRAM = "fps-sidecar"
 FAILED = 1
@@ -44,19 +39,41 @@ ask:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sidecar until it is told to stop; gives the exit code."""
+    # A start is little else than imports, and what they make stays: to look for garbage in it is lost time, now and later.
+    gc.disable()
+    try:
+        run = _program(argv)
+    finally:
+        gc.freeze()
+        gc.enable()
+    return run()
+
+
+def _program(argv: Sequence[str] | None) -> Callable[[], int]:
+    """Loads everything that the settings ask for, and nothing else."""
+    import asyncio
+
+    from process import logs
+    from process.settings import parse
+    from process.version import version
+    from sidecar.settings import SidecarSettings
+
     settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
     logs.set_up(settings.log_level, settings.log_format)
     if settings.check:
         from sidecar.check import check
 
-        return asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
+        return lambda: asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
     from sidecar.server import ListenError, serve  # gRPC is loaded only when there is something to serve
 
-    try:
-        return asyncio.run(serve(settings))
-    except ListenError as error:
-        sys.stderr.write(f"{PROGRAM}: {error}\n")
-        return FAILED
+    def run() -> int:
+        try:
+            return asyncio.run(serve(settings))
+        except ListenError as error:
+            sys.stderr.write(f"{PROGRAM}: {error}\n")
+            return FAILED
+
+    return run
 
 
 if __name__ == "__main__":

@@ -137,6 +137,10 @@ class Limiter:
             if (stream is None or stream.table_version != version) and name not in watched
         ]
 
+    def is_prepared(self, stream_name: str) -> bool:
+        """Whether :meth:`prepare` needn't be called for a stream: as :meth:`unprepared`, for one."""
+        return stream_name in self._table.watched
+
     async def prepare(self, stream_names: Collection[str]) -> None:
         """Waits, a bounded time, for the limits of streams that aren't watched. Never fails."""
         if len(self._table.watched) >= self._max_streams + _SPARE_NAMES:
@@ -175,6 +179,12 @@ class Limiter:
             The reason; the limit in force; next_ts, which is 0 where any ts would be admitted, and where there is no
             schedule to tell by.
         """
+        stream = self._streams.get(stream_name)
+        if stream is not None and stream.table_version == self._table.version and stream.last_ts < ts < stream.next_ts:
+            # Certain to be denied, see decide_all.
+            self.decisions[_TOO_SOON] += 1
+            stream.hear(ts, now, _TOO_SOON)
+            return _TOO_SOON, self._table.limit(stream_name), stream.next_ts
         reason, _, due = self._decide(stream_name, ts, now)
         return reason, self._table.limit(stream_name), due
 

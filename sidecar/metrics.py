@@ -4,6 +4,7 @@ What the limiter counts anyway is read when Prometheus asks, so that a decision 
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,13 +18,15 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar.fleet_scope import FleetScope
+from sidecar.decision_times import DecisionTimes
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.limiter import Limiter
 from sidecar.schedule import Reason
 from sidecar.stream_metrics import StreamMetrics
 
-_DECISION_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+if TYPE_CHECKING:
+    from sidecar.fleet_scope import FleetScope
+
 _BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 
 
@@ -41,13 +44,8 @@ class Metrics:
             buckets=_BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.decision_seconds = Histogram(
-            "sidecar_decision_seconds",
-            "Time in the sidecar from a question to its answer, by method.",
-            ["method"],
-            buckets=_DECISION_BUCKETS_S,
-            registry=self.registry,
-        )
+        self.decision_seconds = DecisionTimes(("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession"))
+        self.registry.register(self.decision_seconds)
         self.invalid_requests = Counter(
             "sidecar_invalid_requests", "Calls answered with INVALID_ARGUMENT.", ["method"], registry=self.registry
         )
@@ -80,13 +78,13 @@ class Metrics:
         if max_streams:
             self.registry.register(StreamMetrics(limiter, max_streams))
 
-    def show_fleet(self, fleet: FleetScope) -> None:
+    def show_fleet(self, fleet: "FleetScope") -> None:
         """Adds what fleet scope knows to every scrape."""
         self.registry.register(_FleetScrape(fleet))
 
 
 class _FleetScrape(Collector):
-    def __init__(self, fleet: FleetScope) -> None:
+    def __init__(self, fleet: "FleetScope") -> None:
         self._fleet = fleet
 
     def collect(self) -> Iterator[Metric]:

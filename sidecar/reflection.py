@@ -5,7 +5,7 @@ the package's name only, so the same servicer answers both, and v1's file descri
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -16,7 +16,14 @@ V1ALPHA = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_na
 V1 = "grpc.reflection.v1.ServerReflection"
 
 
-def add_reflection(server: "grpc.aio.Server", service_names: Sequence[str]) -> None:
+class Registry(Protocol):
+    """As much of a server as services are added to."""
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: "tuple[grpc.GenericRpcHandler, ...]") -> None:
+        """Adds handlers."""
+
+
+def add_reflection(server: Registry, service_names: Sequence[str]) -> None:
     """Adds both versions of reflection to a server; they tell about these services and about themselves."""
     _add_v1_descriptor()
     servicer = ReflectionServicer([*service_names, V1ALPHA, V1])

@@ -7,10 +7,9 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
@@ -18,21 +17,22 @@ from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.batch import MAX_REQUEST_BYTES
-from sidecar.calls import ObservedService, Traced
+from sidecar.calls import Traced, TracedService
+from sidecar.debugging import DebuggingServices
 from sidecar.decoding import refusing_undecodable
-from sidecar.fleet_limiter import FleetLimiter
-from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, SERVER, Health
 from sidecar.limiter import Limiter
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
-from sidecar.reflection import add_reflection
 from sidecar.service import RateLimitService
 from sidecar.session import Sessions
 from sidecar.settings import SidecarSettings
 from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
+
+if TYPE_CHECKING:
+    from sidecar.fleet_scope import FleetScope
 
 logger = logging.getLogger(__name__)
 
@@ -69,24 +69,11 @@ class Sidecar:
             on_state=self._redis_changed,
             on_read=self.metrics.redis_reads.inc,
         )
-        self.fleet: FleetScope | None = None
-        learn, pacing, most, shadow = self.follower.learn, settings.pacing, settings.max_streams, settings.shadow
-        if settings.scope == "fleet":
-            self.fleet = FleetScope(
-                self.servers,
-                pacing=pacing,
-                replicas=settings.replicas,
-                claim_wait_s=settings.claim_wait,
-                on_change=lambda stream_name: self.sessions.moved(stream_name),
-                on_gap=lambda: self.sessions.all_moved(),
-            )
-            self.limiter: Limiter = FleetLimiter(
-                self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow
-            )
-            self.metrics.show_fleet(self.fleet)
-        else:
-            self.limiter = Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
+        self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
+        self.limiter = self._limiter()
         self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
+        if self.fleet:
+            self.metrics.show_fleet(self.fleet)
         self.sessions = Sessions(self.limiter, self.table, self.metrics)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
@@ -105,6 +92,29 @@ class Sidecar:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.limiter.sweep(time.monotonic())
+
+    # What only some settings ask for is imported where it is asked for: a start is little else than imports.
+
+    def _fleet_scope(self) -> "FleetScope":
+        from sidecar.fleet_scope import FleetScope
+
+        return FleetScope(
+            self.servers,
+            pacing=self.settings.pacing,
+            replicas=self.settings.replicas,
+            claim_wait_s=self.settings.claim_wait,
+            on_change=lambda stream_name: self.sessions.moved(stream_name),
+            on_gap=lambda: self.sessions.all_moved(),
+        )
+
+    def _limiter(self) -> Limiter:
+        settings, learn = self.settings, self.follower.learn
+        pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
+        if self.fleet is None:
+            return Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
+        from sidecar.fleet_limiter import FleetLimiter
+
+        return FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
@@ -194,13 +204,13 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     """The server, not started, and the addresses that it listens on."""
     settings = sidecar.settings
     server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
-    service: Any = ObservedService(sidecar.service, sidecar.metrics, traced)
+    service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
     strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
-    channelz.add_channelz_servicer(server)
-    services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, channelz_pb2.DESCRIPTOR)
-    add_reflection(server, [service.full_name for file in services for service in file.services_by_name.values()])
+    services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+    names = [service.full_name for file in services for service in file.services_by_name.values()]
+    server.add_generic_rpc_handlers((DebuggingServices(names),))
     return server, _listen(server, settings.listen, settings.tls)
 
 

@@ -57,20 +57,22 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._settings = dict(settings)
         self._clock = clock
         self._wall_clock = wall_clock
+        self._took_one = metrics.decision_seconds.of("ShouldProcess")
+        self._took_batch = metrics.decision_seconds.of("ShouldProcessBatch")
 
     async def ShouldProcess(  # noqa: N802 (the contract's name)
         self, request: pb.ShouldProcessRequest, context: Context
     ) -> pb.ShouldProcessResponse:
         """Decides one frame."""
+        started = time.perf_counter()
         name = request.stream_name
         ts = request.ts if request.HasField("ts") else self._wall_clock()
         error = stream_name_error(name) or ts_error(ts)
         if error:
             await self._refuse(context, "ShouldProcess", error)
         limiter = self._limiter
-        unprepared = limiter.unprepared((name,))
-        if unprepared:
-            await limiter.prepare(unprepared)
+        if not limiter.is_prepared(name):
+            await limiter.prepare((name,))
         reason, limit, next_ts, stale = await limiter.answer(name, ts, self._clock())
         answer = pb.ShouldProcessResponse()  # setting fields costs half of passing them
         answer.should_process = limiter.shadow or reason is Reason.ADMITTED
@@ -79,12 +81,14 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         answer.fps_source = cast(pb.FpsSource, limit.source)
         answer.stale = stale
         answer.next_ts = 0.0 if limiter.shadow else next_ts
+        self._took_one(time.perf_counter() - started)
         return answer
 
     async def ShouldProcessBatch(  # noqa: N802
         self, request: pb.ShouldProcessBatchRequest, context: Context
     ) -> pb.ShouldProcessBatchResponse:
         """Decides many frames in their order."""
+        started = time.perf_counter()
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
@@ -100,7 +104,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         if unprepared:
             await limiter.prepare(unprepared)
         answers = await limiter.answer_all(names, tss, self._clock())
-        return pb.ShouldProcessBatchResponse(**answers._asdict())
+        answer = pb.ShouldProcessBatchResponse(**answers._asdict())
+        self._took_batch(time.perf_counter() - started)
+        return answer
 
     async def ShouldProcessSession(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,

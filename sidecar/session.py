@@ -114,7 +114,7 @@ class Sessions:
         self._stalled_s = stalled_s
         self._open: list[Session] = []
         self._shut_down = asyncio.Event()
-        self._took = metrics.decision_seconds.labels("ShouldProcessSession").observe
+        self._took = metrics.decision_seconds.of("ShouldProcessSession")
         self._dropped_one = metrics.dropped_leases.labels("stream")
         self._dropped_all = metrics.dropped_leases.labels("all")
 

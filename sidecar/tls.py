@@ -12,11 +12,12 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-import grpc
+from typing import TYPE_CHECKING, cast
 
 from process.address import split_host_port
+
+if TYPE_CHECKING:
+    import grpc  # the settings know of files alone, so --help and --check do without
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,6 @@ def listen_error(addresses: Sequence[str], *, has_certificate: bool, insecure: b
     return None
 
 
-# The stubs don't know that a fetcher may answer "as before".
-_Fetcher = Callable[[], grpc.ServerCertificateConfiguration]
-
-
 class ReloadedCertificate:
     """The server's credentials, which follow the files."""
 
@@ -91,15 +88,18 @@ class ReloadedCertificate:
         self._refused: tuple[tuple[int, int, int], ...] | None = None
         self._configuration = self._read()
 
-    def credentials(self) -> grpc.ServerCredentials:
+    def credentials(self) -> "grpc.ServerCredentials":
         """What add_secure_port takes."""
+        import grpc
+
         return grpc.dynamic_ssl_server_credentials(
             self._configuration,
-            cast(_Fetcher, self._fetch),
+            # The stubs don't know that a fetcher may answer "as before".
+            cast("Callable[[], grpc.ServerCertificateConfiguration]", self._fetch),
             require_client_authentication=self._files.client_ca is not None,
         )
 
-    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+    def _fetch(self) -> "grpc.ServerCertificateConfiguration | None":
         """Called by gRPC, in threads of its own, before each handshake; None: as before."""
         try:
             stamps = self._stamps()
@@ -123,7 +123,9 @@ class ReloadedCertificate:
         stats = [path.stat() for path in (files.certificate, files.key, files.client_ca) if path]
         return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
 
-    def _read(self) -> grpc.ServerCertificateConfiguration:
+    def _read(self) -> "grpc.ServerCertificateConfiguration":
+        import grpc
+
         files = self._files
         return grpc.ssl_server_certificate_configuration(
             [(files.key.read_bytes(), files.certificate.read_bytes())],

@@ -11,7 +11,7 @@ from sidecar_helpers import World
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
-from sidecar.calls import ObservedService, Traced
+from sidecar.calls import Traced, TracedService
 from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
@@ -40,7 +40,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def serve(world: World, metrics: Metrics) -> Serve:
-    """Serves the world, its calls observed."""
+    """Serves the world."""
 
     @asynccontextmanager
     async def serving(traced: Traced | None = None) -> AsyncIterator[Stub]:
@@ -49,8 +49,8 @@ def serve(world: World, metrics: Metrics) -> Serve:
         sessions = Sessions(world.limiter, world.table, metrics, **clocks)
         service = RateLimitService(world.limiter, follower, metrics, sessions, version="1", settings={}, **clocks)
         server = grpc.aio.server()
-        observed: Any = ObservedService(service, metrics, traced)
-        rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(observed, server)
+        served: Any = TracedService(service, traced) if traced else service
+        rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(served, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -41,6 +41,21 @@ def test_a_change_of_the_table_acts_on_the_next_frame() -> None:
     assert decide("a", 99.001, 1.0)[0] is Reason.ADMITTED
 
 
+def test_a_change_acts_on_a_frame_that_was_certain_to_be_denied() -> None:
+    """Between two admissions of a watched stream each frame is denied, and heard, until the very change of its limit."""
+    world = World()
+    world.set("a", "1")
+    decide = world.limiter.decide
+    assert decide("a", 10.0, 1000.0)[0] is Reason.ADMITTED
+    assert decide("a", 10.1, 1000.1)[0] is Reason.TOO_SOON
+    stream = world.limiter.stream("a")
+    assert stream is not None
+    assert (stream.heard_ts, stream.heard_at, stream.denied, stream.last_reason) == (10.1, 1000.1, 1, Reason.TOO_SOON)
+    assert decide("a", 9.9, 1000.1)[0] is Reason.LATE
+    world.set("a", "10")
+    assert decide("a", 10.11, 1000.2) == (Reason.ADMITTED, (10.0, FpsSource.OVERRIDE), pytest.approx(10.2, abs=1e-5))
+
+
 CHANGES = {
     "another value": lambda world: world.table.store(["a"], [b"10"]),
     "its own value": lambda world: world.table.store(["a"], [b"1"]),
@@ -90,7 +105,14 @@ def test_one_batch_answers_as_one_by_one(
         cut += zip(answers.reasons, answers.fps, answers.next_ts, strict=True)
     assert cut == [(reason, limit.fps, next_ts) for reason, limit, next_ts in one_by_one]
     assert singles.limiter.decisions == batches.limiter.decisions
-    assert len(singles.limiter) == len(batches.limiter)
+    one, other = (
+        [
+            (stream.name, stream.admitted, stream.denied, stream.heard_ts, stream.last_reason)
+            for stream in kept.streams()
+        ]
+        for kept in (singles.limiter, batches.limiter)
+    )
+    assert one == other
 
 
 async def test_the_counts_are_those_of_the_answers() -> None:

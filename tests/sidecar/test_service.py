@@ -74,6 +74,15 @@ async def test_should_process_answers_every_field(served: Served) -> None:
     assert (answer.should_process, answer.reason) == (False, pb.REASON_TOO_SOON)
 
 
+async def test_the_first_frame_of_a_stream_has_its_limit(served: Served) -> None:
+    """A stream that was never asked about is looked up before its first frame is decided; and then no more."""
+    served.world.redis["new"] = b"4"
+    for ts in (1.0, 1.1, 2.0):
+        answer = await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="new", ts=ts))
+        assert (answer.fps, answer.fps_source) == (4.0, pb.FPS_SOURCE_OVERRIDE)
+    assert served.world.learned == [["new"]]
+
+
 async def test_a_stale_table_is_said(served: Served) -> None:
     """While Redis is out of reach the answer says so."""
     served.world.table.stale = True
