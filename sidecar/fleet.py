@@ -16,7 +16,8 @@ lateness isn't carried over. So neither the loss of Redis nor its return is a bu
 learns it anew from the copies.
 
 A frame that Redis admitted too late was denied meanwhile, so the admission is still to be had: the stream's next frame
-at this replica gets it. Else a Redis that is always a little late would starve its streams.
+at this replica gets it. Else a Redis that is always a little late would starve its streams. Only an admission between
+earlier ones is lost with its frame.
 """
 
 from collections.abc import Callable, Sequence
@@ -181,7 +182,9 @@ class Fleet:
             copy.alone = None
         # What others changed after this answer and before a gap ended was not heard: it confirms nothing for now.
         self._learn(copy, claim.stream_name, answer.state, claim.gap)
-        if late and answer.reason is Reason.ADMITTED and (alone is None or alone.last_ts != claim.ts):
+        # A place among earlier admissions is of no use to a frame after them: it would come too soon after the last one.
+        in_order = answer.state.last_ts == claim.ts
+        if late and in_order and answer.reason is Reason.ADMITTED and (alone is None or alone.last_ts != claim.ts):
             copy.granted = answer.state.version
             self._on_change(claim.stream_name)
 

@@ -269,6 +269,24 @@ class TestAlone:
         reasons = await redis.decide(fleet, then)
         assert (reasons == [Reason.ADMITTED]) is admitted
 
+    @pytest.mark.parametrize("pacing", list(Pacing))
+    async def test_late_admission_between_others_is_lost_with_its_frame(self, redis, pacing):
+        """A later frame can't have the place of one that came out of order: it would be too close to the last admitted."""
+        fleet = redis.replica(replicas=4, pacing=pacing)
+        trail = None
+        for ts in (100.0, 100.2):
+            _, trail = decide(trail, ts, 10.0, 0.0, pacing)
+        redis.away, redis.missing = True, Missing.LATE
+        claimed = Claim("cam", 100.1, 10.0, NO_STATE, gap=1)
+        await redis.decide(fleet, frame(100.1, fps=10.0))
+        reason, trail = decide(trail, claimed.ts, claimed.fps, 0.0, pacing)
+        assert (reason, trail.schedule.last_ts) == (Reason.ADMITTED, 100.2)
+        (slot, last_ts, _), base, earlier = trail
+        answer = Claimed(reason, State(slot, last_ts, 0.0, VERSION + 5, base, earlier))
+        fleet.answered(claimed, answer, late=True)
+        assert await redis.decide(fleet, frame(100.21, fps=10.0)) == [Reason.TOO_SOON]
+        assert fleet.certain("cam", 10.0).last_ts == 100.2
+
     async def test_frame_admitted_alone_is_not_admitted_again(self, redis):
         """A late answer about a frame that was admitted alone meanwhile leaves nothing for the next one."""
         fleet = redis.replica()
