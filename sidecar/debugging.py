@@ -39,9 +39,10 @@ class DebuggingServices(grpc.GenericRpcHandler):
         """Ignores these: the same methods come through add_generic_rpc_handlers."""
 
     def _load(self) -> None:
-        from grpc_channelz.v1 import channelz
+        from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 
         from sidecar.reflection import add_reflection
 
-        channelz.add_channelz_servicer(self)
+        # Not by add_channelz_servicer, which takes what is no server itself for a synchronous one, with threads of its own.
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self)
         add_reflection(self, self._service_names)
