@@ -33,7 +33,6 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     options: dict[str, Any] = {
         **_transport(url, access),
         **connection_options(url, access),
-        "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # the scripts' replies are the same in both, XREAD's isn't
     }
     if url.tls:
@@ -59,5 +58,6 @@ def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),  # redis-py's own would also wait seconds for each Sentinel that is down
     }
     return {**options, "ssl": True, **tls_options(access)} if url.tls else options

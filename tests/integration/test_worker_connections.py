@@ -1,5 +1,8 @@
 """Each way of the worker to its Redis and to its sidecar: passwords, TLS, Sentinels."""
 
+import contextlib
+import socket
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +49,28 @@ def test_queue_behind_sentinels(tmp_path: Path) -> None:
             assert accounting(promoted) == {"received": 400, "counted": 400}
             assert process.terminate() == 0
         assert "Redis is back" in process.log
+
+
+def test_a_sentinel_that_is_down_is_asked_once() -> None:
+    """The next Sentinel is asked at once, so one that is down delays nothing."""
+    with replicated() as servers, socket.create_server(("127.0.0.1", 0)) as broken:
+        attempts = []
+
+        def refuse() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = broken.accept()
+                    attempts.append(connection.getpeername())
+                    connection.close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        sentinels = servers.url.removeprefix("redis+sentinel://")
+        with connect(f"redis+sentinel://127.0.0.1:{broken.getsockname()[1]},{sentinels}") as client:
+            assert client.ping()
+        broken.shutdown(socket.SHUT_RDWR)
+        refusing.join()
+        assert len(attempts) == 1
 
 
 def test_password_of_the_queue_in_a_file(tmp_path: Path) -> None:
