@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -31,14 +32,10 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
         url = parse_redis_url(url)
     access = access or RedisAccess()
     options: dict[str, Any] = {
-        **_transport(url, access),
         **connection_options(url, access),
+        **_transport(url, access),
         "protocol": 2,  # the scripts' replies are the same in both, XREAD's isn't
     }
-    if url.tls:
-        # Tickets of TLS that come before the first reply make redis-py think that the connection isn't clean; so there
-        # has to be a reply: that to CLIENT SETINFO, be it a refusal.
-        del options["driver_info"]
     if url.kind is Kind.SENTINEL:
         login = {"username": access.sentinel_username or None, "password": access.sentinel_password or None}
         sentinels = [(address.host, address.port) for address in url.addresses]
@@ -54,10 +51,16 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
 
 
 def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
+    """What connections to a server and to a Sentinel have in common."""
     options: dict[str, Any] = {
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),  # redis-py's own would also wait seconds for each Sentinel that is down
+        "driver_info": None,  # CLIENT SETINFO would ask for one more permission
     }
-    return {**options, "ssl": True, **tls_options(access)} if url.tls else options
+    if url.tls:
+        # Tickets of TLS that come before the first reply make redis-py think that the connection isn't clean; so there
+        # has to be a reply: that to CLIENT SETINFO, be it a refusal.
+        options |= {"ssl": True, "driver_info": DriverInfo(), **tls_options(access)}
+    return options

@@ -1,6 +1,7 @@
 """Each way of the worker to its Redis and to its sidecar: passwords, TLS, Sentinels."""
 
 import contextlib
+import re
 import socket
 import threading
 import types
@@ -10,12 +11,16 @@ from pathlib import Path
 import pytest
 import redis
 from redis_topologies import plain_client, replicated, tls_server, tls_skip
-from servers import Valkey, free_port, sidecar_process
+from servers import REPOSITORY, Valkey, free_port, sidecar_process
 from tls_files import Authority
-from worker_helpers import QueueServer, accounting, balance, eventually, pending, publish_many, worker
+from worker_helpers import KEYS, QueueServer, accounting, balance, eventually, pending, picture, publish_many, worker
 
 from process.redis_access import RedisAccess
 from sidecar.schedule import Reason
+from worker.keys import CONSUMER_GROUP
+from worker.publish.backoff import Backoff
+from worker.publish.frame_queue import FrameQueue
+from worker.publish.source import Captured
 from worker.rate_limit import RateLimiter, tls_credentials
 from worker.redis_client import connect
 
@@ -121,3 +126,56 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
         with worker(valkey, "--drain", *trust, sidecar=f"localhost:{port}") as process:
             assert process.wait() == 0
         assert accounting(valkey.bytes)["counted"] == 3
+
+
+@pytest.fixture(scope="module")
+def users() -> dict[str, list[str]]:
+    """The commands of the documentation, by the user that they make."""
+    commands = re.findall(r"^ACL SETUSER .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.MULTILINE)
+    return {words[2]: words for words in map(str.split, commands)}
+
+
+def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str, list[str]], tmp_path: Path) -> None:
+    """As the documented users a publisher publishes, and a worker counts, skips, adopts and gives up."""
+    for user in ("hand-counter", "hand-counter-publish"):
+        valkey.bytes.execute_command(*users[user])
+    address = f"SECRET@127.0.0.1:{valkey.port}/0"
+    queue = types.SimpleNamespace(url=f"redis://hand-counter:{address}", folder=tmp_path)
+    with connect(f"redis://hand-counter-publish:{address}") as client:
+        frames = FrameQueue(client, KEYS, "cam", payload_ttl=600.0, max_queue=1000, backoff=Backoff())
+        for number in range(20):
+            assert frames.publish(Captured(1000.0 + number, picture()), threading.Event())
+    valkey.bytes.xgroup_create(KEYS.frames, CONSUMER_GROUP, id="0")
+    valkey.bytes.xreadgroup(CONSUMER_GROUP, "gone", {KEYS.frames: ">"}, count=5)
+    valkey.bytes.hincrby(KEYS.accounting, "received", 5)
+    with worker(queue, "--claim-idle", "0.2") as process:
+        eventually(lambda: accounting(valkey.bytes).get("counted") == 20)
+        assert process.terminate() == 0
+    assert valkey.bytes.acl_log() == []
+
+
+def test_no_documented_permission_is_spare(users: dict[str, list[str]]) -> None:
+    """Each command that a documented user may run is one that the program runs, or redis-py for it."""
+    sources = {
+        "hand-counter": [*REPOSITORY.glob("worker/*.py"), *REPOSITORY.glob("worker/lua/*.lua")],
+        "hand-counter-publish": [*REPOSITORY.glob("worker/publish/*.lua")],
+    }
+    for user, paths in sources.items():
+        text = "".join(path.read_text() for path in paths)
+        commands = {word[1:] for word in users[user] if word.startswith("+")} - {"evalsha", "script|load"}
+        assert commands
+        for command in commands:
+            scripted = all(f"'{part}'" in text for part in command.upper().split("|"))
+            assert scripted or f".{command.replace('|', '_')}" in text, command
+
+
+def test_documented_permission_of_the_sentinels_is_enough() -> None:
+    """The master's name is all that the Sentinels are asked for."""
+    with replicated() as servers:
+        sentinel = int(servers.url.split("/mymaster")[0].rpartition(":")[2])
+        with plain_client(sentinel) as client:
+            client.execute_command("ACL SETUSER asker on >SECRET -@all +sentinel|masters")
+            access = RedisAccess(sentinel_username="asker", sentinel_password="SECRET")
+            with connect(servers.url, access) as found:
+                assert found.ping()
+            assert client.acl_log() == []
