@@ -6,6 +6,7 @@ function that does the work, which gets them as such (``arguments``) and never s
 
 import math
 import os
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -182,6 +183,20 @@ examples:
                 path.read_bytes()
             except OSError as problem:
                 raise ValueError(f"cannot read {path}: {problem.strerror}") from None
+        # gRPC would say nothing, and connect never.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.sidecar_ca:
+            try:
+                context.load_verify_locations(self.sidecar_ca)
+            except ssl.SSLError:
+                raise ValueError(f"{self.sidecar_ca} holds no certificates in PEM") from None
+        if self.sidecar_cert and self.sidecar_key:
+            try:
+                # An encrypted key would ask for its password on the terminal.
+                context.load_cert_chain(self.sidecar_cert, self.sidecar_key, password=lambda: "")
+            except (ssl.SSLError, ValueError):
+                files = f"{self.sidecar_cert} and {self.sidecar_key}"
+                raise ValueError(f"{files} are no certificate and its unencrypted key in PEM") from None
         return self
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from servers import REPOSITORY, repository_environment
+from tls_files import Authority
 
 from worker import __main__ as cli
 from worker.settings import RunSettings
@@ -90,6 +91,27 @@ def test_wrong_usage_is_one_clear_line(
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+def test_certificates_for_the_sidecar_are_checked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files that hold something else are wrong usage: gRPC would only never connect."""
+    other = tmp_path / "other"
+    other.write_text("no certificate")
+    authority = Authority(tmp_path)
+    own = authority.sign("own")
+    trust = ["run", "--sidecar-ca", str(authority.certificate)]
+    wrong = [
+        (["run", "--sidecar-ca", str(other)], f"{other} holds no certificates in PEM"),
+        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "are no certificate and its"),
+        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)], "are no certifi"),
+    ]
+    for arguments, said in wrong:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+    assert RunSettings(sidecar_ca=authority.certificate, sidecar_cert=own.certificate, sidecar_key=own.key).sidecar_ca
 
 
 def test_every_flag_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
