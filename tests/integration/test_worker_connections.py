@@ -68,7 +68,7 @@ def test_a_sentinel_that_is_down_is_asked_once() -> None:
                     attempts.append(connection.getpeername())
                     connection.close()
 
-        refusing = threading.Thread(target=refuse)
+        refusing = threading.Thread(target=refuse, daemon=True)
         refusing.start()
         sentinels = servers.url.removeprefix("redis+sentinel://")
         with connect(f"redis+sentinel://127.0.0.1:{broken.getsockname()[1]},{sentinels}") as client:
