@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -84,6 +86,24 @@ async def test_a_first_frame_gets_the_value_of_its_stream(fake_port: int) -> Non
         await until(lambda: follower.state is RedisState.POLLING)
         await follower.learn(["a"])
         assert follower._table.watched["a"] == 0.5
+
+
+class Name(str):
+    """A name of which one can see whether anybody still has it."""
+
+
+async def test_without_redis_nothing_is_kept_of_forgotten_streams() -> None:
+    """However many names come and go while Redis is away, memory stays as it is."""
+    async with following(free_port()) as follower:
+        await follower.wait_for_first_attempt(60)
+        name = Name("camera")
+        kept = weakref.ref(name)
+        await follower.learn([name])
+        assert follower._table.watched == {"camera": None}
+        follower._table.forget("camera")
+        del name
+        gc.collect()
+        assert kept() is None
 
 
 async def test_without_redis_nothing_waits() -> None:
