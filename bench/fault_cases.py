@@ -180,6 +180,23 @@ class FailingOver:
             return bool(replica["flags"] == "slave" and replica["master-link-status"] == "ok")
 
 
+class AnotherFailingOver(FailingOver):
+    """The control of "failing over": it happens to others, of which the sidecar knows nothing."""
+
+    def __init__(self, redis: Replicated, own: Valkey) -> None:
+        super().__init__(redis)
+        self._own = own
+
+    @property
+    def url(self) -> str:
+        """Leads to the sidecar's own Redis, which is well."""
+        return self._own.url
+
+    def fill(self, fps: float) -> None:
+        """Sets the limit of every stream."""
+        set_limits(self._own.port, fps)
+
+
 def set_limits(port: int, fps: float) -> None:
     """Sets the limit of every stream of the loads, and the probe's."""
     names = itertools.chain([PROBE], *map(stream_names, KINDS))
@@ -217,6 +234,13 @@ def failing_over() -> Iterator[Case]:
 
 
 @contextlib.contextmanager
+def another_failing_over() -> Iterator[Case]:
+    """The control of a master that is lost."""
+    with replicated() as redis, valkey() as own:
+        yield AnotherFailingOver(redis, own)
+
+
+@contextlib.contextmanager
 def clients_killed() -> Iterator[Case]:
     """The case of clients that are killed."""
     with valkey() as server, redis_proxy(server.port) as proxy:
@@ -232,6 +256,7 @@ CASES: dict[str, Callable[[], AbstractContextManager[Case]]] = {
     CONTROL: lambda: one_server(nothing),
     "another restarting": lambda: one_server(another_restarting),
     **{name: lambda fault=fault: one_server(fault) for name, fault in FAULTS.items()},  # type: ignore[misc]
+    "another failing over": another_failing_over,
     "failing over": failing_over,
     "clients killed": clients_killed,
 }

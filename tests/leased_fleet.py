@@ -6,14 +6,13 @@ A replica's coroutines are stepped by hand, so there is no event loop and no tim
 
 import contextlib
 import copy
-import re
 from asyncio import CancelledError
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any
 
-import redis
 from leased_client import Frames, LeasedClient, run
+from timed_claims import Server
 
 from sidecar import claims
 from sidecar.claims import Claim, Claimed, Missing, State
@@ -21,71 +20,8 @@ from sidecar.fleet import Fleet, Frame, Verdict
 from sidecar.fleet_limiter import FleetLimiter
 from sidecar.fps_table import FpsTable
 from sidecar.metrics import Metrics
-from sidecar.schedule import CREDIT_PERIODS, LATE_WINDOW_S, TOLERANCE_S, Pacing, Reason, Schedule
+from sidecar.schedule import LATE_WINDOW_S, Pacing, Reason, Schedule
 from sidecar.session import Sessions
-
-CHANNEL: Final = claims.channel(0)
-
-_TIMED = claims.CLAIM_SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
-# What is published is kept for the replicas to hear it later.
-_SCRIPT = _TIMED.replace("redis.call('PUBLISH',", "redis.call('RPUSH',")
-# What a claim would be answered: the same without its effects. The server refuses it if it writes.
-_PEEK = "local function ignored() end\n" + re.sub(r"redis\.call\('(SET|PUBLISH)',", "ignored(", _TIMED)
-assert _SCRIPT != _TIMED != claims.CLAIM_SCRIPT
-
-
-class Server:
-    """Redis, with a clock that stands until it is moved."""
-
-    def __init__(self, client: redis.Redis, pacing: Pacing) -> None:
-        client.flushall()
-        self._client = client
-        self._script, self._peek = client.script_load(_SCRIPT), client.script_load(_PEEK)
-        self._constants = claims.packed_constants(pacing)
-        self._now_us = 1_700_000_000_000_000
-        self.replicas: list[Replica] = []
-        self.limits: dict[str, bytes] = {}
-        self.admitted: dict[str, list[tuple[float, float, float]]] = {}
-        """Of each stream's admissions here, in their order: real time, ts, fps."""
-
-    @property
-    def now(self) -> float:
-        """Real time since the beginning, seconds."""
-        return (self._now_us - 1_700_000_000_000_000) / 1e6
-
-    def wait(self, seconds: float) -> None:
-        """Time goes by."""
-        self._now_us += round(seconds * 1e6)
-
-    def claim(self, asked: Sequence[Claim]) -> list[Claimed]:
-        """Decides; what is published is on its way to each replica."""
-        keys, arguments = self._packed(asked)
-        reply, messages, _ = (
-            self._client.pipeline(transaction=False)
-            .evalsha(self._script, len(keys), *keys, *arguments)
-            .lrange(CHANNEL, 0, -1)
-            .delete(CHANNEL)
-            .execute()
-        )
-        answers = claims.unpacked_answers(reply)
-        for claim, (reason, _) in zip(asked, answers, strict=True):
-            if reason is Reason.ADMITTED:
-                self.admitted.setdefault(claim.stream_name, []).append((self.now, claim.ts, claim.fps))
-        for message in messages:
-            for replica in self.replicas:
-                if replica.subscribed:
-                    replica.news += claims.unpacked_changes(message)
-        return answers
-
-    def peek(self, asked: Sequence[Claim]) -> list[Claimed]:
-        """What these claims would be answered now."""
-        keys, arguments = self._packed(asked)
-        return claims.unpacked_answers(self._client.evalsha_ro(self._peek, len(keys), *keys, *arguments))
-
-    def _packed(self, asked: Sequence[Claim]) -> tuple[list[bytes], list[bytes | str]]:
-        keys, states, frames = claims.packed_claims(asked)
-        seconds, microseconds = divmod(self._now_us, 1_000_000)
-        return keys, [self._constants, CHANNEL, states, frames, str(seconds), str(microseconds)]
 
 
 class Call:
@@ -175,7 +111,7 @@ class Replica:
         self.admitted_alone = 0
         self.checked = 0
         """Frames that were denied without a claim, and compared with one."""
-        server.replicas.append(self)
+        server.listeners.append(self)
 
     def clock(self) -> float:
         """Real time by this process's clock."""
@@ -448,35 +384,3 @@ class LeasedFleet:
         self.told[reason] += 1
         if reason is Reason.ADMITTED:
             self.admitted[name, ts] += 1
-
-
-def epochs(admissions: Sequence[tuple[float, float, float]]) -> list[list[tuple[float, float, float]]]:
-    """Cuts a stream's admissions where its clock was restarted, that is, where one is much older than the newest one."""
-    cut: list[list[tuple[float, float, float]]] = []
-    newest = float("inf")
-    for admission in admissions:
-        if not cut or admission[1] < newest - LATE_WINDOW_S:
-            cut.append([])
-            newest = admission[1]
-        cut[-1].append(admission)
-        newest = max(newest, admission[1])
-    return cut
-
-
-def over_law(run: Sequence[tuple[float, float, float]]) -> float:
-    """By how many seconds the worst window of a run whose ts ascend holds more periods than it may; not above 0.
-
-    Each admission moves the slot on by a period at its fps at least. The slot is never after the frame, and 1.5 periods
-    before it at most, so from the frame i to the frame j the periods after i sum up to ts_j - ts_i + 1.5 / fps_i at most.
-    """
-    worst, most, periods = 0.0, float("inf"), 0.0
-    for _, ts, fps in run:
-        periods += 1.0 / fps - TOLERANCE_S
-        worst = max(worst, periods - ts - most)
-        most = min(most, CREDIT_PERIODS / fps + periods - ts)
-    return worst
-
-
-def least_gap_s(fps: float) -> float:
-    """The real time after which a restarted clock may be served."""
-    return 1.0 / fps - TOLERANCE_S if fps > 0.0 else 0.0

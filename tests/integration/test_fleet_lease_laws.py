@@ -15,8 +15,10 @@ import redis
 from fleet_player import most_over_law
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leased_fleet import LeasedFleet, Server, epochs, least_gap_s, over_law
+from leased_fleet import LeasedFleet
+from pacing_laws import epochs, least_gap_s, over_law
 from servers import valkey
+from timed_claims import Server
 
 from sidecar.schedule import Pacing, Reason
 
