@@ -6,9 +6,9 @@ Two clients, each a process of its own, make 2,000 decisions a second each, ten 
 batch, one by the worker's client with leases, of which the calls that reach the sidecar are timed. For each fault: some
 seconds of load with all well, then the fault for as long, in turns, over several rounds. What the sidecar answers for is
 the median over the rounds of the ratio of the p99 during the fault to the p99 before it. The p99 of one round is that of
-a few calls, so the least and the greatest ratio are printed too, and the ratios of two controls: a round in which nothing
-happens, and one in which a Redis is started five times that the sidecar has nothing to do with ("restarting" starts its own
-as often, which takes processor time from all). Where half of the rounds of nothing differ by more than the goal, in either
+a few calls, so the least and the greatest ratio are printed too, and the ratios of three controls: a round in which nothing
+happens, one in which a Redis is started five times that the sidecar has nothing to do with ("restarting" starts its own
+as often, which takes processor time from all), and one in which others fail over. Where half of the rounds of nothing differ by more than the goal, in either
 direction, a missed goal tells nothing. "Waited" is how much of the time before and during it the sidecar was ready, but
 others had the processor, summed over its threads: what grows with that isn't the fault's doing. All other cases start and
 end Redis outside of the time that is measured.
@@ -139,7 +139,7 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
 
 
-HEADINGS = f"{'':20}{'':9}{'calls':>6}{'p50 ms before, during':>23}{'p99 ms before, during':>23}"
+HEADINGS = f"{'':22}{'':9}{'calls':>6}{'p50 ms before, during':>23}{'p99 ms before, during':>23}"
 HEADINGS += f"{'ratio':>7}{'of rounds':>14}{'waited':>14}{'recovery s':>12}{'failed':>8}{'frames ahead':>14}"
 
 
@@ -149,7 +149,7 @@ def show(case: str, kind: str, row: dict[str, float]) -> None:
     tail = f"{row['p99_before_ms']:.2f}  {row['p99_during_ms']:.2f}"
     spread = f"{row['least_ratio']:.2f} to {row['greatest_ratio']:.2f}"
     waited = f"{row['waited_before']:.1%}  {row['waited_during']:.1%}"
-    print(f"{case:20}{kind:9}{row['calls']:6.0f}{p50:>23}{tail:>23}{row['ratio']:7.2f}{spread:>14}{waited:>14}", end="")
+    print(f"{case:22}{kind:9}{row['calls']:6.0f}{p50:>23}{tail:>23}{row['ratio']:7.2f}{spread:>14}{waited:>14}", end="")
     print(f"{row['recovery_s']:12.3f}{row['failed']:8.0f}{row['worst_excess_frames']:14.2f}", flush=True)
 
 
