@@ -8,10 +8,10 @@ seconds of load with all well, then the fault for as long, in turns, over severa
 the median over the rounds of the ratio of the p99 during the fault to the p99 before it. The p99 of one round is that of
 a few calls, so the least and the greatest ratio are printed too, and the ratios of three controls: a round in which nothing
 happens, one in which a Redis is started five times that the sidecar has nothing to do with ("restarting" starts its own
-as often, which takes processor time from all), and one in which others fail over. Where half of the rounds of nothing differ by more than the goal, in either
-direction, a missed goal tells nothing. "Waited" is how much of the time before and during it the sidecar was ready, but
-others had the processor, summed over its threads: what grows with that isn't the fault's doing. All other cases start and
-end Redis outside of the time that is measured.
+as often, which takes processor time from all), and one in which others fail over. Where half of the rounds of nothing
+differ by more than the goal, in either direction, a missed goal tells nothing. "Waited" is how much of the time before
+and during it the sidecar was ready, but others had the processor, summed over its threads: what grows with that isn't
+the fault's doing. All other cases start and end Redis outside of the time that is measured.
 
 Recovery is the time from Redis being well again to the first decision at a limit that is set then; where it fails over, a
 Sentinel's new master is Redis being well again. The laws are checked at the end: no call failed, and no stream was
