@@ -39,7 +39,7 @@ COALESCE_S: Final = 0.002
 BUSY_FACTOR: Final = 0.5
 """The pause before the next reading is at least this many times as long as the last one took, so that changes without end
 leave a third of the time to decisions however many streams are watched. A change waits for two readings and the pause
-between them at worst: 4.0 put the p99 with a thousand streams and 200 changes a second at 15 to 20 ms."""
+between them at worst: 4.0 put the p99 with a thousand streams and 200 changes a second at 16 to 32 ms."""
 
 CHUNK: Final = 512
 """Fields per HMGET: well under 1 ms of the event loop."""
