@@ -4,24 +4,32 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from fault_load import stream_names
+from redis.client import PubSub
 from redis_faults import FAULTS, Fault
 from redis_proxy import RedisProxy, redis_proxy
 from redis_topologies import SERVICE, Replicated, answered, plain_client, replicated
 from servers import Valkey, repository_environment, valkey, wait_until
+from stepped_clock import SteppedClock
 
 from bench.fault_clients import KINDS
 
 KEY = "stream_fps_configs"
 PROBE = "probe"
 """A stream that is no part of the loads and has the same limit."""
+PROMOTED = "+switch-master"
+"""What a Sentinel publishes when a replica has taken the master's place."""
+DEADLINE_S = 60.0
 STARTS = 5
 KILLED_CLIENTS = 3
+STEPS_S = (3600.0, -3600.0, -3601.0, 86_400.0)
 
 # Always has a call open, its session, and another in flight; says when the first was answered.
 _CLIENT = """
@@ -48,6 +56,10 @@ class Case(Protocol):
         """What --redis-url takes."""
 
     @property
+    def environment(self) -> dict[str, str]:
+        """More environment variables for the sidecar."""
+
+    @property
     def heals_itself(self) -> bool:
         """Whether Redis is well again before what happens is over."""
 
@@ -70,6 +82,7 @@ class OneServer:
     heals_itself = False
 
     def __init__(self, server: Valkey, proxy: RedisProxy, fault: Fault) -> None:
+        self.environment: dict[str, str] = {}
         self._server = server
         self._proxy = proxy
         self._fault = fault
@@ -131,14 +144,33 @@ class ClientsKilled(OneServer):
         self._clients.clear()
 
 
+class ClockStepped(OneServer):
+    """The clock of the sidecar's machine is stepped to and fro."""
+
+    def __init__(self, server: Valkey, proxy: RedisProxy, clock: SteppedClock) -> None:
+        super().__init__(server, proxy, nothing)
+        self.environment = clock.environment
+        self._clock = clock
+
+    @contextlib.contextmanager
+    def happens(self) -> Iterator[None]:
+        """Steps it; it is right again at the end."""
+        for offset_s in STEPS_S:
+            self._clock.step_to(offset_s)
+            time.sleep(0.1)
+        yield
+        self._clock.step_to(0.0)
+
+
 class FailingOver:
     """A master that is killed, a replica, and a Sentinel that promotes it; the dead one comes back as a replica."""
 
     heals_itself = True
 
     def __init__(self, redis: Replicated) -> None:
+        self.environment: dict[str, str] = {}
         self._redis = redis
-        self._dead = 0
+        self._news: PubSub | None = None
 
     @property
     def url(self) -> str:
@@ -151,28 +183,31 @@ class FailingOver:
 
     @contextlib.contextmanager
     def happens(self) -> Iterator[None]:
-        """Kills the master; nobody else does anything."""
-        self._dead = self._redis.master_port()
-        dead = next(each for each in (self._redis.master, self._redis.replica) if each.port == self._dead)
-        dead.kill()
-        yield
+        """Kills the master; nobody else does anything: that there is a new one is heard, not asked for again and again."""
+        port = self._redis.master_port()
+        dead = next(each for each in (self._redis.master, self._redis.replica) if each.port == port)
+        with plain_client(self._redis.sentinel_port) as sentinel, sentinel.pubsub() as self._news:
+            self._news.subscribe(PROMOTED)
+            assert self._heard("subscribe")
+            dead.kill()
+            yield
         dead.restart()
         with dead.client() as client:
             client.config_set("repl-diskless-load", "on-empty-db")  # leaves no file behind
             client.replicaof("127.0.0.1", self._redis.master_port())
 
     def wait_until_healed(self) -> None:
-        """Waits for a new master that takes writes."""
-        wait_until(answered(self._has_new_master), "a new master", every_s=0.02)
+        """Waits for the Sentinel's word that it promoted the replica."""
+        assert self._heard("message"), "no new master"
 
     def fill(self, fps: float) -> None:
         """Sets the limit of every stream."""
         set_limits(self._redis.master_port(), fps)
 
-    def _has_new_master(self) -> bool:
-        port = self._redis.master_port()
-        with plain_client(port) as client:
-            return port != self._dead and client.info("replication")["role"] == "master"
+    def _heard(self, kind: str) -> bool:
+        assert self._news is not None
+        message = self._news.get_message(timeout=DEADLINE_S)
+        return message is not None and message["type"] == kind
 
     def _can_fail_over(self) -> bool:
         with plain_client(self._redis.sentinel_port, decode_responses=True) as sentinel:
@@ -251,6 +286,13 @@ def clients_killed() -> Iterator[Case]:
             case.close()
 
 
+@contextlib.contextmanager
+def clock_stepped() -> Iterator[Case]:
+    """The case of a machine whose clock is wrong."""
+    with tempfile.TemporaryDirectory(prefix="clock-") as folder, valkey() as server, redis_proxy(server.port) as proxy:
+        yield ClockStepped(server, proxy, SteppedClock(Path(folder)))
+
+
 CONTROL = "nothing"
 CASES: dict[str, Callable[[], AbstractContextManager[Case]]] = {
     CONTROL: lambda: one_server(nothing),
@@ -259,4 +301,5 @@ CASES: dict[str, Callable[[], AbstractContextManager[Case]]] = {
     "another failing over": another_failing_over,
     "failing over": failing_over,
     "clients killed": clients_killed,
+    "clock stepped": clock_stepped,
 }

@@ -65,7 +65,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
     times = []
     case.fill(LIMIT)
     with contextlib.ExitStack() as stack:
-        sidecar = stack.enter_context(sidecar_process(redis_url=case.url, fps=LIMIT))
+        sidecar = stack.enter_context(sidecar_process(redis_url=case.url, fps=LIMIT, environment=case.environment))
         clients = {kind: stack.enter_context(Client(kind, sidecar.address, LIMIT)) for kind in KINDS}
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(stack.enter_context(grpc.insecure_channel(sidecar.address)))
 

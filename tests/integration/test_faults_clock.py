@@ -1,13 +1,13 @@
 """The machine's clock is stepped while frames without a ts are asked about; those with one must not notice."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
-from servers import REPOSITORY, sidecar_process, wait_until
+from servers import sidecar_process, wait_until
+from stepped_clock import SteppedClock
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -15,38 +15,11 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 FPS = 4.0
 CREDIT_FRAMES = 2.5
 
-# Python runs it before anything else; the real clock of the machine is nothing a test may touch.
-SITECUSTOMIZE = """
-import os, time
-real, path = time.time, os.environ["CLOCK_OFFSET_FILE"]
-def stepped():
-    with open(path) as file:
-        return real() + float(file.read() or 0)
-time.time = stepped
-"""
-
-
-class Clock:
-    """The wall clock of a sidecar."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
-        self._file = folder / "offset"
-        path = os.pathsep.join(map(str, (folder, REPOSITORY, REPOSITORY / "proto")))
-        self.environment = {"PYTHONPATH": path, "CLOCK_OFFSET_FILE": str(self._file)}
-        self.step_to(0.0)
-
-    def step_to(self, offset_s: float) -> None:
-        """Sets how far the clock is off, seconds."""
-        new = self._file.with_suffix(".new")
-        new.write_text(str(offset_s))
-        new.rename(self._file)
-
 
 @pytest.fixture
-def stepped(tmp_path: Path) -> Iterator[tuple[Clock, "rate_limit_pb2_grpc.RateLimitServiceStub"]]:
+def stepped(tmp_path: Path) -> Iterator[tuple[SteppedClock, "rate_limit_pb2_grpc.RateLimitServiceStub"]]:
     """A sidecar whose wall clock can be stepped, at 4 fps."""
-    clock = Clock(tmp_path)
+    clock = SteppedClock(tmp_path)
     with (
         sidecar_process(fps=FPS, environment=clock.environment) as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
