@@ -1,10 +1,10 @@
 """Keeps the fps table in step with the hash in Redis.
 
 One task, one connection. The server pushes that the hash changed, not what; so a change makes the table *dirty*, and
-the task reads the watched streams with HMGET, a chunk at a time, so that the event loop never stalls for long. Dirty is
-cleared before the reading begins, so a change in the middle of it leads to another one. Changes are coalesced for
-2 ms; when reading takes long because very many streams are watched, the pauses grow with it. A slow resync covers what
-a push can't tell (SWAPDB), and a heartbeat notices a server that hangs.
+the task reads the watched streams, a chunk at a time, so that the event loop never stalls for long. Dirty is cleared
+before the reading begins, so a change in the middle of it leads to another one. Changes are coalesced for 2 ms; when
+reading takes long because very many streams are watched, the pauses grow with it. A slow resync covers what a push can't
+tell (SWAPDB), and a heartbeat notices a server that hangs.
 
 Where the server refuses to push, the task polls. Where it is away, the table stays as it is.
 
@@ -15,6 +15,7 @@ away or hasn't answered another first frame in time. So an outage costs one wait
 import asyncio
 import contextlib
 import enum
+import functools
 import itertools
 import logging
 import math
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from sidecar.fps_hash import FpsHash, NoHashError
 from sidecar.fps_table import FpsTable
 from sidecar.fps_values import WILDCARD_FIELD
 from sidecar.redis_push import ConnectionLostError, PushConnection, RefusedError
@@ -42,7 +44,7 @@ leave a third of the time to decisions however many streams are watched. A chang
 between them at worst: 4.0 put the p99 with a thousand streams and 200 changes a second at 16 to 32 ms."""
 
 CHUNK: Final = 512
-"""Fields per HMGET: well under 1 ms of the event loop."""
+"""Streams at a time: well under 1 ms of the event loop."""
 
 HEARTBEAT_S: Final = 1.0
 RESYNC_S: Final = 30.0
@@ -67,7 +69,7 @@ class FpsFollower:
         servers: where Redis is.
         config_key: the hash.
         on_state: called at each change of the state, with the new one.
-        on_read: called at each HMGET.
+        on_read: called at each reading of fields.
         poll_s: the period of polling, seconds.
     """
 
@@ -155,11 +157,12 @@ class FpsFollower:
             self._ask_to_push = state is RedisState.TRACKING
             self._reads = True  # those that are watched by now are read with the rest
             self.resyncs += 1
-            await self._read_watched(connection)
+            limits = FpsHash(functools.partial(self._call, connection), self._config_key, self._on_read)
+            await self._read_watched(limits)
             self._ask_to_push = True
             self._failures = 0
             self._enter(state, "")
-            await self._follow(connection)
+            await self._follow(connection, limits)
         finally:
             self._reads = False
             self._wanted.clear()
@@ -175,7 +178,7 @@ class FpsFollower:
             return RedisState.POLLING
         return RedisState.TRACKING
 
-    async def _follow(self, connection: PushConnection) -> None:
+    async def _follow(self, connection: PushConnection, limits: FpsHash) -> None:
         period = RESYNC_S if self.state is RedisState.TRACKING else self._poll_s
         read_at = time.monotonic()
         rest_until = read_at
@@ -186,7 +189,7 @@ class FpsFollower:
                     async with asyncio.timeout(min(HEARTBEAT_S, due_in)):
                         await self._wake.wait()
             self._wake.clear()
-            was_heard = await self._read_wanted(connection)
+            was_heard = await self._read_wanted(limits)
             now = time.monotonic()
             if self._dirty and now < rest_until:
                 with contextlib.suppress(TimeoutError):
@@ -199,7 +202,7 @@ class FpsFollower:
                 else:
                     self.resyncs += 1
                 read_at = time.monotonic()
-                await self._read_watched(connection)
+                await self._read_watched(limits)
                 ended = time.monotonic()
                 rest_until = ended + BUSY_FACTOR * (ended - read_at)
             elif not was_heard:
@@ -207,27 +210,37 @@ class FpsFollower:
             if not self._dirty and self.state is RedisState.TRACKING:
                 self._agreed_at = time.monotonic()
 
-    async def _read_watched(self, connection: PushConnection) -> None:
+    async def _read_watched(self, limits: FpsHash) -> None:
         self._dirty = False
-        wildcard = await self._hmget(connection, [WILDCARD_FIELD])
-        if wildcard is None:
-            self._table.clear()
-        else:
-            self._table.store_wildcard(wildcard[0])
-            watched = self._table.watched
-            names = iter(list(watched))
-            while chunk := list(itertools.islice(names, CHUNK)):
-                values = await self._hmget(connection, chunk)
-                if values is None:  # the type changed meanwhile: a push says so
-                    break
+        watched = self._table.watched
+        names = [WILDCARD_FIELD, *watched]
+        try:
+            whole = await limits.whole()
+            for start in range(0, len(names), CHUNK):
+                chunk = names[start : start + CHUNK]
+                if whole is None:
+                    values = await limits.fields(chunk)
+                else:
+                    # Older than what a first frame has read since, if that changed; then the table is dirty again.
+                    values = [whole.get(name) for name in chunk]
+                    await asyncio.sleep(0)
+                if start == 0:
+                    self._table.store_wildcard(values[0])
+                    chunk, values = chunk[1:], values[1:]
                 # Those that were forgotten or fell asleep while Redis answered stay so.
                 pairs = [pair for pair in zip(chunk, values, strict=True) if pair[0] in watched]
                 self._table.store((name for name, _ in pairs), (value for _, value in pairs))
-                await self._read_wanted(connection)
+                await self._read_wanted(limits)
+            self._wrong_type = False
+        except NoHashError:
+            self._table.clear()
+            if not self._wrong_type:
+                logger.warning("the config key is no hash, so no limits can be read", extra={"key": self._config_key})
+            self._wrong_type = True
         if not self._dirty:
             self._agreed_at = time.monotonic()
 
-    async def _read_wanted(self, connection: PushConnection) -> bool:
+    async def _read_wanted(self, limits: FpsHash) -> bool:
         """Reads the streams that first frames wait for; whether there were any."""
         if not self._wanted:
             return False
@@ -236,27 +249,14 @@ class FpsFollower:
         try:
             names = iter(wanted)
             while chunk := list(itertools.islice(names, CHUNK)):
-                values = await self._hmget(connection, chunk)
-                self._table.store(chunk, values or [None] * len(chunk))
+                values: list[bytes | None] = [None] * len(chunk)
+                with contextlib.suppress(NoHashError):  # the next reading says so
+                    values = await limits.fields(chunk)
+                self._table.store(chunk, values)
         finally:
             if read is not None:
                 read.set_result(None)
         return True
-
-    async def _hmget(self, connection: PushConnection, fields: list[str]) -> list[bytes | None] | None:
-        """The values of these fields; None where the key is no hash."""
-        self._on_read()
-        try:
-            values: list[bytes | None] = await self._call(connection, "HMGET", self._config_key, *fields)
-        except RefusedError as error:
-            if error.code != "WRONGTYPE":
-                raise
-            if not self._wrong_type:
-                logger.warning("the config key is no hash, so no limits can be read", extra={"key": self._config_key})
-            self._wrong_type = True
-            return None
-        self._wrong_type = False
-        return values
 
     async def _call(self, connection: PushConnection, *command: str) -> Any:
         reply = await connection.call(*command)

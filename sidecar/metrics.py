@@ -67,7 +67,7 @@ class Metrics:
             ["extent"],
             registry=self.registry,
         )
-        self.redis_reads = Counter("sidecar_redis_reads", "HMGETs sent to read limits.", registry=self.registry)
+        self.redis_reads = Counter("sidecar_redis_reads", "Commands sent to read limits.", registry=self.registry)
         self.redis_state_changes = Counter(
             "sidecar_redis_state_changes", "Changes of the state towards Redis.", ["state"], registry=self.registry
         )

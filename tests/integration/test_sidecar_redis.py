@@ -16,6 +16,8 @@ KEY = "stream_fps_configs"
 DEFAULT = 7.0
 REDIS_TIMEOUT_S = 8.0
 """1.5 s as a rule; so long, that a decision that waits for Redis differs from one on a busy machine."""
+MANY = 2000
+"""Fields of a hash that Redis doesn't keep as a list any more."""
 AWAY, TRACKING, POLLING = pb.REDIS_STATE_AWAY, pb.REDIS_STATE_TRACKING, pb.REDIS_STATE_POLLING
 
 
@@ -96,11 +98,12 @@ CHANGES: dict[str, tuple[Callable[["redis.Redis"], object], float]] = {
 }
 
 
-def test_every_change_acts_on_the_next_decision(asker: Asker, client: "redis.Redis") -> None:
+@pytest.mark.parametrize("others", [0, MANY], ids=["small", "large"])
+def test_every_change_acts_on_the_next_decision(asker: Asker, client: "redis.Redis", others: int) -> None:
     """Whatever redis-cli does to the hash is in force as soon as its push has arrived, without another command."""
     for name, (change, fps) in CHANGES.items():
         client.flushall()
-        client.hset(KEY, mapping={"cam1": "2", "*": "3"})
+        client.hset(KEY, mapping={"cam1": "2", "*": "3", **{f"other{number}": "1" for number in range(others)}})
         asker.wait_for_fps(2.0)
         change(client)
         wait_until(lambda expected=fps: asker.fps("cam1") == expected, f"the limit after {name}")  # type: ignore[misc]
@@ -177,8 +180,28 @@ def test_a_flood_of_changes_is_coalesced(asker: Asker, client: "redis.Redis") ->
             pipeline.hset(KEY, "cam1", str(number + 10))
         pipeline.execute()
     asker.wait_for_fps(5009.0)
-    reads = client.info("commandstats")["cmdstat_hmget"]["calls"]
-    assert reads < 1000
+    stats = client.info("commandstats")
+    assert stats["cmdstat_hscan"]["calls"] + stats["cmdstat_hmget"]["calls"] < 1000
+
+
+def test_a_hash_is_read_in_the_way_that_suits_it(asker: Asker, client: "redis.Redis") -> None:
+    """A small one whole, whoever is asked about; of a large one only the streams that matter; also as it grows and shrinks."""
+
+    def reads(change: Callable[[], object], fps: float) -> tuple[bool, bool]:
+        """Whether the hash and whether streams of it were read for a change of cam1."""
+        client.config_resetstat()
+        change()
+        asker.wait_for_fps(fps)
+        stats = client.info("commandstats")
+        return "cmdstat_hscan" in stats, "cmdstat_hmget" in stats
+
+    asker.fps("cam1")
+    assert reads(lambda: client.hset(KEY, "cam1", "2"), 2.0) == (True, False)
+    client.hset(KEY, mapping={f"other{number}": "1" for number in range(MANY)})
+    assert reads(lambda: client.hset(KEY, "cam1", "3"), 3.0) == (True, True)
+    client.delete(KEY)
+    asker.wait_for_fps(DEFAULT)
+    assert reads(lambda: client.hset(KEY, "cam1", "4"), 4.0) == (True, False)
 
 
 def test_the_wrong_type_and_back(asker: Asker, client: "redis.Redis") -> None:
@@ -196,10 +219,12 @@ def test_the_wrong_type_and_back(asker: Asker, client: "redis.Redis") -> None:
 
 # Where pushes aren't to be had.
 
-LEAST_PRIVILEGE = f"on >secret %R~{KEY} resetchannels -@all +hgetall +hmget +ping +hello"
+LEAST_PRIVILEGE = f"on >secret %R~{KEY} resetchannels -@all +hmget +ping +hello"
 
 
-@pytest.mark.parametrize(("more", "state"), [(" +client|tracking", TRACKING), ("", POLLING)])
+@pytest.mark.parametrize(
+    ("more", "state"), [(" +hscan +client|tracking", TRACKING), (" +client|tracking", TRACKING), (" +hscan", POLLING)]
+)
 def test_a_least_privilege_user_is_enough(server: Valkey, client: "redis.Redis", more: str, state: int) -> None:
     """With the rights to read the hash it works; without the right to track it polls, and says so."""
     client.execute_command("ACL", "SETUSER", "sidecar", *(LEAST_PRIVILEGE + more).split())
