@@ -204,7 +204,7 @@ class FpsFollower:
                 read_at = time.monotonic()
                 await self._read_watched(limits)
                 ended = time.monotonic()
-                rest_until = ended + BUSY_FACTOR * (ended - read_at)
+                rest_until = ended + BUSY_FACTOR * (ended - read_at) - COALESCE_S  # which comes after the rest
             elif not was_heard:
                 await self._call(connection, "PING")
             if not self._dirty and self.state is RedisState.TRACKING:

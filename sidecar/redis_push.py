@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import hiredis
 from redis.exceptions import BusyLoadingError, MovedError, NoPermissionError, RedisError, ResponseError
 
 from process.redis_url import Address
@@ -121,7 +122,9 @@ class PushConnection:
         self._waiting.append(reply)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await self._connection.send_command(*command, check_health=False)
+                # redis-py packs in Python, which took half of the time of reading a thousand streams.
+                packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stubs know of one argument only
+                await self._connection.send_packed_command([packed], check_health=False)
                 return await reply
         except TimeoutError:
             raise ConnectionLostError(f"no answer within {TIMEOUT_S:g} s") from None
