@@ -107,6 +107,7 @@ class FpsFollower:
         self._failures = 0
         self._address: tuple[str, int] | None = None  # where a cluster said that the key is
         self._ask_to_push = True
+        self._ask_to_scan = True
 
     async def wait_for_first_attempt(self, at_most_s: float) -> None:
         """Waits until Redis was read or found to be away, so that the first frames after a start are decided well."""
@@ -153,13 +154,17 @@ class FpsFollower:
         try:
             await connection.open(self._address)
             state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING
-            # Some proxies hang up on what they refuse; the next connection then only reads.
+            # Some proxies hang up on what they refuse; the next connection then does without.
             self._ask_to_push = state is RedisState.TRACKING
             self._reads = True  # those that are watched by now are read with the rest
             self.resyncs += 1
-            limits = FpsHash(functools.partial(self._call, connection), self._config_key, self._on_read)
-            await self._read_watched(limits)
-            self._ask_to_push = True
+            call = functools.partial(self._call, connection)
+            limits = FpsHash(call, self._config_key, self._on_read, may_scan=self._ask_to_scan)
+            try:
+                await self._read_watched(limits)
+            finally:
+                self._ask_to_scan = limits.may_scan
+            self._ask_to_push = self._ask_to_scan = True
             self._failures = 0
             self._enter(state, "")
             await self._follow(connection, limits)

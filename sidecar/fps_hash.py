@@ -33,20 +33,22 @@ class FpsHash:
         call: sends its commands.
         key: of the hash.
         on_read: called at each command.
+        may_scan: False: it was refused before, so it isn't asked for.
     """
 
-    def __init__(self, call: Call, key: str, on_read: Callable[[], None]) -> None:
+    def __init__(self, call: Call, key: str, on_read: Callable[[], None], *, may_scan: bool = True) -> None:
+        self.may_scan = may_scan
+        """Whether HSCAN wasn't refused."""
         self._call = call
         self._key = key
         self._on_read = on_read
-        self._may_scan = True
 
     async def whole(self) -> Mapping[str, bytes] | None:
         """All fields, if the hash is so small that Redis keeps it as a list and the user may scan it; else None.
 
         Raises NoHashError.
         """
-        if not self._may_scan:
+        if not self.may_scan:
             return None
         try:
             cursor, flat = await self._ask("HSCAN", *_FIRST_STEP)
@@ -54,7 +56,7 @@ class FpsHash:
             if error.code not in {"NOPERM", "ERR"}:
                 raise
             logger.info("the limits are read stream by stream", extra={"reason": str(error)})
-            self._may_scan = False
+            self.may_scan = False
             return None
         if cursor != b"0":
             return None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
-from redis.exceptions import BusyLoadingError, MovedError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AskError, BusyLoadingError, MovedError, NoPermissionError, RedisError, ResponseError
 
 from process.redis_url import Address
 from sidecar.redis_servers import AnyConnection, RedisServers
@@ -46,6 +46,8 @@ class RefusedError(Exception):
         if isinstance(error, MovedError):
             self.code = "MOVED"
             self.moved_to = (error.host, error.port)
+        elif isinstance(error, AskError):
+            self.code = "ASK"
         elif isinstance(error, NoPermissionError):
             self.code = "NOPERM"
         elif isinstance(error, BusyLoadingError):
@@ -146,11 +148,10 @@ class PushConnection:
     async def _connect(self, protocol: int, address: tuple[str, int] | None) -> AnyConnection:
         # All time-outs are ours: redis-py sends through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
         options: dict[str, Any] = {"protocol": protocol, "socket_timeout": None}
+        # Each of those who know the server has its own time: one that hangs mustn't take that of the next.
+        server = Address(*address) if address else await self._servers.holder(self._key)
         async with asyncio.timeout(TIMEOUT_S):
-            if address:
-                connection = await self._servers.connect(Address(*address), **options)
-            else:
-                connection = await self._servers.connect_to(self._key, **options)
+            connection = await self._servers.connect(server, **options)
         parser: Any = connection._parser
         parser.set_invalidation_push_handler(self._pushed)
         parser.set_pubsub_push_handler(self._pushed)

@@ -34,6 +34,7 @@ class RedisServers:
         self._url = url
         self._access = access or RedisAccess()
         self._lock = asyncio.Lock()
+        self._told_by: Address | None = None
         single = url.kind is Kind.SERVER
         self._owners: list[Address | None] = [url.addresses[0] if single else None] * self._slot_count
 
@@ -68,11 +69,16 @@ class RedisServers:
         self._owners[slot] = address
 
     async def refresh(self) -> None:
-        """Asks which server holds what; raises RedisError if nobody can tell."""
+        """Asks which server holds what; raises RedisError if nobody can tell.
+
+        Those who tell are asked one after the other, beginning with who told last; each has 3 s at most.
+        """
         if self._url.kind is Kind.SERVER:
             return
         async with self._lock:
-            known = dict.fromkeys(self._url.addresses)
+            # One that hangs is waited for once, not each time.
+            told_by = [self._told_by] if self._told_by else []
+            known = dict.fromkeys([*told_by, *self._url.addresses])
             if self.clustered:
                 # The nodes named in the URL may all be gone by now.
                 known |= dict.fromkeys(sorted(self.addresses()))
@@ -83,16 +89,21 @@ class RedisServers:
                 except (RedisError, OSError) as error:
                     errors.append(f"{address}: {error}")
                 else:
+                    self._told_by = address
                     return
             raise RedisConnectionError(f"nobody tells where Redis is: {'; '.join(errors)}")
 
-    async def connect_to(self, key: bytes | str, **options: Any) -> AnyConnection:
-        """Connects to the server that holds the key, after asking which it is; raises RedisError or OSError."""
+    async def holder(self, key: bytes | str) -> Address:
+        """Asks which server holds the key; raises RedisError if nobody can tell."""
         await self.refresh()
         address = self.address(self.slot(key))
         if address is None:
             raise RedisConnectionError("no server of the cluster holds the key")
-        return await self.connect(address, **options)
+        return address
+
+    async def connect_to(self, key: bytes | str, **options: Any) -> AnyConnection:
+        """Connects to the server that holds the key, after asking which it is; raises RedisError or OSError."""
+        return await self.connect(await self.holder(key), **options)
 
     async def connect(self, address: Address, **options: Any) -> AnyConnection:
         """Connects to one server, and logs in; `options` are redis-py's. Raises RedisError or OSError."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import redis
 from fakeredis import TcpFakeServer
+from scripted_redis import HANGS_UP, OK, RESP3, ScriptedRedis, scripted_redis
 from servers import free_port
 
 from process.redis_url import parse_redis_url
@@ -20,6 +21,7 @@ from sidecar.fps_values import FpsSource
 from sidecar.redis_servers import RedisServers
 
 KEY = "stream_fps_configs"
+NO_COMMAND = b"-ERR unknown command\r\n"
 
 
 @pytest.fixture
@@ -120,62 +122,43 @@ async def test_without_redis_nothing_waits() -> None:
         assert follower.state is RedisState.AWAY
 
 
-class Scripted:
-    """A server that greets, and then answers HMGET as told; CLIENT TRACKING and PING are fine."""
+class Script:
+    """A server that answers HMGET as told, and refuses to scan; CLIENT TRACKING and PING are fine."""
 
     def __init__(self) -> None:
-        self.hmget = b"*1\r\n$1\r\n5\r\n"
+        self.error = b""
+        """The answer to HMGET; empty: all fields are absent."""
         self.silent = False
-        self.connections = 0
-        self.open = 0
+        self.redis = ScriptedRedis(self.answer)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speaks with one client."""
-        self.connections += 1
-        self.open += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                count = int((await reader.readuntil(b"\r\n"))[1:])
-                words = []
-                for _ in range(count):
-                    length = int((await reader.readuntil(b"\r\n"))[1:])
-                    words.append((await reader.readexactly(length + 2))[:-2])
-                if self.silent:
-                    continue
-                if words[0] == b"HMGET":
-                    ready = (
-                        self.hmget if self.hmget.startswith(b"-") else b"*%d\r\n" % (count - 2) + b"_\r\n" * (count - 2)
-                    )
-                    writer.write(ready)
-                elif words[0] == b"HELLO":
-                    writer.write(b"%1\r\n$5\r\nproto\r\n:3\r\n")
-                else:
-                    writer.write(b"+OK\r\n")
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-        self.open -= 1
+    def answer(self, words: list[bytes]) -> bytes | None:
+        """The answer to a command."""
+        if self.silent:
+            return None
+        if words[0] == b"HSCAN":
+            return NO_COMMAND
+        if words[0] == b"HMGET":
+            return self.error or b"*%d\r\n" % (len(words) - 2) + b"_\r\n" * (len(words) - 2)
+        return RESP3 if words[0] == b"HELLO" else OK
 
 
 @contextlib.asynccontextmanager
-async def serving(script: Scripted) -> AsyncIterator[int]:
+async def serving(script: Script) -> AsyncIterator[int]:
     """Serves on a port until the block ends and the clients are gone."""
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        await until(lambda: script.open == 0)
+    async with scripted_redis(script.answer) as script.redis:
+        yield script.redis.port
 
 
 @pytest.fixture
-async def scripted() -> AsyncIterator[tuple[Scripted, int]]:
+async def scripted() -> AsyncIterator[tuple[Script, int]]:
     """A scripted server and its port."""
-    script = Scripted()
+    script = Script()
     async with serving(script) as port:
         yield script, port
 
 
 async def test_a_server_that_never_answers_is_away(
-    scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch
+    scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that accepts and says nothing counts as away; waiting for the first attempt is bounded."""
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.1)
@@ -190,35 +173,48 @@ async def test_a_server_that_never_answers_is_away(
 @pytest.mark.parametrize(
     "error", [b"-NOPERM no permissions\r\n", b"-LOADING loading the dataset\r\n", b"-CLUSTERDOWN hash slot\r\n"]
 )
-async def test_errors_keep_the_last_good_table(scripted: tuple[Scripted, int], error: bytes) -> None:
+async def test_errors_keep_the_last_good_table(scripted: tuple[Script, int], error: bytes) -> None:
     """A server that answers with an error is away: what was known stays in force until it can be read again."""
     script, port = scripted
     async with following(port) as follower:
         table = follower._table
         await until(lambda: follower.state is RedisState.TRACKING)
         table.store(["a"], [b"5"])
-        script.hmget = error
+        script.error = error
         follower._pushed(None)
         await until(lambda: follower.state is RedisState.AWAY)
         assert table.limit("a").fps == 5.0
         assert table.stale
-        script.hmget = b""
+        script.error = b""
         await until(lambda: follower.state is RedisState.TRACKING)
         assert table.limit("a").fps == 1.0
         assert not table.stale
 
 
-async def test_moved_is_followed(scripted: tuple[Scripted, int]) -> None:
+async def test_moved_is_followed(scripted: tuple[Script, int]) -> None:
     """A cluster node that hasn't the key names the one that has, and that one is followed."""
     other, other_port = scripted
-    script = Scripted()
-    script.hmget = b"-MOVED 1234 127.0.0.1:%d\r\n" % other_port
+    script = Script()
+    script.error = b"-MOVED 1234 127.0.0.1:%d\r\n" % other_port
     async with serving(script) as port, following(port) as follower:
         await until(lambda: follower.state is RedisState.TRACKING)
-        assert (script.connections, other.connections) == (1, 1)
+        assert (script.redis.connections, other.redis.connections) == (1, 1)
 
 
-async def test_one_wait_in_an_outage(scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refused", [{b"HSCAN"}, {b"CLIENT"}, {b"HSCAN", b"CLIENT"}])
+async def test_a_proxy_that_hangs_up_on_what_it_refuses_is_done_without(refused: set[bytes]) -> None:
+    """The connection after it doesn't ask again, so the limits are read, and followed as well as may be."""
+    script = Script()
+
+    def answer(words: list[bytes]) -> bytes | None:
+        return NO_COMMAND + HANGS_UP if words[0] in refused else script.answer(words)
+
+    async with scripted_redis(answer) as proxy, following(proxy.port) as follower:
+        await until(lambda: follower.state is not RedisState.AWAY)
+        assert follower.state is (RedisState.POLLING if b"CLIENT" in refused else RedisState.TRACKING)
+
+
+async def test_one_wait_in_an_outage(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """When Redis hangs, the first new stream waits in vain; those after it don't wait at all."""
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.3)
     script, port = scripted
@@ -241,9 +237,7 @@ async def test_one_wait_in_an_outage(scripted: tuple[Scripted, int], monkeypatch
         await learned
 
 
-async def test_a_lost_connection_lets_waiters_go(
-    scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lost_connection_lets_waiters_go(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for a first reading goes on as soon as the connection is lost, and isn't forgotten."""
     monkeypatch.setattr("sidecar.fps_follower.FIRST_READING_S", 60.0)
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.1)
@@ -260,7 +254,7 @@ async def test_a_lost_connection_lets_waiters_go(
 
 
 async def test_a_mistake_of_ours_doesnt_end_the_following(
-    scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An unexpected error is logged with its traceback, and the hash is followed again."""
     _, port = scripted
@@ -274,7 +268,7 @@ async def test_a_mistake_of_ours_doesnt_end_the_following(
     assert "TypeError" in caplog.text
 
 
-async def test_other_keys_with_the_same_prefix_cause_no_reading(scripted: tuple[Scripted, int]) -> None:
+async def test_other_keys_with_the_same_prefix_cause_no_reading(scripted: tuple[Script, int]) -> None:
     """Tracking goes by prefix; a push about another key is none of ours."""
     _, port = scripted
     async with following(port) as follower:
@@ -285,7 +279,7 @@ async def test_other_keys_with_the_same_prefix_cause_no_reading(scripted: tuple[
         assert follower._dirty
 
 
-async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Scripted, int], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """However far it is with connecting, reading, or hanging up, a cancelled follower ends and closes its connection."""
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.02)
     script, port = scripted
@@ -304,4 +298,4 @@ async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Scripted, int], m
         task.cancel()
         _, running = await asyncio.wait((task,), timeout=120)
         assert not running
-    await until(lambda: script.open == 0)
+    await until(lambda: script.redis.open == 0)
