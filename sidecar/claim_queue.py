@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import AskError, MovedError, NoScriptError, ReadOnlyError, RedisError, TryAgainError
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
 
-from process.redis_url import Address
 from sidecar.claims import (
     CLAIM_SCRIPT,
     MOST_CLAIMS_PER_CALL,
@@ -23,7 +22,7 @@ from sidecar.claims import (
     tag_of,
     unpacked_answers,
 )
-from sidecar.redis_link import Link, Links
+from sidecar.redis_link import Link, Links, redirection
 from sidecar.schedule import Pacing
 
 logger = logging.getLogger(__name__)
@@ -68,6 +67,12 @@ class _Group:
         self.waiting: list[_Batch] = []
         self.sender: asyncio.Task[None] | None = None
 
+    def give_up(self, batch: _Batch) -> None:
+        """Nobody waits for a batch any more: it isn't sent, and if it was, its answers are late."""
+        batch.answers.cancel()
+        if batch in self.waiting:
+            self.waiting.remove(batch)
+
 
 class ClaimQueue:
     """Claims frames in Redis.
@@ -104,15 +109,18 @@ class ClaimQueue:
         if not waited:
             return answers
         answered = [batch.answers for _, _, batch, _ in waited]
-        _, late = await asyncio.wait(answered, timeout=self._links.in_time_s)
-        for _ in range(STEPS_TO_AN_ANSWER if late else 0):
-            await asyncio.sleep(0)
+        try:
+            _, late = await asyncio.wait(answered, timeout=self._links.in_time_s)
+            for _ in range(STEPS_TO_AN_ANSWER if late else 0):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            for group, _, batch, _ in waited:
+                group.give_up(batch)
+            raise
         for group, link, batch, places in waited:
             if not batch.answers.done():
                 link.was_late()
-                batch.answers.cancel()
-                if batch in group.waiting:
-                    group.waiting.remove(batch)
+                group.give_up(batch)
                 for place in places:
                     answers[place] = Missing.LATE
                 continue
@@ -176,23 +184,11 @@ class ClaimQueue:
                     link, keys, self._constants, self._channel, states, frames, asking=asking
                 )
             except MovedError as error:
-                address = _address(error, link)
-                self._links.servers.moved(group.slot, address)
-                self._links.refresh_soon()
-                link, asking = self._links.to(address), False
+                link, asking = self._links.moved(group.slot, error, link), False
             except AskError as error:
-                link, asking = self._links.to(_address(error, link)), True
+                link, asking = self._links.to(redirection(error, link)), True
             except TryAgainError:
                 continue
-            except ReadOnlyError:
-                # A master that became a replica: the new master is known to those who promoted it.
-                self._links.refresh_soon()
-                raise
             else:
                 return unpacked_answers(reply)
         raise RedisError("no server takes the claim")
-
-
-def _address(error: AskError, link: Link) -> Address:
-    """Where a redirection leads; a server that doesn't know its own host means the one that answered."""
-    return Address(error.host or link.address.host, error.port)

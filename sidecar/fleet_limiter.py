@@ -46,6 +46,7 @@ class FleetLimiter(Limiter):
         return self._told(answers)
 
     async def _answers(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> tuple[Answers, bool]:
+        evicted_before = self.evicted
         streams: list[Stream | None] = []
         frames: list[Frame] = []
         for name, ts in zip(stream_names, tss, strict=True):
@@ -77,6 +78,11 @@ class FleetLimiter(Limiter):
             answers.reasons.append(reason)
             answers.fps.append(fps)
             answers.next_ts.append(predicted)
+        if self.evicted != evicted_before:
+            # Without a limit a stream may be evicted for a later one of its own batch, before it is decided.
+            for name in stream_names:
+                if name not in self._streams:
+                    self._scope.forget(name)
         return answers, stale
 
     def lease(self, stream_name: str) -> tuple[float, float]:

@@ -42,7 +42,7 @@ class FleetScope:
         self._feed = ClaimFeed(servers, self._fleet.heard, self._fleet.listening)
         # A replica that starts anew is another one: its predecessor's heartbeat may still count.
         identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._heartbeat = Heartbeat(self._links, identity, self._fleet.counted)
+        self._heartbeat = Heartbeat(self._links, identity, self._fleet.counted, replicas)
 
     async def decide(self, frames: Sequence[Frame]) -> list[Verdict]:
         """Decides frames in their order, hardly later than the claim may take, however Redis is doing."""

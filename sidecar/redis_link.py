@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
+from redis.exceptions import AskError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 
 from process.redis_url import Address
 from sidecar.redis_servers import AnyConnection, RedisServers
@@ -24,6 +24,9 @@ DEAD_AFTER_S = 1.5
 PING_EVERY_S = 1.0
 PROBE_EVERY_S = 0.1
 """How often a server is asked whether it is in time again, after it wasn't."""
+
+SETTLED_AFTER_S = 0.5
+"""A connection that breaks sooner was none: the pause before the next one goes on growing, and nothing is logged."""
 
 SHORTEST_BACKOFF_S = 0.02
 LONGEST_BACKOFF_S = 0.5
@@ -58,6 +61,7 @@ class Link:
         self._waiting: collections.deque[asyncio.Future[Any]] = collections.deque()
         self._sending = asyncio.Lock()
         self._probe_now = asyncio.Event()
+        self._connected_at = 0.0
         self._backoff_s = SHORTEST_BACKOFF_S
         self._reported_up: bool | None = None
 
@@ -89,21 +93,23 @@ class Link:
                 await self._failed(error)
                 continue
             self._connection = connection
+            self._connected_at = asyncio.get_running_loop().time()
+            # No TaskGroup: in Python 3.11 it forgets a cancellation that comes while it aborts.
+            works = [asyncio.create_task(self._read(connection)), asyncio.create_task(self._ping())]
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._read(connection))
-                    tasks.create_task(self._ping())
-            except* Exception as errors:
-                failure: BaseException = errors
-                while isinstance(failure, BaseExceptionGroup):
-                    failure = failure.exceptions[0]
+                (ended, *_), _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self._drop()
-                with contextlib.suppress(RedisError, OSError):
-                    await connection.disconnect(nowait=True)
-            await self._failed(failure)
+                for work in works:
+                    work.cancel()
+                try:
+                    await asyncio.gather(*works, return_exceptions=True)
+                finally:
+                    with contextlib.suppress(RedisError, OSError):
+                        await connection.disconnect(nowait=True)
+            await self._failed(ended.exception())
 
-    async def _failed(self, error: BaseException) -> None:
+    async def _failed(self, error: BaseException | None) -> None:
         level = logging.WARNING if self._reported_up is not False else logging.DEBUG
         logger.log(level, "a server of Redis is away", extra={"address": str(self.address), "error": str(error)})
         self._reported_up = False
@@ -131,12 +137,16 @@ class Link:
                 reply = error
             answer = self._waiting.popleft()
             if answer.done():
-                continue
-            if isinstance(reply, Exception):
+                pass
+            elif isinstance(reply, Exception):
                 answer.set_exception(reply)
                 answer.exception()
             else:
                 answer.set_result(reply)
+            if isinstance(reply, ReadOnlyError):
+                # A master that became a replica keeps its connections. Where it has but one address, a new one leads to
+                # the new master; else those who promoted it are asked.
+                raise reply
 
     async def _ping(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -147,10 +157,11 @@ class Link:
                 await self.call("PING")
             # One late answer to a ping may be a pause of this process; whoever waits for the server finds out.
             self.in_time = self.in_time or clock() - began <= self._in_time_s
-            self._backoff_s = SHORTEST_BACKOFF_S
-            if not self._reported_up:
-                logger.info("a server of Redis answers", extra={"address": str(self.address)})
-                self._reported_up = True
+            if clock() - self._connected_at >= SETTLED_AFTER_S:
+                self._backoff_s = SHORTEST_BACKOFF_S
+                if not self._reported_up:
+                    logger.info("a server of Redis answers", extra={"address": str(self.address)})
+                    self._reported_up = True
             self._on_answer()
             if not self.in_time:
                 await asyncio.sleep(PROBE_EVERY_S)
@@ -158,6 +169,11 @@ class Link:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PING_EVERY_S):
                     await self._probe_now.wait()
+
+
+def redirection(error: AskError, link: Link) -> Address:
+    """Where a redirection leads; a server that doesn't know its own host means the one that answered."""
+    return Address(error.host or link.address.host, error.port)
 
 
 class Links:
@@ -185,6 +201,13 @@ class Links:
             link = self._links[address] = Link(self.servers, address, self.in_time_s, self.refresh_soon, self._answered)
             self._tasks[address] = asyncio.create_task(link.run(), name=f"redis-link {address}")
         return link
+
+    def moved(self, slot: int, error: AskError, link: Link) -> Link:
+        """Takes note of a server's word that another one holds the slot; gives the link to that one."""
+        address = redirection(error, link)
+        self.servers.moved(slot, address)
+        self.refresh_soon()
+        return self.to(address)
 
     @property
     def all_in_time(self) -> bool:

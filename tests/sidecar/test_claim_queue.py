@@ -134,6 +134,24 @@ async def test_slow_server_is_not_waited_for(server):
             assert (await queue.claim([claim(3.0)]))[0].reason is Reason.ADMITTED
 
 
+async def test_an_answer_after_its_caller_was_cancelled_is_late():
+    """Redis may have admitted the frame that nobody waits for any more; so the admission goes to another one."""
+    with valkey() as server:
+        async with queue_to(server.url) as queue:
+            server.pause()
+            asking = asyncio.create_task(queue.claim([claim(1.0)]))
+            await until(lambda: queue.call_count)
+            unsent = asyncio.create_task(queue.claim([claim(1.0, "unsent")]))
+            await asyncio.sleep(0)
+            for caller in (asking, unsent):
+                caller.cancel()
+            await asyncio.gather(asking, unsent, return_exceptions=True)
+            server.resume()
+            await until(lambda: queue.reported)
+            assert [(asked.stream_name, late) for asked, _, late in queue.reported] == [("cam", True)]
+            assert queue.call_count == 1
+
+
 async def test_refusing_server_is_away():
     """A server that refuses to run the script is no answer, at once."""
     with valkey("--maxmemory", "1") as server:

@@ -102,6 +102,18 @@ async def test_evicted_streams_are_forgotten():
     assert world.scope.forgotten == ["a"]
 
 
+async def test_streams_that_were_evicted_before_their_own_frame_are_forgotten_too():
+    """Without a limit a stream makes room for a later one of its batch; deciding it then leaves nothing behind."""
+    world = FleetWorld(max_streams=1)
+    world.set("a", "inf")
+    forgotten_before_the_decision: list[str] = []
+    world.scope.meanwhile = lambda: forgotten_before_the_decision.extend(world.scope.forgotten)
+    world.scope.verdicts = [admitted(5.0), admitted(5.0)]
+    await world.limiter.answer_all(["a", "b"], [5.0, 5.0], world.now)
+    assert forgotten_before_the_decision == ["a"]
+    assert world.scope.forgotten == ["a", "a"]
+
+
 async def test_status_is_the_fleets(world):
     """Counters are this replica's; last_ts and next_ts are those of the schedule that all share."""
     world.scope.verdicts = [admitted(5.0), Verdict(Reason.TOO_SOON, Schedule(6.0, 6.0, 1000.0), alone=False)]
