@@ -88,7 +88,7 @@ class FleetLimiter(Limiter):
     def lease(self, stream_name: str) -> tuple[float, float]:
         """What is certain of the stream's next frames; nothing while a claim is needed to know."""
         fps = self._table.fps(stream_name)
-        if stream_name not in self._streams or self.shadow:
+        if stream_name not in self._streams or self.shadow or stream_name not in self._table.watched:
             return 0.0, 0.0
         if fps == 0.0:
             return 0.0, math.inf

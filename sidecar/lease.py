@@ -53,23 +53,26 @@ class Outbox:
         last = self._last_drop()
         if len(last.stream_names) < MAX_NAMES_PER_DROP:
             last.stream_names.append(stream_name)
-        elif not last.all_streams:
-            self.drop_all()
+        else:
+            self._make_all(last)
         return True
 
     def drop_all(self) -> bool:
         """Drops all leases; says whether there were any."""
         if not self.leased:
             return False
-        self.leased = set()
-        last = self._last_drop()
-        last.all_streams = True
-        del last.stream_names[:]
+        self._make_all(self._last_drop())
         return True
 
     def take(self) -> pb.ShouldProcessSessionResponse | None:
         """Takes out the message that has to be sent next."""
         return self._unsent.popleft() if self._unsent else None
+
+    def _make_all(self, last: pb.DroppedLeases) -> None:
+        """Makes the drop at the end of the queue one of all leases."""
+        self.leased = set()
+        last.all_streams = True
+        del last.stream_names[:]
 
     def _last_drop(self) -> pb.DroppedLeases:
         """The drop at the end of the queue; what follows an answer is a new one."""

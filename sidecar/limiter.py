@@ -8,7 +8,8 @@ min(period, 60 s): a stream that comes back after a period is admitted by its ow
 it exceed its rate. (Below one frame a minute it may: a stream that was silent for a minute and evicted starts anew.)
 A heap finds the one whose hold ended first, which among equals is the one silent the longest. Its keys are lower
 bounds, since hearing a stream doesn't touch the heap: a key that turns out too low is corrected when it comes up,
-which each frame can cause once. One new stream corrects 64 at most, so none waits long; if no evictable one was found
+which each frame can cause once. (A raised limit shortens holds, so a key may be up to a minute too high after it: new
+streams wait so long for room at worst.) One new stream corrects 64 at most, so none waits long; if no evictable one was found
 by then, it is denied, and the next attempt goes on from there.
 
 What clients deny by a lease they report within a second (see session). So a leased stream's silence is known to within
@@ -118,6 +119,8 @@ class Limiter:
         self._streams: dict[str, Stream] = {}
         self._evictable: list[Stream] = []
         self._sorted_names: list[str] | None = None
+        self._being_asked: dict[object, set[str]] = {}
+        """Streams of questions that wait for limits, by question."""
 
     def __len__(self) -> int:
         """How many streams have a schedule."""
@@ -141,11 +144,21 @@ class Limiter:
         """Whether :meth:`prepare` needn't be called for a stream: as :meth:`unprepared`, for one."""
         return stream_name in self._table.watched
 
-    async def prepare(self, stream_names: Collection[str]) -> None:
-        """Waits, a bounded time, for the limits of streams that aren't watched. Never fails."""
-        if len(self._table.watched) >= self._max_streams + _SPARE_NAMES:
-            self._forget_names_without_stream()
-        await self._learn(stream_names)
+    async def prepare(self, stream_names: Collection[str], asked: Collection[str] = ()) -> None:
+        """Waits, a bounded time, for limits. Never fails.
+
+        Args:
+            stream_names: streams that aren't watched.
+            asked: all that will be decided then, whose limits are kept until then.
+        """
+        question = object()
+        self._being_asked[question] = {*stream_names, *asked}
+        try:
+            if len(self._table.watched) >= self._max_streams + _SPARE_NAMES:
+                self._forget_names_without_stream()
+            await self._learn(stream_names)
+        finally:
+            del self._being_asked[question]
 
     def streams(self) -> list[Stream]:
         """The streams that have a schedule, the oldest first. From any thread, for those who only read."""
@@ -248,8 +261,8 @@ class Limiter:
     def lease(self, stream_name: str) -> tuple[float, float]:
         """What is certain of the stream's next frames: last_ts and next_ts. A next_ts of 0: nothing, as in the shadow."""
         stream = self._streams.get(stream_name)
-        if stream is None or self.shadow:
-            return 0.0, 0.0
+        if stream is None or self.shadow or stream_name not in self._table.watched:
+            return 0.0, 0.0  # of a stream that isn't watched no change would be told
         fps, schedule = self._table.fps(stream_name), stream.schedule
         return (0.0 if schedule is None else schedule.last_ts), next_ts_of(schedule, fps)
 
@@ -371,7 +384,7 @@ class Limiter:
         return hold_s + REPORT_GRACE_S if self.holders is not None and self.holders.hold(stream_name) else hold_s
 
     def _forget_names_without_stream(self) -> None:
-        for name in self._table.names() - self._streams.keys():
+        for name in (self._table.names() - self._streams.keys()).difference(*self._being_asked.values()):
             self._table.forget(name)
 
 

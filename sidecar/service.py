@@ -102,7 +102,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._metrics.batch_frames.observe(len(names))
         unprepared = limiter.unprepared(names)
         if unprepared:
-            await limiter.prepare(unprepared)
+            await limiter.prepare(unprepared, names)
         answers = await limiter.answer_all(names, tss, self._clock())
         answer = pb.ShouldProcessBatchResponse(**answers._asdict())
         self._took_batch(time.perf_counter() - started)

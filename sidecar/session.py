@@ -4,8 +4,9 @@ One coroutine reads a session's requests, one sends what its outbox holds. A dec
 and the answer happen in one step of the event loop, so the outbox has them in the order of the decisions.
 
 Nothing grows with a client that doesn't read: while too many messages wait, its requests aren't read either; drops run
-together into one (see lease); and after STALLED_S in which no message could be sent, the session is cut. While no
-session is open, nobody is told of changes, and they cost nothing.
+together into one (see lease); and after STALLED_S in which no message could be sent, the session is cut: its leases are
+nobody's any more, and it ends as soon as the client reads, or is gone. While no session is open, nobody is told of
+changes, and they cost nothing.
 """
 
 import asyncio
@@ -37,6 +38,9 @@ MAX_UNSENT: Final = 16
 STALLED_S: Final = 10.0
 """How long a client may not read."""
 
+MOST_DENIED: Final = 2**31
+"""Frames of one reason in a report about a second of a stream; sums of it stay far below what the counters hold."""
+
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -60,6 +64,10 @@ class Session:
         """Something was put into the outbox, or taken out."""
         self.ending = False
         """No more will be put into the outbox."""
+        self.asking = False
+        """A question is being decided."""
+        self.stalled = False
+        """The client didn't read for too long."""
 
     def moved(self, stream_name: str) -> bool:
         """Drops the lease on a stream; says whether there was one."""
@@ -113,6 +121,7 @@ class Sessions:
         self._max_sessions = max_sessions
         self._stalled_s = stalled_s
         self._open: list[Session] = []
+        self._served = 0  # those that are cut, but not over yet, count too
         self._shut_down = asyncio.Event()
         self._took = metrics.decision_seconds.of("ShouldProcessSession")
         self._dropped_one = metrics.dropped_leases.labels("stream")
@@ -191,7 +200,7 @@ class Sessions:
             return
         self._metrics.batch_frames.observe(len(names))
         if unprepared := limiter.unprepared(names):
-            await limiter.prepare(unprepared)
+            await limiter.prepare(unprepared, names)
         # The client gave up its leases on these when it asked, so what its own question changes isn't told to it.
         session.outbox.leased.difference_update(names)
         answers = await limiter.answer_all(names, tss, self._clock())
@@ -211,21 +220,24 @@ class Sessions:
         """Serves one session to its end."""
         if self._shut_down.is_set():
             await self._end(context, grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
-        if len(self._open) >= self._max_sessions:
+        if self._served >= self._max_sessions:
             message = f"at most {self._max_sessions} sessions may be open"
             await self._end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+        self._served += 1
         session = self.enter()
         reading = asyncio.create_task(self._read(session, context))
-        sending = asyncio.create_task(self._send(session, context))
+        sending = asyncio.create_task(self._send(session, context, reading))
         shut_down = asyncio.create_task(self._shut_down.wait())
         try:
             await asyncio.wait((reading, sending, shut_down), return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
+            if sending.done() or not session.asking:  # a question that is being decided is answered
                 reading.cancel()
             (read,) = await asyncio.gather(reading, return_exceptions=True)
             session.ending = True
             session.changed.set()
             await sending  # what was asked is answered, also if the session ends for a bad request
+            if session.stalled:
+                await self._end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
             if isinstance(read, RequestError):
                 self._metrics.invalid_requests.labels("ShouldProcessSession").inc()
                 await context.abort(read.status, str(read))
@@ -233,19 +245,15 @@ class Sessions:
                 raise read
             if self._shut_down.is_set():
                 await self._end(context, grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
-        except TimeoutError:
-            logger.warning("a client doesn't read its answers, so its session is cut", extra={"peer": context.peer()})
-            self.leave(session)
-            # The status comes behind what waits already, so this lasts until the client reads, or is gone.
-            await self._end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
         finally:
+            self._served -= 1
             self.leave(session)
             for task in (reading, sending, shut_down):
                 task.cancel()
             await asyncio.gather(reading, sending, shut_down, return_exceptions=True)
 
     async def _read(self, session: Session, context: Context) -> None:
-        while True:
+        while not self._shut_down.is_set():
             try:
                 request = await context.read()
             except DecodeError:
@@ -253,23 +261,39 @@ class Sessions:
                 raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
             if request is grpc.aio.EOF:
                 return
-            await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))
-            while len(session.outbox) >= MAX_UNSENT:
+            session.asking = True
+            try:
+                await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))
+            finally:
+                session.asking = False
+            while len(session.outbox) >= MAX_UNSENT and not self._shut_down.is_set():
                 session.changed.clear()
                 await session.changed.wait()
 
-    async def _send(self, session: Session, context: Context) -> None:
-        while True:
+    async def _send(self, session: Session, context: Context, reading: "asyncio.Task[None]") -> None:
+        loop = asyncio.get_running_loop()
+        while not session.stalled:
             message = session.outbox.take()
             if message is not None:
                 session.changed.set()
-                async with asyncio.timeout(self._stalled_s):
+                # A write that was begun can't be taken back, and no status be sent before its end.
+                stall = loop.call_later(self._stalled_s, self._cut, session, context, reading)
+                try:
                     await context.write(message)
+                finally:
+                    stall.cancel()
             elif session.ending:
                 return
             else:
                 session.changed.clear()
                 await session.changed.wait()
+
+    def _cut(self, session: Session, context: Context, reading: "asyncio.Task[None]") -> None:
+        logger.warning("a client doesn't read its answers, so its session is cut", extra={"peer": context.peer()})
+        session.stalled = True
+        session.outbox = Outbox()
+        self.leave(session)
+        reading.cancel()
 
     def _take_in(self, request: pb.ShouldProcessSessionRequest) -> None:
         now = self._clock()
@@ -289,8 +313,9 @@ class Sessions:
 def _reports_error(request: pb.ShouldProcessSessionRequest) -> str | None:
     for index, report in enumerate(request.leased_denials):
         error = stream_name_error(report.stream_name) or ts_error(report.last_ts)
-        if min(report.too_soon, report.paused, report.duplicate, report.late) < 0:
-            error = "the numbers of denied frames must not be negative"
+        denied = (report.too_soon, report.paused, report.duplicate, report.late)
+        if not 0 <= min(denied) <= max(denied) <= MOST_DENIED:
+            error = f"the numbers of denied frames must be from 0 to {MOST_DENIED}"
         elif int(report.last_reason) not in _DENIALS:
             error = f"last_reason must be that of a denial, got {report.last_reason}"
         elif not 0.0 <= report.age_seconds < math.inf:

@@ -95,5 +95,4 @@ class LeasedClient:
         self.inbox.clear()
         self.unanswered.clear()
         self.leases.drop_all()
-        self.leases.forget_denials()
         self.session = self.sessions.enter()

@@ -1,6 +1,6 @@
 """A limiter without Redis and without a clock, for the tests of the sidecar's rooms."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from sidecar.fps_table import FpsTable
 from sidecar.limiter import Limiter
@@ -14,12 +14,17 @@ class World:
         self.now = 1000.0
         self.redis: dict[str, bytes] = {}
         self.learned: list[list[str]] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """What happens between Redis' answer and the end of the wait for it."""
         self.table = FpsTable(default, lambda _field, _value: None)
         self.limiter = Limiter(self.table, self._learn, pacing=pacing, max_streams=max_streams, clock=lambda: self.now)
 
     async def _learn(self, stream_names: Collection[str]) -> None:
         self.learned.append(list(stream_names))
         self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        self.table.assume(stream_names)
 
     def set(self, stream_name: str, fps: str) -> None:
         """What HSET and its push do."""

@@ -122,10 +122,6 @@ class Leases:
         """Drops all leases; what they denied is still to be reported."""
         self._leases.clear()
 
-    def forget_denials(self) -> None:
-        """Drops what was to be reported, since nobody is left who would know the streams."""
-        self.take_denials(0.0)
-
     def take_denials(self, now: float, at_most: int | None = None) -> list[Denials]:
         """Takes out what was denied since the last time, of so many streams at most."""
         noted = self._noted[:at_most]

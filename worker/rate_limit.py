@@ -37,7 +37,7 @@ import grpc
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1.rate_limit_pb2_grpc import RateLimitServiceStub
-from sidecar.schedule import Reason
+from sidecar.schedule import Reason, stream_name_error, ts_error
 from worker.leases import Leases
 from worker.local_pacing import LocalPacing
 from worker.session import Columns, Session, SessionLostError, fits
@@ -126,9 +126,17 @@ class RateLimiter:
         return self._answers(timeout)
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
-        """Decides frames, each a stream_name and a ts that the contract accepts, in their order. Never raises."""
+        """Decides frames, each a stream_name and a ts in seconds, in their order; after :meth:`close` alone.
+
+        Raises:
+            ValueError: the contract doesn't accept a frame, the index of which it names; none was asked about.
+        """
         with self._lock:
             reasons, open_ones = self._leases.deny(frames, time.monotonic())
+        for index in open_ones:
+            stream_name, ts = frames[index]
+            if error := stream_name_error(stream_name) or ts_error(ts):
+                raise ValueError(f"frame {index}: {error}")
         if len(open_ones) < len(frames):
             self._on_decided("lease", len(frames) - len(open_ones))
         for start in range(0, len(open_ones), MAX_BATCH):
@@ -145,7 +153,7 @@ class RateLimiter:
         self._channel.close()
 
     def _decide(self, batch: Sequence[tuple[str, float]]) -> list[Reason]:
-        answers = None if self.away else self._ask(batch)
+        answers = None if self.away or self._closed.is_set() else self._ask(batch)
         if answers is None:
             reasons = self._local.decide(batch, time.monotonic())
         else:
@@ -159,6 +167,14 @@ class RateLimiter:
 
     def _ask(self, batch: Sequence[tuple[str, float]]) -> Columns | None:
         """The sidecar's answers; None where they are to be found here."""
+        try:
+            return self._asked(batch)
+        except ValueError:
+            if self._closed.is_set():  # meanwhile, and its channel with it
+                return None
+            raise
+
+    def _asked(self, batch: Sequence[tuple[str, float]]) -> Columns | None:
         if time.monotonic() >= self._session_from:
             if self._session is None or not self._session.open:
                 self._session = self._open()

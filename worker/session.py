@@ -158,13 +158,14 @@ class Session:
                 frames, closing = None, False
             now = time.monotonic()
             reports = self._reports(now) if closing or now >= self._report_at else []
-            if frames is not None or reports:
+            while frames is not None or reports:
                 self._unanswered.append((frames, now))
                 yield pb.ShouldProcessSessionRequest(
                     stream_names=[name for name, _ in frames or ()],
                     ts=[ts for _, ts in frames or ()],
                     leased_denials=reports,
                 )
+                frames, reports = None, self._reports(now) if closing else []
             if closing:
                 return
 
@@ -176,7 +177,8 @@ class Session:
         if hangs:
             self._end(SessionLostError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {self._overdue:g} s"))
         with self._lock:
-            denials = self._leases.take_denials(now, MAX_REPORTS)
+            # What a session that is over didn't report, the next one does.
+            denials = self._leases.take_denials(now, MAX_REPORTS) if self._lost is None else []
         self._report_at = now + (REPORT_S if len(denials) < MAX_REPORTS else 0.0)
         return [to_report(each) for each in denials]
 
@@ -218,7 +220,6 @@ class Session:
                 return
             self._lost = lost
             self._leases.drop_all()
-            self._leases.forget_denials()
         self._answers.put(lost)
         self._questions.put(None)
         self._cancel()

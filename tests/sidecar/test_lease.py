@@ -80,9 +80,10 @@ def test_all_leases_are_dropped_in_one_message() -> None:
     assert sent(outbox) == [2, "all"]
 
 
-def test_very_many_drops_become_one_of_all() -> None:
-    """However many streams change while nothing can be sent, what waits stays small."""
-    names = [f"cam{number}" for number in range(3 * MAX_NAMES_PER_DROP)]
+@pytest.mark.parametrize("drops", [MAX_NAMES_PER_DROP + 1, MAX_NAMES_PER_DROP + 2, 3 * MAX_NAMES_PER_DROP])
+def test_very_many_drops_become_one_of_all(drops: int) -> None:
+    """However many streams change while nothing can be sent, what waits stays small, and nobody keeps a lease."""
+    names = [f"cam{number}" for number in range(drops)]
     outbox = Outbox()
     outbox.answer(names, answers(*[1.0] * len(names)))
     for name in names:

@@ -289,6 +289,27 @@ async def test_names_without_a_schedule_dont_pile_up() -> None:
     assert world.table.names() == {"s0", "s1"}
 
 
+async def test_limits_are_kept_until_what_waits_for_them_is_decided() -> None:
+    """Neither a sweep nor another question's need for room forgets a stream between its reading and its decision."""
+    world = World(default=1.0, max_streams=1)
+    world.redis.update(new=b"0", old=b"0")
+    world.limiter.decide("room", 1.0, world.now)  # nobody else has a schedule
+
+    async def sweep() -> None:
+        world.limiter.sweep(world.now)
+
+    world.meanwhile = sweep
+    await world.limiter.prepare(["new"])
+    assert world.limiter.fps("new") == 0.0
+    await world.limiter.prepare(["old"])
+    world.meanwhile = None
+    world.table.assume(f"s{number}" for number in range(5000))
+    batch = ["old", "fresh"]
+    await world.limiter.prepare(world.limiter.unprepared(batch), batch)
+    assert world.limiter.fps("old") == 0.0
+    assert len(world.table.names()) < 10
+
+
 @settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.floats(0.0, 1.5)), min_size=1, max_size=250),

@@ -203,6 +203,27 @@ async def test_a_stream_that_falls_asleep_loses_its_lease(served: Served) -> Non
     assert await call.dropped() == ["a"]
 
 
+async def test_no_lease_on_a_stream_that_falls_asleep_while_it_is_asked_about(served: Served) -> None:
+    """Else nobody would tell the client of a change: a paused stream would stay paused for ever."""
+    world, call = served.world, Call(served)
+    world.redis["old"] = b"0"
+    await call.ask(("old", 1.0))
+    world.now += 100.0
+
+    async def sweep() -> None:
+        world.limiter.sweep(world.now)
+
+    world.meanwhile = sweep
+    await call.send(("old", 2.0), ("new", 1.0))
+    assert await call.dropped() == ["old"]
+    answers = (await call.next()).answers
+    assert list(answers.reasons) == [pb.REASON_PAUSED, pb.REASON_ADMITTED]
+    assert answers.next_ts[0] == 0.0
+    world.set("old", "5")
+    world.meanwhile = None
+    assert (await call.ask(("old", 3.0))).should_process == [True]
+
+
 async def test_reports_keep_the_counters_true(served: Served) -> None:
     """Frames by reason, the last reason, the silence and the speed; a stream that isn't known is counted alone."""
     call = Call(served)
@@ -254,7 +275,8 @@ GOOD = {"stream_name": "a", "too_soon": 1, "last_ts": 1.0, "last_reason": pb.REA
         ({"ts": [1.0]}, "ts must be empty or as long"),
         ({"leased_denials": [GOOD, {**GOOD, "stream_name": ""}]}, "report 1: stream_name must not be empty"),
         ({"leased_denials": [{**GOOD, "stream_name": "x" * 257}]}, "report 0: stream_name must have at most"),
-        ({"leased_denials": [{**GOOD, "too_soon": -1}]}, "report 0: the numbers .* must not be negative"),
+        ({"leased_denials": [{**GOOD, "too_soon": -1}]}, "report 0: the numbers .* must be from 0 to 2147483648"),
+        ({"leased_denials": [{**GOOD, "paused": 2**31 + 1}]}, "report 0: the numbers .* must be from 0 to"),
         ({"leased_denials": [{**GOOD, "last_ts": -1.0}]}, "report 0: ts must not be negative"),
         ({"leased_denials": [{**GOOD, "last_reason": 0}]}, "report 0: last_reason must be that of a denial, got 0"),
         ({"leased_denials": [{**GOOD, "last_reason": 1}]}, "report 0: last_reason must be"),
@@ -337,9 +359,28 @@ async def test_at_shutdown_sessions_end_and_new_ones_are_refused(served: Served)
     assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_question_that_is_being_decided_at_shutdown_is_answered(served: Served) -> None:
+    """Else its frames would be lost though they were admitted."""
+    deciding, redis_answers = asyncio.Event(), asyncio.Event()
+
+    async def answer() -> None:
+        deciding.set()
+        await redis_answers.wait()
+
+    served.world.meanwhile = answer
+    call = Call(served)
+    await call.send(("a", 1.0))
+    await deciding.wait()
+    served.sessions.shut_down()
+    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE  # so the shutdown was taken in
+    redis_answers.set()
+    assert list((await call.next()).answers.should_process) == [True]
+    assert await call.end() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
+
+
 async def test_a_client_that_does_not_read_is_cut() -> None:
     """Requests wait for room in the outbox, drops run together, and after a while the session ends."""
-    async with serving(stalled_s=0.5) as served:
+    async with serving(max_sessions=1, stalled_s=0.5) as served:
         call = Call(served)
         names = [f"{number % 100:0200}" for number in range(MAX_BATCH)]
         question = pb.ShouldProcessSessionRequest(stream_names=names, ts=[1.0] * len(names))
@@ -349,12 +390,14 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
                 await call.call.write(question)
 
         flooding = asyncio.create_task(flood())
-        await served.until("sidecar_refused_sessions_total", 1, status="RESOURCE_EXHAUSTED")
         await served.until("sidecar_sessions", 0)
+        second = Call(served)  # the first one is nobody's any more, but takes up room
+        assert await second.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await call.call.read() is not grpc.aio.EOF:
                 pass
-        assert call.call.done()  # as soon as it reads, it learns that this is over
+        # As soon as it reads, it learns that this is over.
+        assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
         await asyncio.gather(flooding, return_exceptions=True)
         assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT
         assert (await Call(served).ask(("a", 1.0))).should_process == [True]

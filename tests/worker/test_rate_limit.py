@@ -185,6 +185,43 @@ def test_odd_values_of_next_ts_do_no_harm(sidecar: Sidecar, limiter: RateLimiter
         assert limiter.decide([(str(odd), 1.5), (str(odd), 2.0)]) == [Reason.TOO_SOON, Reason.ADMITTED]
 
 
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (("", 1.0), "frame 1: stream_name must not be empty"),
+        (("x" * 257, 1.0), "frame 1: stream_name must have at most 256"),
+        (("cam", math.nan), "frame 1: ts must be a finite number"),
+        (("cam", -1.0), "frame 1: ts must not be negative"),
+        (("cam", 1.7e12), "frame 1: ts must be seconds, .* are these milliseconds?"),
+    ],
+)
+def test_frames_that_the_contract_refuses_are_refused_here(
+    sidecar: Sidecar, limiter: RateLimiter, frame: tuple[str, float], error: str
+) -> None:
+    """Whether the sidecar is there or not: pacing them here would admit nonsense."""
+    with pytest.raises(ValueError, match=error):
+        limiter.decide([("good", 1.0), frame])
+    assert sidecar.sizes == []
+    assert limiter.decide([("good", 1.0)]) == [Reason.ADMITTED]
+
+
+def test_after_the_end_frames_are_paced_here(
+    sidecar: Sidecar, limiter: RateLimiter, decided: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever is still at work when the client is closed gets answers, and nothing is logged about a sidecar."""
+    sidecar.fps["off"] = 0.0
+    limiter.decide([("cam", 1.0), ("off", 1.0)])
+    caplog.clear()
+    limiter.close()
+    assert limiter.decide([("cam", 1.1), ("cam", 2.1), ("off", 2.0)]) == [
+        Reason.TOO_SOON,
+        Reason.ADMITTED,
+        Reason.PAUSED,
+    ]
+    assert decided["local"] == 3
+    assert caplog.messages == []
+
+
 def test_only_so_many_streams_are_remembered(sidecar: Sidecar, decided: Counter[str]) -> None:
     """The longest unasked are forgotten first, with and without a sidecar."""
     with client_of(sidecar, decided, default_fps=math.inf, max_streams=10) as limiter:

@@ -100,6 +100,33 @@ def test_what_leases_denied_is_reported(modern: Sidecar, leasing: RateLimiter, m
     assert modern.sizes == [2]
 
 
+def test_all_that_leases_denied_is_reported_at_the_end(
+    modern: Sidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In as many reports as it takes."""
+    monkeypatch.setattr("worker.session.GOODBYE_S", 60.0)
+    monkeypatch.setattr("worker.session.REPORT_S", 3600.0)
+    monkeypatch.setattr("worker.session.MAX_REPORTS", 2)
+    with client_of(modern, Counter()) as limiter:
+        limiter.decide([(f"cam{number}", 10.0) for number in range(5)])
+        limiter.decide([(f"cam{number}", 10.1) for number in range(5)])
+        limiter.close()
+    assert sorted(report.stream_name for report in modern.reports) == [f"cam{number}" for number in range(5)]
+
+
+def test_what_a_lost_session_did_not_report_the_next_one_does(modern: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sidecar may have lost only the session, and still count the stream."""
+    monkeypatch.setattr("worker.session.GOODBYE_S", 60.0)
+    monkeypatch.setattr("worker.session.REPORT_S", 3600.0)
+    with client_of(modern, Counter()) as limiter:
+        limiter.decide([("a", 10.0)])
+        limiter.decide([("a", 10.1), ("a", 10.2)])
+        modern.end_sessions()
+        eventually(lambda: limiter.decide([("b", 1.0)]) and len(modern.sizes) == 2)  # asked in another session
+        limiter.close()
+    assert [(report.stream_name, report.too_soon) for report in modern.reports] == [("a", 2)]
+
+
 def test_a_sidecar_that_hangs_is_noticed_though_nothing_is_asked(
     modern: Sidecar, decided: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
