@@ -6,7 +6,7 @@
 500 streams of 10 fps limited to 1 to 7. Half of them are asked about in batches of 50. The other half belongs to five
 workers' clients, with sessions and leases; each second one of the five is replaced by a new one, in turns one that said
 goodbye and one that just vanished. A limit changes ten times a second, and a stream in fifty is replaced by one with another
-name each minute.
+name each minute; there is room for 550 streams, so after five minutes those that are gone make room for the new ones.
 
 Memory is read twice a second. Its slope is Theil and Sen's (the median of the slopes between any two points) over the second
 half: the allocator takes memory by the MiB, and a single such step is no slope. The bound is 2 MiB an hour, which a leak of
@@ -36,6 +36,8 @@ STREAMS, BATCH, SOURCE_FPS = 500, 50, 10
 BATCHES = STREAMS // BATCH
 """In each tenth of a second: the first half of them by calls, the second half by a session each."""
 SESSIONS = BATCHES // 2
+ROOM = STREAMS + 50
+"""With room for more, what is kept about streams that are gone would be the growth that is measured."""
 MOST_POINTS = 1000
 LINES = 30
 GOAL_MIB_PER_HOUR = 2.0
@@ -133,7 +135,7 @@ def main() -> int:
     with (
         valkey() as server,
         redis.Redis(port=server.port) as client,
-        sidecar_process("--scope", options.scope, redis_url=server.url, fps=2.0) as sidecar,
+        sidecar_process("--scope", options.scope, "--max-streams", str(ROOM), redis_url=server.url, fps=2.0) as sidecar,
         channel_to(sidecar.address) as channel,
     ):
         cameras = Cameras(sidecar.address, channel, client)
