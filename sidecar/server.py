@@ -19,7 +19,7 @@ from process.version import version
 from sidecar.batch import MAX_REQUEST_BYTES
 from sidecar.calls import Traced, TracedService
 from sidecar.debugging import DebuggingServices
-from sidecar.decoding import refusing_undecodable
+from sidecar.decoding import strict
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, SERVER, Health
@@ -214,9 +214,9 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     settings = sidecar.settings
     server = grpc.aio.server(options=_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls)
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
+    registrar = strict(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
     names = [service.full_name for file in services for service in file.services_by_name.values()]
     server.add_generic_rpc_handlers((DebuggingServices(names),))

@@ -1,16 +1,22 @@
-"""What callers can't make grow: the calls that are open at one time."""
+"""What callers can't make grow: the calls that are open at one time, and what those that are refused leave behind."""
 
+import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servers import free_port, sidecar_process, wait_until
 
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.batch import MAX_BATCH_BYTES
+from sidecar.decoding import MAX_SMALL_BYTES
 from sidecar.health import MAX_WATCHERS
 from sidecar.server import MAX_HEALTH_CALLS, MAX_HEALTH_REQUEST_BYTES
 
+SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
 CHECK = "/grpc.health.v1.Health/Check"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -72,3 +78,44 @@ def test_requests_of_probes_are_small(probes: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         health_pb2_grpc.HealthStub(probes).Check(request, timeout=120)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+LONG_NAME = pb.ShouldProcessRequest(stream_name="x" * MAX_SMALL_BYTES).SerializeToString()
+MANY_NAMES = pb.ShouldProcessBatchRequest(stream_names=["x"] * (MAX_BATCH_BYTES // 3)).SerializeToString()
+BIG_BATCH = pb.ShouldProcessBatchRequest(stream_names=["x" * (MAX_BATCH_BYTES + 1)]).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("method", "request_bytes", "says"),
+    [
+        ("ShouldProcess", LONG_NAME, f"at most {MAX_SMALL_BYTES} bytes"),
+        ("ShouldProcessBatch", BIG_BATCH, f"at most {MAX_BATCH_BYTES} bytes"),
+        ("ShouldProcessBatch", MANY_NAMES, "at most 4096 frames"),
+        ("ListStreams", b"\x0a" * (MAX_SMALL_BYTES + 1), f"at most {MAX_SMALL_BYTES} bytes"),
+    ],
+)
+def test_more_than_a_method_needs_is_refused(method: str, request_bytes: bytes, says: str) -> None:
+    """What no valid request of a method has is refused with RESOURCE_EXHAUSTED, and the message says the bound."""
+    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(f"{SERVICE}/{method}")(request_bytes, timeout=120)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert says in (refused.value.details() or "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell a process's memory")
+@pytest.mark.parametrize("method", ["ShouldProcessBatch", "ShouldProcessSession"])
+def test_what_is_refused_leaves_nothing_behind(method: str) -> None:
+    """Many refused calls, one after the other, take no more memory than a few."""
+    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+
+        def refuse(times: int) -> int:
+            """Gives the peak of the memory so far, MiB."""
+            for _ in range(times):
+                with pytest.raises(grpc.RpcError):
+                    list(channel.stream_stream(f"{SERVICE}/{method}")(iter((MANY_NAMES,)), timeout=120))
+            (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{sidecar.pid}/status").read_text())
+            return int(peak) // 1024
+
+        few = refuse(3)
+        assert refuse(30) < few + 100
