@@ -53,6 +53,8 @@ def _options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
     return (
         # Else a second sidecar on the same port would start, and take half of the calls.
         ("grpc.so_reuseport", 0),
+        # Else gRPC would take in megabytes of each call that isn't served yet, where the network is fast.
+        ("grpc.http2.bdp_probe", 0),
         # gRPC's own limit is below the largest valid batch.
         ("grpc.max_receive_message_length", max_request_bytes),
     )

@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_a_machine_with_redis_on_it(monkeypatch: pytes
         "stream_fps_configs",
     )
     assert (settings.listen, settings.http, settings.health_listen) == (["127.0.0.1:50051"], "127.0.0.1:9464", "")
-    assert (settings.pacing, settings.max_streams) == (Pacing.GCRA, 100_000)
+    assert (settings.pacing, settings.max_streams, settings.max_concurrent_calls) == (Pacing.GCRA, 100_000, 100)
 
 
 def test_each_flag_is_an_environment_variable_and_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
