@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, disable_created_metrics, make_wsgi_app
 
 from process.address import split_host_port
 
@@ -45,6 +45,7 @@ class HttpEndpoint:
     def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
         """Binds the address, HOST:PORT; raises OSError if it is taken and ValueError if it is none."""
         host, port = split_host_port(address)
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # gauges that nobody asks for
         self._metrics = make_wsgi_app(registry)
         self._health = health
         self._server = _Server(host, port)

@@ -6,6 +6,7 @@ from typing import Any
 
 from redis.credentials import CredentialProvider
 
+from process.pem import pem_error
 from process.redis_url import Kind, RedisUrl
 
 
@@ -32,13 +33,12 @@ class RedisAccess:
             return "the password of Redis is given twice: by itself and by a file"
         if self.sentinel_password and url.kind is not Kind.SENTINEL:
             return f"a password for Sentinels needs redis+sentinel://, got {url.shown}"
-        for path in (self.password_file, self.ca, self.certificate, self.key):
-            if path is not None:
-                try:
-                    path.read_bytes()
-                except OSError as problem:
-                    return f"cannot read {path}: {problem.strerror}"
-        return None
+        if self.password_file:
+            try:
+                self.password_file.read_bytes()
+            except OSError as problem:
+                return f"cannot read {self.password_file}: {problem.strerror}"
+        return pem_error(self.ca, self.certificate, self.key)
 
 
 class _FilePassword(CredentialProvider):

@@ -5,7 +5,7 @@ period is over. This one ends them with the news that it doesn't serve any more.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,6 +17,9 @@ SERVER = ""
 REDIS = "redis"
 """The component that is serving while Redis is in reach."""
 
+MAX_WATCHERS: Final = 64
+"""As many as sessions; a call that watches lasts, and must not take the room of probes."""
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -27,6 +30,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._serving = {SERVER: False, REDIS: False}
         self._shutting_down = False
         self._changed = asyncio.Event()
+        self._watchers = 0
 
     def set(self, component: str, serving: bool) -> None:
         """Tells those who ask and those who watch."""
@@ -49,7 +53,16 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> None:
-        """Tells a component's status now and at each change."""
+        """Tells a component's status now and at each change; RESOURCE_EXHAUSTED where too many watch already."""
+        if self._watchers >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"at most {MAX_WATCHERS} calls may watch")
+        self._watchers += 1
+        try:
+            await self._watch(request, context)
+        finally:
+            self._watchers -= 1
+
+    async def _watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
         told = None
         while True:
             # Both from before the write: what changes during it is told, too.

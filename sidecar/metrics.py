@@ -4,7 +4,7 @@ What the limiter counts anyway is read when Prometheus asks, so that a decision 
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,6 +27,21 @@ from sidecar.stream_metrics import StreamMetrics
 if TYPE_CHECKING:
     from sidecar.fleet_scope import FleetScope
 
+METHODS: Final = (
+    "ShouldProcess",
+    "ShouldProcessBatch",
+    "ShouldProcessSession",
+    "ListStreams",
+    "GetServerInfo",
+    "Check",
+    "List",
+    "Watch",
+)
+"""What may be asked wrongly: the service's methods, and those of its health."""
+
+REFUSALS: Final = ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
+"""How sessions are refused or cut."""
+
 _BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
 
 
@@ -47,7 +62,10 @@ class Metrics:
         self.decision_seconds = DecisionTimes(("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession"))
         self.registry.register(self.decision_seconds)
         self.invalid_requests = Counter(
-            "sidecar_invalid_requests", "Calls answered with INVALID_ARGUMENT.", ["method"], registry=self.registry
+            "sidecar_invalid_requests",
+            "Calls refused for what they ask: nonsense, or too much.",
+            ["method"],
+            registry=self.registry,
         )
         self.invalid_fps_values = Counter(
             "sidecar_invalid_fps_values", "Distinct values in Redis that are no valid fps.", registry=self.registry
@@ -71,6 +89,13 @@ class Metrics:
         self.redis_state_changes = Counter(
             "sidecar_redis_state_changes", "Changes of the state towards Redis.", ["state"], registry=self.registry
         )
+        # A series that begins with the first event would hide it: increase() sees what a series adds to its first value.
+        for method in METHODS:
+            self.invalid_requests.labels(method)
+        for status in REFUSALS:
+            self.refused_sessions.labels(status)
+        for state in RedisState:
+            self.redis_state_changes.labels(state.name)
 
     def show(self, limiter: Limiter, follower: FpsFollower, max_streams: int) -> None:
         """Adds what these two know to every scrape; so many streams have series of their own."""

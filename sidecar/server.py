@@ -19,7 +19,7 @@ from process.version import version
 from sidecar.batch import MAX_REQUEST_BYTES
 from sidecar.calls import Traced, TracedService
 from sidecar.debugging import DebuggingServices
-from sidecar.decoding import refusing_undecodable
+from sidecar.decoding import strict
 from sidecar.fps_follower import FpsFollower, RedisState
 from sidecar.fps_table import FpsTable
 from sidecar.health import REDIS, SERVER, Health
@@ -41,12 +41,23 @@ FIRST_ATTEMPT_S: Final = 1.0
 
 SWEEP_S: Final = 10.0
 
-_SERVER_OPTIONS: Final = (
-    # Else a second sidecar on the same port would start, and take half of the calls.
-    ("grpc.so_reuseport", 0),
-    # Larger calls get RESOURCE_EXHAUSTED. gRPC's own limit is below the largest valid batch.
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-)
+MAX_HEALTH_CALLS: Final = 100
+"""Calls at one time on the probes' address; more than may watch (see health), so that probes find room."""
+
+MAX_HEALTH_REQUEST_BYTES: Final = 4096
+"""The largest request on the probes' address: the name of a component."""
+
+
+def _options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
+    """What makes up a server; larger requests get RESOURCE_EXHAUSTED."""
+    return (
+        # Else a second sidecar on the same port would start, and take half of the calls.
+        ("grpc.so_reuseport", 0),
+        # Else gRPC would take in megabytes of each call that isn't served yet, where the network is fast.
+        ("grpc.http2.bdp_probe", 0),
+        # gRPC's own limit is below the largest valid batch.
+        ("grpc.max_receive_message_length", max_request_bytes),
+    )
 
 
 class ListenError(Exception):
@@ -203,11 +214,11 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
 def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server", list[str]]:
     """The server, not started, and the addresses that it listens on."""
     settings = sidecar.settings
-    server = grpc.aio.server(options=_SERVER_OPTIONS, maximum_concurrent_rpcs=settings.max_concurrent_calls)
+    server = grpc.aio.server(options=_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls)
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    strict = refusing_undecodable(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, strict)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, strict)
+    registrar = strict(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
     names = [service.full_name for file in services for service in file.services_by_name.values()]
     server.add_generic_rpc_handlers((DebuggingServices(names),))
@@ -215,7 +226,7 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
-    server = grpc.aio.server(options=_SERVER_OPTIONS)
+    server = grpc.aio.server(options=_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
     # Probes speak no TLS, and health is no secret.
     _listen(server, [sidecar.settings.health_listen], None)

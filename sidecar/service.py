@@ -89,12 +89,12 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
     ) -> pb.ShouldProcessBatchResponse:
         """Decides many frames in their order."""
         started = time.perf_counter()
+        if error := too_long(len(request.stream_names)):
+            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)
-        if error := too_long(len(names)):
-            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         error = batch_error(names, tss)
         if error:
             await self._refuse(context, "ShouldProcessBatch", error)

@@ -185,11 +185,11 @@ class Sessions:
             RequestError: The request makes no sense, or is too long; nothing was changed.
         """
         started = time.perf_counter()
+        if error := too_long(len(request.stream_names)) or too_long(len(request.leased_denials), "reports"):
+            raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         names, tss = list(request.stream_names), list(request.ts)
         if not tss and names:
             tss = [self._wall_clock()] * len(names)
-        if error := too_long(len(names)) or too_long(len(request.leased_denials), "reports"):
-            raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         if error := batch_error(names, tss) or _reports_error(request):
             raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, error)
         limiter = self._limiter
@@ -252,25 +252,30 @@ class Sessions:
                 task.cancel()
             await asyncio.gather(reading, sending, shut_down, return_exceptions=True)
 
-    async def _read(self, session: Session, context: Context) -> None:
+    async def _read(self, session: Session, context: Context) -> RequestError | None:
+        """Reads to the end, or to a bad request: it is given, not raised, since its frames would keep the request."""
         while not self._shut_down.is_set():
             try:
                 request = await context.read()
             except DecodeError:
                 message = "the request is no message of this method's type"
-                raise RequestError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
+                return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
             if request is grpc.aio.EOF:
-                return
+                return None
             session.asking = True
             try:
                 await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))
+            except RequestError as error:
+                return error.with_traceback(None)
             finally:
                 session.asking = False
+            del request  # else it would stay until the next one, which may be long
             while len(session.outbox) >= MAX_UNSENT and not self._shut_down.is_set():
                 session.changed.clear()
                 await session.changed.wait()
+        return None
 
-    async def _send(self, session: Session, context: Context, reading: "asyncio.Task[None]") -> None:
+    async def _send(self, session: Session, context: Context, reading: "asyncio.Task[RequestError | None]") -> None:
         loop = asyncio.get_running_loop()
         while not session.stalled:
             message = session.outbox.take()
@@ -288,7 +293,7 @@ class Sessions:
                 session.changed.clear()
                 await session.changed.wait()
 
-    def _cut(self, session: Session, context: Context, reading: "asyncio.Task[None]") -> None:
+    def _cut(self, session: Session, context: Context, reading: "asyncio.Task[RequestError | None]") -> None:
         logger.warning("a client doesn't read its answers, so its session is cut", extra={"peer": context.peer()})
         session.stalled = True
         session.outbox = Outbox()

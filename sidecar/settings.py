@@ -85,7 +85,7 @@ class SidecarSettings(RedisSettings):
     )
     insecure: bool = Field(False, description="serve other addresses than loopback in plain text")
     max_concurrent_calls: int = Field(
-        1000, ge=1, description="calls and sessions at one time; more get RESOURCE_EXHAUSTED"
+        100, ge=1, description="calls and sessions at one time; more get RESOURCE_EXHAUSTED"
     )
     scope: Scope = Field(
         "pod",

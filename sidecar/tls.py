@@ -8,13 +8,13 @@ other not yet) leaves the last good one in force.
 
 import ipaddress
 import logging
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from process.address import split_host_port
+from process.pem import pem_error
 
 if TYPE_CHECKING:
     import grpc  # the settings know of files alone, so --help and --check do without
@@ -33,23 +33,7 @@ class TlsFiles:
 
     def error(self) -> str | None:
         """Says what is wrong with the files as they are now; None if nothing is."""
-        for path in filter(None, (self.certificate, self.key, self.client_ca)):
-            try:
-                path.read_bytes()
-            except OSError as problem:
-                return f"cannot read {path}: {problem.strerror}"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            # An encrypted key would ask for its password on the terminal.
-            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
-        except (ssl.SSLError, ValueError):
-            return f"{self.certificate} and {self.key} are no certificate and its unencrypted key in PEM"
-        if self.client_ca:
-            try:
-                context.load_verify_locations(self.client_ca)
-            except ssl.SSLError:
-                return f"{self.client_ca} holds no certificates in PEM"
-        return None
+        return pem_error(self.client_ca, self.certificate, self.key)
 
 
 def is_private(address: str) -> bool:

@@ -65,7 +65,7 @@ def open_backend(
         device: of HaMeR: auto, cpu, cuda, cuda:1.
         mesh: whether HaMeR's meshes are wanted, too.
         num_threads: of one palm detector.
-        on_event: is told what became of HaMeR's hands, and how often; from any thread.
+        on_event: is told what became of HaMeR's hands, and how often; from any thread. At first, 0 of each.
 
     Raises:
         BackendError: a model is missing or broken, or there is no such device.
@@ -97,6 +97,7 @@ def _with_hamer(
     on_event: Callable[[str, int], None],
 ) -> Backend:
     try:
+        from worker.hamer.consistency import Verdict
         from worker.hamer.detector import HamerDetector, PosedHands
         from worker.hamer.draw import draw_hands
         from worker.hamer.errors import HamerError
@@ -108,6 +109,8 @@ def _with_hamer(
     except HamerError as error:
         raise BackendError(str(error)) from error
     logger.info("backend hamer: %s", checkpoint)
+    for event in (*Verdict, "out_of_memory"):
+        on_event(str(event), 0)
     faces = refiner.predictor.faces if mesh else None
 
     def draw(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:

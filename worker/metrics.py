@@ -34,6 +34,8 @@ class Metrics:
         self.decisions = Counter(
             "hand_counter_decisions", "Frames decided, by the sidecar or locally.", ["by"], registry=registry
         )
+        for by in ("sidecar", "lease", "local"):
+            self.decisions.labels(by)
         self.payload_bytes = Counter("hand_counter_payload_bytes", "Encoded pictures fetched.", registry=registry)
         self.seconds = Histogram(
             "hand_counter_frame_seconds", "Work on one counted frame.", registry=registry, buckets=_SECONDS

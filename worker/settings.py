@@ -6,7 +6,6 @@ function that does the work, which gets them as such (``arguments``) and never s
 
 import math
 import os
-import ssl
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from process.address import check_grpc_address, split_host_port
 from process.logs import LogFormat
+from process.pem import pem_error
 from process.redis_settings import RedisSettings, RedisUrlText
 from process.redis_url import Kind, RedisUrl
 from process.settings import Positional
@@ -178,25 +178,9 @@ examples:
             raise ValueError("--sidecar-cert and --sidecar-key need each other")
         if self.sidecar_cert and not self.sidecar_ca:
             raise ValueError("--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown")
-        for path in filter(None, (self.sidecar_ca, self.sidecar_cert, self.sidecar_key)):
-            try:
-                path.read_bytes()
-            except OSError as problem:
-                raise ValueError(f"cannot read {path}: {problem.strerror}") from None
         # gRPC would say nothing, and connect never.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if self.sidecar_ca:
-            try:
-                context.load_verify_locations(self.sidecar_ca)
-            except ssl.SSLError:
-                raise ValueError(f"{self.sidecar_ca} holds no certificates in PEM") from None
-        if self.sidecar_cert and self.sidecar_key:
-            try:
-                # An encrypted key would ask for its password on the terminal.
-                context.load_cert_chain(self.sidecar_cert, self.sidecar_key, password=lambda: "")
-            except (ssl.SSLError, ValueError):
-                files = f"{self.sidecar_cert} and {self.sidecar_key}"
-                raise ValueError(f"{files} are no certificate and its unencrypted key in PEM") from None
+        if error := pem_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
+            raise ValueError(error)
         return self
 
 

@@ -1,5 +1,6 @@
 """The gRPC server's addresses: plain text for this machine, TLS for others, certificates that may be replaced."""
 
+import json
 import shutil
 import socket
 import ssl
@@ -74,6 +75,49 @@ def test_other_addresses_speak_tls(serving, authority):
     with pytest.raises(grpc.RpcError) as refused:
         ask(grpc.insecure_channel(f"127.0.0.1:{serving.port}"))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_strangers_leave_no_lines_of_another_format(pair, authority):
+    """Who speaks plain text, or nothing known, at a port with TLS writes nothing into a log of JSON but JSON."""
+    port = free_port()
+    with sidecar_process(*flags(pair, "--listen", f"0.0.0.0:{port}", "--log-format", "json")) as process:
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError):
+                ask(grpc.insecure_channel(f"127.0.0.1:{port}"))
+            with socket.create_connection(("127.0.0.1", port), timeout=120) as stranger:
+                stranger.sendall(b"hello world, this is no TLS at all\r\n\r\n")
+                stranger.settimeout(120)
+                while stranger.recv(1024):
+                    pass
+        assert ask(secure(port, authority))
+        process.terminate()
+        assert process.wait() == 0
+        lines = process.logs().splitlines()
+    assert [json.loads(line)["message"] for line in lines][-1] == "shut down"
+
+
+LISTEN_NOWHERE = "from sidecar.__main__ import main; main(['--http', '', '--listen', 'unix:/nowhere/fps.sock'])"
+
+
+@pytest.mark.parametrize("program", [LISTEN_NOWHERE, "import worker.hand_counter"], ids=["sidecar", "worker"])
+@pytest.mark.parametrize(("given", "kept"), [({}, "NONE"), ({"GRPC_VERBOSITY": "debug"}, "debug")])
+def test_grpc_is_silent_unless_asked(program, given, kept):
+    """Its lines are turned off before it is imported, but where the operator says GRPC_VERBOSITY."""
+    code = f"""
+import os, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "grpc":
+            print(os.environ.get("GRPC_VERBOSITY"))
+
+sys.meta_path.insert(0, Finder())
+{program}
+"""
+    environment = {name: value for name, value in repository_environment().items() if name != "GRPC_VERBOSITY"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment | given, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [kept], done.stderr
 
 
 def test_client_checks_the_server(serving, tmp_path):

@@ -307,6 +307,8 @@ def test_metrics_and_health(valkey: QueueServer) -> None:
         page = get("/metrics")[1]
         assert 'hand_counter_skipped_total{reason="too_soon"} 25.0' in page
         assert 'hand_counter_decisions_total{by="local"} 30.0' in page
+        assert 'hand_counter_decisions_total{by="lease"} 0.0' in page
+        assert "_created" not in page
         assert "hand_counter_sidecar_up 0.0" in page
         assert "hand_counter_redis_up 1.0" in page
         status, details = get("/healthz")

@@ -3,17 +3,20 @@
 import re
 
 import pytest
+from grpc_health.v1 import health_pb2
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import Metric
 from servers import REPOSITORY
 from sidecar_helpers import World
 
+from handcounter.ratelimit.v1 import rate_limit_pb2
 from process.redis_url import parse_redis_url
 from sidecar.fleet_scope import FleetScope
 from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
 from sidecar.redis_servers import RedisServers
 from sidecar.schedule import Pacing
+from sidecar.session import Sessions
 
 BASE_UNITS = ("_seconds", "_bytes", "_ratio")
 OTHER_UNITS = re.compile(r"_(ms|milliseconds|us|minutes|hours|kb|mb|percent)(_|$)")
@@ -50,6 +53,28 @@ async def test_the_page_tells_of_each_metric(metrics: dict[str, Metric]) -> None
     told = [line for line in page if line.startswith("| `sidecar_")]
     scraped = [row(name, metrics[name]) for name in sorted(metrics) if name.startswith("sidecar_")]
     assert told == scraped, "the table should be:\n" + "\n".join(scraped)
+
+
+async def test_the_first_event_is_an_increase() -> None:
+    """Counters have the series of all that can happen before it happens."""
+    metrics = Metrics()
+    Sessions(World().limiter, World().table, metrics)
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if family.type == "counter"
+    }
+    services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+    methods = [method.name for file in services for each in file.services_by_name.values() for method in each.methods]
+    for name, values in {
+        "sidecar_invalid_requests_total": methods,
+        "sidecar_refused_sessions_total": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
+        "sidecar_redis_state_changes_total": ["TRACKING", "POLLING", "AWAY"],
+        "sidecar_dropped_leases_total": ["stream", "all"],
+    }.items():
+        assert {value: samples.get((name, value)) for value in values} == dict.fromkeys(values, 0.0), name
+        assert sum(key[0] == name for key in samples) == len(values)
 
 
 async def test_names_follow_the_rules_of_prometheus(metrics: dict[str, Metric]) -> None:

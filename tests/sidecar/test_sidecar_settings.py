@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_a_machine_with_redis_on_it(monkeypatch: pytes
         "stream_fps_configs",
     )
     assert (settings.listen, settings.http, settings.health_listen) == (["127.0.0.1:50051"], "127.0.0.1:9464", "")
-    assert (settings.pacing, settings.max_streams) == (Pacing.GCRA, 100_000)
+    assert (settings.pacing, settings.max_streams, settings.max_concurrent_calls) == (Pacing.GCRA, 100_000, 100)
 
 
 def test_each_flag_is_an_environment_variable_and_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +62,9 @@ def test_any_rate_can_be_the_default(fps: str) -> None:
         (["--redis-password-file", "/nowhere"], ["cannot read /nowhere"]),
         (["--redis-ca", __file__], ["certificates", "rediss://"]),
         (["--redis-url", "rediss://x", "--redis-cert", __file__], ["certificate and its key"]),
+        (["--redis-url", "rediss://x", "--redis-ca", "/nowhere"], ["cannot read /nowhere"]),
+        (["--redis-url", "rediss://x", "--redis-ca", __file__], [__file__, "no certificates"]),
+        (["--redis-url", "rediss://x", "--redis-cert", __file__, "--redis-key", __file__], ["no certificate and its"]),
         (["--redis-sentinel-password", "p"], ["redis+sentinel://"]),
         (["--listen", "0.0.0.0:50051"], ["0.0.0.0:50051", "--tls-cert", "--insecure"]),
         (["--listen", ":50051"], [":50051", "--tls-cert", "--insecure"]),

@@ -93,14 +93,19 @@ def test_wrong_usage_is_one_clear_line(
     assert said in line
 
 
-def test_certificates_for_the_sidecar_are_checked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files that hold something else are wrong usage: gRPC would only never connect."""
+def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files that hold something else are wrong usage: neither the sidecar nor Redis would ever be reached."""
     other = tmp_path / "other"
     other.write_text("no certificate")
     authority = Authority(tmp_path)
     own = authority.sign("own")
     trust = ["run", "--sidecar-ca", str(authority.certificate)]
+    publish = ["publish", "0", "--stream-name", "a", "--redis-url", "rediss://x"]
+    redis = ["run", "--redis-url", "rediss://x"]
     wrong = [
+        ([*redis, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
+        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "are no certificate and its"),
+        ([*publish, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
         (["run", "--sidecar-ca", str(other)], f"{other} holds no certificates in PEM"),
         ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "are no certificate and its"),
         ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)], "are no certifi"),

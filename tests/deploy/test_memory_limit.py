@@ -1,0 +1,112 @@
+"""The sidecar's bound of calls and its container's memory limit belong together: the largest requests fit in."""
+
+import contextlib
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from deploy_helpers import ROOT
+from servers import sidecar_process
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.batch import MAX_BATCH, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
+
+SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
+OK, INVALID_ARGUMENT = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
+RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+CALLERS = 24
+"""Three times as many as may call at one time."""
+
+ROUNDS = 3
+NAMES = [f"{number:06d}" + "\U0001f590" * 250 for number in range(MAX_BATCH)]
+
+
+def sidecar_env() -> dict[str, str]:
+    """What k8s/base sets."""
+    lines = (ROOT / "k8s/base/sidecar.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def memory_limit_kib() -> int:
+    """That of the container in k8s/base."""
+    pod = yaml.safe_load((ROOT / "k8s/base/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (sidecar,) = (each for each in pod["initContainers"] if each["name"] == "sidecar")
+    number, unit = re.fullmatch(r"(\d+)([MG])i", sidecar["resources"]["limits"]["memory"]).groups()
+    return int(number) * {"M": 2**10, "G": 2**20}[unit]
+
+
+def image_variables() -> dict[str, str]:
+    """What the image tells glibc."""
+    return dict(re.findall(r"\b(MALLOC_\w+)=(\S+)", (ROOT / "Dockerfile.sidecar").read_text()))
+
+
+def test_compose_has_the_same_bounds():
+    """The compose file's container and its calls are those of the pod."""
+    sidecar = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["sidecar"]
+    number = sidecar["environment"]["SIDECAR_MAX_CONCURRENT_CALLS"]
+    assert number == sidecar_env()["SIDECAR_MAX_CONCURRENT_CALLS"]
+    assert int(sidecar["mem_limit"].removesuffix("m")) * 2**10 == memory_limit_kib()
+
+
+def largest_batch() -> bytes:
+    return pb.ShouldProcessBatchRequest(stream_names=NAMES, ts=[1.0] * MAX_BATCH).SerializeToString()
+
+
+def refused_batch() -> bytes:
+    return pb.ShouldProcessBatchRequest(stream_names=NAMES, ts=[-1.0] * MAX_BATCH).SerializeToString()
+
+
+def many_names() -> bytes:
+    return pb.ShouldProcessBatchRequest(stream_names=["x"] * (MAX_BATCH_BYTES // 3)).SerializeToString()
+
+
+def long_name() -> bytes:
+    return pb.ShouldProcessRequest(stream_name="x" * (MAX_REQUEST_BYTES - 100)).SerializeToString()
+
+
+def largest_question() -> bytes:
+    """A session's, with reports."""
+    reports = [
+        pb.LeasedDenials(stream_name=name, too_soon=1, last_ts=1.0, last_reason=pb.REASON_TOO_SOON) for name in NAMES
+    ]
+    question = pb.ShouldProcessSessionRequest(stream_names=NAMES, ts=[1.0] * MAX_BATCH, leased_denials=reports)
+    return question.SerializeToString()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the peak of its memory")
+@pytest.mark.parametrize(
+    ("method", "request_of"),
+    [
+        ("ShouldProcessBatch", largest_batch),
+        ("ShouldProcessBatch", refused_batch),
+        ("ShouldProcessBatch", many_names),
+        ("ShouldProcess", long_name),
+        ("ShouldProcessSession", largest_question),
+    ],
+)
+def test_the_largest_requests_fit_into_the_container(method: str, request_of: Callable[[], bytes]):
+    """However many callers send the largest requests, valid or not, the peak of the memory is below the limit."""
+    request = request_of()
+    with sidecar_process("--scope", "pod", environment={**sidecar_env(), **image_variables()}) as sidecar:
+        with ThreadPoolExecutor(CALLERS) as callers:
+            asked = [callers.submit(ask, sidecar.address, method, request, n) for n in range(CALLERS * ROUNDS)]
+            statuses = {each.result() for each in asked}
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{sidecar.pid}/status").read_text())
+        assert "Traceback" not in sidecar.logs()
+    assert statuses <= {OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED}
+    assert int(peak) < memory_limit_kib()
+
+
+def ask(address: str, method: str, request: bytes, number: int) -> grpc.StatusCode:
+    """Sends one request over a connection of its own; gives how the call ends."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("caller", number)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        call = channel.stream_stream(f"{SERVICE}/{method}")(iter((request,)), timeout=120)
+        with contextlib.suppress(grpc.RpcError):
+            list(call)
+        return call.code()
