@@ -2,9 +2,10 @@
 
     python -m fuzz --requests 1000000
 
-A real sidecar without Redis, with room for 1,000 streams, so that eviction is part of it. Fails where a call ends with a
-status that the contract doesn't allow, an answer makes no sense, a bystander's decisions change, the process dies, logs
-anything at WARNING or above, or grows by more than 8 MiB over the second half.
+A real sidecar without Redis, with room for 2,000 streams, so that eviction is part of it. Fails where a call ends with a
+status that the contract doesn't allow, an answer makes no sense, also one within a session, a good request of a session
+gets none, a bystander's decisions change, the process dies, logs anything at WARNING or above, or grows by more than
+8 MiB over the second half.
 """
 # ruff: noqa: T201 (its output is what it prints)
 
@@ -25,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, help="of the generator; without it a new one, which is printed")
-    parser.add_argument("--max-streams", type=int, default=1000)
+    parser.add_argument("--max-streams", type=int, default=2000)
     options = parser.parse_args()
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     print(f"{options.requests:,} requests, seed {seed}", flush=True)
@@ -43,6 +44,7 @@ def main() -> int:
         complaints = [line for line in sidecar.logs().splitlines() if is_complaint(line)]
     for status, count in sorted(outcome.statuses.items()):
         print(f"{status:44}{count:>10,}")
+    print(f"{'ShouldProcessSession, responses':44}{outcome.responses:>10,}")
     growth = f"{outcome.growth_bytes / 2**20:+.2f} MiB over the second half"
     print(f"{outcome.requests:,} requests in {outcome.seconds:.0f} s, {growth}")
     for defect in [*outcome.defects, *complaints[:20]]:

@@ -1,7 +1,13 @@
-"""What the contract demands of an answer: the status of a call, and answers that make sense. Pure."""
+"""What the contract demands of an answer: the status of a call, and answers that make sense. Pure.
 
+Written from the contract, not from the sidecar's code, for a sidecar in pod scope without Redis. What a session sends is
+judged in ``session_oracle``.
+"""
+
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 
@@ -16,24 +22,29 @@ MAX_NAME = 256
 
 
 def allowed_statuses(call: Call) -> set[grpc.StatusCode]:
-    """The statuses that a call may end with."""
-    requests = [decoded(call.method.input_type, data) for data in call.requests]
-    if call.method.client_streaming:
-        bare = all(request is not None and not request.leased_denials for request in requests)
-        if bare and all(_columns_are_good(request.stream_names, request.ts) for request in requests):
-            return {OK}
-        # Reports have rules of their own, which the session's unit tests know.
-        return {OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED}
-    (request,) = requests
+    """The statuses that a call may end with: those that its first bad request demands, OK where there is none."""
+    requests = (decoded(call.method.input_type, data) for data in call.requests)
+    demanded = (_statuses_after(call.method.name, request) for request in requests)
+    return next((statuses for statuses in demanded if statuses != {OK}), {OK})
+
+
+def good_requests(call: Call) -> list[Any]:
+    """The requests of a session before its first bad one, decoded: all that are answered."""
+    requests = (decoded(call.method.input_type, data) for data in call.requests)
+    return list(itertools.takewhile(lambda request: _statuses_after(call.method.name, request) == {OK}, requests))
+
+
+def _statuses_after(method: str, request: Any) -> set[grpc.StatusCode]:
     if request is None:
         return {INVALID_ARGUMENT}
-    if call.method.name == "ShouldProcess":
+    if method == "ShouldProcess":
         good = _name_is_good(request.stream_name) and (not request.HasField("ts") or _ts_is_good(request.ts))
-    elif call.method.name == "ShouldProcessBatch":
-        if len(request.stream_names) > MAX_BATCH:
+    elif method in ("ShouldProcessBatch", "ShouldProcessSession"):
+        reports = request.leased_denials if method == "ShouldProcessSession" else ()
+        if max(len(request.stream_names), len(reports)) > MAX_BATCH:
             return {RESOURCE_EXHAUSTED}
-        good = _columns_are_good(request.stream_names, request.ts)
-    elif call.method.name == "ListStreams":
+        good = _columns_are_good(request.stream_names, request.ts) and all(map(_report_is_good, reports))
+    elif method == "ListStreams":
         if request.page_size >= 0 and request.page_token:
             return {OK, INVALID_ARGUMENT}  # a token means something to the server alone
         good = request.page_size >= 0
@@ -49,12 +60,14 @@ def answer_error(call: Call, answer: bytes) -> str:
     if message is None:
         return "the answer can't be decoded"
     if isinstance(message, pb.ShouldProcessResponse):
-        return _decision_error(message.should_process, message.reason, message.fps, message.next_ts)
+        ts = request.ts if request.HasField("ts") else None
+        return decision_error(ts, message.should_process, message.reason, message.fps, message.next_ts)
     if isinstance(message, pb.ShouldProcessBatchResponse):
         columns = (message.should_process, message.reasons, message.fps, message.next_ts)
-        if {len(column) for column in columns} != {len(request.stream_names)}:
-            return f"{len(request.stream_names)} frames, but columns of {[len(column) for column in columns]}"
-        return next(filter(None, (_decision_error(*row) for row in zip(*columns, strict=True))), "")
+        if error := columns_error(request, columns):
+            return error
+        rows = zip(tss_of(request), *columns, strict=True)
+        return next(filter(None, (decision_error(*row) for row in rows)), "")
     if isinstance(message, pb.ListStreamsResponse):
         names = [stream.stream_name for stream in message.streams]
         if names != sorted(names) or not all(name.startswith(request.name_prefix) for name in names):
@@ -62,10 +75,46 @@ def answer_error(call: Call, answer: bytes) -> str:
     return ""
 
 
-def _decision_error(should_process: bool, reason: int, fps: float, next_ts: float) -> str:
+def columns_error(request: Any, columns: Sequence[Sequence[Any]]) -> str:
+    """Says that columns aren't as long as the request's; empty where they are."""
+    lengths = [len(column) for column in columns]
+    frames = len(request.stream_names)
+    return "" if set(lengths) == {frames} else f"{frames} frames, but columns of {lengths}"
+
+
+def tss_of(request: Any) -> Sequence[float | None]:
+    """The frames' capture times; None for those that are the time of arrival."""
+    return request.ts or [None] * len(request.stream_names)
+
+
+def decision_error(ts: float | None, should_process: bool, reason: int, fps: float, next_ts: float) -> str:
+    """Says what makes no sense in the decision about one frame.
+
+    Args:
+        ts: of the frame; None if it is not known.
+        should_process: whether it was admitted.
+        reason: why.
+        fps: in force.
+        next_ts: after this decision.
+    """
     if reason not in range(1, 6) or should_process != (reason == pb.REASON_ADMITTED):
         return f"should_process {should_process}, reason {reason}"
-    return f"fps {fps}, next_ts {next_ts}" if not fps >= 0.0 or math.isnan(next_ts) else ""
+    if not fps >= 0.0 or math.isnan(next_ts):
+        return f"fps {fps}, next_ts {next_ts}"
+    if (reason == pb.REASON_PAUSED) != (fps == 0.0) or (fps == 0.0 and next_ts != math.inf):
+        return f"reason {reason} at fps {fps}, next_ts {next_ts}"
+    if ts is None or (reason == pb.REASON_TOO_SOON and next_ts == 0.0):  # there was no room for the stream
+        return ""
+    if next_ts <= ts:
+        return f"reason {reason} at ts {ts}, next_ts {next_ts}"
+    if reason == pb.REASON_ADMITTED and next_ts > latest_next_ts(ts, fps):
+        return f"admitted at ts {ts} and fps {fps}, next_ts {next_ts}"
+    return ""
+
+
+def latest_next_ts(last_ts: float, fps: float) -> float:
+    """No frame has to wait for longer than one period after the last admitted one; with room for rounding."""
+    return last_ts + 1.0 / fps + 1e-6 + 4 * math.ulp(last_ts) if fps > 0.0 else math.inf
 
 
 def _columns_are_good(names: Sequence[str], tss: Sequence[float]) -> bool:
@@ -74,6 +123,16 @@ def _columns_are_good(names: Sequence[str], tss: Sequence[float]) -> bool:
         and (not tss or len(tss) == len(names))
         and all(map(_name_is_good, names))
         and all(map(_ts_is_good, tss))
+    )
+
+
+def _report_is_good(report: Any) -> bool:
+    return (
+        _name_is_good(report.stream_name)
+        and _ts_is_good(report.last_ts)
+        and min(report.too_soon, report.paused, report.duplicate, report.late) >= 0
+        and report.last_reason in range(2, 6)
+        and 0.0 <= report.age_seconds < math.inf
     )
 
 

@@ -19,6 +19,8 @@ LONGEST_SESSION = 6
 BIGGEST_BATCH = 300
 """Most batches are far smaller; a few have more frames than the contract allows."""
 TOO_MANY = 4097
+MOST_REPORTS = 16
+"""In most requests: to make one takes ten times as long as a frame."""
 
 _DOUBLES = (
     0.0,
@@ -49,6 +51,8 @@ _TEXTS = (
     "x" * 9000,
 )
 _INTEGERS = (0, 1, -1, 2, 100, 1000, 1001, 2**31 - 1, -(2**31))
+_DENIALS = [number for number in rate_limit_pb2.Reason.values() if number > rate_limit_pb2.REASON_ADMITTED]
+"""What an enum in a request may be: the reason in a report of what was denied."""
 
 
 class Call(NamedTuple):
@@ -69,7 +73,9 @@ class Generator:
         """The next call."""
         method = self._random.choice(SERVICE.methods)
         count = self._random.randint(1, LONGEST_SESSION) if method.client_streaming else 1
-        return Call(method, [self._request(method.input_type) for _ in range(count)])
+        # Half of the sessions go well up to their last request; the others mostly end with the first or the second.
+        make = self._well_formed if self._random.random() < 0.5 else self._request
+        return Call(method, [make(method.input_type) for _ in range(count - 1)] + [self._request(method.input_type)])
 
     def noise(self) -> bytes:
         """Bytes for a port on which HTTP/2 is expected; at times with its preface in front."""
@@ -94,19 +100,24 @@ class Generator:
         data = self._message(kind, edges=0.0 if die < 0.5 else 0.05 if die < 0.6 else 0.4).SerializeToString()
         return self._mutated(data) if die > 0.75 else data
 
-    def _message(self, kind: Descriptor, edges: float) -> Message:
+    def _well_formed(self, kind: Descriptor) -> bytes:
+        return self._message(kind, edges=0.0).SerializeToString()
+
+    def _message(self, kind: Descriptor, edges: float, absent: float = 0.1) -> Message:
         message = message_factory.GetMessageClass(kind)()
         length = self._length(edges)
         for field in kind.fields:
-            if self._random.random() < 0.1 + edges / 2:
+            if self._random.random() < absent + edges / 2:
                 continue
             if field.is_repeated:
                 # Columns are as long as each other, most of the time.
                 own = self._length(edges) if self._random.random() < edges else length
+                if field.message_type and own < TOO_MANY:
+                    own %= MOST_REPORTS
                 for _ in range(own):
                     self._add(message, field, edges)
             elif field.message_type:
-                getattr(message, field.name).CopyFrom(self._message(field.message_type, edges))
+                getattr(message, field.name).CopyFrom(self._message(field.message_type, edges, absent=0.0))
             else:
                 setattr(message, field.name, self._value(field, edges))
         return message
@@ -114,7 +125,7 @@ class Generator:
     def _add(self, message: Message, field: FieldDescriptor, edges: float) -> None:
         column: Any = getattr(message, field.name)
         if field.message_type:
-            column.add().CopyFrom(self._message(field.message_type, edges))
+            column.add().CopyFrom(self._message(field.message_type, edges, absent=0.0))
         else:
             column.append(self._value(field, edges))
 
@@ -129,12 +140,14 @@ class Generator:
             if is_edge:
                 return self._random.choice(_DOUBLES)
             self._now += 0.001
-            return self._now + self._random.gauss(0.0, 3.0)
+            ts = self._now + self._random.gauss(0.0, 3.0)
+            # Half of them fall together, or less than a period apart.
+            return ts if self._random.random() < 0.5 else round(ts, 1) + self._random.choice((0.0, 0.0005))
         if field.type == FieldDescriptor.TYPE_STRING:
             if is_edge:
                 return self._random.choice(_TEXTS)
             return (
-                f"camera-{self._random.randrange(20_000)}"
+                f"camera-{int(20_000 ** self._random.random())}"  # half of them are among a hundred
                 if self._random.random() < 0.9
                 else f"n{self._random.random()}"
             )
@@ -142,6 +155,8 @@ class Generator:
             return self._random.random() < 0.5
         if field.type == FieldDescriptor.TYPE_BYTES:
             return self._random.randbytes(8)
+        if field.type == FieldDescriptor.TYPE_ENUM and not is_edge:
+            return self._random.choice(_DENIALS)
         return self._random.choice(_INTEGERS) if is_edge else self._random.randrange(6)
 
     def _mutated(self, data: bytes) -> bytes:

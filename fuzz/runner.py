@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import grpc
 
 from bench.servers import resident_bytes
-from fuzz.oracle import allowed_statuses, answer_error
-from fuzz.requests import SERVICE, Call, Generator
+from fuzz.oracle import allowed_statuses, answer_error, good_requests
+from fuzz.requests import LONGEST_SESSION, SERVICE, Call, Generator
+from fuzz.session_oracle import session_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -49,6 +50,8 @@ class Outcome(NamedTuple):
     seconds: float
     statuses: dict[str, int]
     """Calls by method and status."""
+    responses: int
+    """What sessions sent."""
     defects: list[str]
     """What was wrong, at most the first few; empty for a good run."""
     rss: list[tuple[int, int]]
@@ -76,6 +79,7 @@ class Fuzzer:
         self._generator = Generator(seed)
         self._defects: list[str] = []
         self._statuses: collections.Counter[str] = collections.Counter()
+        self._responses = 0
         self._sent = 0
         self._canary_ts = 0.0
         self._canary_lock = asyncio.Lock()
@@ -89,7 +93,7 @@ class Fuzzer:
 
             async def send() -> None:
                 while self._sent < requests and len(self._defects) < MOST_DEFECTS:
-                    call = self._generator.call()
+                    call = _until_bad(self._generator.call())
                     before, self._sent = self._sent, self._sent + len(call.requests)
                     if before // step != self._sent // step:
                         rss.append((self._sent, resident_bytes(self._pid)))
@@ -106,33 +110,43 @@ class Fuzzer:
             await self._ask_canary(channel)
         rss.append((self._sent, resident_bytes(self._pid)))
         seconds = time.monotonic() - started
-        return Outcome(self._sent, seconds, dict(self._statuses), self._defects[:MOST_DEFECTS], rss)
+        return Outcome(self._sent, seconds, dict(self._statuses), self._responses, self._defects[:MOST_DEFECTS], rss)
 
     async def _make(self, channel: grpc.aio.Channel, call: Call) -> None:
         path = f"/{SERVICE.full_name}/{call.method.name}"
+        if call.method.client_streaming:
+            open_session: Any = channel.stream_stream(path)
+            await self._hold(open_session(timeout=CALL_DEADLINE_S), call)
+            return
         answer = b""
         try:
-            if call.method.client_streaming:
-                make: Any = channel.stream_stream(path)
-                await _converse(make(timeout=CALL_DEADLINE_S), call.requests)
-            else:
-                make = channel.unary_unary(path)
-                answer = await make(call.requests[0], timeout=CALL_DEADLINE_S)
+            make: Any = channel.unary_unary(path)
+            answer = await make(call.requests[0], timeout=CALL_DEADLINE_S)
             status, details = grpc.StatusCode.OK, ""
         except grpc.aio.AioRpcError as error:
             status, details = error.code(), error.details() or ""
-            if call.method.client_streaming and details == _WRITE_FAILED:
-                self._statuses[f"{call.method.name} ended while it was written to"] += 1
-                if allowed_statuses(call) == {grpc.StatusCode.OK}:
-                    self._defect(call, "a session of good requests was ended")
-                return
+        self._judge(call, status, details)
+        if status is grpc.StatusCode.OK and (error_text := answer_error(call, answer)):
+            self._defect(call, error_text)
+
+    async def _hold(self, session: Any, call: Call) -> None:
+        responses = await _converse(session, call.requests)
+        status, details = await session.code(), await session.details() or ""
+        was_read = details != _WRITE_FAILED
+        if was_read:
+            self._judge(call, status, details)
+        else:
+            self._statuses[f"{call.method.name} ended while it was written to"] += 1
+            if allowed_statuses(call) == {grpc.StatusCode.OK}:
+                self._defect(call, "a session of good requests was ended")
+        self._responses += len(responses)
+        if error_text := session_error(call, responses, whole=was_read):
+            self._defect(call, error_text)
+
+    def _judge(self, call: Call, status: grpc.StatusCode, details: str) -> None:
         self._statuses[f"{call.method.name} {status.name}"] += 1
         if status not in allowed_statuses(call):
             self._defect(call, f"{status.name}: {details}")
-        elif status is grpc.StatusCode.OK and not call.method.client_streaming:
-            error_text = answer_error(call, answer)
-            if error_text:
-                self._defect(call, error_text)
 
     async def _ask_canary(self, channel: grpc.aio.Channel) -> None:
         """A stream that nobody else speaks of is decided by the rule, whatever goes on around it."""
@@ -164,18 +178,24 @@ class Fuzzer:
         self._defects.append(f"{call.method.name}: {what[:300]}; the request begins with {shown}")
 
 
-async def _converse(session: Any, requests: list[bytes]) -> None:
-    """Sends and reads all; AioRpcError with the status that the server gave, also where it ended it in between."""
+def _until_bad(call: Call) -> Call:
+    """The call; but most sessions, all except the longest, end with their first bad request.
+
+    What is written to a session after that hides how it was ended, see _WRITE_FAILED.
+    """
+    if not call.method.client_streaming or len(call.requests) == LONGEST_SESSION:
+        return call
+    return call._replace(requests=call.requests[: len(good_requests(call)) + 1])
+
+
+async def _converse(session: Any, requests: list[bytes]) -> list[bytes]:
+    """Sends all, and gives all that came back, also where the session was ended in between."""
+    responses = []
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for request in requests:
             await session.write(request)
         await session.done_writing()
-    while await session.read() is not grpc.aio.EOF:
-        pass
-    if await session.code() is not grpc.StatusCode.OK:
-        raise grpc.aio.AioRpcError(
-            await session.code(),
-            await session.initial_metadata(),
-            await session.trailing_metadata(),
-            await session.details(),
-        )
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        while (response := await session.read()) is not grpc.aio.EOF:
+            responses.append(response)
+    return responses

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import math
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +13,7 @@ from fuzz.__main__ import is_complaint
 from fuzz.oracle import allowed_statuses
 from fuzz.requests import SERVICE, Call, Generator
 from fuzz.runner import CANARY_FPS, Fuzzer
+from fuzz.session_oracle import session_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.batch import MAX_REQUEST_BYTES
 
@@ -23,8 +26,8 @@ METHODS = {method.name: method for method in SERVICE.methods}
 
 @pytest.mark.parametrize("seed", [20_261_122])
 def test_nonsense_does_no_harm(seed: int) -> None:
-    """Every call ends with a status of the contract, bystanders are decided by the rule, and nothing is logged."""
-    with sidecar_process("--max-streams", "500", fps=CANARY_FPS) as sidecar:
+    """Every call ends with a status of the contract, answers make sense, bystanders are decided by the rule, no log."""
+    with sidecar_process("--max-streams", "2000", fps=CANARY_FPS) as sidecar:
         outcome = asyncio.run(Fuzzer(sidecar.address, sidecar.pid, seed).run(REQUESTS))
         assert sidecar.process.poll() is None
         complaints = [line for line in sidecar.logs().splitlines() if is_complaint(line)]
@@ -33,8 +36,11 @@ def test_nonsense_does_no_harm(seed: int) -> None:
     assert outcome.growth_bytes < GROWTH_BYTES
     kinds = {status for status, count in outcome.statuses.items() if count >= 20}
     assert {
-        f"{name} {status}" for name in ("ShouldProcess", "ShouldProcessBatch") for status in ("OK", "INVALID_ARGUMENT")
+        f"{name} {status}"
+        for name in ("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession")
+        for status in ("OK", "INVALID_ARGUMENT")
     } <= kinds
+    assert outcome.responses > REQUESTS / 10
 
 
 def test_the_same_seed_makes_the_same_calls() -> None:
@@ -58,6 +64,116 @@ def test_the_judge_can_say_no() -> None:
     assert allowed("ShouldProcessBatch", pb.ShouldProcessBatchRequest(ts=[1.0]).SerializeToString()) == {
         "INVALID_ARGUMENT"
     }
+
+
+SESSION = METHODS["ShouldProcessSession"]
+TWO_STREAMS = pb.ShouldProcessSessionRequest(stream_names=["a", "b", "a", "a"], ts=[10.0, 20.0, 10.5, 9.0])
+BY_THE_RULE: dict[str, list[Any]] = {
+    "should_process": [True, True, False, False],
+    "reasons": [pb.REASON_ADMITTED, pb.REASON_ADMITTED, pb.REASON_TOO_SOON, pb.REASON_LATE],
+    "fps": [1.0] * 4,
+    "next_ts": [11.0, 21.0, 11.0, 11.0],
+    "last_ts": [10.0, 20.0, 10.0, 10.0],
+}
+
+
+def answered(**columns: list[Any]) -> bytes:
+    """The answer to TWO_STREAMS, with other columns."""
+    return pb.ShouldProcessSessionResponse(answers=pb.SessionAnswers(**{**BY_THE_RULE, **columns})).SerializeToString()
+
+
+def dropped(*names: str, all_streams: bool = False) -> bytes:
+    drop = pb.DroppedLeases(stream_names=names, all_streams=all_streams)
+    return pb.ShouldProcessSessionResponse(dropped_leases=drop).SerializeToString()
+
+
+GOOD_RESPONSES = {
+    "bare": [answered()],
+    "one dropped": [answered(), dropped("b")],
+    "dropped one by one": [answered(), dropped("b"), dropped("a")],
+    "all dropped": [answered(), dropped(all_streams=True)],
+    "no room for a stream": [
+        answered(
+            should_process=[False, True, False, False],
+            reasons=[pb.REASON_TOO_SOON, pb.REASON_ADMITTED, pb.REASON_TOO_SOON, pb.REASON_TOO_SOON],
+            next_ts=[0.0, 21.0, 0.0, 0.0],
+            last_ts=[0.0, 20.0, 0.0, 0.0],
+        )
+    ],
+}
+BAD_RESPONSES = {
+    "none": [],
+    "no message": [b"\xff\xff"],
+    "nothing said": [b""],
+    "answered twice": [answered(), answered()],
+    "a column too short": [answered(fps=[1.0] * 3)],
+    "no leases": [answered(next_ts=[], last_ts=[])],
+    "inverted": [answered(should_process=[False, False, True, True])],
+    "no reason": [answered(reasons=[pb.REASON_UNSPECIFIED, *BY_THE_RULE["reasons"][1:]])],
+    "another reason": [answered(reasons=[*BY_THE_RULE["reasons"][:3], pb.REASON_DUPLICATE])],
+    "an admission denied": [
+        answered(should_process=[True, False, False, False], reasons=[1, *[pb.REASON_TOO_SOON] * 3])
+    ],
+    "paused, but not at 0": [answered(reasons=[1, 1, pb.REASON_PAUSED, pb.REASON_LATE])],
+    "fps that is none": [answered(fps=[math.nan, 1.0, 1.0, 1.0])],
+    "next_ts that is none": [answered(next_ts=[11.0, math.nan, 11.0, 11.0])],
+    "next_ts too far": [answered(next_ts=[11.0, 22.0, 11.0, 11.0])],
+    "next_ts in the past": [answered(next_ts=[11.0, 19.0, 11.0, 11.0])],
+    "last_ts of another frame": [answered(last_ts=[10.0, 20.1, 10.0, 10.0])],
+    "two leases on a stream": [answered(next_ts=[11.0, 21.0, 11.0, 10.9])],
+    "nobody dropped": [answered(), dropped()],
+    "dropped before it was leased": [dropped("a"), answered()],
+    "dropped without a lease": [answered(), dropped("c")],
+    "dropped twice": [answered(), dropped("a"), dropped("a")],
+    "named twice in a drop": [answered(), dropped("a", "a")],
+    "all and some": [answered(), dropped("a", all_streams=True)],
+    "all where there are none": [answered(), dropped(all_streams=True), dropped(all_streams=True)],
+}
+
+
+@pytest.mark.parametrize("responses", GOOD_RESPONSES.values(), ids=GOOD_RESPONSES.keys())
+def test_the_judge_of_sessions_can_say_yes(responses: list[bytes]) -> None:
+    assert session_error(Call(SESSION, [TWO_STREAMS.SerializeToString()]), responses) == ""
+
+
+@pytest.mark.parametrize("responses", BAD_RESPONSES.values(), ids=BAD_RESPONSES.keys())
+def test_the_judge_of_sessions_can_say_no(responses: list[bytes]) -> None:
+    assert session_error(Call(SESSION, [TWO_STREAMS.SerializeToString()]), responses) != ""
+
+
+BAD_REQUESTS = {
+    "INVALID_ARGUMENT": [
+        pb.ShouldProcessSessionRequest(stream_names=[""], ts=[1.0]),
+        pb.ShouldProcessSessionRequest(stream_names=["a"], ts=[math.nan]),
+        pb.ShouldProcessSessionRequest(stream_names=["a"], ts=[1.0, 2.0]),
+        pb.ShouldProcessSessionRequest(leased_denials=[pb.LeasedDenials(stream_name="a")]),
+        pb.ShouldProcessSessionRequest(leased_denials=[pb.LeasedDenials(last_reason=pb.REASON_LATE)]),
+        pb.ShouldProcessSessionRequest(
+            leased_denials=[pb.LeasedDenials(stream_name="a", late=-1, last_reason=pb.REASON_LATE)]
+        ),
+        pb.ShouldProcessSessionRequest(
+            leased_denials=[pb.LeasedDenials(stream_name="a", last_reason=pb.REASON_LATE, age_seconds=math.inf)]
+        ),
+    ],
+    "RESOURCE_EXHAUSTED": [
+        pb.ShouldProcessSessionRequest(stream_names=["a"] * 4097),
+        pb.ShouldProcessSessionRequest(leased_denials=[pb.LeasedDenials()] * 4097),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "bad"), [(status, bad) for status, requests in BAD_REQUESTS.items() for bad in requests]
+)
+def test_a_session_is_to_end_with_its_first_bad_request(status: str, bad: pb.ShouldProcessSessionRequest) -> None:
+    """With no other status than that, and not before the good requests were answered; what follows isn't answered."""
+    good = TWO_STREAMS.SerializeToString()
+    call = Call(SESSION, [good, bad.SerializeToString(), good])
+    assert {allowed.name for allowed in allowed_statuses(call)} == {status}
+    assert session_error(call, [answered()]) == ""
+    assert session_error(call, []) != ""
+    assert session_error(call, [], whole=False) == ""
+    assert session_error(call, [answered()] * 2, whole=False) != ""
 
 
 UNDECODABLE = {"corrupt": b"\xff\xff", "cut off": b"\x0a\x09cam", "not UTF-8": b"\x0a\x02\xff\xfe"}
