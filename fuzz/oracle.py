@@ -19,6 +19,7 @@ RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 MAX_BATCH = 4096
 MAX_TS = 1e11
 MAX_NAME = 256
+MAX_DENIED = 2**31
 
 
 def allowed_statuses(call: Call) -> set[grpc.StatusCode]:
@@ -130,7 +131,7 @@ def _report_is_good(report: Any) -> bool:
     return (
         _name_is_good(report.stream_name)
         and _ts_is_good(report.last_ts)
-        and min(report.too_soon, report.paused, report.duplicate, report.late) >= 0
+        and all(0 <= count <= MAX_DENIED for count in (report.too_soon, report.paused, report.duplicate, report.late))
         and report.last_reason in range(2, 6)
         and 0.0 <= report.age_seconds < math.inf
     )

@@ -51,6 +51,7 @@ _TEXTS = (
     "x" * 9000,
 )
 _INTEGERS = (0, 1, -1, 2, 100, 1000, 1001, 2**31 - 1, -(2**31))
+_LONG_INTEGERS = (*_INTEGERS, 2**31, 2**31 + 1, 2**63 - 1, -(2**63))
 _DENIALS = [number for number in rate_limit_pb2.Reason.values() if number > rate_limit_pb2.REASON_ADMITTED]
 """What an enum in a request may be: the reason in a report of what was denied."""
 
@@ -157,7 +158,8 @@ class Generator:
             return self._random.randbytes(8)
         if field.type == FieldDescriptor.TYPE_ENUM and not is_edge:
             return self._random.choice(_DENIALS)
-        return self._random.choice(_INTEGERS) if is_edge else self._random.randrange(6)
+        integers = _LONG_INTEGERS if field.type == FieldDescriptor.TYPE_INT64 else _INTEGERS
+        return self._random.choice(integers) if is_edge else self._random.randrange(6)
 
     def _mutated(self, data: bytes) -> bytes:
         mutable = bytearray(data)
