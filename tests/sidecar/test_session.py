@@ -390,6 +390,7 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
                 await call.call.write(question)
 
         flooding = asyncio.create_task(flood())
+        await served.until("sidecar_sessions", 1)
         await served.until("sidecar_sessions", 0)
         second = Call(served)  # the first one is nobody's any more, but takes up room
         assert await second.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
