@@ -63,7 +63,9 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterat
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    # What HTTP/2 takes in for a client that doesn't read shall not grow.
+    options = [("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         yield Served(world=world, sessions=sessions, metrics=metrics, stub=stub)
     await server.stop(None)
@@ -379,8 +381,25 @@ async def test_a_question_that_is_being_decided_at_shutdown_is_answered(served: 
 
 
 async def test_a_client_that_does_not_read_is_cut() -> None:
-    """Requests wait for room in the outbox, drops run together, and after a while the session ends."""
+    """After a while nobody tells it of changes any more; it takes up room until it reads, and learns that it is over."""
     async with serving(max_sessions=1, stalled_s=0.5) as served:
+        call = Call(served)
+        frames = [(f"{number % 100}", 1.0) for number in range(MAX_BATCH)]
+        await call.send(*frames)  # the answer is larger than what HTTP/2 takes in for one who doesn't read
+        await served.until("sidecar_sessions", 1)
+        await served.until("sidecar_sessions", 0)
+        assert served.world.limiter.holders is None
+        assert await Call(served).end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while await call.call.read() is not grpc.aio.EOF:
+                pass
+        assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
+        assert (await Call(served).ask(("a", 1.0))).should_process == [True]
+
+
+async def test_requests_wait_while_answers_do() -> None:
+    """Of a client that asks without reading only so much is decided, and then it is cut."""
+    async with serving(stalled_s=0.5) as served:
         call = Call(served)
         names = [f"{number % 100:0200}" for number in range(MAX_BATCH)]
         question = pb.ShouldProcessSessionRequest(stream_names=names, ts=[1.0] * len(names))
@@ -392,16 +411,12 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
         flooding = asyncio.create_task(flood())
         await served.until("sidecar_sessions", 1)
         await served.until("sidecar_sessions", 0)
-        second = Call(served)  # the first one is nobody's any more, but takes up room
-        assert await second.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await call.call.read() is not grpc.aio.EOF:
                 pass
-        # As soon as it reads, it learns that this is over.
-        assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
+        assert call.call.done()  # as soon as it reads, it learns that this is over
         await asyncio.gather(flooding, return_exceptions=True)
         assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT
-        assert (await Call(served).ask(("a", 1.0))).should_process == [True]
 
 
 def test_eviction_waits_for_the_reports_of_a_leased_stream() -> None:
