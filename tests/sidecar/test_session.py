@@ -1,74 +1,19 @@
 """Sessions over a real gRPC server in this process, without Redis."""
 
-import asyncio
-import contextlib
 import math
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
+from session_helpers import Call, Served, serving
 from sidecar_helpers import World
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from process.redis_url import parse_redis_url
 from sidecar.batch import MAX_BATCH
-from sidecar.fps_follower import FpsFollower
 from sidecar.metrics import Metrics
-from sidecar.redis_servers import RedisServers
 from sidecar.schedule import Reason
-from sidecar.service import RateLimitService
-from sidecar.session import MAX_UNSENT, Sessions
-
-DEADLINE_S = 20.0
-
-
-class Served(SimpleNamespace):
-    """A world, its sessions, and a stub that talks to it."""
-
-    world: World
-    sessions: Sessions
-    metrics: Metrics
-    stub: "rate_limit_pb2_grpc.RateLimitServiceAsyncStub"
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric."""
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
-
-    async def until(self, name: str, value: float, **labels: str) -> None:
-        """Waits until a metric has a value."""
-        async with asyncio.timeout(DEADLINE_S):
-            while self.metric(name, **labels) != value:  # noqa: ASYNC110 (a metric has no event)
-                await asyncio.sleep(0.005)
-
-
-@contextlib.asynccontextmanager
-async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterator[Served]:
-    """A server at the default fps of 2 whose wall clock says 5000."""
-    world, metrics = World(default=2.0), Metrics()
-    sessions = Sessions(
-        world.limiter,
-        world.table,
-        metrics,
-        clock=lambda: world.now,
-        wall_clock=lambda: 5000.0,
-        max_sessions=max_sessions,
-        stalled_s=stalled_s,
-    )
-    follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
-    service = RateLimitService(world.limiter, follower, metrics, sessions, version="1.2.3", settings={})
-    server = grpc.aio.server()
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    # What HTTP/2 takes in for a client that doesn't read shall not grow.
-    options = [("grpc.http2.bdp_probe", 0)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
-        yield Served(world=world, sessions=sessions, metrics=metrics, stub=stub)
-    await server.stop(None)
+from sidecar.session import Sessions
 
 
 @pytest.fixture
@@ -76,43 +21,6 @@ async def served() -> AsyncIterator[Served]:
     """A server that takes three sessions."""
     async with serving() as served:
         yield served
-
-
-class Call:
-    """A session, as a client has it."""
-
-    def __init__(self, served: Served) -> None:
-        self.call = served.stub.ShouldProcessSession()
-
-    async def send(self, *frames: tuple[str, float], reports: tuple[pb.LeasedDenials, ...] = ()) -> None:
-        """Sends a question."""
-        names, tss = [name for name, _ in frames], [ts for _, ts in frames]
-        await self.call.write(pb.ShouldProcessSessionRequest(stream_names=names, ts=tss, leased_denials=reports))
-
-    async def next(self) -> pb.ShouldProcessSessionResponse:
-        """Reads a message."""
-        async with asyncio.timeout(DEADLINE_S):
-            message = await self.call.read()
-        assert isinstance(message, pb.ShouldProcessSessionResponse), await self.end()
-        return message
-
-    async def ask(self, *frames: tuple[str, float], reports: tuple[pb.LeasedDenials, ...] = ()) -> pb.SessionAnswers:
-        """Sends a question; the next message must be the answer."""
-        await self.send(*frames, reports=reports)
-        message = await self.next()
-        assert message.HasField("answers"), message
-        return message.answers
-
-    async def dropped(self) -> list[str] | str:
-        """Reads a message that must be a drop: the names, or "all"."""
-        message = await self.next()
-        assert message.HasField("dropped_leases"), message
-        return "all" if message.dropped_leases.all_streams else sorted(message.dropped_leases.stream_names)
-
-    async def end(self) -> tuple[grpc.StatusCode, str]:
-        """How it ended."""
-        async with asyncio.timeout(DEADLINE_S):
-            return await self.call.code(), await self.call.details()
 
 
 async def test_an_answer_has_columns_and_the_lease(served: Served) -> None:
@@ -321,102 +229,6 @@ async def test_too_much_at_once_ends_the_session(served: Served, request_: dict[
     await call.call.write(pb.ShouldProcessSessionRequest(**request_))
     assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, message)
     assert len(served.world.limiter) == 0
-
-
-async def test_only_so_many_sessions(served: Served) -> None:
-    """One more is refused; when one has ended there is room again."""
-    calls = [Call(served) for _ in range(3)]
-    for call in calls:
-        await call.ask()
-    refused = Call(served)
-    code, details = await refused.end()
-    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 3 sessions may be open")
-    calls[0].call.cancel()
-    await served.until("sidecar_sessions", 2)
-    assert len((await Call(served).ask(("a", 1.0))).reasons) == 1
-
-
-async def test_without_sessions_nobody_is_told_of_changes(served: Served) -> None:
-    """So that changes cost what they did before there were sessions."""
-    world = served.world
-    assert world.limiter.holders is world.table.watcher is None
-    first, second = Call(served), Call(served)
-    await first.ask()
-    await second.ask()
-    assert world.limiter.holders is world.table.watcher is served.sessions
-    first.call.cancel()
-    await served.until("sidecar_sessions", 1)
-    assert world.limiter.holders is world.table.watcher is served.sessions
-    second.call.cancel()
-    await served.until("sidecar_sessions", 0)
-    assert world.limiter.holders is world.table.watcher is None
-
-
-async def test_at_shutdown_sessions_end_and_new_ones_are_refused(served: Served) -> None:
-    """With UNAVAILABLE, as for a sidecar that is gone; what was asked is answered."""
-    call = Call(served)
-    await call.ask(("a", 1.0))
-    served.sessions.shut_down()
-    assert await call.end() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
-    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE
-
-
-async def test_a_question_that_is_being_decided_at_shutdown_is_answered(served: Served) -> None:
-    """Else its frames would be lost though they were admitted."""
-    deciding, redis_answers = asyncio.Event(), asyncio.Event()
-
-    async def answer() -> None:
-        deciding.set()
-        await redis_answers.wait()
-
-    served.world.meanwhile = answer
-    call = Call(served)
-    await call.send(("a", 1.0))
-    await deciding.wait()
-    served.sessions.shut_down()
-    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE  # so the shutdown was taken in
-    redis_answers.set()
-    assert list((await call.next()).answers.should_process) == [True]
-    assert await call.end() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
-
-
-async def test_a_client_that_does_not_read_is_cut() -> None:
-    """After a while nobody tells it of changes any more; it takes up room until it reads, and learns that it is over."""
-    async with serving(max_sessions=1, stalled_s=0.5) as served:
-        call = Call(served)
-        frames = [(f"{number % 100}", 1.0) for number in range(MAX_BATCH)]
-        await call.send(*frames)  # the answer is larger than what HTTP/2 takes in for one who doesn't read
-        await served.until("sidecar_sessions", 1)
-        await served.until("sidecar_sessions", 0)
-        assert served.world.limiter.holders is None
-        assert await Call(served).end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            while await call.call.read() is not grpc.aio.EOF:
-                pass
-        assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
-        assert (await Call(served).ask(("a", 1.0))).should_process == [True]
-
-
-async def test_requests_wait_while_answers_do() -> None:
-    """Of a client that asks without reading only so much is decided, and then it is cut."""
-    async with serving(stalled_s=0.5) as served:
-        call = Call(served)
-        names = [f"{number % 100:0200}" for number in range(MAX_BATCH)]
-        question = pb.ShouldProcessSessionRequest(stream_names=names, ts=[1.0] * len(names))
-
-        async def flood() -> None:
-            while True:
-                await call.call.write(question)
-
-        flooding = asyncio.create_task(flood())
-        await served.until("sidecar_sessions", 1)
-        await served.until("sidecar_sessions", 0)
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            while await call.call.read() is not grpc.aio.EOF:
-                pass
-        assert call.call.done()  # as soon as it reads, it learns that this is over
-        await asyncio.gather(flooding, return_exceptions=True)
-        assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT
 
 
 def test_eviction_waits_for_the_reports_of_a_leased_stream() -> None:
