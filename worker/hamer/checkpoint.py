@@ -214,11 +214,16 @@ def _dtype_of(name: str, source: torch.Tensor, precision: Precision) -> torch.dt
     return precision.stream if "norm" in name or name.endswith("pos_embed") else precision.matrices
 
 
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no number is NaN or infinity. Needs no tensor besides, of which the heap would keep the holes at times."""
+    return tensor.numel() == 0 or all(bool(edge.isfinite()) for edge in tensor.aminmax())  # NaN is the edge of all
+
+
 def _convert(name: str, source: torch.Tensor, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
     """Copies a tensor to its place and checks that every number of it survived."""
     weight = source.to(device=device, dtype=dtype, copy=True).contiguous()
-    if weight.is_floating_point() and not bool(weight.isfinite().all()):
-        if bool(source.isfinite().all()):
+    if weight.is_floating_point() and not _is_finite(weight):
+        if _is_finite(source):
             raise WeightsOverflowError(f"{name} exceeds the range of {dtype}")
         raise CheckpointError(f"the tensor behind {name} holds NaN or infinity")
     return weight
