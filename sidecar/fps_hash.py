@@ -1,8 +1,8 @@
 """The hash of limits, read over one connection in the way that costs Redis least.
 
 Redis keeps a hash of few fields as a list (hash-max-listpack-entries, 512 by default), which HMGET searches anew for
-each stream: for a thousand streams that takes it 3 ms, in which it serves nobody. HSCAN gives such a list whole at its
-first step, in a twentieth of the time, and of a real table only a few fields. So a reading of all streams begins with
+each stream: for a thousand streams that takes it milliseconds, in which it serves nobody. HSCAN gives such a list whole at its
+first step, in a fraction of the time, and of a real table only a few fields. So a reading of all streams begins with
 HSCAN: if that was the whole hash, it is all there is to read; if not, HMGET reads the streams from the table, of which
 all would be too much for the event loop. One command both tells the two apart and reads, so nothing can change between.
 """
