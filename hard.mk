@@ -2,13 +2,13 @@
 .PHONY: fuzz faults soak bench-quick
 
 fuzz: $(VENV)/dev ## 1,000,000 random and mutated requests to a sidecar (about 8 minutes; ARGS=--seed=N)
-	PYTHONPATH=.:proto $(BIN)/python -m fuzz $(ARGS)
+	$(BIN)/python -m fuzz $(ARGS)
 
 faults: $(VENV)/dev ## Redis killed, failing over, ... under 2,000 decisions a second (about 6 minutes)
-	PYTHONPATH=.:proto $(BIN)/python -m bench.faults $(ARGS)
+	$(BIN)/python -m bench.faults $(ARGS)
 
 soak: $(VENV)/dev ## 500 streams for 30 minutes: does memory grow? (ARGS="--scope fleet")
-	PYTHONPATH=.:proto $(BIN)/python -m bench.soak $(ARGS)
+	$(BIN)/python -m bench.soak $(ARGS)
 
 bench-quick: $(VENV)/dev ## every bench once in its quickest way: does it still run? (about 3 minutes)
-	PYTHONPATH=.:proto:tests $(BIN)/python -m bench.quick $(ARGS)
+	$(BIN)/python -m bench.quick $(ARGS)

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import redis
+from support.processes.servers import sidecar_process, valkey
 
 from bench.servers import channel_to, cpu_seconds
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import sidecar_process, valkey
 
 KEY = "stream_fps_configs"
 GOALS = {64: 8.0, 256: 18.0}

@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from fault_load import stream_names
 from redis.client import PubSub
-from redis_faults import FAULTS, Fault
-from redis_proxy import RedisProxy, redis_proxy
-from redis_topologies import SERVICE, Replicated, answered, plain_client, replicated
-from servers import Valkey, repository_environment, valkey, wait_until
-from stepped_clock import SteppedClock
+from support.clients.fault_load import stream_names
+from support.processes.servers import Valkey, repository_environment, valkey, wait_until
+from support.processes.stepped_clock import SteppedClock
+from support.redis.faults import FAULTS, Fault
+from support.redis.proxy import RedisProxy, redis_proxy
+from support.redis.topologies import SERVICE, Replicated, answered, plain_client, replicated
 
 from bench.fault_clients import KINDS
 

@@ -25,22 +25,17 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+from support.clients.fault_load import CREDIT_FRAMES, DECISIONS_PER_S
+from support.processes.servers import sidecar_process, wait_until
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests"))  # the load and the faults are those of the tests
-
-from fault_load import CREDIT_FRAMES, DECISIONS_PER_S  # noqa: E402
-from servers import sidecar_process, wait_until  # noqa: E402
-
-from bench.fault_cases import CASES, CONTROL, PROBE, Case  # noqa: E402
-from bench.fault_clients import BATCH, KINDS, Call, Client, Record  # noqa: E402
-from bench.servers import waiting_seconds  # noqa: E402
-from handcounter.ratelimit.v1 import rate_limit_pb2 as pb  # noqa: E402
-from handcounter.ratelimit.v1 import rate_limit_pb2_grpc  # noqa: E402
+from bench.fault_cases import CASES, CONTROL, PROBE, Case
+from bench.fault_clients import BATCH, KINDS, Call, Client, Record
+from bench.servers import waiting_seconds
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 LIMIT = 2.0
 GOAL = 1.5

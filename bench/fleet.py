@@ -1,6 +1,6 @@
 """Fleet scope, measured: rates over replicas and skew, calls of Redis per admitted frame, decisions' times.
 
-    PYTHONPATH=.:proto:tests python -m bench.fleet [--quick] [rates calls times]
+    python -m bench.fleet [--quick] [rates calls times]
 
 Real sidecars and a real Valkey on this machine. Each frame goes to one of the replicas at random, in stream time, which
 passes as fast as the answers come; so a message of the winner to the others has less time to arrive than in life.
@@ -14,12 +14,12 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 
 import grpc
-from fleet_player import Player, player
-from redis_proxy import redis_proxy
-from redis_topologies import cluster, plain_client
 from rich.console import Console
 from rich.table import Table
-from servers import SidecarProcess, sidecar_process, valkey, wait_until
+from support.clients.fleet_player import Player, player
+from support.processes.servers import SidecarProcess, sidecar_process, valkey, wait_until
+from support.redis.proxy import redis_proxy
+from support.redis.topologies import cluster, plain_client
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -25,13 +25,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import redis
+from support.processes.servers import free_port, repository_environment, sidecar_process, valkey, wait_until
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
+from handcounter.client.rate_limiter import RateLimiter
+from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from sidecar.schedule import Reason
-from tests.servers import free_port, repository_environment, sidecar_process, valkey, wait_until
-from worker.rate_limit import RateLimiter
 
 KEY = "stream_fps_configs"
 STREAMS = 1000

@@ -22,12 +22,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import redis
+from support.processes.servers import sidecar_process, valkey
 
 from bench.batch import KEY, PerFrame
 from bench.servers import cpu_seconds
-from sidecar.schedule import Reason
-from tests.servers import sidecar_process, valkey
-from worker.rate_limit import RateLimiter
+from handcounter.client.rate_limiter import RateLimiter
+from handcounter.pacing.schedule import Reason
 
 CAMERA_FPS = 30.0
 LIMIT = 5.0

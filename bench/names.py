@@ -15,11 +15,11 @@ import time
 import urllib.request
 
 import redis
+from support.processes.servers import sidecar_process, valkey
 
 from bench.servers import channel_to, resident_bytes
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import sidecar_process, valkey
 
 KEY = "stream_fps_configs"
 BATCH = 1000

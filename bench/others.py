@@ -20,14 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import redis
+from support.processes.servers import sidecar_process, valkey
 
 from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames
 from bench.lease import leased
 from bench.servers import channel_to, cpu_seconds
+from handcounter.client.rate_limiter import RateLimiter
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import sidecar_process, valkey
-from worker.rate_limit import RateLimiter
 
 try:
     import limits

@@ -7,7 +7,7 @@ A camera of 30 fps whose frames jitter by 10 % of their distance, limited to 0.5
 - min-gap: a frame is admitted a period after the last admitted one (``--pacing min-gap``).
 - GCRA without credit: the generic cell rate algorithm with a tolerance of 0, as of a bucket that holds one token.
 - fixed window: a counter of each second, as INCR and EXPIRE make; below 1 fps a window of one period.
-- ours: GCRA with 1.5 periods of credit for lateness (sidecar/schedule.py).
+- ours: GCRA with 1.5 periods of credit for lateness (handcounter/pacing/schedule.py).
 
 The first two are one and the same rule, as the figures show; both are here since both are in use.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.chart import Line, line_chart
-from sidecar.schedule import TOLERANCE_S, Pacing, Schedule, decide
+from handcounter.pacing.schedule import TOLERANCE_S, Pacing, Schedule, decide
 
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "pacing.svg"
 SOURCE_FPS = 30.0

@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterator
 
 import redis
+from support.processes.servers import sidecar_process, valkey
 
 from bench.servers import channel_to
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import sidecar_process, valkey
 
 KEY = "stream_fps_configs"
 GOAL_MS = 10.0

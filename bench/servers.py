@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-
-from tests.servers import free_port, repository_environment, wait_until
+from support.processes.servers import free_port, repository_environment, wait_until
 
 CHANNEL_OPTIONS = (("grpc.enable_retries", 0),)
 

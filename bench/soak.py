@@ -24,12 +24,12 @@ from collections import Counter
 
 import grpc
 import redis
+from support.processes.servers import sidecar_process, valkey
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
+from handcounter.client.rate_limiter import RateLimiter
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import sidecar_process, valkey
-from worker.rate_limit import RateLimiter
 
 KEY = "stream_fps_configs"
 STREAMS, BATCH, SOURCE_FPS = 500, 50, 10

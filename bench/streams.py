@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable
 
 import redis
+from support.processes.servers import SidecarProcess, sidecar_process, valkey, wait_until
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import SidecarProcess, sidecar_process, valkey, wait_until
 
 KEY = "stream_fps_configs"
 FEW = 10

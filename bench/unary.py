@@ -12,10 +12,11 @@ import statistics
 import time
 from typing import NamedTuple
 
+from support.processes.servers import sidecar_process, valkey
+
 from bench.servers import channel_to, cpu_seconds, empty_server
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from tests.servers import sidecar_process, valkey
 
 GOAL = 1.15
 STREAMS = 32

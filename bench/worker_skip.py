@@ -18,16 +18,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis
+from support.processes.servers import sidecar_process, valkey
 
-from tests.servers import sidecar_process, valkey
-from worker.delivery import Held
-from worker.frame import SkipReason, encode_entry
-from worker.keys import CONSUMER_GROUP, Keys
+from handcounter.client.rate_limiter import RateLimiter
 from worker.metrics import Metrics
-from worker.queue import Queue
-from worker.rate_limit import RateLimiter
-from worker.reader import Reader
-from worker.redis_client import connect
+from worker.pipeline.reader import Reader
+from worker.queue.consumer import Queue
+from worker.queue.delivery import Held
+from worker.queue.frame import SkipReason, encode_entry
+from worker.queue.keys import CONSUMER_GROUP, Keys
+from worker.queue.redis_client import connect
 
 KEYS = Keys()
 GOAL_US = 20.0

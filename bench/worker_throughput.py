@@ -19,21 +19,21 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import redis
+from support.processes.servers import valkey
 
-from sidecar.schedule import Reason
-from tests.servers import valkey
-from worker.frame import encode_entry
+from handcounter.pacing.schedule import Reason
 from worker.hand_counter import process_frame_callback
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.models import default_models_dir, ensure_models
 from worker.hands.progress import download_progress
-from worker.keys import Keys
 from worker.metrics import Metrics
 from worker.picture import Picture, decode
-from worker.pipeline import Pipeline
-from worker.queue import Queue
-from worker.redis_client import connect
+from worker.pipeline.pipeline import Pipeline
+from worker.queue.consumer import Queue
+from worker.queue.frame import encode_entry
+from worker.queue.keys import Keys
+from worker.queue.redis_client import connect
 from worker.settings import cpus
 
 KEYS = Keys()

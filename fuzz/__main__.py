@@ -15,8 +15,9 @@ import json
 import random
 import sys
 
+from support.processes.servers import sidecar_process
+
 from fuzz.runner import CANARY_FPS, Fuzzer
-from tests.servers import sidecar_process
 
 GROWTH_BYTES = 8 << 20
 

@@ -3,12 +3,21 @@
 import datetime
 import json
 import logging
+import os
 import sys
 from typing import Literal
 
 LogFormat = Literal["text", "json"]
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def silence_grpc() -> None:
+    """Turns gRPC's own lines on standard error off, unless GRPC_VERBOSITY is set. To be called before gRPC is imported.
+
+    They are no log of ours: one for each stranger who speaks no TLS, and never JSON. What fails, the programs log themselves.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def set_up(level: str, log_format: LogFormat) -> None:

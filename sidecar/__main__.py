@@ -58,6 +58,7 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
     from process.version import version
     from sidecar.settings import SidecarSettings
 
+    logs.silence_grpc()
     settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
     logs.set_up(settings.log_level, settings.log_format)
     if settings.check:

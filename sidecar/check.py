@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from handcounter.pacing.schedule import stream_name_error
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
-from sidecar.fps_values import WILDCARD_FIELD, parse_fps, show
-from sidecar.redis_servers import AnyConnection, RedisServers
-from sidecar.schedule import stream_name_error
+from sidecar.connections.servers import AnyConnection, RedisServers
+from sidecar.limits.values import WILDCARD_FIELD, parse_fps, show
 
 FINE: Final = 0
 FAILED: Final = 1

@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
-from sidecar.batch import MAX_REQUEST_BYTES
-from sidecar.calls import Traced, TracedService
-from sidecar.debugging import DebuggingServices
-from sidecar.decoding import strict
-from sidecar.fps_follower import FpsFollower, RedisState
-from sidecar.fps_table import FpsTable
-from sidecar.health import REDIS, SERVER, Health
-from sidecar.limiter import Limiter
-from sidecar.metrics import Metrics
-from sidecar.redis_servers import RedisServers
-from sidecar.service import RateLimitService
-from sidecar.session import Sessions
+from sidecar.connections.servers import RedisServers
+from sidecar.deciding.limiter import Limiter
+from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.table import FpsTable
+from sidecar.rpc.debugging import DebuggingServices
+from sidecar.rpc.health import REDIS, SERVER, Health
+from sidecar.rpc.request_guard import strict
+from sidecar.rpc.service import RateLimitService
+from sidecar.rpc.session import Sessions
 from sidecar.settings import SidecarSettings
+from sidecar.telemetry.calls import Traced, TracedService
+from sidecar.telemetry.metrics import Metrics
 from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
 
 if TYPE_CHECKING:
-    from sidecar.fleet_scope import FleetScope
+    from sidecar.fleet.scope import FleetScope
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Sidecar:
     # What only some settings ask for is imported where it is asked for: a start is little else than imports.
 
     def _fleet_scope(self) -> "FleetScope":
-        from sidecar.fleet_scope import FleetScope
+        from sidecar.fleet.scope import FleetScope
 
         return FleetScope(
             self.servers,
@@ -123,7 +123,7 @@ class Sidecar:
         pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
         if self.fleet is None:
             return Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
-        from sidecar.fleet_limiter import FleetLimiter
+        from sidecar.fleet.limiter import FleetLimiter
 
         return FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
 
@@ -206,7 +206,7 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
     """What makes calls spans for the length of the stack; None where traces aren't wanted."""
     if not settings.otlp_endpoint:
         return None
-    from sidecar.tracing import exporting  # an extra, and half a second of imports
+    from sidecar.telemetry.tracing import exporting  # an extra, and half a second of imports
 
     return (await stack.enter_async_context(exporting(settings.otlp_endpoint, version()))).traced
 

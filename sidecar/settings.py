@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from handcounter.pacing.schedule import Pacing
 from process.address import check_grpc_address, split_host_port
 from process.logs import LogFormat
 from process.redis_settings import RedisSettings
 from process.settings import Words
-from sidecar.schedule import Pacing
 from sidecar.tls import TlsFiles, listen_error
 
 Scope = Literal["pod", "fleet"]

@@ -62,6 +62,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; gives its exit code: 0 done, 1 failed, 2 wrong usage."""
+    logs.silence_grpc()
     argv = list(sys.argv[1:] if argv is None else argv)
     for command in COMMANDS:
         if tuple(argv[: len(command.words)]) == command.words:

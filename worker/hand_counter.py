@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from process.http import HttpEndpoint
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
-from sidecar.schedule import Reason, stream_name_error, ts_error
-from worker.frame import SKIP_OF_REASON, DeadReason, SkipReason
-from worker.keys import Keys
 from worker.metrics import Metrics
 from worker.picture import MAX_PIXELS, Picture, decode
-from worker.pipeline import Pipeline
-from worker.queue import Queue
-from worker.rate_limit import RateLimiter, tls_credentials
-from worker.reader import Limiter
-from worker.redis_client import connect
+from worker.pipeline.pipeline import Pipeline
+from worker.pipeline.reader import Limiter
+from worker.queue.consumer import Queue
+from worker.queue.frame import SKIP_OF_REASON, DeadReason, SkipReason
+from worker.queue.keys import Keys
+from worker.queue.redis_client import connect
 from worker.results import FrameResult
 from worker.stop_signals import stop_signals
 

@@ -19,7 +19,7 @@ from process.redis_settings import RedisSettings, RedisUrlText
 from process.redis_url import Kind, RedisUrl
 from process.settings import Positional
 from worker.hands.decision import MIN_SCORE
-from worker.keys import DEFAULT_PREFIX
+from worker.queue.keys import DEFAULT_PREFIX
 
 
 def _fps(value: float) -> float:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 import yaml
-from deploy_helpers import ROOT, eventually, needs_engine, run, tool
 from podrun import engine
 from podrun.network import Network
+from support.deploy import ROOT, eventually, needs_engine, run, tool
 
-from worker.keys import Keys
+from worker.queue.keys import Keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500), needs_engine]
 

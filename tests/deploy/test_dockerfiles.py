@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from deploy_helpers import ROOT
+from support.deploy import ROOT
 
 DOCKERFILES = sorted(ROOT.glob("Dockerfile.*"))
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
-from deploy_helpers import ROOT, needs_engine, run
+from support.deploy import ROOT, needs_engine, run
 
 pytestmark = [pytest.mark.slow, needs_engine]
 
@@ -103,7 +103,9 @@ def test_the_history_tells_no_secret(image: str):
 
 def test_modules_are_compiled(image: str):
     """The root is read-only, so what isn't compiled at build time is compiled at every start."""
-    found = python(image, "import sidecar.schedule as s, pathlib; print(pathlib.Path(s.__cached__).exists())")
+    found = python(
+        image, "import handcounter.pacing.schedule as s, pathlib; print(pathlib.Path(s.__cached__).exists())"
+    )
     assert found.strip() == "True"
 
 

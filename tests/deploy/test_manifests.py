@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploy_helpers import (
+from podrun.manifest import Manifests, quantity
+from pydantic_settings import BaseSettings
+from support.deploy import (
     K8S,
     OVERLAYS,
     ROOT,
@@ -19,8 +21,6 @@ from deploy_helpers import (
     walk,
     with_fleet_scope,
 )
-from podrun.manifest import Manifests, quantity
-from pydantic_settings import BaseSettings
 
 from sidecar.settings import SidecarSettings
 from worker.settings import RunSettings

@@ -9,11 +9,11 @@ from pathlib import Path
 import grpc
 import pytest
 import yaml
-from deploy_helpers import ROOT
-from servers import sidecar_process
+from support.deploy import ROOT
+from support.processes.servers import sidecar_process
 
+from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.batch import MAX_BATCH, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 
 SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
 OK, INVALID_ARGUMENT = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT

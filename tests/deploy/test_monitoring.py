@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploy_helpers import K8S, ROOT, run, tool, walk
 from prometheus_client import CollectorRegistry
+from support.deploy import K8S, ROOT, run, tool, walk
 
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings

@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from deploy_helpers import ROOT
+from support.deploy import ROOT
 
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
-from worker.frame import DeadReason, SkipReason
 from worker.metrics import Metrics
 from worker.publish.settings import PublishSettings
+from worker.queue.frame import DeadReason, SkipReason
 from worker.settings import RunSettings
 
 GUIDE = (ROOT / "docs/operations.md").read_text()

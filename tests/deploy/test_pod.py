@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 import yaml
-from deploy_helpers import K8S, eventually, needs_engine, one, render, run, tool
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
-from servers import free_port
+from support.deploy import K8S, eventually, needs_engine, one, render, run, tool
+from support.processes.servers import free_port
 
-from worker.keys import CONSUMER_GROUP, Keys
+from worker.queue.keys import CONSUMER_GROUP, Keys
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,10 +5,10 @@ import copy
 from collections.abc import Iterator
 
 import pytest
-from deploy_helpers import K8S, containers, eventually, needs_engine, pod_template, render
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
 from podrun.network import Network
+from support.deploy import K8S, containers, eventually, needs_engine, pod_template, render
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploy_helpers import (
+from support.deploy import (
     K8S,
     OVERLAYS,
     ROOT,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deploy_helpers import ROOT, SHIPPING, run
+from support.deploy import ROOT, SHIPPING, run
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,12 +8,12 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from servers import free_port, sidecar_process, wait_until
+from support.processes.servers import free_port, sidecar_process, wait_until
 
+from handcounter.pacing.bounds import MAX_BATCH_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.batch import MAX_BATCH_BYTES
-from sidecar.decoding import MAX_SMALL_BYTES
-from sidecar.health import MAX_WATCHERS
+from sidecar.rpc.health import MAX_WATCHERS
+from sidecar.rpc.request_guard import MAX_SMALL_BYTES
 from sidecar.server import MAX_HEALTH_CALLS, MAX_HEALTH_REQUEST_BYTES
 
 SERVICE = "/handcounter.ratelimit.v1.RateLimitService"

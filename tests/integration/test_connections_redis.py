@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
-import redis_topologies
-from fleet_player import player
-from redis_topologies import Cluster, answered, cluster, plain_client, replicated, tls_server
-from servers import REPOSITORY, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
-from tls_files import Authority
+from support.clients.fleet_player import player
+from support.processes.servers import REPOSITORY, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.redis.topologies import Cluster, answered, cluster, plain_client, replicated, tls_server, tls_skip
+from support.tls import Authority
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from sidecar.claims import state_key
+from sidecar.fleet.claims import state_key
 
 KEY = "stream_fps_configs"
 SCOPES = ("pod", "fleet")
@@ -132,7 +131,7 @@ def page(sidecar: Asked) -> list[str]:
 def test_no_documented_permission_is_spare(users):
     """Each command that a documented user of the sidecar may run is one that it runs."""
     sources = "".join(
-        path.read_text() for path in [*REPOSITORY.glob("sidecar/*.py"), *REPOSITORY.glob("sidecar/lua/*")]
+        path.read_text() for path in [*REPOSITORY.glob("sidecar/**/*.py"), *REPOSITORY.glob("sidecar/**/*.lua")]
     )
     for user in ("fps-sidecar", "fps-fleet"):
         words = users[user]
@@ -143,7 +142,7 @@ def test_no_documented_permission_is_spare(users):
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.skipif(redis_topologies.tls_skip(), reason="needs Debian's redis-server")
+@pytest.mark.skipif(tls_skip(), reason="needs Debian's redis-server")
 def test_tls_with_client_certificate(scope, tmp_path):
     """With rediss:// the server is checked against --redis-ca and is shown --redis-cert."""
     authority = Authority(tmp_path)

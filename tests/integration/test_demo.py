@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from servers import repository_environment, valkey
-from worker_helpers import eventually
+from support.processes.servers import repository_environment, valkey
+from support.processes.workers import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

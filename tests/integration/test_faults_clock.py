@@ -6,8 +6,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from servers import sidecar_process, wait_until
-from stepped_clock import SteppedClock
+from support.processes.servers import sidecar_process, wait_until
+from support.processes.stepped_clock import SteppedClock
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -6,9 +6,9 @@ import urllib.request
 
 import grpc
 import pytest
-from fault_load import CREDIT_FRAMES, worst_excess
-from servers import sidecar_process
-from sidecar_helpers import World
+from support.clients.fault_load import CREDIT_FRAMES, worst_excess
+from support.models.sidecar_world import World
+from support.processes.servers import sidecar_process
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from fault_load import Load, SessionLoad, stream_names, worst_excess
-from redis_faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
-from redis_proxy import redis_proxy
-from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.clients.fault_load import Load, SessionLoad, stream_names, worst_excess
+from support.processes.servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.redis.faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
+from support.redis.proxy import redis_proxy
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from fleet_player import most_over_law
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leased_fleet import LeasedFleet
-from pacing_laws import epochs, least_gap_s, over_law
-from servers import valkey
-from timed_claims import Server
+from support.clients.fleet_player import most_over_law
+from support.models.leased_fleet import LeasedFleet
+from support.models.pacing_laws import epochs, least_gap_s, over_law
+from support.models.timed_claims import Server
+from support.processes.servers import valkey
 
-from sidecar.schedule import Pacing, Reason
+from handcounter.pacing.schedule import Pacing, Reason
 
 STREAMS = "abcd"
 STEADY = {"a": 5.0, "b": 0.5}

@@ -6,11 +6,11 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from counting_client import CountingClient
-from fleet_player import most_over_law
-from servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.clients.counting import CountingClient
+from support.clients.fleet_player import most_over_law
+from support.processes.servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
-from sidecar.schedule import Reason
+from handcounter.pacing.schedule import Reason
 
 KEY = "stream_fps_configs"
 REPLICAS = 3

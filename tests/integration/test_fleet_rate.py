@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fleet_player import Player, most_over_law, player
-from redis_proxy import redis_proxy
-from redis_topologies import plain_client, replicated
-from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.clients.fleet_player import Player, most_over_law, player
+from support.processes.servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.redis.proxy import redis_proxy
+from support.redis.topologies import plain_client, replicated
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import grpc
 import pytest
-from servers import sidecar_process
+from support.processes.servers import sidecar_process
 
 from fuzz.__main__ import is_complaint
 from fuzz.oracle import allowed_statuses
 from fuzz.requests import SERVICE, Call, Generator
 from fuzz.runner import CANARY_FPS, Fuzzer
 from fuzz.session_oracle import session_error
+from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.batch import MAX_REQUEST_BYTES
 
 REQUESTS = 6000
 GROWTH_BYTES = 24 << 20

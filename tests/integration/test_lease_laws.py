@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leased_client import Frames, LeasedClient, run
-from sidecar_helpers import World
+from support.clients.leased import Frames, LeasedClient, run
+from support.models.sidecar_world import World
 
-from sidecar.metrics import Metrics
-from sidecar.schedule import Pacing, Reason
-from sidecar.session import Sessions
+from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.rpc.session import Sessions
+from sidecar.telemetry.metrics import Metrics
 
 STREAMS = "abcd"
 CLIENTS = 3
@@ -143,7 +143,7 @@ def operate(fleet: Fleet, choose: random.Random) -> None:
 def exact_silence() -> Any:
     """Here reports arrive at once, so the grace that eviction grants them isn't needed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.limiter.REPORT_GRACE_S", 0.0)
+        patch.setattr("sidecar.deciding.limiter.REPORT_GRACE_S", 0.0)
         yield
 
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from publish_helpers import MotionJpegCamera, PublishProcess, RtspServer, h264, jpeg, motion_jpeg, number_of
-from worker_helpers import KEYS, QueueServer
+from support.processes.workers import KEYS, QueueServer
+from support.publishing import MotionJpegCamera, PublishProcess, RtspServer, h264, jpeg, motion_jpeg, number_of
 
-from worker.frame import Frame, parse_entry
+from worker.queue.frame import Frame, parse_entry
 
 Publish = Callable[..., PublishProcess]
 
 HELD_UP_S = 30.0
 """A publisher ends within a second on a machine that isn't busy; one that is held up takes as long as below."""
 
-FOR_EVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.redis_client.SOCKET_TIMEOUT_S": 600.0}
+FOR_EVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
 """What a silent peer is waited for: 5 s as a rule, and so long where a test tells that from a busy machine."""
 
 

@@ -4,12 +4,12 @@ import time
 import urllib.request
 
 import pytest
-from counting_client import CountingClient
 from prometheus_client.parser import text_string_to_metric_families
-from servers import SidecarProcess, sidecar_process, valkey, wait_until
+from support.clients.counting import CountingClient
+from support.processes.servers import SidecarProcess, sidecar_process, valkey, wait_until
 
+from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.schedule import Reason
 
 SOURCE_FPS = 60.0
 WINDOW_S = 10.0

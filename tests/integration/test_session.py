@@ -11,12 +11,20 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from counting_client import CountingClient
-from servers import SidecarProcess, Valkey, free_port, repository_environment, sidecar_process, valkey, wait_until
+from support.clients.counting import CountingClient
+from support.processes.servers import (
+    SidecarProcess,
+    Valkey,
+    free_port,
+    repository_environment,
+    sidecar_process,
+    valkey,
+    wait_until,
+)
 
+from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from sidecar.schedule import Reason
 
 KEY = "stream_fps_configs"
 
@@ -177,7 +185,7 @@ def test_a_killed_client_leaves_no_session(sidecar: SidecarProcess) -> None:
     """Nor one that just ends without closing; and neither hangs at its end."""
     program = (
         "import sys, os, signal\n"
-        "from worker.rate_limit import RateLimiter\n"
+        "from handcounter.client.rate_limiter import RateLimiter\n"
         "limiter = RateLimiter(sys.argv[1], default_fps=1.0, deadline=10.0)\n"
         "assert limiter.wait_ready(10.0)\n"
         "limiter.decide([('cam', 1.0)]), limiter.decide([('cam', 1.1)])\n"

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from servers import (
+from support.processes.servers import (
     LIMITS_ARE_WAITED_FOR,
     SidecarProcess,
     Valkey,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 import redis
-from servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.processes.servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -307,7 +307,7 @@ def health(asker: Asker, channel_address: str) -> dict[str, int]:
 SERVING, NOT_SERVING = 1, 2
 
 
-@pytest.mark.parametrize("asker", [{"sidecar.redis_push.TIMEOUT_S": REDIS_TIMEOUT_S}], ids=[""], indirect=True)
+@pytest.mark.parametrize("asker", [{"sidecar.connections.push.TIMEOUT_S": REDIS_TIMEOUT_S}], ids=[""], indirect=True)
 @pytest.mark.parametrize("outage", ["kill", "pause"])
 def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.Redis", outage: str) -> None:
     """Redis killed or hung: the last known limits stay, no call fails or waits, stale and health tell; it recovers."""

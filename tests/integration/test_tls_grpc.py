@@ -11,12 +11,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from servers import SidecarProcess, free_port, repository_environment, sidecar_process, wait_until
-from tls_files import Authority, Pair
+from support.processes.servers import SidecarProcess, free_port, repository_environment, sidecar_process, wait_until
+from support.tls import Authority, Pair
 
+from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from sidecar.batch import MAX_REQUEST_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,16 @@ def test_strangers_leave_no_lines_of_another_format(pair, authority):
 LISTEN_NOWHERE = "from sidecar.__main__ import main; main(['--http', '', '--listen', 'unix:/nowhere/fps.sock'])"
 
 
-@pytest.mark.parametrize("program", [LISTEN_NOWHERE, "import worker.hand_counter"], ids=["sidecar", "worker"])
+RUN_NOTHING = """
+import contextlib
+from worker.__main__ import main
+with contextlib.suppress(SystemExit):
+    main(["--version"])
+import worker.hand_counter
+"""
+
+
+@pytest.mark.parametrize("program", [LISTEN_NOWHERE, RUN_NOTHING], ids=["sidecar", "worker"])
 @pytest.mark.parametrize(("given", "kept"), [({}, "NONE"), ({"GRPC_VERBOSITY": "debug"}, "debug")])
 def test_grpc_is_silent_unless_asked(program, given, kept):
     """Its lines are turned off before it is imported, but where the operator says GRPC_VERBOSITY."""

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from servers import sidecar_process
-from worker_helpers import KEYS, QueueServer, Worker, accounting, balance, pending, publish_many, worker
+from support.processes.servers import sidecar_process
+from support.processes.workers import KEYS, QueueServer, Worker, accounting, balance, pending, publish_many, worker
 
 SECONDS = 8.0
 

@@ -10,19 +10,29 @@ from pathlib import Path
 
 import pytest
 import redis
-from redis_topologies import plain_client, replicated, tls_server, tls_skip
-from servers import REPOSITORY, Valkey, free_port, sidecar_process
-from tls_files import Authority
-from worker_helpers import KEYS, QueueServer, accounting, balance, eventually, pending, picture, publish_many, worker
+from support.processes.servers import REPOSITORY, Valkey, free_port, sidecar_process
+from support.processes.workers import (
+    KEYS,
+    QueueServer,
+    accounting,
+    balance,
+    eventually,
+    pending,
+    picture,
+    publish_many,
+    worker,
+)
+from support.redis.topologies import plain_client, replicated, tls_server, tls_skip
+from support.tls import Authority
 
+from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.pacing.schedule import Reason
+from process.backoff import Backoff
 from process.redis_access import RedisAccess
-from sidecar.schedule import Reason
-from worker.keys import CONSUMER_GROUP
-from worker.publish.backoff import Backoff
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
-from worker.rate_limit import RateLimiter, tls_credentials
-from worker.redis_client import connect
+from worker.queue.keys import CONSUMER_GROUP
+from worker.queue.redis_client import connect
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +167,7 @@ def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str,
 def test_no_documented_permission_is_spare(users: dict[str, list[str]]) -> None:
     """Each command that a documented user may run is one that the program runs, or redis-py for it."""
     sources = {
-        "hand-counter": [*REPOSITORY.glob("worker/*.py"), *REPOSITORY.glob("worker/lua/*.lua")],
+        "hand-counter": [*REPOSITORY.glob("worker/queue/*.py"), *REPOSITORY.glob("worker/queue/lua/*.lua")],
         "hand-counter-publish": [*REPOSITORY.glob("worker/publish/*.lua")],
     }
     for user, paths in sources.items():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from servers import free_port
-from worker_helpers import (
+from support.processes.servers import free_port
+from support.processes.workers import (
     KEYS,
     POISON,
     RED,
@@ -27,8 +27,8 @@ from worker_helpers import (
     worker,
 )
 
-from worker.frame import encode_entry
-from worker.keys import CONSUMER_GROUP
+from worker.queue.frame import encode_entry
+from worker.queue.keys import CONSUMER_GROUP
 from worker.results import SCHEMA
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import LIMITS_ARE_WAITED_FOR, free_port, sidecar_process
-from worker_helpers import (
+from support.processes.servers import LIMITS_ARE_WAITED_FOR, free_port, sidecar_process
+from support.processes.workers import (
     KEYS,
     T0,
     QueueServer,
@@ -24,8 +24,8 @@ from worker_helpers import (
     worker,
 )
 
-from sidecar.schedule import Reason
-from worker.rate_limit import RateLimiter
+from handcounter.client.rate_limiter import RateLimiter
+from handcounter.pacing.schedule import Reason
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tls_files import Authority
+from support.tls import Authority
 
 from process.pem import pem_error
 

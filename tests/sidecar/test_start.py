@@ -8,7 +8,7 @@ import sys
 import grpc
 import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from servers import repository_environment, sidecar_process
+from support.processes.servers import repository_environment, sidecar_process
 
 from sidecar.__main__ import main
 
@@ -21,16 +21,16 @@ NOT_BY_DEFAULT = {
     "opentelemetry.exporter",
     "opentelemetry.sdk.trace",
     "sidecar.check",
-    "sidecar.claim_queue",
-    "sidecar.claims",
-    "sidecar.fleet",
-    "sidecar.fleet_limiter",
-    "sidecar.fleet_scope",
-    "sidecar.heartbeat",
+    "sidecar.fleet.claim_queue",
+    "sidecar.fleet.claims",
+    "sidecar.fleet.fleet",
+    "sidecar.fleet.limiter",
+    "sidecar.fleet.scope",
+    "sidecar.fleet.heartbeat",
     "sidecar.probe",
-    "sidecar.redis_link",
-    "sidecar.reflection",
-    "sidecar.tracing",
+    "sidecar.connections.link",
+    "sidecar.rpc.reflection",
+    "sidecar.telemetry.tracing",
 }
 
 
@@ -46,7 +46,7 @@ def test_the_default_settings_load_nothing_they_dont_ask_for():
     with sidecar_process(environment=TELL_IMPORTS) as sidecar:
         loaded = imported(sidecar.logs())
         assert loaded & NOT_BY_DEFAULT == set()
-        assert {"sidecar.server", "sidecar.limiter"} <= loaded
+        assert {"sidecar.server", "sidecar.deciding.limiter"} <= loaded
         with grpc.insecure_channel(sidecar.address) as channel:
             stub = channelz_pb2_grpc.ChannelzStub(channel)
             assert stub.GetServers(channelz_pb2.GetServersRequest(), timeout=20).server
@@ -56,7 +56,7 @@ def test_the_default_settings_load_nothing_they_dont_ask_for():
 def test_fleet_scope_is_loaded_where_it_is_asked_for():
     """The same look finds the modules of fleet scope in a sidecar that has it."""
     with sidecar_process("--scope", "fleet", environment=TELL_IMPORTS) as sidecar:
-        assert {"sidecar.fleet_scope", "sidecar.fleet_limiter"} <= imported(sidecar.logs())
+        assert {"sidecar.fleet.scope", "sidecar.fleet.limiter"} <= imported(sidecar.logs())
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--check", "--redis-url", "redis://127.0.0.1:1"]])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from worker_helpers import QueueServer
+from support.processes.workers import QueueServer
 
 
 @pytest.fixture(scope="module")

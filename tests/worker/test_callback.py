@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from worker_fakes import ONE_HAND, FakeDetector
-from worker_helpers import picture
+from support.models.fake_detector import ONE_HAND, FakeDetector
+from support.processes.workers import picture
 
-from sidecar.schedule import Reason
-from worker.frame import SkipReason
+from handcounter.pacing.schedule import Reason
 from worker.hand_counter import process_frame_callback
 from worker.picture import PictureError
+from worker.queue.frame import SkipReason
 from worker.results import FrameResult
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import REPOSITORY, repository_environment
-from tls_files import Authority
+from support.processes.servers import REPOSITORY, repository_environment
+from support.tls import Authority
 
 from worker import __main__ as cli
 from worker.settings import RunSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from worker.redis_client import connect
+from worker.queue.redis_client import connect
 
 START_S = 120.0
 """Far above what a start takes."""

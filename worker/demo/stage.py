@@ -17,17 +17,17 @@ from typing import Any
 
 import redis
 
+from process.backoff import Backoff
 from worker.demo.ledger import NotingQueue, StreamLedger
 from worker.demo.limits_view import LimitsView
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
 from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
-from worker.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
-from worker.publish.backoff import Backoff
 from worker.publish.command import jpeg_encoder
 from worker.publish.film import DrawnCamera
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.publisher import Publisher
-from worker.redis_client import connect
+from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
+from worker.queue.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
 
 CONFIG_KEY = "stream_fps_configs"

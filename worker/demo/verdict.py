@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.frame import SkipReason
+from worker.queue.frame import SkipReason
 
 RATE_SHARE = 0.05
 RATE_FRAMES = 2.0

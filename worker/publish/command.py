@@ -9,17 +9,17 @@ import time
 import cv2
 
 from process.address import mask_password
+from process.backoff import Backoff
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
-from worker.keys import Keys
 from worker.picture import Picture
-from worker.publish.backoff import Backoff
 from worker.publish.film import DrawnCamera, Film, Folder
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.live import LiveCamera
 from worker.publish.publisher import Progress, Publisher
 from worker.publish.source import Encode, Kind, Source, SourceError, kind_of
-from worker.redis_client import connect
+from worker.queue.keys import Keys
+from worker.queue.redis_client import connect
 from worker.stop_signals import stop_signals
 from worker.synthetic.spec import parse_synthetic
 

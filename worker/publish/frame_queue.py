@@ -10,10 +10,10 @@ from pathlib import Path
 
 import redis
 
-from worker.frame import encode_entry
-from worker.keys import Keys
-from worker.publish.backoff import Backoff
+from process.backoff import Backoff
 from worker.publish.source import Captured
+from worker.queue.frame import encode_entry
+from worker.queue.keys import Keys
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from process.address import mask_password
-from worker.publish.backoff import Backoff
+from process.backoff import Backoff
 from worker.publish.capture import Capture, open_url, open_webcam
 from worker.publish.source import Captured, Encode, SourceError
 

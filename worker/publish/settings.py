@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from handcounter.pacing.schedule import stream_name_error
 from process.settings import Positional
-from sidecar.schedule import stream_name_error
-from worker.keys import DEFAULT_PREFIX
 from worker.publish.source import kind_of
+from worker.queue.keys import DEFAULT_PREFIX
 from worker.settings import QueueSettings, Seconds
 
 

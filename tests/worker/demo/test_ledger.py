@@ -1,7 +1,7 @@
 import json
 import threading
 
-from publish_helpers import captured
+from support.publishing import captured
 
 from worker.demo.annotate import annotated_frame, hands_of
 from worker.demo.ledger import NotingQueue, StreamLedger

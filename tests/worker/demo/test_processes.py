@@ -3,10 +3,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from worker_helpers import eventually
+from support.processes.workers import eventually
 
 from worker.demo.processes import Child, DemoError, start_on_free_port, start_valkey
-from worker.redis_client import connect
+from worker.queue.redis_client import connect
 
 
 def child(folder: Path, code: str) -> Child:

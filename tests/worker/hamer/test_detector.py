@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
-from drawn_hands import BACKGROUND, draw_hand  # noqa: E402
+from support.models.drawn_hands import BACKGROUND, draw_hand  # noqa: E402
 
-from sidecar.schedule import Reason  # noqa: E402
+from handcounter.pacing.schedule import Reason  # noqa: E402
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
 from worker.hamer.consistency import Thresholds  # noqa: E402

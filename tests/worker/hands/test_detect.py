@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from drawn_hands import scene
+from support.models.drawn_hands import scene
 
 from worker import backend, detect
 from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect, run_models_fetch

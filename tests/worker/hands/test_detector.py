@@ -5,7 +5,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from drawn_hands import scene
+from support.models.drawn_hands import scene
 
 from worker.hands.detector import PalmLandmarkDetector
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawn_hands import scene
+from support.models.drawn_hands import scene
 
 from worker.hands.geometry import RotatedSquare
 from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_joints, square_of_palm, upright_crop

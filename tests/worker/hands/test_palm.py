@@ -97,7 +97,7 @@ def test_the_input_is_rgb_between_black_bars():
 
 def test_the_input_is_the_views_part(models):
     """A palm model looking at a part of the picture gives places in the whole of it."""
-    from drawn_hands import scene
+    from support.models.drawn_hands import scene
 
     image, [box] = scene(((480, 300), 90, 0, True))
     found = PalmModel(models.palm).find(image, View(320, 120, 320, 360), min_score=0.5)

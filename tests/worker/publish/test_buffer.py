@@ -1,7 +1,7 @@
 import threading
 
-from publish_helpers import captured
-from worker_helpers import eventually
+from support.processes.workers import eventually
+from support.publishing import captured
 
 from worker.publish.buffer import FrameBuffer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from publish_helpers import FakeVideo, MotionJpegCamera, h264, jpeg, motion_jpeg, number_of, numbered
+from support.publishing import FakeVideo, MotionJpegCamera, h264, jpeg, motion_jpeg, number_of, numbered
 
 from worker.publish import capture
 from worker.publish.capture import open_url, webcam

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from publish_helpers import h264, jpeg, motion_jpeg, number_of, numbered
+from support.publishing import h264, jpeg, motion_jpeg, number_of, numbered
 
 from worker.picture import Picture
 from worker.publish.film import DrawnCamera, Film, Folder

@@ -3,14 +3,14 @@ import threading
 
 import pytest
 import redis
-from publish_helpers import captured, jpeg
-from worker_helpers import KEYS, QueueServer, eventually
+from support.processes.workers import KEYS, QueueServer, eventually
+from support.publishing import captured, jpeg
 
-from worker.frame import parse_entry
-from worker.publish.backoff import Backoff
+from process.backoff import Backoff
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
-from worker.redis_client import connect
+from worker.queue.frame import parse_entry
+from worker.queue.redis_client import connect
 
 NEVER = threading.Event()
 

@@ -3,9 +3,9 @@ import threading
 
 import cv2
 import pytest
-from publish_helpers import FakeVideo, number_of, numbered
+from support.publishing import FakeVideo, number_of, numbered
 
-from worker.publish.backoff import Backoff
+from process.backoff import Backoff
 from worker.publish.capture import Capture
 from worker.publish.live import LiveCamera
 from worker.publish.source import SourceError

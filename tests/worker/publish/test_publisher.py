@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from publish_helpers import ListSource, captured
-from worker_helpers import eventually
+from support.processes.workers import eventually
+from support.publishing import ListSource, captured
 
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError

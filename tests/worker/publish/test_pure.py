@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.publish.backoff import Backoff
+from process.backoff import Backoff
 from worker.publish.source import Kind, kind_of
 from worker.publish.timeline import Timeline
 

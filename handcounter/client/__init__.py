@@ -1,0 +1,1 @@
+"""The client of the rate-limit sidecar, for Python programs. Needs grpcio and protobuf alone."""

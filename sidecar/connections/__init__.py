@@ -1,0 +1,1 @@
+"""Connections to Redis: where its servers are, and what is kept up to them."""

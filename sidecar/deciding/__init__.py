@@ -1,0 +1,1 @@
+"""Decisions about frames, in memory: the streams, their schedules, their rates."""

@@ -1,0 +1,1 @@
+"""Fleet scope: one schedule per stream for all replicas, through claims in Redis."""

@@ -1,0 +1,88 @@
+"""Leases: what is certain to be denied, and what is to be reported of it."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handcounter.client.leases import Leases
+from handcounter.pacing.schedule import Pacing, Reason, Schedule, decide, next_ts
+
+STAMPS = st.integers(0, 4000).map(lambda number: number / 100)
+
+
+@given(
+    st.lists(STAMPS, max_size=20),
+    STAMPS,
+    st.sampled_from([0.0, 0.3, 1.0, 5.0, 30.0, math.inf]),
+    st.sampled_from(Pacing),
+)
+def test_a_lease_denies_what_the_rule_denies_and_nothing_else(
+    history: list[float], ts: float, fps: float, pacing: Pacing
+) -> None:
+    """At any state a frame is denied for the rule's reason or not at all; what lies before next_ts never costs a question."""
+    schedule: Schedule | None = None
+    for now, earlier in enumerate(history):
+        schedule = decide(schedule, earlier, 5.0, now * 100.0, pacing).schedule
+    leases = Leases()
+    due = math.inf if fps == 0.0 else max(0.0, next_ts(schedule, fps))
+    leases.grant("cam", fps=fps, last_ts=schedule.last_ts if schedule else 0.0, next_ts=due)
+    (reason,), asked = leases.deny([("cam", ts)], 0.0)
+    expected, after = decide(schedule, ts, fps, 1e9, pacing)
+    if reason is None:
+        assert asked == [0]
+        assert after is not schedule or (schedule is not None and ts < schedule.last_ts - 2.0)
+        assert len(leases) == 0
+    else:
+        assert asked == []
+        assert reason is expected
+        assert after is schedule
+
+
+def test_a_frame_that_is_asked_about_ends_the_lease() -> None:
+    """What the later frames of its stream are depends on the answer; other streams' leases stay."""
+    leases = Leases()
+    for name in "ab":
+        leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)
+    reasons, asked = leases.deny([("a", 10.5), ("a", 11.0), ("a", 10.5), ("b", 10.5), ("c", 1.0)], 0.0)
+    assert reasons == [Reason.TOO_SOON, None, None, Reason.TOO_SOON, None]
+    assert asked == [1, 2, 4]
+
+
+def test_an_answer_without_next_ts_ends_the_lease() -> None:
+    """As for a stream that there was no room for."""
+    leases = Leases()
+    leases.grant("cam", fps=0.0, last_ts=0.0, next_ts=math.inf)
+    leases.grant("cam", fps=0.0, last_ts=0.0, next_ts=0.0)
+    assert len(leases) == 0
+    leases.grant("cam", fps=1.0, last_ts=1.0, next_ts=math.nan)
+    assert len(leases) == 0
+
+
+def test_the_longest_unasked_are_given_up() -> None:
+    """So memory is bounded."""
+    leases = Leases(max_streams=3)
+    for name in "abcad":
+        leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)
+    reasons, _ = leases.deny([(name, 10.5) for name in "abcd"], 0.0)
+    assert reasons == [Reason.TOO_SOON, None, Reason.TOO_SOON, Reason.TOO_SOON]
+
+
+def test_denials_are_taken_out_once() -> None:
+    """By stream, also of leases that were dropped or renewed; so many streams at a time as are wanted."""
+    leases = Leases()
+    for name in "abc":
+        leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)
+    leases.deny([("a", 10.5), ("b", 10.0), ("a", 9.0), ("c", 10.9)], 100.0)
+    leases.drop("a")
+    leases.grant("b", fps=0.0, last_ts=10.0, next_ts=math.inf)
+    leases.deny([("b", 500.0)], 101.0)
+    first = leases.take_denials(103.0, 2)
+    assert first == [
+        ("a", [0, 0, 1, 0, 0, 1], 9.0, Reason.LATE, 3.0),
+        ("b", [0, 0, 0, 1, 1, 0], 500.0, Reason.PAUSED, 2.0),
+    ]
+    assert [denials.stream_name for denials in leases.take_denials(103.0)] == ["c"]
+    assert leases.take_denials(103.0) == []
+    leases.deny([("c", 10.95)], 104.0)
+    assert leases.take_denials(104.0) == [("c", [0, 0, 1, 0, 0, 0], 10.95, Reason.TOO_SOON, 0.0)]

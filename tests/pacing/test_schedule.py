@@ -1,0 +1,218 @@
+"""The decision, specified: one table of cases, each a short history of one stream.
+
+A row is (ts, fps, real time, expected reason). Laws that hold for every history are in test_schedule_laws.py.
+"""
+
+import math
+
+import pytest
+
+from handcounter.pacing.schedule import (
+    Pacing,
+    Reason,
+    Schedule,
+    decide,
+    next_ts,
+    stream_name_error,
+    ts_error,
+)
+
+YES, SOON, PAUSED, SAME, LATE = Reason.ADMITTED, Reason.TOO_SOON, Reason.PAUSED, Reason.DUPLICATE, Reason.LATE
+INF = math.inf
+
+BOTH = {
+    "the first frame is admitted, the next after one period": [
+        (100.0, 1.0, 0.0, YES),
+        (100.5, 1.0, 0.5, SOON),
+        (101.0, 1.0, 1.0, YES),
+    ],
+    "a first frame at time zero is a frame like any other": [
+        (0.0, 1.0, 0.0, YES),
+        (0.0, 1.0, 0.0, SAME),
+        (1.0, 1.0, 1.0, YES),
+    ],
+    "0.1 + 0.2 is not earlier than 0.3": [
+        (0.0, 1 / 0.3, 0.0, YES),
+        (0.1 + 0.2, 1 / 0.3, 0.3, YES),
+        (0.6, 1 / 0.3, 0.6, YES),
+    ],
+    "half a microsecond early is in time, two are not": [
+        (10.0, 1.0, 0.0, YES),
+        (10.999998, 1.0, 1.0, SOON),
+        (10.9999995, 1.0, 1.0, YES),
+    ],
+    "the same ts again is a duplicate, an older one up to 2 s is late": [
+        (10.0, 1.0, 0.0, YES),
+        (10.0, 1.0, 0.1, SAME),
+        (9.99, 1.0, 0.2, LATE),
+        (8.0, 1.0, 0.3, LATE),
+        (10.0, 1.0, 9.0, SAME),
+    ],
+    "a clock that goes back by more than 2 s starts anew, once real time allows": [
+        (10.0, 1.0, 50.0, YES),
+        (7.999, 1.0, 50.1, SOON),
+        (7.999, 1.0, 50.999, SOON),
+        (0.0, 1.0, 51.0, YES),
+        (0.5, 1.0, 51.5, SOON),
+        (1.0, 1.0, 52.0, YES),
+    ],
+    "without a limit a restarted clock waits for nothing": [
+        (10.0, INF, 50.0, YES),
+        (0.0, INF, 50.0, YES),
+    ],
+    "a bogus ts in the future costs two seconds at most": [
+        (10.0, 2.0, 0.0, YES),
+        (1e9, 2.0, 0.1, YES),
+        (10.2, 2.0, 0.2, SOON),
+        (10.6, 2.0, 0.6, YES),
+        (11.1, 2.0, 1.1, YES),
+    ],
+    "a paused stream admits nothing and forgets nothing": [
+        (10.0, 0.0, 0.0, PAUSED),
+        (10.1, 1.0, 0.1, YES),
+        (11.1, 0.0, 1.1, PAUSED),
+        (10.1, 0.0, 1.1, PAUSED),
+        (11.1, 1.0, 1.1, YES),
+    ],
+    "no limit admits every new ts": [
+        (10.0, INF, 0.0, YES),
+        (10.0, INF, 0.0, SAME),
+        (10.000001, INF, 0.0, YES),
+        (9.0, INF, 0.0, LATE),
+    ],
+    "a raise acts on the next frame": [
+        (10.0, 0.1, 0.0, YES),
+        (11.0, 0.1, 1.0, SOON),
+        (11.1, 1.0, 1.1, YES),
+    ],
+    "a cut acts on the next frame": [
+        (10.0, 10.0, 0.0, YES),
+        (10.1, 10.0, 0.1, YES),
+        (10.2, 0.5, 0.2, SOON),
+        (12.0, 0.5, 2.0, SOON),
+        (12.1, 0.5, 2.1, YES),
+    ],
+    "a limit lifted and set again starts from the last admitted frame": [
+        (10.0, INF, 0.0, YES),
+        (10.5, INF, 0.5, YES),
+        (11.4, 1.0, 1.4, SOON),
+        (11.5, 1.0, 1.5, YES),
+    ],
+    "an fps so small that its period is infinite admits the first frame only": [
+        (10.0, 5e-324, 0.0, YES),
+        (1e11, 5e-324, 1e9, SOON),
+    ],
+}
+
+GCRA = {
+    "lateness is not lost: 30 fps limited to 20 is two frames of three": [
+        (0 / 30, 20.0, 0.0, YES),
+        (1 / 30, 20.0, 0.0, SOON),
+        (2 / 30, 20.0, 0.0, YES),
+        (3 / 30, 20.0, 0.0, YES),
+        (4 / 30, 20.0, 0.0, SOON),
+        (5 / 30, 20.0, 0.0, YES),
+        (6 / 30, 20.0, 0.0, YES),
+    ],
+    "a stream that was silent may catch up one and a half periods": [
+        (0.0, 1.0, 0.0, YES),
+        (100.0, 1.0, 100.0, YES),
+        (100.1, 1.0, 100.1, YES),
+        (100.4, 1.0, 100.4, SOON),
+        (100.5, 1.0, 100.5, YES),
+        (101.4, 1.0, 101.4, SOON),
+        (101.5, 1.0, 101.5, YES),
+    ],
+    "a raise gives no more credit than the new rate has": [
+        (0.0, 0.01, 0.0, YES),
+        (90.0, 1.0, 90.0, YES),
+        (90.1, 1.0, 90.1, YES),
+        (90.2, 1.0, 90.2, SOON),
+    ],
+}
+
+MIN_GAP = {
+    "the gap counts from the last admitted frame: 30 fps limited to 20 is every second one": [
+        (0 / 30, 20.0, 0.0, YES),
+        (1 / 30, 20.0, 0.0, SOON),
+        (2 / 30, 20.0, 0.0, YES),
+        (3 / 30, 20.0, 0.0, SOON),
+        (4 / 30, 20.0, 0.0, YES),
+    ],
+    "a stream that was silent has nothing to catch up": [
+        (0.0, 1.0, 0.0, YES),
+        (100.0, 1.0, 100.0, YES),
+        (100.5, 1.0, 100.5, SOON),
+        (101.0, 1.0, 101.0, YES),
+    ],
+}
+
+CASES = [
+    *[pytest.param(Pacing.GCRA, rows, id=f"gcra: {name}") for name, rows in (BOTH | GCRA).items()],
+    *[pytest.param(Pacing.MIN_GAP, rows, id=f"min-gap: {name}") for name, rows in (BOTH | MIN_GAP).items()],
+]
+
+
+@pytest.mark.parametrize(("pacing", "rows"), CASES)
+def test_history(pacing, rows):
+    """Each frame of the history gets the reason that the table says."""
+    schedule = None
+    for row, (ts, fps, now, expected) in enumerate(rows):
+        reason, schedule = decide(schedule, ts, fps, now, pacing)
+        assert (row, reason) == (row, expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fps", "expected"),
+    [
+        (Schedule(slot=10.0, last_ts=10.0, admitted_at=0.0), 1.0, 11.0 - 1e-6),
+        (Schedule(slot=9.0, last_ts=10.2, admitted_at=0.0), 0.5, 11.0 - 1e-6),
+        # The credit lets the next frame through at once, but not the same one again.
+        (Schedule(slot=8.5, last_ts=10.0, admitted_at=0.0), 1.0, math.nextafter(10.0, INF)),
+        (Schedule(slot=10.0, last_ts=10.0, admitted_at=0.0), INF, math.nextafter(10.0, INF)),
+        (Schedule(slot=10.0, last_ts=10.0, admitted_at=0.0), 0.0, INF),
+        (None, 0.0, INF),
+        (None, 1.0, -INF),
+    ],
+)
+def test_next_ts(schedule, fps, expected):
+    """The earliest ts that would be admitted is the due time less the tolerance, but after the last frame."""
+    assert next_ts(schedule, fps) == expected
+
+
+@pytest.mark.parametrize("ts", [0.0, -0.0, 1e-9, 1.7e9, 1e11])
+def test_good_ts(ts):
+    """Seconds from 0 to 1e11 are good."""
+    assert ts_error(ts) is None
+
+
+@pytest.mark.parametrize(
+    ("ts", "words"),
+    [
+        (math.nan, ["finite", "nan"]),
+        (INF, ["finite", "inf"]),
+        (-INF, ["finite", "-inf"]),
+        (-1e-9, ["negative", "-1e-09"]),
+        (1.7e12, ["milliseconds", "1700000000000.0"]),
+        (math.nextafter(1e11, INF), ["at most 1e+11"]),
+    ],
+)
+def test_bad_ts(ts, words):
+    """A ts that makes no sense gets a message that says what is wrong and with which value."""
+    message = ts_error(ts)
+    assert message is not None
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", " "])
+def test_good_stream_name(name):
+    """1 to 256 characters of any kind are good."""
+    assert stream_name_error(name) is None
+
+
+@pytest.mark.parametrize(("name", "words"), [("", ["empty"]), ("y" * 257, ["256", "257", "yyy"])])
+def test_bad_stream_name(name, words):
+    """A name that is too short or too long gets a message that says so."""
+    message = stream_name_error(name)
+    assert message is not None
+    assert all(word in message for word in words), message

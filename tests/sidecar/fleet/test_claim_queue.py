@@ -1,0 +1,264 @@
+"""Claims on their way to a real server: batched, in order, never waited for too long, and taught to who forgot."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from support.processes.servers import Valkey, valkey
+from support.redis.proxy import redis_proxy
+from support.redis.topologies import plain_client
+
+from handcounter.pacing.schedule import Pacing, Reason
+from process.redis_url import parse_redis_url
+from sidecar.connections.link import Links
+from sidecar.connections.servers import RedisServers
+from sidecar.fleet.claim_feed import ClaimFeed
+from sidecar.fleet.claim_queue import ClaimQueue
+from sidecar.fleet.claims import MOST_CLAIMS_PER_CALL, NO_STATE, REPLICAS_KEY, Claim, Claimed, Missing, State, channel
+from sidecar.fleet.heartbeat import Heartbeat
+
+PATIENT_S = 5.0
+"""Longer than any pause of a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    with valkey() as running:
+        yield running
+
+
+class Queue(ClaimQueue):
+    """A queue that remembers the answers that it reports."""
+
+    def __init__(self, links: Links) -> None:
+        super().__init__(links, Pacing.GCRA, lambda *answer: self.reported.append(answer))
+        self.links = links
+        self.reported: list[tuple[Claim, Claimed, bool]] = []
+
+
+@contextlib.asynccontextmanager
+async def background(*works: Callable) -> AsyncIterator[None]:
+    """Runs coroutine functions for the length of a block."""
+    tasks = [asyncio.create_task(work()) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def queue_to(url: str, in_time_s: float = PATIENT_S) -> AsyncIterator[Queue]:
+    """A queue whose server is reached."""
+    queue = Queue(Links(RedisServers(parse_redis_url(url)), in_time_s))
+    async with background(queue.links.run):
+        async with asyncio.timeout(60):
+            await queue.links.reached.wait()
+        yield queue
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits for a condition, 60 s at most."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 (any condition, seen from outside)
+            await asyncio.sleep(0.005)
+
+
+def claim(ts: float, name: str = "cam", fps: float = 1.0) -> Claim:
+    return Claim(name, ts, fps, NO_STATE)
+
+
+def fresh(server: Valkey) -> str:
+    """The server's URL, after its data and its scripts were thrown away."""
+    with plain_client(server.port) as client:
+        client.flushall()
+        client.script_flush()
+    return server.url
+
+
+async def test_claims_of_many_callers_share_calls(server):
+    """What comes while a call is under way waits for the next one, whoever asks; each gets its own answers."""
+    async with queue_to(fresh(server)) as queue:
+        answers = await asyncio.gather(*(queue.claim([claim(1.0, f"cam{n % 25}"), claim(1.5, "x")]) for n in range(50)))
+    reasons = [[answer.reason for answer in pair] for pair in answers]
+    assert [first for first, _ in reasons] == [Reason.ADMITTED] * 25 + [Reason.DUPLICATE] * 25
+    assert [second for _, second in reasons] == [Reason.ADMITTED] + [Reason.DUPLICATE] * 49
+    assert queue.call_count <= 3
+
+
+async def test_large_batches_are_cut(server):
+    """More claims than a call may carry become several, and their answers keep the order."""
+    count = 3 * MOST_CLAIMS_PER_CALL + 1
+    async with queue_to(fresh(server)) as queue:
+        answers = await queue.claim([claim(1.0 + n / 2, "cam") for n in range(count)])
+        assert queue.call_count == 4
+    assert [answer.reason is Reason.ADMITTED for answer in answers] == [n % 2 == 0 for n in range(count)]
+
+
+async def test_no_claims_no_call(server):
+    """An empty batch costs nothing."""
+    async with queue_to(server.url) as queue:
+        assert await queue.claim([]) == []
+        assert queue.call_count == 0
+
+
+async def test_forgotten_script_is_taught_again(server):
+    """SCRIPT FLUSH, or a failover to a server that never saw the script, is noticed by nobody."""
+    async with queue_to(fresh(server)) as queue:
+        assert (await queue.claim([claim(1.0)]))[0].reason is Reason.ADMITTED
+        fresh(server)
+        assert (await queue.claim([claim(1.0)]))[0].reason is Reason.ADMITTED
+
+
+async def test_slow_server_is_not_waited_for(server):
+    """The first claim that isn't answered in time is late; the next ones aren't sent; then the server is fast again."""
+    with redis_proxy(server.port) as proxy:
+        fresh(server)
+        async with queue_to(proxy.url, in_time_s=0.1) as queue:
+            proxy.delay_s = 1e9
+            assert await queue.claim([claim(1.0), claim(5.0, "other")]) == [Missing.LATE] * 2
+            assert queue.reported == []
+            calls = queue.call_count
+            assert await queue.claim([claim(2.0)]) == [Missing.AWAY]
+            assert queue.call_count == calls
+            proxy.delay_s = 0.2  # before the connection is given up
+            await until(lambda: queue.reported)
+            assert [(asked.ts, answer.reason, late) for asked, answer, late in queue.reported] == [
+                (1.0, Reason.ADMITTED, True),
+                (5.0, Reason.ADMITTED, True),
+            ]
+            proxy.delay_s = 0.0
+            await until(lambda: queue.links.all_in_time)
+            assert (await queue.claim([claim(3.0)]))[0].reason is Reason.ADMITTED
+
+
+async def test_an_answer_after_its_caller_was_cancelled_is_late():
+    """Redis may have admitted the frame that nobody waits for any more; so the admission goes to another one."""
+    with valkey() as server:
+        async with queue_to(server.url) as queue:
+            server.pause()
+            asking = asyncio.create_task(queue.claim([claim(1.0)]))
+            await until(lambda: queue.call_count)
+            unsent = asyncio.create_task(queue.claim([claim(1.0, "unsent")]))
+            await asyncio.sleep(0)
+            for caller in (asking, unsent):
+                caller.cancel()
+            await asyncio.gather(asking, unsent, return_exceptions=True)
+            server.resume()
+            await until(lambda: queue.reported)
+            assert [(asked.stream_name, late) for asked, _, late in queue.reported] == [("cam", True)]
+            assert queue.call_count == 1
+
+
+async def test_refusing_server_is_away():
+    """A server that refuses to run the script is no answer, at once."""
+    with valkey("--maxmemory", "1") as server:
+        async with queue_to(server.url) as queue:
+            assert await queue.claim([claim(1.0)]) == [Missing.AWAY]
+            assert queue.links.all_in_time
+
+
+async def test_lost_connection_is_away_until_it_is_back():
+    """Claims under way when the server dies end at once; a new server on the same port is found."""
+    with valkey() as server:
+        async with queue_to(server.url) as queue:
+            server.pause()
+            waiting = asyncio.create_task(queue.claim([claim(1.0)]))
+            await until(lambda: queue.call_count)
+            server.kill()
+            assert await waiting == [Missing.AWAY]
+            assert await queue.claim([claim(1.0)]) == [Missing.AWAY]
+            await asyncio.to_thread(server.restart)
+            await until(lambda: queue.links.all_in_time)
+            assert (await queue.claim([claim(1.0)]))[0].reason is Reason.ADMITTED
+
+
+async def test_hanging_server_is_given_up():
+    """A server that stops answering is connected to anew; whatever it answers then counts."""
+    with valkey() as server:
+        async with queue_to(server.url, in_time_s=0.1) as queue:
+            server.pause()
+            assert await queue.claim([claim(1.0)]) == [Missing.LATE]
+            await until(lambda: not queue.links.holding(0)._waiting)
+            server.resume()
+            await until(lambda: queue.links.all_in_time)
+            assert isinstance((await queue.claim([claim(100.0)]))[0], Claimed)
+
+
+class TestFeed:
+    @contextlib.asynccontextmanager
+    async def listening(self, url: str) -> AsyncIterator[tuple[list[tuple[str, State]], list[bool]]]:
+        changes: list[tuple[str, State]] = []
+        gaps: list[bool] = []
+        feed = ClaimFeed(
+            RedisServers(parse_redis_url(url)), lambda *change: changes.append(change), lambda on: gaps.append(on)
+        )
+        async with background(feed.run):
+            await until(lambda: gaps)
+            yield changes, gaps
+
+    async def test_admissions_of_others_are_heard(self, server):
+        """What one replica's claims change, the others hear, one by one."""
+        async with queue_to(fresh(server)) as queue, self.listening(server.url) as (changes, _):
+            answers = await queue.claim([claim(1.0, "a"), claim(2.0, "b"), claim(1.5, "a")])
+            await until(lambda: len(changes) >= 2)
+        assert changes == [("a", answers[0].state), ("b", answers[1].state)]
+
+    async def test_databases_do_not_mix(self, server):
+        """Two fleets in two databases of one server hear nothing of each other."""
+        other = server.url.removesuffix("0") + "1"
+        async with (
+            self.listening(other) as (foreign, _),
+            self.listening(server.url) as (changes, _),
+            queue_to(fresh(server)) as queue,
+        ):
+            await queue.claim([claim(1.0)])
+            await until(lambda: changes)
+        assert foreign == []
+
+    async def test_gaps_are_told(self):
+        """Each loss of the connection, and each return, is told: what was said meanwhile wasn't heard."""
+        with valkey() as server:
+            async with self.listening(server.url) as (_, gaps):
+                with plain_client(server.port) as client:
+                    client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+                await until(lambda: gaps == [True, False, True])
+
+    async def test_hanging_server_is_a_gap(self):
+        """A connection on which nothing is said for too long is given up."""
+        with valkey() as server:
+            async with self.listening(server.url) as (_, gaps):
+                server.pause()
+                await until(lambda: gaps == [True, False])
+                server.resume()
+                await until(lambda: gaps == [True, False, True])
+
+    async def test_foreign_message_is_passed_over(self, server):
+        """A message that no claim published is logged and does no harm."""
+        async with self.listening(server.url) as (changes, gaps):
+            with plain_client(server.port) as client:
+                client.publish(channel(0), b"hello")
+            async with queue_to(fresh(server)) as queue:
+                await queue.claim([claim(1.0)])
+                await until(lambda: changes)
+        assert gaps == [True, False]
+
+
+async def test_replicas_count_each_other(server):
+    """Each replica hears how many there are; one that leaves is no longer counted."""
+    fresh(server)
+    counts: dict[str, tuple[int, int]] = {}
+    async with queue_to(server.url) as queue:
+        beats = {
+            name: Heartbeat(queue.links, name, lambda *count, name=name: counts.update({name: count})) for name in "ab"
+        }
+        async with background(beats["a"].run):
+            async with background(beats["b"].run):
+                await until(lambda: counts.get("a") == (2, 0) and counts.get("b") == (2, 1))
+            await beats["b"].stop()
+            await until(lambda: counts["a"] == (1, 0))
+        await beats["a"].stop()
+    with plain_client(server.port) as client:
+        assert client.exists(REPLICAS_KEY) == 0

@@ -1,0 +1,165 @@
+"""Redis lost or slow in fleet scope: how long a decision waits, in the loop's time, and what it says."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+from support.models.simulated_loop import SlowServers, simulate
+from support.processes.servers import valkey
+
+from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.fleet.limiter import FleetLimiter
+from sidecar.fleet.scope import CLAIM_WAIT_S, FleetScope
+from sidecar.limits.table import FpsTable
+
+FPS = 2.0
+REPLICAS = 4
+SOURCE_FPS = 30.0
+PROMISED_S = 0.02
+EXACT_S = 1e-6
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[redis.Redis]:
+    """A connection to a server of this module."""
+    with valkey() as server, redis.Redis(port=server.port) as connection:
+        yield connection
+
+
+class Sidecar:
+    """A limiter in fleet scope in simulated time; the other replicas only exist as a number."""
+
+    def __init__(self, servers: SlowServers) -> None:
+        self.servers = servers
+        self.clock = asyncio.get_running_loop().time
+        self.scope = FleetScope(servers, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
+        table = FpsTable(FPS, lambda _field, _value: None)
+        table.stale = False
+        self.limiter = FleetLimiter(
+            table, self._learn, self.scope, pacing=Pacing.GCRA, max_streams=1000, clock=self.clock
+        )
+
+    async def _learn(self, _: object) -> None:
+        raise AssertionError("nobody prepares here")
+
+    async def decide(self, name: str = "cam") -> tuple[Reason, bool, float]:
+        """Decides a frame of now: the reason, whether it is flagged as stale, and the seconds that it took."""
+        began = self.clock()
+        reason, _, _, stale = await self.limiter.answer(name, began, began)
+        return reason, stale, self.clock() - began
+
+    async def play(self, seconds: float) -> list[tuple[Reason, bool, float]]:
+        """A camera's frames in their time."""
+        decisions = []
+        for _ in range(round(seconds * SOURCE_FPS)):
+            await asyncio.sleep(1 / SOURCE_FPS)
+            decisions.append(await self.decide())
+        return decisions
+
+
+@contextlib.asynccontextmanager
+async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
+    """A sidecar that reached its Redis."""
+    client.flushall()
+    sidecar = Sidecar(SlowServers(client, nodes))
+    # So many replicas as the others' heartbeats say; they needn't be there.
+    client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
+    async with sidecar.scope.running():
+        await sidecar.scope.wait_until_in_touch(10.0)
+        while not (sidecar.scope.in_touch and sidecar.scope.replicas == REPLICAS):  # noqa: ASYNC110 (time is simulated)
+            await asyncio.sleep(0.01)
+        yield sidecar
+
+
+def admitted(decisions: list[tuple[Reason, bool, float]]) -> int:
+    """How many frames were admitted."""
+    return sum(reason is Reason.ADMITTED for reason, _, _ in decisions)
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 0.016, float("inf")])
+def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, delay_s: float) -> None:
+    """Redis takes 200 ms, is hardly too slow, or hangs: one decision waits for it, all are flagged, at fps / replicas."""
+
+    async def work() -> None:
+        async with in_touch(client) as sidecar:
+            reason, stale, took = await sidecar.decide()
+            assert (reason, stale) == (Reason.ADMITTED, False)
+            assert took <= 2 * sidecar.servers.delay_s + EXACT_S  # once more where the script was to be taught
+            sidecar.servers.delay_s = delay_s
+            decisions = await sidecar.play(60.0)
+            waits = [took for _, _, took in decisions if took > 0.0]
+            assert waits == [pytest.approx(CLAIM_WAIT_S, abs=EXACT_S)]
+            assert max(waits) < PROMISED_S
+            since = next(number for number, (_, _, took) in enumerate(decisions) if took > 0.0)
+            assert decisions[since][0] is Reason.TOO_SOON  # what is only late may still admit somebody else's frame
+            after = decisions[since:]
+            # The frame that Redis admitted too late is given to the next one; that was decided by Redis.
+            given = 0 if math.isinf(delay_s) else 1
+            assert sum(not stale for reason, stale, _ in after if reason is Reason.ADMITTED) == given
+            # What the fleet's last state denies needs no Redis, and there is nothing to flag.
+            assert sum(stale for _, stale, _ in after) > 0.9 * len(after)
+            assert admitted(after) == pytest.approx(60.0 * FPS / REPLICAS, abs=2.5)
+
+    simulate(work())
+
+
+def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
+    """Connections that are refused: decisions take no time, are flagged, and keep to fps / replicas."""
+
+    async def work() -> None:
+        async with in_touch(client) as sidecar:
+            await sidecar.decide()
+            sidecar.servers.lose()
+            decisions = await sidecar.play(60.0)
+            assert {took for _, _, took in decisions} == {0.0}
+            assert all(stale for reason, stale, _ in decisions if reason is Reason.ADMITTED)
+            assert sum(stale for _, stale, _ in decisions) > 0.9 * len(decisions)
+            assert admitted(decisions) == pytest.approx(60.0 * FPS / REPLICAS, abs=2.5)
+
+    simulate(work())
+
+
+def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
+    """A batch over the hash tags of a slow cluster waits once, not once for each of its calls."""
+
+    async def work() -> None:
+        async with in_touch(client, nodes=3) as sidecar:
+            sidecar.servers.delay_s = 0.2
+            names = [f"cam{number}" for number in range(500)]
+            for expected in (CLAIM_WAIT_S, 0.0):
+                began = sidecar.clock()
+                await sidecar.limiter.answer_all(names, [began] * len(names), began)
+                assert sidecar.clock() - began == pytest.approx(expected, abs=EXACT_S)
+
+    simulate(work())
+
+
+@pytest.mark.parametrize("fault", ["slow", "lost"])
+def test_redis_back_decides_again_without_a_burst(client: redis.Redis, fault: str) -> None:
+    """Within a second or so Redis decides again, and no window holds more than the law allows."""
+
+    async def work() -> None:
+        async with in_touch(client) as sidecar:
+            before = await sidecar.play(10.0)
+            if fault == "slow":
+                sidecar.servers.delay_s = 0.2
+            else:
+                sidecar.servers.lose()
+            await sidecar.play(30.0)
+            sidecar.servers.delay_s, sidecar.servers.reachable = 0.001, True
+            began = sidecar.clock()
+            first = []
+            while not sidecar.scope.in_touch:
+                first += await sidecar.play(0.1)
+            assert sidecar.clock() - began < 1.5
+            after = first + await sidecar.play(20.0)
+            assert not any(stale for _, stale, _ in after[-30:])
+            assert admitted(before) == pytest.approx(10.0 * FPS, abs=1)
+            assert admitted(after) == pytest.approx(20.0 * FPS, abs=2.5)
+            for end in range(len(after) + 1):
+                assert admitted(after[:end]) <= end / SOURCE_FPS * FPS + 2.5
+
+    simulate(work())

@@ -1,0 +1,356 @@
+"""Fleet scope: what costs a claim, what a replica decides alone, and what it tells when Redis is back."""
+
+import math
+
+import pytest
+from support.models.fleet_model import VERSION, Clock, Redis
+
+from handcounter.pacing.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule
+from sidecar.fleet.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
+from sidecar.fleet.fleet import Fleet, Frame
+from sidecar.fleet.reorder import Trail, decide
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def redis(clock) -> Redis:
+    return Redis(clock)
+
+
+def frame(ts: float, fps: float = 1.0, name: str = "cam") -> Frame:
+    return Frame(name, ts, fps)
+
+
+async def test_only_frames_that_may_be_admitted_are_claimed(redis):
+    """Frames that are too soon, late, a duplicate or paused cost no call once the stream's state is known."""
+    fleet = redis.replica()
+    assert await redis.decide(fleet, frame(100)) == [Reason.ADMITTED]
+    asked = [frame(100.5), frame(100), frame(99), frame(98.0), frame(200, fps=0.0)]
+    answers = await redis.decide(fleet, *asked)
+    assert answers == [Reason.TOO_SOON, Reason.DUPLICATE, Reason.LATE, Reason.LATE, Reason.PAUSED]
+    assert len(redis.calls) == 1
+
+
+async def test_winner_spares_the_others_their_claims(redis):
+    """What one replica was admitted is known to all, so that nobody claims before the next frame is due."""
+    first, second = redis.replica(), redis.replica()
+    await redis.decide(second, frame(100))
+    await redis.decide(first, frame(100.1))
+    redis.calls.clear()
+    assert await redis.decide(first, frame(101)) == [Reason.ADMITTED]
+    assert await redis.decide(second, frame(101.5)) == [Reason.TOO_SOON]
+    assert len(redis.calls) == 1
+
+
+async def test_copies_are_not_trusted_across_a_gap(redis):
+    """After a while of not hearing the others each stream is claimed once, and denied locally again from then on."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(100))
+    fleet.listening(False)
+    await redis.decide(fleet, frame(100.1))
+    fleet.listening(True)
+    redis.calls.clear()
+    assert await redis.decide(fleet, frame(100.2)) == [Reason.TOO_SOON]
+    assert await redis.decide(fleet, frame(100.3)) == [Reason.TOO_SOON]
+    assert len(redis.calls) == 1
+
+
+async def test_frames_of_one_stream_stay_in_order(redis):
+    """A batch is one call, decided as if its frames were asked one by one, whatever a local copy would have said."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(1000))
+    redis.clock.now = 10.0
+    redis.calls.clear()
+    asked = [frame(5.0), frame(999.9), frame(5.0, name="other"), frame(5.2, name="other")]
+    answers = await redis.decide(fleet, *asked)
+    assert answers == [Reason.ADMITTED, Reason.ADMITTED, Reason.ADMITTED, Reason.TOO_SOON]
+    assert len(redis.calls) == 1
+
+
+async def test_restart_is_served_by_all_replicas_at_once(redis):
+    """After one replica admitted the first frame of a restarted clock, the others deny and admit by the new clock."""
+    first, second = redis.replica(), redis.replica()
+    await redis.decide(second, frame(1000))
+    await redis.decide(first, frame(1000.5))
+    redis.clock.now = 1.0
+    assert await redis.decide(first, frame(5.0)) == [Reason.ADMITTED]
+    assert await redis.decide(second, frame(5.5)) == [Reason.TOO_SOON]
+    redis.clock.now = 2.0
+    assert await redis.decide(second, frame(6.0)) == [Reason.ADMITTED]
+
+
+async def test_flapping_clock_costs_few_claims(redis):
+    """Frames of a restarted clock that come before a period of real time are denied without Redis."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(1000, fps=0.1))
+    redis.calls.clear()
+    assert await redis.decide(fleet, frame(5.0, fps=0.1)) == [Reason.TOO_SOON]
+    assert redis.calls == []
+
+
+async def test_fps_change_acts_at_once(redis):
+    """The copy holds no period, so a raise admits the next frame and a cut denies it."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(100, fps=1))
+    assert await redis.decide(fleet, frame(100.2, fps=10)) == [Reason.ADMITTED]
+    assert await redis.decide(fleet, frame(101.2, fps=0.1)) == [Reason.TOO_SOON]
+
+
+async def test_late_news_is_ignored(redis):
+    """A state that arrives after a newer one changes nothing."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(100))
+    fleet.heard("cam", State(200, 200, 0.0, VERSION + 9))
+    fleet.heard("cam", State(150, 150, 0.0, VERSION + 8))
+    redis.calls.clear()
+    assert await redis.decide(fleet, frame(198.5)) == [Reason.LATE]
+    assert redis.calls == []
+
+
+async def test_strange_streams_are_not_kept(redis):
+    """News of a stream that this replica was never asked about isn't remembered; its first frame is claimed."""
+    fleet = redis.replica()
+    fleet.heard("strange", State(200, 200, 0.0, VERSION))
+    assert await redis.decide(fleet, frame(200.0, name="strange")) == [Reason.ADMITTED]
+
+
+async def test_forgotten_stream_is_claimed(redis):
+    """A stream whose copy was dropped costs a claim and nothing else."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(100))
+    fleet.forget("cam")
+    assert await redis.decide(fleet, frame(100.5)) == [Reason.TOO_SOON]
+    assert len(redis.calls) == 2
+
+
+async def test_verdict_tells_the_state_after_it(redis):
+    """The schedule of a verdict is that after its frame, whoever decided it."""
+    redis.asking = fleet = redis.replica(replicas=2)
+    assert await fleet.decide([frame(100)], redis) == [(Reason.ADMITTED, (100, 100, 0), False)]
+    redis.clock.now = 2.5
+    assert await fleet.decide([frame(100.5)], redis) == [(Reason.TOO_SOON, (100, 100, 0), False)]
+    redis.away = True
+    assert await fleet.decide([frame(102)], redis) == [(Reason.ADMITTED, (102, 102, 2.5), True)]
+    assert await fleet.decide([frame(103)], redis) == [(Reason.TOO_SOON, (102, 102, 2.5), True)]
+    assert await fleet.decide([frame(300, fps=0.0)], redis) == [(Reason.PAUSED, (100, 100, 0), False)]
+
+
+class TestAlone:
+    async def play(self, redis: Redis, fleets: list[Fleet], start: float, seconds: float, fps: float) -> list[float]:
+        """Spreads 30 frames per second over the replicas in turn; gives the admitted ts."""
+        admitted = []
+        for number in range(int(seconds * 30)):
+            ts = start + number / 30
+            redis.clock.now = ts
+            [reason] = await redis.decide(fleets[number * 7 % 3 % len(fleets)], frame(ts, fps))
+            if reason is Reason.ADMITTED:
+                admitted.append(ts)
+        return admitted
+
+    async def test_replicas_share_the_rate(self, redis):
+        """With Redis away three replicas together admit the fps, one after the other, and not in step."""
+        fleets = [redis.replica() for _ in range(3)]
+        for place, fleet in enumerate(fleets):
+            fleet.counted(3, place)
+        before = await self.play(redis, fleets, 1000.0, 20.0, 1.0)
+        redis.away = True
+
+        admitted = await self.play(redis, fleets, 1020.0, 60.0, 1.0)
+
+        assert len(admitted) == pytest.approx(58, abs=2)
+        gaps = [later - earlier for earlier, later in zip(before[-1:] + admitted, admitted, strict=False)]
+        assert gaps[0] == pytest.approx(3.0, abs=0.2)  # what was late only once isn't made up for by three
+        assert min(gaps) > 0.5
+        assert max(gaps[1:]) < 1.5
+
+    async def test_no_burst_when_redis_returns(self, redis):
+        """Over loss and return no window holds more than the law allows, plus a frame for each other replica."""
+        fleets = [redis.replica() for _ in range(3)]
+        for place, fleet in enumerate(fleets):
+            fleet.counted(3, place)
+        admitted = await self.play(redis, fleets, 1000.0, 10.0, 2.0)
+        redis.away = True
+        admitted += await self.play(redis, fleets, 1010.0, 30.0, 2.0)
+        redis.away = False
+        redis.claim = merging(redis.claim)
+        admitted += await self.play(redis, fleets, 1040.0, 20.0, 2.0)
+        for first, start in enumerate(admitted):
+            for last in range(first, len(admitted)):
+                assert last - first + 1 <= (admitted[last] - start) * 2.0 + 1 + CREDIT_PERIODS + 2
+
+    async def test_late_admission_goes_to_the_next_frame(self, redis):
+        """A frame that Redis admitted too late was denied; the next one is admitted in its stead, and no more."""
+        fleet = redis.replica(replicas=4)
+        await redis.decide(fleet, frame(100))
+        redis.away = True
+        claimed = Claim("cam", 101.0, 1.0, NO_STATE)
+        assert await redis.decide(fleet, frame(101)) == [Reason.TOO_SOON]
+        redis.away = False
+        [answer] = await Redis.claim(redis, [claimed])
+        fleet.answered(claimed, answer, late=True)
+        answers = await redis.decide(fleet, frame(101.0), frame(100.9), frame(101.1), frame(101.2), frame(102))
+        assert answers == [Reason.DUPLICATE, Reason.LATE, Reason.ADMITTED, Reason.TOO_SOON, Reason.ADMITTED]
+
+    @pytest.mark.parametrize(
+        ("then", "admitted"),
+        [(frame(102.5), True), (frame(102.6), False), (frame(102, fps=0.0), False), (frame(102, fps=1e-9), True)],
+    )
+    async def test_late_admission_expires(self, redis, then, admitted):
+        """It is to be had as long as the rule forgives lateness, at the fps in force."""
+        redis.asking = fleet = redis.replica()
+        redis.version = VERSION
+        claimed = Claim("cam", 101.0, 1.0, NO_STATE)
+        await redis.decide(fleet, frame(100))
+        answer = Claimed(Reason.ADMITTED, State(101.0, 101.0, 0.0, VERSION + 5))
+        fleet.answered(claimed, answer, late=True)
+        redis.trails["cam"] = Trail(Schedule(1e9, 1e9, 0.0))  # whoever claims is denied
+        reasons = await redis.decide(fleet, then)
+        assert (reasons == [Reason.ADMITTED]) is admitted
+
+    @pytest.mark.parametrize("pacing", list(Pacing))
+    async def test_late_admission_between_others_is_lost_with_its_frame(self, redis, pacing):
+        """A later frame can't have the place of one that came out of order: it would be too close to the last admitted."""
+        fleet = redis.replica(replicas=4, pacing=pacing)
+        trail = None
+        for ts in (100.0, 100.2):
+            _, trail = decide(trail, ts, 10.0, 0.0, pacing)
+        redis.away, redis.missing = True, Missing.LATE
+        claimed = Claim("cam", 100.1, 10.0, NO_STATE, gap=1)
+        await redis.decide(fleet, frame(100.1, fps=10.0))
+        reason, trail = decide(trail, claimed.ts, claimed.fps, 0.0, pacing)
+        assert (reason, trail.schedule.last_ts) == (Reason.ADMITTED, 100.2)
+        (slot, last_ts, _), base, earlier = trail
+        answer = Claimed(reason, State(slot, last_ts, 0.0, VERSION + 5, base, earlier))
+        fleet.answered(claimed, answer, late=True)
+        assert await redis.decide(fleet, frame(100.21, fps=10.0)) == [Reason.TOO_SOON]
+        assert fleet.certain("cam", 10.0).last_ts == 100.2
+
+    async def test_frame_admitted_alone_is_not_admitted_again(self, redis):
+        """A late answer about a frame that was admitted alone meanwhile leaves nothing for the next one."""
+        fleet = redis.replica()
+        await redis.decide(fleet, frame(100))
+        redis.away = True
+        assert await redis.decide(fleet, frame(101)) == [Reason.ADMITTED]
+        fleet.answered(
+            Claim("cam", 101.0, 1.0, NO_STATE), Claimed(Reason.ADMITTED, State(101, 101, 0, VERSION + 5)), late=True
+        )
+        assert await redis.decide(fleet, frame(101.1)) == [Reason.TOO_SOON]
+
+    async def test_late_answer_admits_nothing(self, redis):
+        """While Redis is only late, others may be admitted: a replica of several denies what it can't ask about."""
+        redis.away, redis.missing = True, Missing.LATE
+        several, single = redis.replica(replicas=4), redis.replica(replicas=1)
+        assert await redis.decide(several, frame(100), frame(200)) == [Reason.TOO_SOON, Reason.TOO_SOON]
+        assert await redis.decide(several, frame(200, fps=0.0, name="paused")) == [Reason.PAUSED]
+        assert await redis.decide(single, frame(100)) == [Reason.ADMITTED]
+
+    async def test_unknown_fleet_size_is_the_setting(self, redis):
+        """Before Redis was ever seen, a replica takes its share of as many as it was told."""
+        redis.away = True
+        fleet = redis.replica(replicas=4)
+        reasons = await redis.decide(fleet, frame(100), frame(101), frame(103), frame(104), frame(108))
+        assert [reason is Reason.ADMITTED for reason in reasons] == [True, False, False, True, True]
+
+    async def test_tells_redis_what_it_admitted(self, redis):
+        """The next claim carries the last frame admitted alone, without credit, until an answer confirms it."""
+        fleet = redis.replica()
+        await redis.decide(fleet, frame(100))
+        redis.away = True
+        redis.clock.now = 10.0
+        assert await redis.decide(fleet, frame(110.4)) == [Reason.ADMITTED]
+        redis.away = False
+        redis.clock.now = 10.1
+        redis.calls.clear()
+        await redis.decide(fleet, frame(110.5))
+        await redis.decide(fleet, frame(113.0))
+        told = [claim.known for [claim] in redis.calls]
+        assert told[0] == State(110.4, 110.4, pytest.approx(0.1), UNMERGED)
+        assert told[1].version < UNMERGED
+
+    async def test_extreme_rates_are_paced(self, redis):
+        """Rates at the ends of the range are neither an error nor an admission too many."""
+        fleet = redis.replica()
+        fleet.counted(3, 0)
+        await redis.decide(fleet, frame(100))
+        redis.away = True
+        assert await redis.decide(fleet, frame(1e9, fps=1e-320)) == [Reason.TOO_SOON]
+        assert await redis.decide(fleet, frame(1e9, fps=math.inf)) == [Reason.ADMITTED]
+
+
+def merging(claim):
+    """A store that learns what replicas admitted alone, as the script does."""
+
+    async def merged(claims):
+        self = claim.__self__
+        for asked in claims:
+            slot, last_ts, age, version, *_ = asked.known
+            if version == UNMERGED:
+                stored = self.trails[asked.stream_name].schedule
+                self.version += 1
+                self.trails[asked.stream_name] = Trail(
+                    Schedule(
+                        max(stored.slot, slot),
+                        max(stored.last_ts, last_ts),
+                        max(stored.admitted_at, self.clock() - age),
+                    )
+                )
+        return await claim(claims)
+
+    return merged
+
+
+async def test_those_who_predict_hear_of_changes(redis):
+    """What another replica does to a stream is told, and nothing else is; what is certain of it is then the new state."""
+    told = []
+    first, second = redis.replica(on_change=told.append), redis.replica()
+    assert first.certain("cam", 1.0) is None
+    await redis.decide(first, frame(1000))
+    await redis.decide(first, frame(1000.5))
+    assert told == []
+    assert first.certain("cam", 1.0).last_ts == 1000
+    await redis.decide(second, frame(1001))
+    assert told == ["cam"]
+    assert first.certain("cam", 1.0).last_ts == 1001
+    redis.clock.now = 5.0
+    await redis.decide(second, frame(7))
+    assert told == ["cam", "cam"]
+    assert first.certain("cam", 1.0).last_ts == 7
+
+
+async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
+    """What a replica admitted alone may be overruled by the claim that tells Redis of it."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(1000))
+    redis.away = True
+    await redis.decide(fleet, frame(1010))
+    assert fleet.certain("cam", 1.0) is None
+    redis.away = False
+    await redis.decide(fleet, frame(1020))
+    assert fleet.certain("cam", 1.0).last_ts == 1020
+
+
+async def test_while_others_are_not_heard_nothing_is_certain(redis):
+    """Those who predict are told of the gap, at both its ends."""
+    gaps = []
+    fleet = redis.replica(on_gap=lambda: gaps.append("gap"))
+    await redis.decide(fleet, frame(1000))
+    del gaps[:]
+    fleet.listening(False)
+    fleet.listening(True)
+    assert gaps == ["gap", "gap"]
+    assert fleet.certain("cam", 1.0) is None
+    await redis.decide(fleet, frame(1001))
+    assert fleet.certain("cam", 1.0).last_ts == 1001
+
+
+async def test_min_gap_is_kept(clock):
+    """The pacing is that of the settings, also for what is denied without Redis and alone."""
+    redis = Redis(clock)
+    redis.away = True
+    fleet = redis.replica(pacing=Pacing.MIN_GAP)
+    reasons = await redis.decide(fleet, frame(100), frame(101.9), frame(102.8), frame(103))
+    assert [reason is Reason.ADMITTED for reason in reasons] == [True, True, False, True]

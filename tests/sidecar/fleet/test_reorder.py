@@ -1,0 +1,183 @@
+"""The rule of the fleet: what late frames get, by a table of cases and by its laws."""
+
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from handcounter.pacing import schedule
+from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.fleet.reorder import MOST_EARLIER, REORDER_WINDOW_S, Trail, decide, takes_late_frames
+
+A, S, P, D, L = Reason.ADMITTED, Reason.TOO_SOON, Reason.PAUSED, Reason.DUPLICATE, Reason.LATE
+
+CASES = [
+    ("in order, as the rule", 10, [(0.0, A), (0.05, S), (0.1, A), (0.2, A)]),
+    ("the slot between two admissions", 10, [(0.0, A), (0.2, A), (0.1, A), (0.3, A)]),
+    ("the slot is given once", 10, [(0.0, A), (0.2, A), (0.1, A), (0.15, L), (0.11, L), (0.25, S)]),
+    ("too soon after the one before", 10, [(0.0, A), (0.2, A), (0.09, L), (0.1, A)]),
+    ("every slot that was left out", 20, [(0.0, A), (0.05, A), (0.2, A), (0.15, A), (0.1, A), (0.12, L), (0.25, A)]),
+    ("too late for the one after", 10, [(0.0, A), (0.1, A), (0.2, A), (0.15, L)]),
+    ("what lateness was made up for is spent", 10, [(0.0, A), (0.24, A), (0.25, A), (0.1, L), (0.29, S)]),
+    ("each admitted frame is remembered", 10, [(0.0, A), (0.2, A), (0.1, A), (0.1, L), (0.0, L), (0.2, D)]),
+    ("before all that are remembered", 10, [(0.0, A), (0.1, A), (-0.01, L)]),
+    ("older than the window", 2, [(0.0, A), (0.6, A), (0.5, L)]),
+    ("lifted: all but duplicates", math.inf, [(0.0, A), (0.2, A), (0.1, A), (0.1, L), (0.15, A)]),
+    ("paused", 0, [(0.0, P)]),
+    ("a restarted clock forgets what was before", 10, [(9.0, A), (9.1, A), (1.0, A), (1.2, A), (1.1, A), (9.05, A)]),
+]
+
+
+def answers(fps: float, tss: Sequence[float], pacing: Pacing = Pacing.GCRA) -> list[Reason]:
+    """Decides frames in this order, a minute of real time apart."""
+    trail, reasons = None, []
+    for number, ts in enumerate(tss):
+        reason, trail = decide(trail, 1000.0 + ts, fps, 60.0 * number, pacing)
+        reasons.append(reason)
+    return reasons
+
+
+@pytest.mark.parametrize(("fps", "frames"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_cases(fps, frames):
+    """Each frame of the table gets its answer."""
+    assert answers(fps, [ts for ts, _ in frames]) == [reason for _, reason in frames]
+
+
+def test_min_gap_keeps_its_gap_on_both_sides():
+    """With min-gap pacing a late frame needs a period before and after it."""
+    assert answers(10, [0.0, 0.19, 0.1, 0.0901, 0.4, 0.29, 0.3], Pacing.MIN_GAP) == [A, A, L, L, A, A, L]
+
+
+def test_a_lowered_limit_holds_late_frames_back():
+    """What was admitted at a higher limit leaves no place at a lower one, a raised one counts from now on."""
+    _, trail = decide(None, 1.0, 30.0, 0.0)
+    _, trail = decide(trail, 1.1, 30.0, 0.0)
+    assert decide(trail, 1.05, 5.0, 0.0) == (L, trail)
+    assert decide(trail, 1.05, 0.0, 0.0) == (P, trail)
+    assert decide(trail, 1.05, 100.0, 0.0)[0] is A
+
+
+def test_a_late_frame_never_sets_the_slot_back():
+    """What follows from a raised limit for the past is less than what was used up then."""
+    _, trail = decide(None, 1.0, 5.0, 0.0)
+    _, trail = decide(trail, 1.2, 5.0, 0.0)
+    reason, after = decide(trail, 1.1, 100.0, 7.0)
+    assert (reason, after.schedule) == (A, trail.schedule._replace(admitted_at=7.0))
+
+
+FPS = st.one_of(st.floats(0.2, 60.0), st.sampled_from([0.25, 1.0, 5.0, 10.0, 15.0, 30.0, 1000.0, math.inf]))
+PACINGS = st.sampled_from(Pacing)
+SPREADS = st.sampled_from([0.0, 0.03, 0.1, 0.3, 1.0])
+
+
+@st.composite
+def arrivals(draw) -> list[float]:
+    """Capture times in the order of their arrival: a camera with gaps, each frame late by up to some spread."""
+    rnd = random.Random(draw(st.integers(0, 2**32)))
+    period, spread, length = 1 / draw(st.sampled_from([10, 25, 30, 60, 200])), draw(SPREADS), draw(st.integers(1, 120))
+    ts, frames = 1000.0, []
+    for _ in range(length):
+        ts += period * rnd.choice([1, 1, 1, 1, 0.7, 1.3, 5, 30])
+        frames.append((ts + rnd.random() * spread, ts))
+    return [ts for _, ts in sorted(frames)]
+
+
+def trails(tss: Sequence[float], fps: float, pacing: Pacing) -> list[tuple[Reason, Trail]]:
+    """The answers, and the trails after them."""
+    trail, result = None, []
+    for ts in tss:
+        reason, trail = decide(trail, ts, fps, 0.0, pacing)
+        result.append((reason, trail))
+    return result
+
+
+@given(arrivals(), FPS, PACINGS)
+def test_in_order_it_is_the_rule(tss, fps, pacing):
+    """Frames that arrive in order get the answers and the schedules of schedule.decide."""
+    expected = None
+    for ts, (reason, trail) in zip(sorted(tss), trails(sorted(tss), fps, pacing), strict=True):
+        decision = schedule.decide(expected, ts, fps, 0.0, pacing)
+        expected = decision.schedule
+        assert (reason, trail.schedule) == (decision.reason, expected)
+
+
+@given(arrivals(), FPS, PACINGS)
+def test_admitted_frames_are_a_history_of_the_rule(tss, fps, pacing):
+    """In the order of their ts, the rule admits each of them, and ends with the same schedule."""
+    check_history(tss, fps, pacing)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=20, max_size=100, unique=True), st.floats(80.0, 2000.0), PACINGS)
+def test_trails_that_overflow_are_histories_of_the_rule(quarters, fps, pacing):
+    """Also where more frames than a trail holds arrive in any order."""
+    check_history([1000.0 + each / 4000.0 for each in quarters], fps, pacing)
+
+
+def check_history(tss: Sequence[float], fps: float, pacing: Pacing) -> None:
+    """Checks the admitted frames against the rule."""
+    decided = trails(tss, fps, pacing)
+    expected = None
+    for ts in sorted(ts for ts, (reason, _) in zip(tss, decided, strict=True) if reason is A):
+        decision = schedule.decide(expected, ts, fps, 0.0, pacing)
+        assert decision.admitted
+        expected = decision.schedule
+    assert decided[-1][1].schedule == expected
+
+
+@given(arrivals(), FPS, PACINGS)
+def test_denied_frames_change_nothing_and_trails_stay_short(tss, fps, pacing):
+    """Only an admission makes a new trail, which holds no more than it may."""
+    before = None
+    for reason, trail in trails(tss, fps, pacing):
+        assert (trail is before) == (reason is not A)
+        assert len(trail.earlier) <= MOST_EARLIER
+        assert list(trail.earlier) == sorted(set(trail.earlier))
+        assert all(0.0 < trail.schedule.last_ts - ts <= REORDER_WINDOW_S for ts in trail.earlier)
+        before = trail
+
+
+@given(arrivals(), FPS, PACINGS, st.data())
+def test_what_a_copy_denies_stays_denied(tss, fps, pacing, data):
+    """A frame that an old trail denies is denied by each later one, so replicas may deny by copies of any age."""
+    decided = [trail for _, trail in trails(tss, fps, pacing)]
+    old = data.draw(st.integers(0, len(decided) - 1))
+    ts = data.draw(st.sampled_from(tss) | st.floats(tss[0] - 1.0, tss[-1] + 1.0))
+    assume(ts >= decided[-1].schedule.last_ts - schedule.LATE_WINDOW_S)  # else its clock was restarted
+    if decide(decided[old], ts, fps, 0.0, pacing)[0] is not A:
+        assert all(decide(trail, ts, fps, 0.0, pacing)[0] is not A for trail in decided[old:])
+
+
+@given(arrivals(), FPS, PACINGS)
+def test_it_is_known_whether_late_frames_are_taken(tss, fps, pacing):
+    """takes_late_frames is true iff some ts before the last admitted one would be admitted."""
+    trail = trails(tss, fps, pacing)[-1][1]
+    last_ts = trail.schedule.last_ts
+    period = 1 / fps
+    marks = [trail.base, trail.schedule.slot, *trail.earlier, *tss]
+    tried = {mark + k * period + nudge for mark in marks for k in range(-4, 18) for nudge in (-1e-6, 0.0, 1e-9)}
+    taken = [ts for ts in tried if last_ts - 2.0 < ts < last_ts and decide(trail, ts, fps, 0.0, pacing)[0] is A]
+    assert bool(taken) == takes_late_frames(trail, fps, pacing)
+    assert not takes_late_frames(trail, 0.0, pacing)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([15.0, 25.0, 30.0, 60.0]),
+    st.sampled_from([0.5, 1 / 3]) | st.floats(0.02, 0.5),
+    st.just(0.1) | st.floats(0.0, 0.1),
+    st.integers(2, 8),
+    st.integers(0, 2**32),
+)
+def test_rate_is_kept_whatever_the_skew(source, share, skew, replicas, seed):
+    """Up to half the source and replicas 100 ms apart, a stream gets its fps within 1 % and 2 frames."""
+    rnd = random.Random(seed)
+    fps = share * source
+    seconds = min(400 / fps, 120.0)
+    late = [skew * place / (replicas - 1) for place in range(replicas)]
+    tss = [1000.0 + number / source for number in range(int(seconds * source))]
+    arrived = sorted((ts + rnd.choice(late), ts) for ts in tss)
+    reasons = [reason for reason, _ in trails([ts for _, ts in arrived], fps, Pacing.GCRA)]
+    assert reasons.count(A) == pytest.approx(seconds * fps, rel=0.01, abs=2)

@@ -1,0 +1,116 @@
+"""How sessions end: too many of them, nobody left, a shutdown, a client that doesn't read."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from support.clients.sessions import Call, Served, serving
+
+from handcounter.pacing.bounds import MAX_BATCH
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.rpc.session import MAX_UNSENT
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """A server that takes three sessions."""
+    async with serving() as served:
+        yield served
+
+
+async def test_only_so_many_sessions(served: Served) -> None:
+    """One more is refused; when one has ended there is room again."""
+    calls = [Call(served) for _ in range(3)]
+    for call in calls:
+        await call.ask()
+    refused = Call(served)
+    code, details = await refused.end()
+    assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 3 sessions may be open")
+    calls[0].call.cancel()
+    await served.until("sidecar_sessions", 2)
+    assert len((await Call(served).ask(("a", 1.0))).reasons) == 1
+
+
+async def test_without_sessions_nobody_is_told_of_changes(served: Served) -> None:
+    """So that changes cost what they did before there were sessions."""
+    world = served.world
+    assert world.limiter.holders is world.table.watcher is None
+    first, second = Call(served), Call(served)
+    await first.ask()
+    await second.ask()
+    assert world.limiter.holders is world.table.watcher is served.sessions
+    first.call.cancel()
+    await served.until("sidecar_sessions", 1)
+    assert world.limiter.holders is world.table.watcher is served.sessions
+    second.call.cancel()
+    await served.until("sidecar_sessions", 0)
+    assert world.limiter.holders is world.table.watcher is None
+
+
+async def test_at_shutdown_sessions_end_and_new_ones_are_refused(served: Served) -> None:
+    """With UNAVAILABLE, as for a sidecar that is gone; what was asked is answered."""
+    call = Call(served)
+    await call.ask(("a", 1.0))
+    served.sessions.shut_down()
+    assert await call.end() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
+    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_question_that_is_being_decided_at_shutdown_is_answered(served: Served) -> None:
+    """Else its frames would be lost though they were admitted."""
+    deciding, redis_answers = asyncio.Event(), asyncio.Event()
+
+    async def answer() -> None:
+        deciding.set()
+        await redis_answers.wait()
+
+    served.world.meanwhile = answer
+    call = Call(served)
+    await call.send(("a", 1.0))
+    await deciding.wait()
+    served.sessions.shut_down()
+    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE  # so the shutdown was taken in
+    redis_answers.set()
+    assert list((await call.next()).answers.should_process) == [True]
+    assert await call.end() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
+
+
+async def test_a_client_that_does_not_read_is_cut() -> None:
+    """After a while nobody tells it of changes any more; it takes up room until it reads, and learns that it is over."""
+    async with serving(max_sessions=1, stalled_s=0.5) as served:
+        call = Call(served)
+        frames = [(f"{number % 100}", 1.0) for number in range(MAX_BATCH)]
+        await call.send(*frames)  # the answer is larger than what HTTP/2 takes in for one who doesn't read
+        await served.until("sidecar_sessions", 1)
+        await served.until("sidecar_sessions", 0)
+        assert served.world.limiter.holders is None
+        assert await Call(served).end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while await call.call.read() is not grpc.aio.EOF:
+                pass
+        assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
+        assert (await Call(served).ask(("a", 1.0))).should_process == [True]
+
+
+async def test_requests_wait_while_answers_do() -> None:
+    """Of a client that asks without reading only so much is decided, and then it is cut."""
+    async with serving(stalled_s=0.5) as served:
+        call = Call(served)
+        names = [f"{number % 100:0200}" for number in range(MAX_BATCH)]
+        question = pb.ShouldProcessSessionRequest(stream_names=names, ts=[1.0] * len(names))
+
+        async def flood() -> None:
+            while True:
+                await call.call.write(question)
+
+        flooding = asyncio.create_task(flood())
+        await served.until("sidecar_sessions", 1)
+        await served.until("sidecar_sessions", 0)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while await call.call.read() is not grpc.aio.EOF:
+                pass
+        assert call.call.done()  # as soon as it reads, it learns that this is over
+        await asyncio.gather(flooding, return_exceptions=True)
+        assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT

@@ -1,0 +1,98 @@
+"""A client with leases whose messages arrive when they are told to, for the laws of leases."""
+
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from handcounter.client.leases import Leases
+from handcounter.client.session import to_report
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.rpc.session import Sessions
+
+T = TypeVar("T")
+Frames = Sequence[tuple[str, float]]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs what never waits here."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("it waits")
+
+
+class LeasedClient:
+    """The leases are the client's own, the session is the sidecar's; what lies between them is simulated."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.leases = Leases()
+        self.inbox: deque[pb.ShouldProcessSessionResponse] = deque()
+        self.unanswered: deque[Frames] = deque()
+        self.session = sessions.enter()
+
+    def fetch(self) -> None:
+        """Lets the sidecar send what it has to."""
+        while (message := self.session.outbox.take()) is not None:
+            self.inbox.append(pb.ShouldProcessSessionResponse.FromString(message.SerializeToString()))
+
+    def deliver(self, messages: int) -> pb.SessionAnswers | None:
+        """Takes in so many messages; gives the last answer to a question."""
+        self.fetch()
+        answers = None
+        for _ in range(min(messages, len(self.inbox))):
+            message = self.inbox.popleft()
+            if message.HasField("dropped_leases"):
+                if message.dropped_leases.all_streams:
+                    self.leases.drop_all()
+                self.leases.drop(message.dropped_leases.stream_names)
+                continue
+            frames = self.unanswered.popleft()
+            answers = message.answers if frames else answers
+            columns = zip(frames, message.answers.fps, message.answers.last_ts, message.answers.next_ts, strict=True)
+            for (name, _), fps, last_ts, next_ts in columns:
+                self.leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
+        return answers
+
+    def told_soon(self, stream_name: str) -> bool:
+        """Whether a drop of the stream's lease is on its way."""
+        self.fetch()
+        drops = [message.dropped_leases for message in self.inbox]
+        return any(drop.all_streams or stream_name in drop.stream_names for drop in drops)
+
+    def request(self, frames: Frames) -> pb.ShouldProcessSessionRequest:
+        """A question, with what is to be reported, as it arrives; its answer is expected from now on."""
+        denials = self.leases.take_denials(self.sessions._clock())
+        request = pb.ShouldProcessSessionRequest(
+            stream_names=[name for name, _ in frames],
+            ts=[ts for _, ts in frames],
+            leased_denials=[to_report(each) for each in denials],
+        )
+        self.unanswered.append(frames)
+        return pb.ShouldProcessSessionRequest.FromString(request.SerializeToString())
+
+    def send(self, frames: Frames) -> None:
+        """Sends a question that needs no waiting, and what is to be reported."""
+        run(self.sessions.ask(self.session, self.request(frames)))
+
+    def ask(self, frames: Frames) -> list[int]:
+        """Asks, and waits for the answer: all that was sent before it arrives too."""
+        self.send(frames)
+        self.fetch()
+        number = 1 + max(i for i, message in enumerate(self.inbox) if message.HasField("answers"))
+        answers = self.deliver(number)
+        assert answers is not None
+        return list(answers.reasons)
+
+    def report(self) -> None:
+        """Reports what leases denied; the answer to that may be late."""
+        self.send(())
+
+    def lose(self) -> None:
+        """Loses the session, with all that was on its way; opens another."""
+        self.sessions.leave(self.session)
+        self.inbox.clear()
+        self.unanswered.clear()
+        self.leases.drop_all()
+        self.session = self.sessions.enter()

@@ -1,0 +1,103 @@
+"""Sessions over a real gRPC server in the test's process, without Redis, and a client that sees each message."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import grpc
+from support.models.sidecar_world import World
+
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from process.redis_url import parse_redis_url
+from sidecar.connections.servers import RedisServers
+from sidecar.limits.follower import FpsFollower
+from sidecar.rpc.service import RateLimitService
+from sidecar.rpc.session import Sessions
+from sidecar.telemetry.metrics import Metrics
+
+DEADLINE_S = 60.0
+
+
+class Served(SimpleNamespace):
+    """A world, its sessions, and a stub that talks to it."""
+
+    world: World
+    sessions: Sessions
+    metrics: Metrics
+    stub: "rate_limit_pb2_grpc.RateLimitServiceAsyncStub"
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def until(self, name: str, value: float, **labels: str) -> None:
+        """Waits until a metric has a value."""
+        async with asyncio.timeout(DEADLINE_S):
+            while self.metric(name, **labels) != value:  # noqa: ASYNC110 (a metric has no event)
+                await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterator[Served]:
+    """A server at the default fps of 2 whose wall clock says 5000."""
+    world, metrics = World(default=2.0), Metrics()
+    sessions = Sessions(
+        world.limiter,
+        world.table,
+        metrics,
+        clock=lambda: world.now,
+        wall_clock=lambda: 5000.0,
+        max_sessions=max_sessions,
+        stalled_s=stalled_s,
+    )
+    follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
+    service = RateLimitService(world.limiter, follower, metrics, sessions, version="1.2.3", settings={})
+    server = grpc.aio.server()
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    # What HTTP/2 takes in for a client that doesn't read shall not grow.
+    options = [("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        yield Served(world=world, sessions=sessions, metrics=metrics, stub=stub)
+    await server.stop(None)
+
+
+class Call:
+    """A session, as a client has it."""
+
+    def __init__(self, served: Served) -> None:
+        self.call = served.stub.ShouldProcessSession()
+
+    async def send(self, *frames: tuple[str, float], reports: tuple[pb.LeasedDenials, ...] = ()) -> None:
+        """Sends a question."""
+        names, tss = [name for name, _ in frames], [ts for _, ts in frames]
+        await self.call.write(pb.ShouldProcessSessionRequest(stream_names=names, ts=tss, leased_denials=reports))
+
+    async def next(self) -> pb.ShouldProcessSessionResponse:
+        """Reads a message."""
+        async with asyncio.timeout(DEADLINE_S):
+            message = await self.call.read()
+        assert isinstance(message, pb.ShouldProcessSessionResponse), await self.end()
+        return message
+
+    async def ask(self, *frames: tuple[str, float], reports: tuple[pb.LeasedDenials, ...] = ()) -> pb.SessionAnswers:
+        """Sends a question; the next message must be the answer."""
+        await self.send(*frames, reports=reports)
+        message = await self.next()
+        assert message.HasField("answers"), message
+        return message.answers
+
+    async def dropped(self) -> list[str] | str:
+        """Reads a message that must be a drop: the names, or "all"."""
+        message = await self.next()
+        assert message.HasField("dropped_leases"), message
+        return "all" if message.dropped_leases.all_streams else sorted(message.dropped_leases.stream_names)
+
+    async def end(self) -> tuple[grpc.StatusCode, str]:
+        """How it ended."""
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.call.code(), await self.call.details()

@@ -1,0 +1,92 @@
+"""What the tests of images and manifests share: rendering, tools, settings and metrics of both programs."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+OVERLAYS = ("dev", "gpu")
+SCALING_OVERLAYS = ("keda", "hpa")
+SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
+"""Set by `make ship`, which installs every tool: there a missing one is a failure, on a laptop a skip."""
+
+needs_engine = pytest.mark.skipif(not SHIPPING, reason="needs the engine and the images that `make ship` makes")
+needs_tools = pytest.mark.skipif(not SHIPPING, reason="needs the validators that `make ship` installs")
+
+
+def tool(name: str) -> str:
+    """The path of a program; where it is missing the test is skipped, or fails in `make ship`."""
+    found = shutil.which(name, path=f"{ROOT / '.venv/ship/bin'}:{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        (pytest.fail if SHIPPING else pytest.skip)(f"{name} is not installed; `make ship` installs it")
+    return found
+
+
+def run(*words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a program; its output is the failure's text."""
+    done = subprocess.run(words, text=True, capture_output=True, **options)
+    if check and done.returncode:
+        pytest.fail(f"{' '.join(words)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done
+
+
+def eventually(condition: Callable[[], object], what: str, timeout: float = 120.0) -> None:
+    """Waits for a condition; the time is for a busy machine, a quiet one takes seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
+        time.sleep(0.1)
+
+
+def render(folder: Path) -> list[dict[str, Any]]:
+    """The documents of an overlay."""
+    rendered = run(tool("kubectl"), "kustomize", str(folder)).stdout
+    return [document for document in yaml.safe_load_all(rendered) if document]
+
+
+def with_fleet_scope(tmp_path: Path, overlay: str) -> Path:
+    """A copy of k8s/ in which the sidecar has fleet scope; gives the folder of the overlay there."""
+    copied = tmp_path / "k8s"
+    if not copied.exists():
+        shutil.copytree(K8S, copied)
+        settings = copied / "base/sidecar.env"
+        lines = [line for line in settings.read_text().splitlines() if not line.startswith("SIDECAR_SCOPE=")]
+        settings.write_text("\n".join([*lines, "SIDECAR_SCOPE=fleet", ""]))
+    return copied / "overlays" / overlay
+
+
+def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
+    """The only document of a kind, or of a kind and a name."""
+    (found,) = (d for d in documents if d["kind"] == kind and name in (None, d["metadata"]["name"]))
+    return found
+
+
+def pod_template(documents: list[dict[str, Any]], name: str = "hand-counter") -> dict[str, Any]:
+    """The pod template of a Deployment."""
+    template: dict[str, Any] = one(documents, "Deployment", name)["spec"]["template"]
+    return template
+
+
+def containers(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All containers of a pod template, the sidecars first."""
+    yield from template["spec"].get("initContainers", [])
+    yield from template["spec"]["containers"]
+
+
+def walk(node: object) -> Iterator[dict[str, Any]]:
+    """Every mapping in a document, however deep."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from walk(value)

@@ -1,0 +1,386 @@
+"""Replicas in fleet scope with leases, in one process: the real rule on a real server, everything between is simulated.
+
+Claims, answers, messages between replicas, changes of limits and what is sent to clients arrive when they are told to.
+A replica's coroutines are stepped by hand, so there is no event loop and no time but the simulated one.
+"""
+
+import contextlib
+import copy
+from asyncio import CancelledError
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any
+
+from support.clients.leased import Frames, LeasedClient, run
+from support.models.timed_claims import Server
+
+from handcounter.pacing.schedule import LATE_WINDOW_S, Pacing, Reason, Schedule
+from sidecar.fleet import claims
+from sidecar.fleet.claims import Claim, Claimed, Missing, State
+from sidecar.fleet.fleet import Fleet, Frame, Verdict
+from sidecar.fleet.limiter import FleetLimiter
+from sidecar.limits.table import FpsTable
+from sidecar.rpc.session import Sessions
+from sidecar.telemetry.metrics import Metrics
+
+
+class Call:
+    """A call of the claim script on its way."""
+
+    def __init__(self, asked: Sequence[Claim]) -> None:
+        self.asked = asked
+        self.reply: list[Claimed] | None = None
+        """What the server said, once it was there."""
+        self.answers: list[Claimed | Missing] | None = None
+        """What those who wait are told."""
+
+    def __await__(self) -> Any:
+        while self.answers is None:
+            yield
+        return self.answers
+
+
+class Asking:
+    """The claims of one decision."""
+
+    def __init__(self, replica: "Replica") -> None:
+        self._replica = replica
+        self.claimed: deque[Claim] = deque()
+
+    async def claim(self, asked: Sequence[Claim]) -> list[Claimed | Missing]:
+        """Puts them on their way, if anybody would wait for them."""
+        self.claimed += asked
+        if self._replica.away:
+            return [Missing.AWAY] * len(asked)
+        call = Call(asked)
+        self._replica.pipe.append(call)
+        return await call
+
+
+class Peeking:
+    """Answers claims at once, without their effects."""
+
+    def __init__(self, replica: "Replica") -> None:
+        self._replica = replica
+
+    async def claim(self, asked: Sequence[Claim]) -> list[Claimed | Missing]:
+        """Decides as the server would now."""
+        return [Missing.AWAY] * len(asked) if self._replica.away else list(self._replica.server.peek(asked))
+
+
+class Told:
+    """Passes on what the fleet tells; deaf while one asks a copy of it."""
+
+    def __init__(self, to: Callable[..., None]) -> None:
+        self._to = to
+        self.deaf = False
+
+    def __call__(self, *arguments: object) -> None:
+        if not self.deaf:
+            self._to(*arguments)
+
+    def __deepcopy__(self, _: object) -> "Told":
+        return self
+
+
+class Replica:
+    """One sidecar: its fleet, limiter and sessions, and what is on its way to it."""
+
+    def __init__(self, server: Server, number: int, replicas: int, pacing: Pacing, max_streams: int) -> None:
+        self.server = server
+        self._ahead_s = 1000.0 * number  # real time is each process's own
+        self.table = FpsTable(1.0, lambda _field, _value: None)
+        self._told = [
+            Told(lambda stream_name: self.sessions.moved(stream_name)),
+            Told(lambda: self.sessions.all_moved()),
+        ]
+        self.fleet = Fleet(self.clock, pacing=pacing, replicas=replicas, on_change=self._told[0], on_gap=self._told[1])
+        self.limiter = FleetLimiter(
+            self.table, self._learn, self, pacing=pacing, max_streams=max_streams, clock=self.clock
+        )
+        self.sessions = Sessions(self.limiter, self.table, Metrics(), clock=self.clock)
+        self.fleet.listening(True)
+        self.pipe: deque[Call] = deque()
+        self.news: list[tuple[str, State]] = []
+        self.changed: set[str] = set()
+        """Fields of the hash whose change is on its way."""
+        self.subscribed = True
+        self.listening = True
+        self.away = False
+        """Whether nobody waits for the server."""
+        self.admitted_alone = 0
+        self.checked = 0
+        """Frames that were denied without a claim, and compared with one."""
+        server.listeners.append(self)
+
+    def clock(self) -> float:
+        """Real time by this process's clock."""
+        return self.server.now + self._ahead_s
+
+    def __deepcopy__(self, _: object) -> "Replica":
+        return self
+
+    async def _learn(self, stream_names: Collection[str]) -> None:
+        self.table.store(stream_names, [self.server.limits.get(name) for name in stream_names])
+
+    # What a limiter needs of its scope
+
+    @property
+    def replicas(self) -> int:
+        return self.fleet.replicas
+
+    async def decide(self, frames: Sequence[Frame]) -> list[Verdict]:
+        """Decides; what is denied without a claim must be what a claim would be denied, unless there is news."""
+        due = [self._truth(frame) for frame in frames]
+        asking = Asking(self)
+        verdicts = await self.fleet.decide(frames, asking)
+        for frame, truth, verdict in zip(frames, due, verdicts, strict=True):
+            if asking.claimed and asking.claimed[0][:3] == frame:
+                asking.claimed.popleft()
+            elif truth is not None and not verdict.alone and verdict.reason is not Reason.ADMITTED:
+                self.checked += 1
+                assert verdict.reason is truth, frame
+            self.admitted_alone += verdict.alone and verdict.reason is Reason.ADMITTED
+        return verdicts
+
+    def forget(self, stream_name: str) -> None:
+        self.fleet.forget(stream_name)
+
+    def schedule(self, stream_name: str) -> Schedule | None:
+        return self.fleet.schedule(stream_name)
+
+    def certain(self, stream_name: str, fps: float) -> Schedule | None:
+        return self.fleet.certain(stream_name, fps)
+
+    # What is true
+
+    def news_of(self, stream_name: str) -> bool:
+        """Whether the fleet's state isn't known here yet."""
+        return self.listening != self.subscribed or any(name == stream_name for name, _ in self.news)
+
+    def truth(self, stream_name: str, ts: float) -> Reason:
+        """What a claim of somebody who knows nothing else would be answered."""
+        [answer] = self.server.peek([Claim(stream_name, ts, self.table.fps(stream_name), claims.NO_STATE)])
+        return answer.reason
+
+    def would_say(self, stream_name: str, ts: float) -> Reason:
+        """What this replica would answer if it were asked now."""
+        fleet = copy.deepcopy(self.fleet)
+        for told in self._told:
+            told.deaf = True
+        [verdict] = run(fleet.decide([Frame(stream_name, ts, self.table.fps(stream_name))], Peeking(self)))
+        for told in self._told:
+            told.deaf = False
+        return verdict.reason
+
+    def _truth(self, frame: Frame) -> Reason | None:
+        """What a claim would be answered, where the replica must say the same without one."""
+        known = self.fleet.schedule(frame.stream_name)
+        restarted = known is not None and frame.ts < known.last_ts - LATE_WINDOW_S
+        # Restarts are paced by real time, and how long the news of an admission took isn't known.
+        if restarted or self.news_of(frame.stream_name):
+            return None
+        return self.truth(frame.stream_name, frame.ts)
+
+    # What happens
+
+    def arrive(self) -> None:
+        """The next call reaches the server."""
+        for call in self.pipe:
+            if call.reply is None:
+                call.reply = self.server.claim(call.asked)
+                return
+
+    def answer(self) -> None:
+        """The next reply reaches this replica; who waited for it goes on later."""
+        if self.pipe and self.pipe[0].reply is not None:
+            call = self.pipe.popleft()
+            assert call.reply is not None
+            for claim, answer in zip(call.asked, call.reply, strict=True):
+                self.fleet.answered(claim, answer, late=call.answers is not None)
+            call.answers = call.answers or list(call.reply)
+
+    def hear(self, at: int) -> None:
+        """One of the messages is heard, not necessarily the oldest one."""
+        if self.news:
+            self.fleet.heard(*self.news.pop(at % len(self.news)))
+
+    def push(self) -> None:
+        """What changed in the hash is read."""
+        for field in self.changed:
+            if field == "*":
+                self.table.store_wildcard(self.server.limits.get("*"))
+            elif field in self.table.watched:
+                self.table.store([field], [self.server.limits.get(field)])
+        self.changed.clear()
+
+    # What goes wrong
+
+    def give_up(self) -> None:
+        """An answer takes too long: those who wait for it decide by themselves, and nobody waits any more."""
+        for call in self.pipe:
+            if call.answers is None:
+                call.answers = [Missing.LATE] * len(call.asked)
+        self.away = True
+
+    def probe(self) -> None:
+        """The server is found to be in time, behind whose back there are no older calls."""
+        self.away = self.away and bool(self.pipe)
+
+    def cut(self) -> None:
+        """The connection to the server is lost; what it was told and what not is anybody's guess."""
+        for call in self.pipe:
+            call.answers = call.answers or [Missing.AWAY] * len(call.asked)
+        self.pipe.clear()
+        self.away = True
+
+    def unsubscribe(self) -> None:
+        """The connection on which the others are heard is lost, and what was on its way; that isn't noticed yet."""
+        self.subscribed = False
+        self.news.clear()
+
+    def notice(self) -> None:
+        """It is noticed that the others aren't heard, or they are heard again."""
+        if self.listening and not self.subscribed:
+            self.listening = False
+            self.fleet.listening(False)
+        elif not self.listening:
+            self.listening = self.subscribed = True
+            self.fleet.listening(True)
+
+
+class Question:
+    """A call of a client in a replica that has to wait for Redis."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], client: "Client | None") -> None:
+        self.work = work
+        self.client = client
+        self.result: Any = None
+
+
+class Client(LeasedClient):
+    """A client of one replica."""
+
+    def __init__(self, replica: Replica) -> None:
+        super().__init__(replica.sessions)
+        self.replica = replica
+        self.waits: Frames = ()
+        """What it asked about, until it has the answer."""
+
+
+class LeasedFleet:
+    """Replicas, their clients, and what the clients were told."""
+
+    def __init__(
+        self, server: Server, replicas: int, clients_each: int, pacing: Pacing, max_streams: int = 1000
+    ) -> None:
+        self.server = server
+        self.replicas = [Replica(server, number, replicas, pacing, max_streams) for number in range(replicas)]
+        for number, replica in enumerate(self.replicas):
+            replica.fleet.counted(replicas, number)
+        self.clients = [Client(replica) for replica in self.replicas for _ in range(clients_each)]
+        self.questions: list[Question] = []
+        self.told: Counter[Reason] = Counter()
+        self.admitted: Counter[tuple[str, float]] = Counter()
+        """What clients were told that they may process."""
+        self.offered = 0
+        self.by_lease = 0
+        self.checked = 0
+        """Denials by a lease that were compared with what would have been answered."""
+
+    def frames(self, client: Client, frames: Frames) -> None:
+        """A client decides frames; what its leases say must be what its replica would say, unless there is news."""
+        if client.waits:
+            return
+        self.offered += len(frames)
+        replica = client.replica
+        reasons, open_ones = client.leases.deny(frames, replica.clock())
+        for (name, ts), reason in zip(frames, reasons, strict=True):
+            if reason is None:
+                continue
+            self.by_lease += 1
+            self.told[reason] += 1
+            if client.told_soon(name) or replica.news_of(name):
+                continue
+            self.checked += 1
+            assert reason is replica.would_say(name, ts), (name, ts)
+            if not replica.away:
+                assert reason is replica.truth(name, ts), (name, ts)
+        if open_ones:
+            client.waits = [frames[index] for index in open_ones]
+            request = client.request(client.waits)
+            self.step(Question(client.sessions.ask(client.session, request), client))
+
+    def unary(self, replica: Replica, name: str, ts: float) -> None:
+        """Somebody without a session asks about a frame."""
+        self.offered += 1
+
+        async def asked() -> None:
+            if unprepared := replica.limiter.unprepared((name,)):
+                await replica.limiter.prepare(unprepared)
+            reason, *_ = await replica.limiter.answer(name, ts, replica.clock())
+            self._tell(name, ts, reason)
+
+        self.step(Question(asked(), None))
+
+    def step(self, question: Question) -> None:
+        """Lets a question go on, as far as it can."""
+        if question in self.questions:
+            self.questions.remove(question)
+        try:
+            question.work.send(None)
+        except StopIteration:
+            return
+        self.questions.append(question)
+
+    def deliver(self, client: Client, messages: int) -> None:
+        """What was sent to a client arrives."""
+        answers = client.deliver(messages)
+        if answers is not None:
+            for (name, ts), reason in zip(client.waits, answers.reasons, strict=True):
+                self._tell(name, ts, Reason(reason))
+            client.waits = ()
+
+    def lose(self, client: Client) -> None:
+        """A client's session breaks; it reports before, so that all frames are counted somewhere."""
+        if not client.waits:
+            client.report()
+        for question in [each for each in self.questions if each.client is client]:
+            self.questions.remove(question)
+            with contextlib.suppress(CancelledError):
+                question.work.throw(CancelledError())
+        client.lose()
+        client.waits = ()
+
+    def set(self, field: str, fps: bytes | None) -> None:
+        """The hash in Redis is changed; the replicas read that later."""
+        if fps is None:
+            self.server.limits.pop(field, None)
+        else:
+            self.server.limits[field] = fps
+        for replica in self.replicas:
+            replica.changed.add(field)
+
+    def settle(self) -> None:
+        """All that is on its way arrives."""
+        while self.questions or any(client.waits for client in self.clients):
+            for replica in self.replicas:
+                while replica.pipe:
+                    replica.arrive()
+                    replica.answer()
+            for question in list(self.questions):
+                self.step(question)
+            for client in self.clients:
+                self.deliver(client, len(client.unanswered) + 1000)
+        for replica in self.replicas:
+            while replica.news:
+                replica.hear(0)
+            replica.push()
+        for client in self.clients:
+            client.report()
+            self.deliver(client, 1000)
+
+    def _tell(self, name: str, ts: float, reason: Reason) -> None:
+        self.told[reason] += 1
+        if reason is Reason.ADMITTED:
+            self.admitted[name, ts] += 1

@@ -1,0 +1,83 @@
+"""The real claim script on a real server, at a time that stands until it is moved."""
+
+import re
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import redis
+
+from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.fleet import claims
+from sidecar.fleet.claims import Claim, Claimed, State
+
+CHANNEL: Final = claims.channel(0)
+
+_TIMED = claims.CLAIM_SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
+# What is published is kept for the replicas to hear it later.
+_SCRIPT = _TIMED.replace("redis.call('PUBLISH',", "redis.call('RPUSH',")
+# What a claim would be answered: the same without its effects. The server refuses it if it writes.
+_PEEK = "local function ignored() end\n" + re.sub(r"redis\.call\('(SET|PUBLISH)',", "ignored(", _TIMED)
+assert _SCRIPT != _TIMED != claims.CLAIM_SCRIPT
+
+
+class Listener(Protocol):
+    """Who hears what is published."""
+
+    subscribed: bool
+    news: deque[tuple[str, State]]
+    """What is on its way there."""
+
+
+class Server:
+    """Redis, with a clock that stands until it is moved."""
+
+    def __init__(self, client: redis.Redis, pacing: Pacing) -> None:
+        client.flushall()
+        self._client = client
+        self._script, self._peek = client.script_load(_SCRIPT), client.script_load(_PEEK)
+        self._constants = claims.packed_constants(pacing)
+        self._now_us = 1_700_000_000_000_000
+        self.listeners: list[Listener] = []
+        self.limits: dict[str, bytes] = {}
+        self.admitted: dict[str, list[tuple[float, float, float]]] = {}
+        """Of each stream's admissions here, in their order: real time, ts, fps."""
+
+    @property
+    def now(self) -> float:
+        """Real time since the beginning, seconds."""
+        return (self._now_us - 1_700_000_000_000_000) / 1e6
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self._now_us += round(seconds * 1e6)
+
+    def claim(self, asked: Sequence[Claim]) -> list[Claimed]:
+        """Decides; what is published is on its way to each replica."""
+        keys, arguments = self._packed(asked)
+        reply, messages, _ = (
+            self._client.pipeline(transaction=False)
+            .evalsha(self._script, len(keys), *keys, *arguments)
+            .lrange(CHANNEL, 0, -1)
+            .delete(CHANNEL)
+            .execute()
+        )
+        answers = claims.unpacked_answers(reply)
+        for claim, (reason, _) in zip(asked, answers, strict=True):
+            if reason is Reason.ADMITTED:
+                self.admitted.setdefault(claim.stream_name, []).append((self.now, claim.ts, claim.fps))
+        for message in messages:
+            for listener in self.listeners:
+                if listener.subscribed:
+                    listener.news += claims.unpacked_changes(message)
+        return answers
+
+    def peek(self, asked: Sequence[Claim]) -> list[Claimed]:
+        """What these claims would be answered now."""
+        keys, arguments = self._packed(asked)
+        return claims.unpacked_answers(self._client.evalsha_ro(self._peek, len(keys), *keys, *arguments))
+
+    def _packed(self, asked: Sequence[Claim]) -> tuple[list[bytes], list[bytes | str]]:
+        keys, states, frames = claims.packed_claims(asked)
+        seconds, microseconds = divmod(self._now_us, 1_000_000)
+        return keys, [self._constants, CHANNEL, states, frames, str(seconds), str(microseconds)]

@@ -1,0 +1,242 @@
+"""Films, servers of films, and fakes, for the tests of the publishers."""
+
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from support.processes.servers import free_port, python_program, repository_environment
+from support.processes.workers import eventually
+
+from worker.picture import Picture, decode
+from worker.publish.source import Captured
+
+WIDTH, HEIGHT = 160, 120
+
+
+def numbered(index: int) -> Picture:
+    """A picture from which its number, 0 to 23, can be read even after coding: its brightness."""
+    return np.full((HEIGHT, WIDTH, 3), 30 + index * 8, np.uint8)
+
+
+def number_of(picture: bytes) -> int:
+    """Reads the number of an encoded picture."""
+    return round((float(decode(picture).mean()) - 30) / 8)
+
+
+def jpeg(index: int = 0) -> bytes:
+    """Encodes a numbered picture."""
+    return cv2.imencode(".jpg", numbered(index))[1].tobytes()
+
+
+def captured(index: int, ts: float | None = None) -> Captured:
+    """A numbered frame."""
+    return Captured(float(index) if ts is None else ts, jpeg(index))
+
+
+def h264(path: Path, times: list[float]) -> Path:
+    """Writes a film with one numbered frame at each of these times, seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"g": "10", "bf": "0", "preset": "ultrafast"}
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered(index % 24), format="bgr24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def motion_jpeg(path: Path, pictures: list[bytes], fps: int = 10) -> Path:
+    """Writes a film of exactly these JPEGs."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for index, content in enumerate(pictures):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, fps), index, index
+            container.mux(packet)
+    return path
+
+
+class RtspServer:
+    """A real RTSP server that shows the films of a folder, and can be killed and started again on its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.start()
+
+    def url(self, name: str) -> str:
+        """The address of a film."""
+        return f"rtsp://127.0.0.1:{self.port}/{name}"
+
+    def start(self) -> None:
+        """Starts it; publishers may come before it listens."""
+        program = Path(sys.executable).parent / "rtsp-server"
+        flags = ["-d", str(self._folder), "-H", "127.0.0.1", "-p", str(self.port), "-cp", str(free_port())]
+        self._process = subprocess.Popen([str(program), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+class MotionJpegCamera:
+    """A camera on HTTP that sends one JPEG after the other, and after so many frames nothing more."""
+
+    def __init__(self, pictures: list[bytes], fps: float = 25.0, frames: float = math.inf) -> None:
+        stop = self._stop = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                index = 0
+                while not stop.wait(1 / fps):
+                    if index >= frames:
+                        continue
+                    picture = pictures[index % len(pictures)]
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                    try:
+                        self.wfile.write(head.encode() + picture + b"\r\n")
+                    except OSError:
+                        return
+                    index += 1
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/video"
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._stop.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class PublishProcess:
+    """``hand-counter publish`` as a process of its own."""
+
+    def __init__(self, *arguments: str, constants: Mapping[str, float] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [*python_program("worker", constants), "publish", *arguments],
+            env=repository_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.said.append(line.rstrip())
+
+    def says(self, words: str) -> list[str]:
+        """The lines with these words, so far."""
+        return [line for line in self.said if words in line]
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Waits for a condition while the process runs."""
+        try:
+            eventually(lambda: condition() or self._process.poll() is not None)
+            assert condition(), "it has ended"
+        except AssertionError as error:
+            self.end()
+            raise AssertionError("\n".join([str(error), *self.said])) from None
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """Waits for its end; gives the exit code."""
+        try:
+            return self._process.wait(seconds)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Ends it if it hasn't."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._reading.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+class FakeVideo:
+    """Stands in for a cv2.VideoCapture: gives these frames."""
+
+    def __init__(
+        self, frames: list[np.ndarray], properties: dict[int, float] | None = None, opened: bool = True
+    ) -> None:
+        self.properties = properties or {}
+        self.refuses: set[int] = set()
+        self.released = False
+        self._opened = opened
+        self._frames = iter(frames)
+        self._frame: np.ndarray | None = None
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self._opened
+
+    def grab(self) -> bool:
+        self._frame = next(self._frames, None)
+        return self._frame is not None
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        return self._frame is not None, self._frame
+
+    def get(self, prop: int) -> float:
+        return self.properties.get(prop, 0.0)
+
+    def set(self, prop: int, value: float) -> bool:
+        if prop in self.refuses:
+            return False
+        self.properties[prop] = value
+        return True
+
+    def release(self) -> None:
+        self.released = True
+
+
+class ListSource:
+    """A source of the frames in a list, given as fast as they are taken."""
+
+    def __init__(self, frames: Iterator[Captured] | list[Captured], live: bool = False, paced: bool = False) -> None:
+        self.live = live
+        self.paced = paced
+        self._frames = frames
+
+    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+        """Yields them."""
+        for frame in self._frames:
+            if stop.is_set():
+                return
+            yield frame

@@ -1,0 +1,105 @@
+"""What can happen to Redis, each as a pair: how it begins and how it ends. The server must be behind the proxy.
+
+with FAULTS["killed"](server, proxy):
+    ...
+"""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from support.processes.servers import Valkey
+    from support.redis.proxy import RedisProxy
+
+SLOW_S = 0.2
+
+Fault = Callable[["Valkey", "RedisProxy"], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def killed(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
+    """Gone by SIGKILL; comes back empty."""
+    server.kill()
+    try:
+        yield
+    finally:
+        server.restart()
+
+
+@contextlib.contextmanager
+def stopped(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
+    """Hangs by SIGSTOP, with all connections open."""
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+@contextlib.contextmanager
+def slow(_: "Valkey", proxy: "RedisProxy") -> Iterator[None]:
+    """Each answer comes 200 ms late."""
+    proxy.delay_s = SLOW_S
+    try:
+        yield
+    finally:
+        proxy.delay_s = 0.0
+
+
+@contextlib.contextmanager
+def read_only(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
+    """The replica of a master that doesn't answer: readable, refuses every write."""
+    with server.client() as client, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        client.replicaof("127.0.0.1", nobody.getsockname()[1])
+        try:
+            yield
+        finally:
+            client.replicaof("NO", "ONE")
+
+
+@contextlib.contextmanager
+def full(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
+    """Out of memory with nothing to evict: refuses every write."""
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "1")
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", "0")
+
+
+@contextlib.contextmanager
+def flushed(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
+    """Everything deleted by a slip of the keyboard."""
+    with server.client() as client:
+        client.flushall()
+    yield
+
+
+@contextlib.contextmanager
+def restarting(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
+    """Comes back at once, empty, and again and again."""
+    for _ in range(5):
+        server.restart()
+    yield
+
+
+FAULTS: dict[str, Fault] = {
+    "killed": killed,
+    "stopped": stopped,
+    "slow": slow,
+    "read-only": read_only,
+    "full": full,
+    "flushed": flushed,
+    "restarting": restarting,
+}
+
+LOSE_DATA = frozenset({"killed", "flushed", "restarting"})
+"""After these the hash is empty."""
+CONNECTION_IS_LOST = frozenset({"killed", "stopped", "restarting"})
+"""In these the sidecar must notice that Redis is away."""

