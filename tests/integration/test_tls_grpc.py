@@ -103,7 +103,7 @@ RUN_NOTHING = """
 import contextlib
 from worker.__main__ import main
 with contextlib.suppress(SystemExit):
-    main(["--version"])
+    main(["unknown"])
 import worker.hand_counter
 """
 
