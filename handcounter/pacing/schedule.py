@@ -27,6 +27,8 @@ import enum
 import math
 from typing import NamedTuple
 
+from handcounter.pacing.times import RealTime, StreamTime
+
 TOLERANCE_S = 1e-6
 """Far below a frame, far above the rounding of a double near 1e9: so 0.1 + 0.2 against 0.3 doesn't cost a frame."""
 
@@ -63,11 +65,11 @@ class Pacing(enum.StrEnum):
 class Schedule(NamedTuple):
     """One stream's timing state. Only an admission makes a new one."""
 
-    slot: float
+    slot: StreamTime
     """Nominal time of the last admission, seconds by the stream's clock."""
-    last_ts: float
+    last_ts: StreamTime
     """Capture time of the last admitted frame, seconds by the stream's clock."""
-    admitted_at: float
+    admitted_at: RealTime
     """Real time of the last admission, seconds by the caller's clock."""
 
 
@@ -84,6 +86,9 @@ class Decision(NamedTuple):
         return self.reason is Reason.ADMITTED
 
 
+_NEVER = StreamTime(math.inf)
+_ANY_TIME = StreamTime(-math.inf)
+
 _TOO_SOON, _PAUSED, _DUPLICATE, _LATE, _ADMITTED = (
     Reason.TOO_SOON,
     Reason.PAUSED,
@@ -93,7 +98,9 @@ _TOO_SOON, _PAUSED, _DUPLICATE, _LATE, _ADMITTED = (
 )
 
 
-def decide(schedule: Schedule | None, ts: float, fps: float, now: float, pacing: Pacing = Pacing.GCRA) -> Decision:
+def decide(
+    schedule: Schedule | None, ts: StreamTime, fps: float, now: RealTime, pacing: Pacing = Pacing.GCRA
+) -> Decision:
     """Decides one frame.
 
     Args:
@@ -126,10 +133,11 @@ def decide(schedule: Schedule | None, ts: float, fps: float, now: float, pacing:
         return Decision(_TOO_SOON, schedule)
     if pacing is Pacing.MIN_GAP:
         return Decision(_ADMITTED, Schedule(ts, ts, now))
-    return Decision(_ADMITTED, Schedule(max(slot + period, ts - CREDIT_PERIODS * period), ts, now))
+    moved = StreamTime(max(slot + period, ts - CREDIT_PERIODS * period))
+    return Decision(_ADMITTED, Schedule(moved, ts, now))
 
 
-def next_ts(schedule: Schedule | None, fps: float) -> float:
+def next_ts(schedule: Schedule | None, fps: float) -> StreamTime:
     """The earliest ts that would be admitted at this fps, seconds by the stream's clock.
 
     Every ts from ``last_ts - LATE_WINDOW_S`` up to it is certain to be denied; older ones restart the clock. Where
@@ -137,11 +145,11 @@ def next_ts(schedule: Schedule | None, fps: float) -> float:
     -infinity for a stream that was never admitted, since any ts would be.
     """
     if fps == 0.0:
-        return math.inf
+        return _NEVER
     if schedule is None:
-        return -math.inf
+        return _ANY_TIME
     due = schedule.slot + 1.0 / fps - TOLERANCE_S
-    return due if due > schedule.last_ts else math.nextafter(schedule.last_ts, math.inf)
+    return StreamTime(due if due > schedule.last_ts else math.nextafter(schedule.last_ts, math.inf))
 
 
 def ts_error(ts: float) -> str | None:
