@@ -19,7 +19,7 @@ NEVER = threading.Event()
 def frame_queue(client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000) -> FrameQueue:
     """A queue that tries again soon."""
     return FrameQueue(
-        client, KEYS, stream_name, payload_ttl=60, max_queue=max_queue, backoff=Backoff(first=0.02, most=0.05)
+        client, KEYS, stream_name, payload_ttl=60, max_queue=max_queue, backoff=Backoff(first_s=0.02, longest_s=0.05)
     )
 
 
