@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support.deploy import ROOT
+from support.processes.programs import REPOSITORY
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 OURS = {"handcounter", "process", "sidecar", "worker"}
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
@@ -46,7 +46,7 @@ def with_their_own(distributions: set[str]) -> set[str]:
 def imported(folder: str) -> set[str]:
     """The top-level names of other distributions that a folder's modules import."""
     found = set()
-    for path in (ROOT / folder).rglob("*.py"):
+    for path in (REPOSITORY / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
@@ -102,7 +102,7 @@ def test_a_package_has_one_range() -> None:
 )
 def test_a_lock_pins_its_extra_and_no_other(lock: str, extras: list[str], absent: set[str]) -> None:
     """Each lock holds everything that its extra needs, at versions within the ranges."""
-    text = (ROOT / f"requirements/{lock}.txt").read_text()
+    text = (REPOSITORY / f"requirements/{lock}.txt").read_text()
     pins = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
     for requirement in requirements(*extras):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes.servers import REPOSITORY
+from support.processes.programs import REPOSITORY
 
 from process.extras import required_extra
 
