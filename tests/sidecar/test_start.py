@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from support.processes.programs import repository_environment
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from sidecar.__main__ import main
 
