@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import redis
-from support.processes.servers import valkey
+from support.redis.valkey import valkey
 
 from handcounter.pacing.schedule import Reason
 from worker.download import download_progress

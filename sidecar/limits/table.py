@@ -23,14 +23,14 @@ _REPORTED_VALUES = 10_000
 """Distinct invalid values remembered as reported."""
 
 
-class Watcher(Protocol):
-    """Whoever must know at once that limits in force changed."""
+class LimitWatcher(Protocol):
+    """An object that the fps table notifies at once of changed limits."""
 
     def limit_changed(self, stream_name: str, old_fps: float, new_fps: float) -> None:
-        """Takes in the change of one stream's limit."""
+        """Is called when the limit of one watched stream changed, frames per second."""
 
     def fallback_changed(self, old_fps: float, new_fps: float) -> None:
-        """Takes in the change of the limit of all streams without an override."""
+        """Is called when the limit of all streams without an override changed, frames per second."""
 
 
 class FpsTable:
@@ -39,9 +39,12 @@ class FpsTable:
     Args:
         default: the fps where the hash says nothing, frames per second.
         on_invalid: called once for each distinct invalid value, with the field and the value as shown to people.
+        watcher: is notified of each change of a limit that is in force.
     """
 
-    def __init__(self, default: float, on_invalid: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, default: float, on_invalid: Callable[[str, str], None], watcher: LimitWatcher | None = None
+    ) -> None:
         self.watched: dict[str, float | None] = {}
         """The override of each watched stream, frames per second. To be read by others, written only here."""
         self.fallback: Limit = fallback(None, default)
@@ -50,8 +53,8 @@ class FpsTable:
         """Another number after each change that may concern a stream that was watched before it."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
-        self.watcher: Watcher | None = None
-        """Is told of changes, if there is one."""
+        self.watcher = watcher
+        """To be passed to the constructor; sessions still set it themselves."""
         self._default = default
         self._on_invalid = on_invalid
         self._asleep: dict[str, float] = {}

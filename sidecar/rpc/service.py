@@ -57,8 +57,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._settings = dict(settings)
         self._clock = clock
         self._wall_clock = wall_clock
-        self._took_one = metrics.decision_seconds.of("ShouldProcess")
-        self._took_batch = metrics.decision_seconds.of("ShouldProcessBatch")
+        self._took_one = metrics.decision_seconds.labels("ShouldProcess").observe
+        self._took_batch = metrics.decision_seconds.labels("ShouldProcessBatch").observe
 
     async def ShouldProcess(  # noqa: N802 (the contract's name)
         self, request: pb.ShouldProcessRequest, context: Context

@@ -123,7 +123,7 @@ class Sessions:
         self._open: list[Session] = []
         self._served = 0  # those that are cut, but not over yet, count too
         self._shut_down = asyncio.Event()
-        self._took = metrics.decision_seconds.of("ShouldProcessSession")
+        self._took = metrics.decision_seconds.labels("ShouldProcessSession").observe
         self._dropped_one = metrics.dropped_leases.labels("stream")
         self._dropped_all = metrics.dropped_leases.labels("all")
 

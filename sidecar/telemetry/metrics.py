@@ -21,16 +21,16 @@ from prometheus_client.registry import Collector
 from handcounter.pacing.schedule import Reason
 from sidecar.deciding.limiter import Limiter
 from sidecar.limits.follower import FpsFollower, RedisState
-from sidecar.telemetry.decision_times import DecisionTimes
 from sidecar.telemetry.stream_metrics import StreamMetrics
 
 if TYPE_CHECKING:
     from sidecar.fleet.scope import FleetScope
 
+DECIDING_METHODS: Final = ("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession")
+"""The methods whose answers are timed."""
+
 METHODS: Final = (
-    "ShouldProcess",
-    "ShouldProcessBatch",
-    "ShouldProcessSession",
+    *DECIDING_METHODS,
     "ListStreams",
     "GetServerInfo",
     "Check",
@@ -42,7 +42,9 @@ METHODS: Final = (
 REFUSALS: Final = ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
 """How sessions are refused or cut."""
 
-_BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096)
+_BATCH_BUCKETS: Final = (1, 4, 16, 64, 256, 1024, 4096)
+
+_DECISION_BUCKETS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Metrics:
@@ -59,8 +61,13 @@ class Metrics:
             buckets=_BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.decision_seconds = DecisionTimes(("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession"))
-        self.registry.register(self.decision_seconds)
+        self.decision_seconds = Histogram(
+            "sidecar_decision_seconds",
+            "Time in the sidecar from a question to its answer, by method.",
+            ["method"],
+            buckets=_DECISION_BUCKETS_S,
+            registry=self.registry,
+        )
         self.invalid_requests = Counter(
             "sidecar_invalid_requests",
             "Calls refused for what they ask: nonsense, or too much.",
@@ -90,6 +97,8 @@ class Metrics:
             "sidecar_redis_state_changes", "Changes of the state towards Redis.", ["state"], registry=self.registry
         )
         # A series that begins with the first event would hide it: increase() sees what a series adds to its first value.
+        for method in DECIDING_METHODS:
+            self.decision_seconds.labels(method)
         for method in METHODS:
             self.invalid_requests.labels(method)
         for status in REFUSALS:
