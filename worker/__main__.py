@@ -47,7 +47,7 @@ COMMANDS = (
     Command(
         ("models", "fetch"),
         "worker.settings:ModelsFetchSettings",
-        "worker.detect:run_models_fetch",
+        "worker.models_command:run_models_fetch",
         "download the hand models, once",
     ),
 )

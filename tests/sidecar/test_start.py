@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import pytest
 from support.processes.programs import repository_environment
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from sidecar.__main__ import main
 
