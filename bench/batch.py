@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import grpc
 from support.clients.fault_load import CREDIT_FRAMES, DECISIONS_PER_S
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.waiting import wait_until
 
 from bench.fault_cases import CASES, CONTROL, PROBE, Case

@@ -17,7 +17,7 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 from support.clients.fleet_player import Player, player
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.proxy import redis_proxy
 from support.redis.topologies import cluster, plain_client
 from support.redis.valkey import valkey

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import redis
 from support.processes.ports import free_port
 from support.processes.programs import repository_environment
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 

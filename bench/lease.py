@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.batch import KEY, PerFrame

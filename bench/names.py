@@ -15,7 +15,7 @@ import time
 import urllib.request
 
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to, resident_bytes

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames

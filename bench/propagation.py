@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to

@@ -24,7 +24,7 @@ from collections import Counter
 
 import grpc
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes

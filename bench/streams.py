@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 
 import redis
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 

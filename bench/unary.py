@@ -12,7 +12,7 @@ import statistics
 import time
 from typing import NamedTuple
 
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds, empty_server

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from handcounter.client.rate_limiter import RateLimiter

@@ -10,7 +10,7 @@ import grpc
 import pytest
 import yaml
 from support.processes.programs import REPOSITORY
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

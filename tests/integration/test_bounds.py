@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes.ports import free_port
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.waiting import wait_until
 
 from handcounter.pacing.bounds import MAX_BATCH_BYTES

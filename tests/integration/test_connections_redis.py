@@ -8,7 +8,7 @@ import grpc
 import pytest
 from support.clients.fleet_player import player
 from support.processes.programs import REPOSITORY
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.topologies import Cluster, answered, cluster, plain_client, replicated, tls_server, tls_skip
 from support.redis.valkey import Valkey, valkey
 from support.tls import Authority

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from support.clients.fault_load import Load, stream_names
 from support.processes.programs import repository_environment
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.processes.stepped_clock import SteppedClock
 from support.waiting import wait_until
 

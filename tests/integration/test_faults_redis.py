@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from support.clients.fault_load import Load, SessionLoad, stream_names, worst_excess
-from support.processes.sidecar import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
 from support.redis.proxy import redis_proxy
 from support.redis.valkey import Valkey, valkey

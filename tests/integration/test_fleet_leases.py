@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.clients.counting import CountingClient
 from support.clients.fleet_player import most_over_law
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 

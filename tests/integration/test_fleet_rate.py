@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.clients.fleet_player import Player, most_over_law, player
-from support.processes.sidecar import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.proxy import redis_proxy
 from support.redis.topologies import plain_client, replicated
 from support.redis.valkey import Valkey, valkey

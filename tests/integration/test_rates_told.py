@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.clients.counting import CountingClient
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 

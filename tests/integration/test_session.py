@@ -14,7 +14,7 @@ import pytest
 from support.clients.counting import CountingClient
 from support.processes.ports import free_port
 from support.processes.programs import repository_environment
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.processes.programs import repository_environment
-from support.processes.sidecar import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 

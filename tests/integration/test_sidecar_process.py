@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from support.processes.ports import free_port
 from support.processes.programs import repository_environment
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

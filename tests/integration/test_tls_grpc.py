@@ -13,7 +13,7 @@ import grpc
 import pytest
 from support.processes.ports import free_port
 from support.processes.programs import repository_environment
-from support.processes.sidecar import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.tls import Authority, Pair
 from support.waiting import wait_until
 

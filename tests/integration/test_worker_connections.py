@@ -12,7 +12,7 @@ import pytest
 import redis
 from support.processes.ports import free_port
 from support.processes.programs import REPOSITORY
-from support.processes.sidecar import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, picture, publish_many, worker
 from support.redis.topologies import plain_client, replicated, tls_server, tls_skip
 from support.redis.valkey import Valkey

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.processes.ports import free_port
-from support.processes.sidecar import LIMITS_ARE_WAITED_FOR, sidecar_process
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, sidecar_process
 from support.processes.workers import (
     KEYS,
     T0,
