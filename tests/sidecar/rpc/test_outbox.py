@@ -1,6 +1,5 @@
 """What waits to be sent in a session."""
 
-
 import pytest
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
