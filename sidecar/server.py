@@ -16,6 +16,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.fleet.limiter import FleetLimiter
 from sidecar.fleet.scope import FleetScope
@@ -70,7 +71,8 @@ class Sidecar:
         self.settings = settings
         self.metrics = Metrics()
         self.health = Health()
-        self.table = FpsTable(settings.fps, self._report_invalid)
+        self.leases = LeaseBook()
+        self.table = FpsTable(settings.fps, self._report_invalid, self.leases)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
@@ -84,7 +86,7 @@ class Sidecar:
         self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
-        self.sessions = Sessions(self.limiter, self.table, self.metrics)
+        self.sessions = Sessions(self.limiter, self.leases, self.metrics)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
         )
@@ -106,19 +108,18 @@ class Sidecar:
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
             self.servers,
+            self.leases,
             pacing=self.settings.pacing,
             replicas=self.settings.replicas,
             claim_wait_s=self.settings.claim_wait,
-            on_change=lambda stream_name: self.sessions.moved(stream_name),
-            on_gap=lambda: self.sessions.all_moved(),
         )
 
     def _limiter(self) -> Limiter:
         settings, learn = self.settings, self.follower.learn
         pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
         if self.fleet is None:
-            return Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
-        return FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
+            return Limiter(self.table, self.leases, learn, pacing=pacing, max_streams=most, shadow=shadow)
+        return FleetLimiter(self.table, self.leases, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
