@@ -108,7 +108,10 @@ def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.Capture
         ([*publish, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
         (["run", "--sidecar-ca", str(other)], f"{other} has no certificates in PEM format"),
         ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "aren't a certificate and its"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)], "aren't a certifi"),
+        (
+            [*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)],
+            "aren't a certifi",
+        ),
     ]
     for arguments, said in wrong:
         with pytest.raises(SystemExit) as ended:
