@@ -19,8 +19,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
-from sidecar.deciding.limiter import Limiter
+from sidecar.deciding.roster import Roster
 from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.table import FpsTable
 from sidecar.telemetry.stream_metrics import StreamMetrics
 
 if TYPE_CHECKING:
@@ -106,11 +107,13 @@ class Metrics:
         for state in RedisState:
             self.redis_state_changes.labels(state.name)
 
-    def show(self, limiter: Limiter, follower: FpsFollower, max_streams: int) -> None:
-        """Adds what these two know to every scrape; so many streams have series of their own."""
-        self.registry.register(_Scrape(limiter, follower))
+    def show(
+        self, roster: Roster, table: FpsTable, follower: FpsFollower, *, max_streams: int, shadow: bool = False
+    ) -> None:
+        """Adds the state of these to every scrape. At most ``max_streams`` streams have series of their own."""
+        self.registry.register(_Scrape(roster, follower, shadow=shadow))
         if max_streams:
-            self.registry.register(StreamMetrics(limiter, max_streams))
+            self.registry.register(StreamMetrics(roster, table, max_streams))
 
     def show_fleet(self, fleet: "FleetScope") -> None:
         """Adds what fleet scope knows to every scrape."""
@@ -127,33 +130,32 @@ class _FleetScrape(Collector):
         yield CounterMetricFamily(
             "sidecar_alone_decisions",
             "Frames decided by this replica alone, Redis being out of reach.",
-            fleet.alone_count,
+            fleet.without_redis_count,
         )
         yield GaugeMetricFamily(
             "sidecar_replicas", "Replicas that share the limits, this one included.", fleet.replicas
         )
-        yield GaugeMetricFamily(
-            "sidecar_claims_in_time", "1 while Redis answers claims in time.", float(fleet.in_touch)
-        )
+        yield GaugeMetricFamily("sidecar_claims_in_time", "1 while Redis answers claims in time.", float(fleet.in_time))
 
 
 class _Scrape(Collector):
-    def __init__(self, limiter: Limiter, follower: FpsFollower) -> None:
-        self._limiter = limiter
+    def __init__(self, roster: Roster, follower: FpsFollower, *, shadow: bool) -> None:
+        self._roster = roster
         self._follower = follower
+        self._shadow = shadow
 
     def collect(self) -> Iterator[Metric]:
-        limiter, follower = self._limiter, self._follower
+        roster, follower = self._roster, self._follower
         decisions = CounterMetricFamily("sidecar_decisions", "Frames decided, by reason.", labels=["reason"])
         for reason in Reason:
-            decisions.add_metric([reason.name], limiter.decisions[reason])
+            decisions.add_metric([reason.name], roster.decisions[reason])
         yield decisions
-        yield GaugeMetricFamily("sidecar_streams", "Streams that have a schedule.", len(limiter))
+        yield GaugeMetricFamily("sidecar_streams", "Streams that have a schedule.", len(roster))
         yield CounterMetricFamily(
-            "sidecar_evicted_streams", "Schedules dropped to make room for another stream's.", limiter.evicted
+            "sidecar_evicted_streams", "Schedules dropped to make room for another stream's.", roster.evicted
         )
         yield CounterMetricFamily(
-            "sidecar_refused_frames", "Frames denied because there was no room for their stream.", limiter.refused
+            "sidecar_refused_frames", "Frames denied because there was no room for their stream.", roster.refused
         )
         state = GaugeMetricFamily("sidecar_redis_state", "1 at the state towards Redis.", labels=["state"])
         for candidate in RedisState:
@@ -166,6 +168,4 @@ class _Scrape(Collector):
         yield CounterMetricFamily(
             "sidecar_redis_resyncs", "Readings of all limits in use that no push led to.", follower.resyncs
         )
-        yield GaugeMetricFamily(
-            "sidecar_shadow", "1 while all frames are let through (--shadow).", float(limiter.shadow)
-        )
+        yield GaugeMetricFamily("sidecar_shadow", "1 while all frames are let through (--shadow).", float(self._shadow))

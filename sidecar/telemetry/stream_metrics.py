@@ -17,8 +17,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
-from sidecar.deciding.limiter import Limiter
+from handcounter.pacing.times import RealTime
+from sidecar.deciding.roster import Roster
 from sidecar.deciding.stream import Stream
+from sidecar.limits.table import FpsTable
 
 OTHER: Final = "other"
 """The label of the rest; so a stream of this name has no series of its own."""
@@ -50,13 +52,17 @@ class StreamMetrics(Collector):
     """Tells about streams at each scrape.
 
     Args:
-        limiter: has them.
+        roster: the streams.
+        table: the limits.
         max_streams: how many have series of their own.
-        clock: that of the limiter.
+        clock: real time, seconds by the clock of the decisions.
     """
 
-    def __init__(self, limiter: Limiter, max_streams: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limiter = limiter
+    def __init__(
+        self, roster: Roster, table: FpsTable, max_streams: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._roster = roster
+        self._table = table
         self._max_streams = max_streams
         self._clock = clock
         self._series: dict[str, _Series] = {}
@@ -85,18 +91,18 @@ class StreamMetrics(Collector):
                 count = series.tell()
                 told += count
                 admitted.add_metric([name], count)
-                if self._limiter.stream(name) is series.stream:
-                    fps.add_metric([name], self._limiter.fps(name))
-                    achieved.add_metric([name], series.stream.achieved_fps(self._clock()))
-            self._others = max(self._others, self._limiter.decisions[Reason.ADMITTED] - told)
+                if self._roster.streams.get(name) is series.stream:
+                    fps.add_metric([name], self._table.fps(name))
+                    achieved.add_metric([name], series.stream.achieved_fps(RealTime(self._clock())))
+            self._others = max(self._others, self._roster.decisions[Reason.ADMITTED] - told)
             admitted.add_metric([OTHER], self._others)
         yield from (admitted, fps, achieved)
 
     def _choose(self) -> None:
         """Decides which streams have series at this scrape."""
-        streams = self._limiter.streams()
+        streams = self._roster.snapshot()
         for name, series in self._series.items():
-            now_there = self._limiter.stream(name)
+            now_there = self._roster.streams.get(name)
             if now_there is not None and now_there is not series.stream:
                 series.came_back(now_there)
         without = [stream for stream in streams if stream.name not in self._series and stream.name != OTHER]
@@ -115,7 +121,7 @@ class StreamMetrics(Collector):
         ended = [
             name
             for name, series in self._series.items()
-            if self._limiter.stream(name) is None or series.stream.heard_at <= silent_since
+            if self._roster.streams.get(name) is None or series.stream.heard_at <= silent_since
         ][: max(0, wanted)]
         for name in ended:
             self._ended += self._series.pop(name).told
