@@ -27,7 +27,7 @@ from support.redis.valkey import valkey
 
 from bench.batch import KEY, PerFrame
 from bench.servers import cpu_seconds
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 
 CAMERA_FPS = 30.0

@@ -26,7 +26,7 @@ from support.redis.valkey import valkey
 from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames
 from bench.lease import leased
 from bench.servers import channel_to, cpu_seconds
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 

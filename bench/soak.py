@@ -28,7 +28,7 @@ from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 

@@ -21,7 +21,7 @@ import redis
 from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from worker.metrics import Metrics
 from worker.pipeline.reader import Reader
 from worker.queue.consumer import Queue

@@ -44,7 +44,7 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterat
     world, metrics = World(default=2.0), Metrics()
     sessions = Sessions(
         world.limiter,
-        world.table,
+        world.leases,
         metrics,
         clock=lambda: world.now,
         wall_clock=lambda: 5000.0,
