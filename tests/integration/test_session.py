@@ -159,7 +159,9 @@ def test_a_frozen_sidecar_is_noticed_though_all_frames_are_leased(sidecar: Sidec
     client = CountingClient(sidecar.address, deadline=0.5)
     client.decide(("cam", 1.0))
     os.kill(sidecar.pid, signal.SIGSTOP)
-    wait_until(lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.sidecar_unreachable, "it is noticed")
+    wait_until(
+        lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.sidecar_unreachable, "it is noticed"
+    )
     os.kill(sidecar.pid, signal.SIGCONT)
     wait_until(lambda: not client.limiter.sidecar_unreachable, "it is back")
     client.until(("cam", 1.5), Reason.TOO_SOON)
