@@ -22,7 +22,7 @@ from typing import Final, Self, cast
 
 import grpc
 
-from handcounter.pacing.bounds import Frames, batch_error, too_long
+from handcounter.pacing.bounds import Frames, batch_error, too_long, uneven
 from handcounter.pacing.schedule import Reason, Schedule, decide, next_ts
 from handcounter.pacing.times import RealTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -219,7 +219,8 @@ class FakeSidecar(RateLimitServiceServicer):
     def _decide(self, stream_names: Sequence[str], ts: Sequence[float]) -> pb.SessionAnswers:
         """Records the frames of a request and returns the answers to them."""
         tss = ts or [time.time()] * len(stream_names)
-        if error := too_long(len(stream_names)) or batch_error(stream_names, tss):
+        size_error = too_long(len(stream_names)) or uneven(len(stream_names), len(tss))
+        if error := size_error or batch_error(stream_names, tss):
             raise _RejectedError(grpc.StatusCode.INVALID_ARGUMENT, error)
         if not stream_names:
             return pb.SessionAnswers()

@@ -32,9 +32,12 @@ def uneven(stream_names: int, tss: int) -> str | None:
 
 
 def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
-    """Returns the error for a batch that isn't valid, with the index of the first bad frame; None for a valid one."""
-    if error := uneven(len(stream_names), len(tss)):
-        return error
+    """Returns the error for the first bad frame of a batch, with its index; None if all frames are valid.
+
+    Args:
+        stream_names: a column of the batch.
+        tss: the other column, as long as the first.
+    """
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
         if not (0.0 <= ts <= MAX_TS and 0 < len(name) <= MAX_STREAM_NAME_LENGTH):
             return f"frame {index}: {stream_name_error(name) or ts_error(ts)}"
