@@ -17,14 +17,14 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from handcounter.pacing.bounds import batch_error, too_long
+from handcounter.pacing.bounds import batch_error
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.rpc.outbox import Outbox
+from sidecar.rpc.request_guard import Refusal
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -151,11 +151,9 @@ class Sessions:
         """Takes in the reports of a request and decides its frames; the answer is in the session's outbox.
 
         Raises:
-            RequestError: The request makes no sense, or is too long; nothing was changed.
+            RequestError: The request makes no sense; nothing was changed.
         """
         started = time.perf_counter()
-        if error := too_long(len(request.stream_names)) or too_long(len(request.leased_denials), "reports"):
-            raise RequestError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         names, tss = list(request.stream_names), list(request.ts)
         if not tss and names:
             tss = [self._wall_clock()] * len(names)
@@ -224,13 +222,11 @@ class Sessions:
     async def _read(self, session: Session, context: Context) -> RequestError | None:
         """Reads to the end, or to a bad request: it is given, not raised, since its frames would keep the request."""
         while not self._shut_down.is_set():
-            try:
-                request = await context.read()
-            except DecodeError:
-                message = "the request is no message of this method's type"
-                return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            request = await context.read()
             if request is grpc.aio.EOF:
                 return None
+            if isinstance(request, Refusal):
+                return RequestError(request.status, request.message)
             session.deciding = True
             try:
                 await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))
