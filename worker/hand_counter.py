@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from process.http import HttpEndpoint
 from process.redis_access import RedisAccess
@@ -171,7 +171,7 @@ def serve(
         max_deliveries=max_deliveries,
         drain=drain,
     )
-    metrics.sidecar_up.set_function(lambda: float(not limiter.away))
+    metrics.sidecar_up.set_function(lambda: float(not limiter.sidecar_unreachable))
     metrics.dropped_unread.set_function(lambda: queue.dropped_unread)
     metrics.redis_up.set_function(lambda: float(not queue.trouble))
 
@@ -180,7 +180,7 @@ def serve(
         stuck = pipeline.stuck_seconds()
         details: dict[str, object] = {
             "redis": queue.trouble or "ok",
-            "sidecar": "away" if limiter.away else "ok",
+            "sidecar": "away" if limiter.sidecar_unreachable else "ok",
             "consumer": consumer,
             "seconds_since_progress": round(stuck, 1),
         }
