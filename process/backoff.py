@@ -1,23 +1,67 @@
-"""How long to wait before trying again. Pure."""
+"""How long to wait between attempts. Pure: it neither waits nor reads a clock."""
 
 import random
+from typing import Final
+
+FIRST_S: Final = 0.2
+LONGEST_S: Final = 5.0
+
+HALF: Final = 0.5
+FULL: Final = 1.0
 
 
 class Backoff:
-    """Doubling waits with jitter, so that a hundred publishers don't return in step to what has just come back."""
+    """Growing, jittered delays between attempts: each is twice the one before, up to a limit, until one succeeds.
 
-    def __init__(self, first: float = 0.2, most: float = 5.0, rng: random.Random | None = None) -> None:
-        self._first = first
-        self._most = most
+    The jitter keeps clients that lost the same server at the same moment from returning to it at the same moment.
+
+        backoff = Backoff(0.05, 1.0)
+        while not connect():
+            sleep(backoff.next())
+        backoff.reset()
+
+    Args:
+        first_s: The first delay, seconds, before jitter.
+        longest_s: The limit of a delay, seconds, before jitter.
+        jitter: The part of each delay that is random: ``HALF`` leaves 0.5 to 1 times the delay, ``FULL`` 0 to 1 times.
+        rng: The source of randomness; one of its own if None.
+
+    Raises:
+        ValueError: The delays don't satisfy 0 < first_s <= longest_s, or the jitter isn't in [0, 1].
+    """
+
+    def __init__(
+        self,
+        first_s: float = FIRST_S,
+        longest_s: float = LONGEST_S,
+        *,
+        jitter: float = HALF,
+        rng: random.Random | None = None,
+    ) -> None:
+        if not 0.0 < first_s <= longest_s:
+            raise ValueError(f"0 < first_s <= longest_s doesn't hold for {first_s} and {longest_s}")
+        if not 0.0 <= jitter <= 1.0:
+            raise ValueError(f"the jitter must be in [0, 1], got {jitter}")
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._jitter = jitter
         self._rng = rng or random.Random()
-        self._next = first
+        self._next_s = first_s
+        self._failures = 0
+
+    @property
+    def failures(self) -> int:
+        """How many delays were taken since the last success, or the start."""
+        return self._failures
 
     def next(self) -> float:
-        """Gives the next wait, seconds: half to all of the doubled one before, capped."""
-        wait = self._next * self._rng.uniform(0.5, 1.0)
-        self._next = min(2 * self._next, self._most)
-        return wait
+        """Returns the delay before the next attempt, seconds."""
+        delay_s = self._next_s
+        self._next_s = min(2.0 * delay_s, self._longest_s)
+        self._failures += 1
+        return delay_s * self._rng.uniform(1.0 - self._jitter, 1.0)
 
     def reset(self) -> None:
-        """Begins with the shortest wait again, since it worked."""
-        self._next = self._first
+        """Starts over with the first delay, because an attempt succeeded."""
+        self._next_s = self._first_s
+        self._failures = 0

@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 
+from process.extras import required_extra
+
 PROGRAM = "fps-sidecar"
 FAILED = 1
 
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A start is little else than imports, and what they make stays: to look for garbage in it is lost time, now and later.
     gc.disable()
     try:
-        run = _program(argv)
+        with required_extra("sidecar", PROGRAM):
+            run = _program(argv)
     finally:
         gc.freeze()
         gc.enable()

@@ -8,7 +8,8 @@ import sys
 import grpc
 import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from support.processes.servers import repository_environment, sidecar_process
+from support.processes.programs import repository_environment
+from support.processes.sidecars import sidecar_process
 
 from sidecar.__main__ import main
 

@@ -48,7 +48,10 @@ class LiveCamera:
         """A camera of this machine. Raises SourceError if it isn't there, since that is a wrong index."""
         first: list[Capture] = [open_webcam(index)]
         return cls(
-            f"webcam {index}", lambda: first.pop() if first else open_webcam(index), encode, backoff=Backoff(first=0.5)
+            f"webcam {index}",
+            lambda: first.pop() if first else open_webcam(index),
+            encode,
+            backoff=Backoff(first_s=0.5),
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:

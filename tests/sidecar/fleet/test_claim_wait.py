@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 from support.models.simulated_loop import SlowServers, simulate
-from support.processes.servers import valkey
+from support.redis.valkey import valkey
+from support.waiting import until
 
 from handcounter.pacing.schedule import Pacing, Reason
 from sidecar.fleet.limiter import FleetLimiter
@@ -69,8 +70,7 @@ async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar
     client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
     async with sidecar.scope.running():
         await sidecar.scope.wait_until_in_touch(10.0)
-        while not (sidecar.scope.in_touch and sidecar.scope.replicas == REPLICAS):  # noqa: ASYNC110 (time is simulated)
-            await asyncio.sleep(0.01)
+        await until(lambda: sidecar.scope.in_touch and sidecar.scope.replicas == REPLICAS)
         yield sidecar
 
 

@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import Metric
 from support.models.sidecar_world import World
-from support.processes.servers import REPOSITORY
+from support.processes.programs import REPOSITORY
 
 from handcounter.pacing.schedule import Pacing
 from handcounter.ratelimit.v1 import rate_limit_pb2

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import grpc
 from support.models.sidecar_world import World
+from support.waiting import until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -34,9 +35,7 @@ class Served(SimpleNamespace):
 
     async def until(self, name: str, value: float, **labels: str) -> None:
         """Waits until a metric has a value."""
-        async with asyncio.timeout(DEADLINE_S):
-            while self.metric(name, **labels) != value:  # noqa: ASYNC110 (a metric has no event)
-                await asyncio.sleep(0.005)
+        await until(lambda: self.metric(name, **labels) == value, f"{name} is {value:g}")
 
 
 @contextlib.asynccontextmanager

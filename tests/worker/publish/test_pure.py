@@ -1,13 +1,11 @@
 import itertools
 import math
-import random
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from process.backoff import Backoff
 from worker.publish.source import Kind, kind_of
 from worker.publish.timeline import Timeline
 
@@ -52,17 +50,6 @@ def test_a_film_without_times_gets_even_ones(positions: list[float]) -> None:
     """Positions that stand still, go back or aren't there count as one nominal step each."""
     timeline = Timeline(START, 0.04)
     assert [timeline.ts(position) for position in positions] == pytest.approx([START, START + 0.04, START + 0.08])
-
-
-def test_backoff_doubles_up_to_its_cap_and_starts_anew() -> None:
-    """Each wait is half to all of twice the one before, at most the cap; after a success the first comes again."""
-    backoff = Backoff(first=0.2, most=5.0, rng=random.Random(1))
-    waits = [backoff.next() for _ in range(10)]
-    for wait, limit in zip(waits, [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0, 5.0], strict=True):
-        assert limit / 2 <= wait <= limit
-    assert len({wait / 5.0 for wait in waits[5:]}) == 5
-    backoff.reset()
-    assert backoff.next() <= 0.2
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ if _version_not_supported:
 class RateLimitServiceStub:
     """Decides which frames of which camera streams may be processed.
 
-    Being limited is an answer with status OK, never an error. INVALID_ARGUMENT is kept for requests that
-    make no sense, and changes nothing.
+    A denied frame is an answer with status OK, never an error. INVALID_ARGUMENT means that the request itself is
+    invalid; such a request changes nothing.
     """
 
     def __init__(self, channel):
@@ -68,8 +68,8 @@ class RateLimitServiceStub:
 class RateLimitServiceServicer:
     """Decides which frames of which camera streams may be processed.
 
-    Being limited is an answer with status OK, never an error. INVALID_ARGUMENT is kept for requests that
-    make no sense, and changes nothing.
+    A denied frame is an answer with status OK, never an error. INVALID_ARGUMENT means that the request itself is
+    invalid; such a request changes nothing.
     """
 
     def ShouldProcess(self, request, context):
@@ -80,45 +80,46 @@ class RateLimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ShouldProcessBatch(self, request, context):
-        """Decides up to 4096 frames in their order; the answers are those that ShouldProcess would give one by one.
-        One bad item fails the whole batch with INVALID_ARGUMENT, which names its index; then nothing is changed.
+        """Decides up to 4096 frames in order. The answers are the same as those of ShouldProcess for one frame after the
+        other. One invalid item fails the whole batch with INVALID_ARGUMENT; the message names its index, and nothing is
+        changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ShouldProcessSession(self, request_iterator, context):
-        """Decides batches as ShouldProcessBatch does, and tells what the answers to come are certain to be, so that they
-        needn't be asked for: with each answer comes a lease.
+        """Decides batches as ShouldProcessBatch does, and grants leases with the answers. A lease lets the client deny frames
+        without asking, because their denial is certain.
 
-        The lease of a stream is last_ts and next_ts: a frame with last_ts - 2 <= ts < next_ts is certain to be denied, for
-        REASON_DUPLICATE where ts = last_ts, REASON_LATE below it, REASON_TOO_SOON above it. Where next_ts is 0 there is no
-        lease; else where fps is 0, every frame is certain to be denied, for REASON_PAUSED. A client answers such frames
-        itself, and reports them at least once a second. A frame that no lease covers is asked about, and so are the later
-        frames of its stream until the answer is there. Where a request has several frames of a stream, the lease is that of
-        the last one.
+        The lease of a stream consists of last_ts and next_ts. A frame with last_ts - 2 <= ts < next_ts is certain to be
+        denied: with REASON_DUPLICATE if ts = last_ts, with REASON_LATE below last_ts, with REASON_TOO_SOON above it. If
+        next_ts is 0, no lease is granted. If next_ts is not 0 and fps is 0, every frame is certain to be denied with
+        REASON_PAUSED. The client denies such frames itself and reports them at least once a second. It asks about every
+        frame that no lease covers, and then also about the later frames of that stream until the answer arrives. If a
+        request holds several frames of one stream, the lease is the one granted with the last of them.
 
-        A lease holds until its stream is asked about, until it is dropped by a response, and until the session ends, for
-        whatever reason. Each request is answered once, in their order; answers and drops are sent in the order in which
-        they came about, so a client that takes them in that order never revives a lease.
+        A lease ends when the client asks about its stream, when the sidecar revokes it in a response, and when the session
+        ends for any reason. Each request gets one answer, in order. Answers and revocations are sent in the order of the
+        decisions, so a client that applies them in that order never revives a revoked lease.
 
-        One bad item ends the session with INVALID_ARGUMENT, which names its index; then nothing of its request is changed.
-        RESOURCE_EXHAUSTED: too many sessions, too long a request, or a client that doesn't read. UNAVAILABLE: the sidecar
-        shuts down.
+        One invalid item ends the session with INVALID_ARGUMENT; the message names its index, and nothing in its request
+        takes effect. RESOURCE_EXHAUSTED: there are too many sessions, the request is too long, or the client doesn't read
+        its responses. UNAVAILABLE: the sidecar is shutting down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListStreams(self, request, context):
-        """Lists the streams that the sidecar keeps a schedule for, ordered by name.
+        """Lists the streams that have a schedule in the sidecar, ordered by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServerInfo(self, request, context):
-        """Tells the version, the settings in force and the state of the fps table.
+        """Returns the version, the settings in force and the state of the fps table.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,8 +164,8 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
 class RateLimitService:
     """Decides which frames of which camera streams may be processed.
 
-    Being limited is an answer with status OK, never an error. INVALID_ARGUMENT is kept for requests that
-    make no sense, and changes nothing.
+    A denied frame is an answer with status OK, never an error. INVALID_ARGUMENT means that the request itself is
+    invalid; such a request changes nothing.
     """
 
     @staticmethod
