@@ -1,7 +1,7 @@
-"""Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask itself.
+"""Checks the health of a running worker: ``python -m worker.probe``, for container runtimes that can't make HTTP requests.
 
-Asks /healthz where the environment says that the worker serves it (WORKER_HTTP), or at the HOST:PORT that is given.
-Exit code 0 if frames can be counted, 1 if not, 2 if the address is none, with the reason on standard error.
+Requests /healthz at the given HOST:PORT, else at WORKER_HTTP, where the worker serves it. The exit code is 0 if frames
+can be counted, 1 if not, and 2 if the address isn't valid; the reason is on standard error.
 """
 
 import http.client
@@ -16,7 +16,15 @@ TIMEOUT_S = 2.0
 
 
 def problem(address: str, timeout: float = TIMEOUT_S) -> str:
-    """Asks an HTTP endpoint; gives why the worker is not healthy, or the empty string if it is."""
+    """Returns why the worker at this address isn't healthy; empty if it is.
+
+    Args:
+        address: HOST:PORT.
+        timeout: seconds.
+
+    Raises:
+        ValueError: the address isn't valid.
+    """
     host, port = split_host_port(address)
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
@@ -31,7 +39,7 @@ def problem(address: str, timeout: float = TIMEOUT_S) -> str:
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Gives the exit code."""
+    """Checks the worker and returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         found = problem(given[0] if given else environ.get("WORKER_HTTP") or DEFAULT_ADDRESS)
@@ -39,7 +47,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
         print(f"python -m worker.probe [HOST:PORT]: {error}", file=sys.stderr)  # noqa: T201
         return 2
     if found:
-        print(found, file=sys.stderr)  # noqa: T201 - it is what the runtime shows
+        print(found, file=sys.stderr)  # noqa: T201 - the runtime shows it
         return 1
     return 0
 

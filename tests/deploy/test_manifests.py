@@ -23,7 +23,7 @@ from support.deploy import (
 from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
-from worker.settings import RunSettings
+from worker.run_settings import RunSettings
 
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 EXTERNAL = {"hand-counter-redis"}

@@ -10,7 +10,7 @@ from sidecar.settings import SidecarSettings
 from worker.metrics import Metrics
 from worker.publish.settings import PublishSettings
 from worker.queue.frame import DeadReason, SkipReason
-from worker.settings import RunSettings
+from worker.run_settings import RunSettings
 
 GUIDE = (REPOSITORY / "docs/operations.md").read_text()
 DEMANDED = {"SIDECAR_SCOPE"}

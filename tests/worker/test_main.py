@@ -10,7 +10,7 @@ from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
-from worker.settings import RunSettings
+from worker.run_settings import RunSettings
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

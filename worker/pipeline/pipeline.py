@@ -24,7 +24,8 @@ from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Held, Job, Settled
+from worker.queue.delivery import Job, Settled
+from worker.queue.held import Held
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ from worker.pipeline.limiter import Limiter
 from worker.pipeline.redelivery import Redelivery
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Delivery, Held, Job, Settled, Skipped, dead_letter
+from worker.queue.delivery import Delivery, Job, Settled, Skipped, dead_letter
 from worker.queue.frame import SKIP_OF_REASON, EntryError, Frame, SkipReason, parse_entry
+from worker.queue.held import Held
 
 WAIT_S = 0.5
 """How long one wait for new entries lasts; a stop takes no longer to be noticed."""

@@ -8,8 +8,9 @@ from collections.abc import Container, Mapping
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Delivery, Held, Settled, dead_letter
+from worker.queue.delivery import Delivery, Settled, dead_letter
 from worker.queue.frame import DeadReason
+from worker.queue.held import Held
 
 logger = logging.getLogger(__name__)
 

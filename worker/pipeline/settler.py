@@ -7,8 +7,9 @@ import time
 from worker.metrics import Metrics
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Counted, Dead, Held, Settled, Skipped
+from worker.queue.delivery import Counted, Dead, Settled, Skipped
 from worker.queue.frame import SkipReason
+from worker.queue.held import Held
 
 MOST_AT_ONCE = 256
 """Deliveries settled by one script, so that no script blocks Redis for long."""

@@ -1,8 +1,6 @@
 """A delivery, an entry of the queue that this worker holds, and the three ways to settle it. Pure."""
 
 import itertools
-import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -79,33 +77,3 @@ def dead_letter(delivery: Delivery, reason: DeadReason, message: str) -> Dead:
             for name, value in itertools.islice(delivery.fields.items(), DEAD_FIELDS)
         ),
     )
-
-
-class Held:
-    """The ids of all deliveries that this process holds, shared by its threads."""
-
-    def __init__(self) -> None:
-        self._ids: set[str] = set()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, entry_id: str) -> bool:
-        with self._lock:
-            return entry_id in self._ids
-
-    def add(self, entry_ids: Iterable[str]) -> None:
-        """Adds what was delivered."""
-        with self._lock:
-            self._ids.update(entry_ids)
-
-    def remove(self, entry_ids: Iterable[str]) -> None:
-        """Removes what was settled."""
-        with self._lock:
-            self._ids.difference_update(entry_ids)
-
-    def snapshot(self) -> list[str]:
-        """Returns a copy of the ids, in no particular order."""
-        with self._lock:
-            return list(self._ids)
