@@ -14,7 +14,6 @@ all its threads, less that of a loop that decides nothing. Per 1,000 decisions a
 
 import argparse
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import redis
-from support.processes.ports import free_port
+from support.processes.ports import accepts, free_port
 from support.processes.programs import repository_environment
 from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
@@ -72,12 +71,6 @@ def start_ms(redis_url: str, environment: Mapping[str, str]) -> float:
     finally:
         process.terminate()
         process.wait(10.0)
-
-
-def accepts(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def starts_ms(redis_url: str, count: int) -> list[float]:

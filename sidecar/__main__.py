@@ -68,7 +68,8 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
         from sidecar.check import check
 
         return lambda: asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
-    from sidecar.server import ListenError, serve  # gRPC is loaded only when there is something to serve
+    from sidecar.rpc.listen import ListenError
+    from sidecar.server import serve  # gRPC is loaded only when there is something to serve
 
     def run() -> int:
         try:

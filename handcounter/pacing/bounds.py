@@ -16,21 +16,24 @@ MAX_BATCH_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 9) + 64
 
 
 def too_long(frames: int, what: str = "frames") -> str | None:
-    """Says that there are too many items in a request; None if there are not."""
+    """Returns an error if a request has too many items, else None."""
     return f"a batch may have at most {MAX_BATCH} {what}, got {frames}" if frames > MAX_BATCH else None
 
 
 def uneven(stream_names: int, tss: int) -> str | None:
-    """Says that the columns of a batch differ in length; None if they don't."""
+    """Returns an error if the columns of a batch differ in length, else None."""
     if stream_names == tss:
         return None
     return f"ts must be empty or as long as stream_names, got {tss} ts for {stream_names} stream_names"
 
 
 def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:
-    """Says what is wrong with a batch, naming the index of the first bad item; None for a good one."""
-    if error := uneven(len(stream_names), len(tss)):
-        return error
+    """Returns what is wrong with the first invalid frame of a batch, by its index; None if all are valid.
+
+    Args:
+        stream_names: A column of the batch.
+        tss: The other column, as long as the first.
+    """
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
         if not (0.0 <= ts <= MAX_TS and 0 < len(name) <= MAX_STREAM_NAME_LENGTH):
             return f"frame {index}: {stream_name_error(name) or ts_error(ts)}"

@@ -104,12 +104,15 @@ def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.Capture
     publish = ["publish", "0", "--stream-name", "a", "--redis-url", "rediss://x"]
     redis = ["run", "--redis-url", "rediss://x"]
     wrong = [
-        ([*redis, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
-        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "are no certificate and its"),
-        ([*publish, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
-        (["run", "--sidecar-ca", str(other)], f"{other} holds no certificates in PEM"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "are no certificate and its"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)], "are no certifi"),
+        ([*redis, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
+        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "aren't a certificate and its"),
+        ([*publish, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
+        (["run", "--sidecar-ca", str(other)], f"{other} has no certificates in PEM format"),
+        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "aren't a certificate and its"),
+        (
+            [*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)],
+            "aren't a certifi",
+        ),
     ]
     for arguments, said in wrong:
         with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""A worker process with a fake detector: python tests/support/processes/worker_main.py SECONDS_PER_FRAME FLAGS_OF_RUN..."""
+"""A worker process with a fake detector: python -m support.processes.worker_main SECONDS_PER_FRAME FLAGS_OF_RUN..."""
 
 import sys
 
