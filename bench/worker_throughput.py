@@ -1,9 +1,9 @@
-"""Frames per second of the worker against its bare detector, with the same number of threads.
+"""Frames per second of the worker, compared with its bare detector in the same number of threads.
 
     python -m bench.worker_throughput
 
-In one run and one process, round after round in turn: the detector alone on a decoded picture; decoding and detector;
-and the whole pipeline, from entries and payloads in a real Valkey to results in it, without a limit.
+One process runs three variants in turns, over several rounds: the detector on a decoded picture; decoding and the detector;
+and the whole pipeline without a limit, from entries and payloads in a real Valkey to results in it.
 """
 
 import argparse
@@ -49,26 +49,26 @@ class Unlimited:
     """Admits every frame."""
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
-        """Admits them."""
+        """Admits all of them."""
         return [Reason.ADMITTED] * len(frames)
 
 
 def picture() -> Picture:
-    """A picture of 1280x720 as from a camera: surfaces, and the sensor's noise; about 100 KB as JPEG."""
+    """Returns a picture of 1280x720 that resembles a camera's: surfaces and sensor noise; about 100 KB as JPEG."""
     random = np.random.default_rng(7)
     surfaces = cv2.resize(random.integers(0, 255, (9, 16, 3), np.uint8), (1280, 720), interpolation=cv2.INTER_CUBIC)
     return np.clip(surfaces + random.normal(0, 4, (720, 1280, 1)), 0, 255).astype(np.uint8)
 
 
 class Rate(NamedTuple):
-    """Frames per second of wall time, and CPU milliseconds per frame, which other processes don't disturb as much."""
+    """Frames per second of wall time; and CPU milliseconds per frame, which other processes disturb less."""
 
     fps: float
     cpu_ms: float
 
 
 def measure(step: Callable[[], int]) -> Rate:
-    """Times a step that gives the number of its frames."""
+    """Times a step that returns the number of its frames."""
     wall, cpu = time.perf_counter(), time.process_time()
     frames = step()
     return Rate(frames / (time.perf_counter() - wall), (time.process_time() - cpu) / frames * 1e3)
@@ -90,7 +90,7 @@ def bare(work: Sequence[Callable[[], object]], frames: int) -> int:
 
 
 def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
-    """Empties Redis and puts frames into the queue, each with a payload of its own."""
+    """Empties Redis and adds frames to the queue, each with its own payload."""
     client.flushall()
     for i in range(frames):
         key = KEYS.payload(str(i))

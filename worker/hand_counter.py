@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from process.http import HttpEndpoint
 from worker.backend import BackendError, open_backend

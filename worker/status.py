@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from worker.metrics import Metrics
 
 if TYPE_CHECKING:
-    from handcounter.client.rate_limiter import RateLimiter
+    from handcounter.client import RateLimiter
     from worker.pipeline.pipeline import Pipeline
     from worker.queue.consumer import Queue
 
@@ -27,7 +27,7 @@ class WorkerStatus:
         self._limiter = limiter
         self._pipeline = pipeline
         self._metrics = metrics
-        metrics.sidecar_up.set_function(lambda: float(not limiter.away))
+        metrics.sidecar_up.set_function(lambda: float(not limiter.sidecar_unreachable))
         metrics.dropped_unread.set_function(lambda: queue.dropped_unread)
         metrics.redis_up.set_function(lambda: float(not queue.problem))
 
@@ -36,7 +36,7 @@ class WorkerStatus:
         stuck = self._pipeline.stuck_seconds()
         details: dict[str, object] = {
             "redis": self._queue.problem or "ok",
-            "sidecar": "unreachable" if self._limiter.away else "ok",
+            "sidecar": "unreachable" if self._limiter.sidecar_unreachable else "ok",
             "consumer": self._queue.consumer,
             "seconds_since_progress": round(stuck, 1),
         }

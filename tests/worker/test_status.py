@@ -17,7 +17,7 @@ class Parts:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.queue = SimpleNamespace(problem="", consumer="pod-1", dropped_unread=0)
-        self.limiter = SimpleNamespace(away=False)
+        self.limiter = SimpleNamespace(sidecar_unreachable=False)
         self.pipeline = SimpleNamespace(failed=False, stuck=0.25, stuck_seconds=lambda: self.pipeline.stuck)
         self.status = WorkerStatus(self.queue, self.limiter, self.pipeline, self.metrics)
 
@@ -27,8 +27,8 @@ class Parts:
     [
         ("queue", {}, True, ("redis", "ok")),
         ("queue", {"problem": "TimeoutError: no reply"}, False, ("redis", "TimeoutError: no reply")),
-        ("limiter", {"away": True}, True, ("sidecar", "unreachable")),
-        ("limiter", {"away": False}, True, ("sidecar", "ok")),
+        ("limiter", {"sidecar_unreachable": True}, True, ("sidecar", "unreachable")),
+        ("limiter", {"sidecar_unreachable": False}, True, ("sidecar", "ok")),
         ("pipeline", {"failed": True}, False, ("consumer", "pod-1")),
         ("pipeline", {"stuck": STUCK_S - 0.1}, True, ("seconds_since_progress", 59.9)),
         ("pipeline", {"stuck": STUCK_S}, False, ("seconds_since_progress", 60.0)),
@@ -52,7 +52,7 @@ def test_gauges_follow_the_parts() -> None:
         return [parts.metrics.registry.get_sample_value(f"hand_counter_{name}") for name in names]
 
     assert read() == [1.0, 1.0, 0.0]
-    parts.limiter.away, parts.queue.problem, parts.queue.dropped_unread = True, "OOM", 3
+    parts.limiter.sidecar_unreachable, parts.queue.problem, parts.queue.dropped_unread = True, "OOM", 3
     assert read() == [0.0, 0.0, 3.0]
 
 

@@ -7,7 +7,7 @@ from handcounter.pacing.schedule import Reason
 
 
 class Limiter(Protocol):
-    """Decides frames; :class:`handcounter.client.rate_limiter.RateLimiter` is one."""
+    """Decides frames; :class:`handcounter.client.RateLimiter` is one."""
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Decides frames, each a stream_name and a ts in seconds, in their order."""
