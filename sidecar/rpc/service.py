@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn, cast
 
 import grpc
 
-from handcounter.pacing.bounds import batch_error, too_long
+from handcounter.pacing.bounds import batch_error
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -89,9 +89,6 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
     ) -> pb.ShouldProcessBatchResponse:
         """Decides many frames in their order."""
         started = time.perf_counter()
-        if error := too_long(len(request.stream_names)):
-            self._metrics.invalid_requests.labels("ShouldProcessBatch").inc()
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         names, tss = list(request.stream_names), list(request.ts)
         if not tss:
             tss = [self._wall_clock()] * len(names)

@@ -147,7 +147,7 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valk
     ]
     assert client.decided == {"local": 3}
     with sidecar_process(redis_url=server.url, port=port):
-        wait_until(lambda: not client.limiter.away, "the sidecar is back")
+        wait_until(lambda: not client.limiter.sidecar_unreachable, "the sidecar is back")
         assert client.decide(("cam", 3.0), ("off", 3.0)) == [Reason.ADMITTED, Reason.PAUSED]
         assert client.decide(("cam", 3.5), ("off", 4.0)) == [Reason.TOO_SOON, Reason.PAUSED]
         assert client.decided == {"local": 3, "sidecar": 2, "lease": 2}
@@ -159,9 +159,11 @@ def test_a_frozen_sidecar_is_noticed_though_all_frames_are_leased(sidecar: Sidec
     client = CountingClient(sidecar.address, deadline=0.5)
     client.decide(("cam", 1.0))
     os.kill(sidecar.pid, signal.SIGSTOP)
-    wait_until(lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.away, "it is noticed")
+    wait_until(
+        lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.sidecar_unreachable, "it is noticed"
+    )
     os.kill(sidecar.pid, signal.SIGCONT)
-    wait_until(lambda: not client.limiter.away, "it is back")
+    wait_until(lambda: not client.limiter.sidecar_unreachable, "it is back")
     client.until(("cam", 1.5), Reason.TOO_SOON)
     client.close()
 
@@ -174,14 +176,14 @@ def test_the_sidecar_shuts_down_under_open_sessions(sidecar: SidecarProcess, cli
     assert "forced=False" in sidecar.logs()
     wait_until(lambda: client.leases() == 0, "the leases end")
     assert client.decide(("cam", 2.0)) == [Reason.ADMITTED]
-    assert client.limiter.away
+    assert client.limiter.sidecar_unreachable
 
 
 def test_a_killed_client_leaves_no_session(sidecar: SidecarProcess) -> None:
     """Nor one that just ends without closing; and neither hangs at its end."""
     program = (
         "import sys, os, signal\n"
-        "from handcounter.client.rate_limiter import RateLimiter\n"
+        "from handcounter.client import RateLimiter\n"
         "limiter = RateLimiter(sys.argv[1], default_fps=1.0, deadline=10.0)\n"
         "assert limiter.wait_ready(10.0)\n"
         "limiter.decide([('cam', 1.0)]), limiter.decide([('cam', 1.1)])\n"
@@ -233,4 +235,4 @@ def test_nonsense_in_a_session_is_the_clients_fault(sidecar: SidecarProcess) -> 
         with pytest.raises(grpc.RpcError) as refused:
             list(call(iter([b"\xff\xff\xff"]), timeout=10))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "no message" in refused.value.details()
+    assert "isn't a message" in refused.value.details()

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.processes import programs
 from support.processes.programs import repository_environment
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
@@ -33,13 +34,7 @@ def redis() -> Iterator[Valkey]:
 
 def check(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Runs fps-sidecar --check."""
-    return subprocess.run(
-        [sys.executable, "-m", "sidecar", "--check", "--redis-url", url, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=repository_environment(),
-    )
+    return programs.run("sidecar", "--check", "--redis-url", url, *arguments)
 
 
 def samples(sidecar: SidecarProcess) -> dict[tuple[str, ...], float]:

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,8 @@ import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
+from support.processes import programs
 from support.processes.ports import free_port
-from support.processes.programs import repository_environment
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.waiting import wait_until
 
@@ -45,15 +44,9 @@ def channel(sidecar: SidecarProcess) -> Iterator[grpc.Channel]:
         yield open_channel
 
 
-def run_sidecar(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a sidecar that is to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "sidecar", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=repository_environment(environment),
-    )
+def run_sidecar(*arguments: str, fresh: bool = False, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a sidecar that ends of its own accord."""
+    return programs.run("sidecar", *arguments, environment=environment, fresh=fresh)
 
 
 def grpcurl(*arguments: str) -> str:
@@ -145,7 +138,7 @@ def test_port_0_takes_a_free_one_and_says_which() -> None:
     with sidecar_process("--listen", "127.0.0.1:0", "--listen", "[::1]:0") as sidecar:
         wait_until(lambda: " serving " in sidecar.logs(), "it serves")
         (line,) = (line for line in sidecar.logs().splitlines() if " serving " in line)
-        places = re.findall(r"'(127\.0\.0\.1|\[::1\]):(\d+)'", line)
+        places = re.findall(r"(127\.0\.0\.1|\[::1\]):(\d+)[, ]", line)
         assert [host for host, _ in places] == ["127.0.0.1", "127.0.0.1", "[::1]"]
         for host, port in places:
             with grpc.insecure_channel(f"{host}:{port}") as chosen:
@@ -179,7 +172,8 @@ def test_a_taken_port_is_one_clear_line(flag: str) -> None:
     """A port that is taken exits 1, and the one line names the address."""
     with taken() as address:
         free = {"--listen": f"127.0.0.1:{free_port()}", "--http": ""} | {flag: address}
-        done = run_sidecar(*(word for pair in free.items() for word in pair), "--redis-url", "redis://127.0.0.1:1/0")
+        words = [word for pair in free.items() for word in pair]
+        done = run_sidecar(*words, "--redis-url", "redis://127.0.0.1:1/0", fresh=True)  # without a line of gRPC's
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("fps-sidecar: ")

@@ -19,7 +19,7 @@ from support.redis.valkey import Valkey
 from support.tls import Authority
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason
 from process.backoff import Backoff
 from process.redis_access import RedisAccess
@@ -57,7 +57,7 @@ def test_queue_behind_sentinels(tmp_path: Path) -> None:
             assert balance(promoted) == 0
             assert accounting(promoted) == {"received": 400, "counted": 400}
             assert process.terminate() == 0
-        assert "Redis is back" in process.log
+        assert "Redis works again" in process.log
 
 
 def test_a_sentinel_that_is_down_is_asked_once() -> None:
@@ -121,7 +121,7 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
         limiter = RateLimiter(f"localhost:{port}", default_fps=float("inf"), deadline=60.0, credentials=credentials)
         assert limiter.wait_ready(60.0)
         assert limiter.decide([("cam", 1.0), ("cam", 1.5)]) == [Reason.ADMITTED, Reason.TOO_SOON]
-        assert not limiter.away
+        assert not limiter.sidecar_unreachable
         limiter.close()
 
         publish_many(valkey.bytes, 30, fps=10.0, name="tls")

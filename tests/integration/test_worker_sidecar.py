@@ -25,7 +25,7 @@ from support.processes.workers import (
 )
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 
 
@@ -64,7 +64,7 @@ def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None
             wait_until(default_in_force)
             assert process.terminate() == 0
     assert balance(valkey.bytes) == 0
-    assert "is away" not in process.log
+    assert "is unreachable" not in process.log
 
 
 def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) -> None:
@@ -103,25 +103,25 @@ def test_what_is_delivered_again_too_late_is_stale(valkey: QueueServer) -> None:
 
 
 def test_a_killed_sidecar_is_replaced_by_local_pacing_until_it_returns(valkey: QueueServer) -> None:
-    """Each stream goes on at its last fps, the paused stay paused; loss and return are said once."""
+    """Each stream goes on at its last fps, paused streams stay paused; loss and return are logged once."""
     valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "10", "cam1": "0"})
     port = free_port()
     with worker(valkey, "--fps", "1", sidecar=f"127.0.0.1:{port}") as process:
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
-            wait_until(lambda: "is away" not in process.log or "is back" in process.log)
+            wait_until(lambda: "is unreachable" not in process.log or "is reachable again" in process.log)
             publish_many(valkey.bytes, 2 * 90, streams=2, fps=30.0)
             wait_until(lambda: accounting(valkey.bytes).get("received") == 180 and balance(valkey.bytes) == 0)
             before = counted_by_stream(valkey)
             sidecar.kill()
-        losses = process.log.count("is away")
+        losses = process.log.count("is unreachable")
         publish(valkey.bytes, "cam1", T0 + 3.0)
         for i in range(90, 180):
             publish(valkey.bytes, "cam0", T0 + i / 30)
         wait_until(lambda: accounting(valkey.bytes).get("received") == 271 and balance(valkey.bytes) == 0)
         during = counted_by_stream(valkey)
-        assert process.log.count("is away") == losses + 1
+        assert process.log.count("is unreachable") == losses + 1
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR):
-            wait_until(lambda: process.log.count("is back") == process.log.count("is away"))
+            wait_until(lambda: process.log.count("is reachable again") == process.log.count("is unreachable"))
             publish(valkey.bytes, "cam0", T0 + 100.0)
             wait_until(lambda: accounting(valkey.bytes).get("received") == 272 and balance(valkey.bytes) == 0)
             assert process.terminate() == 0
@@ -143,25 +143,25 @@ def test_a_frozen_sidecar_costs_one_deadline_in_all(caplog: pytest.LogCaptureFix
         assert 4.0 <= time.monotonic() - started < 60.0  # a deadline for each would take 400 s
         assert reasons.count(Reason.ADMITTED) == 50
         os.kill(sidecar.pid, signal.SIGCONT)
-        wait_until(lambda: not limiter.away)
+        wait_until(lambda: not limiter.sidecar_unreachable)
         limiter.decide([("cam", 1000.0)])
         limiter.close()
-    assert [message.split(" is ")[1].split()[0] for message in caplog.messages] == ["away:", "back"]
+    assert [message.split()[3].rstrip(",") for message in caplog.messages] == ["unreachable", "reachable"]
 
 
 def test_a_restarted_sidecar_is_found_soon() -> None:
-    """Also when it was away for long: the channel's backoff stays short."""
+    """Also after a long time: the channel's backoff stays short."""
     port = free_port()
     with sidecar_process(port=port) as sidecar:
         limiter = RateLimiter(sidecar.address, default_fps=1.0)
         assert limiter.wait_ready(60.0)
         sidecar.kill()
         limiter.decide([("cam", 0.0)])
-        assert limiter.away
+        assert limiter.sidecar_unreachable
     time.sleep(12.0)  # long enough for the default backoff to grow beyond what is asked for
     with sidecar_process(port=port):
         served = time.monotonic()
-        wait_until(lambda: not limiter.away)
+        wait_until(lambda: not limiter.sidecar_unreachable)
         # 1 s is what is promised; five times that for a machine that does other things too.
         assert time.monotonic() - served < 5.0
     limiter.close()

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -12,8 +13,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from support.processes.ports import free_port
-from support.processes.programs import python_program, repository_environment
+from support.processes import programs
+from support.processes.ports import accepts, free_port
 from support.waiting import wait_until
 
 from worker.picture import Picture, decode
@@ -82,10 +83,11 @@ class RtspServer:
         return f"rtsp://127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:
-        """Starts it; publishers may come before it listens."""
+        """Starts it, and returns when it listens."""
         program = Path(sys.executable).parent / "rtsp-server"
         flags = ["-d", str(self._folder), "-H", "127.0.0.1", "-p", str(self.port), "-cp", str(free_port())]
         self._process = subprocess.Popen([str(program), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: accepts(self.port), "the RTSP server listens")
 
     def signal(self, number: int) -> None:
         """Sends it a signal."""
@@ -140,21 +142,13 @@ class PublishProcess:
     """``hand-counter publish`` as a process of its own."""
 
     def __init__(self, *arguments: str, constants: Mapping[str, float] | None = None) -> None:
-        self._process = subprocess.Popen(
-            [*python_program("worker", constants), "publish", *arguments],
-            env=repository_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said: list[str] = []
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
+        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115 (lives as long as this)
+        self._process = programs.start("worker", "publish", *arguments, output=self._log, constants=constants)
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.said.append(line.rstrip())
+    @property
+    def said(self) -> list[str]:
+        """The lines that it has written so far."""
+        return Path(self._log.name).read_text().splitlines()
 
     def says(self, words: str) -> list[str]:
         """The lines with these words, so far."""
@@ -185,10 +179,6 @@ class PublishProcess:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._reading.join()
-        for pipe in (self._process.stdout, self._process.stderr):
-            assert pipe is not None
-            pipe.close()
 
 
 class FakeVideo:

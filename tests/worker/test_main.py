@@ -10,7 +10,8 @@ from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
-from worker.settings import RunSettings
+from worker.options import HandsOptions
+from worker.run_settings import RunSettings
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +42,7 @@ def test_help_loads_neither_models_nor_redis() -> None:
 
 
 def test_every_command_is_there() -> None:
-    """The functions that the table names exist and take the settings as arguments."""
+    """The functions and the settings classes that the table names exist."""
     for command in cli.COMMANDS:
         assert callable(cli._load(command.function))
         assert cli._load(command.settings).__doc__
@@ -63,8 +64,8 @@ def test_every_command_is_there() -> None:
             ("run", "--redis-url", "redis://localhost/frames"),
             "--redis-url: the database of a Redis URL must be a number",
         ),
-        (("run", "--redis-url", "redis+cluster://localhost"), "all of a queue is on one server"),
-        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: all of a queue is on one server"),
+        (("run", "--redis-url", "redis+cluster://localhost"), "the queue is on one server"),
+        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: the queue is on one server"),
         (("publish", "0", "--stream-name", "a", "--redis-ca", "/none"), "certificates for Redis need rediss://"),
         (("run", "--redis-password-file", "/none"), "cannot read /none"),
         (("run", "--sidecar-ca", "/none"), "cannot read /none"),
@@ -103,12 +104,15 @@ def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.Capture
     publish = ["publish", "0", "--stream-name", "a", "--redis-url", "rediss://x"]
     redis = ["run", "--redis-url", "rediss://x"]
     wrong = [
-        ([*redis, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
-        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "are no certificate and its"),
-        ([*publish, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
-        (["run", "--sidecar-ca", str(other)], f"{other} holds no certificates in PEM"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "are no certificate and its"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)], "are no certifi"),
+        ([*redis, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
+        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "aren't a certificate and its"),
+        ([*publish, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
+        (["run", "--sidecar-ca", str(other)], f"{other} has no certificates in PEM format"),
+        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "aren't a certificate and its"),
+        (
+            [*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)],
+            "aren't a certifi",
+        ),
     ]
     for arguments, said in wrong:
         with pytest.raises(SystemExit) as ended:
@@ -137,7 +141,7 @@ def test_detect_takes_files_and_short_flags(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("worker.detect.run_detect", lambda **arguments: taken.update(arguments) or 0)
     assert cli.main(["detect", "a.jpg", "b.jpg", "--json", "--draw", "out", "--tiles", "3"]) == 0
     assert taken["images"] == ["a.jpg", "b.jpg"]
-    assert (taken["json_output"], taken["draw_dir"], taken["tiles"]) == (True, Path("out"), 3)
+    assert (taken["json_output"], taken["draw_dir"], taken["hands"]) == (True, Path("out"), HandsOptions(tiles=3))
 
 
 def test_the_module_is_the_command_run() -> None:
@@ -155,7 +159,7 @@ def test_version() -> None:
 
 @pytest.mark.parametrize("command", [["run"], ["detect", "photo.jpg"]])
 def test_hamer_without_a_checkpoint_is_wrong_usage(command, capsys):
-    """Asking for HaMeR without saying where its weights are is told before anything is started."""
+    """It is reported before anything is started."""
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, "--backend", "hamer"])
     assert stopped.value.code == 2

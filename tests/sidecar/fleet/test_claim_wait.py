@@ -12,6 +12,7 @@ from support.redis.valkey import valkey
 from support.waiting import until
 
 from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.limiter import FleetLimiter
 from sidecar.fleet.scope import CLAIM_WAIT_S, FleetScope
 from sidecar.limits.table import FpsTable
@@ -36,11 +37,12 @@ class Sidecar:
     def __init__(self, servers: SlowServers) -> None:
         self.servers = servers
         self.clock = asyncio.get_running_loop().time
-        self.scope = FleetScope(servers, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
+        leases = LeaseBook()
+        self.scope = FleetScope(servers, leases, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
         table = FpsTable(FPS, lambda _field, _value: None)
         table.stale = False
         self.limiter = FleetLimiter(
-            table, self._learn, self.scope, pacing=Pacing.GCRA, max_streams=1000, clock=self.clock
+            table, leases, self._learn, self.scope, pacing=Pacing.GCRA, max_streams=1000, clock=self.clock
         )
 
     async def _learn(self, _: object) -> None:

@@ -1,9 +1,7 @@
 """A real Valkey, frames for its queue, and worker processes, for the tests of the worker."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import redis
-from support.processes.programs import REPOSITORY, repository_environment
+from support.processes import programs
 from support.redis.valkey import Valkey
 from support.waiting import wait_until
 
 from worker.queue.frame import encode_entry
 from worker.queue.keys import CONSUMER_GROUP, Keys
 
-PROGRAM = REPOSITORY / "tests/support/processes/worker_main.py"
-PATH = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "proto", REPOSITORY / "tests")))
-"""The worker with a fake detector is a helper of the tests, and imports others of them."""
 NO_SIDECAR = "127.0.0.1:1"
 KEYS = Keys()
 T0 = 1_700_000_000.0
@@ -100,13 +95,8 @@ class Worker:
 
     def __init__(self, log: Path, arguments: list[str]) -> None:
         self._log = log
-        environment = repository_environment({"PYTHONPATH": PATH})
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), *arguments],
-                stderr=stderr,
-                env=environment,
-            )
+        with log.open("wb") as output:
+            self.process = programs.start("support.processes.worker_main", *arguments, output=output)
 
     @property
     def log(self) -> str:
@@ -122,7 +112,7 @@ class Worker:
 
     def terminate(self, seconds: float = 60.0) -> int:
         """Sends SIGTERM once it has started, before which that would be its end as any program's; gives the exit code."""
-        wait_until(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
+        wait_until(lambda: "the worker has started" in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 

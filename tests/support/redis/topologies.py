@@ -9,7 +9,6 @@ All are processes of their own on free ports, ended by their handles when the bl
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
-from support.processes.ports import free_port
+from support.processes.ports import accepts, free_port
 from support.processes.programs import kill
 from support.redis.valkey import Valkey
 from support.waiting import wait_until
@@ -220,13 +219,7 @@ def tls_server(ca: Path, certificate: Path, key: Path) -> Iterator[int]:
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen([program, *flags, "--dir", folder], stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_until(lambda: _listens(port), "redis-server listens")
+            wait_until(lambda: accepts(port), "redis-server listens")
             yield port
         finally:
             kill(process)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
-        return True
-    return False
