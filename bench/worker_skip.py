@@ -23,10 +23,13 @@ from support.redis.valkey import valkey
 
 from handcounter.client import RateLimiter
 from worker.metrics import Metrics
+from worker.options import PipelineOptions
+from worker.picture_header import MAX_PIXELS
 from worker.pipeline.reader import Reader
+from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Held
 from worker.queue.frame import SkipReason, encode_entry
+from worker.queue.held import Held
 from worker.queue.keys import CONSUMER_GROUP, Keys
 from worker.queue.redis_client import connect
 
@@ -73,7 +76,7 @@ def _read(client: redis.Redis, batch: int) -> Any:
 
 def scripts(url: str, batch: int) -> None:
     """Runs the worker's scripts, which include the accounting."""
-    queue = Queue(connect(url), KEYS, "scripts")
+    queue = Queue(Commands(connect(url), KEYS), "scripts")
     while deliveries := queue.read(batch):
         queue.skip({SkipReason.PAUSED: [delivery.entry_id for delivery in deliveries]})
     queue.close()
@@ -81,7 +84,7 @@ def scripts(url: str, batch: int) -> None:
 
 def reader(url: str, limiter: RateLimiter, batch: int) -> None:
     """Runs the worker's reader, with a decision per batch."""
-    queue = Queue(connect(url), KEYS, "reader")
+    queue = Queue(Commands(connect(url), KEYS), "reader")
     Reader(
         queue,
         limiter,
@@ -90,11 +93,14 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         queues.SimpleQueue(),
         Metrics(),
         threading.Event(),
-        batch_size=batch,
-        max_age=float("inf"),
-        claim_idle=30.0,
-        max_deliveries=3,
-        drain=True,
+        PipelineOptions(
+            batch_size=batch,
+            max_age=float("inf"),
+            claim_idle=30.0,
+            max_deliveries=3,
+            max_pixels=MAX_PIXELS,
+            drain=True,
+        ),
     ).run()
     queue.close()
 

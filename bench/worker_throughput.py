@@ -23,13 +23,15 @@ from support.redis.valkey import valkey
 
 from handcounter.pacing.schedule import Reason
 from worker.download import download_progress
-from worker.hand_counter import process_frame_callback
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
+from worker.options import PipelineOptions
 from worker.picture import Picture, decode
+from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
+from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
@@ -38,6 +40,9 @@ from worker.settings import cpus
 
 KEYS = Keys()
 GOAL = 0.9
+OPTIONS = PipelineOptions(
+    batch_size=256, max_age=float("inf"), claim_idle=30.0, max_deliveries=3, max_pixels=MAX_PIXELS, drain=True
+)
 
 
 class Unlimited:
@@ -96,10 +101,9 @@ def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
 
 def pipeline(url: str, detectors: Sequence[HandDetector]) -> int:
     """Runs the worker's threads, from the first read to the last result."""
-    counts = [functools.partial(process_frame_callback, detector=each, decision=Reason.ADMITTED) for each in detectors]
     metrics = Metrics()
-    queue = Queue(connect(url), KEYS, "bench")
-    threads = Pipeline(queue, Unlimited(), counts, metrics, max_age=float("inf"), drain=True)
+    queue = Queue(Commands(connect(url), KEYS), "bench")
+    threads = Pipeline(queue, Unlimited(), detectors, metrics, OPTIONS)
     threads.start()
     threads.done.wait()
     threads.stop(10.0)

@@ -1,4 +1,4 @@
-"""The distribution: what `pip install hamer-hand-counter` gives."""
+"""The distribution: what `pip install hamer-hand-counter` installs."""
 
 import email
 import os
@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory) -> dict[str, Path]:
-    """The sdist, and the wheel that is built from it."""
+    """Builds the sdist, and the wheel from it."""
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--outdir", str(folder), str(REPOSITORY))
     return {"sdist": next(folder.glob("*.tar.gz")), "wheel": next(folder.glob("*.whl"))}
@@ -35,16 +35,16 @@ def distributions(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def wheel(distributions) -> Iterator[zipfile.ZipFile]:
-    """The wheel, open."""
+    """Opens the wheel."""
     with zipfile.ZipFile(distributions["wheel"]) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def environment(distributions, tmp_path_factory) -> Path:
-    """The programs of an environment that was empty before the wheel was installed with its extra for the demo.
+    """Returns the bin folder of a new environment with only the wheel and its extra for the demo.
 
-    The wheel says what it needs; the lock says which versions, so that a release of tomorrow doesn't break the test.
+    The wheel names its dependencies; the lock sets their versions, so that a new release doesn't break the test.
     """
     folder = tmp_path_factory.mktemp("installed")
     constraints = re.sub(r"\s*\\\n\s+--hash=\S+", "", (REPOSITORY / "requirements/run.txt").read_text())
@@ -57,12 +57,12 @@ def environment(distributions, tmp_path_factory) -> Path:
 
 
 def test_the_index_would_take_it(distributions):
-    """Twine finds nothing wrong with the metadata or the README."""
+    """Twine accepts the metadata and the README."""
     run(sys.executable, "-m", "twine", "check", "--strict", *map(str, distributions.values()))
 
 
 def test_only_the_packages_are_inside(wheel):
-    """The wheel has our packages and nothing else: no tests, no benchmarks, nothing named as another's package."""
+    """The wheel has only our packages: no tests, no benches, and no name of another distribution's package."""
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     information = {top for top in tops if top.endswith(".dist-info")}
     packages = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
@@ -92,7 +92,7 @@ def test_data_files_come_with_it(wheel):
 
 
 def test_the_metadata_is_complete(wheel):
-    """The version, the licence with its text, the Python versions and the extras are there."""
+    """The metadata has the version, the licence with its text, the Python versions and the extras."""
     (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(wheel.read(path))
     assert metadata["Version"] == PROJECT["version"]
@@ -103,7 +103,7 @@ def test_the_metadata_is_complete(wheel):
 
 
 def test_the_sdist_builds_the_same_packages(distributions):
-    """The sdist has all that the wheel is made of, the contract included."""
+    """The sdist has all sources of the wheel, including the contract."""
     with tarfile.open(distributions["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "LICENSE", "proto/handcounter/ratelimit/v1/rate_limit.proto"} <= names
@@ -111,7 +111,7 @@ def test_the_sdist_builds_the_same_packages(distributions):
 
 
 def test_the_programs_run_from_an_empty_environment(environment: Path, tmp_path: Path):
-    """Every entry point starts in an environment that has only the wheel and what it asked for, and knows its version."""
+    """Every entry point starts in an environment with only the wheel and its dependencies, and knows its version."""
     outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     for name in PROJECT["scripts"]:
         said = run(str(environment / name), "--version", cwd=tmp_path, env=outside).stdout
@@ -120,19 +120,19 @@ def test_the_programs_run_from_an_empty_environment(environment: Path, tmp_path:
 
 
 def test_it_lives_beside_proto_plus(environment: Path, tmp_path: Path):
-    """The import name `proto` is proto-plus's, also where both are installed."""
+    """The import name `proto` belongs to proto-plus, also if both are installed."""
     run(str(environment / "pip"), "install", "--quiet", "--no-deps", "proto-plus")
     code = "import proto, handcounter.ratelimit.v1.rate_limit_pb2 as ours; print(proto.Message, ours.Reason.Name(1))"
     assert "REASON_ADMITTED" in run(str(environment / "python"), "-c", code, cwd=tmp_path).stdout
 
 
 def test_the_demo_runs_from_there(environment: Path, tmp_path: Path):
-    """`hand-counter demo`, installed from the wheel and started in an empty folder, ends well."""
+    """`hand-counter demo`, installed from the wheel and started in an empty folder, succeeds."""
     outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | {
         name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))
     }
     demo = [environment / "hand-counter", "demo", "--phase-seconds", "4"]
     done = subprocess.run(demo, cwd=tmp_path, env=outside, capture_output=True, text=True, timeout=300)
     if done.returncode == 1 and "this machine is too slow or too busy" in done.stderr:
-        pytest.skip("it ran, but the machine was too busy for a verdict on the rates; `make demo` gives that")
+        pytest.skip("it ran, but the machine was too busy to judge the rates; use `make demo` for that")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -138,7 +138,7 @@ def test_port_0_takes_a_free_one_and_says_which() -> None:
     with sidecar_process("--listen", "127.0.0.1:0", "--listen", "[::1]:0") as sidecar:
         wait_until(lambda: " serving " in sidecar.logs(), "it serves")
         (line,) = (line for line in sidecar.logs().splitlines() if " serving " in line)
-        places = re.findall(r"'(127\.0\.0\.1|\[::1\]):(\d+)'", line)
+        places = re.findall(r"(127\.0\.0\.1|\[::1\]):(\d+)[, ]", line)
         assert [host for host, _ in places] == ["127.0.0.1", "127.0.0.1", "[::1]"]
         for host, port in places:
             with grpc.insecure_channel(f"{host}:{port}") as chosen:

@@ -145,7 +145,7 @@ def test_a_bad_value_is_reported(asker: Asker, client: "redis.Redis") -> None:
     client.hset(KEY, "cam1", "6")
     asker.wait_for_fps(6.0)
     assert told() == ["", "fast"]
-    assert asker.sidecar.logs().count("not a valid fps") == 1
+    assert asker.sidecar.logs().count("isn't a valid fps") == 1
 
 
 def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> None:

@@ -57,7 +57,7 @@ def test_queue_behind_sentinels(tmp_path: Path) -> None:
             assert balance(promoted) == 0
             assert accounting(promoted) == {"received": 400, "counted": 400}
             assert process.terminate() == 0
-        assert "Redis is back" in process.log
+        assert "Redis works again" in process.log
 
 
 def test_a_sentinel_that_is_down_is_asked_once() -> None:

@@ -12,15 +12,15 @@ torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer
 
 from support.models.drawn_hands import BACKGROUND, draw_hand  # noqa: E402
 
-from handcounter.pacing.schedule import Reason  # noqa: E402
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
+from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.consistency import Thresholds  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
 from worker.hamer.predictor import HamerPredictor  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
-from worker.hand_counter import process_frame_callback  # noqa: E402
 from worker.hands.detection import Hands  # noqa: E402
+from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
 
 LENIENT = Thresholds(
@@ -57,7 +57,7 @@ def detector(request, golden):
 
 def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
     """What goes into the result of a frame are the numbers of the official code, in the schema's form."""
-    result = process_frame_callback("cam1", 1.0, golden.image, detector=detector, decision=Reason.ADMITTED)
+    result = count_hands("cam1", 1.0, golden.image, detector)
     told = json.loads(result.to_json())
     jsonschema.validate(told, json.loads(SCHEMA.read_text()))
     assert (told["backend"], told["hand_count"]) == ("hamer", len(golden.boxes))
@@ -110,27 +110,29 @@ def photo(tmp_path_factory):
 
 def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
     """`detect` runs HaMeR behind the real palm detector, prints its JSON and draws."""
-    options = {"json_output": True, "draw_dir": tmp_path / "out", "mesh": True, "device": "cpu"}
-    assert run_detect([photo], backend="hamer", hamer_checkpoint=golden.checkpoint, **options) == 0
+    hands = HandsOptions(backend="hamer", hamer_checkpoint=golden.checkpoint, mesh=True, device="cpu")
+    assert run_detect([photo], hands, json_output=True, draw_dir=tmp_path / "out") == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told) == [photo]
     assert (tmp_path / "out" / "hand.png").is_file()
 
 
 def open_with(golden, **changes):
-    options = {"tiles": 1, "min_score": 0.5, "models_dir": None, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
-    return open_backend(**({"backend": "auto"} | options | changes))
+    options = {"tiles": 1, "min_score": 0.5, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
+    return open_backend(HandsOptions(**(options | changes)))
 
 
-def test_auto_takes_hamer_where_a_checkpoint_is_configured_and_says_so(golden, caplog):
-    """Which backend `auto` took is in the log."""
-    with caplog.at_level("INFO"):
-        chosen = open_with(golden)
-        chosen.close()
-        other = open_with(golden, hamer_checkpoint=None)
-    assert (chosen.name, other.name) == ("hamer", "palm")
-    assert "backend hamer" in caplog.text
-    assert "backend palm: no --hamer-checkpoint" in caplog.text
+def test_auto_opens_hamer_if_a_checkpoint_is_given(golden):
+    """Every event of HaMeR is reported at first with 0, so that its series exist."""
+    events = []
+    opened = open_backend(
+        HandsOptions(hamer_checkpoint=golden.checkpoint, device="cpu"),
+        lambda event, times: events.append((event, times)),
+    )
+    opened.close()
+    assert opened.name == "hamer"
+    assert {times for _, times in events} == {0}
+    assert {"kept", "out_of_memory"} < {event for event, _ in events}
 
 
 def test_a_missing_or_broken_checkpoint_is_an_error_at_the_start(golden, tmp_path):
