@@ -116,7 +116,7 @@ import worker.hand_counter
 @pytest.mark.parametrize("program", [LISTEN_NOWHERE, RUN_NOTHING], ids=["sidecar", "worker"])
 @pytest.mark.parametrize(("given", "kept"), [({}, "NONE"), ({"GRPC_VERBOSITY": "debug"}, "debug")])
 def test_grpc_is_silent_unless_asked(program, given, kept):
-    """gRPC's log lines are turned off before its import, unless the operator sets GRPC_VERBOSITY."""
+    """The log lines of gRPC are turned off before its import, unless the operator sets GRPC_VERBOSITY."""
     code = f"""
 import os, sys
 
