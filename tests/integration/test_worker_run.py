@@ -41,11 +41,11 @@ def valkey(tmp_path: Path) -> Iterator[QueueServer]:
 
 
 def results(valkey: QueueServer) -> list[dict]:
-    """Reads all results, and checks them by their schema."""
-    schema = json.loads(SCHEMA.read_text())
+    """Reads all results and checks each against the schema."""
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     found = [json.loads(fields[b"result"]) for _, fields in valkey.bytes.xrange(KEYS.counts)]
     for result in found:
-        jsonschema.validate(result, schema)
+        schema.validate(result)
     return found
 
 
