@@ -1,4 +1,4 @@
-"""A grpc.aio server with the sidecar's contract and nothing behind it: what gRPC itself costs. Started by the benches.
+"""A grpc.aio server with the sidecar's contract and an empty handler: shows the cost of gRPC itself. The benches start it.
 
 python -m bench.empty_server HOST:PORT
 """
@@ -23,7 +23,7 @@ async def should_process(
 async def serve(address: str) -> None:
     """Serves until the process is ended."""
     server = grpc.aio.server()
-    # Registered as the generated code registers the sidecar's.
+    # Registered in the same way as the generated code registers the sidecar's handlers.
     handlers = {
         "ShouldProcess": grpc.unary_unary_rpc_method_handler(
             should_process,

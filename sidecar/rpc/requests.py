@@ -1,4 +1,7 @@
-"""What requests ask for: from protobuf to validated values. An invalid request is rejected here, before anything changes."""
+"""What requests ask for: from protobuf to validated values. An invalid request is rejected here, before anything changes.
+
+Their sizes and shapes have been checked already, when they were decoded; see request_guard.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import grpc
 
-from handcounter.pacing.bounds import batch_error, frame_error, too_long
+from handcounter.pacing.bounds import batch_error, frame_error
 from handcounter.pacing.schedule import Reason
 from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -22,7 +25,7 @@ _DENIAL_REASONS: Final = frozenset(int(reason) for reason in Reason if reason is
 
 
 class RejectedError(ValueError):
-    """A request is invalid or too large. Nothing was changed."""
+    """A request is rejected. Nothing was changed."""
 
     def __init__(self, status: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -53,9 +56,7 @@ def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> Batch:
 
 
 def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionRequest, arrival_ts: float) -> Batch:
-    """Returns the frames of a request. Its arguments and errors are those of :func:`one_frame`, and too many frames."""
-    if error := too_long(len(request.stream_names)):
-        raise RejectedError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
+    """Returns the frames of a request. Arguments and errors are those of :func:`one_frame`; the error names the frame."""
     names, tss = list(request.stream_names), list(request.ts)
     if not tss:
         tss = [arrival_ts] * len(names)
@@ -65,9 +66,7 @@ def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionReques
 
 
 def session_request(request: pb.ShouldProcessSessionRequest, arrival_ts: float) -> SessionRequest:
-    """Returns the frames and the reports of a request. Its arguments and errors are those of :func:`frames`."""
-    if error := too_long(len(request.leased_denials), "reports"):
-        raise RejectedError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
+    """Returns the frames and the reports of a request. Arguments and errors are those of :func:`frames`."""
     return SessionRequest(frames(request, arrival_ts), [_report(*each) for each in enumerate(request.leased_denials)])
 
 

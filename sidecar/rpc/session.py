@@ -15,13 +15,13 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.rpc.answers import session_answers
 from sidecar.rpc.outbox import Outbox
+from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, session_request
 from sidecar.telemetry.metrics import Metrics
 
@@ -132,7 +132,7 @@ class Sessions:
         """Records the reports of a request, decides its frames and adds the answer to the session's outbox.
 
         Raises:
-            RejectedError: The request is invalid or too large; nothing was changed.
+            RejectedError: The request is invalid; nothing was changed.
         """
         started = time.perf_counter()
         batch, reports = session_request(request, self._wall_clock())
@@ -193,13 +193,11 @@ class Sessions:
         The error is returned, not raised, since the frames of its traceback would keep the request in memory.
         """
         while not self._shut_down.is_set():
-            try:
-                request = await context.read()
-            except DecodeError:
-                message = "the request is no message of this method's type"
-                return RejectedError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            request = await context.read()
             if request is grpc.aio.EOF:
                 return None
+            if isinstance(request, Refusal):
+                return RejectedError(request.status, request.message)
             session.deciding = True
             try:
                 await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))

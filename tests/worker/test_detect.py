@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from support.models.drawn_hands import scene
 
-from worker import backend
 from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect
 from worker.hands.detection import Hands
+from worker.hands.detector import PalmLandmarkDetector
+from worker.options import HandsOptions
 
 
 class FakeDetector:
@@ -53,7 +54,7 @@ def with_orientation(jpeg, orientation):
 def test_json(photo, in_place, capsys, monkeypatch):
     """The keys are the paths as given, the hands have boxes in pixels, sides and scores, and nothing else is printed."""
     monkeypatch.chdir(Path(photo).parent)
-    assert run_detect(["./photo.png"], json_output=True, models_dir=in_place) == 0
+    assert run_detect(["./photo.png"], json_output=True, hands=HandsOptions(models_dir=in_place)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["./photo.png"]
     hands = sorted(printed["./photo.png"], key=lambda hand: hand["box"][0])
@@ -65,7 +66,7 @@ def test_json(photo, in_place, capsys, monkeypatch):
 
 def test_text(photo, in_place, capsys):
     """People get one line per picture and one per hand."""
-    assert run_detect([photo], models_dir=in_place) == 0
+    assert run_detect([photo], hands=HandsOptions(models_dir=in_place)) == 0
     first, *hands = capsys.readouterr().out.splitlines()
     assert first == f"{photo}: 2 hands"
     assert sorted(line.split()[0] for line in hands) == ["left", "right"]
@@ -73,7 +74,7 @@ def test_text(photo, in_place, capsys):
 
 def test_settings_reach_the_detector(photo, in_place, capsys):
     """A least score that nothing reaches leaves no hand."""
-    assert run_detect([photo], min_score=1.0, tiles=1, models_dir=in_place) == 0
+    assert run_detect([photo], hands=HandsOptions(min_score=1.0, tiles=1, models_dir=in_place)) == 0
     assert capsys.readouterr().out == f"{photo}: 0 hands\n"
 
 
@@ -85,7 +86,7 @@ def test_one_bad_picture_does_not_stop_the_others(photo, tmp_path, in_place, cap
     empty.write_bytes(b"")
     missing = str(tmp_path / "missing.jpg")
     images = [missing, str(text), str(empty), photo]
-    assert run_detect(images, json_output=json_output, models_dir=in_place) == 1
+    assert run_detect(images, json_output=json_output, hands=HandsOptions(models_dir=in_place)) == 1
     captured = capsys.readouterr()
     for path in images[:3]:
         assert captured.err.count(path) == 1
@@ -96,7 +97,7 @@ def test_one_bad_picture_does_not_stop_the_others(photo, tmp_path, in_place, cap
 def test_draw(photo, tmp_path, in_place):
     """Annotated pictures go to a new folder, the size of the originals, which stay as they are."""
     before = Path(photo).read_bytes()
-    assert run_detect([photo], draw_dir=tmp_path / "new" / "out", models_dir=in_place) == 0
+    assert run_detect([photo], draw_dir=tmp_path / "new" / "out", hands=HandsOptions(models_dir=in_place)) == 0
     drawn = cv2.imread(str(tmp_path / "new" / "out" / "photo.png"))
     assert drawn.shape == (480, 640, 3)
     assert (drawn != cv2.imread(photo)).any()
@@ -132,7 +133,7 @@ def test_folders_expand_to_their_pictures(tmp_path):
 
 def test_a_folder_without_pictures_is_an_error(tmp_path, in_place, capsys):
     """Nothing to do isn't success."""
-    assert run_detect([str(tmp_path)], models_dir=in_place) == 1
+    assert run_detect([str(tmp_path)], hands=HandsOptions(models_dir=in_place)) == 1
     assert "no pictures in" in capsys.readouterr().err
 
 
@@ -162,7 +163,7 @@ def test_exif_orientation_is_honoured(tmp_path):
 def test_a_model_error_is_one_clear_line(photo, tmp_path, capsys):
     """A wrong model is exit code 1, and one line on standard error that says what to do."""
     (tmp_path / "palm_detection_full.tflite").write_bytes(b"tampered")
-    assert run_detect([photo], models_dir=tmp_path) == 1
+    assert run_detect([photo], HandsOptions(models_dir=tmp_path)) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "`hand-counter models fetch` replaces it" in error
@@ -171,7 +172,9 @@ def test_a_model_error_is_one_clear_line(photo, tmp_path, capsys):
 def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatch):
     """A second picture costs no second load."""
     made = []
-    real = backend.PalmLandmarkDetector
-    monkeypatch.setattr(backend, "PalmLandmarkDetector", lambda *args, **kw: made.append(1) or real(*args, **kw))
-    assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], models_dir=in_place) == 0
+    monkeypatch.setattr(
+        "worker.hands.detector.PalmLandmarkDetector",
+        lambda *args, **kw: made.append(1) or PalmLandmarkDetector(*args, **kw),
+    )
+    assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], hands=HandsOptions(models_dir=in_place)) == 0
     assert made == [1]

@@ -10,7 +10,8 @@ from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
-from worker.settings import RunSettings
+from worker.options import HandsOptions
+from worker.run_settings import RunSettings
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +42,7 @@ def test_help_loads_neither_models_nor_redis() -> None:
 
 
 def test_every_command_is_there() -> None:
-    """The functions that the table names exist and take the settings as arguments."""
+    """The functions and the settings classes that the table names exist."""
     for command in cli.COMMANDS:
         assert callable(cli._load(command.function))
         assert cli._load(command.settings).__doc__
@@ -63,8 +64,8 @@ def test_every_command_is_there() -> None:
             ("run", "--redis-url", "redis://localhost/frames"),
             "--redis-url: the database of a Redis URL must be a number",
         ),
-        (("run", "--redis-url", "redis+cluster://localhost"), "all of a queue is on one server"),
-        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: all of a queue is on one server"),
+        (("run", "--redis-url", "redis+cluster://localhost"), "the queue is on one server"),
+        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: the queue is on one server"),
         (("publish", "0", "--stream-name", "a", "--redis-ca", "/none"), "certificates for Redis need rediss://"),
         (("run", "--redis-password-file", "/none"), "cannot read /none"),
         (("run", "--sidecar-ca", "/none"), "cannot read /none"),
@@ -140,7 +141,7 @@ def test_detect_takes_files_and_short_flags(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("worker.detect.run_detect", lambda **arguments: taken.update(arguments) or 0)
     assert cli.main(["detect", "a.jpg", "b.jpg", "--json", "--draw", "out", "--tiles", "3"]) == 0
     assert taken["images"] == ["a.jpg", "b.jpg"]
-    assert (taken["json_output"], taken["draw_dir"], taken["tiles"]) == (True, Path("out"), 3)
+    assert (taken["json_output"], taken["draw_dir"], taken["hands"]) == (True, Path("out"), HandsOptions(tiles=3))
 
 
 def test_the_module_is_the_command_run() -> None:
@@ -158,7 +159,7 @@ def test_version() -> None:
 
 @pytest.mark.parametrize("command", [["run"], ["detect", "photo.jpg"]])
 def test_hamer_without_a_checkpoint_is_wrong_usage(command, capsys):
-    """Asking for HaMeR without saying where its weights are is told before anything is started."""
+    """It is reported before anything is started."""
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, "--backend", "hamer"])
     assert stopped.value.code == 2

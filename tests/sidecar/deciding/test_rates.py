@@ -149,7 +149,7 @@ def test_a_clock_that_goes_back_doesnt_make_the_speed_negative() -> None:
 
 @pytest.mark.parametrize(("later_s", "achieved"), [(0.5, 10.0), (9.0, 10.0), (10.0, 5.1), (30.0, 1.7)])
 def test_frames_that_are_admitted_at_once_count_in_the_window(later_s: float, achieved: float) -> None:
-    """A batch of a stream without a limit is admitted at one instant. Later only 50 of its frames, and one, are in the window."""
+    """A batch of a stream without a limit is admitted at one instant. The window has 50 of its frames later."""
     stream = Stream("a", 0.0, 0.0)
     for number in range(1, 101):
         stream.admit(Schedule(number / 100, number / 100, 5.0))

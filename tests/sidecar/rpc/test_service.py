@@ -16,6 +16,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
 from sidecar.connections.servers import RedisServers
 from sidecar.limits.follower import FpsFollower
+from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.telemetry.metrics import Metrics
@@ -44,7 +45,8 @@ async def served() -> AsyncIterator[Served]:
         wall_clock=lambda: 5000.0,
     )
     server = grpc.aio.server()
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
+    guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

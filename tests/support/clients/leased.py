@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from support.coroutines import run
 
 from handcounter.client.leases import Leases
-from handcounter.client.session import to_report
+from handcounter.client.wire import read_answers, to_report
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.rpc.session import Sessions
 
@@ -42,7 +42,9 @@ class LeasedClient:
                 continue
             frames = self.unanswered.popleft()
             answers = message.answers if frames else answers
-            columns = zip(frames, message.answers.fps, message.answers.last_ts, message.answers.next_ts, strict=True)
+            read = read_answers(message.answers, len(frames))
+            assert read is not None
+            columns = zip(frames, read.fps, message.answers.last_ts, read.next_ts, strict=True)
             for (name, _), fps, last_ts, next_ts in columns:
                 self.leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
         return answers

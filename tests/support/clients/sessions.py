@@ -14,6 +14,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
 from sidecar.connections.servers import RedisServers
 from sidecar.limits.follower import FpsFollower
+from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.telemetry.metrics import Metrics
@@ -53,7 +54,8 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool =
     follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
     service = RateLimitService(world.limiter, follower, metrics, sessions, version="1.2.3", settings={})
     server = grpc.aio.server()
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
+    guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     # What HTTP/2 takes in for a client that doesn't read shall not grow.

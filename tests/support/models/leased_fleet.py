@@ -53,11 +53,12 @@ class Asking:
 
     def __init__(self, replica: "Replica") -> None:
         self._replica = replica
-        self.claimed: deque[Claim] = deque()
+        self.claimed: Counter[str] = Counter()
+        """How many of each stream's frames, which are the last ones of the stream."""
 
     async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
         """Puts them on their way, if anybody would wait for them."""
-        self.claimed += asked
+        self.claimed.update(claim.stream_name for claim in asked)
         if self._replica.away:
             return [Missing.UNREACHABLE] * len(asked)
         call = Call(asked, on_answer)
@@ -135,9 +136,9 @@ class Replica:
         due = [self._truth(frame) for frame in frames]
         asking = Asking(self)
         verdicts = await self.fleet.decide(frames, asking)
-        for frame, truth, verdict in zip(frames, due, verdicts, strict=True):
-            if asking.claimed and asking.claimed[0][:3] == frame:
-                asking.claimed.popleft()
+        for frame, truth, verdict in reversed(list(zip(frames, due, verdicts, strict=True))):
+            if asking.claimed[frame.stream_name]:
+                asking.claimed[frame.stream_name] -= 1
             elif truth is not None and not verdict.without_redis and verdict.reason is not Reason.ADMITTED:
                 self.checked += 1
                 assert verdict.reason is truth, frame

@@ -112,7 +112,7 @@ class Worker:
 
     def terminate(self, seconds: float = 60.0) -> int:
         """Sends SIGTERM once it has started, before which that would be its end as any program's; gives the exit code."""
-        wait_until(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
+        wait_until(lambda: "the worker has started" in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 

@@ -1,0 +1,48 @@
+"""Clients of the queue's Redis."""
+
+import socket
+import threading
+
+import pytest
+import redis
+
+from worker.queue.redis_client import connect
+
+
+def test_no_command_is_sent_twice() -> None:
+    """If the connection breaks before the reply the command isn't repeated: a repeated read would lose entries."""
+    sent: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                while (words := connection.recv(10_000)) and b"XLEN" not in words:
+                    connection.sendall(b"+OK\r\n" * words.count(b"*"))
+            sent.append(words)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        with pytest.raises(redis.ConnectionError):
+            client.xlen("key")
+        client.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert sum(b"XLEN" in words for words in sent) == 1
+
+
+def test_a_cluster_is_rejected() -> None:
+    """All keys of a queue are on one server."""
+    with pytest.raises(ValueError, match="cluster"):
+        connect("redis+cluster://127.0.0.1:6379")
+
+
+def test_a_unix_socket_is_connected_to() -> None:
+    """The URL's path is the socket's."""
+    with connect("unix:///tmp/redis.sock?db=3") as client:
+        assert client.connection_pool.connection_kwargs["path"] == "/tmp/redis.sock"
