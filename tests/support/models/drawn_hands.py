@@ -1,4 +1,4 @@
-"""Hands drawn with OpenCV, good enough for the real models to take them for hands, so that no photo is needed."""
+"""Draws hands with OpenCV that the real models detect, so that the tests need no photo."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 SKIN = (140, 172, 224)  # BGR
 BACKGROUND = (110, 96, 72)
 
-# An open left hand seen from its palm, in units of the palm's width; the origin is the palm's middle, y points down.
+# An open left hand, palm side, in units of the palm's width; the origin is the middle of the palm, y points down.
 PALM = [(-0.42, 0.5), (-0.5, -0.3), (-0.32, -0.52), (0.1, -0.56), (0.42, -0.46), (0.5, -0.1), (0.36, 0.5)]
 FINGERS = [  # base, tip, radius
     ((-0.42, 0.18), (-0.98, -0.34), 0.13),
@@ -19,14 +19,14 @@ FOREARM = ((-0.02, 0.4), (0.0, 1.3), 0.3)
 
 
 def draw_hand(image, centre, width, angle=0.0, right=True):
-    """Draw a hand into a BGR picture, in place.
+    """Draws a hand into a BGR picture, in place.
 
     Args:
         image: (H, W, 3) uint8.
-        centre: The palm's middle, x and y in pixels.
-        width: The palm's width in pixels.
-        angle: Degrees, clockwise; 0 points up.
-        right: An anatomical right hand with the palm towards us; else a left one.
+        centre: the middle of the palm, x and y in pixels.
+        width: the palm's width in pixels.
+        angle: degrees, clockwise; 0 points up.
+        right: an anatomical right hand with the palm towards the camera; else a left one.
 
     Returns:
         The box of the hand without the forearm: x0, y0, x1, y1 in pixels.
@@ -53,7 +53,7 @@ def draw_hand(image, centre, width, angle=0.0, right=True):
     palm = cv2.fillPoly(np.zeros_like(whole), [place(PALM)], 255, cv2.LINE_AA)
     for part in [palm, *parts]:
         hand = np.maximum(hand, part)
-    for part in [whole, *parts, palm]:  # far to near, each shaded towards its rim
+    for part in [whole, *parts, palm]:  # from far to near, each shaded towards its rim
         depth = cv2.distanceTransform((part > 127).astype(np.uint8), cv2.DIST_L2, 5) / (0.13 * width)
         shade = (0.62 + 0.38 * np.sqrt(np.clip(depth, 0, 1)))[..., None]
         alpha = (part / 255.0)[..., None]
@@ -73,7 +73,7 @@ def draw_hand(image, centre, width, angle=0.0, right=True):
 
 
 def scene(*hands, size=(640, 480)):
-    """Give a picture of `size` (width, height) with hands, each (centre, width, angle, right), and their boxes."""
+    """Returns a picture of `size` (width, height) with hands, each (centre, width, angle, right), and their boxes."""
     image = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
     rows = np.linspace(0.85, 1.15, size[1])[:, None, None]
     image[:] = (image * rows).astype(np.uint8)
