@@ -43,7 +43,7 @@ def counted_by_stream(valkey: QueueServer) -> Counter[str]:
 
 
 def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None:
-    """The overrides, the wildcard and the default of the sidecar, not the worker's --fps, decide what is counted."""
+    """By the sidecar's overrides, wildcard and default, not by the worker's --fps."""
     valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "10", "cam1": "0", "*": "3"})
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         with worker(valkey, "--drain", "--batch-size", "64", sidecar=sidecar.address) as process:
@@ -52,7 +52,7 @@ def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None
         assert counted_by_stream(valkey) == {"cam0": 100, "cam2": 30}
         valkey.bytes.delete("stream_fps_configs")
         with worker(valkey, sidecar=sidecar.address) as process:
-            # The change is pushed; how soon is the sidecar's matter. New streams show when it is there.
+            # The change is pushed at some time; new streams show when it is in force.
             probes = iter(range(10_000))
 
             def default_in_force() -> bool:
@@ -68,7 +68,7 @@ def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None
 
 
 def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) -> None:
-    """Many frames, few calls of the queue and of the sidecar, and not one GET for a paused stream."""
+    """Many frames take few commands and calls, and a paused stream takes no GET at all."""
     valkey.bytes.hset("stream_fps_configs", "*", "0")
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         publish_many(valkey.bytes, 1000, streams=10)
@@ -80,7 +80,7 @@ def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) ->
 
 
 def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServer) -> None:
-    """An entry that is delivered again isn't asked about: the sidecar would call it a duplicate."""
+    """A redelivered frame isn't decided again, because the sidecar would call it a duplicate."""
     with sidecar_process(redis_url=valkey.url, fps=1.0) as sidecar:
         publish(valkey.bytes, "cam", T0)
         with worker(valkey, "--consumer", "same-pod", seconds=60.0, sidecar=sidecar.address) as process:
@@ -91,8 +91,8 @@ def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServe
     assert accounting(valkey.bytes) == {"received": 1, "counted": 1}
 
 
-def test_what_is_delivered_again_too_late_is_stale(valkey: QueueServer) -> None:
-    """After a crash the old frames are skipped, as any old frame."""
+def test_a_frame_redelivered_too_late_is_stale(valkey: QueueServer) -> None:
+    """After a crash old frames are skipped like any others."""
     publish_many(valkey.bytes, 5)
     with worker(valkey, "--consumer", "same-pod", seconds=60.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 5)
