@@ -17,17 +17,27 @@ from worker.hamer.sizes import LAYERS, HamerSizes, mano_shapes, network_shapes
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 
-def random_tensors(sizes: HamerSizes, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """Returns invented tensors of a checkpoint: random weights of sensible sizes and a random blob as the hand model."""
+def random_tensors(
+    sizes: HamerSizes, seed: int = 0, dtype: torch.dtype = torch.float32, *, copies: bool = True
+) -> dict[str, torch.Tensor]:
+    """Returns a made-up checkpoint's tensors: random weights of realistic sizes, and a random blob for a hand.
+
+    Without copies the tensors overlap in memory, which takes a fraction of the time; but then a bench would find
+    weights in the processor's cache that are too large for it.
+    """
     generator = torch.Generator().manual_seed(seed)
-    # One pool of random numbers, read from a different place for each tensor: drawing 670 million would take a while.
-    supply = torch.randn(5_000_011, generator=generator)
+    # One supply of numbers, read from a random position for each tensor: generating 670 million would take a while.
+    # Twice as long as the largest tensor of the official size, so that each tensor is a part of it.
+    supply = torch.randn(14_000_029, generator=generator)
+    scaled: dict[float, torch.Tensor] = {}
 
     def draw(shape: tuple[int, ...], scale: float) -> torch.Tensor:
         count = math.prod(shape)
-        start = int(torch.randint(len(supply), (), generator=generator))
-        numbers = supply.roll(-start).repeat(count // len(supply) + 1)[:count]
-        return (numbers * scale).view(shape).to(dtype)
+        start = int(torch.randint(len(supply) - count, (), generator=generator))
+        if scale not in scaled:
+            scaled[scale] = (supply * scale).to(dtype)
+        part = scaled[scale][start : start + count].view(shape)
+        return part.clone() if copies else part
 
     tensors: dict[str, torch.Tensor] = {}
     for key, shape in network_shapes(sizes).items():

@@ -81,8 +81,8 @@ class FakeSidecar(RateLimitServiceServicer):
         """The frames of each request that has any, in the order of arrival."""
         self.reports: list[pb.LeasedDenials] = []
         """What the client denied by leases, as it reported it."""
-        self._lock = threading.Lock()
-        self._outboxes: list[_Outbox] = []
+        self._lock = threading.RLock()
+        self._outboxes: set[_Outbox] = set()
         self._server: grpc.Server | None = None
 
     def __enter__(self) -> Self:
@@ -124,7 +124,6 @@ class FakeSidecar(RateLimitServiceServicer):
         with self._lock:
             for outbox in self._outboxes:
                 outbox.put(None)
-            self._outboxes.clear()
 
     def revoke(self, *stream_names: str) -> None:
         """Revokes the leases of these streams in all sessions; without names those of all streams."""
@@ -179,30 +178,37 @@ class FakeSidecar(RateLimitServiceServicer):
         outbox: _Outbox = queue.SimpleQueue()
         rejections: list[_RejectedError] = []
         with self._lock:
-            self._outboxes.append(outbox)
+            self._outboxes.add(outbox)
         context.add_callback(lambda: outbox.put(None))
 
         def read() -> None:
             with contextlib.suppress(grpc.RpcError):  # the call ended
                 for request in request_iterator:
-                    with self._lock:
-                        self.reports += request.leased_denials
                     try:
-                        answers = self._decide(request.stream_names, request.ts)
+                        self._answer_in_session(request, outbox)
                     except _RejectedError as error:
                         rejections.append(error)
                         break
-                    if not self.leases:
-                        answers.next_ts[:] = [0.0] * len(answers.next_ts)
-                    if not self.silent:
-                        outbox.put(pb.ShouldProcessSessionResponse(answers=answers))
             outbox.put(None)
 
         threading.Thread(target=read, name="fake-sidecar-session", daemon=True).start()
-        while (message := outbox.get()) is not None:
-            yield message
+        try:
+            while (message := outbox.get()) is not None:
+                yield message
+        finally:
+            with self._lock:
+                self._outboxes.remove(outbox)
         for rejection in rejections:
             context.abort(rejection.code, str(rejection))
+
+    def _answer_in_session(self, request: pb.ShouldProcessSessionRequest, outbox: _Outbox) -> None:
+        with self._lock:  # so that answers and revocations are sent in the order of the decisions
+            self.reports += request.leased_denials
+            answers = self._decide(request.stream_names, request.ts)
+            if not self.leases:
+                answers.next_ts[:] = [0.0] * len(answers.next_ts)
+            if not self.silent:
+                outbox.put(pb.ShouldProcessSessionResponse(answers=answers))
 
     def _answer_call(
         self, stream_names: Sequence[str], ts: Sequence[float], context: grpc.ServicerContext

@@ -92,7 +92,8 @@ def largest_question() -> bytes:
 def test_the_largest_requests_fit_into_the_container(method: str, request_of: Callable[[], bytes]):
     """The peak memory stays below the limit, however many callers send the largest requests, valid or not."""
     request = request_of()
-    with sidecar_process("--scope", "pod", environment={**sidecar_env(), **image_variables()}) as sidecar:
+    environment = {**sidecar_env(), **image_variables()}
+    with sidecar_process("--scope", "pod", environment=environment, fresh=True) as sidecar:
         with ThreadPoolExecutor(CALLERS) as callers:
             asked = [callers.submit(ask, sidecar.address, method, request, n) for n in range(CALLERS * ROUNDS)]
             statuses = {each.result() for each in asked}

@@ -1,4 +1,4 @@
-"""Everything fails at once, and the accounting is still exact."""
+"""Everything fails at once, and the accounting stays exact."""
 
 import json
 import random
@@ -36,7 +36,7 @@ def test_the_accounting_is_exact_whatever_happens(tmp_path: Path, seed: int) -> 
         while time.monotonic() < until:
             publish_many(valkey.bytes, 60, streams=3, name=f"cam-{published}-")
             published += 60
-            time.sleep(chance.uniform(0.05, 0.5))  # so that faults occur at any point of the work
+            time.sleep(chance.uniform(0.05, 0.5))  # the faults hit at any point of the work
             name = chance.choice(sorted(workers))
             match chance.choice(("kill", "terminate", "freeze", "freeze", "redis frozen", "redis killed")):
                 case "kill":
@@ -47,7 +47,7 @@ def test_the_accounting_is_exact_whatever_happens(tmp_path: Path, seed: int) -> 
                     workers[name] = start(name + "x")
                 case "freeze":
                     workers[name].process.send_signal(signal.SIGSTOP)
-                    time.sleep(chance.uniform(0.1, 1.5))  # longer than --claim-idle, now and then
+                    time.sleep(chance.uniform(0.1, 1.5))  # sometimes longer than --claim-idle
                     workers[name].process.send_signal(signal.SIGCONT)
                 case "redis frozen":
                     valkey.pause()

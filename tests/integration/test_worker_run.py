@@ -34,18 +34,18 @@ from worker.results import SCHEMA
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[QueueServer]:
-    """A Valkey that only this test uses, and may kill."""
+    """A Valkey of the test's own, which it may kill."""
     server = QueueServer(tmp_path)
     yield server
     server.close()
 
 
 def results(valkey: QueueServer) -> list[dict]:
-    """Reads all results, and validates them against their schema."""
-    schema = json.loads(SCHEMA.read_text())
+    """Reads all results and checks each against the schema."""
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     found = [json.loads(fields[b"result"]) for _, fields in valkey.bytes.xrange(KEYS.counts)]
     for result in found:
-        jsonschema.validate(result, schema)
+        schema.validate(result)
     return found
 
 
@@ -56,7 +56,7 @@ def letters(valkey: QueueServer) -> list[dict[str, str]]:
 
 
 def test_skipped_frames_are_never_fetched(valkey: QueueServer) -> None:
-    """Of 300 frames limited to a sixth, 50 are counted, and only their payloads are fetched."""
+    """Of 300 frames limited to a sixth, 50 are counted, and only their payloads are read."""
     publish_many(valkey.bytes, 300, fps=30.0)
     with worker(valkey, "--drain", "--fps", "5") as process:
         assert process.wait() == 0
@@ -68,7 +68,7 @@ def test_skipped_frames_are_never_fetched(valkey: QueueServer) -> None:
 
 
 def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: QueueServer) -> None:
-    """Each invalid entry is dead-lettered with its reason and its fields, and the valid frame behind it is counted."""
+    """Each kind of nonsense ends by its own reason, with its own fields, and the good frame behind it is counted."""
     frames, client = KEYS.frames, valkey.bytes
     bad = {
         "bad_stream_name": {"ts": "1", "frame": b"x"},
@@ -97,15 +97,15 @@ def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: QueueServer
         "dead:undecodable": 2,
         "dead:failed": 1,
     }
-    by_reason = {letter["reason"]: letter for letter in letters(valkey)}
-    assert by_reason["bad_ts"]["field:ts"] == "yesterday"
-    assert "65535x65535" in by_reason["undecodable"]["message"] or "cut short" in by_reason["undecodable"]["message"]
-    assert by_reason["failed"]["message"] == "RuntimeError: a red picture"
+    told = {letter["reason"]: letter for letter in letters(valkey)}
+    assert told["bad_ts"]["field:ts"] == "yesterday"
+    assert "65535x65535" in told["undecodable"]["message"] or "cut short" in told["undecodable"]["message"]
+    assert told["failed"]["message"] == "RuntimeError: a red picture"
     assert client.xinfo_consumers(frames, CONSUMER_GROUP) == []
 
 
-def test_stale_frames_are_skipped_and_use_up_no_admission(valkey: QueueServer) -> None:
-    """Frames beyond --max-age are skipped before they are decided."""
+def test_old_frames_are_skipped_and_cost_no_admission(valkey: QueueServer) -> None:
+    """Frames beyond --max-age end as stale before anything is decided about them."""
     an_hour_ago = valkey.bytes.time()[0] - 3600
     for i in range(10):
         valkey.bytes.xadd(KEYS.frames, encode_entry("cam0", T0 + i / 30, "gone"), id=f"{an_hour_ago}000-{i}")
@@ -117,8 +117,8 @@ def test_stale_frames_are_skipped_and_use_up_no_admission(valkey: QueueServer) -
 
 
 @pytest.mark.slow
-def test_killed_repeatedly_each_entry_is_settled_exactly_once(valkey: QueueServer) -> None:
-    """At whatever point the worker is killed: received = counted + skipped + dead, and one result per entry."""
+def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: QueueServer) -> None:
+    """However often the worker is killed at any point: received = counted + skipped + dead, one result per entry."""
     total = 0
     flags = ("--consumer", "same-pod", "--batch-size", "16", "--fps", "15", "--max-deliveries", "1000")
     for round_ in range(8):
@@ -127,7 +127,7 @@ def test_killed_repeatedly_each_entry_is_settled_exactly_once(valkey: QueueServe
         with worker(valkey, *flags, seconds=0.002) as process:
             ended = sum(accounting(valkey.bytes).values())
             wait_until(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)
-            time.sleep(0.02 * round_)  # at another point of its work each time
+            time.sleep(0.02 * round_)  # another point of its work each time
             process.kill()
             assert balance(valkey.bytes) == pending(valkey.bytes)
     with worker(valkey, *flags, "--drain") as process:
@@ -141,8 +141,8 @@ def test_killed_repeatedly_each_entry_is_settled_exactly_once(valkey: QueueServe
     assert set(counted) <= ids
 
 
-def test_the_frames_of_a_dead_worker_are_adopted(valkey: QueueServer) -> None:
-    """A worker of another name counts the frames of one that was killed, whose consumer is then deleted."""
+def test_what_a_dead_worker_held_is_adopted_by_another(valkey: QueueServer) -> None:
+    """The frames of a killed worker are counted by one of another name, and the dead consumer is forgotten."""
     publish_many(valkey.bytes, 20)
     with worker(valkey, "--consumer", "first", seconds=600.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 20)
@@ -156,8 +156,8 @@ def test_the_frames_of_a_dead_worker_are_adopted(valkey: QueueServer) -> None:
     assert balance(valkey.bytes) == 0
 
 
-def test_the_frames_of_a_slow_worker_are_not_adopted(valkey: QueueServer) -> None:
-    """A worker that is alive keeps a frame that takes longer than --claim-idle."""
+def test_a_slow_worker_keeps_what_it_holds(valkey: QueueServer) -> None:
+    """A frame that takes longer than --claim-idle isn't taken away from a worker that lives."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--consumer", "slow", "--claim-idle", "4", seconds=12.0) as slow:
         wait_until(lambda: pending(valkey.bytes) == 2)
@@ -169,8 +169,8 @@ def test_the_frames_of_a_slow_worker_are_not_adopted(valkey: QueueServer) -> Non
     assert "counted=2" in slow.log
 
 
-def test_a_frame_that_crashes_its_workers_is_dead_lettered_alone(valkey: QueueServer) -> None:
-    """After --max-deliveries attempts; all other frames are counted."""
+def test_a_poisonous_frame_is_given_up_and_condemns_no_other(valkey: QueueServer) -> None:
+    """A frame that kills each worker that takes it is dead after --max-deliveries; all others are counted."""
     for i in range(10):
         publish(valkey.bytes, "cam", T0 + i, POISON if i == 4 else None)
     deaths = 0
@@ -186,8 +186,8 @@ def test_a_frame_that_crashes_its_workers_is_dead_lettered_alone(valkey: QueueSe
     assert "each time the worker crashed" in letters(valkey)[0]["message"]
 
 
-def test_entries_trimmed_while_they_were_held_are_dead_lettered(valkey: QueueServer) -> None:
-    """After a crash they are counted as trimmed, by the restarted worker or by another one."""
+def test_an_entry_trimmed_while_it_was_held_is_dead(valkey: QueueServer) -> None:
+    """What the queue dropped from under a dead worker is counted as trimmed, by itself or by another worker."""
     for name, flags in (("same", ["--consumer", "first"]), ("other", ["--consumer", "second", "--claim-idle", "0.3"])):
         valkey.bytes.flushall()
         publish_many(valkey.bytes, 5)
@@ -201,8 +201,8 @@ def test_entries_trimmed_while_they_were_held_are_dead_lettered(valkey: QueueSer
         assert [letter["reason"] for letter in letters(valkey)] == ["trimmed"] * 3
 
 
-def test_a_flushall_starts_a_new_queue(valkey: QueueServer) -> None:
-    """The consumer group is created again, and new frames are counted."""
+def test_flushall_makes_it_start_anew(valkey: QueueServer) -> None:
+    """After a FLUSHALL the group is made again and new frames are counted."""
     with worker(valkey) as process:
         publish_many(valkey.bytes, 5)
         wait_until(lambda: accounting(valkey.bytes).get("counted") == 5)
@@ -214,7 +214,7 @@ def test_a_flushall_starts_a_new_queue(valkey: QueueServer) -> None:
 
 
 def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
-    """The worker waits and logs one line at each end of the outage; every frame is settled exactly once."""
+    """While Redis is unreachable the worker waits, says so once, and afterwards every frame ends exactly once."""
     publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
@@ -230,7 +230,7 @@ def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
 
 @pytest.mark.slow
 def test_redis_frozen_and_thawed_loses_nothing(valkey: QueueServer) -> None:
-    """Even if Redis stops answering in the middle of a script."""
+    """A Redis that stops answering in the middle of a script costs no frame either."""
     publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
@@ -242,8 +242,8 @@ def test_redis_frozen_and_thawed_loses_nothing(valkey: QueueServer) -> None:
     assert accounting(valkey.bytes) == {"received": 200, "counted": 200}
 
 
-def test_a_worker_waits_for_a_redis_that_starts_later(valkey: QueueServer) -> None:
-    """It counts as soon as Redis answers."""
+def test_it_waits_for_a_redis_that_is_not_there_yet(valkey: QueueServer) -> None:
+    """Started before Redis, the worker goes on as soon as that is there."""
     valkey.kill()
     with worker(valkey) as process:
         wait_until(lambda: "Redis is unreachable" in process.log)
@@ -253,8 +253,8 @@ def test_a_worker_waits_for_a_redis_that_starts_later(valkey: QueueServer) -> No
         assert process.terminate() == 0
 
 
-def test_sigterm_finishes_what_is_in_progress(valkey: QueueServer) -> None:
-    """Frames that a thread has begun are counted and settled; the others are released to other workers."""
+def test_sigterm_finishes_what_is_in_work(valkey: QueueServer) -> None:
+    """Frames in the threads are counted and settled; what wasn't begun is left to others at once."""
     publish_many(valkey.bytes, 50)
     with worker(valkey, "--consumer", "first", "--grace", "20", seconds=0.3) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) >= 2)
@@ -269,7 +269,7 @@ def test_sigterm_finishes_what_is_in_progress(valkey: QueueServer) -> None:
 
 
 def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
-    """A frame that takes forever doesn't keep the worker from stopping; it is delivered again."""
+    """A frame that takes forever doesn't keep the worker from ending; it is delivered again."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "0.5", seconds=600.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 2)
@@ -277,19 +277,19 @@ def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
     assert balance(valkey.bytes) == pending(valkey.bytes) == 2
 
 
-def test_a_second_signal_ends_a_worker_at_once(valkey: QueueServer) -> None:
-    """It doesn't wait for the grace period."""
+def test_a_second_signal_ends_it_at_once(valkey: QueueServer) -> None:
+    """Who sends SIGTERM twice doesn't wait for the grace period."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "3600", seconds=600.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 2)
         process.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "a second signal exits at once" in process.log)  # two signals at once would count as one
+        wait_until(lambda: "a second signal exits at once" in process.log)  # two signals at once would be one
         process.process.send_signal(signal.SIGTERM)
         assert process.wait() == -signal.SIGTERM
 
 
 def test_metrics_and_health(valkey: QueueServer) -> None:
-    """/metrics counts how deliveries were settled; /healthz is a 503 while Redis is unreachable."""
+    """/metrics counts the endings, /healthz tells that Redis is unreachable with a 503."""
     port = free_port()
     publish_many(valkey.bytes, 30)
     with worker(valkey, "--http", f"127.0.0.1:{port}", "--fps", "5") as process:
@@ -320,7 +320,7 @@ def test_metrics_and_health(valkey: QueueServer) -> None:
 
 
 def test_a_taken_port_is_one_clear_line(valkey: QueueServer) -> None:
-    """The exit code of a worker that can't listen is 1, and no traceback is printed."""
+    """A worker that can't listen says so and ends with 1."""
     with worker(valkey, "--http", f"127.0.0.1:{valkey.port}") as process:
         assert process.wait() == 1
     assert f"can't listen on --http; port 0 takes a free one address=127.0.0.1:{valkey.port}" in process.log

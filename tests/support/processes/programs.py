@@ -21,15 +21,14 @@ PORT_ATTEMPTS = 5
 """A program that doesn't use :mod:`support.processes.ports` may take a port between finding and binding it."""
 
 
-IMPORTED_FROM = {
-    "sidecar": ["sidecar.server", "sidecar.fleet.scope", "sidecar.rpc.reflection", "grpc_channelz.v1.channelz"],
-    "worker": ["worker.hand_counter", "worker.publish.command"],
-    "support.processes.worker_main": ["worker.hand_counter", "support.models.fake_detector"],
-}
-"""What each program imports at its start."""
+SIDECAR = ["sidecar.server", "sidecar.fleet.scope", "sidecar.rpc.reflection", "grpc_channelz.v1.channelz"]
+"""What the sidecar imports at its start."""
+WORKER = ["worker.hand_counter", "worker.publish.command", "worker.demo.command", "support.models.fake_detector"]
+"""What the worker's commands import at their start."""
+WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
 
-READ_AT_START = ("PYTHON", "GRPC_", "OTEL_")
-"""Beginnings of environment variables that act before or while a program imports its modules."""
+READ_AT_START = ("PYTHON", "MALLOC_", "GRPC_", "OTEL_")
+"""Beginnings of environment variables that act before a program has imported its modules."""
 
 WITH_SUPPORT = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "proto", REPOSITORY / "tests")))}
 """The environment of a program that is a helper of the tests, and imports others."""
@@ -41,7 +40,8 @@ def use_forks() -> None:
     """Makes :func:`start` fork the programs from now on, which saves the time of their imports."""
     # The programs set it for themselves before they import gRPC, which reads it then.
     variables = repository_environment({**WITH_SUPPORT, "GRPC_VERBOSITY": "NONE"})
-    _forks.update({program: Forks(names, variables) for program, names in IMPORTED_FROM.items()})
+    _forks["sidecar"] = Forks(SIDECAR, variables)
+    _forks.update(dict.fromkeys(WORKER_PROGRAMS, Forks(WORKER, variables)))
 
 
 def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

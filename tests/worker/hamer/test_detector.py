@@ -1,6 +1,7 @@
-"""HaMeR as the backend of run and detect."""
+"""HaMeR as the backend of ``run`` and ``detect``."""
 
 import json
+from contextlib import closing
 from types import SimpleNamespace
 
 import cv2
@@ -15,22 +16,15 @@ from support.models.drawn_hands import BACKGROUND, draw_hand  # noqa: E402
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
 from worker.frame_counter import count_hands  # noqa: E402
-from worker.hamer.consistency import Thresholds  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
-from worker.hamer.predictor import HamerPredictor  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
 from worker.hands.detection import Hands  # noqa: E402
 from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
 
-LENIENT = Thresholds(
-    min_overlap=0.0, max_offset=9, min_extent=0, max_extent=9, max_outside=1, min_pixels=0, max_joint_distance=9
-)
-"""The golden network is random: its hands don't match any picture."""
-
 
 class Boxes:
-    """A detector that finds the golden boxes in any picture; in Hands' pixels, half a pixel from HaMeR's."""
+    """A detector that finds the golden boxes in any picture, in the pixel coordinates of Hands."""
 
     name = "boxes"
 
@@ -48,23 +42,23 @@ class Boxes:
 
 
 @pytest.fixture(params=[False, True], ids=["joints", "mesh"])
-def detector(request, golden):
-    """The golden network behind the golden boxes, all of which it is made to accept."""
-    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32", mesh=request.param)
-    with HamerRefiner(predictor, thresholds=LENIENT, deadline=0.0) as refiner:
+def detector(request, golden, predictor, joints_predictor, lenient):
+    """The golden network behind the golden boxes, all of which it accepts."""
+    chosen = predictor if request.param else joints_predictor
+    with closing(HamerRefiner(chosen, thresholds=lenient, deadline=0.0)) as refiner:
         yield HamerDetector(Boxes(golden), refiner)
 
 
 def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
-    """What goes into the result of a frame are the numbers of the official code, in the schema's form."""
+    """A frame's result has the official code's numbers and follows the schema."""
     result = count_hands("cam1", 1.0, golden.image, detector)
-    told = json.loads(result.to_json())
-    jsonschema.validate(told, json.loads(SCHEMA.read_text()))
-    assert (told["backend"], told["hand_count"]) == ("hamer", len(golden.boxes))
+    written = json.loads(result.to_json())
+    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
+    assert (written["backend"], written["hand_count"]) == ("hamer", len(golden.boxes))
     outputs = golden.outputs
     mirror = np.where(golden.is_right, 1.0, -1.0)[:, None]
     for hand, joints, camera, translation, sign in zip(
-        told["hands"],
+        written["hands"],
         outputs["pred_keypoints_3d"],
         outputs["pred_cam"],
         outputs["full_cam_t"],
@@ -80,18 +74,18 @@ def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
 
 
 def test_hands_stay_in_the_detectors_pixels(detector, golden):
-    """The boxes are the detector's own, and the joints are in the same pixels."""
+    """The boxes are the detector's own, and the joints have the same pixel coordinates."""
     hands = detector.detect(golden.image)
     assert isinstance(hands, PosedHands)
     assert np.array_equal(hands.boxes, detector._detector.hands.boxes)
     assert np.allclose(hands.keypoints, hands.poses.keypoints_2d + 0.5, atol=1e-3)
 
 
-def test_what_hamer_contradicts_is_not_counted(golden):
-    """With the real thresholds the random network's hands are dropped, and each verdict is told."""
+def test_contradicted_hands_are_not_counted(golden, joints_predictor):
+    """With the real thresholds the random network's hands are dropped, and each verdict is reported."""
     events = []
-    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32")
-    with HamerRefiner(predictor, deadline=0.0, on_event=lambda event, times: events.append((event, times))) as refiner:
+    refiner = HamerRefiner(joints_predictor, deadline=0.0, on_event=lambda event, times: events.append((event, times)))
+    with closing(refiner):
         hands = HamerDetector(Boxes(golden), refiner).detect(golden.image)
     assert len(hands) < len(golden.boxes)
     assert sum(times for _, times in events) == len(golden.boxes)
@@ -109,11 +103,10 @@ def photo(tmp_path_factory):
 
 
 def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
-    """`detect` runs HaMeR behind the real palm detector, prints its JSON and draws."""
+    """``detect`` runs HaMeR behind the real palm detector, prints its JSON and draws."""
     hands = HandsOptions(backend="hamer", hamer_checkpoint=golden.checkpoint, mesh=True, device="cpu")
     assert run_detect([photo], hands, json_output=True, draw_dir=tmp_path / "out") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told) == [photo]
+    assert list(json.loads(capsys.readouterr().out)) == [photo]
     assert (tmp_path / "out" / "hand.png").is_file()
 
 
