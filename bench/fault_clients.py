@@ -78,7 +78,7 @@ class Client:
         return self._pipe.recv()
 
 
-def told(batch: Batch) -> float:
+def limit_of(batch: Batch) -> float:
     """Returns the limit of all frames of a batch; NaN if they differ or the answer has none."""
     limits = set(batch.answer.fps) if batch.answer else set()
     return limits.pop() if len(limits) == 1 else math.nan
@@ -90,8 +90,8 @@ def _play(kind: str, address: str, limit: float, pipe: "Connection[object, objec
         load.wait_for_batches(WARM_BATCHES)
         pipe.send("warm")
         last_fps = pipe.recv()
-        wait_until(lambda: kind != "batches" or told(load.batches[-1]) == last_fps, "the last limit")
+        wait_until(lambda: kind != "batches" or limit_of(load.batches[-1]) == last_fps, "the last limit")
     answered = [batch for batch in load.batches if batch.answer is not None and batch.asked]
-    calls = [Call(batch.sent_at, batch.took_s, told(batch)) for batch in answered]
+    calls = [Call(batch.sent_at, batch.took_s, limit_of(batch)) for batch in answered]
     failures = [batch.error for batch in load.batches if batch.answer is None]
     pipe.send(Record(calls, failures, max(worst_excess(tss, limit) for tss in load.admitted().values())))

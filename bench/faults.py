@@ -65,7 +65,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
         clients = {kind: stack.enter_context(Client(kind, sidecar.address, LIMIT)) for kind in KINDS}
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(stack.enter_context(grpc.insecure_channel(sidecar.address)))
 
-        def told() -> float:
+        def current_fps() -> float:
             return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=PROBE), timeout=10.0).fps
 
         for number in range(rounds):
@@ -86,7 +86,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
             if not case.heals_itself:
                 healed = time.monotonic()
                 case.fill(fps)
-            wait_until(lambda fps=fps: told() == fps, "the limit after the fault", every_s=0.02)  # type: ignore[misc]
+            wait_until(lambda fps=fps: current_fps() == fps, "the limit after the fault", every_s=0.02)  # type: ignore[misc]
             shares = (waited[1] - waited[0]) / (broken - began), (waited[2] - waited[1]) / (over - broken)
             times.append(Round(began, broken, over, healed, fps, *shares))
         records = {kind: client.finish(times[-1].fps) for kind, client in clients.items()}

@@ -130,9 +130,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1800.0, help="length of the run (default: half an hour)")
     parser.add_argument("--scope", choices=["pod", "fleet"], default="pod", help="scope of the sidecar's limits")
     options = parser.parse_args()
-    read_every, tell_every = max(0.5, options.seconds / MOST_POINTS), options.seconds / LINES
+    read_every, print_every = max(0.5, options.seconds / MOST_POINTS), options.seconds / LINES
     points: list[tuple[float, float]] = []
-    told = 0
+    lines = 0
     with (
         valkey() as server,
         redis.Redis(port=server.port) as client,
@@ -155,8 +155,8 @@ def main() -> int:
                         cameras.replace_streams()
             if now >= len(points) * read_every:
                 points.append((now, resident_bytes(sidecar.pid) / 2**20))
-            if now >= told * tell_every:
-                told += 1
+            if now >= lines * print_every:
+                lines += 1
                 decisions = cameras.decided.total()
                 print(f"{now / 60:8.1f}{points[-1][1]:10.1f}{decisions:14,}{cameras.failed:8}", flush=True)
             step += 1

@@ -149,8 +149,8 @@ def main() -> None:
         print(f"{way:20}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
     print(f"worker / detector: {ratio:.3f}, goal at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}")
     print(f"CPU: {medians['detector'].cpu_ms / medians['worker'].cpu_ms:.3f}")
-    told = {way: rate._asdict() for way, rate in medians.items()}
-    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **told}))
+    figures = {way: rate._asdict() for way, rate in medians.items()}
+    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **figures}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The distribution: what `pip install hamer-hand-counter` installs."""
 
 import email
+import json
 import os
 import re
 import subprocess
@@ -40,20 +41,30 @@ def wheel(distributions) -> Iterator[zipfile.ZipFile]:
         yield opened
 
 
-@pytest.fixture(scope="module")
-def environment(distributions, tmp_path_factory) -> Path:
-    """Returns the bin folder of a new environment with only the wheel and its extra for the demo.
+def install(distributions: dict[str, Path], folder: Path, extra: str = "") -> Path:
+    """Installs the wheel with an extra into a new environment; returns its bin folder.
 
     The wheel names its dependencies; the lock sets their versions, so that a new release doesn't break the test.
     """
-    folder = tmp_path_factory.mktemp("installed")
     constraints = re.sub(r"\s*\\\n\s+--hash=\S+", "", (REPOSITORY / "requirements/run.txt").read_text())
     (folder / "constraints.txt").write_text(constraints)
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv/bin"
-    wanted = f"{distributions['wheel']}[demo]"
-    run(str(programs / "pip"), "install", "--quiet", "-c", str(folder / "constraints.txt"), wanted)
+    wheel = f"{distributions['wheel']}{extra}"
+    run(str(programs / "pip"), "install", "--quiet", "-c", str(folder / "constraints.txt"), wheel)
     return programs
+
+
+@pytest.fixture(scope="module")
+def light(distributions, tmp_path_factory) -> Path:
+    """Returns the bin folder of an environment with only the wheel, without an extra."""
+    return install(distributions, tmp_path_factory.mktemp("light"))
+
+
+@pytest.fixture(scope="module")
+def environment(distributions, tmp_path_factory) -> Path:
+    """Returns the bin folder of an environment with only the wheel and its extra for the demo."""
+    return install(distributions, tmp_path_factory.mktemp("installed"), "[demo]")
 
 
 def test_the_index_would_take_it(distributions):
@@ -108,6 +119,56 @@ def test_the_sdist_builds_the_same_packages(distributions):
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "LICENSE", "proto/handcounter/ratelimit/v1/rate_limit.proto"} <= names
     assert not {name for name in names if name.startswith((".venv", "out/", ".ci"))} - {".ci/run", ".ci"}
+
+
+def test_the_client_brings_grpc_and_protobuf_alone(light: Path):
+    """Without an extra nothing is installed but the wheel, these two and what they require, and it is small."""
+    listed = json.loads(run(str(light / "pip"), "list", "--format=json").stdout)
+    names = {each["name"].lower().replace("_", "-") for each in listed}
+    assert names - {"pip", "setuptools"} == {"hamer-hand-counter", "grpcio", "protobuf", "typing-extensions"}
+    (site,) = (light.parent / "lib").glob("python3*/site-packages")
+    folders = [path for path in site.iterdir() if path.name.partition("-")[0] not in ("pip", "setuptools")]
+    size = sum(each.stat().st_size for folder in folders for each in (folder, *folder.rglob("*")) if each.is_file())
+    assert 10e6 < size < 40e6, f"{size / 1e6:.0f} MB"
+
+
+CLIENT = """\
+import process, sidecar, sys, worker  # the user's own modules
+
+from handcounter.client import RateLimiter, Reason
+from handcounter.client.testing import FakeSidecar
+
+assert (process.OWNER, sidecar.OWNER, worker.OWNER) == ("the user",) * 3
+with (
+    FakeSidecar(fps={"cam": 2.0}, leases=True) as fake,
+    RateLimiter(fake.address, default_fps=0.0, deadline=60.0) as limiter,
+):
+    frames = [("cam", 0.0), ("cam", 0.4), ("cam", 0.5)]
+    assert [limiter.decide([frame])[0] for frame in frames] == [Reason.ADMITTED, Reason.TOO_SOON, Reason.ADMITTED]
+    assert fake.requests == [[frames[0]], [frames[2]]]
+print(*(name for name in sys.modules if name.partition(".")[0] in ("handcounter", "process", "sidecar", "worker")))
+"""
+
+
+def test_the_client_works_beside_modules_of_the_same_names(light: Path, tmp_path: Path):
+    """A user's own worker.py, process.py and sidecar.py stay the user's, because the client imports none of ours."""
+    for name in ("process", "sidecar", "worker"):
+        (tmp_path / f"{name}.py").write_text("OWNER = 'the user'\n")
+    (tmp_path / "use_the_client.py").write_text(CLIENT)
+    imported = set(run(str(light / "python"), "use_the_client.py", cwd=tmp_path).stdout.split())
+    assert {"handcounter.client", "handcounter.client.testing"} <= imported
+    assert {name for name in imported if not name.startswith("handcounter")} == {"process", "sidecar", "worker"}
+
+
+@pytest.mark.parametrize(("program", "extra"), [("fps-sidecar", "sidecar"), ("hand-counter", "worker")])
+@pytest.mark.parametrize("arguments", [[], ["--help"]], ids=["plain", "help"])
+def test_a_program_names_its_extra(light: Path, tmp_path: Path, program: str, extra: str, arguments: list[str]):
+    """Without its extra a program says in one line what to install, and ends with exit code 1."""
+    ended = run(str(light / program), *arguments, check=False, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{program}: ")
+    assert line.endswith(f"run: pip install 'hamer-hand-counter[{extra}]'")
 
 
 def test_the_programs_run_from_an_empty_environment(environment: Path, tmp_path: Path):
