@@ -20,11 +20,11 @@ from worker.queue.keys import CONSUMER_GROUP, Keys
 NO_SIDECAR = "127.0.0.1:1"
 KEYS = Keys()
 T0 = 1_700_000_000.0
-"""The first ts; it may be in the past, because the age of a frame comes from the id of its entry."""
+"""The first ts of streams. It may be in the past, because the age of a frame is that of its entry's id."""
 
 
 class QueueServer(Valkey):
-    """A Valkey that keeps its data over a kill and a restart, and a client of it that reads bytes."""
+    """A Valkey whose data survives a kill and a restart, with a client that returns bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,13 +32,13 @@ class QueueServer(Valkey):
         self.bytes = redis.Redis(port=self.port)
 
     def close(self) -> None:
-        """Ends the server and its client."""
+        """Stops it and closes its client."""
         self.bytes.close()
         super().close()
 
 
 def picture(colour: tuple[int, int, int] = (90, 120, 90), width: int = 64, height: int = 48) -> bytes:
-    """Encodes a picture of one colour, BGR, as JPEG."""
+    """Returns a JPEG of one colour, BGR."""
     return cv2.imencode(".jpg", np.full((height, width, 3), colour, np.uint8))[1].tobytes()
 
 
@@ -50,14 +50,14 @@ RED = picture((0, 0, 255))
 
 
 def publish(client: redis.Redis, stream_name: str, ts: float, payload: bytes | None = None, ttl: int = 600) -> str:
-    """Adds a frame to the queue, with its payload under its own key; returns the id of the entry."""
+    """Adds a frame to the queue, with its payload under its own key; returns the entry's id."""
     key = KEYS.payload(f"{stream_name}:{ts!r}")
     client.set(key, picture() if payload is None else payload, ex=ttl)
     return client.xadd(KEYS.frames, encode_entry(stream_name, ts, key)).decode()
 
 
 def publish_many(client: redis.Redis, number: int, streams: int = 1, fps: float = 30.0, name: str = "cam") -> None:
-    """Adds frames of several streams to the queue in turn, all with one payload."""
+    """Adds frames of several streams to the queue, in turns, all with the same payload."""
     key = KEYS.payload("shared")
     client.set(key, picture())
     pipeline = client.pipeline(transaction=False)
@@ -72,13 +72,13 @@ def accounting(client: redis.Redis) -> dict[str, int]:
 
 
 def balance(client: redis.Redis) -> int:
-    """Returns received minus all settled deliveries: what is pending, 0 after a drain."""
+    """Received less settled: what is pending, 0 after a drain."""
     fields = accounting(client)
     return fields.pop("received", 0) - sum(fields.values())
 
 
 def pending(client: redis.Redis) -> int:
-    """Returns the number of deliveries that aren't settled."""
+    """The number of deliveries that aren't settled."""
     try:
         return int(client.xpending(KEYS.frames, CONSUMER_GROUP)["pending"])
     except redis.ResponseError:
@@ -86,7 +86,7 @@ def pending(client: redis.Redis) -> int:
 
 
 def calls(client: redis.Redis, command: str) -> int:
-    """Returns how often a command was called since the server started."""
+    """How often a command was called since the start of the server, or of the test."""
     return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
@@ -100,18 +100,18 @@ class Worker:
 
     @property
     def log(self) -> str:
-        """Returns its log so far."""
+        """What it has logged so far."""
         return self._log.read_text()
 
     def wait(self, seconds: float = 60.0) -> int:
-        """Waits for its end; returns the exit code."""
+        """Waits until it exits; returns the exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the worker goes on:\n{self.log}") from None
 
     def terminate(self, seconds: float = 60.0) -> int:
-        """Sends SIGTERM once it has started, because earlier the signal would kill it; returns the exit code."""
+        """Sends SIGTERM once the worker handles it, and returns the exit code."""
         wait_until(lambda: "the worker has started" in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
@@ -124,10 +124,10 @@ class Worker:
 
 @contextmanager
 def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str = NO_SIDECAR) -> Iterator[Worker]:
-    """Starts a worker that takes the given seconds per frame; by default without a sidecar and without a limit."""
+    """Starts a worker that takes so many seconds per frame; by default without a sidecar and without a limit."""
     arguments = [str(seconds), "--redis-url", valkey.url, "--sidecar", sidecar, "--http", "", "--fps", "inf"]
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
-    # A running sidecar must never count as too slow, however busy the machine is.
+    # A running sidecar is never too slow, however busy the machine is.
     patience = ["--sidecar-wait", "0" if sidecar == NO_SIDECAR else "60", "--decision-timeout", "60"]
     process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", *patience, *flags])
     try:

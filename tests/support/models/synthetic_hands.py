@@ -1,4 +1,4 @@
-"""Draws hands with OpenCV that the real models detect, so that the tests need no photo."""
+"""Hands drawn with OpenCV that the real models recognise, so that tests need no photos."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,8 @@ import numpy as np
 SKIN = (140, 172, 224)  # BGR
 BACKGROUND = (110, 96, 72)
 
-# An open left hand, palm side, in units of the palm's width; the origin is the middle of the palm, y points down.
+# An open left hand with its palm towards the viewer, in units of the palm's width; the origin is the palm's middle, y
+# points down.
 PALM = [(-0.42, 0.5), (-0.5, -0.3), (-0.32, -0.52), (0.1, -0.56), (0.42, -0.46), (0.5, -0.1), (0.36, 0.5)]
 FINGERS = [  # base, tip, radius
     ((-0.42, 0.18), (-0.98, -0.34), 0.13),
@@ -19,14 +20,14 @@ FOREARM = ((-0.02, 0.4), (0.0, 1.3), 0.3)
 
 
 def draw_hand(image, centre, width, angle=0.0, right=True):
-    """Draws a hand into a BGR picture, in place.
+    """Draws a hand into a BGR picture.
 
     Args:
-        image: (H, W, 3) uint8.
-        centre: the middle of the palm, x and y in pixels.
+        image: (H, W, 3) uint8; modified.
+        centre: the palm's middle, x and y in pixels.
         width: the palm's width in pixels.
         angle: degrees, clockwise; 0 points up.
-        right: an anatomical right hand with the palm towards the camera; else a left one.
+        right: whether it is an anatomical right hand, with the palm towards the viewer.
 
     Returns:
         The box of the hand without the forearm: x0, y0, x1, y1 in pixels.
@@ -53,7 +54,7 @@ def draw_hand(image, centre, width, angle=0.0, right=True):
     palm = cv2.fillPoly(np.zeros_like(whole), [place(PALM)], 255, cv2.LINE_AA)
     for part in [palm, *parts]:
         hand = np.maximum(hand, part)
-    for part in [whole, *parts, palm]:  # from far to near, each shaded towards its rim
+    for part in [whole, *parts, palm]:  # far to near, each shaded towards its rim
         depth = cv2.distanceTransform((part > 127).astype(np.uint8), cv2.DIST_L2, 5) / (0.13 * width)
         shade = (0.62 + 0.38 * np.sqrt(np.clip(depth, 0, 1)))[..., None]
         alpha = (part / 255.0)[..., None]
