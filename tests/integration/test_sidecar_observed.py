@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.processes import programs
-from support.processes.programs import repository_environment
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
@@ -229,12 +227,3 @@ def test_a_lost_collector_costs_nothing() -> None:
         sidecar.terminate()
         assert sidecar.wait() == 0
         assert len(sidecar.logs().splitlines()) < 50
-
-
-def test_traces_arent_loaded_unasked() -> None:
-    """Without --otlp-endpoint the process doesn't import the tracing code (redis-py imports OpenTelemetry's metrics)."""
-    code = (
-        "import sys, sidecar.server\n"
-        "sys.exit(any(name.startswith(('opentelemetry.exporter', 'opentelemetry.sdk.trace')) for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], env=repository_environment(), timeout=120).returncode == 0

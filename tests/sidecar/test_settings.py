@@ -115,6 +115,11 @@ def test_a_wrong_environment_variable_is_named(
     with pytest.raises(SystemExit):
         read()
     assert "SIDECAR_FPS" in capsys.readouterr().err
+    monkeypatch.delenv("SIDECAR_FPS")
+    monkeypatch.setenv("SIDECAR_LISTEN", " , ")
+    with pytest.raises(SystemExit):
+        read()
+    assert "SIDECAR_LISTEN: needs at least one address" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
