@@ -1,4 +1,4 @@
-"""The command fps-sidecar --check: reads all limits in Redis once and says what is wrong with them."""
+"""The command fps-sidecar --check: reads all limits in Redis once and reports the fields that don't set one."""
 
 import asyncio
 import sys
@@ -17,31 +17,33 @@ FINE: Final = 0
 FAILED: Final = 1
 
 ANSWER_S: Final = 5.0
+"""How long Redis may take to answer a command."""
+
 _FIELDS_PER_CALL: Final = 1000
 
 
 async def check(url: RedisUrl, access: RedisAccess, config_key: str, default_fps: float) -> int:
-    """Prints each field of the hash that sets no limit, and a summary; gives the exit code.
+    """Prints each field of the hash that sets no limit, and a summary.
 
     Args:
-        url: of Redis.
-        access: what the connection needs besides.
-        config_key: the hash.
-        default_fps: of streams that the hash says nothing about.
+        url: The address of Redis.
+        access: What a connection needs besides the URL.
+        config_key: The key of the hash.
+        default_fps: The fps of streams without a limit in the hash.
 
     Returns:
-        0 if all is well; 1 if Redis can't be read or a field is wrong.
+        The exit code: 0, or 1 if Redis can't be read or a field is invalid.
     """
-    wrong: dict[bytes, str] = {}
-    fields: set[bytes] = set()  # HSCAN may give a field twice
+    invalid: dict[bytes, str] = {}
+    fields: set[bytes] = set()  # HSCAN may return a field twice
     wildcard: float | None = None
     try:
         connection = await RedisServers(url, access).connect_to(config_key)
         try:
             async for field, value in _fields(connection, config_key):
                 fields.add(field)
-                if mistake := field_error(field, value):
-                    wrong[field] = mistake
+                if error := field_error(field, value):
+                    invalid[field] = error
                 elif field.decode() == WILDCARD_FIELD:
                     wildcard = parse_fps(value)
         finally:
@@ -49,17 +51,17 @@ async def check(url: RedisUrl, access: RedisAccess, config_key: str, default_fps
     except (RedisError, OSError, TimeoutError) as error:
         sys.stderr.write(f"fps-sidecar: can't read {config_key} at {url.shown}: {str(error) or type(error).__name__}\n")
         return FAILED
-    for _, mistake in sorted(wrong.items()):
-        sys.stdout.write(f"{mistake}\n")
+    for _, line in sorted(invalid.items()):
+        sys.stdout.write(f"{line}\n")
     others = f"--fps {default_fps:g}" if wildcard is None else f"{wildcard:g} ({WILDCARD_FIELD})"
     sys.stdout.write(
-        f"{config_key} at {url.shown}: {len(fields)} fields, {len(wrong)} of them wrong; all other streams: {others}\n"
+        f"{config_key} at {url.shown}: {len(fields)} fields, {len(invalid)} invalid; all other streams: {others}\n"
     )
-    return FAILED if wrong else FINE
+    return FAILED if invalid else FINE
 
 
 def field_error(field: bytes, value: bytes) -> str | None:
-    """Says what is wrong with one field of the hash; None if it sets a limit."""
+    """Returns what is wrong with one field of the hash, or None if it sets a limit."""
     try:
         name_error = stream_name_error(field.decode())
     except UnicodeDecodeError:
@@ -67,7 +69,7 @@ def field_error(field: bytes, value: bytes) -> str | None:
     if name_error:
         return f"no stream can have the name {show(field)!r}: {name_error}"
     if parse_fps(value) is None:
-        return f"{show(field)!r}: {show(value)!r} is no valid fps, so it counts as absent"
+        return f"{show(field)!r}: {show(value)!r} isn't a valid fps, so it is ignored"
     return None
 
 

@@ -32,7 +32,7 @@ class WorkerStatus:
         metrics.redis_up.set_function(lambda: float(not queue.problem))
 
     def health(self) -> tuple[bool, dict[str, object]]:
-        """Returns whether frames can be counted, and details; an unreachable sidecar is no reason, since the worker paces."""
+        """Returns whether frames can be counted, and details. Without a sidecar they can: the worker paces locally."""
         stuck = self._pipeline.stuck_seconds()
         details: dict[str, object] = {
             "redis": self._queue.problem or "ok",

@@ -20,12 +20,12 @@ LONGEST_NAME = "\U0001f590" * 256
         (["a", "b"], [1.0, math.nan], "frame 1: ts must be a finite number of seconds, got nan"),
         (["a"], [-1.0], "frame 0: ts must not be negative, got -1.0"),
         (["a"], [1.7e12], "frame 0: ts must be seconds, at most 1e+11, got 1700000000000.0"),
-        # Of a bad name and a bad ts the name is reported.
+        # If both name and ts are invalid, the name is reported.
         ([""], [-1.0], "frame 0: stream_name must not be empty"),
     ],
 )
 def test_batch_error(stream_names: list[str], tss: list[float], error: str | None) -> None:
-    """A valid batch has no error; another one's names the first bad frame."""
+    """A valid batch has no error; otherwise the error names the first invalid frame."""
     found = batch_error(stream_names, tss)
     assert found == error or (error is not None and found is not None and found.startswith(error))
 
@@ -38,7 +38,7 @@ def test_too_long() -> None:
 
 
 def test_uneven() -> None:
-    """Columns must be equally long."""
+    """Columns must have equal lengths."""
     assert uneven(2, 2) is None
     assert uneven(2, 3) == "ts must be empty or as long as stream_names, got 3 ts for 2 stream_names"
 

@@ -1,17 +1,23 @@
-"""process_frame_callback: ask, then count."""
+"""process_frame_callback, and the life of a worker in this process."""
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from support.models.fake_detector import ONE_HAND, FakeDetector
-from support.processes.workers import picture
+from support.processes.ports import free_port
+from support.processes.workers import NO_SIDECAR, QueueServer, accounting, picture, publish_many
 
 from handcounter.pacing.schedule import Reason
-from worker.hand_counter import process_frame_callback
+from worker.backend import Backend, BackendError
+from worker.hand_counter import process_frame_callback, run, serve
+from worker.options import HandsOptions, RunOptions
 from worker.picture_header import PictureError
 from worker.queue.frame import SkipReason
 from worker.results import FrameResult
+from worker.run_settings import RunSettings
 
 
 class Limiter:
@@ -71,3 +77,67 @@ def test_an_admitted_frame_that_cannot_be_decoded_is_an_error(data: bytes, max_p
     limiter = Limiter(Reason.ADMITTED)
     with pytest.raises(PictureError):
         process_frame_callback("cam1", 1.0, data, detector=Untouchable(), limiter=limiter, max_pixels=max_pixels)
+
+
+def run_options(valkey: QueueServer, **changes: Any) -> RunOptions:
+    """Options of a worker that drains the queue, without a sidecar or a limit."""
+    given = {
+        "redis_url": valkey.url,
+        "sidecar": NO_SIDECAR,
+        "sidecar_wait": 0.0,
+        "fps": float("inf"),
+        "max_age": float("inf"),
+        "threads": 2,
+        "http": "",
+        "drain": True,
+    }
+    return RunSettings(**{**given, **changes}).options
+
+
+def test_a_worker_drains_the_queue(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
+    """The lines of its start and its end have its parts and its totals as fields."""
+    publish_many(valkey.bytes, 20)
+    with caplog.at_level(logging.INFO):
+        assert serve(FakeDetector, run_options(valkey, consumer="me", http=f"127.0.0.1:{free_port()}")) == 0
+    assert accounting(valkey.bytes) == {"received": 20, "counted": 20}
+    records = {record.message: record for record in caplog.records}
+    started, stopped = records["the worker has started"], records["the worker has stopped"]
+    assert (started.consumer, started.backend, started.threads) == ("me", "fake", 2)
+    assert (stopped.counted, stopped.skipped, stopped.dead, stopped.dropped_unread) == (20, 0, 0, 0)
+
+
+def test_a_worker_that_cannot_listen_fails(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
+    """With one line that names the address; nothing is read from the queue."""
+    publish_many(valkey.bytes, 1)
+    address = f"127.0.0.1:{valkey.port}"
+    assert serve(FakeDetector, run_options(valkey, http=address)) == 1
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (record.address, record.error) == (address, "Address already in use")
+    assert accounting(valkey.bytes) == {}
+
+
+def test_a_backend_is_closed_after_the_worker(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its events are counted by the worker's metrics."""
+    publish_many(valkey.bytes, 2)
+    closed: list[dict[str, int]] = []
+
+    def fake_open(_options: HandsOptions, on_event: Any) -> Backend:
+        on_event("kept", 3)
+        return Backend("fake", FakeDetector, lambda image, _: image, lambda: closed.append(accounting(valkey.bytes)))
+
+    monkeypatch.setattr("worker.hand_counter.open_backend", fake_open)
+    assert run(HandsOptions(), run_options(valkey)) == 0
+    assert closed == [{"received": 2, "counted": 2}]
+
+
+def test_a_backend_that_cannot_be_opened_is_one_line(
+    valkey: QueueServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker isn't started."""
+
+    def fail(_options: HandsOptions, _on_event: object) -> Backend:
+        raise BackendError("no such device: cuda:9")
+
+    monkeypatch.setattr("worker.hand_counter.open_backend", fail)
+    assert run(HandsOptions(), run_options(valkey)) == 1
+    assert caplog.messages == ["no such device: cuda:9"]

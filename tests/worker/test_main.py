@@ -80,6 +80,7 @@ def test_every_command_is_there() -> None:
         (("run", "--batch-size", "5000"), "--batch-size: "),
         (("run", "--http", "9465"), "--http: expected HOST:PORT"),
         (("run", "--frames", "1"), "unrecognized arguments: --frames"),
+        (("run", "--backend", "other"), "--backend: must be one of auto, hamer, palm, got 'other'"),
         (("detect",), "required: IMAGES"),
     ],
 )

@@ -52,3 +52,26 @@ def test_an_end_without_a_signal_is_known() -> None:
     with stop_signals(done) as signalled:
         done.set()
     assert not signalled.is_set()
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_the_second_signal_has_its_usual_effect_unless_patient(patient: bool) -> None:
+    """After the first one the default handlers are back; a patient command keeps its own."""
+    done = threading.Event()
+    inherited = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with stop_signals(done, patient=patient):
+        signal.raise_signal(signal.SIGTERM)
+        assert done.wait(60)
+        assert all((signal.getsignal(each) == signal.SIG_DFL) != patient for each in (signal.SIGTERM, signal.SIGINT))
+    signal.signal(signal.SIGTERM, inherited)
+
+
+def test_nohup_is_respected() -> None:
+    """A SIGHUP that is ignored stays ignored."""
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    done = threading.Event()
+    with stop_signals(done, patient=True):
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert not done.is_set()
+    signal.signal(signal.SIGHUP, inherited)

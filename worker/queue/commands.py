@@ -53,6 +53,7 @@ class Commands:
         }
         self._lock = threading.Lock()
         self._failing_since = 0.0
+        self._working_since = 0.0
         self._problems: dict[str, str] = {}
 
     @property
@@ -73,6 +74,7 @@ class Commands:
             name: the name of the command for logs and errors.
             command: sends the command by the client that it gets.
         """
+        began = time.monotonic()
         try:
             try:
                 reply = command(self._redis)
@@ -82,7 +84,7 @@ class Commands:
                 self._create_group()
                 reply = command(self._redis)
         except redis.RedisError as error:
-            raise self._failed(name, error) from error
+            raise self._failed(name, error, began) from error
         if self._problems:
             self._succeeded(name)
         return reply
@@ -101,11 +103,17 @@ class Commands:
             self._redis.hdel(self.keys.unread, "position")  # it belonged to a queue that is gone
             logger.info("created the consumer group", extra={"group": CONSUMER_GROUP, "queue": self.keys.frames})
 
-    def _failed(self, name: str, error: redis.RedisError) -> QueueError:
-        """Notes an error. A rejection is over when the same command succeeds, anything else when any command does."""
+    def _failed(self, name: str, error: redis.RedisError, began: float) -> QueueError:
+        """Notes an error. A rejection is over when the same command succeeds, anything else when any command does.
+
+        A command that another thread began before the outage was over belongs to that outage, and is only repeated.
+        """
         problem = f"{type(error).__name__}: {error}"
         rejected = isinstance(error, redis.ResponseError)
+        failure = QueueRejectedError(problem) if rejected else QueueUnreachableError(problem)
         with self._lock:
+            if began < self._working_since:
+                return failure
             if not self._problems:
                 self._failing_since = time.monotonic()
                 if rejected:
@@ -116,11 +124,12 @@ class Commands:
                     what = "Redis is unreachable"
                 logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, "error": problem})
             self._problems[name if rejected else _UNREACHABLE] = problem
-        return QueueRejectedError(problem) if rejected else QueueUnreachableError(problem)
+        return failure
 
     def _succeeded(self, name: str) -> None:
         with self._lock:
             over = [each for each in (_UNREACHABLE, name) if self._problems.pop(each, None)]
             if over and not self._problems:
-                seconds = round(time.monotonic() - self._failing_since, 1)
+                self._working_since = time.monotonic()
+                seconds = round(self._working_since - self._failing_since, 1)
                 logger.info("Redis works again", extra={"outage_seconds": seconds})

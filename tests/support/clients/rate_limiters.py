@@ -1,4 +1,4 @@
-"""What tests of the rate limiter share: a client of a fake sidecar, the frames of a camera, and the expected decisions."""
+"""Shared by the tests of the rate limiter: a client of a fake sidecar, the frames of a camera, and the expected decisions."""
 
 import contextlib
 from collections import Counter
@@ -23,7 +23,7 @@ class OddSidecar(FakeSidecar):
 
     @property
     def sizes(self) -> list[int]:
-        """How many frames each request had."""
+        """Returns how many frames each request had."""
         return [len(frames) for frames in self.requests]
 
     def answers(self, frames: Frames) -> pb.SessionAnswers:
@@ -33,7 +33,7 @@ class OddSidecar(FakeSidecar):
 
 @contextlib.contextmanager
 def client_of(sidecar: FakeSidecar, decided: Counter[str], **options: Any) -> Iterator[RateLimiter]:
-    """A client with a default of 2 fps; its deadline is far beyond what a busy machine takes."""
+    """Yields a client with a default of 2 fps and a deadline far above what a busy machine needs."""
     limiter = RateLimiter(
         sidecar.address,
         **{
@@ -49,17 +49,17 @@ def client_of(sidecar: FakeSidecar, decided: Counter[str], **options: Any) -> It
 
 
 def source(fps: float, seconds: float, start: float = 100.0) -> list[float]:
-    """The ts of a camera's frames."""
+    """Returns the ts of a camera's frames."""
     return [start + i / fps for i in range(round(fps * seconds))]
 
 
 def frames(name: str, stamps: Sequence[float]) -> list[tuple[str, float]]:
-    """Frames of one stream."""
+    """Returns frames of one stream."""
     return [(name, ts) for ts in stamps]
 
 
 def undisturbed(fps: float, stamps: Sequence[float]) -> list[Reason]:
-    """The decisions of one schedule over all frames of a stream."""
+    """Returns the decisions of one schedule over all frames of a stream."""
     schedule, reasons = None, []
     for ts in cast(Sequence[StreamTime], stamps):
         reason, schedule = decide(schedule, ts, fps, RealTime(0.0))

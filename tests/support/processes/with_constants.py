@@ -2,8 +2,8 @@
 
     python with_constants.py PROGRAM MODULE.NAME=NUMBER ... -- FLAGS
 
-A time-out that is right for users may expire on a machine that does too many other things. A test that is about something
-else, or that must tell a wait from a slow machine, sets one that no machine comes near.
+A timeout that is right for users may expire on a busy machine. A test that is about something else, or that must
+distinguish a wait from a slow machine, sets one that no machine reaches.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""A server that speaks Redis' protocol and answers as a test tells it, also with nothing, or by hanging up."""
+"""A server that speaks the Redis protocol and answers as a test says: also not at all, or by closing the connection."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from support.waiting import until
 
 Answer = Callable[[list[bytes]], bytes | None]
-"""The answer to a command; None: none ever comes."""
+"""The answer to a command; None: no answer."""
 
 HANGS_UP = b"\0"
-"""An answer that ends so is the last one."""
+"""An answer with this ending is the last one before the connection is closed."""
 
 OK = b"+OK\r\n"
 RESP3 = b"%1\r\n$5\r\nproto\r\n:3\r\n"
@@ -18,18 +18,18 @@ RESP3 = b"%1\r\n$5\r\nproto\r\n:3\r\n"
 
 
 class ScriptedRedis:
-    """A running server. Its answer may be set anew at any time."""
+    """A running server. Its answer may be replaced at any time."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.port = 0
         self.connections = 0
-        """So many were made."""
+        """How many connections were made."""
         self.open = 0
-        """So many are there."""
+        """How many connections are open."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speaks with one client."""
+        """Serves one client."""
         self.connections += 1
         self.open += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -55,7 +55,7 @@ async def _command(reader: asyncio.StreamReader) -> list[bytes]:
 
 @contextlib.asynccontextmanager
 async def scripted_redis(answer: Answer) -> AsyncIterator[ScriptedRedis]:
-    """Serves on a port until the block ends and the clients are gone."""
+    """Serves on a port until the block ends and all clients have disconnected."""
     script = ScriptedRedis(answer)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     async with server:

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
-from support.models.drawn_hands import BACKGROUND, draw_hand  # noqa: E402
+from support.models.synthetic_hands import BACKGROUND, draw_hand  # noqa: E402
 
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
@@ -94,7 +94,7 @@ def test_contradicted_hands_are_not_counted(golden, joints_predictor):
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    """A picture of a drawn hand."""
+    """A picture of a synthetic hand."""
     image = np.full((480, 640, 3), BACKGROUND, np.uint8)
     draw_hand(image, (320, 260), 110)
     path = tmp_path_factory.mktemp("photos") / "hand.png"

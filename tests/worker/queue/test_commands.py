@@ -88,6 +88,26 @@ def test_a_rejection_is_over_when_the_same_command_succeeds(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+def test_a_straggler_of_an_outage_is_no_new_one(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
+    """A command that began during the outage and fails after its end, because its thread was slow, is only repeated."""
+    caplog.set_level(logging.INFO)
+
+    def straggler(_client: redis.Redis) -> None:
+        commands.call("read", fails(None))
+        raise redis.ConnectionError("refused")
+
+    with pytest.raises(QueueUnreachableError):
+        commands.call("read", fails(redis.ConnectionError("refused")))
+    with pytest.raises(QueueUnreachableError):
+        commands.call("settle", straggler)
+    assert commands.problem == ""
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    with pytest.raises(QueueUnreachableError):
+        commands.call("settle", fails(redis.ConnectionError("refused")))
+    assert commands.problem == "ConnectionError: refused"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"]
+
+
 def test_a_rejection_outlasts_an_outage(commands: Commands) -> None:
     """The end of one problem isn't the end of the other."""
     for error in (redis.ResponseError("WRONGTYPE"), redis.ConnectionError("refused")):

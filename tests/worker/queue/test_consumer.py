@@ -130,6 +130,18 @@ def test_only_silent_workers_lose_their_entries(valkey: QueueServer, queue: Queu
     assert other.take([left]) == []
 
 
+def test_all_pages_are_adopted(
+    valkey: QueueServer, queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One script adopts a page, and the next one goes on behind it."""
+    monkeypatch.setattr("worker.queue.consumer._PAGE", 2)
+    publish_many(valkey.bytes, 5)
+    entry_ids = ids(other.read(5))
+    other.release(entry_ids)
+    assert queue.adopt(3600.0) == 5
+    assert list(queue.unsettled()) == entry_ids
+
+
 def test_released_entries_are_adopted_at_once(valkey: QueueServer, queue: Queue, other: Queue) -> None:
     """The delivery to the worker that stopped isn't counted, because a stop isn't a crash."""
     publish_many(valkey.bytes, 1)
