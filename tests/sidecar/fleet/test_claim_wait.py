@@ -1,4 +1,4 @@
-"""Redis lost or slow in fleet scope: how long a decision waits, in the loop's time, and what it says."""
+"""Fleet scope with Redis lost or slow: how long a decision waits, in simulated time, and what it is."""
 
 import asyncio
 import contextlib
@@ -47,13 +47,13 @@ class Sidecar:
         self.decider = FleetDecider(roster, table, leases, self.scope)
 
     async def decide(self, name: str = "cam") -> tuple[Reason, bool, float]:
-        """Decides a frame of now: the reason, whether it is flagged as stale, and the seconds that it took."""
+        """Decides a frame of this moment. Returns the reason, whether the answer is stale, and how many seconds it took."""
         began = self.clock()
         answers = await self.decider.decide(Batch([name], [began]), began)
         return answers.reasons[0], answers.stale, self.clock() - began
 
     async def play(self, seconds: float) -> list[tuple[Reason, bool, float]]:
-        """A camera's frames in their time."""
+        """Decides a camera's frames at their times."""
         decisions = []
         for _ in range(round(seconds * SOURCE_FPS)):
             await asyncio.sleep(1 / SOURCE_FPS)
@@ -62,11 +62,11 @@ class Sidecar:
 
 
 @contextlib.asynccontextmanager
-async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
-    """A sidecar that reached its Redis."""
+async def reached(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
+    """A sidecar that has reached Redis."""
     client.flushall()
     sidecar = Sidecar(SlowServers(client, nodes))
-    # So many replicas as the others' heartbeats say; they needn't be there.
+    # Heartbeats of the other replicas, which don't exist.
     client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
     async with sidecar.scope.running():
         await sidecar.scope.wait_until_reachable(10.0)
@@ -81,25 +81,25 @@ def admitted(decisions: list[tuple[Reason, bool, float]]) -> int:
 
 @pytest.mark.parametrize("delay_s", [0.2, 0.016, float("inf")])
 def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, delay_s: float) -> None:
-    """Redis takes 200 ms, is hardly too slow, or hangs: one decision waits for it, all are flagged, at fps / replicas."""
+    """Redis takes 200 ms, is just too slow, or hangs: one decision waits for it, all are stale and at fps / replicas."""
 
     async def work() -> None:
-        async with in_touch(client) as sidecar:
+        async with reached(client) as sidecar:
             reason, stale, took = await sidecar.decide()
             assert (reason, stale) == (Reason.ADMITTED, False)
-            assert took <= 2 * sidecar.servers.delay_s + EXACT_S  # once more where the script was to be taught
+            assert took <= 2 * sidecar.servers.delay_s + EXACT_S  # once more if the script had to be loaded
             sidecar.servers.delay_s = delay_s
             decisions = await sidecar.play(60.0)
             waits = [took for _, _, took in decisions if took > 0.0]
             assert waits == [pytest.approx(CLAIM_WAIT_S, abs=EXACT_S)]
             assert max(waits) < PROMISED_S
             since = next(number for number, (_, _, took) in enumerate(decisions) if took > 0.0)
-            assert decisions[since][0] is Reason.TOO_SOON  # what is only late may still admit somebody else's frame
+            assert decisions[since][0] is Reason.TOO_SOON  # Redis may be admitting a frame of another replica
             after = decisions[since:]
-            # The frame that Redis admitted too late is given to the next one; that was decided by Redis.
+            # The admission that came too late is spent on the next frame, which is therefore decided by Redis.
             given = 0 if math.isinf(delay_s) else 1
             assert sum(not stale for reason, stale, _ in after if reason is Reason.ADMITTED) == given
-            # What the fleet's last state denies needs no Redis, and there is nothing to flag.
+            # Frames that the last shared state denies need no Redis, so their answers aren't stale.
             assert sum(stale for _, stale, _ in after) > 0.9 * len(after)
             assert admitted(after) == pytest.approx(60.0 * FPS / REPLICAS, abs=2.5)
 
@@ -107,10 +107,10 @@ def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, del
 
 
 def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
-    """Connections that are refused: decisions take no time, are flagged, and keep to fps / replicas."""
+    """If connections are refused, decisions take no time, are stale, and keep to fps / replicas."""
 
     async def work() -> None:
-        async with in_touch(client) as sidecar:
+        async with reached(client) as sidecar:
             await sidecar.decide()
             sidecar.servers.lose()
             decisions = await sidecar.play(60.0)
@@ -126,7 +126,7 @@ def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
     """A batch over the hash tags of a slow cluster waits once, not once for each of its calls."""
 
     async def work() -> None:
-        async with in_touch(client, nodes=3) as sidecar:
+        async with reached(client, nodes=3) as sidecar:
             sidecar.servers.delay_s = 0.2
             names = [f"cam{number}" for number in range(500)]
             for expected in (CLAIM_WAIT_S, 0.0):
@@ -142,7 +142,7 @@ def test_redis_back_decides_again_without_a_burst(client: redis.Redis, fault: st
     """Within a second or so Redis decides again, and no window holds more than the law allows."""
 
     async def work() -> None:
-        async with in_touch(client) as sidecar:
+        async with reached(client) as sidecar:
             before = await sidecar.play(10.0)
             if fault == "slow":
                 sidecar.servers.delay_s = 0.2

@@ -139,7 +139,7 @@ def test_restart_is_paced_by_the_servers_clock(client):
 
 
 def test_servers_clock_may_be_set_back(client):
-    """When the clock of the server goes back by hours, restarted streams don't wait for it to come around again."""
+    """If the clock of the server is set back by hours, restarted streams don't wait until it is there again."""
     ask(client, claim(5000.0, 0.5, "back"), now=90_000.0)
     [(reason, state)] = ask(client, claim(1.0, 0.5, "back"), now=100.0)
     assert reason is Reason.ADMITTED
@@ -176,8 +176,8 @@ def test_state_outlives_two_periods(client, fps, shortest, longest):
     assert shortest <= client.ttl(claims.state_key(f"ttl{fps}")) <= longest
 
 
-def test_lost_state_is_learnt_from_the_replica(client):
-    """After a flush the state that the replica carries stands in, so the flush admits nothing."""
+def test_a_lost_state_is_taken_from_the_replica(client):
+    """After a flush the state that the claim carries counts, so the flush admits nothing."""
     [(_, state)] = ask(client, claim(100.0, 1, "flushed"))
     client.flushall()
     [(reason, after)] = ask(client, claim(100.5, 1, "flushed", state))
@@ -185,7 +185,7 @@ def test_lost_state_is_learnt_from_the_replica(client):
     assert (after.slot, after.last_ts, after.version) == (100.0, 100.0, state.version)
 
 
-def test_lost_trail_is_learnt_from_the_replica(client):
+def test_a_lost_trail_is_taken_from_the_replica(client):
     """After a flush the replica's knowledge of the last admissions decides late frames, too."""
     for ts in (100.0, 100.1):
         [(_, state)] = ask(client, claim(ts, 30, "trail"))
@@ -203,24 +203,24 @@ def test_older_knowledge_is_ignored(client):
     assert after[:2] == newer[:2]
 
 
-def test_admissions_made_alone_are_merged(client):
-    """What a replica admitted while Redis was away holds the next frame back, and all replicas hear of it."""
-    [(_, before)] = ask(client, claim(100.0, 1, "alone"))
+def test_admissions_without_redis_are_merged(client):
+    """What a replica admitted while Redis was unreachable delays the next admission, and all replicas receive the new state."""
+    [(_, before)] = ask(client, claim(100.0, 1, "merged"))
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(CHANNEL)
         assert listener.get_message(timeout=120) is None  # the subscription's own confirmation
-        [(reason, after)] = ask(client, claim(110.5, 1, "alone", State(110.0, 110.0, 0.5, UNMERGED)))
+        [(reason, after)] = ask(client, claim(110.5, 1, "merged", State(110.0, 110.0, 0.5, UNMERGED)))
         message = listener.get_message(timeout=120)
     assert reason is Reason.TOO_SOON
     assert after[:2] == (110.0, 110.0)
     assert math.isfinite(after.version)
     assert after.version > before.version
     [(name, published)] = claims.unpacked_changes(message["data"])
-    assert (name, published) == ("alone", after)
+    assert (name, published) == ("merged", after)
 
 
-def test_admissions_made_alone_never_set_the_state_back(client):
-    """Merging takes the later of both, so that a replica that admitted less doesn't free what others used."""
+def test_merging_never_sets_the_state_back(client):
+    """The later of both states counts, so a replica that admitted less doesn't undo what others admitted."""
     ask(client, claim(200.0, 1, "ahead"))
     [(reason, after)] = ask(client, claim(200.5, 1, "ahead", State(150.0, 150.0, 9.0, UNMERGED)))
     assert reason is Reason.TOO_SOON
@@ -228,7 +228,7 @@ def test_admissions_made_alone_never_set_the_state_back(client):
 
 
 def test_version_grows_across_a_flush(client):
-    """A state that begins anew has a higher version than the one that was lost, so nobody takes it for old news."""
+    """A new state has a higher version than the lost one, so no replica takes it for an older state."""
     [(_, before)] = ask(client, claim(100.0, 10, "versions"))
     client.flushall()
     [(_, after)] = ask(client, claim(100.0, 10, "versions"))
@@ -248,7 +248,7 @@ def test_each_admission_is_published_with_its_state(client):
 
 
 def test_newest_knowledge_of_a_stream_travels():
-    """Of several claims for one stream, the one that knows most speaks for it."""
+    """Of several claims for one stream, the newest state that one of them knows is sent."""
     known = [State(1, 1, 0, 5), State(2, 2, 0, 9), State(3, 3, 0, 7)]
     keys, states, frames = claims.packed_claims([claim(1, 1, known=state) for state in known])
     assert len(keys) == 1
@@ -257,14 +257,14 @@ def test_newest_knowledge_of_a_stream_travels():
 
 
 @pytest.mark.parametrize("message", [b"hello", b"\x04\0" + 40 * b"\0" + b"\xff" + 60 * b"\0"])
-def test_a_foreign_message_is_refused(message):
+def test_a_foreign_message_is_an_error(message):
     """Bytes on the channel that no claim wrote raise ValueError."""
     with pytest.raises(ValueError, match="not a message of a claim"):
         list(claims.unpacked_changes(message))
 
 
-def test_a_foreign_value_is_no_state(client):
-    """A string or another type under a state key counts as no state, and is replaced."""
+def test_a_foreign_value_is_replaced(client):
+    """A string or another type under a state key is ignored, and replaced by the new state."""
     client.set(claims.state_key("foreign"), "hello")
     client.hset(claims.state_key("foreign2"), "a", "b")
     client.set(claims.state_key("foreign3"), 40 * b"\0" + b"\xff" + 255 * 8 * b"\0")  # more than any trail
@@ -272,8 +272,8 @@ def test_a_foreign_value_is_no_state(client):
     assert [answer.reason for answer in answers] == [Reason.ADMITTED] * 3
 
 
-def test_keys_of_a_tag_share_a_slot():
-    """All keys with one tag live in one slot of a cluster, whatever the name contains."""
+def test_keys_of_a_tag_share_a_hash_slot():
+    """All keys with one tag are in one hash slot of a cluster, whatever the name contains."""
     for name in ("cam1", "{x}", "}{", "ü" * 256):
         key = claims.state_key(name)
         tag = claims.tag_of(name)
@@ -285,14 +285,14 @@ class TestHeartbeat:
         return client.eval(claims.HEARTBEAT_SCRIPT, 1, claims.REPLICAS_KEY, identity, claims.REPLICA_GONE_S)
 
     def test_counts_and_ranks(self, client):
-        """Each replica hears how many there are and its own place, which is the same whoever asks first."""
+        """Each replica gets the count and its own place, which don't depend on who asks first."""
         client.flushall()
         assert self.beat(client, "b") == [1, 0]
         assert self.beat(client, "a") == [2, 0]
         assert self.beat(client, "b") == [2, 1]
 
     def test_silent_replicas_are_dropped(self, client):
-        """A replica that was silent for too long is no longer counted."""
+        """A replica that was silent for too long isn't counted any more."""
         client.flushall()
         client.zadd(claims.REPLICAS_KEY, {"gone": client.time()[0] - claims.REPLICA_GONE_S - 1})
         assert self.beat(client, "a") == [1, 0]

@@ -1,4 +1,4 @@
-"""Fleet scope: what costs a claim, what a replica decides alone, and what it tells when Redis is back."""
+"""The fleet: which frames are claimed, what a replica decides without Redis, and what it reports afterwards."""
 
 import math
 
@@ -7,7 +7,7 @@ from support.models.fleet_model import VERSION, Clock, Redis
 
 from handcounter.pacing.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule
 from sidecar.deciding.lease_book import LeaseBook
-from sidecar.fleet.claims import UNMERGED, Claimed, Missing, State
+from sidecar.fleet.claims import NO_STATE, UNMERGED, Claimed, Missing, State
 from sidecar.fleet.fleet import Fleet, Frame
 from sidecar.fleet.reorder import Trail, decide
 
@@ -50,8 +50,8 @@ async def test_only_frames_that_may_be_admitted_are_claimed(redis):
     assert len(redis.calls) == 1
 
 
-async def test_winner_spares_the_others_their_claims(redis):
-    """What one replica was admitted is known to all, so that nobody claims before the next frame is due."""
+async def test_an_admission_saves_the_other_replicas_their_claims(redis):
+    """All replicas know of it, so none claims before the next frame is due."""
     first, second = redis.replica(), redis.replica()
     await redis.decide(second, frame(100))
     await redis.decide(first, frame(100.1))
@@ -62,7 +62,7 @@ async def test_winner_spares_the_others_their_claims(redis):
 
 
 async def test_copies_are_not_trusted_across_a_gap(redis):
-    """After a while of not hearing the others each stream is claimed once, and denied locally again from then on."""
+    """After a gap each stream is claimed once; from then on frames are denied by the copy again."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100))
     fleet.set_listening(False)
@@ -75,7 +75,7 @@ async def test_copies_are_not_trusted_across_a_gap(redis):
 
 
 async def test_frames_of_one_stream_stay_in_order(redis):
-    """A batch is one call, decided as if its frames were asked one by one, whatever a local copy would have said."""
+    """A batch is one call. Its frames are decided as if one by one, even if the copy alone would decide some otherwise."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(1000))
     redis.clock.now = 10.0
@@ -86,8 +86,8 @@ async def test_frames_of_one_stream_stay_in_order(redis):
     assert len(redis.calls) == 1
 
 
-async def test_restart_is_served_by_all_replicas_at_once(redis):
-    """After one replica admitted the first frame of a restarted clock, the others deny and admit by the new clock."""
+async def test_a_restarted_clock_counts_at_all_replicas_at_once(redis):
+    """After one replica admitted its first frame, the others deny and admit by the new clock."""
     first, second = redis.replica(), redis.replica()
     await redis.decide(second, frame(1000))
     await redis.decide(first, frame(1000.5))
@@ -98,8 +98,8 @@ async def test_restart_is_served_by_all_replicas_at_once(redis):
     assert await redis.decide(second, frame(6.0)) == [Reason.ADMITTED]
 
 
-async def test_flapping_clock_costs_few_claims(redis):
-    """Frames of a restarted clock that come before a period of real time are denied without Redis."""
+async def test_a_clock_that_jumps_back_and_forth_costs_few_claims(redis):
+    """Frames of a restarted clock are denied without Redis until a period of real time has passed."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(1000, fps=0.1))
     redis.calls.clear()
@@ -108,14 +108,14 @@ async def test_flapping_clock_costs_few_claims(redis):
 
 
 async def test_fps_change_acts_at_once(redis):
-    """The copy holds no period, so a raise admits the next frame and a cut denies it."""
+    """The copy has no period, so a raised limit admits the next frame and a lowered one denies it."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100, fps=1))
     assert await redis.decide(fleet, frame(100.2, fps=10)) == [Reason.ADMITTED]
     assert await redis.decide(fleet, frame(101.2, fps=0.1)) == [Reason.TOO_SOON]
 
 
-async def test_late_news_is_ignored(redis):
+async def test_an_older_state_is_ignored(redis):
     """A state that arrives after a newer one changes nothing."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100))
@@ -126,14 +126,14 @@ async def test_late_news_is_ignored(redis):
     assert redis.calls == []
 
 
-async def test_strange_streams_are_not_kept(redis):
-    """News of a stream that this replica was never asked about isn't remembered; its first frame is claimed."""
+async def test_states_of_unknown_streams_are_ignored(redis):
+    """A state of a stream that this replica was never asked about isn't kept; the stream's first frame is claimed."""
     fleet = redis.replica()
-    fleet.record_change("strange", State(200, 200, 0.0, VERSION))
-    assert await redis.decide(fleet, frame(200.0, name="strange")) == [Reason.ADMITTED]
+    fleet.record_change("unknown", State(200, 200, 0.0, VERSION))
+    assert await redis.decide(fleet, frame(200.0, name="unknown")) == [Reason.ADMITTED]
 
 
-async def test_forgotten_stream_is_claimed(redis):
+async def test_a_forgotten_stream_is_claimed(redis):
     """A stream whose copy was dropped costs a claim and nothing else."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100))
@@ -142,8 +142,8 @@ async def test_forgotten_stream_is_claimed(redis):
     assert len(redis.calls) == 2
 
 
-async def test_verdict_tells_the_state_after_it(redis):
-    """The schedule of a verdict is that after its frame, whoever decided it."""
+async def test_a_verdict_has_the_state_after_it(redis):
+    """The schedule of a verdict is that after its frame, with and without Redis."""
     fleet = redis.replica(replicas=2)
     assert await fleet.decide([frame(100)], redis) == [(Reason.ADMITTED, (100, 100, 0), False)]
     redis.clock.now = 2.5
@@ -154,7 +154,7 @@ async def test_verdict_tells_the_state_after_it(redis):
     assert await fleet.decide([frame(300, fps=0.0)], redis) == [(Reason.PAUSED, (100, 100, 0), False)]
 
 
-class TestAlone:
+class TestWithoutRedis:
     async def play(self, redis: Redis, fleets: list[Fleet], start: float, seconds: float, fps: float) -> list[float]:
         """Spreads 30 frames per second over the replicas in turn; gives the admitted ts."""
         admitted = []
@@ -167,7 +167,7 @@ class TestAlone:
         return admitted
 
     async def test_replicas_share_the_rate(self, redis):
-        """With Redis away three replicas together admit the fps, one after the other, and not in step."""
+        """Without Redis three replicas together admit the fps, one after the other and not in step."""
         fleets = [redis.replica() for _ in range(3)]
         for place, fleet in enumerate(fleets):
             fleet.set_replicas(3, place)
@@ -178,12 +178,12 @@ class TestAlone:
 
         assert len(admitted) == pytest.approx(58, abs=2)
         gaps = [later - earlier for earlier, later in zip(before[-1:] + admitted, admitted, strict=False)]
-        assert gaps[0] == pytest.approx(3.0, abs=0.2)  # what was late only once isn't made up for by three
+        assert gaps[0] == pytest.approx(3.0, abs=0.2)  # a lateness of the stream isn't made up for three times
         assert min(gaps) > 0.5
         assert max(gaps[1:]) < 1.5
 
     async def test_no_burst_when_redis_returns(self, redis):
-        """Over loss and return no window holds more than the law allows, plus a frame for each other replica."""
+        """When Redis is lost and comes back, no window has more frames than the law allows, plus one for each other replica."""
         fleets = [redis.replica() for _ in range(3)]
         for place, fleet in enumerate(fleets):
             fleet.set_replicas(3, place)
@@ -196,8 +196,8 @@ class TestAlone:
             for last in range(first, len(admitted)):
                 assert last - first + 1 <= (admitted[last] - start) * 2.0 + 1 + CREDIT_PERIODS + 2
 
-    async def test_late_admission_goes_to_the_next_frame(self, redis):
-        """A frame that Redis admitted too late was denied; the next one is admitted in its stead, and no more."""
+    async def test_an_unspent_admission_goes_to_the_next_frame(self, redis):
+        """A frame that Redis admitted too late was denied; the next frame is admitted instead, and only that one."""
         fleet = redis.replica(replicas=4)
         await redis.decide(fleet, frame(100))
         redis.reachable, redis.missing = False, Missing.LATE
@@ -211,21 +211,21 @@ class TestAlone:
         ("then", "admitted"),
         [(frame(102.5), True), (frame(102.6), False), (frame(102, fps=0.0), False), (frame(102, fps=1e-9), True)],
     )
-    async def test_late_admission_expires(self, redis, then, admitted):
-        """It is to be had as long as the rule forgives lateness, at the fps in force."""
+    async def test_an_unspent_admission_expires(self, redis, then, admitted):
+        """It can be spent as long as the rule gives credit for lateness, at the fps in force."""
         fleet = redis.replica(replicas=4)
         await redis.decide(fleet, frame(100))
         redis.reachable, redis.missing = False, Missing.LATE
         await redis.decide(fleet, frame(101))
         redis.answer_late(Claimed(Reason.ADMITTED, State(101.0, 101.0, 0.0, VERSION + 5)))
         redis.reachable = True
-        redis.trails["cam"] = Trail(Schedule(1e9, 1e9, 0.0))  # whoever claims is denied
+        redis.trails["cam"] = Trail(Schedule(1e9, 1e9, 0.0))  # every claim is denied
         reasons = await redis.decide(fleet, then)
         assert (reasons == [Reason.ADMITTED]) is admitted
 
     @pytest.mark.parametrize("pacing", list(Pacing))
-    async def test_late_admission_between_others_is_lost_with_its_frame(self, redis, pacing):
-        """A later frame can't have the place of one that came out of order: it would be too close to the last admitted."""
+    async def test_a_late_admission_between_others_is_lost_with_its_frame(self, redis, pacing):
+        """A later frame can't have the slot of a frame out of order: it would be too close to the last admitted one."""
         fleet = redis.replica(replicas=4, pacing=pacing)
         trail = None
         for ts in (100.0, 100.2):
@@ -239,8 +239,8 @@ class TestAlone:
         assert await redis.decide(fleet, frame(100.21, fps=10.0)) == [Reason.TOO_SOON]
         assert fleet.certain_schedule("cam", 10.0).last_ts == 100.2
 
-    async def test_frame_admitted_alone_is_not_admitted_again(self, redis):
-        """A late answer about a frame that was admitted alone meanwhile leaves nothing for the next one."""
+    async def test_a_frame_is_admitted_once(self, redis):
+        """The late admission of a frame that was admitted without Redis in the meantime can't be spent on another one."""
         fleet = redis.replica()
         await redis.decide(fleet, frame(100))
         redis.reachable = False
@@ -248,23 +248,23 @@ class TestAlone:
         redis.answer_late(Claimed(Reason.ADMITTED, State(101, 101, 0, VERSION + 5)))
         assert await redis.decide(fleet, frame(101.1)) == [Reason.TOO_SOON]
 
-    async def test_late_answer_admits_nothing(self, redis):
-        """While Redis is only late, others may be admitted: a replica of several denies what it can't ask about."""
+    async def test_late_answers_admit_nothing(self, redis):
+        """If Redis is only too slow, it may admit frames of the others: a replica of several denies until it gets answers."""
         redis.reachable, redis.missing = False, Missing.LATE
         several, single = redis.replica(replicas=4), redis.replica(replicas=1)
         assert await redis.decide(several, frame(100), frame(200)) == [Reason.TOO_SOON, Reason.TOO_SOON]
         assert await redis.decide(several, frame(200, fps=0.0, name="paused")) == [Reason.PAUSED]
         assert await redis.decide(single, frame(100)) == [Reason.ADMITTED]
 
-    async def test_unknown_fleet_size_is_the_setting(self, redis):
-        """Before Redis was ever seen, a replica takes its share of as many as it was told."""
+    async def test_an_unknown_number_of_replicas_is_the_setting(self, redis):
+        """Before Redis was ever reached, a replica takes the share of one among as many as the setting says."""
         redis.reachable = False
         fleet = redis.replica(replicas=4)
         reasons = await redis.decide(fleet, frame(100), frame(101), frame(103), frame(104), frame(108))
         assert [reason is Reason.ADMITTED for reason in reasons] == [True, False, False, True, True]
 
-    async def test_tells_redis_what_it_admitted(self, redis):
-        """The next claim carries the last frame admitted alone, without credit, until an answer confirms it."""
+    async def test_a_claim_reports_admissions_without_redis(self, redis):
+        """The next claim carries the last frame admitted without Redis, without credit, until an answer confirms it."""
         fleet = redis.replica()
         await redis.decide(fleet, frame(100))
         redis.reachable = False
@@ -275,9 +275,9 @@ class TestAlone:
         redis.calls.clear()
         await redis.decide(fleet, frame(110.5))
         await redis.decide(fleet, frame(113.0))
-        told = [claim.known for [claim] in redis.calls]
-        assert told[0] == State(110.4, 110.4, pytest.approx(0.1), UNMERGED)
-        assert told[1].version < UNMERGED
+        known = [claim.known for [claim] in redis.calls]
+        assert known[0] == State(110.4, 110.4, pytest.approx(0.1), UNMERGED)
+        assert known[1].version < UNMERGED
 
     async def test_extreme_rates_are_paced(self, redis):
         """Rates at the ends of the range are neither an error nor an admission too many."""
@@ -289,28 +289,27 @@ class TestAlone:
         assert await redis.decide(fleet, frame(1e9, fps=math.inf)) == [Reason.ADMITTED]
 
 
-async def test_those_who_predict_hear_of_changes(redis):
-    """What another replica does to a stream is told, and nothing else is; what is certain of it is then the new state."""
+async def test_a_change_by_another_replica_revokes_leases(redis):
+    """Nothing else does. The new state is then what is certain of the stream."""
     leases = Revocations()
-    told = leases.revoked
     first, second = redis.replica(leases=leases), redis.replica()
-    del told[:]
+    leases.revoked.clear()
     assert first.certain_schedule("cam", 1.0) is None
     await redis.decide(first, frame(1000))
     await redis.decide(first, frame(1000.5))
-    assert told == []
+    assert leases.revoked == []
     assert first.certain_schedule("cam", 1.0).last_ts == 1000
     await redis.decide(second, frame(1001))
-    assert told == ["cam"]
+    assert leases.revoked == ["cam"]
     assert first.certain_schedule("cam", 1.0).last_ts == 1001
     redis.clock.now = 5.0
     await redis.decide(second, frame(7))
-    assert told == ["cam", "cam"]
+    assert leases.revoked == ["cam", "cam"]
     assert first.certain_schedule("cam", 1.0).last_ts == 7
 
 
-async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
-    """What a replica admitted alone may be overruled by the claim that tells Redis of it."""
+async def test_nothing_is_certain_after_an_admission_without_redis(redis):
+    """The claim that reports it may get another answer."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(1000))
     redis.reachable = False
@@ -321,25 +320,114 @@ async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
     assert fleet.certain_schedule("cam", 1.0).last_ts == 1020
 
 
-async def test_while_others_are_not_heard_nothing_is_certain(redis):
-    """Those who predict are told of the gap, at both its ends."""
+async def test_nothing_is_certain_during_a_gap(redis):
+    """All leases are revoked when it begins and when it ends."""
     leases = Revocations()
-    gaps = leases.revoked
     fleet = redis.replica(leases=leases)
     await redis.decide(fleet, frame(1000))
-    del gaps[:]
+    leases.revoked.clear()
     fleet.set_listening(False)
     fleet.set_listening(True)
-    assert gaps == ["all", "all"]
+    assert leases.revoked == ["all", "all"]
     assert fleet.certain_schedule("cam", 1.0) is None
     await redis.decide(fleet, frame(1001))
     assert fleet.certain_schedule("cam", 1.0).last_ts == 1001
 
 
 async def test_min_gap_is_kept(clock):
-    """The pacing is that of the settings, also for what is denied without Redis and alone."""
+    """The pacing of the settings is used by the copies and without Redis, too."""
     redis = Redis(clock)
     redis.reachable = False
     fleet = redis.replica(pacing=Pacing.MIN_GAP)
     reasons = await redis.decide(fleet, frame(100), frame(101.9), frame(102.8), frame(103))
     assert [reason is Reason.ADMITTED for reason in reasons] == [True, True, False, True]
+
+
+async def test_the_schedule_is_that_of_the_newest_admission(redis):
+    """Of an admission without Redis, too; there is none of an unknown stream."""
+    fleet = redis.replica()
+    assert fleet.schedule("cam") is None
+    await redis.decide(fleet, frame(100))
+    assert fleet.schedule("cam") == (100, 100, 0)
+    redis.reachable, redis.clock.now = False, 5.0
+    await redis.decide(fleet, frame(105))
+    assert fleet.schedule("cam")[1:] == (105, 5)
+
+
+async def test_nothing_is_certain_while_a_late_frame_may_be_admitted(redis):
+    """A frame that fits between two recent admissions isn't denied."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(100.0, fps=10.0), frame(100.2, fps=10.0))
+    assert fleet.certain_schedule("cam", 10.0) is None
+    assert fleet.certain_schedule("cam", 5.0).last_ts == 100.2
+
+
+async def test_nothing_is_certain_while_an_admission_is_unspent(redis):
+    """The next frame gets it; leases are revoked as soon as it is there."""
+    leases = Revocations()
+    fleet = redis.replica(leases=leases, replicas=2)
+    await redis.decide(fleet, frame(100))
+    redis.reachable, redis.missing = False, Missing.LATE
+    await redis.decide(fleet, frame(101))
+    leases.revoked.clear()
+    redis.answer_late()
+    assert set(leases.revoked) == {"cam"}
+    assert fleet.certain_schedule("cam", 1.0) is None
+    assert await redis.decide(fleet, frame(101.5)) == [Reason.ADMITTED]
+    assert fleet.certain_schedule("cam", 1.0).last_ts == 101
+
+
+async def test_min_gap_counts_from_the_frame_that_spends_an_admission(redis):
+    """Redis knows an earlier frame as the last admitted one, so the next claim reports the later one."""
+    fleet = redis.replica(replicas=2, pacing=Pacing.MIN_GAP)
+    await redis.decide(fleet, frame(100))
+    redis.reachable, redis.missing = False, Missing.LATE
+    await redis.decide(fleet, frame(101))
+    redis.answer_late()
+    redis.reachable = True
+    assert await redis.decide(fleet, frame(101.8), frame(102.3)) == [Reason.ADMITTED, Reason.TOO_SOON]
+    assert redis.calls[-1][0].known[:2] == (101.8, 101.8)
+
+
+class Forgetting:
+    """Claims during which the replica forgets the stream."""
+
+    def __init__(self, redis: Redis, fleet: Fleet) -> None:
+        self._redis = redis
+        self._fleet = fleet
+
+    async def claim(self, claims, on_answer):
+        self._fleet.forget("cam")
+        return await self._redis.claim(claims, on_answer)
+
+
+@pytest.mark.parametrize(("reachable", "without_redis"), [(True, False), (False, True)])
+async def test_a_stream_that_is_forgotten_while_a_frame_waits_is_decided(redis, reachable, without_redis):
+    """By the answer, or without Redis as a new stream. Nothing is kept about it."""
+    fleet = redis.replica()
+    redis.reachable = reachable
+    [verdict] = await fleet.decide([frame(100)], Forgetting(redis, fleet))
+    assert verdict == (Reason.ADMITTED, (100, 100, 0), without_redis)
+    assert fleet.schedule("cam") is None
+
+
+async def test_an_answer_without_a_state_teaches_nothing(redis):
+    """The copy stays as it was."""
+    fleet = redis.replica(replicas=2)
+    redis.reachable, redis.missing = False, Missing.LATE
+    await redis.decide(fleet, frame(100))
+    redis.answer_late(Claimed(Reason.PAUSED, NO_STATE))
+    assert fleet.schedule("cam") is None
+
+
+async def test_an_answer_that_arrives_before_its_caller_goes_on_is_in_time(redis):
+    """Even if the wait has ended for it: the frame isn't decided twice."""
+    fleet = redis.replica(replicas=2)
+
+    class Hesitating:
+        async def claim(self, claims, on_answer):
+            await redis.claim(claims, on_answer)
+            return [Missing.LATE] * len(claims)
+
+    assert await fleet.decide([frame(100)], Hesitating()) == [(Reason.ADMITTED, (100, 100, 0), False)]
+    assert fleet.without_redis_count == 0

@@ -52,7 +52,7 @@ def test_min_gap_keeps_its_gap_on_both_sides():
 
 
 def test_a_lowered_limit_holds_late_frames_back():
-    """What was admitted at a higher limit leaves no place at a lower one, a raised one counts from now on."""
+    """What was admitted at a higher limit leaves no slot at a lower one; a raised limit counts from now on."""
     _, trail = decide(None, 1.0, 30.0, 0.0)
     _, trail = decide(trail, 1.1, 30.0, 0.0)
     assert decide(trail, 1.05, 5.0, 0.0) == (L, trail)
@@ -61,7 +61,7 @@ def test_a_lowered_limit_holds_late_frames_back():
 
 
 def test_a_late_frame_never_sets_the_slot_back():
-    """What follows from a raised limit for the past is less than what was used up then."""
+    """By a raised limit the slots of the past would be earlier than those that were used."""
     _, trail = decide(None, 1.0, 5.0, 0.0)
     _, trail = decide(trail, 1.2, 5.0, 0.0)
     reason, after = decide(trail, 1.1, 100.0, 7.0)
@@ -112,7 +112,7 @@ def test_admitted_frames_are_a_history_of_the_rule(tss, fps, pacing):
 
 @given(st.lists(st.integers(0, 1000), min_size=20, max_size=100, unique=True), st.floats(80.0, 2000.0), PACINGS)
 def test_trails_that_overflow_are_histories_of_the_rule(quarters, fps, pacing):
-    """Also where more frames than a trail holds arrive in any order."""
+    """Even if more frames than a trail holds arrive in any order."""
     check_history([1000.0 + each / 4000.0 for each in quarters], fps, pacing)
 
 
