@@ -1,15 +1,15 @@
-"""Hears of the states that other replicas' claims change, so that what is certain to be denied costs no claim."""
+"""Hears the states that other replicas' claims change, so that a frame that is certain to be denied costs no claim."""
 
 import asyncio
-import contextlib
 import logging
-import random
 from collections.abc import Callable
+from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
-
-from sidecar.connections.link import DEAD_AFTER_S, LONGEST_BACKOFF_S, PING_EVERY_S, SHORTEST_BACKOFF_S
-from sidecar.connections.servers import AnyConnection, RedisServers
+from process.backoff import Backoff
+from sidecar.connections.errors import RedisServerError, UnreachableError
+from sidecar.connections.link import DEAD_AFTER_S, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, PING_EVERY_S
+from sidecar.connections.servers import RedisServers
+from sidecar.connections.wire import Wire
 from sidecar.fleet.claims import State, channel, unpacked_changes
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,12 @@ class ClaimFeed:
     """Listens to the claims' channel.
 
     A message is lost only together with the connection (in a cluster, messages between its nodes may be lost too), so
-    the listener is told of gaps instead of states being confirmed again and again.
+    the listener learns of gaps instead of having each state confirmed again and again.
+
+    Args:
+        servers: Where Redis is.
+        on_change: Is called with each changed stream and its state.
+        on_gap: Is called with whether the feed listens, each time that this changes.
     """
 
     def __init__(
@@ -28,54 +33,52 @@ class ClaimFeed:
         on_change: Callable[[str, State], None],
         on_gap: Callable[[bool], None],
     ) -> None:
-        """Calls on_change for each changed stream, and on_gap with whether it listens when that changes."""
         self._servers = servers
         self._on_change = on_change
         self._on_gap = on_gap
         self._channel = channel(servers.url.db)
+        self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
 
     async def run(self) -> None:
-        """Listens until cancelled. Whatever goes wrong, another connection is tried."""
-        backoff_s = SHORTEST_BACKOFF_S
+        """Listens until cancelled. Whatever fails, it connects again."""
         while True:
             try:
-                # In a cluster any server hears what is published at any other; so the channel's name does for a key.
-                connection = await self._servers.connect_to(self._channel)
+                # In a cluster each node hears what is published at any other; so the channel's name serves as the key.
+                address = await self._servers.holder(self._channel)
+                wire = await self._servers.connect(address, on_push=self._heard)
                 try:
-                    await connection.send_command("SUBSCRIBE", self._channel)
-                    async with asyncio.timeout(DEAD_AFTER_S):
-                        await connection.read_response()
-                    self._on_gap(True)
-                    backoff_s = SHORTEST_BACKOFF_S
-                    await self._listen(connection)
+                    await self._listen(wire)
                 finally:
                     self._on_gap(False)
-                    with contextlib.suppress(RedisError, OSError):
-                        await connection.disconnect(nowait=True)
+                    await wire.close()
+            except RedisServerError as error:
+                self._log(error.fields())
             except Exception as error:
-                level = logging.WARNING if backoff_s == SHORTEST_BACKOFF_S else logging.DEBUG
-                logger.log(level, "the claims of other replicas aren't heard", extra={"error": str(error)})
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                self._log({"error": repr(error)})
+            await asyncio.sleep(self._backoff.next())
 
-    async def _listen(self, connection: AnyConnection) -> None:
-        pinged = False
-        while True:
-            # A time-out of read_response leaves what has arrived in its buffer, so nothing is lost.
-            message = await connection.read_response(timeout=PING_EVERY_S)
-            if message is None:
-                if pinged:
-                    raise ResponseError("no answer to a ping")
-                await connection.send_command("PING")
-                pinged = True
-                continue
-            pinged = False
-            if message[0] == b"message":
-                self._heard(message[2])
-
-    def _heard(self, message: bytes) -> None:
+    async def _listen(self, wire: Wire) -> None:
+        """Listens until the connection is lost or no longer answers; raises why."""
+        await wire.subscribe(self._channel, timeout_s=DEAD_AFTER_S)
+        self._on_gap(True)
+        self._backoff.reset()
+        losing = asyncio.create_task(wire.wait_until_lost())
         try:
-            for stream_name, state in unpacked_changes(message):
+            while not losing.done():
+                await asyncio.wait((losing,), timeout=PING_EVERY_S)
+                if not losing.done():
+                    await wire.call("PING", timeout_s=PING_EVERY_S)
+        finally:
+            losing.cancel()
+        raise losing.result() or UnreachableError("the connection was closed")
+
+    def _heard(self, message: list[Any]) -> None:
+        try:
+            for stream_name, state in unpacked_changes(message[2]):
                 self._on_change(stream_name, state)
         except ValueError as error:
-            logger.warning("a foreign message on the claims' channel", extra={"error": str(error)})
+            logger.warning("a message on the claims' channel isn't a claim's", extra={"error": str(error)})
+
+    def _log(self, fields: dict[str, str]) -> None:
+        level = logging.DEBUG if self._backoff.failures else logging.WARNING
+        logger.log(level, "the claims of other replicas aren't heard", extra=fields)
