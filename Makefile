@@ -17,7 +17,7 @@ help: ## show this list
 demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
 	@$(BIN)/hand-counter demo $(ARGS)
 
-# Most tests wait for servers, so more of them run at a time than there are processors.
+# Most tests wait for servers, so more of them run at once than there are processors.
 JOBS ?= 4
 test: $(VENV)/dev ## the whole test suite (ARGS=... go to pytest)
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
@@ -26,14 +26,14 @@ lint: $(VENV)/dev ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/dev ## mypy --strict; needs torch, since HaMeR's modules are torch's
+types: $(VENV)/dev ## mypy --strict; installs torch, which HaMeR's modules subclass
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(MAKE) --no-print-directory torch
 	$(BIN)/mypy
 
-imports: $(VENV)/dev ## who may import whom
+imports: $(VENV)/dev ## which package may import which
 	PYTHONPATH=.:proto $(BIN)/lint-imports
 
-proto-lint: $(VENV)/dev ## buf: the contract's style and format; and that the generated code is current
+proto-lint: $(VENV)/dev ## buf: style and format of the contract; whether the generated code is current
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated
@@ -42,26 +42,26 @@ proto-lint: $(VENV)/dev ## buf: the contract's style and format; and that the ge
 
 check: lint types imports proto-lint ## all static checks
 
-proto: $(VENV)/dev ## generate the code of the contract
+proto: $(VENV)/dev ## generate the contract's code
 	$(call generate,proto)
 
-lock: $(VENV)/dev ## pin the dependencies anew (requirements/*.txt)
+lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions stay (ARGS=--upgrade)
 	$(BIN)/pip install --quiet uv
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt --extra demo ../pyproject.toml -o run.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt ../pyproject.toml -o worker.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) -c dev.txt sidecar.in -o sidecar.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) build.in -o build.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) ship.in -o ship.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra demo ../pyproject.toml -o run.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker ../pyproject.toml -o worker.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar ../pyproject.toml -o sidecar.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) build.in -o build.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
 LOCK := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
-torch: $(VENV)/dev ## what HaMeR needs besides (kept out of the hashed locks: its CPU and CUDA files differ)
+torch: $(VENV)/dev ## install torch for HaMeR (not in the hashed locks, because its CPU and CUDA files differ)
 	$(BIN)/pip install --quiet torch==2.13.0
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)
 
-# Long trials of the sidecar, and what ships: their targets are in the list of `make help`, too.
+# Long trials of the sidecar, and images and packages; `make help` lists their targets too.
 include hard.mk ci/ship.mk
 
 define generate
@@ -73,7 +73,7 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 
-# The stamps hold the virtual environment to its lock. The tests' lock holds all of the demo's.
+# The stamps keep the virtual environment in step with its lock. The lock of the tests includes that of the demo.
 $(VENV)/run: requirements/run.txt pyproject.toml | $(BIN)/python
 	@echo "Setting up the virtual environment: about 400 MB, once ..."
 	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt

@@ -1,4 +1,4 @@
-# The long trials of the sidecar: not part of `make test`, which has short versions of them. To be included by Makefile.
+# The long trials of the sidecar. `make test` runs short versions of them. Included by the Makefile.
 .PHONY: fuzz faults soak bench-quick
 
 fuzz: $(VENV)/dev ## 1,000,000 random and mutated requests to a sidecar (about 8 minutes; ARGS=--seed=N)
@@ -10,5 +10,5 @@ faults: $(VENV)/dev ## Redis killed, failing over, ... under 2,000 decisions a s
 soak: $(VENV)/dev ## 500 streams for 30 minutes: does memory grow? (ARGS="--scope fleet")
 	$(BIN)/python -m bench.soak $(ARGS)
 
-bench-quick: $(VENV)/dev ## every bench once in its quickest way: does it still run? (about 3 minutes)
+bench-quick: $(VENV)/dev ## every bench once, shortened: does it still run? (about 3 minutes)
 	$(BIN)/python -m bench.quick $(ARGS)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import redis
-from support.processes.servers import sidecar_process, valkey
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

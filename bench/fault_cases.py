@@ -13,11 +13,13 @@ from typing import Protocol
 
 from redis.client import PubSub
 from support.clients.fault_load import stream_names
-from support.processes.servers import Valkey, repository_environment, valkey, wait_until
+from support.processes.programs import repository_environment
 from support.processes.stepped_clock import SteppedClock
 from support.redis.faults import FAULTS, Fault
 from support.redis.proxy import RedisProxy, redis_proxy
 from support.redis.topologies import SERVICE, Replicated, answered, plain_client, replicated
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from bench.fault_clients import KINDS
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from support.clients.fault_load import Batch, Load, SessionLoad, worst_excess
-from support.processes.servers import wait_until
+from support.waiting import wait_until
 
 BATCH = 10
 WARM_BATCHES = 200

@@ -29,7 +29,8 @@ from typing import NamedTuple
 
 import grpc
 from support.clients.fault_load import CREDIT_FRAMES, DECISIONS_PER_S
-from support.processes.servers import sidecar_process, wait_until
+from support.processes.sidecars import sidecar_process
+from support.waiting import wait_until
 
 from bench.fault_cases import CASES, CONTROL, PROBE, Case
 from bench.fault_clients import BATCH, KINDS, Call, Client, Record

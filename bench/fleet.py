@@ -17,9 +17,11 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 from support.clients.fleet_player import Player, player
-from support.processes.servers import SidecarProcess, sidecar_process, valkey, wait_until
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.proxy import redis_proxy
 from support.redis.topologies import cluster, plain_client
+from support.redis.valkey import valkey
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -173,7 +175,7 @@ def times(count: int) -> None:
         measure(table, "killed", stub, count)
         redis.restart()
         back = time.monotonic()
-        wait_until(lambda: not ask(stub, 1e9 + time.monotonic() * 100).stale, "Redis decides again")
+        wait_until(lambda: not ask(stub, 1e9 + time.monotonic() * 100).stale, "Redis decides again", every_s=0.005)
         console.print(f"Redis decides again {time.monotonic() - back:.2f} s after its restart")
     console.print(table)
 

@@ -25,7 +25,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import redis
-from support.processes.servers import free_port, repository_environment, sidecar_process, valkey, wait_until
+from support.processes.ports import free_port
+from support.processes.programs import repository_environment
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
+from support.waiting import wait_until
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
 from handcounter.client.rate_limiter import RateLimiter

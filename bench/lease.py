@@ -22,7 +22,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import redis
-from support.processes.servers import sidecar_process, valkey
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
 
 from bench.batch import KEY, PerFrame
 from bench.servers import cpu_seconds

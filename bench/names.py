@@ -15,7 +15,8 @@ import time
 import urllib.request
 
 import redis
-from support.processes.servers import sidecar_process, valkey
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
 
 from bench.servers import channel_to, resident_bytes
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

@@ -20,7 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import redis
-from support.processes.servers import sidecar_process, valkey
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
 
 from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames
 from bench.lease import leased

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from support.processes.servers import REPOSITORY, repository_environment
+from support.processes.programs import REPOSITORY, repository_environment
 
 DEADLINE_S = 300.0
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-from support.processes.servers import free_port, repository_environment, wait_until
+from support.processes.ports import free_port
+from support.processes.programs import repository_environment
+from support.waiting import wait_until
 
 CHANNEL_OPTIONS = (("grpc.enable_retries", 0),)
 

@@ -24,7 +24,8 @@ from collections import Counter
 
 import grpc
 import redis
-from support.processes.servers import sidecar_process, valkey
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
 from handcounter.client.rate_limiter import RateLimiter

@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable
 
 import redis
-from support.processes.servers import SidecarProcess, sidecar_process, valkey, wait_until
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.redis.valkey import valkey
+from support.waiting import wait_until
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

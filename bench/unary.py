@@ -12,7 +12,8 @@ import statistics
 import time
 from typing import NamedTuple
 
-from support.processes.servers import sidecar_process, valkey
+from support.processes.sidecars import sidecar_process
+from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds, empty_server
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

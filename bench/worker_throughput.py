@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import redis
-from support.processes.servers import valkey
+from support.redis.valkey import valkey
 
 from handcounter.pacing.schedule import Reason
+from worker.download import download_progress
 from worker.hand_counter import process_frame_callback
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
-from worker.hands.models import default_models_dir, ensure_models
-from worker.hands.progress import download_progress
+from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
 from worker.picture import Picture, decode
 from worker.pipeline.pipeline import Pipeline
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    with download_progress(sys.stderr) as progress:
+    with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
     detectors = [PalmLandmarkDetector(models, tiles=options.tiles) for _ in range(options.threads)]
     image = picture()

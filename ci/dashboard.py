@@ -2,7 +2,7 @@
 
     python ci/dashboard.py > k8s/components/monitoring/dashboard.json      (make dashboard)
 
-A test compares the file with this list, and its metrics with those that the programs have.
+A test compares the file with this list, and its metrics with those of the programs.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Panel(NamedTuple):
-    """One graph: what it shows, in which unit, and the queries with the names of their lines."""
+    """One graph: its title, description and unit, and its queries by the names of their lines."""
 
     title: str
     explanation: str
@@ -33,7 +33,7 @@ def _quantile(q: float, metric: str) -> str:
 PANELS = (
     Panel(
         "Frames",
-        "What arrives, what is counted, and what is skipped and why.",
+        "Frames received, counted, and skipped by reason.",
         "reqps",
         {
             "received": _rate("hand_counter_received_total"),
@@ -48,8 +48,8 @@ PANELS = (
         {"{{reason}}": _rate("sidecar_decisions_total", "reason")},
     ),
     Panel(
-        "Age when the work begins",
-        "How long admitted frames waited. Older ones than --max-age are skipped.",
+        "Age of a frame when work on it begins",
+        "How long admitted frames waited. Frames older than --max-age are skipped.",
         "s",
         {
             "median": _quantile(0.5, "hand_counter_queue_age_seconds"),
@@ -68,13 +68,13 @@ PANELS = (
     ),
     Panel(
         "Who decides",
-        "by=local: the sidecar is away and the worker paces by itself.",
+        "by=local: the sidecar is unreachable and the worker paces locally.",
         "reqps",
         {"{{by}}": _rate("hand_counter_decisions_total", "by")},
     ),
     Panel(
         "Connections",
-        "1 is up.",
+        "1 means connected.",
         "none",
         {
             "sidecar, {{pod}}": f"hand_counter_sidecar_up{WHERE}",
@@ -84,19 +84,19 @@ PANELS = (
     ),
     Panel(
         "Age of the limits in force",
-        "Since they were last known to agree with Redis.",
+        "Time since they were last known to agree with Redis.",
         "s",
         {"{{pod}}": f"sidecar_fps_table_age_seconds{WHERE}"},
     ),
     Panel(
         "Streams",
-        "Streams that have a schedule, and frames refused because there was no room for theirs.",
+        "Streams that have a schedule, and frames refused because there is no room for another stream.",
         "none",
         {"streams, {{pod}}": f"sidecar_streams{WHERE}", "refused": _rate("sidecar_refused_frames_total")},
     ),
     Panel(
-        "Trouble",
-        "Dead letters, repeated attempts, entries taken up again after a crash, limits that are no number.",
+        "Problems",
+        "Dead letters, retries, entries delivered again after a crash, invalid limits, invalid calls.",
         "short",
         {
             "dead: {{reason}}": _rate("hand_counter_dead_total", "reason"),
@@ -106,27 +106,27 @@ PANELS = (
             "invalid calls": _rate("sidecar_invalid_requests_total"),
         },
     ),
-    Panel("Hands", "Hands found.", "reqps", {"hands": _rate("hand_counter_hands_total")}),
+    Panel("Hands", "Hands found in the counted frames.", "reqps", {"hands": _rate("hand_counter_hands_total")}),
     Panel(
         "Held",
-        "Entries delivered to a worker and not ended yet.",
+        "Entries delivered to a worker and not settled yet.",
         "short",
         {"{{pod}}": f"hand_counter_held{WHERE}"},
     ),
     Panel(
-        "Memory and processor of the sidecar",
-        "Resident bytes in MB, and seconds of a processor per second.",
+        "Memory and CPU of the sidecar",
+        "Resident memory in MB, and CPU seconds per second.",
         "none",
         {
             "MB, {{pod}}": f"process_resident_memory_bytes{WHERE} / 1e6",
-            "processors": _rate("process_cpu_seconds_total"),
+            "CPU": _rate("process_cpu_seconds_total"),
         },
     ),
 )
 
 
 def dashboard() -> dict[str, Any]:
-    """Gives the dashboard as Grafana reads it: two graphs to a row."""
+    """Returns the dashboard in Grafana's format, with two graphs per row."""
     source = {"type": "prometheus", "uid": "${datasource}"}
     panels = [
         {

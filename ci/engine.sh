@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A private Docker engine for builds and pods, apart from any other on the machine.
+# A private Docker engine for builds and pods, separate from any other on the machine.
 #   ci/engine.sh up DIR      starts it; its socket is DIR/docker.sock
 #   ci/engine.sh down DIR    removes its containers, stops it by its process id, and deletes DIR
-# It has no bridge of its own (builds use the host's network, pods get theirs from tests/deploy/podrun), so that it needs
-# no iptables rules and works inside containers and small virtual machines. Needs root and Debian's docker.io.
+# It has no bridge (builds use the host's network, pods get theirs from tests/deploy/podrun), so it needs no iptables
+# rules and works inside containers and small virtual machines. Needs root and Debian's docker.io.
 set -euo pipefail
 action=${1:?up or down} dir=${2:?folder}
 export DOCKER_HOST=unix://$dir/docker.sock

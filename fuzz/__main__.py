@@ -15,7 +15,7 @@ import json
 import random
 import sys
 
-from support.processes.servers import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from fuzz.runner import CANARY_FPS, Fuzzer
 

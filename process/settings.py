@@ -147,7 +147,7 @@ def _default(field: FieldInfo) -> str:
 def _sentences(settings_class: type[BaseSettings], error: ValidationError, given: dict[str, Any]) -> Iterable[str]:
     for problem in error.errors(include_url=False):
         place = str(problem["loc"][0]) if problem["loc"] else ""
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _plain(problem["msg"])
         if not place:
             yield message
             continue
@@ -157,7 +157,14 @@ def _sentences(settings_class: type[BaseSettings], error: ValidationError, given
         else:
             secret = _is_secret(settings_class.model_fields[place])
             got = "" if secret or ", got " in message else f", got {mask_password(repr(problem['input']))}"
-            yield f"{source}: {message[0].lower()}{message[1:]}{got}"
+            yield f"{source}: {message}{got}"
+
+
+def _plain(message: str) -> str:
+    """Returns pydantic's message as the second half of a sentence that begins with the flag."""
+    message = message.removeprefix("Value error, ").partition(", unable to parse")[0]
+    message = message.replace("Input should be", "must be", 1)
+    return message[:1].lower() + message[1:]
 
 
 def _is_secret(field: FieldInfo) -> bool:

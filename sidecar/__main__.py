@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Callable, Sequence
 
+from process.extras import required_extra
+
 PROGRAM = "fps-sidecar"
 FAILED = 1
 
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A start is little else than imports, and what they make stays: to look for garbage in it is lost time, now and later.
     gc.disable()
     try:
-        run = _program(argv)
+        with required_extra("sidecar", PROGRAM):
+            run = _program(argv)
     finally:
         gc.freeze()
         gc.enable()
@@ -65,7 +68,8 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
         from sidecar.check import check
 
         return lambda: asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
-    from sidecar.server import ListenError, serve  # gRPC is loaded only when there is something to serve
+    from sidecar.rpc.listen import ListenError
+    from sidecar.server import serve  # gRPC is loaded only when there is something to serve
 
     def run() -> int:
         try:

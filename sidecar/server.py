@@ -4,35 +4,33 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
-from process.address import split_host_port
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
+from sidecar.fleet.limiter import FleetLimiter
+from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
-from sidecar.rpc.debugging import DebuggingServices
+from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
-from sidecar.rpc.request_guard import strict
+from sidecar.rpc.listen import ListenError, listen
+from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.settings import SidecarSettings
 from sidecar.telemetry.calls import Traced, TracedService
 from sidecar.telemetry.metrics import Metrics
-from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
-
-if TYPE_CHECKING:
-    from sidecar.fleet.scope import FleetScope
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +38,12 @@ FIRST_ATTEMPT_S: Final = 1.0
 """How long a start waits for Redis before it serves without."""
 
 SWEEP_S: Final = 10.0
+
+SERVICES: Final = (
+    rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"].full_name,
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+)
+"""Full names of the services of the gRPC server, as reflection lists them."""
 
 MAX_HEALTH_CALLS: Final = 100
 """Calls at one time on the probes' address; more than may watch (see health), so that probes find room."""
@@ -60,10 +64,6 @@ def _options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
     )
 
 
-class ListenError(Exception):
-    """An address can't be listened on."""
-
-
 class Sidecar:
     """Everything that makes up the process, built and wired but not started."""
 
@@ -71,7 +71,8 @@ class Sidecar:
         self.settings = settings
         self.metrics = Metrics()
         self.health = Health()
-        self.table = FpsTable(settings.fps, self._report_invalid)
+        self.leases = LeaseBook()
+        self.table = FpsTable(settings.fps, self._report_invalid, self.leases)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
@@ -85,7 +86,7 @@ class Sidecar:
         self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
-        self.sessions = Sessions(self.limiter, self.table, self.metrics)
+        self.sessions = Sessions(self.limiter, self.leases, self.metrics)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
         )
@@ -104,28 +105,21 @@ class Sidecar:
             await asyncio.sleep(SWEEP_S)
             self.limiter.sweep(time.monotonic())
 
-    # What only some settings ask for is imported where it is asked for: a start is little else than imports.
-
-    def _fleet_scope(self) -> "FleetScope":
-        from sidecar.fleet.scope import FleetScope
-
+    def _fleet_scope(self) -> FleetScope:
         return FleetScope(
             self.servers,
+            self.leases,
             pacing=self.settings.pacing,
             replicas=self.settings.replicas,
             claim_wait_s=self.settings.claim_wait,
-            on_change=lambda stream_name: self.sessions.moved(stream_name),
-            on_gap=lambda: self.sessions.all_moved(),
         )
 
     def _limiter(self) -> Limiter:
         settings, learn = self.settings, self.follower.learn
         pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
         if self.fleet is None:
-            return Limiter(self.table, learn, pacing=pacing, max_streams=most, shadow=shadow)
-        from sidecar.fleet.limiter import FleetLimiter
-
-        return FleetLimiter(self.table, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
+            return Limiter(self.table, self.leases, learn, pacing=pacing, max_streams=most, shadow=shadow)
+        return FleetLimiter(self.table, self.leases, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
@@ -216,70 +210,19 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     settings = sidecar.settings
     server = grpc.aio.server(options=_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls)
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    registrar = strict(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    registrar = refusing_malformed(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
-    services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
-    names = [service.full_name for file in services for service in file.services_by_name.values()]
-    server.add_generic_rpc_handlers((DebuggingServices(names),))
-    return server, _listen(server, settings.listen, settings.tls)
+    add_debugging_services(server, SERVICES)
+    return server, listen(server, settings.listen, settings.tls)
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
     server = grpc.aio.server(options=_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
     # Probes speak no TLS, and health is no secret.
-    _listen(server, [sidecar.settings.health_listen], None)
+    listen(server, [sidecar.settings.health_listen], None)
     return server
-
-
-def _listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> list[str]:
-    """Gives the addresses, with the ports that the system chose where 0 was asked for."""
-    credentials = ReloadedCertificate(tls).credentials() if tls else None
-    listening = []
-    for address in addresses:
-        path = address.removeprefix("unix:")
-        if path != address and _is_answered(path):
-            raise ListenError(f"can't listen on {address}: Address already in use")
-        try:
-            port = f"[::]{address}" if address.startswith(":") else address
-            if credentials is None or is_private(address):
-                chosen = server.add_insecure_port(port)
-            else:
-                chosen = server.add_secure_port(port, credentials)
-        except RuntimeError:
-            raise ListenError(f"can't listen on {address}: {_why_not(address)}") from None
-        host, colon, given = address.rpartition(":")
-        listening.append(f"{host}{colon}{chosen}" if path == address and int(given) == 0 else address)
-    return listening
-
-
-def _why_not(address: str) -> str:
-    """Why an address can't be bound: gRPC keeps it to itself, so the system is asked once more."""
-    path = address.removeprefix("unix:")
-    try:
-        if path != address:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.bind(path)
-        else:
-            host, port = split_host_port(address)
-            for family, kind, protocol, _, place in socket.getaddrinfo(host or None, port, flags=socket.AI_PASSIVE):
-                if kind is socket.SOCK_STREAM:
-                    with socket.socket(family, kind, protocol) as probe:
-                        probe.bind(place)
-    except OSError as error:
-        return error.strerror or str(error)
-    return "gRPC can't bind it"
-
-
-def _is_answered(path: str) -> bool:
-    """Whether somebody listens on a unix socket: gRPC would take it from them without a word."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
 
 
 def _http(sidecar: Sidecar) -> HttpEndpoint:

@@ -1,7 +1,6 @@
 """The sidecar's settings: flags and environment variables."""
 
 import importlib.util
-import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,32 +8,19 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from handcounter.pacing.schedule import Pacing
-from process.address import check_grpc_address, split_host_port
-from process.logs import LogFormat
+from process.address import check_grpc_address
+from process.fields import FiniteSeconds, Fps, HttpAddress, LogFormat, LogLevel, OptionalGrpcAddress
 from process.redis_settings import RedisSettings
 from process.settings import Words
 from sidecar.tls import TlsFiles, listen_error
 
 Scope = Literal["pod", "fleet"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-def _check_fps(fps: float) -> float:
-    if math.isnan(fps) or fps < 0.0:
-        raise ValueError("must be a number of frames per second from 0 to inf")
-    return fps
 
 
 def _check_listen(addresses: list[str]) -> list[str]:
     if not addresses:
-        raise ValueError("at least one address is needed")
+        raise ValueError("needs at least one address")
     return [check_grpc_address(address) for address in addresses]
-
-
-def _check_http(address: str) -> str:
-    if address:
-        split_host_port(address)
-    return address
 
 
 def _check_otlp_endpoint(url: str) -> str:
@@ -49,102 +35,87 @@ def _check_otlp_endpoint(url: str) -> str:
 
 
 class SidecarSettings(RedisSettings):
-    """Decides which frames of which camera streams may be processed, at limits that are set live in Redis."""
+    """Decides which frames of which camera streams may be processed, by limits that can be changed in Redis at any time."""
 
     model_config = SettingsConfigDict(env_prefix="SIDECAR_")
 
-    fps: Annotated[float, AfterValidator(_check_fps)] = Field(
-        1.0, description="frames per second of a stream that Redis has no value for; 0 pauses, inf lifts the limit"
+    fps: Fps = Field(
+        1.0, description="frames per second of each stream without a limit in Redis; 0 pauses, inf lifts the limit"
     )
     config_key: str = Field(
-        "stream_fps_configs", min_length=1, description="the hash of stream_name to fps; the field * is for all others"
+        "stream_fps_configs",
+        min_length=1,
+        description="Redis hash that maps stream_name to fps; its field * applies to all other streams",
     )
     listen: Annotated[Words, AfterValidator(_check_listen)] = Field(
         ["127.0.0.1:50051"],
-        description="HOST:PORT or unix:/path to serve gRPC on; may be repeated",
+        description="address of the gRPC server, HOST:PORT or unix:/path; may be repeated",
         json_schema_extra={"metavar": "ADDRESS"},
     )
-    health_listen: Annotated[str, AfterValidator(lambda address: address and check_grpc_address(address))] = Field(
-        "",
-        description="HOST:PORT or unix:/path to serve gRPC health alone on, for probes",
-        json_schema_extra={"metavar": "ADDRESS"},
+    health_listen: OptionalGrpcAddress = Field(
+        "", description="address of another gRPC server, with the health service alone, for probes"
     )
-    http: Annotated[str, AfterValidator(_check_http)] = Field(
-        "127.0.0.1:9464",
-        description="HOST:PORT to serve /metrics and /healthz on; empty for none",
-        json_schema_extra={"metavar": "ADDRESS"},
-    )
+    http: HttpAddress = "127.0.0.1:9464"
     tls_cert: Path | None = Field(
         None,
-        description="PEM file of the certificate (with its chain) for addresses other than loopback and unix sockets; "
-        "may be replaced while it runs",
+        description="PEM file of the server's certificate chain, used on all addresses but loopback and unix sockets; "
+        "may be replaced while the sidecar runs",
     )
-    tls_key: Path | None = Field(None, description="PEM file of the certificate's key")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
     tls_client_ca: Path | None = Field(
-        None, description="PEM file of those who may sign clients' certificates, which are then required"
+        None, description="PEM file of CA certificates; clients must then present a certificate signed by one of them"
     )
-    insecure: bool = Field(False, description="serve other addresses than loopback in plain text")
+    insecure: bool = Field(False, description="allow addresses other than loopback without TLS")
     max_concurrent_calls: int = Field(
-        100, ge=1, description="calls and sessions at one time; more get RESOURCE_EXHAUSTED"
+        100, ge=1, description="maximum number of calls and sessions at a time; more get RESOURCE_EXHAUSTED"
     )
     scope: Scope = Field(
         "pod",
-        description="pod: this sidecar alone decides about its streams; fleet: replicas share each stream's limit",
+        description="pod: this sidecar decides about its streams alone; fleet: replicas share each stream's limit",
     )
     replicas: int = Field(
-        1, ge=1, description="how many sidecars share the limits in fleet scope, until Redis was reached and tells"
+        1, ge=1, description="number of sidecars in fleet scope, assumed until Redis reports the real number"
     )
-    claim_wait: float = Field(
-        0.015,
-        gt=0.0,
-        allow_inf_nan=False,
-        description="seconds that a decision in fleet scope waits for Redis, at most",
-        json_schema_extra={"metavar": "SECONDS"},
+    claim_wait: FiniteSeconds = Field(
+        0.015, gt=0.0, description="maximum time that a decision in fleet scope waits for Redis"
     )
     pacing: Pacing = Field(
         Pacing.GCRA,
-        description="gcra keeps the rate exactly; min-gap keeps a strict gap of 1/fps and so aliases",
+        description="gcra keeps the rate exactly; min-gap keeps a strict gap of 1/fps, which aliases with the camera's "
+        "own rate",
     )
-    max_streams: int = Field(100_000, ge=1, description="streams that have a schedule at one time, at most")
-    grace: float = Field(
-        10.0,
-        ge=0.0,
-        allow_inf_nan=False,
-        description="seconds that calls in flight have to finish after SIGTERM",
-        json_schema_extra={"metavar": "SECONDS"},
-    )
+    max_streams: int = Field(100_000, ge=1, description="maximum number of streams with a schedule in memory")
+    grace: FiniteSeconds = Field(10.0, description="time that calls in flight have to finish after SIGTERM")
     metrics_streams: int = Field(
-        1000, ge=0, description="streams that have metrics of their own, at most; the rest in the series other"
+        1000, ge=0, description="maximum number of streams with metrics of their own; the rest share the series other"
     )
     otlp_endpoint: Annotated[str, AfterValidator(_check_otlp_endpoint)] = Field(
         "",
-        description="http://HOST:PORT or https://HOST:PORT of a collector to send a span per call to (OTLP over gRPC); "
-        "needs the extra otel",
+        description="collector that gets a trace span per call (OTLP over gRPC), http://HOST:PORT or https://HOST:PORT; "
+        "needs the extra [otel]",
         json_schema_extra={"metavar": "URL"},
     )
-    shadow: bool = Field(False, description="let every frame through: decide and count as ever, but answer yes")
-    check: bool = Field(
-        False, description="validate the settings and the limits in Redis, say what is wrong with them, and end"
-    )
-    log_level: LogLevel = Field("info", description="how much to log")
-    log_format: LogFormat = Field("text", description="text for people, json for collectors")
+    shadow: bool = Field(False, description="dry run: decide and count, but admit every frame")
+    check: bool = Field(False, description="validate the settings and the limits in Redis, report problems and exit")
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
 
     def shown(self) -> dict[str, str]:
-        """The settings by their flags' names as text, with the password of the Redis URL masked."""
+        """Returns the settings as text by the names of their flags; the password in the Redis URL is masked."""
         values = {name.replace("_", "-"): _text(value) for name, value in self.model_dump(mode="python").items()}
         return {**values, "redis-url": self.redis.shown}
 
     @property
     def tls(self) -> TlsFiles | None:
-        """The certificate of the gRPC server; None if there is none."""
+        """The certificate of the gRPC server, or None without one."""
         if self.tls_cert is None or self.tls_key is None:
             return None
         return TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _are_consistent(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("--tls-cert and --tls-key need each other")
+            raise ValueError("--tls-cert and --tls-key must be given together")
         if self.tls_client_ca and not self.tls:
             raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
         if self.insecure and self.tls:

@@ -8,12 +8,14 @@ plain arguments, does the work and gives the exit code. Only what was called is 
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from process import logs
-from process.settings import Parser, add_flags, settings_from
+from process.extras import required_extra
 from process.version import version
+
+PROGRAM = "hand-counter"
 
 
 class Command(NamedTuple):
@@ -45,7 +47,7 @@ COMMANDS = (
     Command(
         ("models", "fetch"),
         "worker.settings:ModelsFetchSettings",
-        "worker.detect:run_models_fetch",
+        "worker.models_command:run_models_fetch",
         "download the hand models, once",
     ),
 )
@@ -63,21 +65,30 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; gives its exit code: 0 done, 1 failed, 2 wrong usage."""
     logs.silence_grpc()
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with required_extra("worker", PROGRAM):
+        run = _program(list(sys.argv[1:] if argv is None else argv))
+    return run()
+
+
+def _program(argv: list[str]) -> Callable[[], int]:
+    """Loads the subcommand with its settings, and nothing else."""
     for command in COMMANDS:
         if tuple(argv[: len(command.words)]) == command.words:
-            return _run(command, argv[len(command.words) :])
+            return _load_command(command, argv[len(command.words) :])
     return _explain(argv)
 
 
-def _run(command: Command, argv: list[str]) -> int:
+def _load_command(command: Command, argv: list[str]) -> Callable[[], int]:
+    from process.settings import Parser, add_flags, settings_from
+
     settings_class = _load(command.settings)
-    prog = " ".join(("hand-counter", *command.words))
+    prog = " ".join((PROGRAM, *command.words))
     parser = Parser(prog=prog, description=settings_class.__doc__, epilog=settings_class.EXAMPLES)
     add_flags(parser, settings_class)
     settings = settings_from(settings_class, parser.parse_args(argv), parser)
     logs.set_up(settings.log_level, settings.log_format)
-    return int(_load(command.function)(**settings.arguments()))
+    function = _load(command.function)
+    return lambda: int(function(**settings.arguments()))
 
 
 def _load(place: str) -> Any:
@@ -87,6 +98,8 @@ def _load(place: str) -> Any:
 
 def _explain(argv: list[str]) -> NoReturn:
     """Ends the process: with the help or the version where asked for, else as a wrong usage."""
+    from process.settings import Parser
+
     names = [" ".join(command.words) for command in COMMANDS]
     width = max(map(len, names))
     listing = "\n".join(f"  {name:{width}}  {command.help}" for name, command in zip(names, COMMANDS, strict=True))

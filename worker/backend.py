@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.download import download_progress
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.draw import annotate
-from worker.hands.models import ModelError, default_models_dir, ensure_models
-from worker.hands.progress import download_progress
+from worker.hands.models import TITLE, ModelError, default_models_dir, ensure_models
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def open_backend(
         BackendError: a model is missing or broken, or there is no such device.
     """
     try:
-        with download_progress(sys.stderr) as progress:
+        with download_progress(sys.stderr, TITLE) as progress:
             models = ensure_models(models_dir or default_models_dir(), progress)
     except ModelError as error:
         raise BackendError(str(error)) from error

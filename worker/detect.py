@@ -1,4 +1,4 @@
-"""`hand-counter detect` and `hand-counter models fetch`: hands in pictures, without a queue or a limit."""
+"""``hand-counter detect``: finds the hands in picture files, without a queue or a limit."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.decision import MIN_SCORE
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
-from worker.hands.models import ModelError, default_models_dir, fetch_models
-from worker.hands.progress import download_progress
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""What counts as a picture in a folder; a file that is named itself may be called anything."""
+"""Files of a folder that are taken for pictures; a file given by name may have any suffix."""
 
 
 class ImageError(Exception):
-    """A picture can't be read or its drawing can't be written; the text names the file."""
+    """A picture can't be read, or its annotated copy can't be written; the text names the file."""
 
 
 def expand(paths: Iterable[str]) -> list[str]:
-    """Put the pictures of a folder, by name, in the place of the folder; subfolders are left alone."""
+    """Replaces each folder by its pictures, in order of their names; subfolders are skipped, repeated paths dropped."""
     expanded: list[str] = []
     for path in paths:
         if Path(path).is_dir():
@@ -43,13 +41,13 @@ def expand(paths: Iterable[str]) -> list[str]:
 
 
 def read_image(path: str) -> NDArray[np.uint8]:
-    """Read a picture the way it is meant to be seen (its EXIF orientation is applied).
+    """Reads a picture upright (its EXIF orientation is applied).
 
     Returns:
-        (H, W, 3) uint8 BGR; grey pictures and those with transparency are turned into that.
+        (H, W, 3) uint8 BGR; grey and transparent pictures are converted.
 
     Raises:
-        ImageError: There is no such file, or it is no picture.
+        ImageError: there is no such file, or it isn't a picture.
     """
     try:
         content = np.frombuffer(Path(path).read_bytes(), np.uint8)
@@ -60,12 +58,12 @@ def read_image(path: str) -> NDArray[np.uint8]:
     except cv2.error as error:
         raise ImageError(f"{path}: can't be decoded: {error.err}") from error
     if image is None:
-        raise ImageError(f"{path}: not a picture that can be decoded")
+        raise ImageError(f"{path}: not a picture, or in an unsupported format")
     return image.astype(np.uint8, copy=False)
 
 
 def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
-    """Give where a picture's drawing goes: its own name, numbered when two folders have pictures of one name."""
+    """Returns the path of a picture's annotated copy: the picture's name, numbered if it is taken already."""
     name, number = Path(path), 1
     suffix = name.suffix if name.suffix.lower() in SUFFIXES else f"{name.suffix}.png"
     target = draw_dir / f"{name.stem}{suffix}"
@@ -79,17 +77,17 @@ def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
 def detect_images(
     paths: Iterable[str], detector: HandDetector, draw_dir: Path | None = None, draw: Drawing = annotate
 ) -> Iterator[tuple[str, Hands | ImageError]]:
-    """Find the hands of one picture after the other.
+    """Finds the hands of one picture after the other.
 
     Args:
-        paths: Files.
-        detector: Finds the hands.
-        draw_dir: Folder for annotated pictures, made when it is missing; None draws nothing.
-        draw: Draws the hands into a copy of the picture.
+        paths: files.
+        detector: finds the hands.
+        draw_dir: folder for annotated copies, created if it is missing; None draws nothing.
+        draw: draws the hands into a copy of the picture.
 
     Yields:
-        Each path with its hands, then with what was wrong if its drawing couldn't be written; or only with what was
-        wrong with the picture. The others are still done.
+        Each path with its hands, followed by the path with an error if the copy couldn't be written; or the path with
+        the error of a picture that can't be read. An error doesn't stop the others.
     """
     taken: set[Path] = set()
     for path in paths:
@@ -104,7 +102,7 @@ def detect_images(
 
 
 def as_json(hands: Hands) -> list[dict[str, object]]:
-    """Give hands as `detect --json` prints them: box in pixels to a tenth, side, score to a thousandth, and what HaMeR adds."""
+    """Returns hands as `detect --json` prints them: box to 0.1 pixels, side, score to 0.001, and what HaMeR adds."""
     return [
         {
             "box": [round(float(value), 1) for value in box],
@@ -119,7 +117,7 @@ def as_json(hands: Hands) -> list[dict[str, object]]:
 
 
 def as_text(path: str, hands: Hands) -> str:
-    """Give a picture's hands as lines for people."""
+    """Returns a picture's hands as lines for people."""
     lines = [f"{path}: {len(hands)} {'hand' if len(hands) == 1 else 'hands'}"]
     for box, is_right, score in zip(hands.boxes, hands.is_right, hands.scores, strict=True):
         x0, y0, x1, y1 = (round(float(value)) for value in box)
@@ -143,7 +141,7 @@ def run_detect(
     mesh: bool = False,
     num_threads: int | None = None,
 ) -> int:
-    """Find hands in pictures and print them: what `hand-counter detect` does.
+    """Finds the hands in pictures and prints them.
 
     Args:
         images: Files, or folders of which all pictures are taken.
@@ -180,12 +178,12 @@ def run_detect(
     except BackendError as error:
         return _fail(str(error))
     try:
-        return _detect_and_tell(paths, hands, draw_dir, json_output=json_output)
+        return _detect_and_print(paths, hands, draw_dir, json_output=json_output)
     finally:
         hands.close()
 
 
-def _detect_and_tell(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
+def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
     code = 0
     found: dict[str, list[dict[str, object]]] = {}
     for path, hands in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
@@ -194,69 +192,27 @@ def _detect_and_tell(paths: Sequence[str], backend: Backend, draw_dir: Path | No
         elif json_output:
             found[path] = as_json(hands)
         else:
-            _say(sys.stdout, as_text(path, hands))
+            _print(sys.stdout, as_text(path, hands))
     if json_output:
-        _say(sys.stdout, json.dumps(found, indent=2))
+        _print(sys.stdout, json.dumps(found, indent=2))
     return code
 
 
-def run_models_fetch(models_dir: Path | None = None, *, hamer: bool = False, accept_licence: bool = False) -> int:
-    """Fetch the models, replacing wrong ones: what `hand-counter models fetch` does.
-
-    Args:
-        models_dir: Where they go; the user's cache by default.
-        hamer: Fetch HaMeR's weights instead.
-        accept_licence: The user consents to the licences of those.
-
-    Returns:
-        The exit code: 0 when the right models are in their place, 1 when not (which standard error tells).
-    """
-    if hamer:
-        return _fetch_hamer(models_dir or default_models_dir(), accept_licence)
-    try:
-        target = models_dir or default_models_dir()
-        with download_progress(sys.stderr) as progress:
-            paths = fetch_models(target, progress)
-    except ModelError as error:
-        return _fail(str(error))
-    for path in (paths.palm, paths.landmarks):
-        _say(sys.stdout, str(path))
-    return 0
-
-
-def _fetch_hamer(folder: Path, accept_licence: bool) -> int:
-    from rich.console import Console
-
-    from worker.hamer.fetch import FetchError, fetch_hamer
-
-    ask = input if sys.stdin.isatty() else None
-    try:
-        checkpoint = fetch_hamer(folder, accept_licence=accept_licence, console=Console(stderr=True), ask=ask)
-    except FetchError as error:
-        return _fail(str(error))
-    _say(sys.stdout, str(checkpoint))
-    return 0
-
-
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write a picture, in the format that its suffix names.
-
-    Raises:
-        ImageError: The folder can't be written.
-    """
+    """Writes a picture in the format that its suffix names. Raises ImageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _, content = cv2.imencode(path.suffix, image)
         path.write_bytes(content.tobytes())
     except (OSError, cv2.error) as error:
-        raise ImageError(f"{path}: the drawing can't be written: {error}") from error
+        raise ImageError(f"{path}: can't be written: {error}") from error
 
 
 def _fail(message: str) -> int:
-    _say(sys.stderr, f"hand-counter: {message}")
+    _print(sys.stderr, f"hand-counter: {message}")
     return 1
 
 
-def _say(stream: TextIO, text: str) -> None:
+def _print(stream: TextIO, text: str) -> None:
     stream.write(f"{text}\n")
     stream.flush()

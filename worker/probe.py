@@ -1,7 +1,7 @@
-"""Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask itself.
+"""Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask by itself.
 
-Asks /healthz where the environment says that the worker serves it (WORKER_HTTP), or at the HOST:PORT that is given.
-Exit code 0 if frames can be counted, 1 if not, 2 if the address is none, with the reason on standard error.
+Asks /healthz at the address that the environment configures (WORKER_HTTP) or at the HOST:PORT that is given. Exit code 0
+if the worker can count frames, 1 if it can't, 2 if the address isn't valid, with the reason on standard error.
 """
 
 import http.client
@@ -9,39 +9,32 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from process import probe
 from process.address import split_host_port
 
 DEFAULT_ADDRESS = "127.0.0.1:9465"
-TIMEOUT_S = 2.0
 
 
-def problem(address: str, timeout: float = TIMEOUT_S) -> str:
-    """Asks an HTTP endpoint; gives why the worker is not healthy, or the empty string if it is."""
-    host, port = split_host_port(address)
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+def problem(address: str, timeout_s: float = probe.TIMEOUT_S) -> str | None:
+    """Asks an HTTP endpoint. Returns why the worker isn't healthy, or None if it is.
+
+    Raises:
+        ValueError: The address isn't HOST:PORT.
+    """
+    connection = http.client.HTTPConnection(*split_host_port(probe.local_address(address)), timeout=timeout_s)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
-        return "" if answer.status == 200 else f"{address}: {answer.status} {answer.read(1000).decode().strip()}"
+        return None if answer.status == 200 else f"{answer.status} {answer.read(1000).decode().strip()}"
     except OSError as error:
-        return f"{address}: {error}"
+        return str(error)
     finally:
         connection.close()
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Gives the exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    try:
-        found = problem(given[0] if given else environ.get("WORKER_HTTP") or DEFAULT_ADDRESS)
-    except ValueError as error:
-        print(f"python -m worker.probe [HOST:PORT]: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    if found:
-        print(found, file=sys.stderr)  # noqa: T201 - it is what the runtime shows
-        return 1
-    return 0
+    """Runs the probe; returns the exit code."""
+    return probe.run(argv, "python -m worker.probe [HOST:PORT]", environ.get("WORKER_HTTP") or DEFAULT_ADDRESS, problem)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@ A class's docstring and EXAMPLES are what --help says around the flags. The fiel
 function that does the work, which gets them as such (``arguments``) and never sees the class.
 """
 
-import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from process.address import check_grpc_address, split_host_port
-from process.logs import LogFormat
+from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, LogFormat, LogLevel, Seconds
 from process.pem import pem_error
 from process.redis_settings import RedisSettings, RedisUrlText
 from process.redis_url import Kind, RedisUrl
@@ -22,35 +20,16 @@ from worker.hands.decision import MIN_SCORE
 from worker.queue.keys import DEFAULT_PREFIX
 
 
-def _fps(value: float) -> float:
-    if math.isnan(value) or value < 0:
-        raise ValueError("expected frames per second: 0 or more, or inf")
-    return value
-
-
-def _seconds(value: float) -> float:
-    if math.isnan(value) or value <= 0:
-        raise ValueError("expected seconds: more than 0, or inf")
-    return value
-
-
-def _http(value: str) -> str:
-    if value:
-        split_host_port(value)
-    return value
-
-
-Fps = Annotated[float, AfterValidator(_fps)]
-Seconds = Annotated[float, AfterValidator(_seconds)]
-HttpAddress = Annotated[str, AfterValidator(_http), Field(json_schema_extra={"metavar": "HOST:PORT"})]
-GrpcAddress = Annotated[str, AfterValidator(check_grpc_address), Field(json_schema_extra={"metavar": "ADDRESS"})]
-
-
 def queue_url_error(url: RedisUrl) -> str | None:
     """Says why a queue can't be there; None if it can."""
     if url.kind is Kind.CLUSTER:
         return "all of a queue is on one server: name that server, or redis+sentinel://, instead of a cluster"
     return None
+
+
+KeyPrefix = Annotated[
+    str, Field(min_length=1, pattern=r"^[^{}]+$", description="prefix of the Redis keys: {prefix}:frames, ...")
+]
 
 
 def cpus() -> int:
@@ -65,8 +44,8 @@ class WorkerSettings(BaseSettings):
 
     EXAMPLES: ClassVar[str] = ""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
-    log_format: LogFormat = Field("text", description="text for people, json for collectors")
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
 
     def arguments(self) -> dict[str, Any]:
         """Gives what the function of the subcommand takes."""
@@ -84,6 +63,7 @@ class QueueSettings(WorkerSettings, RedisSettings):
         "redis+sentinel://HOST:PORT,…/SERVICE/DB (rediss+… for TLS)",
         json_schema_extra={"metavar": "URL", "secret": True},
     )
+    prefix: KeyPrefix = DEFAULT_PREFIX
 
     @model_validator(mode="after")
     def _queue_can_be_reached(self) -> Self:
@@ -143,22 +123,19 @@ examples:
     fps: Fps = Field(
         1.0, description="what a stream is paced at while the sidecar is away and never told anything about it"
     )
-    http: HttpAddress = Field("127.0.0.1:9465", description="serves /metrics and /healthz; empty: nowhere")
+    http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=4096, description="the most entries read and decided at once")
     max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
     decision_timeout: Seconds = Field(0.25, description="seconds after which a silent sidecar counts as away")
-    sidecar_wait: Annotated[float, Field(ge=0, le=60)] = Field(
-        1.0, description="seconds to wait at the start for a sidecar that is starting too"
+    sidecar_wait: FiniteSeconds = Field(
+        1.0, le=60, description="seconds to wait at the start for a sidecar that is starting too"
     )
     claim_idle: Seconds = Field(
         30.0, description="seconds without a sign of life after which the frames of another worker are taken over"
     )
     max_deliveries: int = Field(3, ge=1, description="how many dead workers it takes to give up a frame")
     max_pixels: int = Field(50_000_000, ge=1, description="a larger picture is not decoded")
-    prefix: str = Field(
-        DEFAULT_PREFIX, min_length=1, pattern=r"^[^{}]+$", description="of the keys in Redis: {prefix}:frames, ..."
-    )
     consumer: str = Field(
         "",
         description="this worker's name in the consumer group; what it held before a restart is found by it. "
@@ -167,15 +144,17 @@ examples:
     counts_maxlen: int = Field(10_000, ge=1, description="about how many results are kept")
     dead_maxlen: int = Field(10_000, ge=1, description="about how many dead letters are kept")
     drain: bool = Field(False, description="end when the queue is empty and everything in it is settled")
-    grace: Annotated[float, Field(ge=0, le=3600)] = Field(
-        10.0, description="seconds to finish what is held after SIGTERM or Ctrl-C; a second signal ends it at once"
+    grace: FiniteSeconds = Field(
+        10.0,
+        le=3600,
+        description="seconds to finish what is held after SIGTERM or Ctrl-C; a second signal ends it at once",
     )
     progress: Seconds = Field(10.0, description="seconds between two lines about the progress; inf: none")
 
     @model_validator(mode="after")
     def _sidecar_can_be_trusted(self) -> Self:
         if (self.sidecar_cert is None) != (self.sidecar_key is None):
-            raise ValueError("--sidecar-cert and --sidecar-key need each other")
+            raise ValueError("--sidecar-cert and --sidecar-key must be given together")
         if self.sidecar_cert and not self.sidecar_ca:
             raise ValueError("--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown")
         # gRPC would say nothing, and connect never.

@@ -1,7 +1,7 @@
-// Validates Kubernetes objects, custom resources too:
-// - against their JSON schemas (type, enum, quantity), which let unknown fields of custom resources pass;
-// - against their TypeScript types, whose check of object literals finds exactly those.
-//   node validate.mjs < objects.json      a JSON array; prints what is wrong and exits with 1, else says how many passed
+// Validates Kubernetes objects, including custom resources:
+// - against their JSON schemas (type, enum, quantity), which accept unknown fields of custom resources;
+// - against their TypeScript types, whose check of object literals finds exactly those fields.
+//   node validate.mjs < objects.json      a JSON array; prints the problems and exits with 1, or the number of valid objects
 import { readFileSync } from "node:fs";
 import ts from "typescript";
 

@@ -21,9 +21,10 @@ import heapq
 import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from handcounter.pacing.schedule import Pacing, Reason, Schedule, decide, next_ts
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.stream import NEVER_EARLY, NO_VERSION, Stream
 from sidecar.limits.table import FpsTable
 from sidecar.limits.values import FpsSource, Limit
@@ -69,21 +70,12 @@ class StreamStatus(NamedTuple):
     next_ts: float
 
 
-class Holders(Protocol):
-    """Those who answer by leases; see :mod:`sidecar.rpc.session`."""
-
-    def moved(self, stream_name: str) -> None:
-        """Takes in that leases on a stream no longer hold."""
-
-    def hold(self, stream_name: str) -> bool:
-        """Whether anybody holds a lease on a stream."""
-
-
 class Limiter:
     """Decides frames.
 
     Args:
         table: the limits.
+        leases: the leases that an admission, an eviction or the end of watching revokes.
         learn: makes the table watch streams, waiting a bounded time for their limits.
         pacing: how schedules move on.
         max_streams: how many streams may have a schedule.
@@ -94,6 +86,7 @@ class Limiter:
     def __init__(
         self,
         table: FpsTable,
+        leases: LeaseBook,
         learn: Callable[[Collection[str]], Awaitable[None]],
         *,
         pacing: Pacing,
@@ -109,9 +102,8 @@ class Limiter:
         """Frames denied because there was no room for their stream's schedule."""
         self.decisions = [0] * (len(Reason) + 1)
         """Frames by reason, at the reason's number."""
-        self.holders: Holders | None = None
-        """Those who answer by leases, while there are any."""
         self._table = table
+        self._leases = leases
         self._learn = learn
         self._pacing = pacing
         self._clock = clock
@@ -250,8 +242,8 @@ class Limiter:
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
             stream.admit(schedule)
-            if self.holders is not None:
-                self.holders.moved(name)
+            if self._leases.holders:
+                self._leases.revoke(name)
         due = next_ts_of(schedule, fps)
         stream.fps = fps
         stream.next_ts = due if fps > 0.0 and schedule is not None else NEVER_EARLY
@@ -292,8 +284,7 @@ class Limiter:
         silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since and name in watched]
         for name in silent:
             self._table.put_to_sleep(name)
-            if self.holders is not None:
-                self.holders.moved(name)  # changes of its limit won't be noticed any more
+            self._leases.revoke(name)  # changes of its limit won't be noticed any more
         self._forget_names_without_stream()
 
     async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
@@ -375,13 +366,12 @@ class Limiter:
         stream.table_version = NO_VERSION
         self._sorted_names = None
         self.evicted += 1
-        if self.holders is not None:
-            self.holders.moved(stream.name)
+        self._leases.revoke(stream.name)
 
     def _hold_s(self, stream_name: str) -> float:
         fps = self._table.fps(stream_name)
         hold_s = min(1.0 / fps, LONGEST_HOLD_S) if fps > 0.0 else LONGEST_HOLD_S
-        return hold_s + REPORT_GRACE_S if self.holders is not None and self.holders.hold(stream_name) else hold_s
+        return hold_s + REPORT_GRACE_S if self._leases.has_lease(stream_name) else hold_s
 
     def _forget_names_without_stream(self) -> None:
         for name in (self._table.names() - self._streams.keys()).difference(*self._being_asked.values()):

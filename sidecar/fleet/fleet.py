@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from handcounter.pacing.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule, decide
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
 from sidecar.fleet.reorder import Trail, takes_late_frames
 from sidecar.fleet.reorder import decide as decide_reordered
@@ -91,26 +92,22 @@ class Fleet:
     def __init__(
         self,
         clock: Callable[[], float],
+        leases: LeaseBook,
         *,
         pacing: Pacing = Pacing.GCRA,
         replicas: int = 1,
-        on_change: Callable[[str], None] = lambda _: None,
-        on_gap: Callable[[], None] = lambda: None,
     ) -> None:
         """Builds a fleet of which nothing is known yet.
 
         Args:
             clock: real time, seconds, monotonic.
             pacing: how a schedule moves on.
+            leases: the leases that a state of Redis revokes which isn't the known one, and that a gap revokes.
             replicas: how many replicas there are, until heartbeats tell.
-            on_change: called with each stream whose state turns out to be another one than was known, by the doing of
-                others or by a claim: whoever predicts its decisions has to ask again.
-            on_gap: called when the same may be true of any stream, because changes aren't heard, or weren't.
         """
         self._clock = clock
         self._pacing = pacing
-        self._on_change = on_change
-        self._on_gap = on_gap
+        self._leases = leases
         self._copies: dict[str, _Copy] = {}
         self._gap = 0
         self._listening = False
@@ -159,7 +156,7 @@ class Fleet:
         return (copy.alone or copy.schedule) if copy else None
 
     def certain(self, stream_name: str, fps: float) -> Schedule | None:
-        """The state of a stream if what it denies at this fps is certain to be denied, until on_change or on_gap is called."""
+        """The state of a stream if what it denies at this fps is certain to be denied."""
         copy = self._copies.get(stream_name)
         if copy is None or copy.trail is None or copy.alone is not None or copy.granted == copy.version:
             return None
@@ -186,7 +183,7 @@ class Fleet:
         in_order = answer.state.last_ts == claim.ts
         if late and in_order and answer.reason is Reason.ADMITTED and (alone is None or alone.last_ts != claim.ts):
             copy.granted = answer.state.version
-            self._on_change(claim.stream_name)
+            self._leases.revoke(claim.stream_name)
 
     def heard(self, stream_name: str, state: State) -> None:
         """Takes in a state that was published. Streams that this replica was never asked about are of no interest."""
@@ -198,7 +195,7 @@ class Fleet:
         """Takes note that what others publish is heard from now on, or no more."""
         self._listening = listens
         self._gap += 1
-        self._on_gap()
+        self._leases.revoke_all()
 
     def counted(self, replicas: int, place: int) -> None:
         """Takes note of how many replicas there are, and of this one's place among them, from 0."""
@@ -214,7 +211,7 @@ class Fleet:
         copy.trail = self._trail(state)
         copy.version = state.version
         if before is not None:
-            self._on_change(stream_name)
+            self._leases.revoke(stream_name)
 
     def _by_copy(self, copy: _Copy | None, ts: float, fps: float, now: float) -> Verdict | None:
         """The verdict on a frame that needs no claim; None for one that needs it."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from handcounter.pacing.schedule import Pacing, Reason, Schedule
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Answers, Limiter, next_ts_of
 from sidecar.deciding.stream import Stream
 from sidecar.fleet.fleet import Frame
@@ -23,6 +24,7 @@ class FleetLimiter(Limiter):
     def __init__(
         self,
         table: FpsTable,
+        leases: LeaseBook,
         learn: Callable[[Collection[str]], Awaitable[None]],
         scope: FleetScope,
         *,
@@ -31,7 +33,7 @@ class FleetLimiter(Limiter):
         clock: Callable[[], float] = time.monotonic,
         shadow: bool = False,
     ) -> None:
-        super().__init__(table, learn, pacing=pacing, max_streams=max_streams, clock=clock, shadow=shadow)
+        super().__init__(table, leases, learn, pacing=pacing, max_streams=max_streams, clock=clock, shadow=shadow)
         self._scope = scope
 
     async def answer(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float, bool]:
@@ -69,9 +71,9 @@ class FleetLimiter(Limiter):
                 stream.hear(ts, now, reason)
                 if reason is Reason.ADMITTED and schedule is not None:
                     stream.admit(schedule)
-                    if alone and self.holders is not None:
-                        # Of what Redis admits the fleet tells; what was admitted without it ends leases just as well.
-                        self.holders.moved(name)
+                    if alone:
+                        # The fleet revokes leases for what Redis admits; an admission without Redis ends them just as well.
+                        self._leases.revoke(name)
                 predicted = next_ts_of(schedule, fps / self._scope.replicas if alone else fps)
             self.decisions[reason] += 1
             answers.should_process.append(reason is Reason.ADMITTED)

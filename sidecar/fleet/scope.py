@@ -12,6 +12,7 @@ from typing import Final
 from handcounter.pacing.schedule import Pacing, Schedule
 from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claim_feed import ClaimFeed
 from sidecar.fleet.claim_queue import ClaimQueue
 from sidecar.fleet.fleet import Fleet, Frame, Verdict
@@ -27,16 +28,15 @@ class FleetScope:
     def __init__(
         self,
         servers: RedisServers,
+        leases: LeaseBook,
         *,
         pacing: Pacing = Pacing.GCRA,
         replicas: int = 1,
         claim_wait_s: float = CLAIM_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
-        on_change: Callable[[str], None] = lambda _: None,
-        on_gap: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the arguments of :class:`Fleet`, where Redis is and how long to wait for it. Connects to nothing yet."""
-        self._fleet = Fleet(clock, pacing=pacing, replicas=replicas, on_change=on_change, on_gap=on_gap)
+        self._fleet = Fleet(clock, leases, pacing=pacing, replicas=replicas)
         self._links = Links(servers, claim_wait_s)
         self._claims = ClaimQueue(self._links, pacing, self._fleet.answered)
         self._feed = ClaimFeed(servers, self._fleet.heard, self._fleet.listening)

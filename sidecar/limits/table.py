@@ -53,10 +53,9 @@ class FpsTable:
         """Another number after each change that may concern a stream that was watched before it."""
         self.stale = True
         """Whether Redis is out of reach, so that these are the last known values."""
-        self.watcher = watcher
-        """To be passed to the constructor; sessions still set it themselves."""
         self._default = default
         self._on_invalid = on_invalid
+        self._watcher = watcher
         self._asleep: dict[str, float] = {}
         self._invalid: dict[str, str] = {}
         self._meanings: dict[bytes, float] = {}
@@ -95,9 +94,9 @@ class FpsTable:
                 asleep.pop(field, None)  # it is awake, and what was known of it is old
             if (old := watched.get(field, override)) != override:
                 self.version += 1
-                if self.watcher is not None:
+                if self._watcher is not None:
                     fallback_fps = self.fallback.fps
-                    self.watcher.limit_changed(
+                    self._watcher.limit_changed(
                         field, fallback_fps if old is None else old, fallback_fps if override is None else override
                     )
             watched[field] = override
@@ -109,8 +108,8 @@ class FpsTable:
         if limit != self.fallback:
             old, self.fallback = self.fallback, limit
             self.version += 1
-            if self.watcher is not None:
-                self.watcher.fallback_changed(old.fps, limit.fps)
+            if self._watcher is not None:
+                self._watcher.fallback_changed(old.fps, limit.fps)
 
     def clear(self) -> None:
         """Takes in that the hash has no fields that could be read: it is of another type."""

@@ -1,48 +1,22 @@
-"""Reflection and channelz: services for those who look into a running server, such as grpcurl.
+"""Reflection and channelz: services for tools that inspect a running server, such as grpcurl and grpcdebug."""
 
-They are loaded when the first of them is asked for, since their descriptors and the JSON of protobuf would be a tenth
-of the sidecar's start, for nothing in most pods. The first such call holds the event loop up for that time, once.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
 
-CHANNELZ: Final = "grpc.channelz.v1.Channelz"
-REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+from sidecar.rpc.reflection import add_reflection
 
-_PREFIXES: Final = tuple(f"/{service}/" for service in (CHANNELZ, *REFLECTION))
+_CHANNELZ: Final = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
 
 
-class DebuggingServices(grpc.GenericRpcHandler):
-    """The handlers of these services; to be added to a server."""
+def add_debugging_services(server: "grpc.aio.Server", service_names: Sequence[str]) -> None:
+    """Adds channelz and reflection to a server that isn't started yet.
 
-    def __init__(self, service_names: Sequence[str]) -> None:
-        """Reflection tells about these services, and about the two of its own and channelz."""
-        self._service_names = (*service_names, CHANNELZ)
-        self._loaded: list[grpc.GenericRpcHandler] = []
-
-    def service(self, handler_call_details: "grpc.HandlerCallDetails") -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Finds the handler of a method; None where it is another service's."""
-        if not handler_call_details.method.startswith(_PREFIXES):
-            return None
-        if not self._loaded:
-            self._load()
-        return next(filter(None, (handler.service(handler_call_details) for handler in self._loaded)), None)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: "Iterable[grpc.GenericRpcHandler]") -> None:
-        """Takes in what the generated code would add to a server."""
-        self._loaded.extend(generic_rpc_handlers)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, object]) -> None:
-        """Ignores these: the same methods come through add_generic_rpc_handlers."""
-
-    def _load(self) -> None:
-        from grpc_channelz.v1 import channelz, channelz_pb2_grpc
-
-        from sidecar.rpc.reflection import add_reflection
-
-        # Not by add_channelz_servicer, which takes what is no server itself for a synchronous one, with threads of its own.
-        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self)
-        add_reflection(self, self._service_names)
+    Args:
+        server: The server.
+        service_names: Full names of the server's other services. Reflection lists them besides channelz and itself.
+    """
+    channelz.add_channelz_servicer(server)
+    add_reflection(server, [*service_names, _CHANNELZ])

@@ -1,39 +1,37 @@
 """Server reflection, v1 and v1alpha.
 
-grpcio-reflection serves v1alpha alone, which is what grpcurl 1.8 asks for; newer clients ask for v1. The two differ in
-the package's name only, so the same servicer answers both, and v1's file descriptor is a copy under the other name.
+grpcio-reflection serves only v1alpha, which grpcurl 1.8 asks for; newer clients ask for v1. The two differ only in the
+name of their package, so one servicer answers both, and the file descriptor of v1 is a copy under the other name.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-V1ALPHA = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
-V1 = "grpc.reflection.v1.ServerReflection"
+V1ALPHA: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+V1: Final = "grpc.reflection.v1.ServerReflection"
 
 
-class Registry(Protocol):
-    """As much of a server as services are added to."""
+def add_reflection(server: "grpc.aio.Server", service_names: Sequence[str]) -> None:
+    """Adds both versions of reflection to a server that isn't started yet.
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: "tuple[grpc.GenericRpcHandler, ...]") -> None:
-        """Adds handlers."""
-
-
-def add_reflection(server: Registry, service_names: Sequence[str]) -> None:
-    """Adds both versions of reflection to a server; they tell about these services and about themselves."""
+    Args:
+        server: The server.
+        service_names: Full names of the server's other services. Both versions list them and each other.
+    """
     _add_v1_descriptor()
     servicer = ReflectionServicer([*service_names, V1ALPHA, V1])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
-    answer = grpc.stream_stream_rpc_method_handler(
+    handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    handlers: dict[str, Any] = {"ServerReflectionInfo": answer}
+    handlers: dict[str, Any] = {"ServerReflectionInfo": handler}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(V1, handlers),))
 
 

@@ -36,7 +36,7 @@ class _Refusal(NamedTuple):
     message: str
 
 
-def strict(server: "grpc.aio.Server", on_refused: Callable[[str], None]) -> "grpc.aio.Server":
+def refusing_malformed(server: "grpc.aio.Server", on_refused: Callable[[str], None]) -> "grpc.aio.Server":
     """The server, to be passed to the generated ``add_..._to_server``; what is added through it refuses nonsense.
 
     Args:

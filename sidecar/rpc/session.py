@@ -4,7 +4,7 @@ One coroutine reads a session's requests, one sends what its outbox holds. A dec
 and the answer happen in one step of the event loop, so the outbox has them in the order of the decisions.
 
 Nothing grows with a client that doesn't read: while too many messages wait, its requests aren't read either; drops run
-together into one (see lease); and after STALLED_S in which no message could be sent, the session is cut: its leases are
+together into one (see outbox); and after STALLED_S in which no message could be sent, the session is cut: its leases are
 nobody's any more, and it ends as soon as the client reads, or is gone. While no session is open, nobody is told of
 changes, and they cost nothing.
 """
@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, cast
 
 import grpc
@@ -22,9 +22,9 @@ from google.protobuf.message import DecodeError
 from handcounter.pacing.bounds import batch_error, too_long
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
-from sidecar.limits.table import FpsTable
-from sidecar.rpc.lease import Outbox, revokes
+from sidecar.rpc.outbox import Outbox
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -58,43 +58,48 @@ class RequestError(ValueError):
 class Session:
     """One client's session: what it asks, and what is told to it. No I/O."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self.outbox = Outbox()
         self.changed = asyncio.Event()
-        """Something was put into the outbox, or taken out."""
+        """Set when a message is added to the outbox or taken from it."""
         self.ending = False
-        """No more will be put into the outbox."""
-        self.asking = False
-        """A question is being decided."""
+        """Whether no more messages will be added to the outbox."""
+        self.deciding = False
+        """Whether a request is being decided."""
         self.stalled = False
-        """The client didn't read for too long."""
+        """Whether the client didn't read for too long."""
+        self._revoked_one = metrics.dropped_leases.labels("stream")
+        self._revoked_all = metrics.dropped_leases.labels("all")
 
-    def moved(self, stream_name: str) -> bool:
-        """Drops the lease on a stream; says whether there was one."""
-        dropped = self.outbox.drop(stream_name)
-        if dropped:
+    @property
+    def leased(self) -> Container[str]:
+        """The streams on which the client holds leases."""
+        return self.outbox.leased
+
+    def revoke(self, stream_name: str) -> None:
+        """Revokes the lease on a stream, if there is one."""
+        if self.outbox.revoke(stream_name):
+            self._revoked_one.inc()
             self.changed.set()
-        return dropped
 
-    def all_moved(self) -> bool:
-        """Drops all leases; says whether there were any."""
-        dropped = self.outbox.drop_all()
-        if dropped:
+    def revoke_all(self) -> None:
+        """Revokes all leases, if there are any."""
+        if self.outbox.revoke_all():
+            self._revoked_all.inc()
             self.changed.set()
-        return dropped
 
-    def answered(self, stream_names: Sequence[str], answers: pb.SessionAnswers) -> None:
-        """Takes in the answer to a question."""
+    def answer(self, stream_names: Sequence[str], answers: pb.SessionAnswers) -> None:
+        """Adds the answer to a request to the outbox."""
         self.outbox.answer(stream_names, answers)
         self.changed.set()
 
 
 class Sessions:
-    """All sessions; as such the limiter's holders of leases and the fps table's watcher.
+    """All sessions.
 
     Args:
         limiter: decides.
-        table: the limits.
+        leases: the book in which open sessions are entered as holders of leases.
         metrics: counts.
         clock: real time, seconds by a monotonic clock.
         wall_clock: Unix seconds, the ts of a frame that comes without one.
@@ -105,7 +110,7 @@ class Sessions:
     def __init__(
         self,
         limiter: Limiter,
-        table: FpsTable,
+        leases: LeaseBook,
         metrics: Metrics,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -114,69 +119,33 @@ class Sessions:
         stalled_s: float = STALLED_S,
     ) -> None:
         self._limiter = limiter
-        self._table = table
+        self._leases = leases
         self._metrics = metrics
         self._clock = clock
         self._wall_clock = wall_clock
         self._max_sessions = max_sessions
         self._stalled_s = stalled_s
-        self._open: list[Session] = []
-        self._served = 0  # those that are cut, but not over yet, count too
+        self._served = 0  # includes sessions that were cut but whose calls aren't over yet
         self._shut_down = asyncio.Event()
         self._took = metrics.decision_seconds.labels("ShouldProcessSession").observe
-        self._dropped_one = metrics.dropped_leases.labels("stream")
-        self._dropped_all = metrics.dropped_leases.labels("all")
-
-    # What others tell
-
-    def moved(self, stream_name: str) -> None:
-        """Drops all leases on a stream."""
-        for session in self._open:
-            if session.moved(stream_name):
-                self._dropped_one.inc()
-
-    def all_moved(self) -> None:
-        """Drops all leases on all streams."""
-        for session in self._open:
-            if session.all_moved():
-                self._dropped_all.inc()
-
-    def hold(self, stream_name: str) -> bool:
-        """Whether any session holds a lease on a stream."""
-        return any(stream_name in session.outbox.leased for session in self._open)
-
-    def limit_changed(self, stream_name: str, old_fps: float, new_fps: float) -> None:
-        """Drops leases that a limit makes untrue."""
-        if revokes(old_fps, new_fps):
-            self.moved(stream_name)
-
-    def fallback_changed(self, old_fps: float, new_fps: float) -> None:
-        """Drops leases that the limit of most streams makes untrue. Sorting out which would take longer than asking."""
-        if revokes(old_fps, new_fps):
-            self.all_moved()
+        for extent in ("stream", "all"):
+            metrics.dropped_leases.labels(extent)  # exported before the first revocation
 
     def shut_down(self) -> None:
-        """Ends all sessions when what they were asked is answered; new ones are refused."""
+        """Ends all sessions once their requests in progress are answered, and rejects new ones."""
         self._shut_down.set()
-
-    # One session
 
     def enter(self) -> Session:
         """Opens a session."""
-        session = Session()
-        self._open.append(session)
-        self._limiter.holders = self._table.watcher = self
-        self._metrics.sessions.set(len(self._open))
+        session = Session(self._metrics)
+        self._leases.open(session)
+        self._metrics.sessions.set(len(self._leases.holders))
         return session
 
     def leave(self, session: Session) -> None:
-        """Closes a session, if it isn't closed yet; its leases are nobody's business any more."""
-        if session not in self._open:
-            return
-        self._open.remove(session)
-        if not self._open:
-            self._limiter.holders = self._table.watcher = None
-        self._metrics.sessions.set(len(self._open))
+        """Closes a session, if it isn't closed yet; no more changes are reported to it."""
+        if self._leases.close(session):
+            self._metrics.sessions.set(len(self._leases.holders))
 
     async def ask(self, session: Session, request: pb.ShouldProcessSessionRequest) -> None:
         """Takes in the reports of a request and decides its frames; the answer is in the session's outbox.
@@ -196,7 +165,7 @@ class Sessions:
         if request.leased_denials:
             self._take_in(request)
         if not names:
-            session.answered(names, pb.SessionAnswers())
+            session.answer(names, pb.SessionAnswers())
             return
         self._metrics.batch_frames.observe(len(names))
         if unprepared := limiter.unprepared(names):
@@ -213,7 +182,7 @@ class Sessions:
             next_ts=[0.0 if limiter.shadow else next_ts for _, next_ts in leases],
             last_ts=[last_ts for last_ts, _ in leases],
         )
-        session.answered(names, message)
+        session.answer(names, message)
         self._took(time.perf_counter() - started)
 
     async def serve(self, context: Context) -> None:
@@ -230,7 +199,7 @@ class Sessions:
         shut_down = asyncio.create_task(self._shut_down.wait())
         try:
             await asyncio.wait((reading, sending, shut_down), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() or not session.asking:  # a question that is being decided is answered
+            if sending.done() or not session.deciding:  # a question that is being decided is answered
                 reading.cancel()
             (read,) = await asyncio.gather(reading, return_exceptions=True)
             session.ending = True
@@ -262,13 +231,13 @@ class Sessions:
                 return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
             if request is grpc.aio.EOF:
                 return None
-            session.asking = True
+            session.deciding = True
             try:
                 await self.ask(session, cast(pb.ShouldProcessSessionRequest, request))
             except RequestError as error:
                 return error.with_traceback(None)
             finally:
-                session.asking = False
+                session.deciding = False
             del request  # else it would stay until the next one, which may be long
             while len(session.outbox) >= MAX_UNSENT and not self._shut_down.is_set():
                 session.changed.clear()

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from support.clients.fake_sidecar import Sidecar, client_of, frames, source, undisturbed
-from support.processes.workers import eventually
+from support.waiting import wait_until
 
 from handcounter.client.rate_limiter import MAX_BATCH, RateLimiter
 from handcounter.pacing.schedule import Reason, Schedule
@@ -74,7 +74,7 @@ def test_without_a_sidecar_each_stream_goes_on_at_its_last_fps(
     for name, fps in sidecar.fps.items():
         assert limiter.decide(frames(name, stamps[:300])) == undisturbed(fps, stamps)[:300]
     sidecar.stop()
-    eventually(lambda: not len(limiter._leases))
+    wait_until(lambda: not len(limiter._leases))
     for name, fps in sidecar.fps.items():
         assert limiter.decide(frames(name, stamps[300:])) == undisturbed(fps, stamps)[300:], name
     assert limiter.away
@@ -93,7 +93,7 @@ def test_loss_and_return_are_said_once(
         limiter.decide([("cam", float(i))])
     assert limiter.away
     sidecar.start()
-    eventually(lambda: not limiter.away)
+    wait_until(lambda: not limiter.away)
     limiter.decide([("cam", 100.0)])
     assert sidecar.sizes == [1]
     away, back = (message for message in caplog.messages if "refuses a session" not in message)
@@ -106,7 +106,7 @@ def test_a_change_of_fps_before_the_loss_is_what_counts(sidecar: Sidecar, limite
     limiter.decide([("cam", 1.0)])
     sidecar.fps["cam"] = 0.0
     sidecar.drop("cam")
-    eventually(lambda: not len(limiter._leases))
+    wait_until(lambda: not len(limiter._leases))
     assert limiter.decide([("cam", 1.5)]) == [Reason.PAUSED]
     sidecar.stop()
     assert limiter.decide([("cam", 1000.0)]) == [Reason.PAUSED]
@@ -230,7 +230,7 @@ def test_only_so_many_streams_are_remembered(sidecar: Sidecar, decided: Counter[
         assert limiter._local.stream_names == [f"cam{i}" for i in range(90, 100)]
         assert len(limiter._leases) <= 10
         sidecar.stop()
-        eventually(lambda: not len(limiter._leases))
+        wait_until(lambda: not len(limiter._leases))
         assert limiter.decide([("cam99", 2.0), ("cam0", 2.0)]) == [Reason.PAUSED, Reason.ADMITTED]
         limiter.decide([(f"another{i}", 1.0) for i in range(20)])
         assert len(limiter._local.stream_names) == 10
@@ -249,7 +249,7 @@ def test_a_refused_session_is_asked_for_again(
         assert len(caplog.messages) == 1
         sidecar.sessions = True
         ts = itertools.count(100)
-        eventually(
+        wait_until(
             lambda: limiter.decide([("cam", float(next(ts)))]) == [Reason.ADMITTED] and len(limiter._leases) == 1
         )
         assert not limiter.away

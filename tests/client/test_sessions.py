@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.clients.fake_sidecar import Sidecar, client_of, source, undisturbed
-from support.processes.workers import eventually
+from support.waiting import wait_until
 
 from handcounter.client.rate_limiter import RateLimiter
 from handcounter.pacing.schedule import Reason
@@ -64,10 +64,10 @@ def test_a_drop_ends_the_lease_though_nothing_was_asked(modern: Sidecar, leasing
     leasing.decide([("a", 1.0), ("b", 1.0), ("c", 1.0)])
     modern.fps.update(a=1.0, b=1.0)
     modern.drop("a")
-    eventually(lambda: leasing.decide([("a", 2.0)]) == [Reason.ADMITTED])
+    wait_until(lambda: leasing.decide([("a", 2.0)]) == [Reason.ADMITTED])
     assert leasing.decide([("b", 2.0)]) == [Reason.PAUSED]
     modern.drop()
-    eventually(lambda: leasing.decide([("b", 2.0)]) == [Reason.ADMITTED])
+    wait_until(lambda: leasing.decide([("b", 2.0)]) == [Reason.ADMITTED])
     assert modern.sizes == [3, 1, 1]
 
 
@@ -76,7 +76,7 @@ def test_a_lost_session_drops_all_leases(modern: Sidecar, leasing: RateLimiter) 
     leasing.decide([("a", 1.0)])
     modern.fps["a"] = 3.0
     modern.end_sessions()
-    eventually(lambda: leasing.decide([("a", 1.5)]) == [Reason.ADMITTED])
+    wait_until(lambda: leasing.decide([("a", 1.5)]) == [Reason.ADMITTED])
     assert not leasing.away
     assert leasing.decide([("a", 1.55)]) == [Reason.TOO_SOON]
     assert modern.sizes == [1, 1]
@@ -88,7 +88,7 @@ def test_what_leases_denied_is_reported(modern: Sidecar, leasing: RateLimiter, m
     modern.fps["off"] = 0.0
     leasing.decide([("cam", 10.0), ("off", 1.0)])
     leasing.decide([("cam", 10.5), ("cam", 10.0), ("cam", 9.0), ("cam", 10.6), ("off", 2.0), ("off", 3.0)])
-    eventually(lambda: len(modern.reports) == 2)
+    wait_until(lambda: len(modern.reports) == 2)
     cam, off = sorted(modern.reports, key=lambda report: report.stream_name)
     assert (cam.too_soon, cam.duplicate, cam.late, cam.paused) == (2, 1, 1, 0)
     assert (cam.last_ts, cam.last_reason) == (10.6, pb.REASON_TOO_SOON)
@@ -124,7 +124,7 @@ def test_what_a_lost_session_did_not_report_the_next_one_does(
         limiter.decide([("a", 10.0)])
         limiter.decide([("a", 10.1), ("a", 10.2)])
         modern.end_sessions()
-        eventually(lambda: limiter.decide([("b", 1.0)]) and decided["sidecar"] == 2)  # asked in another session
+        wait_until(lambda: limiter.decide([("b", 1.0)]) and decided["sidecar"] == 2)  # asked in another session
         limiter.close()
     assert [(report.stream_name, report.too_soon) for report in modern.reports] == [("a", 2)]
 
@@ -136,7 +136,7 @@ def test_a_sidecar_that_hangs_is_noticed_though_nothing_is_asked(
     with client_of(modern, decided, deadline=0.3) as limiter:
         limiter.decide([("cam", 1.0)])
         modern.silent = True
-        eventually(lambda: limiter.decide([("cam", 1.1)]) == [Reason.TOO_SOON] and limiter.away)
+        wait_until(lambda: limiter.decide([("cam", 1.1)]) == [Reason.TOO_SOON] and limiter.away)
         assert "is away" in caplog.messages[0]
         modern.silent = False
-        eventually(lambda: not limiter.away)
+        wait_until(lambda: not limiter.away)

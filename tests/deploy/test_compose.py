@@ -9,7 +9,9 @@ import redis
 import yaml
 from podrun import engine
 from podrun.network import Network
-from support.deploy import ROOT, eventually, needs_engine, run, tool
+from support.deploy import needs_engine, run, tool
+from support.processes.programs import REPOSITORY
+from support.waiting import wait_until
 
 from worker.queue.keys import Keys
 
@@ -33,17 +35,17 @@ def address() -> Iterator[str]:
 def test_the_services_of_the_compose_file_count_frames(address: str, tmp_path: Path):
     """All services become healthy in their order, a published film comes out counted, and everything stops cleanly."""
     # Only what the engine here lacks is overridden: the network, and with it the published ports.
-    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
     overrides = "".join(f"  {name}: {{network_mode: 'container:{PAUSE}', ports: !reset []}}\n" for name in services)
     (tmp_path / "override.yaml").write_text(f"services:\n{overrides}")
     compose = [tool("docker-compose"), "--project-name", f"hc{os.getpid()}"]
-    compose += ["--file", str(ROOT / "compose.yaml"), "--file", str(tmp_path / "override.yaml")]
+    compose += ["--file", str(REPOSITORY / "compose.yaml"), "--file", str(tmp_path / "override.yaml")]
     try:
         run(*compose, "up", "--detach", "--pull", "never", "--wait", "--wait-timeout", "180")
         publish = ["publish", "synthetic:fps=10,hands=2", "--stream-name", "cam1", "--count", "30"]
         run(*compose, "run", "--rm", "worker", *publish)
         with redis.Redis(host=address, decode_responses=True) as client:
-            eventually(lambda: int(client.hget(Keys().accounting, "counted") or 0) >= 2, "two frames are counted")
+            wait_until(lambda: int(client.hget(Keys().accounting, "counted") or 0) >= 2, "two frames are counted")
         run(*compose, "stop")
         codes = run(*compose, "ps", "--all", "--format", "{{.Service}} {{.ExitCode}}").stdout.split()
         assert dict(zip(codes[::2], codes[1::2], strict=True)) == {"redis": "0", "sidecar": "0", "worker": "0"}

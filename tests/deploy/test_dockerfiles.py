@@ -3,9 +3,9 @@
 import tomllib
 
 import pytest
-from support.deploy import ROOT
+from support.processes.programs import REPOSITORY
 
-DOCKERFILES = sorted(ROOT.glob("Dockerfile.*"))
+DOCKERFILES = sorted(REPOSITORY.glob("Dockerfile.*"))
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -36,9 +36,9 @@ def test_classic_engines_can_build_it(path):
 
 def test_the_builder_gets_all_packages_and_nothing_else():
     """.dockerignore lets in exactly what the wheel is made of: a new package has to be added there."""
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in lines if line.startswith("!")}
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    packages = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     folders = {package.partition("/")[0] for package in packages["packages"]}
     assert allowed == folders | {"pyproject.toml", "README.md", "LICENSE", "requirements/*.txt"}
     assert lines.index("*") < min(lines.index(f"!{name}") for name in allowed)

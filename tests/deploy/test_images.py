@@ -5,16 +5,17 @@ import json
 import re
 import shlex
 import subprocess
-import time
 import tomllib
 from collections.abc import Iterator
 
 import pytest
-from support.deploy import ROOT, needs_engine, run
+from support.deploy import needs_engine, run
+from support.processes.programs import REPOSITORY
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, needs_engine]
 
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 BASE = "python:3.11-slim-bookworm"
 SIDECAR = f"hand-counter/sidecar:{VERSION}"
 WORKER = f"hand-counter/worker:{VERSION}"
@@ -142,13 +143,12 @@ def container(image: str, *words: str) -> Iterator[str]:
 def eventually_says(identity: str, word: str) -> None:
     """Asks with the image's own health check until it says this word; "healthy" is said by its exit code."""
     test = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", identity).stdout)
-    deadline = time.monotonic() + 30
-    while True:
+
+    def says_it() -> bool:
         done = docker("exec", identity, *test[1:], check=False)
-        said = "healthy" if done.returncode == 0 else done.stdout + done.stderr
-        if word in said:
-            return
-        assert time.monotonic() < deadline, said
+        return word in ("healthy" if done.returncode == 0 else done.stdout + done.stderr)
+
+    wait_until(says_it, f"the health check of {identity} says {word}")
 
 
 def test_the_health_check_of_the_sidecar_works():
@@ -168,17 +168,17 @@ def test_the_health_check_of_the_worker_works():
 def test_the_sbom_lists_what_is_in_it(image: str):
     """Each image's SBOM, in both formats, has the distribution itself, its dependencies and Debian's packages."""
     name = image.replace("/", "-").replace(":", "-")
-    cyclone = json.loads((ROOT / f"out/images/{name}.cdx.json").read_text())
+    cyclone = json.loads((REPOSITORY / f"out/images/{name}.cdx.json").read_text())
     urls = [component.get("purl", "") for component in cyclone["components"]]
     assert f"pkg:pypi/hamer-hand-counter@{VERSION}" in urls
     assert any(url.startswith("pkg:pypi/grpcio@") for url in urls)
     assert any(url.startswith("pkg:deb/debian/") for url in urls)
-    spdx = json.loads((ROOT / f"out/images/{name}.spdx.json").read_text())
+    spdx = json.loads((REPOSITORY / f"out/images/{name}.spdx.json").read_text())
     assert spdx["spdxVersion"].startswith("SPDX-2")
 
 
 def test_the_digests_are_those_of_the_images(image: str):
     """The build's output names each image with its size and digest."""
-    rows = [line.split("\t") for line in (ROOT / "out/images/images.tsv").read_text().splitlines()]
+    rows = [line.split("\t") for line in (REPOSITORY / "out/images/images.tsv").read_text().splitlines()]
     digests = {row[0]: row[3] for row in rows[1:]}
     assert digests[image] == inspect(image)["Id"]

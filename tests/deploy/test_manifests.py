@@ -10,7 +10,6 @@ from pydantic_settings import BaseSettings
 from support.deploy import (
     K8S,
     OVERLAYS,
-    ROOT,
     SCALING_OVERLAYS,
     containers,
     one,
@@ -21,11 +20,12 @@ from support.deploy import (
     walk,
     with_fleet_scope,
 )
+from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
 from worker.settings import RunSettings
 
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 EXTERNAL = {"hand-counter-redis"}
 """What the operator makes in production: the Secret with the address and password of Redis."""
 
@@ -51,7 +51,9 @@ def overlay(request, tmp_path_factory):
     return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
 
 
-@pytest.mark.parametrize("path", [*sorted(K8S.rglob("*.yaml")), ROOT / "compose.yaml"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*sorted(K8S.rglob("*.yaml")), REPOSITORY / "compose.yaml"], ids=lambda path: path.name
+)
 def test_no_key_is_given_twice(path: Path):
     """A key that is given twice in a mapping would silently lose its first value."""
     list(yaml.load_all(path.read_text(), UniqueKeys))
@@ -281,7 +283,7 @@ def test_no_secret_is_in_the_repository():
 
 def test_images_are_those_of_this_version(overlay):
     """The manifests and the compose file name the images of the version in pyproject.toml."""
-    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
+    compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"].values()
     templates = [d["spec"]["template"] for d in overlay if d["kind"] == "Deployment"]
     images = [container["image"] for template in templates for container in containers(template)]
     images += [service["image"] for service in compose]
@@ -292,7 +294,7 @@ def test_images_are_those_of_this_version(overlay):
 
 def test_compose_gives_settings_that_the_programs_know(monkeypatch):
     """Each variable in the compose file is a setting of its program and has a value that it takes."""
-    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
     for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings)):
         environment = services[name]["environment"]
         assert_known(environment, settings)

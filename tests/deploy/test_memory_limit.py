@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 import yaml
-from support.deploy import ROOT
-from support.processes.servers import sidecar_process
+from support.processes.programs import REPOSITORY
+from support.processes.sidecars import sidecar_process
 
 from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES, MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -27,13 +27,13 @@ NAMES = [f"{number:06d}" + "\U0001f590" * 250 for number in range(MAX_BATCH)]
 
 def sidecar_env() -> dict[str, str]:
     """What k8s/base sets."""
-    lines = (ROOT / "k8s/base/sidecar.env").read_text().splitlines()
+    lines = (REPOSITORY / "k8s/base/sidecar.env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def memory_limit_kib() -> int:
     """That of the container in k8s/base."""
-    pod = yaml.safe_load((ROOT / "k8s/base/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    pod = yaml.safe_load((REPOSITORY / "k8s/base/deployment.yaml").read_text())["spec"]["template"]["spec"]
     (sidecar,) = (each for each in pod["initContainers"] if each["name"] == "sidecar")
     number, unit = re.fullmatch(r"(\d+)([MG])i", sidecar["resources"]["limits"]["memory"]).groups()
     return int(number) * {"M": 2**10, "G": 2**20}[unit]
@@ -41,12 +41,12 @@ def memory_limit_kib() -> int:
 
 def image_variables() -> dict[str, str]:
     """What the image tells glibc."""
-    return dict(re.findall(r"\b(MALLOC_\w+)=(\S+)", (ROOT / "Dockerfile.sidecar").read_text()))
+    return dict(re.findall(r"\b(MALLOC_\w+)=(\S+)", (REPOSITORY / "Dockerfile.sidecar").read_text()))
 
 
 def test_compose_has_the_same_bounds():
     """The compose file's container and its calls are those of the pod."""
-    sidecar = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["sidecar"]
+    sidecar = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]["sidecar"]
     number = sidecar["environment"]["SIDECAR_MAX_CONCURRENT_CALLS"]
     assert number == sidecar_env()["SIDECAR_MAX_CONCURRENT_CALLS"]
     assert int(sidecar["mem_limit"].removesuffix("m")) * 2**10 == memory_limit_kib()

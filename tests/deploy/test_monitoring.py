@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
-from support.deploy import K8S, ROOT, run, tool, walk
+from support.deploy import K8S, run, tool, walk
+from support.processes.programs import REPOSITORY
 
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
@@ -81,7 +82,7 @@ def test_labels_have_values_that_exist():
 
 def test_each_alert_says_what_to_do():
     """Each alert has a severity, a summary, and a section of the operations guide that exists."""
-    guide = (ROOT / "docs/operations.md").read_text()
+    guide = (REPOSITORY / "docs/operations.md").read_text()
     anchors = {
         re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
         for title in re.findall(r"^#+ (.+)$", guide, re.MULTILINE)
@@ -98,7 +99,9 @@ def test_each_alert_says_what_to_do():
 
 def test_the_dashboard_is_the_one_that_is_written():
     """dashboard.json is what its list of panels gives (`make dashboard`)."""
-    written = subprocess.run([sys.executable, str(ROOT / "ci/dashboard.py")], capture_output=True, check=True).stdout
+    written = subprocess.run(
+        [sys.executable, str(REPOSITORY / "ci/dashboard.py")], capture_output=True, check=True
+    ).stdout
     assert json.loads(written) == DASHBOARD
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.deploy import ROOT
+from support.processes.programs import REPOSITORY
 
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
@@ -12,7 +12,7 @@ from worker.publish.settings import PublishSettings
 from worker.queue.frame import DeadReason, SkipReason
 from worker.settings import RunSettings
 
-GUIDE = (ROOT / "docs/operations.md").read_text()
+GUIDE = (REPOSITORY / "docs/operations.md").read_text()
 DEMANDED = {"SIDECAR_SCOPE"}
 """What the scaling overlays demand, whether or not this sidecar has it."""
 
@@ -51,7 +51,7 @@ def test_reasons_in_the_guide_exist():
 def test_files_in_the_guide_exist():
     """Files and folders of the repository that the guide names are there."""
     named = set(re.findall(r"(?:k8s|docs|ci|requirements)/[\w./-]+[\w]", GUIDE)) | {"compose.yaml"}
-    missing = [name for name in named if not (ROOT / name).exists()]
+    missing = [name for name in named if not (REPOSITORY / name).exists()]
     assert missing == []
 
 

@@ -12,8 +12,9 @@ import redis
 import yaml
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
-from support.deploy import K8S, eventually, needs_engine, one, render, run, tool
-from support.processes.servers import free_port
+from support.deploy import K8S, needs_engine, one, render, run, tool
+from support.processes.ports import free_port
+from support.waiting import wait_until
 
 from worker.queue.keys import CONSUMER_GROUP, Keys
 
@@ -69,7 +70,7 @@ def counted(valkey: redis.Redis) -> int:
 def test_published_frames_come_out_counted(valkey: redis.Redis):
     """Frames that a camera publishes into the cluster's Valkey come out as results, at the limit set there."""
     valkey.hset("stream_fps_configs", CAMERA, "5")
-    eventually(lambda: counted(valkey) >= 5, "five frames are counted")
+    wait_until(lambda: counted(valkey) >= 5, "five frames are counted")
     ((_, entry),) = valkey.xrevrange(KEYS.counts, count=1)
     result = json.loads(entry["result"])
     assert result["stream_name"] == CAMERA
@@ -79,10 +80,10 @@ def test_published_frames_come_out_counted(valkey: redis.Redis):
 def test_a_changed_limit_takes_effect_in_the_pod(valkey: redis.Redis):
     """A stream paused by redis-cli is counted no more, and goes on when the limit is lifted; nothing restarts."""
     valkey.hset("stream_fps_configs", CAMERA, "0")
-    eventually(lambda: int(valkey.hget(KEYS.accounting, "skipped:paused") or 0) >= 3, "frames are skipped as paused")
+    wait_until(lambda: int(valkey.hget(KEYS.accounting, "skipped:paused") or 0) >= 3, "frames are skipped as paused")
     valkey.hset("stream_fps_configs", CAMERA, "5")
     before = counted(valkey)
-    eventually(lambda: counted(valkey) > before + 2, "counting goes on")
+    wait_until(lambda: counted(valkey) > before + 2, "counting goes on")
 
 
 def test_a_killed_sidecar_comes_back_and_the_worker_goes_on(pod: Pod, valkey: redis.Redis):
@@ -90,10 +91,10 @@ def test_a_killed_sidecar_comes_back_and_the_worker_goes_on(pod: Pod, valkey: re
     sidecar, worker = pod.containers["sidecar"], pod.containers["worker"]
     restarts, before = sidecar.restarts, counted(valkey)
     sidecar.kill()
-    eventually(lambda: sidecar.restarts > restarts and sidecar.ready, "the sidecar is back")
+    wait_until(lambda: sidecar.restarts > restarts and sidecar.ready, "the sidecar is back")
     assert sidecar.exits[-1] == (137, False)
-    eventually(lambda: metric(pod, 9465, "hand_counter_sidecar_up") == 1, "the worker asks it again")
-    eventually(lambda: counted(valkey) > before + 3, "counting goes on")
+    wait_until(lambda: metric(pod, 9465, "hand_counter_sidecar_up") == 1, "the worker asks it again")
+    wait_until(lambda: counted(valkey) > before + 3, "counting goes on")
     assert worker.restarts == 0
     assert "ended with exit code 137" in pod.events.texts("sidecar")
     assert not [text for text in pod.events.texts("sidecar") if "back-off" in text]
@@ -103,19 +104,19 @@ def test_prometheus_scrapes_the_pod_and_an_alert_fires(pod: Pod, cluster: Cluste
     """Debian's Prometheus finds both endpoints that the PodMonitor names; the alerts fire on their fault, and end."""
     documents = render(K8S / "overlays/gpu")
     with prometheus(documents, pod, tmp_path) as ask:
-        eventually(lambda: values(ask("up")) == [1.0, 1.0], "both endpoints are up")
-        eventually(lambda: not firing(ask), "no alert fires")
+        wait_until(lambda: values(ask("up")) == [1.0, 1.0], "both endpoints are up")
+        wait_until(lambda: not firing(ask), "no alert fires")
         valkey.xadd(KEYS.frames, {"stream_name": "nonsense", "ts": "yesterday"})
-        eventually(lambda: "HandCounterDeadLetters" in firing(ask), "the alert on dead letters")
+        wait_until(lambda: "HandCounterDeadLetters" in firing(ask), "the alert on dead letters")
         server = cluster.pods["valkey"].containers["valkey"]
         run("/usr/bin/docker", "pause", server.name)
         try:
-            eventually(lambda: "HandCounterRedisAway" in firing(ask), "the alert on Redis")
-            eventually(lambda: not pod.containers["worker"].ready, "the worker is not ready")
+            wait_until(lambda: "HandCounterRedisAway" in firing(ask), "the alert on Redis")
+            wait_until(lambda: not pod.containers["worker"].ready, "the worker is not ready")
         finally:
             run("/usr/bin/docker", "unpause", server.name)
-        eventually(lambda: "HandCounterRedisAway" not in firing(ask), "the alert ends")
-    eventually(lambda: pod.ready, "the pod is ready again")
+        wait_until(lambda: "HandCounterRedisAway" not in firing(ask), "the alert ends")
+    wait_until(lambda: pod.ready, "the pod is ready again")
     assert pod.containers["worker"].restarts == 0, "an outage of Redis is no reason to restart"
 
 

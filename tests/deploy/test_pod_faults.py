@@ -8,7 +8,8 @@ import pytest
 from podrun.cluster import Cluster
 from podrun.kubelet import Pod
 from podrun.network import Network
-from support.deploy import K8S, containers, eventually, needs_engine, pod_template, render
+from support.deploy import K8S, containers, needs_engine, pod_template, render
+from support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,12 +48,12 @@ def test_too_little_memory_ends_one_container_only(documents: list):
     _, worker = containers(pod_template(documents))
     worker["resources"]["limits"]["memory"] = "48Mi"
     with started(documents) as pod:
-        eventually(lambda: ended(pod, "worker"), "the worker runs out of memory")
+        wait_until(lambda: ended(pod, "worker"), "the worker runs out of memory")
         assert ended(pod, "worker")[0] == (137, True)
         assert "worker: ended with exit code 137, out of memory" in pod.explain()
         assert not pod.ready
         assert ended(pod, "sidecar") == []
-        eventually(lambda: pod.containers["sidecar"].ready, "the sidecar is ready")
+        wait_until(lambda: pod.containers["sidecar"].ready, "the sidecar is ready")
 
 
 def test_a_wrong_socket_path_fails_the_probe(documents: list):
@@ -61,7 +62,7 @@ def test_a_wrong_socket_path_fails_the_probe(documents: list):
     (listen,) = (entry for entry in sidecar["env"] if entry["name"] == "SIDECAR_LISTEN")
     listen["value"] = "unix:/run/nowhere/sidecar.sock"
     with started(documents) as pod:
-        eventually(lambda: any("back-off" in text for text in pod.events.texts("sidecar")), "a back-off")
+        wait_until(lambda: any("back-off" in text for text in pod.events.texts("sidecar")), "a back-off")
         assert {code for code, _ in ended(pod, "sidecar")} == {1}
         assert "fps-sidecar: can't listen on unix:/run/nowhere/sidecar.sock" in pod.explain()
         assert "worker" not in pod.containers
@@ -72,7 +73,7 @@ def test_a_setting_that_makes_no_sense_is_named(documents: list):
     (settings,) = (d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-"))
     settings["data"]["SIDECAR_FPS"] = "one"
     with started(documents) as pod:
-        eventually(lambda: ended(pod, "sidecar"), "the sidecar refuses")
+        wait_until(lambda: ended(pod, "sidecar"), "the sidecar refuses")
         assert ended(pod, "sidecar")[0] == (2, False)
         (line,) = {line for line in pod.containers["sidecar"].logs().splitlines() if line}
         assert "SIDECAR_FPS" in line

@@ -8,7 +8,6 @@ import yaml
 from support.deploy import (
     K8S,
     OVERLAYS,
-    ROOT,
     SCALING_OVERLAYS,
     containers,
     needs_tools,
@@ -18,6 +17,7 @@ from support.deploy import (
     tool,
     with_fleet_scope,
 )
+from support.processes.programs import REPOSITORY
 
 pytestmark = needs_tools
 
@@ -35,9 +35,9 @@ def documents(request, tmp_path_factory) -> list:
 
 def schemas(documents: list, check: bool = True):
     """Runs the schemas of ci/schemas over documents."""
-    if not (ROOT / "ci/schemas/node_modules").exists():
+    if not (REPOSITORY / "ci/schemas/node_modules").exists():
         tool("installed ci/schemas/node_modules")
-    script = str(ROOT / "ci/schemas/validate.mjs")
+    script = str(REPOSITORY / "ci/schemas/validate.mjs")
     return run(tool("node"), script, input=json.dumps(documents), check=check)
 
 
@@ -68,7 +68,7 @@ def test_manifests_pass_the_official_schemas_strictly(documents: list, tmp_path:
 
 def test_dockerfiles_pass_hadolint():
     """Hadolint has nothing to say about the Dockerfiles, at any level."""
-    run(tool("hadolint"), *map(str, sorted(ROOT.glob("Dockerfile.*"))))
+    run(tool("hadolint"), *map(str, sorted(REPOSITORY.glob("Dockerfile.*"))))
 
 
 def trivy(folder: Path) -> dict[str, str]:
@@ -80,7 +80,7 @@ def trivy(folder: Path) -> dict[str, str]:
 
 def test_images_and_manifests_pass_trivy(tmp_path: Path):
     """Trivy's checks find nothing in Dockerfiles and manifests but what is excepted with a reason."""
-    for path in ROOT.glob("Dockerfile.*"):
+    for path in REPOSITORY.glob("Dockerfile.*"):
         (tmp_path / path.name).write_text(path.read_text())
     for overlay in OVERLAYS:
         (tmp_path / f"{overlay}.yaml").write_text(yaml.safe_dump_all(render(K8S / "overlays" / overlay)))
@@ -100,4 +100,4 @@ def test_trivy_notices_a_privileged_container(tmp_path: Path):
 
 def test_the_compose_file_is_valid():
     """Docker compose takes the compose file."""
-    run(tool("docker-compose"), "--file", str(ROOT / "compose.yaml"), "config", "--quiet")
+    run(tool("docker-compose"), "--file", str(REPOSITORY / "compose.yaml"), "config", "--quiet")

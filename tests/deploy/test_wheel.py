@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.deploy import ROOT, SHIPPING, run
+from support.deploy import SHIPPING, run
+from support.processes.programs import REPOSITORY
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,14 +22,14 @@ pytestmark = [
     pytest.mark.skipif(not SHIPPING, reason="builds and installs in fresh environments; `make ship` runs it"),
 ]
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory) -> dict[str, Path]:
     """The sdist, and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT))
+    run(sys.executable, "-m", "build", "--outdir", str(folder), str(REPOSITORY))
     return {"sdist": next(folder.glob("*.tar.gz")), "wheel": next(folder.glob("*.whl"))}
 
 
@@ -46,7 +47,7 @@ def environment(distributions, tmp_path_factory) -> Path:
     The wheel says what it needs; the lock says which versions, so that a release of tomorrow doesn't break the test.
     """
     folder = tmp_path_factory.mktemp("installed")
-    constraints = re.sub(r"\s*\\\n\s+--hash=\S+", "", (ROOT / "requirements/run.txt").read_text())
+    constraints = re.sub(r"\s*\\\n\s+--hash=\S+", "", (REPOSITORY / "requirements/run.txt").read_text())
     (folder / "constraints.txt").write_text(constraints)
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv/bin"
@@ -64,7 +65,7 @@ def test_only_the_packages_are_inside(wheel):
     """The wheel has our packages and nothing else: no tests, no benchmarks, nothing named as another's package."""
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     information = {top for top in tops if top.endswith(".dist-info")}
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    packages = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert tops - information == {Path(package).name for package in packages["packages"]}
     assert "proto" not in tops, "that is proto-plus's"
     assert not [name for name in wheel.namelist() if re.search(r"(^|/)(tests?|conftest\.py|test_\w+\.py)(/|$)", name)]
@@ -82,7 +83,9 @@ def test_types_come_with_it(wheel):
 
 def test_data_files_come_with_it(wheel):
     """Lua scripts and JSON schemas, which the code reads at run time, are in the wheel."""
-    tree = {str(p.relative_to(ROOT)) for top in ("sidecar", "worker") for p in (ROOT / top).rglob("*.[lj]*")}
+    tree = {
+        str(p.relative_to(REPOSITORY)) for top in ("sidecar", "worker") for p in (REPOSITORY / top).rglob("*.[lj]*")
+    }
     data = {name for name in tree if name.endswith((".lua", ".json"))}
     assert data
     assert data <= set(wheel.namelist())

@@ -8,7 +8,9 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.processes.servers import free_port, sidecar_process, wait_until
+from support.processes.ports import free_port
+from support.processes.sidecars import sidecar_process
+from support.waiting import wait_until
 
 from handcounter.pacing.bounds import MAX_BATCH_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 from support.clients.fleet_player import player
-from support.processes.servers import REPOSITORY, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.processes.programs import REPOSITORY
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.topologies import Cluster, answered, cluster, plain_client, replicated, tls_server, tls_skip
+from support.redis.valkey import Valkey, valkey
 from support.tls import Authority
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import cv2
 import pytest
-from support.processes.servers import repository_environment, valkey
-from support.processes.workers import eventually
+from support.processes.programs import repository_environment
+from support.redis.valkey import valkey
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -50,7 +51,7 @@ class Demo:
 
     def until_it_says(self, words: str) -> None:
         """Waits for some words."""
-        eventually(lambda: words in self.said or self.process.poll() is not None, 240.0)
+        wait_until(lambda: words in self.said or self.process.poll() is not None, 240.0)
         assert words in self.said, self.said
 
     def ends(self) -> int:
@@ -108,7 +109,7 @@ def test_a_limit_that_was_meddled_with_fails_the_demo(demo: Callable[..., Demo])
         run = demo("--redis-url", server.url, "--phase-seconds", "8")  # the other hand needs a while
         run.until_it_says("phase 1 of 5")
         # By then the limits are in force, which the demo waits for.
-        eventually(lambda: any(client.xlen(key) > 5 for key in client.scan_iter("*demo_*:counts")), 240.0)
+        wait_until(lambda: any(client.xlen(key) > 5 for key in client.scan_iter("*demo_*:counts")), 240.0)
         (config_key,) = client.scan_iter("stream_fps_configs:demo_*")
         client.hset(config_key, "cam2", "0.1")
         assert run.ends() == 1, run.said
@@ -125,7 +126,7 @@ def test_ctrl_c_ends_everything(demo: Callable[..., Demo], number: int) -> None:
     children = run.children()
     assert len(children) == 3
     run.process.send_signal(number)
-    eventually(lambda: not all(Path(f"/proc/{pid}").exists() for pid in children.values()))
+    wait_until(lambda: not all(Path(f"/proc/{pid}").exists() for pid in children.values()))
     run.process.send_signal(number)
     assert run.ends() == 1
     assert run.said.rstrip().endswith("hand-counter demo: interrupted")

@@ -9,7 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 from support.clients.fault_load import Load, stream_names
-from support.processes.servers import SidecarProcess, repository_environment, sidecar_process, wait_until
+from support.processes.programs import repository_environment
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.processes.servers import sidecar_process, wait_until
+from support.processes.sidecars import sidecar_process
 from support.processes.stepped_clock import SteppedClock
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

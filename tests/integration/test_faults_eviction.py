@@ -8,7 +8,7 @@ import grpc
 import pytest
 from support.clients.fault_load import CREDIT_FRAMES, worst_excess
 from support.models.sidecar_world import World
-from support.processes.servers import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

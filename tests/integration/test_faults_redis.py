@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from support.clients.fault_load import Load, SessionLoad, stream_names, worst_excess
-from support.processes.servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
 from support.redis.proxy import redis_proxy
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

@@ -18,7 +18,7 @@ from support.clients.fleet_player import most_over_law
 from support.models.leased_fleet import LeasedFleet
 from support.models.pacing_laws import epochs, least_gap_s, over_law
 from support.models.timed_claims import Server
-from support.processes.servers import valkey
+from support.redis.valkey import valkey
 
 from handcounter.pacing.schedule import Pacing, Reason
 

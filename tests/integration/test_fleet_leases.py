@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 from support.clients.counting import CountingClient
 from support.clients.fleet_player import most_over_law
-from support.processes.servers import SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from handcounter.pacing.schedule import Reason
 

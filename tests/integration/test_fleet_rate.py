@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from support.clients.fleet_player import Player, most_over_law, player
-from support.processes.servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.proxy import redis_proxy
 from support.redis.topologies import plain_client, replicated
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 

@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-from support.processes.servers import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from support.processes.servers import sidecar_process
+from support.processes.sidecars import sidecar_process
 
 from fuzz.__main__ import is_complaint
 from fuzz.oracle import allowed_statuses

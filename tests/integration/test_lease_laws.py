@@ -26,7 +26,7 @@ class Fleet:
 
     def __init__(self, pacing: Pacing, max_streams: int) -> None:
         self.leased, self.plain = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
-        sessions = Sessions(self.leased.limiter, self.leased.table, Metrics(), clock=lambda: self.leased.now)
+        sessions = Sessions(self.leased.limiter, self.leased.leases, Metrics(), clock=lambda: self.leased.now)
         self.clients = [LeasedClient(sessions) for _ in range(CLIENTS)]
         self.by_lease = 0
 

@@ -6,7 +6,9 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.clients.counting import CountingClient
-from support.processes.servers import SidecarProcess, sidecar_process, valkey, wait_until
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.redis.valkey import valkey
+from support.waiting import wait_until
 
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

@@ -12,15 +12,11 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from support.clients.counting import CountingClient
-from support.processes.servers import (
-    SidecarProcess,
-    Valkey,
-    free_port,
-    repository_environment,
-    sidecar_process,
-    valkey,
-    wait_until,
-)
+from support.processes.ports import free_port
+from support.processes.programs import repository_environment
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

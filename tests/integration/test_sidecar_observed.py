@@ -12,15 +12,10 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.processes.servers import (
-    LIMITS_ARE_WAITED_FOR,
-    SidecarProcess,
-    Valkey,
-    repository_environment,
-    sidecar_process,
-    valkey,
-    wait_until,
-)
+from support.processes.programs import repository_environment
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

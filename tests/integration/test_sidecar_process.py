@@ -18,7 +18,10 @@ import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
-from support.processes.servers import SidecarProcess, free_port, repository_environment, sidecar_process, wait_until
+from support.processes.ports import free_port
+from support.processes.programs import repository_environment
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

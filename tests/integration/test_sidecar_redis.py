@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 import redis
-from support.processes.servers import LIMITS_ARE_WAITED_FOR, SidecarProcess, Valkey, sidecar_process, valkey, wait_until
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

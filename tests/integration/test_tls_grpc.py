@@ -11,8 +11,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.processes.servers import SidecarProcess, free_port, repository_environment, sidecar_process, wait_until
+from support.processes.ports import free_port
+from support.processes.programs import repository_environment
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.tls import Authority, Pair
+from support.waiting import wait_until
 
 from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb

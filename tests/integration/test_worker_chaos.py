@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.processes.servers import sidecar_process
+from support.processes.sidecars import sidecar_process
 from support.processes.workers import KEYS, QueueServer, Worker, accounting, balance, pending, publish_many, worker
 
 SECONDS = 8.0

@@ -10,20 +10,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.processes.servers import REPOSITORY, Valkey, free_port, sidecar_process
-from support.processes.workers import (
-    KEYS,
-    QueueServer,
-    accounting,
-    balance,
-    eventually,
-    pending,
-    picture,
-    publish_many,
-    worker,
-)
+from support.processes.ports import free_port
+from support.processes.programs import REPOSITORY
+from support.processes.sidecars import sidecar_process
+from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, picture, publish_many, worker
 from support.redis.topologies import plain_client, replicated, tls_server, tls_skip
+from support.redis.valkey import Valkey
 from support.tls import Authority
+from support.waiting import wait_until
 
 from handcounter.client.rate_limiter import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason
@@ -55,11 +49,11 @@ def test_queue_behind_sentinels(tmp_path: Path) -> None:
             publish_many(client, 300)
             client.wait(1, 10_000)
         with worker(queue, seconds=0.005) as process, plain_client(servers.replica.port) as promoted:
-            eventually(lambda: accounting(promoted).get("counted", 0) >= 50)
+            wait_until(lambda: accounting(promoted).get("counted", 0) >= 50)
             servers.master.kill()
-            eventually(lambda: promoted.info("replication")["role"] == "master")
+            wait_until(lambda: promoted.info("replication")["role"] == "master")
             publish_many(promoted, 100, name="later")
-            eventually(lambda: accounting(promoted).get("received") == 400 and pending(promoted) == 0)
+            wait_until(lambda: accounting(promoted).get("received") == 400 and pending(promoted) == 0)
             assert balance(promoted) == 0
             assert accounting(promoted) == {"received": 400, "counted": 400}
             assert process.terminate() == 0
@@ -159,7 +153,7 @@ def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str,
     valkey.bytes.xreadgroup(CONSUMER_GROUP, "gone", {KEYS.frames: ">"}, count=5)
     valkey.bytes.hincrby(KEYS.accounting, "received", 5)
     with worker(queue, "--claim-idle", "0.2") as process:
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 20)
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 20)
         assert process.terminate() == 0
     assert valkey.bytes.acl_log() == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from support.processes.servers import free_port
+from support.processes.ports import free_port
 from support.processes.workers import (
     KEYS,
     POISON,
@@ -19,13 +19,13 @@ from support.processes.workers import (
     accounting,
     balance,
     calls,
-    eventually,
     pending,
     picture,
     publish,
     publish_many,
     worker,
 )
+from support.waiting import wait_until
 
 from worker.queue.frame import encode_entry
 from worker.queue.keys import CONSUMER_GROUP
@@ -110,9 +110,9 @@ def test_old_frames_are_skipped_and_cost_no_admission(valkey: QueueServer) -> No
     for i in range(10):
         valkey.bytes.xadd(KEYS.frames, encode_entry("cam0", T0 + i / 30, "gone"), id=f"{an_hour_ago}000-{i}")
     with worker(valkey, "--max-age", "1800", "--fps", "5") as process:
-        eventually(lambda: accounting(valkey.bytes).get("skipped:stale") == 10)
+        wait_until(lambda: accounting(valkey.bytes).get("skipped:stale") == 10)
         publish_many(valkey.bytes, 1)
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 1)  # its ts is that of a skipped one
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 1)  # its ts is that of a skipped one
         assert process.terminate() == 0
 
 
@@ -126,7 +126,7 @@ def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: QueueServer
         total += 120
         with worker(valkey, *flags, seconds=0.002) as process:
             ended = sum(accounting(valkey.bytes).values())
-            eventually(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)
+            wait_until(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)
             time.sleep(0.02 * round_)  # another point of its work each time
             process.kill()
             assert balance(valkey.bytes) == pending(valkey.bytes)
@@ -145,11 +145,11 @@ def test_what_a_dead_worker_held_is_adopted_by_another(valkey: QueueServer) -> N
     """The frames of a killed worker are counted by one of another name, and the dead consumer is forgotten."""
     publish_many(valkey.bytes, 20)
     with worker(valkey, "--consumer", "first", seconds=600.0) as process:
-        eventually(lambda: pending(valkey.bytes) == 20)
+        wait_until(lambda: pending(valkey.bytes) == 20)
         process.kill()
     with worker(valkey, "--consumer", "second", "--claim-idle", "0.5") as process:
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 20)
-        eventually(
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 20)
+        wait_until(
             lambda: [each["name"] for each in valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)] == [b"second"]
         )
         assert process.terminate() == 0
@@ -160,7 +160,7 @@ def test_a_slow_worker_keeps_what_it_holds(valkey: QueueServer) -> None:
     """A frame that takes longer than --claim-idle isn't taken away from a worker that lives."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--consumer", "slow", "--claim-idle", "4", seconds=12.0) as slow:
-        eventually(lambda: pending(valkey.bytes) == 2)
+        wait_until(lambda: pending(valkey.bytes) == 2)
         with worker(valkey, "--consumer", "quick", "--claim-idle", "4", "--drain") as quick:
             assert quick.wait() == 0
         assert slow.terminate() == 0
@@ -192,7 +192,7 @@ def test_an_entry_trimmed_while_it_was_held_is_dead(valkey: QueueServer) -> None
         valkey.bytes.flushall()
         publish_many(valkey.bytes, 5)
         with worker(valkey, "--consumer", "first", seconds=600.0) as process:
-            eventually(lambda: pending(valkey.bytes) == 5)
+            wait_until(lambda: pending(valkey.bytes) == 5)
             process.kill()
         valkey.bytes.xtrim(KEYS.frames, maxlen=2, approximate=False)
         with worker(valkey, *flags, "--drain") as process:
@@ -205,10 +205,10 @@ def test_flushall_makes_it_start_anew(valkey: QueueServer) -> None:
     """After a FLUSHALL the group is made again and new frames are counted."""
     with worker(valkey) as process:
         publish_many(valkey.bytes, 5)
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 5)
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 5)
         valkey.bytes.flushall()
         publish_many(valkey.bytes, 7, name="another")
-        eventually(lambda: accounting(valkey.bytes) == {"received": 7, "counted": 7})
+        wait_until(lambda: accounting(valkey.bytes) == {"received": 7, "counted": 7})
         assert process.terminate() == 0
     assert process.log.count("made the consumer group") == 2
 
@@ -217,11 +217,11 @@ def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
     """While Redis is away the worker waits, says so once, and afterwards every frame ends exactly once."""
     publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
-        eventually(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
+        wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
         valkey.kill()
-        eventually(lambda: "Redis is away" in process.log)
+        wait_until(lambda: "Redis is away" in process.log)
         valkey.restart()
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 200)
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 200)
         assert process.terminate() == 0
     assert accounting(valkey.bytes) == {"received": 200, "counted": 200}
     assert len({result["entry_id"] for result in results(valkey)}) == 200
@@ -233,11 +233,11 @@ def test_redis_frozen_and_thawed_loses_nothing(valkey: QueueServer) -> None:
     """A Redis that stops answering in the middle of a script costs no frame either."""
     publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
-        eventually(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
+        wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
         valkey.pause()
-        eventually(lambda: "Redis is away" in process.log)
+        wait_until(lambda: "Redis is away" in process.log)
         valkey.resume()
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 200)
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 200)
         assert process.terminate() == 0
     assert accounting(valkey.bytes) == {"received": 200, "counted": 200}
 
@@ -246,10 +246,10 @@ def test_it_waits_for_a_redis_that_is_not_there_yet(valkey: QueueServer) -> None
     """Started before Redis, the worker goes on as soon as that is there."""
     valkey.kill()
     with worker(valkey) as process:
-        eventually(lambda: "Redis is away" in process.log)
+        wait_until(lambda: "Redis is away" in process.log)
         valkey.restart()
         publish_many(valkey.bytes, 3)
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 3)
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 3)
         assert process.terminate() == 0
 
 
@@ -257,7 +257,7 @@ def test_sigterm_finishes_what_is_in_work(valkey: QueueServer) -> None:
     """Frames in the threads are counted and settled; what wasn't begun is left to others at once."""
     publish_many(valkey.bytes, 50)
     with worker(valkey, "--consumer", "first", "--grace", "20", seconds=0.3) as process:
-        eventually(lambda: accounting(valkey.bytes).get("counted", 0) >= 2)
+        wait_until(lambda: accounting(valkey.bytes).get("counted", 0) >= 2)
         assert process.terminate() == 0
     left = pending(valkey.bytes)
     assert 0 < left < 50
@@ -272,7 +272,7 @@ def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
     """A frame that takes forever doesn't keep the worker from ending; it is delivered again."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "0.5", seconds=600.0) as process:
-        eventually(lambda: pending(valkey.bytes) == 2)
+        wait_until(lambda: pending(valkey.bytes) == 2)
         assert process.terminate() == 0
     assert balance(valkey.bytes) == pending(valkey.bytes) == 2
 
@@ -281,9 +281,9 @@ def test_a_second_signal_ends_it_at_once(valkey: QueueServer) -> None:
     """Who sends SIGTERM twice doesn't wait for the grace period."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "3600", seconds=600.0) as process:
-        eventually(lambda: pending(valkey.bytes) == 2)
+        wait_until(lambda: pending(valkey.bytes) == 2)
         process.process.send_signal(signal.SIGTERM)
-        eventually(lambda: "a second signal ends it at once" in process.log)  # two signals at once would be one
+        wait_until(lambda: "a second signal ends it at once" in process.log)  # two signals at once would be one
         process.process.send_signal(signal.SIGTERM)
         assert process.wait() == -signal.SIGTERM
 
@@ -293,7 +293,7 @@ def test_metrics_and_health(valkey: QueueServer) -> None:
     port = free_port()
     publish_many(valkey.bytes, 30)
     with worker(valkey, "--http", f"127.0.0.1:{port}", "--fps", "5") as process:
-        eventually(lambda: accounting(valkey.bytes).get("counted") == 5)
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 5)
 
         def get(path: str) -> tuple[int, str]:
             try:
@@ -303,7 +303,7 @@ def test_metrics_and_health(valkey: QueueServer) -> None:
                 with error:
                     return error.code, error.read().decode()
 
-        eventually(lambda: "hand_counter_counted_total 5.0" in get("/metrics")[1])
+        wait_until(lambda: "hand_counter_counted_total 5.0" in get("/metrics")[1])
         page = get("/metrics")[1]
         assert 'hand_counter_skipped_total{reason="too_soon"} 25.0' in page
         assert 'hand_counter_decisions_total{by="local"} 30.0' in page
@@ -315,7 +315,7 @@ def test_metrics_and_health(valkey: QueueServer) -> None:
         assert status == 200
         assert json.loads(details)["sidecar"] == "away"
         valkey.kill()
-        eventually(lambda: get("/healthz")[0] == 503)
+        wait_until(lambda: get("/healthz")[0] == 503)
         assert process.terminate() == 0
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.processes.servers import LIMITS_ARE_WAITED_FOR, free_port, sidecar_process
+from support.processes.ports import free_port
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, sidecar_process
 from support.processes.workers import (
     KEYS,
     T0,
@@ -17,12 +18,12 @@ from support.processes.workers import (
     accounting,
     balance,
     calls,
-    eventually,
     pending,
     publish,
     publish_many,
     worker,
 )
+from support.waiting import wait_until
 
 from handcounter.client.rate_limiter import RateLimiter
 from handcounter.pacing.schedule import Reason
@@ -57,10 +58,10 @@ def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None
             def default_in_force() -> bool:
                 name, counted = f"probe{next(probes)}", accounting(valkey.bytes).get("counted", 0)
                 publish_many(valkey.bytes, 2, fps=1 / 0.9, name=name)
-                eventually(lambda: pending(valkey.bytes) == balance(valkey.bytes) == 0)
+                wait_until(lambda: pending(valkey.bytes) == balance(valkey.bytes) == 0)
                 return accounting(valkey.bytes)["counted"] == counted + 1
 
-            eventually(default_in_force)
+            wait_until(default_in_force)
             assert process.terminate() == 0
     assert balance(valkey.bytes) == 0
     assert "is away" not in process.log
@@ -83,7 +84,7 @@ def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServe
     with sidecar_process(redis_url=valkey.url, fps=1.0) as sidecar:
         publish(valkey.bytes, "cam", T0)
         with worker(valkey, "--consumer", "same-pod", seconds=60.0, sidecar=sidecar.address) as process:
-            eventually(lambda: calls(valkey.bytes, "get") == 1)
+            wait_until(lambda: calls(valkey.bytes, "get") == 1)
             process.kill()
         with worker(valkey, "--consumer", "same-pod", "--drain", sidecar=sidecar.address) as process:
             assert process.wait() == 0
@@ -94,7 +95,7 @@ def test_what_is_delivered_again_too_late_is_stale(valkey: QueueServer) -> None:
     """After a crash the old frames are skipped, as any old frame."""
     publish_many(valkey.bytes, 5)
     with worker(valkey, "--consumer", "same-pod", seconds=60.0) as process:
-        eventually(lambda: pending(valkey.bytes) == 5)
+        wait_until(lambda: pending(valkey.bytes) == 5)
         process.kill()
     with worker(valkey, "--consumer", "same-pod", "--max-age", "0.05", "--drain") as process:
         assert process.wait() == 0
@@ -107,22 +108,22 @@ def test_a_killed_sidecar_is_replaced_by_local_pacing_until_it_returns(valkey: Q
     port = free_port()
     with worker(valkey, "--fps", "1", sidecar=f"127.0.0.1:{port}") as process:
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
-            eventually(lambda: "is away" not in process.log or "is back" in process.log)
+            wait_until(lambda: "is away" not in process.log or "is back" in process.log)
             publish_many(valkey.bytes, 2 * 90, streams=2, fps=30.0)
-            eventually(lambda: accounting(valkey.bytes).get("received") == 180 and balance(valkey.bytes) == 0)
+            wait_until(lambda: accounting(valkey.bytes).get("received") == 180 and balance(valkey.bytes) == 0)
             before = counted_by_stream(valkey)
             sidecar.kill()
         losses = process.log.count("is away")
         publish(valkey.bytes, "cam1", T0 + 3.0)
         for i in range(90, 180):
             publish(valkey.bytes, "cam0", T0 + i / 30)
-        eventually(lambda: accounting(valkey.bytes).get("received") == 271 and balance(valkey.bytes) == 0)
+        wait_until(lambda: accounting(valkey.bytes).get("received") == 271 and balance(valkey.bytes) == 0)
         during = counted_by_stream(valkey)
         assert process.log.count("is away") == losses + 1
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR):
-            eventually(lambda: process.log.count("is back") == process.log.count("is away"))
+            wait_until(lambda: process.log.count("is back") == process.log.count("is away"))
             publish(valkey.bytes, "cam0", T0 + 100.0)
-            eventually(lambda: accounting(valkey.bytes).get("received") == 272 and balance(valkey.bytes) == 0)
+            wait_until(lambda: accounting(valkey.bytes).get("received") == 272 and balance(valkey.bytes) == 0)
             assert process.terminate() == 0
     assert before == {"cam0": 30}
     assert during == {"cam0": 60}
@@ -142,7 +143,7 @@ def test_a_frozen_sidecar_costs_one_deadline_in_all(caplog: pytest.LogCaptureFix
         assert 4.0 <= time.monotonic() - started < 60.0  # a deadline for each would take 400 s
         assert reasons.count(Reason.ADMITTED) == 50
         os.kill(sidecar.pid, signal.SIGCONT)
-        eventually(lambda: not limiter.away)
+        wait_until(lambda: not limiter.away)
         limiter.decide([("cam", 1000.0)])
         limiter.close()
     assert [message.split(" is ")[1].split()[0] for message in caplog.messages] == ["away:", "back"]
@@ -160,7 +161,7 @@ def test_a_restarted_sidecar_is_found_soon() -> None:
     time.sleep(12.0)  # long enough for the default backoff to grow beyond what is asked for
     with sidecar_process(port=port):
         served = time.monotonic()
-        eventually(lambda: not limiter.away)
+        wait_until(lambda: not limiter.away)
         # 1 s is what is promised; five times that for a machine that does other things too.
         assert time.monotonic() - served < 5.0
     limiter.close()

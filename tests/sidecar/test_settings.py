@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from support.processes.servers import repository_environment
+from support.processes.programs import repository_environment
 
 from handcounter.pacing.schedule import Pacing
 from process.settings import parse

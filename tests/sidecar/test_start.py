@@ -1,74 +1,68 @@
-"""What a start loads: a start is little else than imports, so each must be asked for."""
+"""What a start imports: a start is little else than imports, so it does without those that it doesn't need."""
 
 import gc
+import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 
-import grpc
 import pytest
-from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from support.processes.servers import repository_environment, sidecar_process
+from support.processes.programs import repository_environment
+from support.processes.sidecars import sidecar_process
 
 from sidecar.__main__ import main
 
 TELL_IMPORTS = {"PYTHONPROFILEIMPORTTIME": "1"}
 
-NOT_BY_DEFAULT = {
-    "grpc_channelz.v1",
-    "grpc_reflection.v1alpha",
-    "google.protobuf.json_format",
-    "opentelemetry.exporter",
-    "opentelemetry.sdk.trace",
-    "sidecar.check",
-    "sidecar.fleet.claim_queue",
-    "sidecar.fleet.claims",
-    "sidecar.fleet.fleet",
-    "sidecar.fleet.limiter",
-    "sidecar.fleet.scope",
-    "sidecar.fleet.heartbeat",
-    "sidecar.probe",
-    "sidecar.connections.link",
-    "sidecar.rpc.reflection",
-    "sidecar.telemetry.tracing",
-}
+TRACING = frozenset({"sidecar.telemetry.tracing", "opentelemetry.exporter", "opentelemetry.sdk.trace"})
 
 
-def imported(log: str) -> set[str]:
-    """The modules, and the packages that they are in, that a process has told it imported."""
-    modules = re.findall(r"^import time:.*\|\s+(\S+)$", log, re.MULTILINE)
-    assert "sys" in modules or "encodings" in modules
-    return {module[:end] for module in modules for end in (*(dot.start() for dot in re.finditer(r"\.", module)), None)}
+def imported(log: str, names: Collection[str]) -> set[str]:
+    """Returns which of these modules a process imported, by its log.
+
+    Fails for a name that isn't a module's, so that a moved module can't make a test pass forever.
+    """
+    unknown = [name for name in names if importlib.util.find_spec(name) is None]
+    assert unknown == []
+    modules = set(re.findall(r"^import time:.*\|\s+(\S+)$", log, re.MULTILINE))
+    assert "encodings" in modules
+    packages = {module[: dot.start()] for module in modules for dot in re.finditer(r"\.", module)}
+    return {*names} & (modules | packages)
 
 
-def test_the_default_settings_load_nothing_they_dont_ask_for():
-    """Fleet scope, traces, channelz and reflection aren't imported by a sidecar that serves without them."""
-    with sidecar_process(environment=TELL_IMPORTS) as sidecar:
-        loaded = imported(sidecar.logs())
-        assert loaded & NOT_BY_DEFAULT == set()
-        assert {"sidecar.server", "sidecar.deciding.limiter"} <= loaded
-        with grpc.insecure_channel(sidecar.address) as channel:
-            stub = channelz_pb2_grpc.ChannelzStub(channel)
-            assert stub.GetServers(channelz_pb2.GetServersRequest(), timeout=20).server
-        assert {"grpc_channelz.v1", "grpc_reflection.v1alpha"} <= imported(sidecar.logs())
+@pytest.mark.parametrize("scope", ["pod", "fleet"])
+def test_serving_loads_no_tracing_unless_asked(scope: str) -> None:
+    """Without --otlp-endpoint OpenTelemetry's SDK, half a second of imports, isn't loaded, nor is --check."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs the extra otel")
+    lazy = TRACING | {"sidecar.check"}
+    with sidecar_process("--scope", scope, environment=TELL_IMPORTS) as sidecar:
+        assert imported(sidecar.logs(), lazy | {"sidecar.server", "grpc"}) == {"sidecar.server", "grpc"}
 
 
-def test_fleet_scope_is_loaded_where_it_is_asked_for():
-    """The same look finds the modules of fleet scope in a sidecar that has it."""
-    with sidecar_process("--scope", "fleet", environment=TELL_IMPORTS) as sidecar:
-        assert {"sidecar.fleet.scope", "sidecar.fleet.limiter"} <= imported(sidecar.logs())
+def test_tracing_is_loaded_when_asked() -> None:
+    """With --otlp-endpoint the same look at the imports finds tracing."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="needs the extra otel")
+    with sidecar_process("--otlp-endpoint", "http://127.0.0.1:1", environment=TELL_IMPORTS) as sidecar:
+        assert imported(sidecar.logs(), TRACING) == TRACING
+
+
+def test_a_name_that_is_no_module_fails() -> None:
+    """A guard that names modules doesn't pass because a name matches nothing."""
+    with pytest.raises(AssertionError, match="fps_follower"):
+        imported("import time: 1 | 1 | encodings", ["sidecar.limits.fps_follower"])
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--check", "--redis-url", "redis://127.0.0.1:1"]])
-def test_grpc_is_loaded_only_to_serve(flags: list[str]):
-    """What ends without serving doesn't load gRPC."""
+def test_grpc_is_loaded_only_to_serve(flags: list[str]) -> None:
+    """A command that doesn't serve doesn't load gRPC."""
     command = [sys.executable, "-m", "sidecar", *flags]
     done = subprocess.run(command, env=repository_environment(TELL_IMPORTS), capture_output=True, text=True, timeout=60)
-    assert "grpc" not in imported(done.stderr)
+    assert imported(done.stderr, ["grpc", "sidecar.settings"]) == {"sidecar.settings"}
 
 
-def test_garbage_is_collected_once_it_serves(monkeypatch: pytest.MonkeyPatch):
-    """The collector rests while the program is loaded, and works when it runs and after wrong usage."""
+def test_garbage_is_collected_once_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector is off while the program loads, and on when it runs and after wrong usage."""
     seen = []
 
     async def serve(_: object) -> int:

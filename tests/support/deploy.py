@@ -3,16 +3,15 @@
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.processes.programs import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-K8S = ROOT / "k8s"
+K8S = REPOSITORY / "k8s"
 OVERLAYS = ("dev", "gpu")
 SCALING_OVERLAYS = ("keda", "hpa")
 SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
@@ -24,7 +23,7 @@ needs_tools = pytest.mark.skipif(not SHIPPING, reason="needs the validators that
 
 def tool(name: str) -> str:
     """The path of a program; where it is missing the test is skipped, or fails in `make ship`."""
-    found = shutil.which(name, path=f"{ROOT / '.venv/ship/bin'}:{os.environ['PATH']}:/usr/sbin")
+    found = shutil.which(name, path=f"{REPOSITORY / '.venv/ship/bin'}:{os.environ['PATH']}:/usr/sbin")
     if found is None:
         (pytest.fail if SHIPPING else pytest.skip)(f"{name} is not installed; `make ship` installs it")
     return found
@@ -36,14 +35,6 @@ def run(*words: str, check: bool = True, **options: Any) -> subprocess.Completed
     if check and done.returncode:
         pytest.fail(f"{' '.join(words)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
-
-
-def eventually(condition: Callable[[], object], what: str, timeout: float = 120.0) -> None:
-    """Waits for a condition; the time is for a busy machine, a quiet one takes seconds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
-        time.sleep(0.1)
 
 
 def render(folder: Path) -> list[dict[str, Any]]:

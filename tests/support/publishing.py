@@ -12,8 +12,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from support.processes.servers import free_port, python_program, repository_environment
-from support.processes.workers import eventually
+from support.processes.ports import free_port
+from support.processes.programs import python_program, repository_environment
+from support.waiting import wait_until
 
 from worker.picture import Picture, decode
 from worker.publish.source import Captured
@@ -162,7 +163,7 @@ class PublishProcess:
     def until(self, condition: Callable[[], object]) -> None:
         """Waits for a condition while the process runs."""
         try:
-            eventually(lambda: condition() or self._process.poll() is not None)
+            wait_until(lambda: condition() or self._process.poll() is not None)
             assert condition(), "it has ended"
         except AssertionError as error:
             self.end()

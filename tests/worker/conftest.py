@@ -1,9 +1,14 @@
-"""A Valkey for the tests of the queue."""
+"""A Valkey for the tests of the queue, and the real hand models."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 from support.processes.workers import QueueServer
+
+from worker.download import download_progress
+from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +25,22 @@ def valkey(valkey_process: QueueServer) -> QueueServer:
     valkey_process.bytes.flushall()
     valkey_process.bytes.config_resetstat()
     return valkey_process
+
+
+@pytest.fixture(scope="session")
+def models() -> ModelPaths:
+    """The real hand models, downloaded once into the user's cache as the commands do it."""
+    with download_progress(sys.stderr, TITLE) as progress:
+        return ensure_models(default_models_dir(), progress)
+
+
+@pytest.fixture(scope="session")
+def detector(models: ModelPaths) -> PalmLandmarkDetector:
+    """The detector at its default settings."""
+    return PalmLandmarkDetector(models)
+
+
+@pytest.fixture(scope="session")
+def whole_picture_detector(models: ModelPaths) -> PalmLandmarkDetector:
+    """The detector without tiles, as the demo's worker has it."""
+    return PalmLandmarkDetector(models, tiles=1)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes.servers import REPOSITORY, repository_environment
+from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
@@ -53,7 +53,7 @@ def test_every_command_is_there() -> None:
         ((), "expected a command: run, "),
         (("cuont",), "unknown command 'cuont'"),
         (("models",), "unknown command 'models'"),
-        (("run", "--fps", "fast"), "--fps: input should be a valid number"),
+        (("run", "--fps", "fast"), "--fps: must be a valid number"),
         (("run", "--fps", "nan"), "--fps: expected frames per second"),
         (("run", "--fps", "-1"), "--fps: expected frames per second"),
         (("run", "--sidecar", "nowhere"), "--sidecar: expected HOST:PORT"),
@@ -68,7 +68,7 @@ def test_every_command_is_there() -> None:
         (("publish", "0", "--stream-name", "a", "--redis-ca", "/none"), "certificates for Redis need rediss://"),
         (("run", "--redis-password-file", "/none"), "cannot read /none"),
         (("run", "--sidecar-ca", "/none"), "cannot read /none"),
-        (("run", "--sidecar-cert", "/none"), "--sidecar-cert and --sidecar-key need each other"),
+        (("run", "--sidecar-cert", "/none"), "--sidecar-cert and --sidecar-key must be given together"),
         (("run", "--sidecar-cert", "/none", "--sidecar-key", "/none"), "--sidecar-cert needs --sidecar-ca"),
         (
             ("demo", "--redis-url", "redis://localhost/0?colour=red"),

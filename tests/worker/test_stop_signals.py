@@ -2,9 +2,9 @@
 
 import signal
 import threading
-import time
 
 import pytest
+from support.waiting import wait_until
 
 from worker.stop_signals import stop_signals
 
@@ -35,8 +35,7 @@ def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
     done = threading.Event()
 
     def send() -> None:
-        while not done._cond._waiters:  # type: ignore[attr-defined]
-            time.sleep(0.001)
+        wait_until(lambda: done._cond._waiters)  # type: ignore[attr-defined]
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
     with stop_signals(done, patient=True) as signalled:

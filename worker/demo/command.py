@@ -19,8 +19,8 @@ from worker.demo.processes import DemoError
 from worker.demo.screen import Screen
 from worker.demo.stage import Stage
 from worker.demo.verdict import Row, faults
-from worker.hands.models import ModelError, Progress, default_models_dir, ensure_models
-from worker.hands.progress import download_progress
+from worker.download import Progress, download_progress
+from worker.hands.models import TITLE, ModelError, default_models_dir, ensure_models
 from worker.stop_signals import stop_signals
 
 _REFRESH_S = 0.25
@@ -53,7 +53,7 @@ def run_demo(
             raise DemoInterruptedError
 
     def interruptible(progress: Progress) -> Progress:
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int | None) -> None:
             idle()
             progress(done, total)
 
@@ -65,7 +65,7 @@ def run_demo(
             tempfile.TemporaryDirectory(prefix="hand-counter-demo-") as folder,
         ):
             models = models_dir or default_models_dir()
-            with download_progress(sys.stderr) as progress:
+            with download_progress(sys.stderr, TITLE) as progress:
                 ensure_models(models, interruptible(progress))
             stage = Stage(Path(folder), redis_url, tiles=tiles, seed=seed, models_dir=models, idle=idle)
             found = _perform(stage, phase_seconds, annotate, idle)

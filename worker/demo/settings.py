@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from process.fields import FiniteSeconds, LogLevel
 from process.redis_settings import RedisUrlText
 from process.redis_url import parse_redis_url
 from worker.settings import WorkerSettings, queue_url_error
@@ -33,14 +34,14 @@ examples:
                                                      your own Redis; its keys are the demo's own, and gone afterwards
 """
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="the least that is logged")
+    log_level: LogLevel = "warning"
     redis_url: Annotated[RedisUrlText, AfterValidator(_queue_url)] | None = Field(
         None,
         description="a Redis or Valkey, 7.0 or newer; the embedded one by default",
         json_schema_extra={"metavar": "URL"},
     )
-    phase_seconds: Annotated[float, Field(ge=2, le=60)] = Field(
-        8.0, description="how long the limits stay as they are, five times"
+    phase_seconds: FiniteSeconds = Field(
+        8.0, ge=2, le=60, description="how long the limits stay as they are, five times"
     )
     tiles: int = Field(1, ge=1, le=8, description="the worker's --tiles; the hands drawn are large")
     seed: int = Field(1, description="another seed is another film")

@@ -1,14 +1,12 @@
-"""`hand-counter models fetch --hamer`: the official weights, after consent to their licence.
+"""``hand-counter models fetch --hamer``: the official weights, after consent to their licences.
 
-The archive is about 6 GB, so an interrupted download goes on where it stopped. Nothing is used whose SHA-256 isn't the
-expected one, and only the two files that inference needs are taken out, to names of our choosing. The standard library
-does the work; neither torch nor cv2 is needed.
+The archive has about 6 GB, so an interrupted download continues where it stopped. Nothing is used unless its SHA-256 is
+the expected one, and only the two files that inference needs are extracted, to names chosen here. Needs neither torch
+nor cv2.
 """
 
 import errno
-import hashlib
 import http.client
-import os
 import shutil
 import tarfile
 import time
@@ -16,16 +14,16 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from worker.download import CHUNK_BYTES, Progress, WrongDigestError, download_progress, sha256_of, write_checked
 
 LICENCE = """\
-[bold]The weights of HaMeR aren't ours to give, and aren't free for every use.[/bold]
+[bold]HaMeR's weights belong to others, and aren't free for every use.[/bold]
 
 * They contain the hand model [bold]MANO[/bold] (https://mano.is.tue.mpg.de): for non-commercial scientific research
   only, no redistribution; its terms forbid commercial, military and [bold]surveillance[/bold] use. Check them before
@@ -36,11 +34,9 @@ LICENCE = """\
 * HaMeR's code is under the MIT licence; none of it is used here.
 """
 
-CHUNK = 1 << 20
-
 
 class FetchError(Exception):
-    """The weights couldn't be fetched; the text says why and what to do."""
+    """The weights couldn't be downloaded; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,9 @@ class Release:
     """A published archive.
 
     Attributes:
-        url: where it is.
+        url: its address.
         sha256: of the archive.
-        members: what to take out: name in the archive, name below the target folder, and SHA-256 of the contents.
+        members: what to extract: name in the archive, path below the target folder, and SHA-256 of the content.
     """
 
     url: str
@@ -78,12 +74,12 @@ OFFICIAL = Release(
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with a bad connection.
+    """How much of a bad connection to accept.
 
     Attributes:
-        timeout: seconds without a byte before a connection counts as dead.
-        retries: connections in a row that bring nothing before the fetch gives up.
-        pause: waits the given seconds between two of them.
+        timeout: seconds without a byte after which a connection is given up.
+        retries: consecutive connections without a byte after which the download is given up.
+        pause: waits the given number of seconds before the next connection.
     """
 
     timeout: float = 60.0
@@ -95,7 +91,7 @@ def fetch_hamer(
     folder: Path,
     *,
     accept_licence: bool,
-    console: Console,
+    stream: TextIO,
     ask: Callable[[str], str] | None = None,
     release: Release = OFFICIAL,
     patience: Patience | None = None,
@@ -103,63 +99,56 @@ def fetch_hamer(
     """Puts the official checkpoint and its config below a folder.
 
     Args:
-        folder: where to; made if need be. The download is kept there until it is complete.
-        accept_licence: the user has agreed already.
-        console: where to talk.
-        ask: puts a question and gives the answer; None where nobody can be asked.
-        release: what to fetch.
+        folder: created if need be. Holds the partial download until it is complete.
+        accept_licence: the user has consented already.
+        stream: where licences and progress are shown.
+        ask: asks the user a question and returns the answer; None if there is nobody to ask.
+        release: what to download.
         patience: with a bad connection.
 
     Returns:
         The checkpoint's path, for `--hamer-checkpoint`.
 
     Raises:
-        FetchError: no consent, no connection, no space, or not the expected bytes.
+        FetchError: there is no consent, no connection or no space, or the bytes aren't the expected ones.
     """
     targets = {name: (folder / target, digest) for name, target, digest in release.members}
     checkpoint = next(iter(targets.values()))[0]
     if all(path.is_file() and sha256_of(path) == digest for path, digest in targets.values()):
-        console.print(f"Already there: {checkpoint}")
         return checkpoint
-    console.print(LICENCE)
+    Console(file=stream).print(LICENCE)
     if not accept_licence:
         if ask is None:
-            raise FetchError("nobody to ask for consent: read the licences above and pass --accept-licence")
+            raise FetchError("there is nobody to ask for consent: read the licences above and pass --accept-licence")
         if ask("Do you agree to these terms? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise FetchError("not fetched: the licences weren't accepted")
+            raise FetchError("not downloaded: the licences weren't accepted")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         archive = folder / release.url.rsplit("/", 1)[1]
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        with download_progress(stream, f"downloading {archive.name}") as progress:
             download(release.url, archive, release.sha256, progress=progress, patience=patience or Patience())
+        with download_progress(stream, f"extracting from {archive.name}") as progress:
             extract(archive, targets, progress=progress)
         archive.unlink()
     except OSError as e:
         raise FetchError(f"{e.filename or folder}: {e.strerror or e}") from e
-    console.print(f"Checkpoint: {checkpoint}")
     return checkpoint
 
 
 def download(url: str, target: Path, sha256: str, *, progress: Progress, patience: Patience) -> None:
-    """Downloads a file, going on from what an earlier attempt left; only the right bytes get the target's name.
+    """Downloads a file, continuing after the bytes of an earlier attempt; it gets its name only if its bytes are right.
 
     Raises:
-        FetchError: the connection failed for good, the disk is too small, or the bytes are others.
+        FetchError: the connection failed for good, the disk is too small, or the bytes aren't the expected ones.
     """
     if target.is_file() and sha256_of(target) == sha256:
         return
     part = target.with_name(target.name + ".part")
-    task = progress.add_task(f"fetching {target.name}", total=None)
-
-    def report(done: int, total: int | None) -> None:
-        progress.update(task, completed=done, total=total)
-
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            complete = _continue(url, part, patience.timeout, report)
+            complete = _continue(url, part, patience.timeout, progress)
         except urllib.error.HTTPError as e:
             e.close()
             if e.code < 500 and e.code not in (408, 429):
@@ -176,17 +165,16 @@ def download(url: str, target: Path, sha256: str, *, progress: Progress, patienc
         grown = (part.stat().st_size if part.exists() else 0) > before
         failures = 1 if grown else failures + 1
         if failures > patience.retries:
-            raise FetchError(f"{url}: {problem}; run the command again to go on from {before:,} bytes")
+            raise FetchError(f"{url}: {problem}; run the command again to continue after {before:,} bytes")
         patience.pause(min(2.0**failures, 30.0))
-    progress.update(task, description=f"checking {target.name}")
     if (found := sha256_of(part)) != sha256:
         part.unlink()
-        raise FetchError(f"{url}: the SHA-256 is {found}, expected {sha256}; the download was deleted")
+        raise FetchError(f"{url}: the SHA-256 is {found} instead of {sha256}; the download was deleted")
     part.replace(target)
 
 
-def _continue(url: str, part: Path, timeout: float, report: Callable[[int, int | None], None]) -> bool:
-    """Fetches what is missing of a file; tells whether it is complete now."""
+def _continue(url: str, part: Path, timeout: float, progress: Progress) -> bool:
+    """Downloads the missing bytes of a file; returns whether it is complete now."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -194,7 +182,7 @@ def _continue(url: str, part: Path, timeout: float, report: Callable[[int, int |
     except urllib.error.HTTPError as e:
         if e.code != 416:
             raise
-        # Nothing lies behind what we have: complete, or longer than the file on the server ever was.
+        # There is nothing after the bytes we have: they are all, or more than the file on the server has.
         length = e.headers.get("Content-Range", "").rpartition("/")[2]
         e.close()
         if length == str(have):
@@ -206,27 +194,27 @@ def _continue(url: str, part: Path, timeout: float, report: Callable[[int, int |
         if response.status == 206:
             start, total = _content_range(response.headers.get("Content-Range", ""))
             if start != have:
-                raise http.client.HTTPException(f"asked for bytes from {have}, got them from {start}")
-        else:  # the server doesn't do ranges: from the beginning
+                raise http.client.HTTPException(f"requested the bytes from {have}, got those from {start}")
+        else:  # the server doesn't support ranges: start over
             have, total = 0, _length(response.headers.get("Content-Length"))
         if total is not None and total - have > (free := shutil.disk_usage(part.parent).free):
             raise FetchError(f"{part.parent}: {total - have:,} bytes are needed, {free:,} are free")
         with part.open("ab" if have else "wb") as file:
-            report(have, total)
-            while chunk := response.read(CHUNK):
+            progress(have, total)
+            while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
                 have += len(chunk)
-                report(have, total)
+                progress(have, total)
     return total is None or have == total
 
 
 def _content_range(header: str) -> tuple[int, int | None]:
-    """Reads `bytes 5-9/10` as (5, 10)."""
+    """Parses `bytes 5-9/10` as (5, 10)."""
     try:
         span, total = header.removeprefix("bytes ").split("/")
         return int(span.split("-")[0]), _length(total)
     except ValueError:
-        raise http.client.HTTPException(f"a Content-Range of {header!r}") from None
+        raise http.client.HTTPException(f"the server sent the Content-Range {header!r}") from None
 
 
 def _length(text: str | None) -> int | None:
@@ -234,58 +222,35 @@ def _length(text: str | None) -> int | None:
 
 
 def extract(archive: Path, targets: Mapping[str, tuple[Path, str]], *, progress: Progress) -> None:
-    """Takes files out of a .tar.gz, reading it once and no further than needed.
+    """Extracts files from a .tar.gz, reading it once and no further than needed.
 
-    Only regular files with exactly the wanted names are touched, and they go to the paths given here, whatever the
-    archive says; each gets its name when its bytes have proved right.
+    Only regular files with exactly the given names are extracted, and to the given paths, whatever else the archive
+    holds; each gets its name once its bytes have been checked.
 
     Args:
         archive: the .tar.gz.
         targets: path and SHA-256 by name in the archive.
-        progress: where to report.
+        progress: receives the bytes of the archive that have been read.
 
     Raises:
-        FetchError: a file is missing or its bytes are others, or the archive is damaged.
+        FetchError: a file is missing or its bytes aren't the expected ones, or the archive is damaged.
     """
-    missing = dict(targets)
-    task = progress.add_task("unpacking", total=archive.stat().st_size)
+    missing, total = dict(targets), archive.stat().st_size
     try:
         with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as tar:
             for member in tar:
-                progress.update(task, completed=raw.tell())
+                progress(raw.tell(), total)
                 name = member.name.removeprefix("./")
                 if name in missing and member.isreg() and (content := tar.extractfile(member)):
                     path, digest = missing.pop(name)
-                    _write_checked(content, path, digest, lambda: progress.update(task, completed=raw.tell()))
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    part = path.with_name(path.name + ".part")
+                    write_checked(content, path, digest, part=part, report=lambda: progress(raw.tell(), total))
                 if not missing:
                     break
+    except WrongDigestError as e:
+        raise FetchError(f"{archive}: {path.name}: {e}") from e
     except (tarfile.TarError, EOFError, zlib.error) as e:
         raise FetchError(f"{archive}: damaged: {e}") from e
     if missing:
         raise FetchError(f"{archive}: not in it: {', '.join(missing)}")
-
-
-def _write_checked(content: IO[bytes], path: Path, sha256: str, report: Callable[[], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    digest = hashlib.sha256()
-    try:
-        with part.open("wb") as file:
-            while chunk := content.read(CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-                report()
-            file.flush()
-            os.fsync(file.fileno())
-        if digest.hexdigest() != sha256:
-            raise FetchError(f"{path.name}: the SHA-256 is {digest.hexdigest()}, expected {sha256}")
-        part.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def sha256_of(path: Path) -> str:
-    """Gives a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

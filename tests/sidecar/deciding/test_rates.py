@@ -73,7 +73,7 @@ class WatchedByLease(Watched):
 
     def __init__(self) -> None:
         super().__init__()
-        sessions = Sessions(self.world.limiter, self.world.table, Metrics(), clock=lambda: self.world.now)
+        sessions = Sessions(self.world.limiter, self.world.leases, Metrics(), clock=lambda: self.world.now)
         self.client = LeasedClient(sessions)
         self.report_at = self.world.now + REPORT_S
         self.by_lease = 0

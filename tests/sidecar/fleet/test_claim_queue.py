@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from support.processes.servers import Valkey, valkey
 from support.redis.proxy import redis_proxy
 from support.redis.topologies import plain_client
+from support.redis.valkey import Valkey, valkey
+from support.waiting import until
 
 from handcounter.pacing.schedule import Pacing, Reason
 from process.redis_url import parse_redis_url
@@ -57,13 +58,6 @@ async def queue_to(url: str, in_time_s: float = PATIENT_S) -> AsyncIterator[Queu
         async with asyncio.timeout(60):
             await queue.links.reached.wait()
         yield queue
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Waits for a condition, 60 s at most."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (any condition, seen from outside)
-            await asyncio.sleep(0.005)
 
 
 def claim(ts: float, name: str = "cam", fps: float = 1.0) -> Claim:

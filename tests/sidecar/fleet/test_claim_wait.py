@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 from support.models.simulated_loop import SlowServers, simulate
-from support.processes.servers import valkey
+from support.redis.valkey import valkey
+from support.waiting import until
 
 from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.limiter import FleetLimiter
 from sidecar.fleet.scope import CLAIM_WAIT_S, FleetScope
 from sidecar.limits.table import FpsTable
@@ -35,11 +37,12 @@ class Sidecar:
     def __init__(self, servers: SlowServers) -> None:
         self.servers = servers
         self.clock = asyncio.get_running_loop().time
-        self.scope = FleetScope(servers, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
+        leases = LeaseBook()
+        self.scope = FleetScope(servers, leases, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
         table = FpsTable(FPS, lambda _field, _value: None)
         table.stale = False
         self.limiter = FleetLimiter(
-            table, self._learn, self.scope, pacing=Pacing.GCRA, max_streams=1000, clock=self.clock
+            table, leases, self._learn, self.scope, pacing=Pacing.GCRA, max_streams=1000, clock=self.clock
         )
 
     async def _learn(self, _: object) -> None:
@@ -69,8 +72,7 @@ async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar
     client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
     async with sidecar.scope.running():
         await sidecar.scope.wait_until_in_touch(10.0)
-        while not (sidecar.scope.in_touch and sidecar.scope.replicas == REPLICAS):  # noqa: ASYNC110 (time is simulated)
-            await asyncio.sleep(0.01)
+        await until(lambda: sidecar.scope.in_touch and sidecar.scope.replicas == REPLICAS)
         yield sidecar
 
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.processes.servers import valkey
+from support.redis.valkey import valkey
 
 from handcounter.pacing import schedule
 from handcounter.pacing.schedule import Pacing, Reason, Schedule

@@ -6,6 +6,7 @@ import pytest
 from support.models.fleet_model import VERSION, Clock, Redis
 
 from handcounter.pacing.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claims import NO_STATE, UNMERGED, Claim, Claimed, Missing, State
 from sidecar.fleet.fleet import Fleet, Frame
 from sidecar.fleet.reorder import Trail, decide
@@ -19,6 +20,20 @@ def clock() -> Clock:
 @pytest.fixture
 def redis(clock) -> Redis:
     return Redis(clock)
+
+
+class Revocations(LeaseBook):
+    """A book that records what is revoked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revoked: list[str] = []
+
+    def revoke(self, stream_name: str) -> None:
+        self.revoked.append(stream_name)
+
+    def revoke_all(self) -> None:
+        self.revoked.append("all")
 
 
 def frame(ts: float, fps: float = 1.0, name: str = "cam") -> Frame:
@@ -305,8 +320,10 @@ def merging(claim):
 
 async def test_those_who_predict_hear_of_changes(redis):
     """What another replica does to a stream is told, and nothing else is; what is certain of it is then the new state."""
-    told = []
-    first, second = redis.replica(on_change=told.append), redis.replica()
+    leases = Revocations()
+    told = leases.revoked
+    first, second = redis.replica(leases=leases), redis.replica()
+    del told[:]
     assert first.certain("cam", 1.0) is None
     await redis.decide(first, frame(1000))
     await redis.decide(first, frame(1000.5))
@@ -335,13 +352,14 @@ async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
 
 async def test_while_others_are_not_heard_nothing_is_certain(redis):
     """Those who predict are told of the gap, at both its ends."""
-    gaps = []
-    fleet = redis.replica(on_gap=lambda: gaps.append("gap"))
+    leases = Revocations()
+    gaps = leases.revoked
+    fleet = redis.replica(leases=leases)
     await redis.decide(fleet, frame(1000))
     del gaps[:]
     fleet.listening(False)
     fleet.listening(True)
-    assert gaps == ["gap", "gap"]
+    assert gaps == ["all", "all"]
     assert fleet.certain("cam", 1.0) is None
     await redis.decide(fleet, frame(1001))
     assert fleet.certain("cam", 1.0).last_ts == 1001

@@ -44,6 +44,7 @@ class FleetWorld(World):
         self.scope = Scope()
         self.limiter = FleetLimiter(
             self.table,
+            self.leases,
             self._learn,
             self.scope,
             pacing=Pacing.GCRA,

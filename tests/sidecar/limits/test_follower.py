@@ -5,13 +5,14 @@ import contextlib
 import gc
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis
 from fakeredis import TcpFakeServer
-from support.processes.servers import free_port
+from support.processes.ports import free_port
 from support.redis.scripted import HANGS_UP, OK, RESP3, ScriptedRedis, scripted_redis
+from support.waiting import until
 
 from process.redis_url import parse_redis_url
 from sidecar.connections import push as redis_push
@@ -51,13 +52,6 @@ async def following(port: int, states: list[RedisState] | None = None) -> AsyncI
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for a condition, 60 s at most."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (any condition, seen from outside)
-            await asyncio.sleep(0.005)
 
 
 async def test_where_tracking_is_refused_it_polls(fake_port: int) -> None:

@@ -38,7 +38,7 @@ async def served() -> AsyncIterator[Served]:
         world.limiter,
         follower,
         metrics,
-        Sessions(world.limiter, world.table, metrics, clock=lambda: world.now, wall_clock=lambda: 5000.0),
+        Sessions(world.limiter, world.leases, metrics, clock=lambda: world.now, wall_clock=lambda: 5000.0),
         version="1.2.3",
         settings={"fps": "2.0"},
         clock=lambda: world.now,

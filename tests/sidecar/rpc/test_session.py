@@ -234,7 +234,7 @@ async def test_too_much_at_once_ends_the_session(served: Served, request_: dict[
 def test_eviction_waits_for_the_reports_of_a_leased_stream() -> None:
     """A stream that clients deny by lease isn't silent; without a lease its silence is known at once."""
     world = World(default=2.0, max_streams=1)
-    sessions = Sessions(world.limiter, world.table, Metrics(), clock=lambda: world.now)
+    sessions = Sessions(world.limiter, world.leases, Metrics(), clock=lambda: world.now)
     session = sessions.enter()
     session.outbox.leased.add("a")
     assert world.limiter.decide("a", 1.0, world.now)[0] is Reason.ADMITTED

@@ -33,20 +33,20 @@ async def test_only_so_many_sessions(served: Served) -> None:
     assert len((await Call(served).ask(("a", 1.0))).reasons) == 1
 
 
-async def test_without_sessions_nobody_is_told_of_changes(served: Served) -> None:
-    """So that changes cost what they did before there were sessions."""
-    world = served.world
-    assert world.limiter.holders is world.table.watcher is None
+async def test_open_sessions_are_in_the_book_of_leases(served: Served) -> None:
+    """A session is in it from its first request to its end, so that changes cost nothing while there is none."""
+    holders = served.world.leases.holders
+    assert holders == []
     first, second = Call(served), Call(served)
     await first.ask()
     await second.ask()
-    assert world.limiter.holders is world.table.watcher is served.sessions
+    assert len(holders) == 2
     first.call.cancel()
     await served.until("sidecar_sessions", 1)
-    assert world.limiter.holders is world.table.watcher is served.sessions
+    assert len(holders) == 1
     second.call.cancel()
     await served.until("sidecar_sessions", 0)
-    assert world.limiter.holders is world.table.watcher is None
+    assert holders == []
 
 
 async def test_at_shutdown_sessions_end_and_new_ones_are_refused(served: Served) -> None:
@@ -85,7 +85,7 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
         await call.send(*frames)  # the answer is larger than what HTTP/2 takes in for one who doesn't read
         await served.until("sidecar_sessions", 1)
         await served.until("sidecar_sessions", 0)
-        assert served.world.limiter.holders is None
+        assert served.world.leases.holders == []
         assert await Call(served).end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "at most 1 sessions may be open")
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await call.call.read() is not grpc.aio.EOF:

@@ -46,7 +46,7 @@ def serve(world: World, metrics: Metrics) -> Serve:
     async def serving(traced: Traced | None = None) -> AsyncIterator[Stub]:
         follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
         clocks: dict[str, Any] = {"clock": lambda: world.now, "wall_clock": lambda: 5000.0}
-        sessions = Sessions(world.limiter, world.table, metrics, **clocks)
+        sessions = Sessions(world.limiter, world.leases, metrics, **clocks)
         service = RateLimitService(world.limiter, follower, metrics, sessions, version="1", settings={}, **clocks)
         server = grpc.aio.server()
         served: Any = TracedService(service, traced) if traced else service

@@ -7,12 +7,13 @@ from grpc_health.v1 import health_pb2
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import Metric
 from support.models.sidecar_world import World
-from support.processes.servers import REPOSITORY
+from support.processes.programs import REPOSITORY
 
 from handcounter.pacing.schedule import Pacing
 from handcounter.ratelimit.v1 import rate_limit_pb2
 from process.redis_url import parse_redis_url
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower
 from sidecar.rpc.session import Sessions
@@ -28,7 +29,7 @@ async def metrics() -> dict[str, Metric]:
     world, metrics = World(), Metrics()
     servers = RedisServers(parse_redis_url("redis://127.0.0.1:1"))
     metrics.show(world.limiter, FpsFollower(world.table, servers, "key"), 10)
-    metrics.show_fleet(FleetScope(servers, pacing=Pacing.GCRA))
+    metrics.show_fleet(FleetScope(servers, LeaseBook(), pacing=Pacing.GCRA))
     for counted in vars(metrics).values():
         if isinstance(counted, Counter | Gauge | Histogram) and counted._labelnames:
             counted.labels(*counted._labelnames)  # else it has no samples before it happens
@@ -58,7 +59,7 @@ async def test_the_page_tells_of_each_metric(metrics: dict[str, Metric]) -> None
 async def test_the_first_event_is_an_increase() -> None:
     """Counters have the series of all that can happen before it happens."""
     metrics = Metrics()
-    Sessions(World().limiter, World().table, metrics)
+    Sessions(World().limiter, LeaseBook(), metrics)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for family in metrics.registry.collect()

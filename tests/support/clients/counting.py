@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import grpc
-from support.processes.servers import wait_until
+from support.waiting import wait_until
 
 from handcounter.client.rate_limiter import RateLimiter
 from handcounter.pacing.schedule import Reason

@@ -9,7 +9,7 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from support.processes.servers import free_port
+from support.processes.ports import free_port
 
 from handcounter.client.rate_limiter import RateLimiter
 from handcounter.pacing.schedule import Reason, Schedule, decide, next_ts

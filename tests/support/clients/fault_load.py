@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import grpc
+from support.waiting import wait_until
 
 from handcounter.client.rate_limiter import RateLimiter
 from handcounter.pacing.schedule import Reason
@@ -91,11 +92,8 @@ class Load:
     def wait_for_batches(self, count: int) -> None:
         """Waits until so many more batches were answered."""
         aim = len(self.batches) + count
-        give_up_at = time.monotonic() + 60.0
-        while len(self.batches) < aim:
-            assert time.monotonic() < give_up_at, "the load does not move on"
-            assert self._thread.is_alive(), "the load ended"
-            time.sleep(0.01)
+        wait_until(lambda: len(self.batches) >= aim or not self._thread.is_alive(), "more batches are answered")
+        assert self._thread.is_alive(), "the load has ended"
 
     def check(self, most_fps: float) -> None:
         """Asserts the laws: no call failed, and no stream got more than its limit allows at any time."""

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 
 import grpc
-from support.processes.servers import SidecarProcess
+from support.processes.sidecars import SidecarProcess
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc

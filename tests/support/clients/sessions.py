@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import grpc
 from support.models.sidecar_world import World
+from support.waiting import until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -34,9 +35,7 @@ class Served(SimpleNamespace):
 
     async def until(self, name: str, value: float, **labels: str) -> None:
         """Waits until a metric has a value."""
-        async with asyncio.timeout(DEADLINE_S):
-            while self.metric(name, **labels) != value:  # noqa: ASYNC110 (a metric has no event)
-                await asyncio.sleep(0.005)
+        await until(lambda: self.metric(name, **labels) == value, f"{name} is {value:g}")
 
 
 @contextlib.asynccontextmanager
@@ -45,7 +44,7 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterat
     world, metrics = World(default=2.0), Metrics()
     sessions = Sessions(
         world.limiter,
-        world.table,
+        world.leases,
         metrics,
         clock=lambda: world.now,
         wall_clock=lambda: 5000.0,

@@ -1,6 +1,7 @@
 """A fleet of replicas and its store, in one process: the rule in Python, time set by hand."""
 
 from handcounter.pacing.schedule import Reason
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claims import NO_STATE, Claim, Claimed, Missing, State
 from sidecar.fleet.fleet import Fleet, Frame
 from sidecar.fleet.reorder import Trail, decide
@@ -32,7 +33,7 @@ class Redis:
 
     def replica(self, **options: object) -> Fleet:
         """A replica that hears what the others publish."""
-        fleet = Fleet(self.clock, **options)
+        fleet = Fleet(self.clock, options.pop("leases", LeaseBook()), **options)
         fleet.listening(True)
         self.replicas.append(fleet)
         return fleet

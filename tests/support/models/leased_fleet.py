@@ -8,13 +8,14 @@ import contextlib
 import copy
 from asyncio import CancelledError
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 from support.clients.leased import Frames, LeasedClient, run
 from support.models.timed_claims import Server
 
 from handcounter.pacing.schedule import LATE_WINDOW_S, Pacing, Reason, Schedule
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet import claims
 from sidecar.fleet.claims import Claim, Claimed, Missing, State
 from sidecar.fleet.fleet import Fleet, Frame, Verdict
@@ -68,19 +69,11 @@ class Peeking:
         return [Missing.AWAY] * len(asked) if self._replica.away else list(self._replica.server.peek(asked))
 
 
-class Told:
-    """Passes on what the fleet tells; deaf while one asks a copy of it."""
+class Book(LeaseBook):
+    """The leases of a replica. A copy of the replica's fleet gets an empty book, so that questions to it revoke nothing."""
 
-    def __init__(self, to: Callable[..., None]) -> None:
-        self._to = to
-        self.deaf = False
-
-    def __call__(self, *arguments: object) -> None:
-        if not self.deaf:
-            self._to(*arguments)
-
-    def __deepcopy__(self, _: object) -> "Told":
-        return self
+    def __deepcopy__(self, _: object) -> LeaseBook:
+        return LeaseBook()
 
 
 class Replica:
@@ -89,16 +82,13 @@ class Replica:
     def __init__(self, server: Server, number: int, replicas: int, pacing: Pacing, max_streams: int) -> None:
         self.server = server
         self._ahead_s = 1000.0 * number  # real time is each process's own
-        self.table = FpsTable(1.0, lambda _field, _value: None)
-        self._told = [
-            Told(lambda stream_name: self.sessions.moved(stream_name)),
-            Told(lambda: self.sessions.all_moved()),
-        ]
-        self.fleet = Fleet(self.clock, pacing=pacing, replicas=replicas, on_change=self._told[0], on_gap=self._told[1])
+        self.leases = Book()
+        self.table = FpsTable(1.0, lambda _field, _value: None, self.leases)
+        self.fleet = Fleet(self.clock, self.leases, pacing=pacing, replicas=replicas)
         self.limiter = FleetLimiter(
-            self.table, self._learn, self, pacing=pacing, max_streams=max_streams, clock=self.clock
+            self.table, self.leases, self._learn, self, pacing=pacing, max_streams=max_streams, clock=self.clock
         )
-        self.sessions = Sessions(self.limiter, self.table, Metrics(), clock=self.clock)
+        self.sessions = Sessions(self.limiter, self.leases, Metrics(), clock=self.clock)
         self.fleet.listening(True)
         self.pipe: deque[Call] = deque()
         self.news: list[tuple[str, State]] = []
@@ -166,11 +156,7 @@ class Replica:
     def would_say(self, stream_name: str, ts: float) -> Reason:
         """What this replica would answer if it were asked now."""
         fleet = copy.deepcopy(self.fleet)
-        for told in self._told:
-            told.deaf = True
         [verdict] = run(fleet.decide([Frame(stream_name, ts, self.table.fps(stream_name))], Peeking(self)))
-        for told in self._told:
-            told.deaf = False
         return verdict.reason
 
     def _truth(self, frame: Frame) -> Reason | None:

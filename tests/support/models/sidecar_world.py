@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 
 from handcounter.pacing.schedule import Pacing
+from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.limits.table import FpsTable
 
@@ -16,8 +17,11 @@ class World:
         self.learned: list[list[str]] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """What happens between Redis' answer and the end of the wait for it."""
-        self.table = FpsTable(default, lambda _field, _value: None)
-        self.limiter = Limiter(self.table, self._learn, pacing=pacing, max_streams=max_streams, clock=lambda: self.now)
+        self.leases = LeaseBook()
+        self.table = FpsTable(default, lambda _field, _value: None, self.leases)
+        self.limiter = Limiter(
+            self.table, self.leases, self._learn, pacing=pacing, max_streams=max_streams, clock=lambda: self.now
+        )
 
     async def _learn(self, stream_names: Collection[str]) -> None:
         self.learned.append(list(stream_names))

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from support.processes.servers import REPOSITORY
+from support.processes.programs import REPOSITORY
 
 # Python runs it before anything else.
 _SITECUSTOMIZE = """

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import redis
-from support.processes.servers import REPOSITORY, Valkey, repository_environment, wait_until
+from support.processes.programs import REPOSITORY, repository_environment
+from support.redis.valkey import Valkey
+from support.waiting import wait_until
 
 from worker.queue.frame import encode_entry
 from worker.queue.keys import CONSUMER_GROUP, Keys
@@ -24,11 +26,6 @@ NO_SIDECAR = "127.0.0.1:1"
 KEYS = Keys()
 T0 = 1_700_000_000.0
 """A ts to begin with; the age of a frame is told from the id of its entry, so it may lie in the past."""
-
-
-def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Waits until the condition holds; fails the test after so many seconds."""
-    wait_until(lambda: bool(condition()), getattr(condition, "__qualname__", "a condition"), seconds)
 
 
 class QueueServer(Valkey):
@@ -125,7 +122,7 @@ class Worker:
 
     def terminate(self, seconds: float = 60.0) -> int:
         """Sends SIGTERM once it has started, before which that would be its end as any program's; gives the exit code."""
-        eventually(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
+        wait_until(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 

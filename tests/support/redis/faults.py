@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from support.processes.servers import Valkey
     from support.redis.proxy import RedisProxy
+    from support.redis.valkey import Valkey
 
 SLOW_S = 0.2
 

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
+from support.waiting import until
+
 Answer = Callable[[list[bytes]], bytes | None]
 """The answer to a command; None: none ever comes."""
 
@@ -59,6 +61,4 @@ async def scripted_redis(answer: Answer) -> AsyncIterator[ScriptedRedis]:
     async with server:
         script.port = server.sockets[0].getsockname()[1]
         yield script
-        async with asyncio.timeout(60):
-            while script.open:  # noqa: ASYNC110 (seen from outside)
-                await asyncio.sleep(0.005)
+        await until(lambda: not script.open, "the clients hang up")

@@ -12,14 +12,16 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
-from support.processes.servers import STOP_DEADLINE_S, Valkey, free_port, wait_until
+from support.processes.ports import free_port
+from support.processes.programs import kill
+from support.redis.valkey import Valkey
+from support.waiting import wait_until
 
 SLOTS = 16384
 SERVICE = "mymaster"
@@ -178,7 +180,7 @@ def replicated() -> Iterator[Replicated]:
             process = subprocess.Popen(
                 [str(get_binary_path()), str(settings), "--sentinel"], stdout=log, stderr=subprocess.STDOUT
             )
-        stack.callback(_end, process)
+        stack.callback(kill, process)
 
         def ready() -> bool:
             with plain_client(master.port) as client, plain_client(port) as sentinel:
@@ -221,25 +223,10 @@ def tls_server(ca: Path, certificate: Path, key: Path) -> Iterator[int]:
             wait_until(lambda: _listens(port), "redis-server listens")
             yield port
         finally:
-            _end(process)
+            kill(process)
 
 
 def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
         return True
     return False
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait(STOP_DEADLINE_S)
-
-
-def within(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether the condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True

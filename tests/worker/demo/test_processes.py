@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes.workers import eventually
+from support.waiting import wait_until
 
 from worker.demo.processes import Child, DemoError, start_on_free_port, start_valkey
 from worker.queue.redis_client import connect
@@ -18,7 +18,7 @@ def test_a_dead_child_is_named_with_its_last_words(tmp_path: Path) -> None:
     """A child that ends by itself is told with its exit code and the end of its output."""
     process = child(tmp_path, "import sys; [print('line', i) for i in range(100)]; sys.exit('the last straw')")
     with pytest.raises(DemoError, match=r"child has ended with exit code 1\n(.*\n)*  child: the last straw") as error:
-        eventually(process.check)
+        wait_until(process.check)
     assert "line 99" in str(error.value)
     assert "line 50" not in str(error.value)
     assert process.stop() == 1
@@ -27,7 +27,7 @@ def test_a_dead_child_is_named_with_its_last_words(tmp_path: Path) -> None:
 def test_a_child_is_stopped_and_what_it_used_is_known(tmp_path: Path) -> None:
     """A running child is ended by SIGTERM and reaped; its processor time is known afterwards."""
     process = child(tmp_path, "print('there', flush=True)\nwhile True: pass")
-    eventually(lambda: "there" in process.last_words())
+    wait_until(lambda: "there" in process.last_words())
     process.check()
     assert process.stop() == -signal.SIGTERM
     assert process.cpu_seconds > 0
@@ -37,14 +37,14 @@ def test_a_child_does_not_inherit_the_programs_variables(tmp_path: Path, monkeyp
     """A user's WORKER_ and SIDECAR_ variables are not the demo's."""
     monkeypatch.setenv("WORKER_FPS", "99")
     process = child(tmp_path, "import os; print('WORKER_FPS' in os.environ, 'PATH' in os.environ)")
-    eventually(lambda: "False True" in process.last_words())
+    wait_until(lambda: "False True" in process.last_words())
     process.stop()
 
 
 def test_warnings_are_found_in_the_log(tmp_path: Path) -> None:
     """Lines of warnings and errors are told apart from the others."""
     process = child(tmp_path, "print('1 INFO a'); print('2 WARNING b'); print('3 ERROR c')")
-    eventually(lambda: "ERROR" in process.last_words())
+    wait_until(lambda: "ERROR" in process.last_words())
     assert process.warnings() == ["child: 2 WARNING b", "child: 3 ERROR c"]
     process.stop()
 
@@ -73,7 +73,7 @@ def test_a_port_that_was_taken_is_no_failure(tmp_path: Path) -> None:
 
     def wait(server: Child, _: int) -> None:
         if len(ports) != 3:
-            eventually(server.check)
+            wait_until(server.check)
 
     process, port = start_on_free_port(start, wait)
     assert port == ports[2]

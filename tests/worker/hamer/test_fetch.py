@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from worker.hamer.fetch import OFFICIAL, FetchError, Patience, Release, fetch_hamer
 
@@ -120,13 +119,13 @@ def release(server: Server, **changes: Any) -> Release:
 
 def fetch(folder: Path, what: Release, **options: Any) -> tuple[Path, str]:
     """Fetches without waiting between attempts; gives the path and what was said."""
-    console = Console(file=io.StringIO(), width=120)
+    stream = io.StringIO()
     patience = Patience(timeout=20.0, retries=2, pause=lambda _: None)
     options = {"accept_licence": True, "release": what, "patience": patience} | options
     try:
-        path = fetch_hamer(folder, console=console, **options)
+        path = fetch_hamer(folder, stream=stream, **options)
     finally:
-        said = console.file.getvalue()  # type: ignore[attr-defined]
+        said = stream.getvalue()
     return path, said
 
 
@@ -146,7 +145,7 @@ def test_nothing_is_fetched_twice(server: Server, tmp_path: Path):
     fetch(tmp_path, release(server))
     asked = len(server.requests)
     _, said = fetch(tmp_path, release(server), accept_licence=False)
-    assert "Already there" in said
+    assert said == ""
     assert len(server.requests) == asked
 
 
@@ -180,7 +179,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path
 def test_a_later_run_goes_on(server: Server, tmp_path: Path):
     """What an interrupted run left is used by the next."""
     server.breaks = [50_000, 0, 0, 0]
-    with pytest.raises(FetchError, match="run the command again to go on from 50,000 bytes"):
+    with pytest.raises(FetchError, match="run the command again to continue after 50,000 bytes"):
         fetch(tmp_path, release(server))
     server.requests.clear()
     server.breaks.clear()
@@ -197,7 +196,7 @@ def test_servers_without_ranges(server: Server, tmp_path: Path):
 def test_other_ranges_than_asked_for(server: Server, tmp_path: Path):
     """A part that doesn't begin where ours ends is refused before it is appended."""
     server.off, server.breaks = 7, [10_000]
-    with pytest.raises(FetchError, match="asked for bytes from 10000, got them from 10007"):
+    with pytest.raises(FetchError, match="requested the bytes from 10000, got those from 10007"):
         fetch(tmp_path, release(server))
     assert (tmp_path / "hamer.tar.gz.part").read_bytes() == server.archive[:10_000]
 
@@ -218,7 +217,7 @@ def test_a_part_that_is_too_long(server: Server, tmp_path: Path):
 def test_other_bytes_are_deleted(server: Server, tmp_path: Path):
     """An archive with another hash is refused and leaves nothing behind."""
     (tmp_path / "hamer.tar.gz.part").write_bytes(b"x" * 1000)
-    with pytest.raises(FetchError, match="expected"):
+    with pytest.raises(FetchError, match="instead of"):
         fetch(tmp_path, release(server))
     assert list(tmp_path.iterdir()) == []
 
@@ -253,7 +252,7 @@ def test_nobody_listens(server: Server, tmp_path: Path):
 def test_a_file_with_another_hash_gets_no_name(server: Server, tmp_path: Path):
     """A member whose bytes are others is refused, though the archive's own hash is right."""
     members = (("_DATA/hamer.ckpt", "hamer.ckpt", sha256(b"another")),)
-    with pytest.raises(FetchError, match=r"hamer\.ckpt: the SHA-256 is"):
+    with pytest.raises(FetchError, match=r"hamer\.ckpt: SHA-256"):
         fetch(tmp_path, release(server, members=members))
     assert not (tmp_path / "hamer.ckpt").exists()
     assert not (tmp_path / "hamer.ckpt.part").exists()

@@ -6,17 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from support.processes.workers import (
-    KEYS,
-    T0,
-    QueueServer,
-    accounting,
-    balance,
-    eventually,
-    pending,
-    publish,
-    publish_many,
-)
+from support.processes.workers import KEYS, T0, QueueServer, accounting, balance, pending, publish, publish_many
+from support.waiting import wait_until
 
 from handcounter.pacing.schedule import Reason
 from worker.metrics import Metrics
@@ -190,7 +181,7 @@ def test_a_stop_doesnt_wait_for_room(valkey: QueueServer, queue: LossyQueue) -> 
     bench = Bench(queue, Limiter(), room=2, drain=False)
     thread = threading.Thread(target=bench.reader.run)
     thread.start()
-    eventually(bench.jobs.full)
+    wait_until(bench.jobs.full)
     bench.stop.set()
     thread.join(60.0)
     assert not thread.is_alive()
@@ -207,12 +198,12 @@ def test_nothing_more_is_read_where_nothing_gets_written(
     bench = Bench(queue, Limiter(), room=100, batch_size=5, drain=False)
     thread = threading.Thread(target=bench.reader.run)
     thread.start()
-    eventually(lambda: len(bench.held) == 10)
+    wait_until(lambda: len(bench.held) == 10)
     turned_at = bench.reader.turned_at
-    eventually(lambda: bench.reader.turned_at > turned_at)
+    wait_until(lambda: bench.reader.turned_at > turned_at)
     assert pending(valkey.bytes) == bench.jobs.qsize() == 10
     bench.held.remove(bench.held.snapshot()[:5])
-    eventually(lambda: bench.jobs.qsize() == 15)
+    wait_until(lambda: bench.jobs.qsize() == 15)
     bench.stop.set()
     thread.join(60.0)
     assert not thread.is_alive()

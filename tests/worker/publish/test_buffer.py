@@ -1,7 +1,7 @@
 import threading
 
-from support.processes.workers import eventually
 from support.publishing import captured
+from support.waiting import wait_until
 
 from worker.publish.buffer import FrameBuffer
 
@@ -21,9 +21,9 @@ def test_a_film_waits() -> None:
     buffer, put = FrameBuffer(2, drop_oldest=False), []
     thread = threading.Thread(target=lambda: [put.append(buffer.put(captured(index))) for index in range(4)])
     thread.start()
-    eventually(lambda: len(put) == 2)
+    wait_until(lambda: len(put) == 2)
     assert buffer.get().ts == 0
-    eventually(lambda: len(put) == 3)
+    wait_until(lambda: len(put) == 3)
     assert [buffer.get().ts for _ in range(3)] == [1, 2, 3]
     thread.join()
     assert put == [True] * 4

@@ -3,8 +3,9 @@ import threading
 
 import pytest
 import redis
-from support.processes.workers import KEYS, QueueServer, eventually
+from support.processes.workers import KEYS, QueueServer
 from support.publishing import captured, jpeg
+from support.waiting import wait_until
 
 from process.backoff import Backoff
 from worker.publish.frame_queue import FrameQueue
@@ -96,7 +97,7 @@ def test_nothing_is_lost_while_redis_is_killed_and_started_again(
         done: list[bool] = []
         thread = threading.Thread(target=lambda: done.append(queue.publish(captured(2), NEVER)))
         thread.start()
-        eventually(lambda: caplog.records)
+        wait_until(lambda: caplog.records)
         valkey.restart()
         thread.join()
     assert done == [True]
@@ -111,7 +112,7 @@ def test_a_refusal_waits_too(valkey: QueueServer) -> None:
         queue, done = frame_queue(client), []
         thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1), NEVER)))
         thread.start()
-        eventually(lambda: valkey.bytes.info("commandstats").get("cmdstat_xlen", {}).get("failed_calls", 0) >= 2)
+        wait_until(lambda: valkey.bytes.info("commandstats").get("cmdstat_xlen", {}).get("failed_calls", 0) >= 2)
         assert valkey.bytes.keys(KEYS.payload("*")) == []
         valkey.bytes.delete(KEYS.frames)
         thread.join()

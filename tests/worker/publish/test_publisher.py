@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.processes.workers import eventually
 from support.publishing import ListSource, captured
+from support.waiting import wait_until
 
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError
@@ -38,7 +38,7 @@ def run(publisher: Publisher) -> None:
     """Runs a publisher until it has nothing left to do."""
     publisher.start()
     assert publisher.wait(60.0)
-    eventually(publisher.stop)
+    wait_until(publisher.stop)
 
 
 def test_a_source_is_published_to_its_end() -> None:
@@ -89,7 +89,7 @@ def test_a_live_source_drops_the_oldest_while_redis_is_away() -> None:
 
     publisher = Publisher(ListSource(given(), live=True), queue, buffer_frames=4)
     publisher.start()
-    eventually(lambda: len(taken) == 50)
+    wait_until(lambda: len(taken) == 50)
     queue.open.set()
     assert publisher.wait(60.0)
     publisher.stop()
@@ -111,13 +111,13 @@ def test_a_film_waits_while_redis_is_away() -> None:
 
     publisher = Publisher(ListSource(given()), queue, buffer_frames=4)
     publisher.start()
-    eventually(lambda: len(taken) >= 5)
+    wait_until(lambda: len(taken) >= 5)
     assert not publisher.wait(0.1)
     assert len(taken) <= 6
     queue.open.set()
     assert publisher.wait(60.0)
     assert queue.published == [float(index) for index in range(50)]
-    eventually(publisher.stop)
+    wait_until(publisher.stop)
 
 
 def endless() -> Iterator[Captured]:
@@ -135,7 +135,7 @@ def test_a_stop_ends_both_threads(live: bool, redis_away: bool) -> None:
     publisher = Publisher(ListSource(endless(), live), queue)
     publisher.start()
     assert queue.asked.wait(60.0)
-    eventually(publisher.stop)  # each thread has 0.4 s to end
+    wait_until(publisher.stop)  # each thread has 0.4 s to end
     assert publisher.progress().published == len(queue.published)
     assert publisher.error is None
 
@@ -152,7 +152,7 @@ def test_a_stop_says_when_a_capture_cannot_be_interrupted() -> None:
     publisher.start()
     assert not publisher.stop()
     released.set()
-    eventually(publisher.stop)
+    wait_until(publisher.stop)
 
 
 def test_duration_ends_a_silent_camera(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +169,10 @@ def test_duration_ends_a_silent_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher.start()
     started = time.monotonic()
     assert publisher.wait(0.0) is False
-    eventually(lambda: publisher.wait(1.0))
+    wait_until(lambda: publisher.wait(1.0))
     assert time.monotonic() - started > 0.1
     stop.set()
-    eventually(publisher.stop)
+    wait_until(publisher.stop)
 
 
 def failing(error: Exception) -> Callable[[], Iterator[Captured]]:

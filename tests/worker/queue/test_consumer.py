@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from support.processes.workers import KEYS, QueueServer, accounting, balance, eventually, pending, publish_many
+from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, publish_many
+from support.waiting import wait_until
 
 from worker.queue.consumer import Queue, QueueAwayError
 from worker.queue.delivery import DEAD_FIELD_BYTES, DEAD_FIELDS, Delivery, counted, dead
@@ -160,7 +161,7 @@ def test_what_the_queue_dropped_is_dead(valkey: QueueServer, queue: Queue, other
     if by == "take":
         assert ids(other.take(entry_ids)) == entry_ids[1:]
     else:
-        eventually(lambda: queue.adopt(0.01))
+        wait_until(lambda: queue.adopt(0.01))
     assert accounting(valkey.bytes) == {"received": 3, "dead:trimmed": 1}
     assert balance(valkey.bytes) == pending(valkey.bytes) == 2
     ((_, letter),) = valkey.bytes.xrange(KEYS.dead)
@@ -172,7 +173,7 @@ def test_only_consumers_that_hold_nothing_are_retired(valkey: QueueServer, queue
     publish_many(valkey.bytes, 1)
     (delivery,) = other.read(1)
     queue.read(1)
-    eventually(lambda: valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)[0]["idle"] > 20)
+    wait_until(lambda: valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)[0]["idle"] > 20)
     queue.retire(0.01)
     assert [each["name"] for each in valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)] == [b"other"]
     other.leave()

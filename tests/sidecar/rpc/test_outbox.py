@@ -1,11 +1,9 @@
 """What waits to be sent in a session."""
 
-import math
-
 import pytest
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.rpc.lease import MAX_NAMES_PER_DROP, Outbox, revokes
+from sidecar.rpc.outbox import MAX_NAMES_PER_REVOCATION, Outbox
 
 
 def answers(*next_ts: float) -> pb.SessionAnswers:
@@ -25,33 +23,14 @@ def sent(outbox: Outbox) -> list[object]:
     return messages
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "untrue"),
-    [
-        (1.0, 2.0, True),
-        (2.0, 1.0, False),
-        (1.0, 1.0, False),
-        (0.0, 1.0, True),
-        (1.0, 0.0, True),
-        (0.0, 0.0, False),
-        (1.0, math.inf, True),
-        (math.inf, 1.0, False),
-        (math.inf, 0.0, True),
-    ],
-)
-def test_a_raise_and_a_pause_make_leases_untrue(old: float, new: float, untrue: bool) -> None:
-    """A lower limit denies all that the higher one did, and for the same reasons; a pause has a reason of its own."""
-    assert revokes(old, new) is untrue
-
-
 def test_answers_and_drops_keep_their_order() -> None:
     """Drops that follow each other are one message; an answer between them parts them."""
     outbox = Outbox()
     outbox.answer(["a", "b", "c"], answers(1.0, 1.0, 1.0))
-    assert outbox.drop("a")
-    assert outbox.drop("b")
+    assert outbox.revoke("a")
+    assert outbox.revoke("b")
     outbox.answer(["a"], answers(2.0))
-    assert outbox.drop("a")
+    assert outbox.revoke("a")
     assert len(outbox) == 4
     assert sent(outbox) == [3, ["a", "b"], 1, ["a"]]
     assert outbox.take() is None
@@ -62,11 +41,11 @@ def test_only_leases_are_dropped() -> None:
     outbox = Outbox()
     outbox.answer(["a", "b"], answers(1.0, 0.0))
     assert outbox.leased == {"a"}
-    assert not outbox.drop("b")
-    assert not outbox.drop("unknown")
-    assert outbox.drop("a")
-    assert not outbox.drop("a")
-    assert not outbox.drop_all()
+    assert not outbox.revoke("b")
+    assert not outbox.revoke("unknown")
+    assert outbox.revoke("a")
+    assert not outbox.revoke("a")
+    assert not outbox.revoke_all()
     assert sent(outbox) == [2, ["a"]]
 
 
@@ -74,20 +53,22 @@ def test_all_leases_are_dropped_in_one_message() -> None:
     """Names that wait in the same message are in it already."""
     outbox = Outbox()
     outbox.answer(["a", "b"], answers(1.0, 1.0))
-    outbox.drop("a")
-    assert outbox.drop_all()
+    outbox.revoke("a")
+    assert outbox.revoke_all()
     assert outbox.leased == set()
     assert sent(outbox) == [2, "all"]
 
 
-@pytest.mark.parametrize("drops", [MAX_NAMES_PER_DROP + 1, MAX_NAMES_PER_DROP + 2, 3 * MAX_NAMES_PER_DROP])
+@pytest.mark.parametrize(
+    "drops", [MAX_NAMES_PER_REVOCATION + 1, MAX_NAMES_PER_REVOCATION + 2, 3 * MAX_NAMES_PER_REVOCATION]
+)
 def test_very_many_drops_become_one_of_all(drops: int) -> None:
     """However many streams change while nothing can be sent, what waits stays small, and nobody keeps a lease."""
     names = [f"cam{number}" for number in range(drops)]
     outbox = Outbox()
     outbox.answer(names, answers(*[1.0] * len(names)))
     for name in names:
-        outbox.drop(name)
+        outbox.revoke(name)
     assert outbox.leased == set()
     assert sent(outbox) == [len(names), "all"]
 
@@ -96,7 +77,7 @@ def test_a_lease_after_the_drop_of_all_is_dropped_too() -> None:
     """The message that says all covers what is dropped after it, until an answer comes between."""
     outbox = Outbox()
     outbox.answer(["a"], answers(1.0))
-    outbox.drop_all()
+    outbox.revoke_all()
     outbox.answer(["b"], answers(1.0))
-    assert outbox.drop("b")
+    assert outbox.revoke("b")
     assert sent(outbox) == [1, "all", 1, ["b"]]

@@ -1,6 +1,5 @@
-"""`hand-counter detect` and `hand-counter models fetch`."""
+"""``hand-counter detect``."""
 
-import io
 import json
 import struct
 from pathlib import Path
@@ -10,11 +9,9 @@ import numpy as np
 import pytest
 from support.models.drawn_hands import scene
 
-from worker import backend, detect
-from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect, run_models_fetch
+from worker import backend
+from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect
 from worker.hands.detection import Hands
-from worker.hands.models import ModelError
-from worker.hands.progress import download_progress
 
 
 class FakeDetector:
@@ -162,60 +159,13 @@ def test_exif_orientation_is_honoured(tmp_path):
     assert upright[70, 20].max() < 50
 
 
-def test_models_fetch_prints_where_they_are(in_place, capsys):
-    """The command prints the two files."""
-    assert run_models_fetch(in_place) == 0
-    assert [Path(line).parent for line in capsys.readouterr().out.splitlines()] == [in_place] * 2
-
-
-def test_model_errors_are_one_clear_line(photo, tmp_path, capsys, monkeypatch):
-    """A wrong model ends both commands with exit code 1, and one line on standard error that says what to do."""
+def test_a_model_error_is_one_clear_line(photo, tmp_path, capsys):
+    """A wrong model is exit code 1, and one line on standard error that says what to do."""
     (tmp_path / "palm_detection_full.tflite").write_bytes(b"tampered")
     assert run_detect([photo], models_dir=tmp_path) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "`hand-counter models fetch` replaces it" in error
-
-    def fail(models_dir, progress):
-        raise ModelError("no network")
-
-    monkeypatch.setattr(detect, "fetch_models", fail)
-    assert run_models_fetch(tmp_path) == 1
-    assert capsys.readouterr().err == "hand-counter: no network\n"
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self):
-        """Claim to be one."""
-        return True
-
-
-def test_progress_in_a_log_is_a_few_lines():
-    """Without a terminal there is a line at the start, at the quarters and at the end; none without a download."""
-    log = io.StringIO()
-    with download_progress(log) as progress:
-        for done in range(0, 1001):
-            progress(done * 1000, 1_000_000)
-    lines = log.getvalue().splitlines()
-    assert [line.split(": ")[1] for line in lines] == [f"{mb} of 1.0 MB" for mb in ("0.0", "0.2", "0.5", "0.8", "1.0")]
-    silent = io.StringIO()
-    with download_progress(silent):
-        pass
-    assert silent.getvalue() == ""
-
-
-def test_progress_on_a_terminal_is_a_bar(monkeypatch):
-    """On a terminal there is a bar with the bytes."""
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    terminal = Terminal()
-    with download_progress(terminal) as progress:
-        progress(500_000, 1_000_000)
-        progress(1_000_000, 1_000_000)
-    assert "fetching the hand models" in terminal.getvalue()
-    assert "1.0/1.0 MB" in terminal.getvalue()
 
 
 def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatch):

@@ -1,0 +1,71 @@
+"""Field types of settings that both programs share, so that the same mistake gets the same error in both."""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from process import logs
+from process.address import check_grpc_address, split_host_port
+
+
+def _check_fps(fps: float) -> float:
+    if math.isnan(fps) or fps < 0.0:
+        raise ValueError("expected frames per second: 0 or more, or inf")
+    return fps
+
+
+def _check_seconds(seconds: float) -> float:
+    if math.isnan(seconds) or seconds <= 0.0:
+        raise ValueError("expected seconds: more than 0, or inf")
+    return seconds
+
+
+def _check_finite_seconds(seconds: float) -> float:
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError("expected seconds: 0 or more, not infinite")
+    return seconds
+
+
+def _unless_empty(check: Callable[[str], object]) -> Callable[[str], str]:
+    def checked(text: str) -> str:
+        if text:
+            check(text)
+        return text
+
+    return checked
+
+
+Fps = Annotated[float, AfterValidator(_check_fps), Field(json_schema_extra={"metavar": "FPS"})]
+"""Frames per second, 0 to infinity; not NaN."""
+
+Seconds = Annotated[float, AfterValidator(_check_seconds), Field(json_schema_extra={"metavar": "SECONDS"})]
+"""A duration of more than 0 seconds; infinity usually means "never"."""
+
+FiniteSeconds = Annotated[float, AfterValidator(_check_finite_seconds), Field(json_schema_extra={"metavar": "SECONDS"})]
+"""A duration from 0 seconds on, not infinite."""
+
+GrpcAddress = Annotated[str, AfterValidator(check_grpc_address), Field(json_schema_extra={"metavar": "ADDRESS"})]
+"""HOST:PORT or unix:/path."""
+
+OptionalGrpcAddress = Annotated[
+    str, AfterValidator(_unless_empty(check_grpc_address)), Field(json_schema_extra={"metavar": "ADDRESS"})
+]
+"""HOST:PORT or unix:/path; empty for none."""
+
+HttpAddress = Annotated[
+    str,
+    AfterValidator(_unless_empty(split_host_port)),
+    Field(
+        description="address of /metrics and /healthz; empty: not served",
+        json_schema_extra={"metavar": "HOST:PORT"},
+    ),
+]
+"""HOST:PORT; empty for none."""
+
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], Field(description="minimum log level")]
+"""The level below which nothing is logged."""
+
+LogFormat = Annotated[logs.LogFormat, Field(description="log format: text for people, json for log collectors")]
+"""Text lines, or one JSON object per line."""

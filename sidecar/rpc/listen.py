@@ -1,0 +1,73 @@
+"""Binds the addresses of a gRPC server, and says why if one can't be bound: gRPC itself doesn't."""
+
+import socket
+from collections.abc import Sequence
+
+import grpc
+
+from process.address import split_host_port
+from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
+
+
+class ListenError(Exception):
+    """The process can't listen on an address; the message names it and the reason."""
+
+
+def listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> list[str]:
+    """Binds a server that isn't started yet.
+
+    Args:
+        server: The server.
+        addresses: HOST:PORT or unix:/path. An empty host means all interfaces, port 0 any free port.
+        tls: The certificate for all addresses that other machines can reach; None serves those in plain text too.
+
+    Returns:
+        The addresses with the actual ports.
+
+    Raises:
+        ListenError: An address can't be bound, such as one in use.
+    """
+    credentials = ReloadedCertificate(tls).credentials() if tls else None
+    return [_bind(server, address, None if is_private(address) else credentials) for address in addresses]
+
+
+def _bind(server: "grpc.aio.Server", address: str, credentials: "grpc.ServerCredentials | None") -> str:
+    path = address.removeprefix("unix:")
+    is_socket = path != address
+    if is_socket and _has_listener(path):
+        raise ListenError(f"can't listen on {address}: Address already in use")
+    place = f"[::]{address}" if address.startswith(":") else address
+    try:
+        port = server.add_insecure_port(place) if credentials is None else server.add_secure_port(place, credentials)
+    except RuntimeError:
+        raise ListenError(f"can't listen on {address}: {_reason(address)}") from None
+    host, _, given = address.rpartition(":")
+    return address if is_socket or int(given) else f"{host}:{port}"
+
+
+def _reason(address: str) -> str:
+    """Returns why an address can't be bound. gRPC doesn't tell, so this tries once more with plain sockets."""
+    path = address.removeprefix("unix:")
+    try:
+        if path != address:
+            with socket.socket(socket.AF_UNIX) as attempt:
+                attempt.bind(path)
+        else:
+            host, port = split_host_port(address)
+            for family, kind, protocol, _, place in socket.getaddrinfo(host or None, port, flags=socket.AI_PASSIVE):
+                if kind is socket.SOCK_STREAM:
+                    with socket.socket(family, kind, protocol) as attempt:
+                        attempt.bind(place)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "gRPC failed to bind it"
+
+
+def _has_listener(path: str) -> bool:
+    """Whether a process listens on a unix socket. gRPC would silently replace the socket of a running server."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True

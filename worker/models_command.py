@@ -1,0 +1,42 @@
+"""``hand-counter models fetch``: downloads the hand models, or HaMeR's weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from worker.download import download_progress
+from worker.hamer.fetch import FetchError, fetch_hamer
+from worker.hands.models import TITLE, ModelError, default_models_dir, fetch_models
+
+
+def run_models_fetch(models_dir: Path | None = None, *, hamer: bool = False, accept_licence: bool = False) -> int:
+    """Downloads the models that are missing or wrong, and prints where they are.
+
+    Args:
+        models_dir: the models' folder; None means the one in the user's cache.
+        hamer: downloads HaMeR's weights instead of the hand models.
+        accept_licence: the user has consented to the licences of HaMeR's weights.
+
+    Returns:
+        The exit code: 0 if the right models are in their place, else 1; standard error has the reason.
+    """
+    try:
+        folder = models_dir or default_models_dir()
+        if hamer:
+            paths = [_fetch_hamer(folder, accept_licence)]
+        else:
+            with download_progress(sys.stderr, TITLE) as progress:
+                fetched = fetch_models(folder, progress)
+            paths = [fetched.palm, fetched.landmarks]
+    except (ModelError, FetchError) as error:
+        sys.stderr.write(f"hand-counter: {error}\n")
+        return 1
+    for path in paths:
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def _fetch_hamer(folder: Path, accept_licence: bool) -> Path:
+    ask = input if sys.stdin.isatty() else None
+    return fetch_hamer(folder, accept_licence=accept_licence, stream=sys.stderr, ask=ask)
