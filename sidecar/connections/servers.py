@@ -132,7 +132,7 @@ class RedisServers:
         if self.clustered:
             slots = await self._ask(address, connection_options(self._url, self._access), "CLUSTER", "SLOTS")
             return _owners(address, slots)
-        options: dict[str, Any] = {"driver_info": None}
+        options: dict[str, Any] = {}
         if self._access.sentinel_password:
             options["username"] = self._access.sentinel_username or None
             options["password"] = self._access.sentinel_password

@@ -218,6 +218,7 @@ async def open_wire(
     # through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
     bounded = {
         **options,
+        "driver_info": None,  # CLIENT SETINFO would need one more permission
         "socket_timeout": None,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),

@@ -103,7 +103,7 @@ class ReadingPlan:
         self._rested_at = max(now, now + BUSY_FACTOR * (now - self._began_at) - COALESCE_S)
         self._answered_at = now
         if self._outdated_since is None:
-            self.agreed_at = now
+            self.agreed_at = now if self._pushed else self._began_at
 
     def record_answer(self, now: float) -> None:
         """Records that a ping or a reading of awaited streams was answered."""

@@ -1,4 +1,4 @@
-"""A server that speaks Redis' protocol and answers as a test tells it, also with nothing, or by hanging up."""
+"""A server that speaks Redis' protocol and gives scripted answers, or none, or hangs up."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from support.waiting import until
 
 Answer = Callable[[list[bytes]], bytes | None]
-"""The answer to a command; None: none ever comes."""
+"""Returns the answer to a command; None if none ever comes."""
 
 HANGS_UP = b"\0"
-"""An answer that ends so is the last one."""
+"""After an answer that ends with it, the server closes the connection."""
 
 OK = b"+OK\r\n"
 RESP3 = b"%1\r\n$5\r\nproto\r\n:3\r\n"
@@ -18,30 +18,40 @@ RESP3 = b"%1\r\n$5\r\nproto\r\n:3\r\n"
 
 
 class ScriptedRedis:
-    """A running server. Its answer may be set anew at any time."""
+    """A running server. Its answer may be replaced at any time."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
         self.port = 0
         self.connections = 0
-        """So many were made."""
-        self.open = 0
-        """So many are there."""
+        """How many connections were made."""
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._writers)
+
+    def push(self, data: bytes) -> None:
+        """Sends something that no command asked for, to all clients."""
+        for writer in self._writers:
+            writer.write(data)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speaks with one client."""
+        """Serves one client."""
         self.connections += 1
-        self.open += 1
+        self._writers.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                answer = self.answer(await _command(reader)) or b""
+                command = await _command(reader)  # before the answer is looked up, which may be replaced meanwhile
+                answer = self.answer(command) or b""
                 writer.write(answer.removesuffix(HANGS_UP))
                 if answer.endswith(HANGS_UP):
                     break
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        self.open -= 1
+        self._writers.discard(writer)
 
 
 async def _command(reader: asyncio.StreamReader) -> list[bytes]:
