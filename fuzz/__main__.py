@@ -61,7 +61,7 @@ def is_complaint(line: str) -> bool:
     """Whether a line of the sidecar's log is one that nonsense from outside must not cause."""
     return (
         any(sign in line for sign in (" WARNING ", " ERROR ", " CRITICAL ", "Traceback"))
-        and "Redis is away" not in line
+        and "Redis is unreachable" not in line
     )
 
 

@@ -216,7 +216,7 @@ def test_the_wrong_type_and_back(asker: Asker, client: "redis.Redis") -> None:
     client.delete(KEY)
     client.hset(KEY, "cam1", "3")
     asker.wait_for_fps(3.0)
-    assert asker.sidecar.logs().count("is no hash") == 1
+    assert asker.sidecar.logs().count("isn't a hash") == 1
 
 
 # Where pushes aren't to be had.
@@ -246,7 +246,7 @@ def test_a_least_privilege_user_is_enough(server: Valkey, client: "redis.Redis",
 
 
 def test_a_wrong_password_is_an_outage(server: Valkey, client: "redis.Redis") -> None:
-    """A Redis that won't have us is as one that is away: decisions at the default, and it is logged once."""
+    """A Redis that rejects the login: decisions at the default, and one line that says so and what to do."""
     client.config_set("requirepass", "secret")
     with (
         sidecar_process(redis_url=f"redis://:wrong@127.0.0.1:{server.port}/0", fps=DEFAULT) as sidecar,
@@ -255,7 +255,8 @@ def test_a_wrong_password_is_an_outage(server: Valkey, client: "redis.Redis") ->
         asker = Asker(sidecar, channel)
         answer = asker.ask("cam1")
         assert (answer.fps, answer.stale, asker.state()) == (DEFAULT, True, AWAY)
-        assert sidecar.logs().count("Redis is away") == 1
+        assert sidecar.logs().count("Redis rejected the login") == 1
+        assert "check the user and the password" in sidecar.logs()
 
 
 # Outages. Decisions go on throughout: no error, no delay, the last known limits.
@@ -323,7 +324,7 @@ def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.
         assert asker.ask("a stream never seen before").fps == DEFAULT
         assert health(asker, asker.sidecar.address) == {"": SERVING, "redis": NOT_SERVING}
         asked = camera.asked
-        wait_until(lambda: camera.asked > asked + 20, "frames while Redis is away")
+        wait_until(lambda: camera.asked > asked + 20, "frames while Redis is unreachable")
         assert camera.fps == {2.0}
         if outage == "kill":
             server.restart()
@@ -340,7 +341,7 @@ def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.
     assert camera.errors == []
     assert camera.slow == 0
     assert health(asker, asker.sidecar.address) == {"": SERVING, "redis": SERVING}
-    assert asker.sidecar.logs().count("Redis is away") == 1
+    assert asker.sidecar.logs().count("Redis is unreachable") == 1
 
 
 def test_redis_may_come_later() -> None:

@@ -102,4 +102,4 @@ FAULTS: dict[str, Fault] = {
 LOSE_DATA = frozenset({"killed", "flushed", "restarting"})
 """After these the hash is empty."""
 CONNECTION_IS_LOST = frozenset({"killed", "stopped", "restarting"})
-"""In these the sidecar must notice that Redis is away."""
+"""In these the sidecar must notice that Redis is unreachable."""
