@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -16,9 +15,13 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.decider import Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
-from sidecar.fleet.limiter import FleetLimiter
+from sidecar.deciding.pod import PodDecider
+from sidecar.deciding.roster import Roster
+from sidecar.deciding.shadow import ShadowDecider
+from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
@@ -71,8 +74,16 @@ class Sidecar:
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
-        self.limiter = self._limiter()
-        self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
+        self.roster = Roster(
+            self.table,
+            self.leases,
+            max_streams=settings.max_streams,
+            on_evicted=self.fleet.forget if self.fleet else None,
+        )
+        self.limiter = Limiter(self.table, self.roster, self._decider(), self.follower.learn)
+        self.metrics.show(
+            self.roster, self.table, self.follower, max_streams=settings.metrics_streams, shadow=settings.shadow
+        )
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
@@ -92,7 +103,7 @@ class Sidecar:
         """Removes inactive streams from the fps table from time to time, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.limiter.sweep(time.monotonic())
+            self.limiter.sweep()
 
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
@@ -103,12 +114,13 @@ class Sidecar:
             claim_wait_s=self.settings.claim_wait,
         )
 
-    def _limiter(self) -> Limiter:
-        settings, learn = self.settings, self.follower.learn
-        pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
-        if self.fleet is None:
-            return Limiter(self.table, self.leases, learn, pacing=pacing, max_streams=most, shadow=shadow)
-        return FleetLimiter(self.table, self.leases, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
+    def _decider(self) -> Decider:
+        decider: Decider
+        if self.fleet:
+            decider = FleetDecider(self.roster, self.table, self.leases, self.fleet)
+        else:
+            decider = PodDecider(self.roster, self.table, self.leases, self.settings.pacing)
+        return ShadowDecider(decider) if self.settings.shadow else decider
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
@@ -146,7 +158,7 @@ async def serve(settings: SidecarSettings) -> int:
             await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
         if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
-            await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
+            await sidecar.fleet.wait_until_reachable(FIRST_ATTEMPT_S)
         await server.start()
         sidecar.health.set(SERVER, True)  # until now the server for probes answered NOT_SERVING
         if settings.shadow:

@@ -1,13 +1,13 @@
-"""Hears of the states that other replicas' claims change, so that what is certain to be denied costs no claim."""
+"""Receives the states that other replicas' claims change, so that a frame that is certain to be denied costs no claim."""
 
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Callable
 
 from redis.exceptions import RedisError, ResponseError
 
+from process.backoff import Backoff
 from sidecar.connections.link import DEAD_AFTER_S, LONGEST_BACKOFF_S, PING_EVERY_S, SHORTEST_BACKOFF_S
 from sidecar.connections.servers import AnyConnection, RedisServers
 from sidecar.fleet.claims import State, channel, unpacked_changes
@@ -16,47 +16,50 @@ logger = logging.getLogger(__name__)
 
 
 class ClaimFeed:
-    """Listens to the claims' channel.
+    """Subscribes to the channel of the claims.
 
-    A message is lost only together with the connection (in a cluster, messages between its nodes may be lost too), so
-    the listener is told of gaps instead of states being confirmed again and again.
+    Messages are lost only together with the connection (in a cluster, messages between its nodes may be lost too). So the feed
+    reports gaps, and no state has to be confirmed again and again.
+
+    Args:
+        servers: where Redis is.
+        on_change: called with each stream whose state was changed, and the new state.
+        on_listening: called with whether changes are received, whenever that changes.
     """
 
     def __init__(
         self,
         servers: RedisServers,
         on_change: Callable[[str, State], None],
-        on_gap: Callable[[bool], None],
+        on_listening: Callable[[bool], None],
     ) -> None:
-        """Calls on_change for each changed stream, and on_gap with whether it listens when that changes."""
         self._servers = servers
         self._on_change = on_change
-        self._on_gap = on_gap
+        self._on_listening = on_listening
         self._channel = channel(servers.url.db)
 
     async def run(self) -> None:
-        """Listens until cancelled. Whatever goes wrong, another connection is tried."""
-        backoff_s = SHORTEST_BACKOFF_S
+        """Listens until cancelled, and reconnects after any failure."""
+        backoff = Backoff(SHORTEST_BACKOFF_S, LONGEST_BACKOFF_S)
         while True:
             try:
-                # In a cluster any server hears what is published at any other; so the channel's name does for a key.
+                # Any server of a cluster receives what is published at the others, so the channel's name serves as a key.
                 connection = await self._servers.connect_to(self._channel)
                 try:
                     await connection.send_command("SUBSCRIBE", self._channel)
                     async with asyncio.timeout(DEAD_AFTER_S):
                         await connection.read_response()
-                    self._on_gap(True)
-                    backoff_s = SHORTEST_BACKOFF_S
+                    self._on_listening(True)
+                    backoff.reset()
                     await self._listen(connection)
                 finally:
-                    self._on_gap(False)
+                    self._on_listening(False)
                     with contextlib.suppress(RedisError, OSError):
                         await connection.disconnect(nowait=True)
             except Exception as error:
-                level = logging.WARNING if backoff_s == SHORTEST_BACKOFF_S else logging.DEBUG
-                logger.log(level, "the claims of other replicas aren't heard", extra={"error": str(error)})
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                level = logging.WARNING if backoff.failures == 0 else logging.DEBUG
+                logger.log(level, "can't receive the claims of other replicas", extra={"reason": str(error)})
+            await asyncio.sleep(backoff.next())
 
     async def _listen(self, connection: AnyConnection) -> None:
         pinged = False
@@ -71,11 +74,11 @@ class ClaimFeed:
                 continue
             pinged = False
             if message[0] == b"message":
-                self._heard(message[2])
+                self._receive(message[2])
 
-    def _heard(self, message: bytes) -> None:
+    def _receive(self, message: bytes) -> None:
         try:
             for stream_name, state in unpacked_changes(message):
                 self._on_change(stream_name, state)
         except ValueError as error:
-            logger.warning("a foreign message on the claims' channel", extra={"error": str(error)})
+            logger.warning("ignored a foreign message on the channel of the claims", extra={"reason": str(error)})

@@ -40,14 +40,13 @@ class Served(SimpleNamespace):
 
 
 @contextlib.asynccontextmanager
-async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterator[Served]:
+async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool = False) -> AsyncIterator[Served]:
     """A server at the default fps of 2 whose wall clock says 5000."""
-    world, metrics = World(default=2.0), Metrics()
+    world, metrics = World(default=2.0, shadow=shadow), Metrics()
     sessions = Sessions(
         world.limiter,
         world.leases,
         metrics,
-        clock=lambda: world.now,
         wall_clock=lambda: 5000.0,
         max_sessions=max_sessions,
         stalled_s=stalled_s,
