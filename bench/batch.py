@@ -1,11 +1,11 @@
-"""What a decision costs in a batch, against asking Redis about each frame.
+"""The cost of a decision in a batch, compared with asking Redis about each frame.
 
     python -m bench.batch
 
-The first design is the measure: an HGET by redis-py for each frame, and the time of the last admitted one in a dict.
-Both sides decide the same frames in the same process, in turns, in rounds; medians over the rounds. A batch is counted
-with all that belongs to it: building the request of the lists, the call, reading the answers. CPU is that of the
-client, the sidecar and Valkey together.
+The baseline is the first design: one HGET by redis-py per frame, with the time of the last admitted frame in a dict.
+Both sides decide the same frames in the same process, in turns, over several rounds; the results are medians. The time of
+a batch includes building the request from lists, the call, and reading the answers. CPU is the sum over the
+client, the sidecar and Valkey.
 """
 
 import argparse
@@ -39,13 +39,13 @@ Frames = list[tuple[str, float]]
 
 
 def make_frames(count: int, streams: int, round_number: int) -> Frames:
-    """The frames that 30 fps cameras take together, in their order."""
+    """Returns the frames of several 30 fps cameras, in order."""
     first = round_number * count
     return [(f"camera-{number % streams:04}", 1.7e9 + number // streams / 30) for number in range(first, first + count)]
 
 
 class PerFrame:
-    """The first design."""
+    """The first design: one HGET per frame."""
 
     def __init__(self, client: redis.Redis, default: float) -> None:
         self._client = client
@@ -53,7 +53,7 @@ class PerFrame:
         self._last: dict[str, float] = {}
 
     def decide(self, frames: Frames) -> int:
-        """Asks Redis about each frame; gives the number of admitted ones."""
+        """Asks Redis about each frame; returns the number of admitted frames."""
         admitted = 0
         for name, ts in frames:
             value = self._client.hget(KEY, name)
@@ -65,7 +65,7 @@ class PerFrame:
 
 
 def batches(stub: rate_limit_pb2_grpc.RateLimitServiceStub, size: int) -> Callable[[Frames], int]:
-    """Decides frames by the sidecar, so many at a time."""
+    """Asks the sidecar about frames, in batches of the given size."""
 
     def decide(frames: Frames) -> int:
         admitted = 0
@@ -101,7 +101,7 @@ def main() -> None:
         costs: dict[str, list[Cost]] = {side: [] for side in sides}
         for number in range(options.rounds + 1):
             for place, (side, decide) in enumerate(sides.items()):
-                # Each side has its own stretch of time, so that all meet fresh frames.
+                # Each side has its own stretch of stream time, so that its frames are new to everybody.
                 frames = make_frames(options.frames, options.streams, number * len(sides) + place)
                 cpu, wall = sum(map(cpu_seconds, pids)), time.perf_counter()
                 assert decide(frames) > 0

@@ -1,4 +1,4 @@
-"""Draws line charts as SVG that can be read on a light and on a dark page. Pure."""
+"""Draws line charts as SVG, readable on light and dark pages. Pure."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,11 +28,11 @@ class Line(NamedTuple):
     name: str
     points: Sequence[tuple[float, float]]
     dash: str = ""
-    """As SVG's stroke-dasharray; empty for a solid line."""
+    """In the format of SVG's stroke-dasharray; empty for a solid line."""
 
 
 def line_chart(title: str, x_label: str, y_label: str, lines: Sequence[Line], *, most: float, step: float) -> str:
-    """The chart as the text of an SVG file; both axes go from 0 to ``most``, with a mark at each ``step``."""
+    """Returns the chart as the text of an SVG file; both axes run from 0 to ``most``, with a mark at each ``step``."""
     across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(x: float, y: float) -> tuple[float, float]:

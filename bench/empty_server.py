@@ -1,4 +1,4 @@
-"""A grpc.aio server with the sidecar's contract and nothing behind it: what gRPC itself costs. Started by the benches.
+"""A grpc.aio server with the sidecar's contract and an empty handler: shows the cost of gRPC itself. The benches start it.
 
 python -m bench.empty_server HOST:PORT
 """
@@ -16,14 +16,14 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 async def should_process(
     _request: pb.ShouldProcessRequest, _context: "grpc.aio.ServicerContext[Any, Any]"
 ) -> pb.ShouldProcessResponse:
-    """Answers without looking at the request."""
+    """Returns an empty answer."""
     return pb.ShouldProcessResponse()
 
 
 async def serve(address: str) -> None:
-    """Serves until the process is ended."""
+    """Serves until the process ends."""
     server = grpc.aio.server()
-    # Registered as the generated code registers the sidecar's.
+    # Registered in the same way as the generated code registers the sidecar's handlers.
     handlers = {
         "ShouldProcess": grpc.unary_unary_rpc_method_handler(
             should_process,

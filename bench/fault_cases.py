@@ -1,4 +1,4 @@
-"""What bench.faults lets happen: to Redis, to its clients, and for comparison nothing at all."""
+"""The cases of bench.faults: faults of Redis, of clients and of the clock, and controls in which nothing happens."""
 
 import contextlib
 import itertools
@@ -25,15 +25,15 @@ from bench.fault_clients import KINDS
 
 KEY = "stream_fps_configs"
 PROBE = "probe"
-"""A stream that is no part of the loads and has the same limit."""
+"""A stream outside of the loads, with the same limit."""
 PROMOTED = "+switch-master"
-"""What a Sentinel publishes when a replica has taken the master's place."""
+"""The message that a Sentinel publishes when a replica was promoted."""
 DEADLINE_S = 60.0
 STARTS = 5
 KILLED_CLIENTS = 3
 STEPS_S = (3600.0, -3600.0, -3601.0, 86_400.0)
 
-# Always has a call open, its session, and another in flight; says when the first was answered.
+# Keeps its session open and a call in progress; prints a line when the first was answered.
 _CLIENT = """
 import sys, time
 import grpc
@@ -51,28 +51,28 @@ for answer in stub.ShouldProcessSession(requests()):
 
 
 class Case(Protocol):
-    """Redis, and what may happen."""
+    """A set-up of Redis, and the fault that it is exposed to."""
 
     @property
     def url(self) -> str:
-        """What --redis-url takes."""
+        """Returns the value for --redis-url."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """More environment variables for the sidecar."""
+        """Returns additional environment variables for the sidecar."""
 
     @property
     def heals_itself(self) -> bool:
-        """Whether Redis is well again before what happens is over."""
+        """Whether Redis is healthy again before the fault's block ends."""
 
     def prepare(self, address: str) -> None:
-        """Brings about what must be there beforehand; the address is the sidecar's."""
+        """Prepares the fault; the address is the sidecar's."""
 
     def happens(self) -> AbstractContextManager[None]:
-        """Lets it happen for the length of the block."""
+        """Keeps the fault up for the length of the block."""
 
     def wait_until_healed(self) -> None:
-        """Waits until Redis is well again."""
+        """Waits until Redis is healthy again."""
 
     def fill(self, fps: float) -> None:
         """Sets the limit of every stream."""
@@ -91,18 +91,18 @@ class OneServer:
 
     @property
     def url(self) -> str:
-        """Leads through the proxy."""
+        """Returns the URL of the proxy."""
         return self._proxy.url
 
     def prepare(self, address: str) -> None:
-        """Nothing is needed."""
+        """Does nothing."""
 
     def happens(self) -> AbstractContextManager[None]:
-        """The fault."""
+        """Applies the fault."""
         return self._fault(self._server, self._proxy)
 
     def wait_until_healed(self) -> None:
-        """It is when the block has ended."""
+        """Returns at once: Redis is healthy when the block ends."""
 
     def fill(self, fps: float) -> None:
         """Sets the limit of every stream."""
@@ -110,14 +110,14 @@ class OneServer:
 
 
 class ClientsKilled(OneServer):
-    """Other clients of the sidecar are killed with calls in flight. They start before the time that is measured."""
+    """Other clients of the sidecar are killed during calls. They start before the measured time."""
 
     def __init__(self, server: Valkey, proxy: RedisProxy) -> None:
         super().__init__(server, proxy, nothing)
         self._clients: list[subprocess.Popen[str]] = []
 
     def prepare(self, address: str) -> None:
-        """Starts them."""
+        """Starts the clients."""
         command = [sys.executable, "-c", _CLIENT, address]
         for _ in range(KILLED_CLIENTS):
             client = subprocess.Popen(command, env=repository_environment(), stdout=subprocess.PIPE, text=True)
@@ -128,7 +128,7 @@ class ClientsKilled(OneServer):
 
     @contextlib.contextmanager
     def happens(self) -> Iterator[None]:
-        """Kills one after the other."""
+        """Kills the clients one after the other."""
         for client in self._clients:
             client.kill()
             client.wait()
@@ -137,7 +137,7 @@ class ClientsKilled(OneServer):
         self.close()
 
     def close(self) -> None:
-        """Ends those that are left."""
+        """Ends the remaining clients."""
         for client in self._clients:
             client.kill()
             client.wait()
@@ -147,7 +147,7 @@ class ClientsKilled(OneServer):
 
 
 class ClockStepped(OneServer):
-    """The clock of the sidecar's machine is stepped to and fro."""
+    """The clock of the sidecar's machine is stepped back and forth."""
 
     def __init__(self, server: Valkey, proxy: RedisProxy, clock: SteppedClock) -> None:
         super().__init__(server, proxy, nothing)
@@ -156,7 +156,7 @@ class ClockStepped(OneServer):
 
     @contextlib.contextmanager
     def happens(self) -> Iterator[None]:
-        """Steps it; it is right again at the end."""
+        """Steps the clock, and corrects it at the end."""
         for offset_s in STEPS_S:
             self._clock.step_to(offset_s)
             time.sleep(0.1)
@@ -165,7 +165,7 @@ class ClockStepped(OneServer):
 
 
 class FailingOver:
-    """A master that is killed, a replica, and a Sentinel that promotes it; the dead one comes back as a replica."""
+    """A master that is killed, a replica, and a Sentinel that promotes it. The killed server returns as a replica."""
 
     heals_itself = True
 
@@ -176,16 +176,16 @@ class FailingOver:
 
     @property
     def url(self) -> str:
-        """Leads to the Sentinel."""
+        """Returns the URL of the Sentinel."""
         return self._redis.url
 
     def prepare(self, address: str) -> None:  # noqa: ARG002
         """Waits until the Sentinel has a replica that it can promote."""
-        wait_until(answered(self._can_fail_over), "a replica that is well")
+        wait_until(answered(self._can_fail_over), "a healthy replica")
 
     @contextlib.contextmanager
     def happens(self) -> Iterator[None]:
-        """Kills the master; nobody else does anything: that there is a new one is heard, not asked for again and again."""
+        """Kills the master. The bench listens for the new master instead of asking for it, which would cost CPU time."""
         port = self._redis.master_port()
         dead = next(each for each in (self._redis.master, self._redis.replica) if each.port == port)
         with plain_client(self._redis.sentinel_port) as sentinel, sentinel.pubsub() as self._news:
@@ -199,7 +199,7 @@ class FailingOver:
             client.replicaof("127.0.0.1", self._redis.master_port())
 
     def wait_until_healed(self) -> None:
-        """Waits for the Sentinel's word that it promoted the replica."""
+        """Waits for the Sentinel's message that the replica was promoted."""
         assert self._heard("message"), "no new master"
 
     def fill(self, fps: float) -> None:
@@ -218,7 +218,7 @@ class FailingOver:
 
 
 class AnotherFailingOver(FailingOver):
-    """The control of "failing over": it happens to others, of which the sidecar knows nothing."""
+    """The control of "failing over": servers that the sidecar doesn't know fail over."""
 
     def __init__(self, redis: Replicated, own: Valkey) -> None:
         super().__init__(redis)
@@ -226,7 +226,7 @@ class AnotherFailingOver(FailingOver):
 
     @property
     def url(self) -> str:
-        """Leads to the sidecar's own Redis, which is well."""
+        """Returns the URL of the sidecar's own, healthy Redis."""
         return self._own.url
 
     def fill(self, fps: float) -> None:
@@ -235,7 +235,7 @@ class AnotherFailingOver(FailingOver):
 
 
 def set_limits(port: int, fps: float) -> None:
-    """Sets the limit of every stream of the loads, and the probe's."""
+    """Sets the limit of every stream of the loads, and of the probe."""
     names = itertools.chain([PROBE], *map(stream_names, KINDS))
     with plain_client(port, retry=None) as client:
         client.hset(KEY, mapping=dict.fromkeys(names, str(fps)))
@@ -243,13 +243,13 @@ def set_limits(port: int, fps: float) -> None:
 
 @contextlib.contextmanager
 def nothing(_server: Valkey, _proxy: RedisProxy) -> Iterator[None]:
-    """The control: shows what the machine alone makes of two equal stretches of time."""
+    """The control: shows how much two equal stretches of time differ without a fault."""
     yield
 
 
 @contextlib.contextmanager
 def another_restarting(_server: Valkey, _proxy: RedisProxy) -> Iterator[None]:
-    """The control of "restarting": another Redis is started as often, which the sidecar knows nothing of."""
+    """The control of "restarting": another Redis, which the sidecar doesn't know, is started as often."""
     with valkey() as other:
         for _ in range(STARTS - 1):
             other.restart()
@@ -258,28 +258,28 @@ def another_restarting(_server: Valkey, _proxy: RedisProxy) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_server(fault: Fault) -> Iterator[Case]:
-    """The case of one server with a fault."""
+    """Returns the case of one server with a fault."""
     with valkey() as server, redis_proxy(server.port) as proxy:
         yield OneServer(server, proxy, fault)
 
 
 @contextlib.contextmanager
 def failing_over() -> Iterator[Case]:
-    """The case of a master that is lost."""
+    """Returns the case of a lost master."""
     with replicated() as redis:
         yield FailingOver(redis)
 
 
 @contextlib.contextmanager
 def another_failing_over() -> Iterator[Case]:
-    """The control of a master that is lost."""
+    """Returns the control for a lost master."""
     with replicated() as redis, valkey() as own:
         yield AnotherFailingOver(redis, own)
 
 
 @contextlib.contextmanager
 def clients_killed() -> Iterator[Case]:
-    """The case of clients that are killed."""
+    """Returns the case of killed clients."""
     with valkey() as server, redis_proxy(server.port) as proxy:
         case = ClientsKilled(server, proxy)
         try:
@@ -290,7 +290,7 @@ def clients_killed() -> Iterator[Case]:
 
 @contextlib.contextmanager
 def clock_stepped() -> Iterator[Case]:
-    """The case of a machine whose clock is wrong."""
+    """Returns the case of a stepped clock."""
     with tempfile.TemporaryDirectory(prefix="clock-") as folder, valkey() as server, redis_proxy(server.port) as proxy:
         yield ClockStepped(server, proxy, SteppedClock(Path(folder)))
 

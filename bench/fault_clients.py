@@ -1,4 +1,4 @@
-"""Clients of bench.faults, each a process of its own: what the bench does to Redis must not slow the calls it times."""
+"""The clients of bench.faults, each in its own process, so that work on Redis in the bench doesn't slow the timed calls."""
 
 import gc
 import math
@@ -12,39 +12,39 @@ from support.waiting import wait_until
 
 BATCH = 10
 WARM_BATCHES = 200
-"""A second of them."""
+"""Per second and client."""
 
 KINDS: dict[str, type[Load]] = {"batches": Load, "session": SessionLoad}
-"""By the prefix of their streams' names."""
+"""The prefixes of the stream names of each kind."""
 
 
 class Call(NamedTuple):
-    """One call that was answered."""
+    """One answered call."""
 
     sent_at: float
-    """By the monotonic clock, seconds."""
+    """Seconds on the monotonic clock."""
     took_s: float
     fps: float
-    """The limit that it told for all of its frames; NaN where they differ."""
+    """The limit in the answer, the same for all frames; NaN if they differ."""
 
 
 class Record(NamedTuple):
-    """What a client saw."""
+    """What one client measured."""
 
     calls: list[Call]
-    """Those that reached the sidecar."""
+    """The calls that reached the sidecar."""
     failures: list[str]
     excess: float
-    """How far the stream that got most was ahead of the highest limit, in frames."""
+    """By how many frames the fastest stream was ahead of the highest limit."""
 
 
 class Client:
-    """A load in a process of its own. The block begins when it is warm.
+    """A load in its own process. The block begins when the load is warmed up.
 
     Args:
         kind: one of KINDS.
-        address: of the sidecar, HOST:PORT.
-        limit: fps that no stream was allowed more than at any time.
+        address: the sidecar's HOST:PORT.
+        limit: the highest fps that any stream was allowed at any time.
     """
 
     def __init__(self, kind: str, address: str, limit: float) -> None:
@@ -66,7 +66,7 @@ class Client:
         self._pipe.close()
 
     def finish(self, fps: float) -> Record:
-        """Ends the load, after the batches were told a last limit; gives what it saw."""
+        """Ends the load after the batches saw the last limit; returns the measurements."""
         self._pipe.send(fps)
         record = self._receive()
         assert isinstance(record, Record)
@@ -78,20 +78,20 @@ class Client:
         return self._pipe.recv()
 
 
-def told(batch: Batch) -> float:
-    """The limit of all frames of a batch; NaN where they differ, and where the answer tells none."""
+def limit_of(batch: Batch) -> float:
+    """Returns the limit of all frames of a batch; NaN if they differ or the answer has none."""
     limits = set(batch.answer.fps) if batch.answer else set()
     return limits.pop() if len(limits) == 1 else math.nan
 
 
 def _play(kind: str, address: str, limit: float, pipe: "Connection[object, object]") -> None:
-    gc.disable()  # it keeps every answer: collecting would take ever longer, and is no part of a call
+    gc.disable()  # every answer is kept, so collections would take longer and longer, and they aren't part of a call
     with KINDS[kind](address, BATCH, kind) as load:
         load.wait_for_batches(WARM_BATCHES)
         pipe.send("warm")
         last_fps = pipe.recv()
-        wait_until(lambda: kind != "batches" or told(load.batches[-1]) == last_fps, "the last limit")
+        wait_until(lambda: kind != "batches" or limit_of(load.batches[-1]) == last_fps, "the last limit")
     answered = [batch for batch in load.batches if batch.answer is not None and batch.asked]
-    calls = [Call(batch.sent_at, batch.took_s, told(batch)) for batch in answered]
+    calls = [Call(batch.sent_at, batch.took_s, limit_of(batch)) for batch in answered]
     failures = [batch.error for batch in load.batches if batch.answer is None]
     pipe.send(Record(calls, failures, max(worst_excess(tss, limit) for tss in load.admitted().values())))

@@ -1,20 +1,20 @@
-"""What becomes of decisions while Redis is in trouble: before and during each fault, by batches and by a session.
+"""Decisions before and during faults of Redis, in batches and in a session.
 
     python -m bench.faults
 
-Two clients, each a process of its own, make 2,000 decisions a second each, ten frames at a time: one by a call for each
-batch, one by the worker's client with leases, of which the calls that reach the sidecar are timed. For each fault: some
-seconds of load with all well, then the fault for as long, in turns, over several rounds. What the sidecar answers for is
-the median over the rounds of the ratio of the p99 during the fault to the p99 before it. The p99 of one round is that of
-a few calls, so the least and the greatest ratio are printed too, and the ratios of three controls: a round in which nothing
-happens, one in which a Redis is started five times that the sidecar has nothing to do with ("restarting" starts its own
-as often, which takes processor time from all), and one in which others fail over. Where half of the rounds of nothing
-differ by more than the goal, in either direction, a missed goal tells nothing. "Waited" is how much of the time before
-and during it the sidecar was ready, but others had the processor, summed over its threads: what grows with that isn't
-the fault's doing. All other cases start and end Redis outside of the time that is measured.
+Two clients, each in its own process, make 2,000 decisions per second each, ten frames at a time. One makes a call per
+batch. The other is the Python client with leases, of which the calls that reach the sidecar are timed. Each round of a
+fault has some seconds of healthy load, then the fault for as long. The result is the median over the rounds of the p99
+during the fault divided by the p99 before it. The p99 of one round rests on a few calls, so the smallest and the largest
+ratio are printed too, and the ratios of three controls: rounds in which nothing happens; rounds in which a Redis that the
+sidecar doesn't know is started five times ("restarting" starts its own as often, which takes CPU time from everybody); and
+rounds in which other servers fail over. If half of the first control's rounds differ by more than the goal, in either
+direction, a missed goal means nothing. "Waited" is the share of time, before and during the fault, in which the sidecar was
+ready to run while others had the CPU, summed over its threads; slower calls with a higher share aren't caused by the fault.
+All other cases start and end Redis outside of the measured time.
 
-Recovery is the time from Redis being well again to the first decision at a limit that is set then; where it fails over, a
-Sentinel's new master is Redis being well again. The laws are checked at the end: no call failed, and no stream was
+Recovery is the time from a healthy Redis to the first decision at a limit that is set at that moment. In a failover, Redis
+is healthy when the Sentinel has a new master. The laws are checked at the end: no call failed, and no stream was
 admitted beyond its limit.
 """
 
@@ -43,21 +43,21 @@ GOAL = 1.5
 
 
 class Round(NamedTuple):
-    """When what was, by the monotonic clock, seconds."""
+    """The times of one round, seconds on the monotonic clock."""
 
     began: float
     broken: float
     over: float
     healed: float
     fps: float
-    """The limit that was set when Redis was well again."""
+    """The limit that was set when Redis was healthy again."""
     waited_before: float
-    """How much of the time the sidecar was ready, but had no processor."""
+    """The share of time in which the sidecar was ready to run, but had no CPU."""
     waited_during: float
 
 
 def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[str, Record]]:
-    """Lets it happen several times to one sidecar; gives the times, and what each kind of client saw."""
+    """Repeats a fault with one sidecar; returns the times and what each kind of client measured."""
     times = []
     case.fill(LIMIT)
     with contextlib.ExitStack() as stack:
@@ -65,11 +65,11 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
         clients = {kind: stack.enter_context(Client(kind, sidecar.address, LIMIT)) for kind in KINDS}
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(stack.enter_context(grpc.insecure_channel(sidecar.address)))
 
-        def told() -> float:
+        def current_fps() -> float:
             return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=PROBE), timeout=10.0).fps
 
         for number in range(rounds):
-            fps = LIMIT - (number + 1) / 100  # lower, so that the law of the first limit holds all along
+            fps = LIMIT - (number + 1) / 100  # lower each time, so that the law of the first limit holds throughout
             case.prepare(sidecar.address)
             began, waited = time.monotonic(), [waiting_seconds(sidecar.pid)]
             time.sleep(seconds)
@@ -86,7 +86,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
             if not case.heals_itself:
                 healed = time.monotonic()
                 case.fill(fps)
-            wait_until(lambda fps=fps: told() == fps, "the limit after the fault", every_s=0.02)  # type: ignore[misc]
+            wait_until(lambda fps=fps: current_fps() == fps, "the limit after the fault", every_s=0.02)  # type: ignore[misc]
             shares = (waited[1] - waited[0]) / (broken - began), (waited[2] - waited[1]) / (over - broken)
             times.append(Round(began, broken, over, healed, fps, *shares))
         records = {kind: client.finish(times[-1].fps) for kind, client in clients.items()}
@@ -94,7 +94,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
 
 
 def figures(times: list[Round], record: Record, by_batches: Record) -> dict[str, float]:
-    """What one kind of client saw of one fault; recovery is told by the batches, whose answers hold the limit."""
+    """Returns one kind of client's figures for one fault; recovery comes from the batches, whose answers hold the limit."""
     before = [times_ms(record.calls, each.began, each.broken) for each in times]
     during = [times_ms(record.calls, each.broken, each.over) for each in times]
     ratios = [p99(broken) / p99(well) for well, broken in zip(before, during, strict=True)]
@@ -126,12 +126,12 @@ def figures(times: list[Round], record: Record, by_batches: Record) -> dict[str,
 
 
 def times_ms(calls: list[Call], since: float, until: float) -> list[float]:
-    """How long the calls of a stretch of time took, milliseconds."""
+    """Returns the durations of the calls within a stretch of time, milliseconds."""
     return [call.took_s * 1e3 for call in calls if since <= call.sent_at < until]
 
 
 def p99(times: list[float]) -> float:
-    """The 99th percentile."""
+    """Returns the 99th percentile."""
     return statistics.quantiles(times, n=100)[98]
 
 
@@ -150,11 +150,11 @@ def show(case: str, kind: str, row: dict[str, float]) -> None:
 
 
 def main() -> int:
-    """Prints a table and one line of JSON; gives the exit code, which is 0 where the laws were kept."""
+    """Prints a table and one line of JSON; returns the exit code, which is 0 if the laws hold."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=2.5, help="of each stretch before and during a fault")
+    parser.add_argument("--seconds", type=float, default=2.5, help="length of each stretch before and during a fault")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--fault", action="append", choices=list(CASES), help="only this one; may be repeated")
+    parser.add_argument("--fault", action="append", choices=list(CASES), help="run only this case; may be repeated")
     options = parser.parse_args()
     print(f"{DECISIONS_PER_S:,} decisions a second by each kind, {BATCH} frames at a time; ", end="")
     print(f"medians of {options.rounds} rounds of {options.seconds:g} s before and {options.seconds:g} s during")
@@ -173,7 +173,7 @@ def main() -> int:
     lawful = all(not row["failed"] and row["worst_excess_frames"] <= CREDIT_FRAMES + 1e-6 for row in rows)
     quick = all(row["ratio"] <= GOAL for row in rows)
     noise = max((row["typical_difference"] for row in table.get(CONTROL, {}).values()), default=1.0)
-    missed = "MISSED" if noise <= GOAL else f"can't be told, half of the rounds of nothing differ {noise:.2f} times"
+    missed = "MISSED" if noise <= GOAL else f"can't be judged, half of the control's rounds differ {noise:.2f} times"
     verdict = "met" if quick else missed
     print(f"goal: p99 during at most {GOAL} times that before: {verdict}")
     print(

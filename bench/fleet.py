@@ -1,9 +1,9 @@
-"""Fleet scope, measured: rates over replicas and skew, calls of Redis per admitted frame, decisions' times.
+"""Fleet scope: rates over replicas and skew, calls to Redis per admitted frame, and the times of decisions.
 
     python -m bench.fleet [--quick] [rates calls times]
 
-Real sidecars and a real Valkey on this machine. Each frame goes to one of the replicas at random, in stream time, which
-passes as fast as the answers come; so a message of the winner to the others has less time to arrive than in life.
+Uses real sidecars and a real Valkey on this machine. Each frame goes to a random replica, in stream time, which passes as
+fast as answers arrive. A published state therefore has less time to reach the other replicas than in production.
 """
 
 import argparse
@@ -29,20 +29,20 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 console = Console(width=120)
 
 PHASES = (1, 4, 2)
-"""How many replicas serve, one phase after the other."""
+"""The number of replicas in each phase."""
 
 SKEWS_S = (0.0, 0.05, 0.1, 0.2)
 SOURCES_AND_TARGETS = ((30.0, (1.0, 5.0, 10.0, 15.0, 20.0, 25.0)), (60.0, (20.0, 30.0)))
 STREAMS, SOURCE, LIMIT = 1000, 30.0, 2.0
-"""Of the second part."""
+"""Of the part "calls"."""
 
 PROMISED_S = 0.1
-"""Up to this skew, and up to half the source, the fleet keeps the rate."""
+"""Up to this skew, and up to half the source's fps, the fleet keeps the rate."""
 
 
 @contextlib.contextmanager
 def fleet(redis_url: str, count: int, *arguments: str, fps: float = 2.0) -> Iterator[list[SidecarProcess]]:
-    """Replicas that know of each other."""
+    """Starts replicas, and waits until they have counted each other."""
     with contextlib.ExitStack() as stack:
         flags = ("--scope", "fleet", "--replicas", str(count), *arguments)
         sidecars = [stack.enter_context(sidecar_process(*flags, redis_url=redis_url, fps=fps)) for _ in range(count)]
@@ -52,19 +52,19 @@ def fleet(redis_url: str, count: int, *arguments: str, fps: float = 2.0) -> Iter
 
 
 def metric(sidecar: SidecarProcess, name: str) -> float:
-    """The value of a metric without labels."""
+    """Returns the value of a metric without labels."""
     with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10) as page:
         lines = page.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 def claim_calls(sidecars: Sequence[SidecarProcess]) -> float:
-    """Calls of the claim script by all replicas so far."""
+    """Returns the number of calls to the claim script by all replicas so far."""
     return sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in sidecars)
 
 
 def rates(seconds: float) -> None:
-    """Achieved against target, over 1, 4 and 2 replicas, by the skew between the replicas' decisions."""
+    """Measures achieved against target fps over 1, 4 and 2 replicas, by the skew between the replicas' decisions."""
     table = Table(title=f"Achieved fps less target, %, over {PHASES} replicas, {seconds:.0f} s of stream time each")
     for heading in ("source", "target", *(f"skew {1000 * skew:.0f} ms" for skew in SKEWS_S), "promised"):
         table.add_column(heading, justify="right")
@@ -84,12 +84,12 @@ def rates(seconds: float) -> None:
 
 
 def calls(seconds: float) -> None:
-    """Calls of Redis per admitted frame."""
-    table = Table(title="Calls of the claim script per admitted frame, 4 replicas, 30 to 2 fps")
+    """Measures calls to Redis per admitted frame."""
+    table = Table(title="Calls to the claim script per admitted frame, 4 replicas, 30 to 2 fps")
     for heading in (
         "Redis",
         "streams",
-        "frames per call of the sidecar",
+        "frames per call to the sidecar",
         "admitted per s",
         "claims per admitted",
         "CPU",
@@ -105,13 +105,13 @@ def calls(seconds: float) -> None:
 def count_calls(
     table: Table, kind: str, playing: Player, sidecars: Sequence[SidecarProcess], ports: Sequence[int], seconds: float
 ) -> None:
-    """One stream frame by frame, then 1,000 streams in batches of several sizes."""
+    """Measures one stream frame by frame, then 1,000 streams in batches of several sizes."""
     measured = Measured(sidecars, ports)
     admitted = len(playing.play({"lonely": 30.0}, 10 * seconds)["lonely"])
     table.add_row(kind, "1", "1", f"{admitted / 10 / seconds:.3f}", *measured.row(admitted))
     for size in (64, 256, 1000):
         names = [f"many{size}-{number}" for number in range(STREAMS)]
-        # The cameras aren't in step: they start one after the other within one period of the limit.
+        # The cameras aren't in step: they start at different times within one period of the limit.
         starts = [number / STREAMS / LIMIT for number in range(STREAMS)]
         frames = sorted(
             (start + frame / SOURCE, name)
@@ -131,20 +131,20 @@ def count_calls(
 
 
 class Measured:
-    """What the claims cost from its making on."""
+    """The cost of claims since this object was created."""
 
     def __init__(self, sidecars: Sequence[SidecarProcess], ports: Sequence[int]) -> None:
         self._sidecars, self._ports = sidecars, ports
         self._calls, self._cpu_s, self._began = claim_calls(sidecars), cpu_s(ports), time.monotonic()
 
     def row(self, admitted: int) -> tuple[str, str]:
-        """Calls per admitted frame, and Redis' share of a core."""
+        """Returns calls per admitted frame, and Redis' share of a core."""
         share = (cpu_s(self._ports) - self._cpu_s) / (time.monotonic() - self._began)
         return f"{(claim_calls(self._sidecars) - self._calls) / admitted:.3f}", f"{100 * share:.1f} %"
 
 
 def cpu_s(ports: Sequence[int]) -> float:
-    """Seconds of CPU that the servers used so far."""
+    """Returns the CPU seconds that the servers used so far."""
     used = 0.0
     for port in ports:
         with plain_client(port) as client:
@@ -154,9 +154,9 @@ def cpu_s(ports: Sequence[int]) -> float:
 
 
 def times(count: int) -> None:
-    """Times of decisions by one replica of two, as a client in this process sees them."""
+    """Measures decisions at one of two replicas, as a client in this process sees them."""
     table = Table(title="Time of a decision (unary call), ms")
-    for heading in ("Redis", "decided by", "p50", "p99", "longest", "flagged stale"):
+    for heading in ("Redis", "decided by", "p50", "p99", "longest", "marked as stale"):
         table.add_column(heading, justify="right")
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(valkey())
@@ -184,14 +184,14 @@ _next_ts = 1000.0
 
 
 def ask(stub: rate_limit_pb2_grpc.RateLimitServiceStub, ts: float) -> pb.ShouldProcessResponse:
-    """One unary call."""
+    """Makes one unary call."""
     return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="timed", ts=ts), timeout=10)
 
 
 def measure(table: Table, state: str, stub: rate_limit_pb2_grpc.RateLimitServiceStub, count: int) -> None:
-    """Frames that are due, each of which needs Redis, and frames that are certain to be denied."""
+    """Measures frames that are due, each of which needs Redis, and frames that are certain to be denied."""
     global _next_ts
-    for kind, step in (("a claim", 100.0), ("the copy", 1e-6)):
+    for kind, step in (("a claim", 100.0), ("the local copy", 1e-6)):
         spent, stale = [], 0
         for _ in range(count):
             _next_ts += step
@@ -204,7 +204,7 @@ def measure(table: Table, state: str, stub: rate_limit_pb2_grpc.RateLimitService
 
 
 def main() -> None:
-    """Runs the parts that are asked for, or all."""
+    """Runs the given parts, or all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=["rates", "calls", "times", []], help="default: all")
     parser.add_argument("--quick", action="store_true", help="a tenth of the time")

@@ -1,20 +1,19 @@
-"""What the sidecar takes for itself: memory, time to start, CPU per decision.
+"""The sidecar's own needs: memory, start-up time, CPU per decision.
 
     python -m bench.footprint
 
-Memory: with a real Valkey, 1,000 streams that have a limit each and were admitted often enough for all that is kept about
-them. Start: from spawning the process to the first answer of a client that connects within 2 ms of when it can, Redis being
-there; medians over several starts, all bytecode cached, by a start before them in a folder of this bench's own.
+Memory: with a real Valkey and 1,000 streams, each with its own limit and admitted often enough to have all of its state.
+Start: from the start of the process to the first answer for a client that connects within 2 ms of when it can, with Redis
+running; the median of several starts. A start before them caches all bytecode in a folder of this bench.
 
-CPU: 32 cameras of 30 fps, begun at times of their own, limited to 2: 960 decisions a second, at that pace, since waking up
-costs as much as deciding. Each 30th of a second the 32 frames are decided one by one, or all in one; by calls, or by the
-worker's client with its session, whose reports of what its leases denied are counted with it. The client's CPU is that of
-all its threads, less that of a loop that decides nothing. Per 1,000 decisions a second it is the share of a core.
+CPU: 32 cameras of 30 fps, started at different times and limited to 2. That makes 960 decisions per second at their real
+pace, because waking up costs as much as deciding. In each 30th of a second, the 32 frames are decided one by one or
+together, in calls or with the Python client in a session, including its reports of leased denials. The client's CPU is
+that of all its threads, minus that of a loop that decides nothing. At 1,000 decisions per second it is the share of a core.
 """
 
 import argparse
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,14 +24,14 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import redis
-from support.processes.ports import free_port
+from support.processes.ports import accepts, free_port
 from support.processes.programs import repository_environment
 from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -54,7 +53,7 @@ class Cpu(NamedTuple):
 
 
 def start_ms(redis_url: str, environment: Mapping[str, str]) -> float:
-    """Time from spawning a sidecar to the first decision, milliseconds."""
+    """Returns the time from the start of a sidecar's process to its first decision, milliseconds."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     flags = ["--redis-url", redis_url, "--listen", address, "--http", ""]
@@ -63,7 +62,7 @@ def start_ms(redis_url: str, environment: Mapping[str, str]) -> float:
         [sys.executable, "-m", "sidecar", *flags], env=dict(environment), stderr=subprocess.DEVNULL
     )
     try:
-        # A channel of gRPC tries to connect every 100 ms at most, which would be most of the scatter.
+        # gRPC itself retries only every 100 ms, which would cause most of the scatter.
         wait_until(lambda: accepts(port), "the sidecar to listen", every_s=0.002)
         with channel_to(address) as channel:
             stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
@@ -74,14 +73,8 @@ def start_ms(redis_url: str, environment: Mapping[str, str]) -> float:
         process.wait(10.0)
 
 
-def accepts(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def starts_ms(redis_url: str, count: int) -> list[float]:
-    """Several starts, milliseconds each."""
+    """Returns the times of several starts, milliseconds each."""
     with tempfile.TemporaryDirectory() as bytecode:
         environment = {**repository_environment(), "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
         start_ms(redis_url, environment)
@@ -89,19 +82,19 @@ def starts_ms(redis_url: str, count: int) -> list[float]:
 
 
 def nothing(_frames: Frames) -> int:
-    """What the loop itself takes."""
+    """Does nothing: shows the cost of the loop itself."""
     return 0
 
 
 def unary(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Callable[[Frames], int]:
-    """A call for each frame."""
+    """Makes one call per frame."""
     return lambda frames: sum(
         stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name, ts=ts)).should_process for name, ts in frames
     )
 
 
 def batches(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Callable[[Frames], int]:
-    """A call for all frames."""
+    """Makes one call for all frames."""
 
     def decide(frames: Frames) -> int:
         names, tss = zip(*frames, strict=True)
@@ -111,20 +104,20 @@ def batches(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Callable[[Frames]
 
 
 def singly_leased(limiter: RateLimiter) -> Callable[[Frames], int]:
-    """A session that is asked about each frame that no lease denies."""
+    """Asks in a session about each frame separately, unless a lease denies it."""
     return lambda frames: sum(limiter.decide([frame]) == [Reason.ADMITTED] for frame in frames)
 
 
 def leased(limiter: RateLimiter) -> Callable[[Frames], int]:
-    """A session that is asked once about all frames that no lease denies."""
+    """Asks in a session about all frames at once, except those that leases deny."""
     return lambda frames: limiter.decide(frames).count(Reason.ADMITTED)
 
 
 def play(decide: Callable[[Frames], int], name: str, seconds: float, pid: int) -> tuple[Cpu, int]:
-    """Lets cameras that are new to the sidecar play; gives the CPU per decision and the number of admitted frames."""
+    """Plays cameras that are new to the sidecar; returns the CPU per decision and the number of admitted frames."""
     names = [f"{name}-{number:02}" for number in range(CAMERAS)]
     ticks, admitted = int(seconds * CAMERA_FPS), 0
-    warm = CAMERA_FPS  # the cameras begin within the first second, so that they are not due together
+    warm = CAMERA_FPS  # the cameras begin at different times within the first second, so that they aren't due together
     sidecar = client = 0.0
     begun = time.monotonic()
     for tick in range(warm + ticks):
@@ -141,7 +134,7 @@ def main() -> None:
     """Prints tables and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--starts", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=4.0, help="per round and way")
+    parser.add_argument("--seconds", type=float, default=4.0, help="per round and variant")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with (
@@ -188,8 +181,10 @@ def main() -> None:
     loop = medians.pop("nothing")
     start = statistics.median(starts)
     print(f"memory (RSS): {idle:.1f} MiB at the start, {full:.1f} MiB with {STREAMS:,} streams")
-    print(f"first decision {start:.0f} ms after the process was spawned ({min(starts):.0f} to {max(starts):.0f})")
-    print(f"{CAMERAS} cameras of {CAMERA_FPS} fps limited to {LIMIT:g}; {by_lease:.1%} of the session's by a lease")
+    print(f"first decision {start:.0f} ms after the start of the process ({min(starts):.0f} to {max(starts):.0f})")
+    print(
+        f"{CAMERAS} cameras of {CAMERA_FPS} fps limited to {LIMIT:g}; {by_lease:.1%} of the session's frames denied by a lease"
+    )
     print(f"{'CPU µs per decision':28}{'sidecar':>10}{'client':>10}{'sidecar, of a core at 1,000/s':>32}")
     for way, each in medians.items():
         print(f"{way:28}{each.sidecar:10.1f}{each.client - loop.client:10.1f}{each.sidecar / 1000:32.1%}")

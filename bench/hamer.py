@@ -1,12 +1,12 @@
-"""How fast HaMeR runs here, against a straightforward eager float32 forward of one crop at a time, in the same run.
+"""The speed of HaMeR here, compared with a straightforward eager float32 forward pass, one crop at a time.
 
     python -m bench.hamer --size vit-h
     python -m bench.hamer --size tiny --rounds 20
     python -m bench.hamer --size vit-h --device cuda --rounds 30
 
-Weights are random: they don't change the speed. The rounds go through the plain forward and all batch sizes in turn, so
-that what else the machine does falls on all alike; medians are printed. On a CPU the processor's seconds per crop are
-printed as well: they hardly depend on what else runs.
+The weights are random, which doesn't affect the speed. Each round runs the plain forward pass and all batch sizes in turn,
+so that other load on the machine affects all of them alike; the results are medians. On a CPU the CPU seconds per crop are
+printed too, because they hardly depend on other load.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from worker.hamer.sizes import VIT_H, HamerConfig, HamerSizes
 TINY = HamerSizes(256, 16, 192, 4, 3, 768, 128, 2, 2, 64, 128)
 
 NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "L40S": 362e12}
-"""Dense 16-bit FLOP/s by the makers' data sheets."""
+"""Dense 16-bit FLOP/s according to the data sheets."""
 
 
 @dataclass
 class Timings:
-    """What rounds of one thing took."""
+    """The times of several runs of one variant."""
 
     crops: int
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def measure(self, run: Callable[[], object], device: torch.device) -> None:
-        """Runs once more."""
+        """Runs and times it once more."""
         wall, cpu = time.perf_counter(), time.process_time()
         run()
         if device.type == "cuda":
@@ -49,22 +49,22 @@ class Timings:
 
     @property
     def latency(self) -> float:
-        """Median seconds of a run."""
+        """Returns the median seconds of a run."""
         return statistics.median(self.wall)
 
     @property
     def rate(self) -> float:
-        """Crops per second."""
+        """Returns the crops per second."""
         return self.crops / self.latency
 
     @property
     def cpu_per_crop(self) -> float:
-        """Median seconds of processor time."""
+        """Returns the median CPU seconds per crop."""
         return statistics.median(self.cpu) / self.crops
 
 
 class MatmulPeak:
-    """The FLOP/s of a large matrix product here: what a network could reach at best."""
+    """The FLOP/s of a large matrix product here, an upper bound for a network."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self._n = 8192 if device.type == "cuda" else 2048
@@ -73,18 +73,18 @@ class MatmulPeak:
         self._device = device
 
     def measure(self) -> None:
-        """Multiplies a few times."""
+        """Times a few products."""
         for _ in range(5 if self._device.type == "cuda" else 2):
             self._timings.measure(lambda: self._a @ self._b, self._device)
 
     @property
     def rate(self) -> float:
-        """The best so far."""
+        """Returns the best rate so far."""
         return 2 * self._n**3 / min(self._timings.wall)
 
 
 def memory(device: torch.device, *, peak: bool) -> float:
-    """Gives the memory held now, or at most since `forget_peak`, in GB: the device's, or on a CPU the process's."""
+    """Returns the current memory, or the peak since `forget_peak`, in GB: of the device, or on a CPU of the process."""
     if device.type == "cuda":
         return (torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)) / 1e9
     field_name = "VmHWM:" if peak else "VmRSS:"
@@ -93,7 +93,7 @@ def memory(device: torch.device, *, peak: bool) -> float:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Starts a new high-water mark."""
+    """Resets the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -101,7 +101,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Gives what the device is called."""
+    """Returns the name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -117,9 +117,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, nargs="*", help="batch sizes (default: all of the device)")
-    parser.add_argument("--threads", type=int, help="of a CPU (default: all)")
-    parser.add_argument("--mesh", action="store_true", help="compute the vertices, too")
+    parser.add_argument("--batches", type=int, nargs="*", help="batch sizes (default: all sizes of the device)")
+    parser.add_argument("--threads", type=int, help="threads on a CPU (default: all)")
+    parser.add_argument("--mesh", action="store_true", help="also compute the vertices")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -169,7 +169,7 @@ def main() -> None:
         f"largest matrix product: {peak / 1e12:.3f} TFLOP/s in {precision.name}, {plain_peak / 1e12:.3f} in float32",
         end="",
     )
-    print(f"; {nominal / 1e12:.0f} by the data sheet" if nominal else "")
+    print(f"; {nominal / 1e12:.0f} according to the data sheet" if nominal else "")
     print(
         f"weights and work space: {used:.2f} GB; vertex error against float32: mean {error.mean() * 1e3:.2f} mm, ",
         end="",

@@ -1,8 +1,8 @@
-"""HaMeR done plainly: what a straightforward eager forward costs, and what ours must agree with.
+"""A plain HaMeR: the straightforward eager forward pass that ours is compared with, in speed and in its results.
 
-Written step by step from the tensors under their official names, as the official demo runs it per hand: one crop, full
-precision, attention spelled out, queries and keys even where one token makes them idle, joint after joint, always the
-whole mesh.
+It uses the tensors under their official names, step by step, as the official demo runs them per hand: one crop, full
+precision, explicit attention (including queries and keys that have no effect with one token), joint after joint, and always
+the whole mesh.
 """
 
 import math
@@ -17,24 +17,34 @@ from worker.hamer.sizes import LAYERS, HamerSizes, mano_shapes, network_shapes
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 
-def random_tensors(sizes: HamerSizes, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """Makes a checkpoint's tensors up: random weights of sensible sizes and a random blob for a hand."""
+def random_tensors(
+    sizes: HamerSizes, seed: int = 0, dtype: torch.dtype = torch.float32, *, copies: bool = True
+) -> dict[str, torch.Tensor]:
+    """Returns a made-up checkpoint's tensors: random weights of realistic sizes, and a random blob for a hand.
+
+    Without copies the tensors overlap in memory, which takes a fraction of the time; but then a bench would find
+    weights in the processor's cache that are too large for it.
+    """
     generator = torch.Generator().manual_seed(seed)
-    # One supply of numbers, read from another place for each tensor: drawing 670 million would take a while.
-    supply = torch.randn(5_000_011, generator=generator)
+    # One supply of numbers, read from a random position for each tensor: generating 670 million would take a while.
+    # Twice as long as the largest tensor of the official size, so that each tensor is a part of it.
+    supply = torch.randn(14_000_029, generator=generator)
+    scaled: dict[float, torch.Tensor] = {}
 
     def draw(shape: tuple[int, ...], scale: float) -> torch.Tensor:
         count = math.prod(shape)
-        start = int(torch.randint(len(supply), (), generator=generator))
-        numbers = supply.roll(-start).repeat(count // len(supply) + 1)[:count]
-        return (numbers * scale).view(shape).to(dtype)
+        start = int(torch.randint(len(supply) - count, (), generator=generator))
+        if scale not in scaled:
+            scaled[scale] = (supply * scale).to(dtype)
+        part = scaled[scale][start : start + count].view(shape)
+        return part.clone() if copies else part
 
     tensors: dict[str, torch.Tensor] = {}
     for key, shape in network_shapes(sizes).items():
         if "norm" in key:
             tensors[key] = (torch.ones if key.endswith("weight") else torch.zeros)(shape, dtype=dtype)
         else:
-            # Readouts that react visibly to the picture, as trained ones do.
+            # Readouts that react visibly to the picture, like trained ones.
             tensors[key] = draw(shape, 0.04 if key.endswith(("decpose.weight", "decshape.weight")) else 0.02)
     tensors["mano_head.init_hand_pose"] = draw((1, 96), 0.7)
     tensors["mano_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]], dtype=dtype)
@@ -52,7 +62,7 @@ def random_tensors(sizes: HamerSizes, seed: int = 0, dtype: torch.dtype = torch.
 
 
 def flops_per_crop(sizes: HamerSizes) -> tuple[float, float]:
-    """Gives the floating-point operations of backbone and head for one crop; a multiply-add counts as two."""
+    """Returns the floating-point operations of backbone and head for one crop; a multiply-add counts as two."""
     t, d, inner = sizes.tokens, sizes.dim, sizes.decoder_inner
     block = 2 * t * (4 * d * d + 2 * d * sizes.mlp_dim) + 4 * t * t * d
     backbone = sizes.depth * block + 2 * t * d * 3 * sizes.patch**2
@@ -61,12 +71,12 @@ def flops_per_crop(sizes: HamerSizes) -> tuple[float, float]:
 
 
 class PlainHamer:
-    """The same network without any of the savings.
+    """The same network without any optimisation.
 
     Args:
-        tensors: the checkpoint's, under their official names, on the device to run on.
-        sizes: of the network.
-        focal: of the crop's camera in pixels.
+        tensors: the checkpoint's tensors under their official names, on the device to use.
+        sizes: the sizes of the network.
+        focal: focal length of the crop's camera, pixels.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], sizes: HamerSizes, focal: float = 5000.0) -> None:
@@ -75,7 +85,7 @@ class PlainHamer:
         self.focal = focal
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Takes normalised RGB (B, 3, 256, 192); gives cameras, vertices and key points."""
+        """Takes normalised RGB (B, 3, 256, 192); returns cameras, vertices and key points."""
         features = self.backbone(images)
         pose, betas, camera = self.head(features)
         joints, vertices = self.mano(_rotations(pose), betas)
@@ -91,7 +101,7 @@ class PlainHamer:
         return F.layer_norm(x, x.shape[-1:], self.t[f"{name}.weight"], self.t[f"{name}.bias"], eps)
 
     def backbone(self, images: torch.Tensor) -> torch.Tensor:
-        """Gives the features (B, 192, D)."""
+        """Returns the features (B, 192, D)."""
         patch = "backbone.patch_embed.proj"
         x = F.conv2d(images, self.t[f"{patch}.weight"], self.t[f"{patch}.bias"], stride=self.sizes.patch, padding=2)
         x = x.flatten(2).transpose(1, 2)
@@ -105,7 +115,7 @@ class PlainHamer:
         return self._norm(x, "backbone.last_norm", 1e-6)
 
     def head(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Gives the pose (B, 96), the shape (B, 10) and the camera (B, 3)."""
+        """Returns the pose (B, 96), the shape (B, 10) and the camera (B, 3)."""
         transformer, heads = "mano_head.transformer", self.sizes.decoder_heads
         x = self._linear(features.new_zeros(len(features), 1, 1), f"{transformer}.to_token_embedding")
         x = x + self.t[f"{transformer}.pos_embedding"]
@@ -125,7 +135,7 @@ class PlainHamer:
         return pose, betas, camera
 
     def mano(self, rotations: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gives the 21 key points and the vertices."""
+        """Returns the 21 key points and the vertices."""
         t, b = self.t, len(betas)
         shaped = t["mano.v_template"] + torch.einsum("vxs,bs->bvx", t["mano.shapedirs"], betas)
         joints = torch.einsum("jv,bvx->bjx", t["mano.J_regressor"], shaped)

@@ -1,14 +1,14 @@
-"""What a decision costs under a lease, against asking Redis about each frame; and how soon a raised limit acts.
+"""The cost of a decision under a lease, compared with asking Redis; and how soon a raised limit takes effect.
 
     python -m bench.lease
 
-200 cameras of 30 fps, each begun at a time of its own, limited to 5. Both sides decide the same frames in the same
-process, in turns, in rounds; medians over the rounds. The first design is the measure: an HGET by redis-py for each
-frame, and the time of the last admitted one in a dict. The other side is the worker's client, handed the frames in the
-batches that a worker reads; all that it asks the sidecar, and its two threads, are counted with it.
+200 cameras of 30 fps, started at different times and limited to 5. Both sides decide the same frames in the same
+process, in turns, over several rounds; the results are medians. The baseline is the first design: one HGET by redis-py per
+frame, with the time of the last admitted frame in a dict. The other side is the Python client, which gets the frames in
+batches as a worker reads them. Its figures include its calls to the sidecar and its two threads.
 
-The second table: a frame of a stream that is limited to 5 is offered a thousand times a second and denied by its lease,
-without a call, until HSET raises the limit to 30. From the HSET to the admission.
+The second table: a frame of a stream limited to 5 fps is offered a thousand times per second, and denied under its lease
+without a call, until HSET raises the limit to 30. The time is from the HSET to the admission.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from support.redis.valkey import valkey
 
 from bench.batch import KEY, PerFrame
 from bench.servers import cpu_seconds
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 
 CAMERA_FPS = 30.0
@@ -46,13 +46,13 @@ class Cost(NamedTuple):
 
     wall: float
     own_cpu: float
-    """Of this process."""
+    """CPU of this process."""
     cpu: float
-    """Of this process, the sidecar and Valkey."""
+    """CPU of this process, the sidecar and Valkey."""
 
 
 def make_frames(seconds: float, streams: int, round_number: int) -> Frames:
-    """The frames that the cameras take in one stretch of time, in their order."""
+    """Returns the frames of the cameras in one stretch of time, in order."""
     choose = random.Random(1)
     frames = []
     for number in range(streams):
@@ -62,7 +62,7 @@ def make_frames(seconds: float, streams: int, round_number: int) -> Frames:
 
 
 def leased(limiter: RateLimiter, size: int) -> Callable[[Frames], int]:
-    """Decides frames by the worker's client, so many at a time."""
+    """Decides frames with the Python client, in batches of the given size."""
 
     def decide(frames: Frames) -> int:
         admitted = 0
@@ -74,7 +74,7 @@ def leased(limiter: RateLimiter, size: int) -> Callable[[Frames], int]:
 
 
 def measure_raises(client: redis.Redis, limiter: RateLimiter, decided: Counter[str], raises: int) -> list[float]:
-    """Milliseconds from HSET to the admission, of each raise, in order."""
+    """Returns the milliseconds from HSET to the admission for each raise, sorted."""
     delays = []
     for number in range(raises):
         name, ts = f"raised-{number:04}", 100.0
@@ -92,9 +92,9 @@ def measure_raises(client: redis.Redis, limiter: RateLimiter, decided: Counter[s
 
 
 def main() -> None:
-    """Prints two tables and one line of JSON."""
+    """Prints a table, the delays and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="of all cameras, per round and side")
+    parser.add_argument("--seconds", type=float, default=2.0, help="stretch of stream time per round and side")
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--raises", type=int, default=300)
@@ -120,7 +120,7 @@ def main() -> None:
         expected = options.streams * options.seconds * LIMIT
         for number in range(options.rounds + 1):
             for place, (side, decide) in enumerate(sides.items()):
-                # Each side has its own stretch of time, so that all meet fresh frames.
+                # Each side has its own stretch of stream time, so that its frames are new to everybody.
                 frames = make_frames(options.seconds, options.streams, number * len(sides) + place)
                 cpu, own_cpu, wall = sum(map(cpu_seconds, pids)), time.process_time(), time.perf_counter()
                 admitted = decide(frames)
@@ -134,9 +134,7 @@ def main() -> None:
         raises = measure_raises(client, limiter, decided, options.raises)
         limiter.close()
     medians = {side: Cost(*map(statistics.median, zip(*each, strict=True))) for side, each in costs.items()}
-    print(
-        f"{options.streams} streams of {CAMERA_FPS:g} fps limited to {LIMIT:g}, {options.seconds:g} s of them a round,"
-    )
+    print(f"{options.streams} streams of {CAMERA_FPS:g} fps limited to {LIMIT:g}, {options.seconds:g} s per round,")
     print(f"median of {options.rounds} rounds; {by_lease:.1%} of the frames were denied by a lease")
     print(f"{'µs per frame':26}{'wall':>8}{'worker CPU':>12}{'all CPU':>10}{'times cheaper':>16}")
     measure = medians["HGET per frame"].wall

@@ -1,11 +1,11 @@
-"""A million different stream names: what a sidecar keeps of them.
+"""A million different stream names: what a sidecar keeps in memory.
 
     python -m bench.names
 
-A sidecar with room for the default of 100,000 streams and a real Valkey, in which one name in ten has a limit. The names
-come in batches, each once, as if somebody put a counter into the name; a thousand real streams go on all the while. Then
-all that could grow is printed along the way: streams, memory, the lines of /metrics. The real streams must get
-their frames throughout. A second million of other names shows what is left to grow.
+A sidecar with room for the default of 100,000 streams, and a real Valkey in which one name in ten has a limit. Each name is
+sent once, in batches, as if a publisher put a counter into the name, while a thousand real streams continue. The bench
+prints whatever could grow: streams, memory, and the lines of /metrics. The real streams must get their frames
+throughout. A second million of different names shows whether anything still grows.
 """
 
 import argparse
@@ -30,16 +30,16 @@ FPS = 2.0
 
 
 def metric_lines(http: str) -> int:
-    """How many lines /metrics has."""
+    """Returns the number of lines of /metrics."""
     with urllib.request.urlopen(f"http://{http}/metrics", timeout=30.0) as answer:
         return len(answer.read().splitlines())
 
 
 def main() -> int:
-    """Prints a table and one line of JSON; gives the exit code: 1 where something grows, or a real stream lost a frame."""
+    """Prints a table and one line of JSON; returns the exit code: 1 if something grows or a real stream lost a frame."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--names", type=int, default=1_000_000)
-    parser.add_argument("--per-second", type=int, default=50_000, help="at most so many new names")
+    parser.add_argument("--per-second", type=int, default=50_000, help="maximum of new names")
     options = parser.parse_args()
     real = [f"real-{number:04}" for number in range(REAL)]
     rows: list[dict[str, float]] = []

@@ -1,13 +1,13 @@
-"""What a decision costs with the sidecar, with Redis asked directly, and with the rate limiters of PyPI that use Redis.
+"""The cost of a decision with the sidecar, with Redis asked directly, and with rate limiters from PyPI that use Redis.
 
     pip install limits==5.8.0 throttled-py==3.5.0 pyrate-limiter==4.5.1
     python -m bench.others
 
-One client process, one Valkey, the same frames; all sides in turns, in rounds; medians over the rounds. Direct HGET is the
-first design: a lookup for each frame and the time of the last admitted one in a dict. The libraries keep their state in
-Redis with a fixed limit, each by its cheapest suitable algorithm: to have limits that can be changed live they would need
-the HGET besides. The session is the worker's client with its leases; its threads and all that it reports are counted with
-it. CPU is that of the client, the sidecar and Valkey together.
+One client process, one Valkey and the same frames for all sides, in turns, over several rounds; the results are medians.
+Direct HGET is the first design: one lookup per frame, with the time of the last admitted frame in a dict. The libraries keep
+their state in Redis with a fixed limit, each with its cheapest suitable algorithm; to follow live limits they would need the
+HGET in addition. The session is the Python client with its leases, including its threads and its reports. CPU is the sum
+over the client, the sidecar and Valkey.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from support.redis.valkey import valkey
 from bench.batch import KEY, Cost, Frames, PerFrame, batches, make_frames
 from bench.lease import leased
 from bench.servers import channel_to, cpu_seconds
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -44,14 +44,14 @@ Decide = Callable[[Frames], int]
 
 
 def by_limits(url: str) -> Decide:
-    """`limits`: a fixed window, one INCR."""
+    """Uses `limits`: a fixed window, one INCR."""
     limiter = limits.strategies.FixedWindowRateLimiter(limits.storage.RedisStorage(url))
     item = limits.RateLimitItemPerSecond(FPS)
     return lambda frames: sum(limiter.hit(item, name) for name, _ in frames)
 
 
 def by_throttled(url: str) -> Decide:
-    """`throttled-py`: GCRA by a Lua script."""
+    """Uses `throttled-py`: GCRA in a Lua script."""
     limiter = throttled.Throttled(
         using="gcra", quota=throttled.per_sec(FPS, burst=1), store=throttled.RedisStore(server=url)
     )
@@ -59,7 +59,7 @@ def by_throttled(url: str) -> Decide:
 
 
 def by_pyrate(client: redis.Redis, names: Iterator[str]) -> Decide:
-    """`pyrate-limiter`: a sliding log of each stream by a Lua script."""
+    """Uses `pyrate-limiter`: a sliding log per stream in a Lua script."""
     rates = [pyrate_limiter.Rate(FPS, pyrate_limiter.Duration.SECOND)]
     limiters = {
         name: pyrate_limiter.Limiter(pyrate_limiter.RedisBucket.init(rates, client, f"pyrate:{name}")) for name in names
@@ -68,7 +68,7 @@ def by_pyrate(client: redis.Redis, names: Iterator[str]) -> Decide:
 
 
 def by_unary(stub: rate_limit_pb2_grpc.RateLimitServiceStub) -> Decide:
-    """The sidecar, a call for each frame."""
+    """Asks the sidecar, one call per frame."""
     return lambda frames: sum(
         stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name, ts=ts)).should_process for name, ts in frames
     )
@@ -111,7 +111,7 @@ def main() -> None:
         costs: dict[str, list[Cost]] = {side: [] for side in sides}
         for number in range(options.rounds + 1):
             for place, (side, decide) in enumerate(sides.items()):
-                # Each side has its own stretch of time, so that all meet fresh frames.
+                # Each side has its own stretch of stream time, so that its frames are new to everybody.
                 frames = make_frames(options.frames, options.streams, number * len(sides) + place)
                 cpu, wall = sum(map(cpu_seconds, pids)), time.perf_counter()
                 assert number or decide(frames) > 0

@@ -1,15 +1,15 @@
-"""What a stream gets of what was configured, by four rules: draws docs/figures/pacing.svg.
+"""Achieved against configured fps by four rules; draws docs/figures/pacing.svg.
 
     python -m bench.pacing
 
-A camera of 30 fps whose frames jitter by 10 % of their distance, limited to 0.5 to 30 fps, ten simulated minutes each.
+A 30 fps camera whose frames jitter by 10 % of their distance, limited to 0.5 to 30 fps, for ten simulated minutes each.
 
 - min-gap: a frame is admitted a period after the last admitted one (``--pacing min-gap``).
-- GCRA without credit: the generic cell rate algorithm with a tolerance of 0, as of a bucket that holds one token.
-- fixed window: a counter of each second, as INCR and EXPIRE make; below 1 fps a window of one period.
+- GCRA without credit: the generic cell rate algorithm with a tolerance of 0, like a bucket that holds one token.
+- fixed window: a counter per second, as with INCR and EXPIRE; below 1 fps, a window of one period.
 - ours: GCRA with 1.5 periods of credit for lateness (handcounter/pacing/schedule.py).
 
-The first two are one and the same rule, as the figures show; both are here since both are in use.
+The first two are the same rule, as the figures show; both are listed because both are in use.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Rule = Callable[[float], bool]
 
 
 def by_schedule(fps: float, pacing: Pacing) -> Rule:
-    """The sidecar's own rule."""
+    """Applies the sidecar's own rule."""
     schedule: Schedule | None = None
 
     def admit(ts: float) -> bool:
@@ -45,7 +45,7 @@ def by_schedule(fps: float, pacing: Pacing) -> Rule:
 
 
 def gcra_without_credit(fps: float) -> Rule:
-    """By the theoretical arrival time, with no tolerance but that for rounding."""
+    """Compares with the theoretical arrival time; the only tolerance is for rounding."""
     arrival = -math.inf
 
     def admit(ts: float) -> bool:
@@ -59,7 +59,7 @@ def gcra_without_credit(fps: float) -> Rule:
 
 
 def fixed_window(fps: float) -> Rule:
-    """By a counter that starts anew with each window."""
+    """Counts frames in each window, from zero."""
     length = max(1.0, 1.0 / fps)
     window, count = -1.0, 0
 
@@ -85,14 +85,14 @@ _DASHES = {"GCRA without credit": "2 7", "fixed window": "7 4"}
 
 
 def camera() -> Iterator[float]:
-    """The frames of the camera."""
+    """Returns the frames of the camera."""
     dice = random.Random(1)
     for number in range(int(SECONDS * SOURCE_FPS)):
         yield 1000.0 + (number + JITTER * dice.uniform(-1.0, 1.0)) / SOURCE_FPS
 
 
 def achieved(fps: float) -> dict[str, float]:
-    """What each rule makes of a limit, frames per second."""
+    """Returns what each rule achieves at a limit, frames per second."""
     frames = list(camera())
     return {name: sum(map(rule(fps), frames)) / SECONDS for name, rule in RULES.items()}
 

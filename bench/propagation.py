@@ -1,12 +1,12 @@
-"""How long a change in Redis takes to act: from sending HSET to the first decision at the new limit.
+"""How soon a change in Redis takes effect: the time from sending HSET to the first decision at the new limit.
 
     python -m bench.propagation
 
-A real Valkey, a real sidecar. A client sends HSET and then asks about frames of that stream, one call after the other,
-until an answer has the new fps; so up to one call's time is part of the figure. First by itself, then with a thousand
-active streams and other fields of the hash being changed two hundred times a second, for one hash after the other:
-a small one, of as many fields as Redis keeps as a list; one with a field for each stream; and a large one, with a
-hundred thousand fields, most of them of streams that nobody asks about.
+With a real Valkey and a real sidecar, a client sends HSET and then asks about frames of that stream, one call after the
+other, until an answer has the new fps. The figure therefore includes up to the time of one call. The first case has no other
+load. In the others there are a thousand active streams, and other fields of the hash change two hundred times per second, with
+three hashes: a small one, with as many fields as Redis keeps as a list; one with a field per stream; and a large one
+with a hundred thousand fields, most of them for inactive streams.
 """
 
 import argparse
@@ -27,21 +27,21 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 KEY = "stream_fps_configs"
 GOAL_MS = 10.0
-"""For the median of the first, and the 99th percentile of the others."""
+"""For the median of the first case, and for the 99th percentile of the others."""
 ACTIVE = 1000
 HASHES = {"small": 511, "each": ACTIVE, "large": 100_000}
-"""Fields of the hash besides the one that is timed."""
+"""Fields of the hash in addition to the timed one."""
 CHANGES_PER_S = 200
 
 
 def field(number: int) -> str:
-    """A field of the hash; the first thousand are those of the active streams."""
+    """Returns the name of a field; the first thousand belong to the active streams."""
     return f"active-{number:04}" if number < ACTIVE else f"idle-{number:06}"
 
 
 @contextlib.contextmanager
 def traffic(port: int, fields: int) -> Iterator[None]:
-    """Changes other fields of the hash all the time, one of the active streams' after the other."""
+    """Keeps changing other fields of the hash, those of the active streams in turn."""
     stop = threading.Event()
     changed = min(fields, ACTIVE)
 
@@ -64,7 +64,7 @@ def traffic(port: int, fields: int) -> Iterator[None]:
 def measure(
     client: redis.Redis, stub: rate_limit_pb2_grpc.RateLimitServiceStub, changes: int, first: int
 ) -> list[float]:
-    """Times changes, milliseconds each."""
+    """Times several changes, milliseconds each."""
     times = []
     for number in range(first, first + changes):
         request = pb.ShouldProcessRequest(stream_name="camera", ts=float(number))
@@ -73,7 +73,7 @@ def measure(
         while stub.ShouldProcess(request).fps != number:
             pass
         times.append((time.perf_counter() - before) * 1e3)
-        time.sleep(0.01)  # a change by itself, not in the rest that follows the reading before
+        time.sleep(0.01)  # a separate change, not one within the pause after the previous reading
     return times
 
 
@@ -92,7 +92,7 @@ def main() -> None:
         rows = {"alone": measure(client, stub, options.changes, 1)}
         stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=[field(number) for number in range(ACTIVE)]))
         for number, (row, fields) in enumerate(HASHES.items(), 1):
-            # A thousand at a time, or Valkey itself is what is waited for.
+            # A thousand at a time; otherwise the bench waits for Valkey.
             for first in range(0, fields, 1000):
                 client.hset(KEY, mapping={field(each): "1" for each in range(first, min(fields, first + 1000))})
             with traffic(server.port, fields):

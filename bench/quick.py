@@ -1,4 +1,4 @@
-"""Runs every bench once in its quickest way, to see that each still runs. The figures that they print mean nothing.
+"""Runs every bench once, shortened, to check that it still runs. The printed figures mean nothing.
 
 python -m bench.quick                  # or make bench-quick
 python -m bench.quick soak faults
@@ -34,16 +34,16 @@ QUICK: dict[str, list[str]] = {
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
     "fuzz": ["--requests", "2000"],
 }
-"""By module; a path is one in a temporary folder."""
+"""The arguments of each module; paths are relative to a temporary folder."""
 
 NEEDS = {"bench.hamer": "torch", "bench.others": "limits"}
-"""What isn't among the dependencies of the tests; without it a bench is left out."""
+"""Packages that the tests don't depend on; without them the bench is skipped."""
 
 
 def run(module: str, folder: Path) -> bool:
-    """Runs one and says how it went; whether it went well."""
+    """Runs one bench and prints the outcome; returns whether it succeeded."""
     if module in NEEDS and importlib.util.find_spec(NEEDS[module]) is None:
-        print(f"{module:26} left out: {NEEDS[module]} isn't installed", flush=True)
+        print(f"{module:26} skipped: {NEEDS[module]} isn't installed", flush=True)
         return True
     path = [str(REPOSITORY), str(REPOSITORY / "proto"), str(REPOSITORY / "tests")]
     begun = time.monotonic()
@@ -60,7 +60,7 @@ def run(module: str, folder: Path) -> bool:
         )
         code, output = str(done.returncode), done.stdout
     except subprocess.TimeoutExpired as late:
-        code, output = "too late", (late.stdout or b"").decode(errors="replace")
+        code, output = "timed out", (late.stdout or b"").decode(errors="replace")
     print(f"{module:26} {time.monotonic() - begun:5.1f} s  {'runs' if code == '0' else f'FAILED ({code})'}", flush=True)
     if code != "0":
         print(output)
@@ -68,17 +68,17 @@ def run(module: str, folder: Path) -> bool:
 
 
 def main() -> int:
-    """Runs those that are named, or all; gives the exit code."""
+    """Runs the named benches, or all; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="such as soak; all without any")
+    parser.add_argument("names", nargs="*", help="such as soak; default: all")
     options = parser.parse_args()
     names = {module.removeprefix("bench."): module for module in QUICK}
     unknown = [name for name in options.names if name not in names]
     if unknown:
-        parser.error(f"no bench {', '.join(unknown)}; there are {', '.join(names)}")
+        parser.error(f"unknown: {', '.join(unknown)}; expected {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix="bench-quick-") as folder:
-        good = [run(names[name], Path(folder)) for name in options.names or names]
-    return 0 if all(good) else 1
+        succeeded = [run(names[name], Path(folder)) for name in options.names or names]
+    return 0 if all(succeeded) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benches of the sidecar share: the server to compare with, and what a process has used."""
+"""Shared by the sidecar's benches: the server to compare with, and the CPU and memory of a process."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ CHANNEL_OPTIONS = (("grpc.enable_retries", 0),)
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used up to now, in all its threads; to the nanosecond where the kernel counts so."""
+    """Returns the CPU seconds of all threads of a process so far; to the nanosecond if the kernel counts that finely."""
     with contextlib.suppress(FileNotFoundError):
         tasks = [task.joinpath("schedstat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
         return sum(int(task.split()[0]) for task in tasks) / 1e9
@@ -25,7 +25,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def waiting_seconds(pid: int) -> float:
-    """How long a process' threads were ready up to now, but had no processor; 0 where the kernel doesn't count it."""
+    """Returns the seconds that a process's threads were ready without a CPU so far; 0 if the kernel doesn't count it."""
     with contextlib.suppress(FileNotFoundError):
         tasks = [task.joinpath("schedstat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
         return sum(int(task.split()[1]) for task in tasks) / 1e9
@@ -33,18 +33,18 @@ def waiting_seconds(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process that is in RAM."""
+    """Returns the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def channel_to(address: str) -> grpc.Channel:
-    """A channel with nothing in between."""
+    """Opens a channel without a proxy."""
     return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
 @contextlib.contextmanager
 def empty_server() -> Iterator[tuple[int, str]]:
-    """A server of the sidecar's kind whose ShouldProcess does nothing; gives its process id and address."""
+    """Starts a server of the sidecar's kind whose ShouldProcess does nothing; yields its process id and address."""
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen([sys.executable, "-m", "bench.empty_server", address], env=repository_environment())
     try:

@@ -1,17 +1,17 @@
-"""Half an hour of steady work: 500 streams, limits that change, clients that come and go; does memory grow?
+"""Half an hour of steady load with 500 streams, changing limits and changing clients: does memory grow?
 
     python -m bench.soak
     python -m bench.soak --scope fleet
 
-500 streams of 10 fps limited to 1 to 7. Half of them are asked about in batches of 50. The other half belongs to five
-workers' clients, with sessions and leases; each second one of the five is replaced by a new one, in turns one that said
-goodbye and one that just vanished. A limit changes ten times a second, and a stream in fifty is replaced by one with another
-name each minute; there is room for 550 streams, so after five minutes those that are gone make room for the new ones.
+500 streams of 10 fps are limited to 1 to 7. Half of them are asked about in batches of 50. The other half belongs to five
+Python clients with sessions and leases. Each second one of the five is replaced; every other one leaves without closing its
+session. A limit changes ten times per second. Each minute one stream in fifty is replaced by one with a new name; there is
+room for 550 streams, so after five minutes inactive streams are evicted for new ones.
 
-Memory is read twice a second. Its slope is Theil and Sen's (the median of the slopes between any two points) over the second
-half: the allocator takes memory by the MiB, and a single such step is no slope. The bound is 2 MiB an hour, which a leak of
-60 bytes per change of a limit, or of 600 per session, exceeds; in runs so short that half a MiB within the second half would
-be more than that, half a MiB. The first half is not judged: all that is kept about a stream comes to be there.
+Memory is read twice a second. Its slope is the Theil-Sen estimate (the median of the slopes between any two points) over the
+second half, because the allocator takes memory by the MiB, and a single step isn't a slope. The bound is 2 MiB per hour; a
+leak of 60 bytes per changed limit, or of 600 per session, exceeds it. In runs so short that half a MiB in the second half
+would exceed it, the bound is half a MiB. The first half isn't judged, because the state of the streams is still filling up.
 """
 
 import argparse
@@ -28,17 +28,17 @@ from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 KEY = "stream_fps_configs"
 STREAMS, BATCH, SOURCE_FPS = 500, 50, 10
 BATCHES = STREAMS // BATCH
-"""In each tenth of a second: the first half of them by calls, the second half by a session each."""
+"""Per tenth of a second: the first half in calls, the second half in one session each."""
 SESSIONS = BATCHES // 2
 ROOM = STREAMS + 50
-"""With room for more, what is kept about streams that are gone would be the growth that is measured."""
+"""With more room, the state of inactive streams would show up as growth."""
 MOST_POINTS = 1000
 LINES = 30
 GOAL_MIB_PER_HOUR = 2.0
@@ -46,20 +46,20 @@ GRAIN_MIB = 0.5
 
 
 class Cameras:
-    """What the sidecar is asked, and by whom.
+    """The clients of the sidecar.
 
     Args:
-        address: of the sidecar, HOST:PORT.
-        channel: for what is asked without a session.
-        client: of its Redis.
+        address: the sidecar's HOST:PORT.
+        channel: for the calls without a session.
+        client: a client of its Redis.
     """
 
     def __init__(self, address: str, channel: grpc.Channel, client: redis.Redis) -> None:
         self.decided: Counter[str] = Counter()
-        """Frames by who decided: "sidecar", "lease", and "batch" for those without a session; "local" should not be."""
+        """Frames by who decided them: "sidecar", "lease", or "batch" without a session; "local" should not occur."""
         self.failed = 0
         self.sessions = 0
-        """So many were opened."""
+        """How many were opened."""
         self._address = address
         self._stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         self._client = client
@@ -69,7 +69,7 @@ class Cameras:
         self._limiters = [self._open() for _ in range(SESSIONS)]
 
     def ask(self, batch: int, ts: float) -> None:
-        """Asks about a frame of each stream of a batch."""
+        """Asks about one frame of each stream of a batch."""
         names = self._names[batch * BATCH : (batch + 1) * BATCH]
         if batch >= BATCHES - SESSIONS:
             self._limiters[batch - BATCHES + SESSIONS].decide([(name, ts) for name in names])
@@ -83,12 +83,12 @@ class Cameras:
             self.failed += 1
 
     def change_a_limit(self) -> None:
-        """Sets another limit for one stream, each in turn."""
+        """Changes the limit of one stream, each in turn."""
         self._changes += 1
         self._client.hset(KEY, self._names[self._changes * 7 % STREAMS], str(1 + self._changes % 7))
 
     def replace_a_session(self, second: int) -> None:
-        """Ends one client's session, at times without a word, and opens another one."""
+        """Replaces one client; every other one leaves without closing its session."""
         place = second % SESSIONS
         old = self._limiters[place]
         if second % 2:
@@ -97,7 +97,7 @@ class Cameras:
         self._limiters[place] = self._open()
 
     def replace_streams(self) -> None:
-        """Gives another name to a stream in fifty."""
+        """Renames one stream in fifty."""
         for number in range(0, STREAMS, 50):
             self._client.hdel(KEY, self._names[number])
             self._names[number] = f"camera-{self._named:05}"
@@ -119,20 +119,20 @@ class Cameras:
 
 
 def slope_per_hour(points: list[tuple[float, float]]) -> float:
-    """The median of the slopes between any two points of seconds and MiB."""
+    """Returns the median of the slopes between any two points of seconds and MiB, in MiB per hour."""
     pairs = itertools.combinations(points, 2)
     return statistics.median((late - early) / (then - at) for (at, early), (then, late) in pairs) * 3600.0
 
 
 def main() -> int:
-    """Prints progress, the slope and one line of JSON; gives the exit code: 1 where memory grew or a call failed."""
+    """Prints progress, the slope and one line of JSON; returns the exit code: 1 if memory grew or a call failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=1800.0, help="how long (default: half an hour)")
-    parser.add_argument("--scope", choices=["pod", "fleet"], default="pod", help="of the sidecar's limits")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="length of the run (default: half an hour)")
+    parser.add_argument("--scope", choices=["pod", "fleet"], default="pod", help="scope of the sidecar's limits")
     options = parser.parse_args()
-    read_every, tell_every = max(0.5, options.seconds / MOST_POINTS), options.seconds / LINES
+    read_every, print_every = max(0.5, options.seconds / MOST_POINTS), options.seconds / LINES
     points: list[tuple[float, float]] = []
-    told = 0
+    lines = 0
     with (
         valkey() as server,
         redis.Redis(port=server.port) as client,
@@ -155,8 +155,8 @@ def main() -> int:
                         cameras.replace_streams()
             if now >= len(points) * read_every:
                 points.append((now, resident_bytes(sidecar.pid) / 2**20))
-            if now >= told * tell_every:
-                told += 1
+            if now >= lines * print_every:
+                lines += 1
                 decisions = cameras.decided.total()
                 print(f"{now / 60:8.1f}{points[-1][1]:10.1f}{decisions:14,}{cameras.failed:8}", flush=True)
             step += 1
@@ -173,10 +173,10 @@ def main() -> int:
     print(f"{decided['lease']:,} by leases; {failed:,} failed; CPU of the sidecar {cpu / elapsed:.1%} of a core")
     for line in complaints[:5]:
         print(f"LOGGED {line}")
-    print(f"slope over the second half: {slope:+.2f} MiB an hour")
+    print(f"slope over the second half: {slope:+.2f} MiB per hour")
     good = not failed and not complaints and slope <= bound
     print(
-        f"goal: nothing fails or is logged as an error, at most {bound:.1f} MiB an hour: {'met' if good else 'MISSED'}"
+        f"goal: nothing fails or is logged as an error, at most {bound:.1f} MiB per hour: {'met' if good else 'MISSED'}"
     )
     figures = {"slope_mib_per_hour": slope, "bound_mib_per_hour": bound, "failed": failed, "sessions": cameras.sessions}
     print(json.dumps({"bench": "soak", "scope": options.scope, "decided": decided, **figures}))

@@ -1,16 +1,16 @@
-"""What the number of streams costs: 10 against 100,000, per decision and in memory.
+"""The cost of many streams: 100,000 compared with 10, per decision and in memory.
 
     python -m bench.streams
 
-Two sidecars on one Valkey, in which half of the streams have limits of their own. One client asks them in turns, in
-rounds, about frames of streams picked at random, which is the worst order for the caches of the processor; each stream
-sends at 30 fps and is limited to 2. A figure is the wall time of a call with all that belongs to it, by decision.
+Two sidecars use one Valkey, in which half of the streams have their own limits. One client asks both in turns, over several
+rounds, about frames of randomly picked streams, which is the worst order for the CPU's caches. Each stream sends 30 fps and
+is limited to 2. A figure is the wall time of a complete call, divided by its decisions.
 
-What the difference is made of is asked of the sidecar with 100,000 streams: batches of the same ten of them, and of streams
-that lie one after the other in memory, do the same work as batches of any, and differ in what the caches hold alone.
+Two more cases show where the difference comes from, at the sidecar with 100,000 streams: batches of the same ten streams,
+and of streams that are adjacent in memory. They do the same work as random batches; only the contents of the caches differ.
 
-Memory is what the sidecar grows by when it gets to know 100,000 streams and each has been admitted often enough for all
-that is kept about it; everything counts, the watched limits, the dicts and what the allocator wastes.
+Memory is the growth of the sidecar after 100,000 streams were admitted often enough to have all of their state. It includes
+everything: the watched limits, the dicts, and the overhead of the allocator.
 """
 
 import argparse
@@ -40,9 +40,9 @@ PICKS: dict[str, Callable[[int, int], list[int]]] = {
     "one after the other": lambda size, batch: list(range(start := random.randrange(size - batch), start + batch)),
     "the same ten": lambda _, batch: [random.randrange(FEW) for _ in range(batch)],
 }
-"""Which streams are asked about: the number of all and of those wanted, to the streams' numbers."""
+"""Which streams are asked about: maps the number of all streams and of the picked ones to the numbers of the streams."""
 FILL_FRAMES = 70
-"""Frames of each stream, all admitted, before memory is read: enough for all marks that a stream keeps."""
+"""Admitted frames of each stream before memory is read: enough to fill all marks that a stream keeps."""
 
 
 class Fleet:
@@ -55,19 +55,19 @@ class Fleet:
         self._frames = [0] * size
 
     def fill(self, rounds: int) -> None:
-        """Lets each stream send frames."""
+        """Sends frames of each stream."""
         for _ in range(rounds):
             for start in range(0, self.size, BIGGEST_BATCH):
                 self._ask(*self._frames_of(list(range(start, min(start + BIGGEST_BATCH, self.size)))))
 
     def scatter(self) -> None:
-        """Moves each stream to a place of its own in its period, so that they aren't admitted all at once."""
+        """Spreads the streams over their period, so that they aren't all admitted at once."""
         self._frames = [frames + random.randrange(15) for frames in self._frames]
 
     def measure(self, batch: int, decisions: int, pick: str = "any") -> tuple[float, float]:
-        """Wall time and the server's CPU time, microseconds per decision.
+        """Returns the wall time and the server's CPU time, microseconds per decision.
 
-        The frames are made just before their call and outside of the time: a worker has them at hand.
+        The frames are built just before their call and outside of the measured time, because a worker already has them.
         """
         wall, cpu = 0.0, cpu_seconds(self.sidecar.pid)
         for _ in range(decisions // batch):
@@ -97,7 +97,9 @@ def main() -> None:
     """Prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--streams", type=int, default=100_000)
-    parser.add_argument("--decisions", type=int, default=16_384, help="per round and side, in batches; unary a tenth")
+    parser.add_argument(
+        "--decisions", type=int, default=16_384, help="per round and side in batches; a tenth of it in unary calls"
+    )
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     with (

@@ -1,9 +1,9 @@
-"""What a ShouldProcess call costs, against a call that does nothing.
+"""The cost of a ShouldProcess call, compared with a call that does nothing.
 
     python -m bench.unary
 
 Two servers of the same kind (grpc.aio, one process each): the sidecar with a real Valkey, and one whose handler returns
-an empty message. One client calls them in turns, in rounds; medians over the rounds. CPU is the server process's.
+an empty message. One client calls them in turns, over several rounds; the results are medians. CPU is that of the server.
 """
 
 import argparse
@@ -24,14 +24,14 @@ STREAMS = 32
 
 
 class Cost(NamedTuple):
-    """Microseconds per call."""
+    """Microseconds per call, of the server's CPU and of wall time."""
 
     cpu: float
     p50: float
 
 
 def measure(stub: rate_limit_pb2_grpc.RateLimitServiceStub, pid: int, calls: int, start: int) -> Cost:
-    """Makes calls one after the other, each about the next frame of one of the streams."""
+    """Makes calls one after the other, each for the next frame of one of the streams."""
     times = []
     cpu = cpu_seconds(pid)
     for number in range(start, start + calls):

@@ -1,10 +1,10 @@
-"""What a skipped frame costs the worker, end to end: read, checked, decided by a lease or a call, acknowledged.
+"""The cost of a skipped frame at the worker, end to end: read, check, decide by lease or call, acknowledge.
 
     python -m bench.worker_skip
 
-In one run, with a real Valkey and a real sidecar, all on this machine: the worker's reader drains a queue of frames
-whose streams are paused; and, as the floor below it, the same queue is read and acknowledged without a decision, by
-a plain redis-py client and by the worker's own scripts. Wall time per frame, and CPU time of the worker's process.
+In one run, with a real Valkey and a real sidecar on this machine, the worker's reader drains a queue of frames
+whose streams are paused. As lower bounds, a plain redis-py client and the worker's own scripts read and acknowledge the same
+queue without decisions. Prints wall time per frame, and CPU time of the worker's process.
 """
 
 import argparse
@@ -21,12 +21,15 @@ import redis
 from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from worker.metrics import Metrics
+from worker.options import PipelineOptions
+from worker.picture_header import MAX_PIXELS
 from worker.pipeline.reader import Reader
+from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Held
 from worker.queue.frame import SkipReason, encode_entry
+from worker.queue.held import Held
 from worker.queue.keys import CONSUMER_GROUP, Keys
 from worker.queue.redis_client import connect
 
@@ -42,7 +45,7 @@ class Cost(NamedTuple):
 
 
 def fill(client: redis.Redis, frames: int, streams: int) -> None:
-    """Empties Redis and puts frames of many streams into the queue."""
+    """Empties Redis and adds frames of many streams to the queue."""
     client.flushall()
     client.hset("stream_fps_configs", "*", "0")
     pipeline = client.pipeline(transaction=False)
@@ -61,7 +64,7 @@ def measure(step: Callable[[], None], frames: int) -> Cost:
 
 
 def plain(client: redis.Redis, batch: int) -> None:
-    """XREADGROUP and XACK, nothing else."""
+    """Runs only XREADGROUP and XACK."""
     client.xgroup_create(KEYS.frames, CONSUMER_GROUP, id="0")
     while reply := _read(client, batch):
         client.xack(KEYS.frames, CONSUMER_GROUP, *[entry_id for entry_id, _ in reply[0][1]])
@@ -72,16 +75,16 @@ def _read(client: redis.Redis, batch: int) -> Any:
 
 
 def scripts(url: str, batch: int) -> None:
-    """The worker's scripts, which do the accounting too."""
-    queue = Queue(connect(url), KEYS, "scripts")
+    """Runs the worker's scripts, which include the accounting."""
+    queue = Queue(Commands(connect(url), KEYS), "scripts")
     while deliveries := queue.read(batch):
         queue.skip({SkipReason.PAUSED: [delivery.entry_id for delivery in deliveries]})
     queue.close()
 
 
 def reader(url: str, limiter: RateLimiter, batch: int) -> None:
-    """The worker's reader, with a decision per batch."""
-    queue = Queue(connect(url), KEYS, "reader")
+    """Runs the worker's reader, with a decision per batch."""
+    queue = Queue(Commands(connect(url), KEYS), "reader")
     Reader(
         queue,
         limiter,
@@ -90,11 +93,14 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         queues.SimpleQueue(),
         Metrics(),
         threading.Event(),
-        batch_size=batch,
-        max_age=float("inf"),
-        claim_idle=30.0,
-        max_deliveries=3,
-        drain=True,
+        PipelineOptions(
+            batch_size=batch,
+            max_age=float("inf"),
+            claim_idle=30.0,
+            max_deliveries=3,
+            max_pixels=MAX_PIXELS,
+            drain=True,
+        ),
     ).run()
     queue.close()
 
@@ -128,7 +134,7 @@ def main() -> None:
         by_whom = Counter[str]()
         for by, number in decided:
             by_whom[by] += number
-        assert set(by_whom) <= {"sidecar", "lease"}  # never paced here
+        assert set(by_whom) <= {"sidecar", "lease"}  # never paced locally
         limiter.close()
         client.close()
     medians = {way: Cost(*map(statistics.median, zip(*each, strict=True))) for way, each in costs.items()}

@@ -1,9 +1,9 @@
-"""Frames per second of the worker against its bare detector, with the same number of threads.
+"""Frames per second of the worker, compared with its bare detector in the same number of threads.
 
     python -m bench.worker_throughput
 
-In one run and one process, round after round in turn: the detector alone on a decoded picture; decoding and detector;
-and the whole pipeline, from entries and payloads in a real Valkey to results in it, without a limit.
+One process runs three variants in turns, over several rounds: the detector on a decoded picture; decoding and the detector;
+and the whole pipeline without a limit, from entries and payloads in a real Valkey to results in it.
 """
 
 import argparse
@@ -23,13 +23,15 @@ from support.redis.valkey import valkey
 
 from handcounter.pacing.schedule import Reason
 from worker.download import download_progress
-from worker.hand_counter import process_frame_callback
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
+from worker.options import PipelineOptions
 from worker.picture import Picture, decode
+from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
+from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
@@ -38,32 +40,35 @@ from worker.settings import cpus
 
 KEYS = Keys()
 GOAL = 0.9
+OPTIONS = PipelineOptions(
+    batch_size=256, max_age=float("inf"), claim_idle=30.0, max_deliveries=3, max_pixels=MAX_PIXELS, drain=True
+)
 
 
 class Unlimited:
     """Admits every frame."""
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
-        """Admits them."""
+        """Admits all of them."""
         return [Reason.ADMITTED] * len(frames)
 
 
 def picture() -> Picture:
-    """A picture of 1280x720 as from a camera: surfaces, and the sensor's noise; about 100 KB as JPEG."""
+    """Returns a picture of 1280x720 that resembles a camera's: surfaces and sensor noise; about 100 KB as JPEG."""
     random = np.random.default_rng(7)
     surfaces = cv2.resize(random.integers(0, 255, (9, 16, 3), np.uint8), (1280, 720), interpolation=cv2.INTER_CUBIC)
     return np.clip(surfaces + random.normal(0, 4, (720, 1280, 1)), 0, 255).astype(np.uint8)
 
 
 class Rate(NamedTuple):
-    """Frames per second of wall time, and CPU milliseconds per frame, which other processes don't disturb as much."""
+    """Frames per second of wall time; and CPU milliseconds per frame, which other processes disturb less."""
 
     fps: float
     cpu_ms: float
 
 
 def measure(step: Callable[[], int]) -> Rate:
-    """Times a step that gives the number of its frames."""
+    """Times a step that returns the number of its frames."""
     wall, cpu = time.perf_counter(), time.process_time()
     frames = step()
     return Rate(frames / (time.perf_counter() - wall), (time.process_time() - cpu) / frames * 1e3)
@@ -85,7 +90,7 @@ def bare(work: Sequence[Callable[[], object]], frames: int) -> int:
 
 
 def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
-    """Empties Redis and puts frames into the queue, each with a payload of its own."""
+    """Empties Redis and adds frames to the queue, each with its own payload."""
     client.flushall()
     for i in range(frames):
         key = KEYS.payload(str(i))
@@ -96,10 +101,9 @@ def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
 
 def pipeline(url: str, detectors: Sequence[HandDetector]) -> int:
     """Runs the worker's threads, from the first read to the last result."""
-    counts = [functools.partial(process_frame_callback, detector=each, decision=Reason.ADMITTED) for each in detectors]
     metrics = Metrics()
-    queue = Queue(connect(url), KEYS, "bench")
-    threads = Pipeline(queue, Unlimited(), counts, metrics, max_age=float("inf"), drain=True)
+    queue = Queue(Commands(connect(url), KEYS), "bench")
+    threads = Pipeline(queue, Unlimited(), detectors, metrics, OPTIONS)
     threads.start()
     threads.done.wait()
     threads.stop(10.0)
@@ -145,8 +149,8 @@ def main() -> None:
         print(f"{way:20}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
     print(f"worker / detector: {ratio:.3f}, goal at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}")
     print(f"CPU: {medians['detector'].cpu_ms / medians['worker'].cpu_ms:.3f}")
-    told = {way: rate._asdict() for way, rate in medians.items()}
-    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **told}))
+    figures = {way: rate._asdict() for way, rate in medians.items()}
+    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **figures}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What the contract demands of an answer: the status of a call, and answers that make sense. Pure.
+"""What the contract demands: the status of each call, and consistent answers. Pure.
 
-Written from the contract, not from the sidecar's code, for a sidecar in pod scope without Redis. What a session sends is
-judged in ``session_oracle``.
+It follows the contract, not the sidecar's code, for a sidecar in pod scope without Redis. ``session_oracle`` judges
+the responses of sessions.
 """
 
 import itertools
@@ -23,14 +23,14 @@ MAX_DENIED = 2**31
 
 
 def allowed_statuses(call: Call) -> set[grpc.StatusCode]:
-    """The statuses that a call may end with: those that its first bad request demands, OK where there is none."""
+    """Returns the statuses that a call may end with: those for its first invalid request, or OK if all are valid."""
     requests = (decoded(call.method.input_type, data) for data in call.requests)
     demanded = (_statuses_after(call.method.name, request) for request in requests)
     return next((statuses for statuses in demanded if statuses != {OK}), {OK})
 
 
 def good_requests(call: Call) -> list[Any]:
-    """The requests of a session before its first bad one, decoded: all that are answered."""
+    """Returns the decoded requests of a session before its first invalid one: those that must be answered."""
     requests = (decoded(call.method.input_type, data) for data in call.requests)
     return list(itertools.takewhile(lambda request: _statuses_after(call.method.name, request) == {OK}, requests))
 
@@ -47,7 +47,7 @@ def _statuses_after(method: str, request: Any) -> set[grpc.StatusCode]:
         good = _columns_are_good(request.stream_names, request.ts) and all(map(_report_is_good, reports))
     elif method == "ListStreams":
         if request.page_size >= 0 and request.page_token:
-            return {OK, INVALID_ARGUMENT}  # a token means something to the server alone
+            return {OK, INVALID_ARGUMENT}  # only the server can tell whether a token is valid
         good = request.page_size >= 0
     else:
         good = True
@@ -55,7 +55,7 @@ def _statuses_after(method: str, request: Any) -> set[grpc.StatusCode]:
 
 
 def answer_error(call: Call, answer: bytes) -> str:
-    """Says what makes no sense in the answer to a call that was not a session; empty for a good one."""
+    """Returns what is wrong with the answer to a call that isn't a session; empty if nothing is."""
     message = decoded(call.method.output_type, answer)
     request = decoded(call.method.input_type, call.requests[0])
     if message is None:
@@ -77,26 +77,26 @@ def answer_error(call: Call, answer: bytes) -> str:
 
 
 def columns_error(request: Any, columns: Sequence[Sequence[Any]]) -> str:
-    """Says that columns aren't as long as the request's; empty where they are."""
+    """Returns an error if the columns aren't as long as the request's; else an empty text."""
     lengths = [len(column) for column in columns]
     frames = len(request.stream_names)
     return "" if set(lengths) == {frames} else f"{frames} frames, but columns of {lengths}"
 
 
 def tss_of(request: Any) -> Sequence[float | None]:
-    """The frames' capture times; None for those that are the time of arrival."""
+    """Returns the capture times of the frames; None for those that are the time of arrival."""
     return request.ts or [None] * len(request.stream_names)
 
 
 def decision_error(ts: float | None, should_process: bool, reason: int, fps: float, next_ts: float) -> str:
-    """Says what makes no sense in the decision about one frame.
+    """Returns what is wrong with the decision about one frame; empty if nothing is.
 
     Args:
-        ts: of the frame; None if it is not known.
-        should_process: whether it was admitted.
-        reason: why.
-        fps: in force.
-        next_ts: after this decision.
+        ts: the frame's; None if unknown.
+        should_process: whether the frame was admitted.
+        reason: the reason of the decision.
+        fps: the limit in force.
+        next_ts: the next_ts after this decision.
     """
     if reason not in range(1, 6) or should_process != (reason == pb.REASON_ADMITTED):
         return f"should_process {should_process}, reason {reason}"
@@ -114,7 +114,7 @@ def decision_error(ts: float | None, should_process: bool, reason: int, fps: flo
 
 
 def latest_next_ts(last_ts: float, fps: float) -> float:
-    """No frame has to wait for longer than one period after the last admitted one; with room for rounding."""
+    """Returns the latest next_ts that is allowed: one period after the last admitted frame, with room for rounding."""
     return last_ts + 1.0 / fps + 1e-6 + 4 * math.ulp(last_ts) if fps > 0.0 else math.inf
 
 

@@ -1,6 +1,6 @@
-"""Makes requests: well-formed ones, ones at the edges of what is allowed, broken ones, and noise. Pure, seeded.
+"""Generates requests: valid ones, ones at the bounds of the contract, broken ones, and noise. Pure, seeded.
 
-Driven by the contract's descriptor, so a method or a field that is added is fuzzed without a word here.
+It follows the contract's descriptor, so new methods and fields are fuzzed without a change here.
 """
 
 import random
@@ -17,10 +17,10 @@ from handcounter.ratelimit.v1 import rate_limit_pb2
 SERVICE = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
 LONGEST_SESSION = 6
 BIGGEST_BATCH = 300
-"""Most batches are far smaller; a few have more frames than the contract allows."""
+"""Most batches are far smaller; a few hold more frames than the contract allows."""
 TOO_MANY = 4097
 MOST_REPORTS = 16
-"""In most requests: to make one takes ten times as long as a frame."""
+"""In most requests; generating one takes ten times as long as a frame."""
 
 _DOUBLES = (
     0.0,
@@ -53,11 +53,11 @@ _TEXTS = (
 _INTEGERS = (0, 1, -1, 2, 100, 1000, 1001, 2**31 - 1, -(2**31))
 _LONG_INTEGERS = (*_INTEGERS, 2**31, 2**31 + 1, 2**63 - 1, -(2**63))
 _DENIALS = [number for number in rate_limit_pb2.Reason.values() if number > rate_limit_pb2.REASON_ADMITTED]
-"""What an enum in a request may be: the reason in a report of what was denied."""
+"""The values of an enum in a request: the reason in a report of denials."""
 
 
 class Call(NamedTuple):
-    """One call of a method: the bytes of its requests, which is one unless the method is a session."""
+    """One call of a method: the bytes of its requests; exactly one, unless the method is a session."""
 
     method: MethodDescriptor
     requests: list[bytes]
@@ -71,15 +71,15 @@ class Generator:
         self._now = 1.7e9
 
     def call(self) -> Call:
-        """The next call."""
+        """Returns the next call."""
         method = self._random.choice(SERVICE.methods)
         count = self._random.randint(1, LONGEST_SESSION) if method.client_streaming else 1
-        # Half of the sessions go well up to their last request; the others mostly end with the first or the second.
+        # Half of the sessions are valid up to their last request; most others end with the first or second request.
         make = self._well_formed if self._random.random() < 0.5 else self._request
         return Call(method, [make(method.input_type) for _ in range(count - 1)] + [self._request(method.input_type)])
 
     def noise(self) -> bytes:
-        """Bytes for a port on which HTTP/2 is expected; at times with its preface in front."""
+        """Returns bytes for a port that expects HTTP/2, sometimes after its preface."""
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" if self._random.random() < 0.7 else b""
         frames = b"".join(self._frame() for _ in range(self._random.randint(0, 8)))
         return preface + self._mutated(frames) if self._random.random() < 0.5 else preface + frames
@@ -111,7 +111,7 @@ class Generator:
             if self._random.random() < absent + edges / 2:
                 continue
             if field.is_repeated:
-                # Columns are as long as each other, most of the time.
+                # Most of the time the columns have equal lengths.
                 own = self._length(edges) if self._random.random() < edges else length
                 if field.message_type and own < TOO_MANY:
                     own %= MOST_REPORTS
@@ -142,13 +142,13 @@ class Generator:
                 return self._random.choice(_DOUBLES)
             self._now += 0.001
             ts = self._now + self._random.gauss(0.0, 3.0)
-            # Half of them fall together, or less than a period apart.
+            # Half of them are equal, or less than a period apart.
             return ts if self._random.random() < 0.5 else round(ts, 1) + self._random.choice((0.0, 0.0005))
         if field.type == FieldDescriptor.TYPE_STRING:
             if is_edge:
                 return self._random.choice(_TEXTS)
             return (
-                f"camera-{int(20_000 ** self._random.random())}"  # half of them are among a hundred
+                f"camera-{int(20_000 ** self._random.random())}"  # half of the names are among a hundred
                 if self._random.random() < 0.9
                 else f"n{self._random.random()}"
             )
@@ -190,7 +190,7 @@ class Generator:
 
 
 def decoded(kind: Descriptor, data: bytes) -> Any:
-    """The message, or None where the bytes are none."""
+    """Returns the message, or None if the bytes can't be decoded."""
     try:
         return message_factory.GetMessageClass(kind).FromString(data)
     except DecodeError:

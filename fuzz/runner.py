@@ -1,4 +1,4 @@
-"""Sends generated calls to a running sidecar and judges what comes back."""
+"""Sends generated calls to a running sidecar and judges the answers."""
 
 import asyncio
 import collections
@@ -18,24 +18,24 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 IN_FLIGHT = 32
 CALL_DEADLINE_S = 30.0
-"""A call that takes longer counts as one that hangs."""
+"""A call that takes longer is considered hung."""
 NOISE_EVERY = 200
-"""Calls per connection that doesn't speak HTTP/2."""
+"""How many calls are made for each connection that doesn't speak HTTP/2."""
 CANARY_EVERY = 100
 RSS_POINTS = 20
 MOST_DEFECTS = 20
 
 CANARY_FPS = 1000.0
-"""The sidecar's --fps: then any stream may be evicted a millisecond after it spoke, so the canary mostly finds room."""
+"""The sidecar's --fps: any stream may be evicted a millisecond after its last frame, so the canary usually finds room."""
 _WRITE_FAILED = "Internal error from Core"
-"""What grpc.aio's client says, instead of the server's status, where the server ended a session during a write."""
+"""What grpc.aio's client reports instead of the server's status if the server ends a session during a write."""
 Watch = Callable[[int, float, int], None]
-"""Is told requests sent, seconds since the start and the sidecar's memory in bytes."""
+"""Gets the number of sent requests, the seconds since the start and the sidecar's memory in bytes."""
 _CANARY = "canary, a name that is never generated"
 _ROOM = [pb.REASON_ADMITTED, pb.REASON_DUPLICATE, pb.REASON_LATE, pb.REASON_ADMITTED]
 _EXPECTED = (
     _ROOM,
-    # Where no stream could be evicted for it at once, its first frames are denied.
+    # If no stream can be evicted for it at once, its first frames are denied.
     [pb.REASON_TOO_SOON, pb.REASON_ADMITTED, pb.REASON_LATE, pb.REASON_ADMITTED],
     [pb.REASON_TOO_SOON, pb.REASON_TOO_SOON, pb.REASON_ADMITTED, pb.REASON_ADMITTED],
     [pb.REASON_TOO_SOON, pb.REASON_TOO_SOON, pb.REASON_TOO_SOON, pb.REASON_ADMITTED],
@@ -44,22 +44,22 @@ _EXPECTED = (
 
 
 class Outcome(NamedTuple):
-    """What a run found."""
+    """The result of a run."""
 
     requests: int
     seconds: float
     statuses: dict[str, int]
     """Calls by method and status."""
     responses: int
-    """What sessions sent."""
+    """The responses of sessions, by kind."""
     defects: list[str]
-    """What was wrong, at most the first few; empty for a good run."""
+    """The first few defects; empty if there were none."""
     rss: list[tuple[int, int]]
-    """Requests sent by then, and the sidecar's memory in bytes."""
+    """The number of sent requests, and the sidecar's memory in bytes at that time."""
 
     @property
     def growth_bytes(self) -> int:
-        """How much the memory grew over the second half."""
+        """Returns the growth of the memory over the second half."""
         half = [rss for sent, rss in self.rss if sent >= self.requests // 2]
         return half[-1] - half[0]
 
@@ -68,9 +68,9 @@ class Fuzzer:
     """Fuzzes one sidecar, which must run at CANARY_FPS without Redis.
 
     Args:
-        address: where it serves, HOST:PORT.
-        pid: its process.
-        seed: of the generator.
+        address: the sidecar's HOST:PORT.
+        pid: its process id.
+        seed: the generator's.
     """
 
     def __init__(self, address: str, pid: int, seed: int) -> None:
@@ -85,7 +85,7 @@ class Fuzzer:
         self._canary_lock = asyncio.Lock()
 
     async def run(self, requests: int, watch: Watch = lambda _sent, _seconds, _rss: None) -> Outcome:
-        """Sends at least so many requests; gives up at the first few defects."""
+        """Sends at least the given number of requests; stops after the first few defects."""
         rss: list[tuple[int, int]] = []
         started = time.monotonic()
         async with grpc.aio.insecure_channel(self._address) as channel:
@@ -138,7 +138,7 @@ class Fuzzer:
         else:
             self._statuses[f"{call.method.name} ended while it was written to"] += 1
             if allowed_statuses(call) == {grpc.StatusCode.OK}:
-                self._defect(call, "a session of good requests was ended")
+                self._defect(call, "a session of valid requests was ended")
         self._responses += len(responses)
         if error_text := session_error(call, responses, whole=was_read):
             self._defect(call, error_text)
@@ -149,7 +149,7 @@ class Fuzzer:
             self._defect(call, f"{status.name}: {details}")
 
     async def _ask_canary(self, channel: grpc.aio.Channel) -> None:
-        """A stream that nobody else speaks of is decided by the rule, whatever goes on around it."""
+        """Checks that a stream of no other client is decided by the rule, whatever the other calls do."""
         async with self._canary_lock:
             ts = self._canary_ts = self._canary_ts + 10.0
             request = pb.ShouldProcessBatchRequest(stream_names=[_CANARY] * 4, ts=[ts, ts, ts - 1.0, ts + 1.0])
@@ -179,9 +179,9 @@ class Fuzzer:
 
 
 def _until_bad(call: Call) -> Call:
-    """The call; but most sessions, all except the longest, end with their first bad request.
+    """Returns the call; sessions, except the longest, are cut after their first invalid request.
 
-    What is written to a session after that hides how it was ended, see _WRITE_FAILED.
+    Writing to a session after that hides how it ended, see _WRITE_FAILED.
     """
     if not call.method.client_streaming or len(call.requests) == LONGEST_SESSION:
         return call
@@ -189,7 +189,7 @@ def _until_bad(call: Call) -> Call:
 
 
 async def _converse(session: Any, requests: list[bytes]) -> list[bytes]:
-    """Sends all, and gives all that came back, also where the session was ended in between."""
+    """Sends all requests and returns all responses, also if the session ends in between."""
     responses = []
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for request in requests:

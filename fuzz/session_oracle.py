@@ -1,4 +1,4 @@
-"""What the contract demands of all that a session sends: answers, leases, and leases that are dropped. Pure."""
+"""What the contract demands of a session's responses: answers, leases and revocations. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,17 +11,17 @@ LATE_WINDOW_S = 2.0
 
 
 def session_error(call: Call, responses: Sequence[bytes], whole: bool = True) -> str:
-    """Says what makes no sense in the responses of a session; empty for good ones.
+    """Returns what is wrong with the responses of a session; empty if nothing is.
 
     Args:
-        call: what was asked.
-        responses: what came back, in its order.
-        whole: whether this is all that was sent; else the last ones may be missing.
+        call: the requests.
+        responses: the responses, in order.
+        whole: whether these are all responses; otherwise the last ones may be missing.
     """
     waiting = good_requests(call)
     asked = len(waiting)
     leased: set[str] = set()
-    """The streams that the client holds a lease on."""
+    """The streams on which the client holds a lease."""
     for number, data in enumerate(responses):
         response = decoded(call.method.output_type, data)
         event = None if response is None else response.WhichOneof("event")
@@ -36,7 +36,7 @@ def session_error(call: Call, responses: Sequence[bytes], whole: bool = True) ->
             error = _drop_error(response.dropped_leases, leased)
             leased.difference_update([*leased] if response.dropped_leases.all_streams else _dropped(response))
         else:
-            error = "it can't be decoded, or says nothing"
+            error = "it can't be decoded, or is empty"
         if error:
             return f"response {number}: {error}"
     return f"{asked} good requests, {asked - len(waiting)} answers" if waiting and whole else ""
@@ -51,7 +51,7 @@ def _dropped(response: pb.ShouldProcessSessionResponse) -> Sequence[str]:
 
 
 def _drop_error(dropped: pb.DroppedLeases, leased: set[str]) -> str:
-    """Says what is wrong with a drop: it names streams, or means all; only leases that are held can be dropped."""
+    """Returns what is wrong with a revocation: it names streams or means all, and only granted leases can be revoked."""
     names = dropped.stream_names
     if dropped.all_streams:
         return f"{len(names)} names beside all streams, {len(leased)} leases" if names or not leased else ""
@@ -83,10 +83,10 @@ def _answers_error(request: Any, answers: pb.SessionAnswers) -> str:
 def _frame_error(
     ts: float | None, since_admitted: int, yes: bool, reason: int, fps: float, next_ts: float, last_ts: float
 ) -> str:
-    """Says what makes no sense in the decision about one frame and its lease.
+    """Returns what is wrong with the decision about one frame and its lease; empty if nothing is.
 
-    The lease is what the last frame of the stream left, so it says nothing of the frames before the last admitted one:
-    they are those with a since_admitted below 0, and that one has 0.
+    The lease reflects the state after the stream's last frame, so it doesn't cover frames before the last admitted one. Those
+    have a since_admitted below 0; the last admitted frame has 0.
     """
     if since_admitted < 0:
         ts = None
@@ -108,14 +108,14 @@ def _lease_error(fps: float, next_ts: float, last_ts: float) -> str:
 
 
 def _reason_by_lease(ts: float, fps: float, next_ts: float, last_ts: float) -> int:
-    """Why a frame is denied while a lease holds; ADMITTED if it isn't denied."""
+    """Returns why a lease denies a frame; ADMITTED if it doesn't."""
     if fps == 0.0:
         return pb.REASON_PAUSED
     if next_ts == 0.0:
-        return pb.REASON_TOO_SOON  # there is no room for the stream
+        return pb.REASON_TOO_SOON  # there was no room for the stream
     if ts >= next_ts:
         return pb.REASON_ADMITTED
     if ts == last_ts:
         return pb.REASON_DUPLICATE
-    # An older one would have started the clock anew, but not within a period of real time.
+    # An older frame would have restarted the clock, but not within a period of real time.
     return pb.REASON_LATE if last_ts - LATE_WINDOW_S <= ts < last_ts else pb.REASON_TOO_SOON

@@ -1,1 +1,1 @@
-"""What both programs do alike as processes: settings from flags and environment, logs, the HTTP endpoint."""
+"""What the two programs have in common as processes: settings, logs, the HTTP endpoint, access to Redis."""

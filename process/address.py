@@ -1,10 +1,14 @@
-"""Addresses as users write them: HOST:PORT, [IPV6]:PORT, unix:/path, and URLs as logs may show them."""
+"""Addresses as users write them: HOST:PORT, [IPV6]:PORT, unix:/path; and URLs without their passwords, for logs."""
 
 import re
 
 
 def split_host_port(address: str) -> tuple[str, int]:
-    """Splits HOST:PORT or [IPV6]:PORT; an empty host means every interface. Raises ValueError with what is wrong."""
+    """Splits HOST:PORT or [IPV6]:PORT into host and port; an empty host means every interface.
+
+    Raises:
+        ValueError: The text is neither; the message says what was expected.
+    """
     host, colon, port = address.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"expected HOST:PORT, got {address!r}")
@@ -16,7 +20,11 @@ def split_host_port(address: str) -> tuple[str, int]:
 
 
 def check_grpc_address(address: str) -> str:
-    """Accepts HOST:PORT and unix:/path as gRPC takes them; raises ValueError with what is wrong."""
+    """Returns the address if gRPC accepts it: HOST:PORT or unix:/path.
+
+    Raises:
+        ValueError: It is neither; the message says what was expected.
+    """
     if address.startswith("unix:"):
         if not address.removeprefix("unix:").startswith("/"):
             raise ValueError(f"a unix socket needs an absolute path, as in unix:/run/fps.sock, got {address!r}")
@@ -26,6 +34,6 @@ def check_grpc_address(address: str) -> str:
 
 
 def mask_password(url: str) -> str:
-    """Replaces the password of a URL, in front of the host or in the query, by stars."""
+    """Replaces the password of a URL, before the host or in the query, with three asterisks."""
     url = re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1:***@", url)
     return re.sub(r"(?<=[?&]password=)[^&]*", "***", url)

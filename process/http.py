@@ -1,4 +1,4 @@
-"""The small HTTP endpoint of a process: /metrics for Prometheus and /healthz for people."""
+"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz for probes and people."""
 
 import json
 import logging
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Health = Callable[[], tuple[bool, dict[str, object]]]
-"""Tells whether the process does its work, and the details to show."""
+"""Returns whether the process can do its work, and details to show."""
 
-_CLOSE_WITHIN_S = 0.1
-"""How often the thread looks whether it is to end; the default of 0.5 s would be most of a program's shutdown."""
+_POLL_S = 0.1
+"""How often the thread checks whether to end. The default of 0.5 s would be most of a program's shutdown."""
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -36,28 +36,37 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
-        logger.debug(format, *args)
+        logger.debug("HTTP request", extra={"client": self.client_address[0], "request": format % args})
 
 
 class HttpEndpoint:
-    """Serves /metrics and /healthz from a thread of its own until closed."""
+    """Serves /metrics and /healthz in a thread until closed.
+
+    Args:
+        address: HOST:PORT to listen on; port 0 means any free one.
+        registry: The metrics.
+        health: Called in other threads, for each request of /healthz.
+
+    Raises:
+        OSError: The address can't be bound.
+        ValueError: The address isn't HOST:PORT.
+    """
 
     def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
-        """Binds the address, HOST:PORT; raises OSError if it is taken and ValueError if it is none."""
         host, port = split_host_port(address)
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # gauges that nobody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # unneeded gauges of creation times
         self._metrics = make_wsgi_app(registry)
         self._health = health
         self._server = _Server(host, port)
         self._server.set_app(self._app)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": _CLOSE_WITHIN_S}, name="http", daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="http", daemon=True
         )
         self._thread.start()
 
     @property
     def address(self) -> str:
-        """The address it listens on, with the port that the system chose where 0 was asked for."""
+        """HOST:PORT with the actual port."""
         host, port = str(self._server.server_address[0]), self._server.server_address[1]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

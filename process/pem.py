@@ -1,16 +1,16 @@
-"""PEM files that settings name: whether they are what they are to be. What is wrong would else show at no connection."""
+"""Validates PEM files at start, because gRPC fails silently: it would just never connect."""
 
 import ssl
 from pathlib import Path
 
 
 def pem_error(authorities: Path | None, certificate: Path | None = None, key: Path | None = None) -> str | None:
-    """Says what is wrong with the files as they are now; None if nothing is.
+    """Returns what is wrong with the current content of files, or None if nothing is.
 
     Args:
-        authorities: who may sign the other side's certificate.
-        certificate: one's own, with its chain; checked together with its key alone.
-        key: the certificate's, not encrypted.
+        authorities: CA certificates that verify the other side.
+        certificate: This side's certificate chain; only checked together with its key.
+        key: The certificate's private key, not encrypted.
     """
     paths = [path for path in (certificate, key, authorities) if path]
     if not paths:
@@ -23,13 +23,13 @@ def pem_error(authorities: Path | None, certificate: Path | None = None, key: Pa
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if certificate and key:
         try:
-            # An encrypted key would ask for its password on the terminal.
+            # Without a password, OpenSSL would ask for that of an encrypted key on the terminal.
             context.load_cert_chain(certificate, key, password=lambda: "")
         except (ssl.SSLError, ValueError):
-            return f"{certificate} and {key} are no certificate and its unencrypted key in PEM"
+            return f"{certificate} and {key} aren't a certificate and its unencrypted key in PEM format"
     if authorities:
         try:
             context.load_verify_locations(authorities)
         except ssl.SSLError:
-            return f"{authorities} holds no certificates in PEM"
+            return f"{authorities} has no certificates in PEM format"
     return None

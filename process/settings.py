@@ -1,9 +1,9 @@
 """Settings as flags and environment variables, from one pydantic-settings class per command.
 
 Each field is a flag (``fps`` is ``--fps``) and an environment variable (the class's ``env_prefix`` and the field's name
-in capitals); the flag wins. A field's description is its help text. What can't be parsed ends the process with exit
-code 2 and one line on standard error that names the flag or the variable, and the value unless the field is marked as
-secret (``json_schema_extra={"secret": True}``).
+in capitals); the flag wins. A field's description is its help text. An invalid value ends the process with exit code 2 and
+one line on standard error, which names the flag or the variable, and shows the value unless the field is marked as secret
+(``json_schema_extra={"secret": True}``).
 """
 
 import argparse
@@ -20,11 +20,11 @@ from pydantic_settings import BaseSettings, NoDecode
 from process.address import mask_password
 
 WRONG_USAGE = 2
-"""Exit code for a wrong flag or value."""
+"""Exit code for an unknown flag or an invalid value."""
 
 
 class Positional:
-    """Marks a field that is given by place instead of by flag."""
+    """Marks a field that is a positional argument instead of a flag."""
 
 
 def _split(value: object) -> object:
@@ -32,7 +32,7 @@ def _split(value: object) -> object:
 
 
 Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-"""A list: a flag that may be repeated, an environment variable with commas."""
+"""A list: a flag that may be repeated, or an environment variable with commas."""
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 
@@ -45,12 +45,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the process as a wrong usage, with one line."""
+        """Ends the process with one line and the exit code of wrong usage."""
         self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings]) -> None:
-    """Adds one flag for each field of the class; their values stay text until :func:`settings_from` validates them."""
+    """Adds a flag for each field of the class. Values stay text until :func:`settings_from` validates them."""
     for name in _own_first(settings_class):
         field = settings_class.model_fields[name]
         text = (field.description or "").replace("%", "%%")
@@ -69,7 +69,7 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
 
 
 def _own_first(settings_class: type[BaseSettings]) -> list[str]:
-    """The fields' names; what the class shares with others comes after what is its own."""
+    """Returns the names of the fields: first the class's own, then those of its base classes."""
     own = vars(settings_class).get("__annotations__", {})
     return sorted(settings_class.model_fields, key=lambda name: name not in own)
 
@@ -77,7 +77,11 @@ def _own_first(settings_class: type[BaseSettings]) -> list[str]:
 def settings_from(
     settings_class: type[Settings], arguments: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> Settings:
-    """Validates the parsed flags together with the environment; a bad value ends the process as a wrong usage."""
+    """Validates the parsed flags together with the environment.
+
+    Raises:
+        SystemExit: A value is invalid; standard error has one line about it.
+    """
     given = {name: value for name, value in vars(arguments).items() if name in settings_class.model_fields}
     try:
         return settings_class(**given)
@@ -88,7 +92,18 @@ def settings_from(
 def parse(
     settings_class: type[Settings], argv: Sequence[str] | None, *, prog: str, epilog: str, version: str
 ) -> Settings:
-    """Reads the settings of a program that has no subcommands; its help is the class's docstring and the epilog."""
+    """Reads the settings of a program without subcommands.
+
+    Args:
+        settings_class: Its docstring is the beginning of the help text.
+        argv: Arguments; None for those of the process.
+        prog: Name of the program.
+        epilog: End of the help text.
+        version: Shown by --version.
+
+    Raises:
+        SystemExit: A flag or value is wrong, or --help or --version was given.
+    """
     parser = Parser(prog=prog, description=settings_class.__doc__, epilog=epilog)
     parser.add_argument("--version", action="version", version=f"{prog} {version}")
     add_flags(parser, settings_class)
@@ -96,7 +111,7 @@ def parse(
 
 
 def _flag(settings_class: type[BaseSettings], name: str) -> str:
-    """The field's name, unless its schema says otherwise, as for a name that pydantic keeps for itself."""
+    """Returns the flag: the field's name, unless its schema has another one, as for names that pydantic reserves."""
     if _is_positional(settings_class.model_fields[name]):
         return name.upper()
     extra = settings_class.model_fields[name].json_schema_extra

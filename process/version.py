@@ -4,7 +4,7 @@ import importlib.metadata
 
 
 def version() -> str:
-    """The version of hamer-hand-counter; 0+unknown when run from a tree that was never installed."""
+    """Returns the version of hamer-hand-counter, or 0+unknown in a source tree that isn't installed."""
     try:
         return importlib.metadata.version("hamer-hand-counter")
     except importlib.metadata.PackageNotFoundError:

@@ -12,36 +12,37 @@ FAILED = 1
 EXAMPLES = """\
 examples:
   fps-sidecar
-      one frame per second and stream, limits in the Redis on this machine, gRPC on 127.0.0.1:50051
+      one frame per second for each stream, limits from Redis on this machine, gRPC on 127.0.0.1:50051
   fps-sidecar --fps 0.5 --redis-url redis://:secret@redis.internal:6379/0
-      half a frame per second where Redis has no value
+      half a frame per second for streams without a limit in Redis
   fps-sidecar --listen unix:/run/fps.sock --listen 127.0.0.1:50051
-      a unix socket for the worker in the same pod, and TCP for grpcurl
+      a unix socket for the worker in the same pod, TCP for grpcurl
   fps-sidecar --scope fleet --replicas 4 --redis-url redis+sentinel://s1,s2,s3/main/0
-      one of four sidecars that share each stream's limit; the master of `main` is found by Sentinels
+      one of four sidecars that share each stream's limit; Sentinels name the master of the service `main`
   fps-sidecar --listen 0.0.0.0:50051 --tls-cert tls.crt --tls-key tls.key --tls-client-ca ca.crt
-      for workers on other machines, which show certificates
+      for workers on other machines, which must present certificates
   SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
-      no limit but those in Redis; each flag is an environment variable too
+      no limit except those in Redis; each flag is also an environment variable
   fps-sidecar --check --redis-url redis://redis.internal:6379/0
-      say which limits in Redis are no valid fps; exit 1 if there are any, or no Redis
+      report limits in Redis that aren't a valid fps; exit 1 if there are any or Redis is unreachable
   fps-sidecar --shadow
-      let everything through, and see in the metrics what limits would do
+      admit every frame, and see in the metrics what the limits would do
 
-set a limit while it runs:
+change a limit while the sidecar runs:
   redis-cli HSET stream_fps_configs cam1 0.25     cam1: one frame in four seconds
   redis-cli HSET stream_fps_configs cam1 0        paused; inf lifts the limit
-  redis-cli HSET stream_fps_configs '*' 2         all streams without a value of their own
-  redis-cli HDEL stream_fps_configs cam1          back to * or --fps
-ask:
+  redis-cli HSET stream_fps_configs '*' 2         all streams without a limit of their own
+  redis-cli HDEL stream_fps_configs cam1          back to the limit of * or --fps
+
+ask for a decision:
   grpcurl -plaintext -d '{"stream_name": "cam1"}' 127.0.0.1:50051 \\
       handcounter.ratelimit.v1.RateLimitService/ShouldProcess
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the sidecar until it is told to stop; gives the exit code."""
-    # A start is little else than imports, and what they make stays: to look for garbage in it is lost time, now and later.
+    """Runs the sidecar until a signal stops it; returns the exit code."""
+    # A start is little else than imports, and what they create stays. Looking for garbage in it is wasted time, now and later.
     gc.disable()
     try:
         with required_extra("sidecar", PROGRAM):
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _program(argv: Sequence[str] | None) -> Callable[[], int]:
-    """Loads everything that the settings ask for, and nothing else."""
+    """Imports what the settings need; returns what then runs."""
     import asyncio
 
     from process import logs
@@ -69,7 +70,7 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
 
         return lambda: asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
     from sidecar.rpc.listen import ListenError
-    from sidecar.server import serve  # gRPC is loaded only when there is something to serve
+    from sidecar.server import serve  # --help and --check do without gRPC
 
     def run() -> int:
         try:

@@ -16,6 +16,8 @@ FINE: Final = 0
 FAILED: Final = 1
 
 ANSWER_S: Final = 5.0
+"""How long Redis may take to answer a command."""
+
 _FIELDS_PER_CALL: Final = 1000
 
 

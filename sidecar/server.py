@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -16,15 +15,19 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.decider import Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
-from sidecar.fleet.limiter import FleetLimiter
+from sidecar.deciding.pod import PodDecider
+from sidecar.deciding.roster import Roster
+from sidecar.deciding.shadow import ShadowDecider
+from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
-from sidecar.rpc.listen import ListenError, listen
+from sidecar.rpc.listen import ListenError, listen, server_options
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
@@ -35,9 +38,10 @@ from sidecar.telemetry.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 FIRST_ATTEMPT_S: Final = 1.0
-"""How long a start waits for Redis before it serves without."""
+"""How long a start waits for Redis before it serves without it."""
 
 SWEEP_S: Final = 10.0
+"""How often streams that are no longer active are removed from the fps table."""
 
 SERVICES: Final = (
     rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"].full_name,
@@ -46,26 +50,14 @@ SERVICES: Final = (
 """Full names of the services of the gRPC server, as reflection lists them."""
 
 MAX_HEALTH_CALLS: Final = 100
-"""Calls at one time on the probes' address; more than may watch (see health), so that probes find room."""
+"""Concurrent calls on the address for probes: more than may watch (see health), so that there is room for probes."""
 
 MAX_HEALTH_REQUEST_BYTES: Final = 4096
-"""The largest request on the probes' address: the name of a component."""
-
-
-def _options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
-    """What makes up a server; larger requests get RESOURCE_EXHAUSTED."""
-    return (
-        # Else a second sidecar on the same port would start, and take half of the calls.
-        ("grpc.so_reuseport", 0),
-        # Else gRPC would take in megabytes of each call that isn't served yet, where the network is fast.
-        ("grpc.http2.bdp_probe", 0),
-        # gRPC's own limit is below the largest valid batch.
-        ("grpc.max_receive_message_length", max_request_bytes),
-    )
+"""The largest request on the address for probes, which is the name of a component."""
 
 
 class Sidecar:
-    """Everything that makes up the process, built and wired but not started."""
+    """All parts of the process, built and connected to each other but not started."""
 
     def __init__(self, settings: SidecarSettings) -> None:
         self.settings = settings
@@ -82,8 +74,16 @@ class Sidecar:
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
-        self.limiter = self._limiter()
-        self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
+        self.roster = Roster(
+            self.table,
+            self.leases,
+            max_streams=settings.max_streams,
+            on_evicted=self.fleet.forget if self.fleet else None,
+        )
+        self.limiter = Limiter(self.table, self.roster, self._decider(), self.follower.learn)
+        self.metrics.show(
+            self.roster, self.table, self.follower, max_streams=settings.metrics_streams, shadow=settings.shadow
+        )
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
@@ -92,7 +92,7 @@ class Sidecar:
         )
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
-        """What /healthz tells: the sidecar does its work with or without Redis."""
+        """Returns the answer of /healthz; the sidecar is healthy with or without Redis."""
         return True, {
             "redis": self.follower.state.name,
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
@@ -100,10 +100,10 @@ class Sidecar:
         }
 
     async def sweep(self) -> None:
-        """Keeps the table to the streams that are active, until cancelled."""
+        """Removes inactive streams from the fps table from time to time, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.limiter.sweep(time.monotonic())
+            self.limiter.sweep()
 
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
@@ -114,16 +114,17 @@ class Sidecar:
             claim_wait_s=self.settings.claim_wait,
         )
 
-    def _limiter(self) -> Limiter:
-        settings, learn = self.settings, self.follower.learn
-        pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
-        if self.fleet is None:
-            return Limiter(self.table, self.leases, learn, pacing=pacing, max_streams=most, shadow=shadow)
-        return FleetLimiter(self.table, self.leases, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
+    def _decider(self) -> Decider:
+        decider: Decider
+        if self.fleet:
+            decider = FleetDecider(self.roster, self.table, self.leases, self.fleet)
+        else:
+            decider = PodDecider(self.roster, self.table, self.leases, self.settings.pacing)
+        return ShadowDecider(decider) if self.settings.shadow else decider
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
-        logger.warning("not a valid fps, so it counts as absent", extra={"stream_name": field, "value": value})
+        logger.warning("ignoring a limit that isn't a valid fps", extra={"stream_name": field, "value": value})
 
     def _redis_changed(self, state: RedisState) -> None:
         self.metrics.redis_state_changes.labels(state.name).inc()
@@ -131,14 +132,17 @@ class Sidecar:
 
 
 async def serve(settings: SidecarSettings) -> int:
-    """Serves until SIGTERM or SIGINT; gives the exit code.
+    """Serves until SIGTERM or SIGINT.
 
-    The order of the end: health says NOT_SERVING, so that nobody new comes; no new calls are accepted; sessions end once
-    they answered what they had read; calls in flight finish, for the grace period at most; then Redis, the probes'
-    health and the metrics go. A second signal cuts the calls in flight at once.
+    Shuts down in this order: health becomes NOT_SERVING, so that clients go elsewhere; new calls are rejected; sessions end
+    once they have answered the requests they have read; calls in flight get the grace period to finish; then the
+    connections to Redis, the server for probes and the metrics are closed. A second signal cancels the calls in flight.
+
+    Returns:
+        The exit code: 0, or 1 if a second signal may have cut calls.
 
     Raises:
-        ListenError: one of the addresses can't be listened on.
+        ListenError: The process can't listen on one of the addresses.
     """
     sidecar = Sidecar(settings)
     async with contextlib.AsyncExitStack() as stack:
@@ -154,30 +158,36 @@ async def serve(settings: SidecarSettings) -> int:
             await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
         if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
-            await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
+            await sidecar.fleet.wait_until_reachable(FIRST_ATTEMPT_S)
         await server.start()
-        sidecar.health.set(SERVER, True)  # the probes' own server was there before, and said that this one wasn't
+        sidecar.health.set(SERVER, True)  # until now the server for probes answered NOT_SERVING
         if settings.shadow:
-            logger.warning("in the shadow: every frame is let through, decisions are counted only")
+            logger.warning("shadow mode: all frames are admitted")
         logger.info("serving", extra={"listen": listening, "redis_url": settings.redis.shown})
         await signals.first.wait()
         logger.info("shutting down", extra={"grace_s": settings.grace})
-        sidecar.health.shut_down()
-        stopping = asyncio.create_task(server.stop(settings.grace))
-        sidecar.sessions.shut_down()
-        forced = asyncio.create_task(signals.second.wait())
-        await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
-        was_forced = not stopping.done()
-        if was_forced:
-            await server.stop(None)
-        forced.cancel()
-        await stopping
-    logger.info("shut down", extra={"forced": was_forced})
-    return 1 if was_forced else 0
+        forced = await _stop(server, sidecar, signals.second)
+    logger.info("shut down", extra={"forced": forced})
+    return 1 if forced else 0
+
+
+async def _stop(server: "grpc.aio.Server", sidecar: Sidecar, second_signal: asyncio.Event) -> bool:
+    """Stops serving; returns whether a second signal ended the grace period early."""
+    sidecar.health.shut_down()
+    stopping = asyncio.create_task(server.stop(sidecar.settings.grace))
+    sidecar.sessions.shut_down()
+    forced = asyncio.create_task(second_signal.wait())
+    await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
+    forced.cancel()
+    was_forced = not stopping.done()
+    if was_forced:
+        await server.stop(None)
+    await stopping
+    return was_forced
 
 
 class _Signals:
-    """Turns SIGTERM and SIGINT into events, and puts the handlers back."""
+    """Turns SIGTERM and SIGINT into events, and restores the handlers at the end."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -185,30 +195,32 @@ class _Signals:
 
     def __enter__(self) -> "_Signals":
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._arrived)
+            asyncio.get_running_loop().add_signal_handler(number, self._received)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().remove_signal_handler(number)
 
-    def _arrived(self) -> None:
+    def _received(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
 
 
 async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -> Traced | None:
-    """What makes calls spans for the length of the stack; None where traces aren't wanted."""
+    """Returns what turns calls into spans, until the stack is closed; None without --otlp-endpoint."""
     if not settings.otlp_endpoint:
         return None
-    from sidecar.telemetry.tracing import exporting  # an extra, and half a second of imports
+    from sidecar.telemetry.tracing import exporting  # needs an extra, and half a second of imports
 
     return (await stack.enter_async_context(exporting(settings.otlp_endpoint, version()))).traced
 
 
 def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server", list[str]]:
-    """The server, not started, and the addresses that it listens on."""
+    """Returns the server, not started, and the addresses it is bound to."""
     settings = sidecar.settings
-    server = grpc.aio.server(options=_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls)
+    server = grpc.aio.server(
+        options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls
+    )
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
     registrar = refusing_malformed(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
@@ -218,9 +230,9 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
-    server = grpc.aio.server(options=_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
+    server = grpc.aio.server(options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
-    # Probes speak no TLS, and health is no secret.
+    # Probes don't use TLS, and health isn't secret.
     listen(server, [sidecar.settings.health_listen], None)
     return server
 

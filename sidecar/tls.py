@@ -1,9 +1,9 @@
-"""How the gRPC server listens: in plain text where nobody else can hear, else with TLS.
+"""How the gRPC server listens: in plain text on addresses that only this machine can reach, otherwise with TLS.
 
-Loopback and unix sockets are plain text. Any other address needs a certificate, or the operator's word that the network
-is trusted (``--insecure``). The certificate's files may be replaced while the server runs, as cert-manager and the
-like do: each new connection looks whether they changed, and a pair that doesn't fit together (one file replaced, the
-other not yet) leaves the last good one in force.
+Loopback and unix sockets are plain text. Any other address needs a certificate, or the operator's consent to plain text on
+a trusted network (``--insecure``). The certificate files may be replaced while the server runs, as cert-manager does: each
+new connection checks whether they have changed. A certificate and a key that don't belong together, because only one of
+the files has been replaced yet, leave the previous pair in force.
 """
 
 import ipaddress
@@ -17,27 +17,27 @@ from process.address import split_host_port
 from process.pem import pem_error
 
 if TYPE_CHECKING:
-    import grpc  # the settings know of files alone, so --help and --check do without
+    import grpc  # settings need only the files, so --help and --check do without gRPC
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """PEM files: the server's certificate (with its chain), its key, and who may sign clients' certificates."""
+    """PEM files: the server's certificate chain, its private key, and CA certificates that verify clients."""
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
-    """Clients must show a certificate signed by one of these; None: anybody may connect."""
+    """Clients must present a certificate signed by one of these; None lets any client connect."""
 
     def error(self) -> str | None:
-        """Says what is wrong with the files as they are now; None if nothing is."""
+        """Returns what is wrong with the current content of the files, or None if they are valid."""
         return pem_error(self.client_ca, self.certificate, self.key)
 
 
 def is_private(address: str) -> bool:
-    """Whether an address of gRPC is reached from this machine alone: a unix socket or loopback."""
+    """Whether only this machine can reach an address of gRPC: a unix socket or loopback."""
     if address.startswith("unix:"):
         return True
     host, _ = split_host_port(address)
@@ -50,56 +50,59 @@ def is_private(address: str) -> bool:
 
 
 def listen_error(addresses: Sequence[str], *, has_certificate: bool, insecure: bool) -> str | None:
-    """Says why these addresses must not be listened on; None if they may."""
+    """Returns why the server must not listen on these addresses, or None if it may."""
     if has_certificate or insecure:
         return None
     for address in addresses:
         if not is_private(address):
             return (
-                f"{address} can be reached from other machines: give --tls-cert and --tls-key, "
+                f"{address} can be reached from other machines: pass --tls-cert and --tls-key, "
                 "or --insecure if the network is trusted"
             )
     return None
 
 
 class ReloadedCertificate:
-    """The server's credentials, which follow the files."""
+    """The server's credentials, reloaded when the files change.
+
+    Raises:
+        OSError: A file can't be read.
+    """
 
     def __init__(self, files: TlsFiles) -> None:
-        """Reads the files; raises OSError if one can't be read."""
         self._files = files
         self._seen = self._stamps()
-        self._refused: tuple[tuple[int, int, int], ...] | None = None
+        self._rejected: tuple[tuple[int, int, int], ...] | None = None
         self._configuration = self._read()
 
     def credentials(self) -> "grpc.ServerCredentials":
-        """What add_secure_port takes."""
+        """Returns credentials for ``add_secure_port``."""
         import grpc
 
         return grpc.dynamic_ssl_server_credentials(
             self._configuration,
-            # The stubs don't know that a fetcher may answer "as before".
+            # According to the stubs the fetcher must return a configuration; None means no change.
             cast("Callable[[], grpc.ServerCertificateConfiguration]", self._fetch),
             require_client_authentication=self._files.client_ca is not None,
         )
 
     def _fetch(self) -> "grpc.ServerCertificateConfiguration | None":
-        """Called by gRPC, in threads of its own, before each handshake; None: as before."""
+        """Returns a new configuration, or None to keep the current one. gRPC calls it in its threads before handshakes."""
         try:
             stamps = self._stamps()
-            if stamps in (self._seen, self._refused):
+            if stamps in (self._seen, self._rejected):
                 return None
             error = self._files.error()
             configuration = None if error else self._read()
         except OSError as problem:
-            # A file that is away for a moment while it is replaced.
+            # A file may be missing for a moment while it is replaced.
             error, configuration, stamps = str(problem), None, ()
         if configuration is None:
-            self._refused = stamps
-            logger.warning("the new certificate is not used", extra={"error": error})
+            self._rejected = stamps
+            logger.warning("keeping the current certificate, the new one isn't valid", extra={"error": error})
             return None
         self._seen = stamps
-        logger.info("the certificate was replaced", extra={"certificate": str(self._files.certificate)})
+        logger.info("reloaded the certificate", extra={"path": str(self._files.certificate)})
         return configuration
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:

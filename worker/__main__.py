@@ -1,8 +1,8 @@
 """The command line: ``hand-counter`` or ``python -m worker``.
 
-A subcommand is a row of COMMANDS: a settings class (see worker/settings.py) and the function that gets the settings as
-plain arguments, does the work and gives the exit code. Only what was called is imported, so that --help is quick and
-``publish`` loads no models.
+A subcommand is a row of COMMANDS: a settings class (see worker/settings.py) and a function, which gets the settings as
+arguments, does the work and returns the exit code. Only the subcommand that was called is imported, so --help is quick
+and ``publish`` loads no models.
 """
 
 import argparse
@@ -19,51 +19,62 @@ PROGRAM = "hand-counter"
 
 
 class Command(NamedTuple):
-    """A subcommand: its one or two words, where its settings and its function are, and what it does."""
+    """A subcommand."""
 
     words: tuple[str, ...]
+    """Its name, of one or two words."""
     settings: str
+    """Its settings class, as MODULE:NAME."""
     function: str
+    """The function that does the work, as MODULE:NAME."""
     help: str
 
 
 COMMANDS = (
     Command(
-        ("run",), "worker.settings:RunSettings", "worker.hand_counter:run", "count the hands in the frames of the queue"
+        ("run",),
+        "worker.run_settings:RunSettings",
+        "worker.hand_counter:run",
+        "count the hands in the frames of the queue",
     ),
-    Command(("detect",), "worker.settings:DetectSettings", "worker.detect:run_detect", "find the hands in image files"),
+    Command(
+        ("detect",),
+        "worker.detect_settings:DetectSettings",
+        "worker.detect:run_detect",
+        "find the hands in image files",
+    ),
     Command(
         ("publish",),
         "worker.publish.settings:PublishSettings",
         "worker.publish.command:run_publish",
-        "make frames of a camera, a video file or a folder",
+        "publish frames from a camera, a video file or a folder",
     ),
     Command(
         ("demo",),
         "worker.demo.settings:DemoSettings",
         "worker.demo.command:run_demo",
-        "run everything on this machine, and check it",
+        "run the whole service on this machine and check it",
     ),
     Command(
         ("models", "fetch"),
-        "worker.settings:ModelsFetchSettings",
+        "worker.detect_settings:ModelsFetchSettings",
         "worker.models_command:run_models_fetch",
-        "download the hand models, once",
+        "download the hand models",
     ),
 )
 
 EXAMPLES = """\
 examples:
-  hand-counter demo                                          everything, embedded, on this machine
-  hand-counter publish video.mp4 --stream-name cam1 --loop   a camera
-  hand-counter run --redis-url redis://127.0.0.1:6379/0      a worker
-  hand-counter detect photo.jpg --draw out/                  the detector alone
-  hand-counter COMMAND --help                                the flags of a command, with examples
+  hand-counter demo                                          run the whole service on this machine
+  hand-counter publish video.mp4 --stream-name cam1 --loop   publish a video as a camera
+  hand-counter run --redis-url redis://127.0.0.1:6379/0      run a worker
+  hand-counter detect photo.jpg --draw out/                  run the detector alone
+  hand-counter COMMAND --help                                show a command's flags and examples
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand; gives its exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Runs a subcommand and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     logs.silence_grpc()
     with required_extra("worker", PROGRAM):
         run = _program(list(sys.argv[1:] if argv is None else argv))
@@ -71,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _program(argv: list[str]) -> Callable[[], int]:
-    """Loads the subcommand with its settings, and nothing else."""
+    """Loads a subcommand with its settings, and nothing else; returns what runs it."""
     for command in COMMANDS:
         if tuple(argv[: len(command.words)]) == command.words:
             return _load_command(command, argv[len(command.words) :])
@@ -97,7 +108,7 @@ def _load(place: str) -> Any:
 
 
 def _explain(argv: list[str]) -> NoReturn:
-    """Ends the process: with the help or the version where asked for, else as a wrong usage."""
+    """Exits with the help or the version if asked for, else because of wrong usage."""
     from process.settings import Parser
 
     names = [" ".join(command.words) for command in COMMANDS]
@@ -111,7 +122,7 @@ def _explain(argv: list[str]) -> NoReturn:
     )
     parser.add_argument("--version", action="version", version=f"hand-counter {version()}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
-    # The help is for all commands also behind what is no command by itself, as in `models --help`.
+    # A word that isn't a command by itself may precede --help, as in `models --help`.
     given, _ = parser.parse_known_args(argv[:1] if argv[1:2] not in (["--help"], ["-h"]) else argv[:2])
     problem = "expected a command" if given.command is None else f"unknown command {' '.join(argv[:2])!r}, expected"
     parser.error(f"{problem}: {', '.join(names)}")

@@ -1,101 +1,107 @@
-"""Chooses what finds the hands, and makes it ready: the palm detector alone, or with HaMeR behind it."""
+"""What finds the hands: a table of backends, and how each is opened.
+
+To add a model, write a function that opens it, add its row to BACKENDS, and give its flags a place in HandsSettings
+(worker/hands_settings.py) and HandsOptions (worker/options.py). Nothing else knows which models exist.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from worker.options import HandsOptions
 
-from worker.download import download_progress
-from worker.hands.detection import HandDetector, Hands
-from worker.hands.detector import PalmLandmarkDetector
-from worker.hands.draw import annotate
-from worker.hands.models import TITLE, ModelError, default_models_dir, ensure_models
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from worker.hands.detection import HandDetector, Hands
 
 logger = logging.getLogger(__name__)
 
-Drawing = Callable[[NDArray[np.uint8], Hands], NDArray[np.uint8]]
-"""Gives a copy of a picture (H, W, 3) with its hands drawn into it."""
+AUTO = "auto"
+"""Chooses the first backend whose flags are given."""
+
+Drawing: TypeAlias = "Callable[[NDArray[np.uint8], Hands], NDArray[np.uint8]]"
+"""Returns a copy of a picture, HxWx3 uint8 in BGR, with its hands drawn into it."""
+
+OnEvent: TypeAlias = Callable[[str, int], None]
+"""Called with a verdict about hands, or another event of a backend, and how often it occurred; from any thread."""
 
 
 class BackendError(Exception):
-    """What finds the hands can't be made ready; the text says why and what to do."""
+    """A backend can't be opened; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What finds the hands."""
+    """An open backend."""
 
     name: str
-    """As the results carry it."""
+    """As in the results."""
     make_detector: Callable[[], HandDetector]
     """Makes a detector for one thread."""
     draw: Drawing
     close: Callable[[], None]
-    """Gives up what the detectors share, once none is used any more."""
+    """Frees what the detectors share, once none of them is in use."""
 
 
-def open_backend(
-    *,
-    backend: str,
-    tiles: int,
-    min_score: float,
-    models_dir: Path | None,
-    hamer_checkpoint: Path | None = None,
-    mano: Path | None = None,
-    device: str = "auto",
-    mesh: bool = False,
-    num_threads: int = 1,
-    on_event: Callable[[str, int], None] = lambda _event, _times: None,
-) -> Backend:
-    """Loads what is needed; ``auto`` takes HaMeR where a checkpoint is configured, and says which it took.
+class Row(NamedTuple):
+    """One backend of the table."""
+
+    open: Callable[[HandsOptions, OnEvent], Backend]
+    """Loads the models. Raises BackendError."""
+    missing: Callable[[HandsOptions], str | None]
+    """Returns the flag without which the backend can't be opened; None if nothing is missing."""
+
+
+def open_backend(options: HandsOptions, on_event: OnEvent = lambda _event, _times: None) -> Backend:
+    """Opens the backend of these options.
 
     Args:
-        backend: auto, palm or hamer.
-        tiles: see PalmLandmarkDetector, as for min_score and num_threads.
-        min_score: the least score of a hand.
-        models_dir: folder of the palm detector's models; the user's cache by default.
-        hamer_checkpoint: hamer.ckpt.
-        mano: MANO_RIGHT.pkl, where the checkpoint lacks the hand model.
-        device: of HaMeR: auto, cpu, cuda, cuda:1.
-        mesh: whether HaMeR's meshes are wanted, too.
-        num_threads: of one palm detector.
-        on_event: is told what became of HaMeR's hands, and how often; from any thread. At first, 0 of each.
+        options: which backend, and how it finds hands.
+        on_event: called with each event that the backend knows and 0 at first, then whenever one occurs.
 
     Raises:
-        BackendError: a model is missing or broken, or there is no such device.
+        BackendError: there is no such backend or device, or a model is missing or broken.
     """
-    try:
-        with download_progress(sys.stderr, TITLE) as progress:
-            models = ensure_models(models_dir or default_models_dir(), progress)
-    except ModelError as error:
-        raise BackendError(str(error)) from error
-
-    def palm() -> PalmLandmarkDetector:
-        return PalmLandmarkDetector(models, tiles=tiles, min_score=min_score, num_threads=num_threads)
-
-    if backend == "palm" or (backend == "auto" and hamer_checkpoint is None):
-        if backend == "auto":
-            logger.info("backend palm: no --hamer-checkpoint is configured")
-        return Backend("palm", palm, annotate, lambda: None)
-    if hamer_checkpoint is None:
-        raise BackendError("the backend hamer needs --hamer-checkpoint (hand-counter models fetch --hamer gets one)")
-    return _with_hamer(palm, hamer_checkpoint, mano, device, mesh, on_event)
+    if error := backend_error(options):
+        raise BackendError(error)
+    name = options.backend
+    if name == AUTO:
+        missing = {name: row.missing(options) for name, row in BACKENDS.items()}
+        name = next(name for name, flag in missing.items() if flag is None)
+        needs = [f"{other} needs {flag}" for other, flag in missing.items() if flag]
+        logger.info("chose the backend", extra={"backend": name, "not_configured": needs})
+    return BACKENDS[name].open(options, on_event)
 
 
-def _with_hamer(
-    palm: Callable[[], HandDetector],
-    checkpoint: Path,
-    mano: Path | None,
-    device: str,
-    mesh: bool,
-    on_event: Callable[[str, int], None],
-) -> Backend:
+def backend_error(options: HandsOptions) -> str | None:
+    """Returns why these options name no backend that can be opened; None if they do."""
+    if options.backend == AUTO:
+        return None
+    if options.backend not in BACKENDS:
+        return f"--backend must be one of {', '.join(names())}, got {options.backend!r}"
+    flag = BACKENDS[options.backend].missing(options)
+    return f"--backend {options.backend} needs {flag}" if flag else None
+
+
+def names() -> tuple[str, ...]:
+    """Returns what --backend may be."""
+    return (AUTO, *BACKENDS)
+
+
+def _open_palm(options: HandsOptions, _on_event: OnEvent) -> Backend:
+    from worker.hands.draw import annotate
+
+    return Backend("palm", _palm_detectors(options), annotate, lambda: None)
+
+
+def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
+    palm = _palm_detectors(options)
     try:
         from worker.hamer.consistency import Verdict
         from worker.hamer.detector import HamerDetector, PosedHands
@@ -104,14 +110,19 @@ def _with_hamer(
         from worker.hamer.refiner import HamerRefiner
     except ModuleNotFoundError as error:
         raise BackendError(f"HaMeR needs {error.name}: pip install 'hamer-hand-counter[hamer]'") from error
+    from worker.hands.draw import annotate
+
+    assert options.hamer_checkpoint is not None  # its row says that it is needed
     try:
-        refiner = HamerRefiner.load(checkpoint, mano=mano, device=device, mesh=mesh, on_event=on_event)
+        refiner = HamerRefiner.load(
+            options.hamer_checkpoint, mano=options.mano, device=options.device, mesh=options.mesh, on_event=on_event
+        )
     except HamerError as error:
         raise BackendError(str(error)) from error
-    logger.info("backend hamer: %s", checkpoint)
+    logger.info("HaMeR is loaded", extra={"checkpoint": str(options.hamer_checkpoint)})
     for event in (*Verdict, "out_of_memory"):
         on_event(str(event), 0)
-    faces = refiner.predictor.faces if mesh else None
+    faces = refiner.predictor.faces if options.mesh else None
 
     def draw(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:
         if isinstance(hands, PosedHands):
@@ -119,3 +130,30 @@ def _with_hamer(
         return annotate(image, hands, skeletons=False)
 
     return Backend("hamer", lambda: HamerDetector(palm(), refiner), draw, refiner.close)
+
+
+def _palm_detectors(options: HandsOptions) -> Callable[[], HandDetector]:
+    """Fetches the palm detector's models if they aren't in their folder; returns what makes a detector of them."""
+    from worker.download import download_progress
+    from worker.hands.detector import PalmLandmarkDetector
+    from worker.hands.models import TITLE, ModelError, default_models_dir, ensure_models
+
+    try:
+        with download_progress(sys.stderr, TITLE) as progress:
+            models = ensure_models(options.models_dir or default_models_dir(), progress)
+    except ModelError as error:
+        raise BackendError(str(error)) from error
+
+    def make_detector() -> HandDetector:
+        return PalmLandmarkDetector(
+            models, tiles=options.tiles, min_score=options.min_score, num_threads=options.num_threads
+        )
+
+    return make_detector
+
+
+BACKENDS: Mapping[str, Row] = {
+    "hamer": Row(_open_hamer, lambda options: None if options.hamer_checkpoint else "--hamer-checkpoint FILE"),
+    "palm": Row(_open_palm, lambda _options: None),
+}
+"""By the name that --backend and the results have. The first that lacks nothing is what `auto` means."""

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.backend import Backend, BackendError, Drawing, open_backend
-from worker.hands.decision import MIN_SCORE
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
+from worker.options import HandsOptions
 
 SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 """Files of a folder that are taken for pictures; a file given by name may have any suffix."""
@@ -128,59 +129,35 @@ def as_text(path: str, hands: Hands) -> str:
 
 def run_detect(
     images: Sequence[str],
+    hands: HandsOptions | None = None,
     *,
     json_output: bool = False,
     draw_dir: Path | None = None,
-    tiles: int = 2,
-    min_score: float = MIN_SCORE,
-    models_dir: Path | None = None,
-    backend: str = "palm",
-    hamer_checkpoint: Path | None = None,
-    mano: Path | None = None,
-    device: str = "auto",
-    mesh: bool = False,
-    num_threads: int | None = None,
 ) -> int:
     """Finds the hands in pictures and prints them.
 
     Args:
         images: Files, or folders of which all pictures are taken.
+        hands: How hands are found; None for the defaults.
         json_output: Print one JSON object {image: [hand, ...]} at the end, instead of lines as they come.
         draw_dir: Folder for annotated pictures.
-        tiles: Tiles per side that are looked at besides the whole picture; 1 means none.
-        min_score: Hands below this score aren't told.
-        models_dir: Folder of the models; the user's cache by default.
-        backend: What finds the hands; see open_backend, as for the next four.
-        hamer_checkpoint: HaMeR's weights.
-        mano: The hand model, where the weights lack it.
-        device: What HaMeR runs on.
-        mesh: Whether HaMeR's meshes are drawn and told, too.
-        num_threads: Threads of the models; up to four by default, more don't help such small ones.
 
     Returns:
-        The exit code: 0 done, 1 when the models or a picture failed (which standard error tells).
+        The exit code: 0 done, 1 if the models or a picture failed, with the reason on standard error.
     """
     paths = expand(images)
     if not paths:
         return _fail(f"no pictures in {', '.join(images)}")
+    # More than four threads don't help such small models.
+    options = replace(hands or HandsOptions(), num_threads=min(4, os.cpu_count() or 1))
     try:
-        hands = open_backend(
-            backend=backend,
-            tiles=tiles,
-            min_score=min_score,
-            models_dir=models_dir,
-            hamer_checkpoint=hamer_checkpoint,
-            mano=mano,
-            device=device,
-            mesh=mesh,
-            num_threads=num_threads or min(4, os.cpu_count() or 1),
-        )
+        backend = open_backend(options)
     except BackendError as error:
         return _fail(str(error))
     try:
-        return _detect_and_print(paths, hands, draw_dir, json_output=json_output)
+        return _detect_and_print(paths, backend, draw_dir, json_output=json_output)
     finally:
-        hands.close()
+        backend.close()
 
 
 def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:

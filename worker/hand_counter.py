@@ -1,46 +1,42 @@
 """The frame worker: ``hand-counter run``, or ``python -m worker.hand_counter --fps 1``.
 
-:func:`process_frame_callback` is the one function that a frame goes through; :func:`serve` feeds it from the queue.
+:func:`process_frame_callback` is what happens to one frame: the limiter is asked, and an admitted frame's hands are
+counted. :func:`serve` does the same for the frames of the queue, many at a time.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
-import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 
-from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from process.http import HttpEndpoint
-from process.redis_access import RedisAccess
-from process.redis_url import RedisUrl
+from worker.backend import BackendError, open_backend
+from worker.frame_counter import count_hands
 from worker.metrics import Metrics
-from worker.picture import MAX_PIXELS, Picture, decode
+from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
-from worker.pipeline.reader import Limiter
+from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
 from worker.queue.frame import SKIP_OF_REASON, DeadReason, SkipReason
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect
-from worker.results import FrameResult
+from worker.status import WorkerStatus
 from worker.stop_signals import stop_signals
 
 if TYPE_CHECKING:
     from worker.hands.detection import HandDetector
+    from worker.options import HandsOptions, QueueOptions, RunOptions, SidecarOptions
+    from worker.picture import Picture
+    from worker.pipeline.limiter import Limiter
+    from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
-
-STUCK_S = 60.0
-"""A frame that takes longer is no slow frame: /healthz says so."""
 
 
 def process_frame_callback(
@@ -49,14 +45,12 @@ def process_frame_callback(
     picture: bytes | Picture,
     *,
     detector: HandDetector,
-    limiter: Limiter | None = None,
-    decision: Reason | None = None,
+    limiter: Limiter,
     max_pixels: int = MAX_PIXELS,
 ) -> FrameResult | SkipReason:
-    """Counts the hands of one frame, if the frame may be processed.
+    """Counts the hands of one frame, if the limiter admits it.
 
-    Whether it may is asked of the limiter, unless the decision is handed in because it was made in a batch. By
-    itself, with a sidecar running::
+    With a sidecar running::
 
         limiter = RateLimiter("127.0.0.1:50051", default_fps=1.0)
         result = process_frame_callback("cam1", time.time(), jpeg, detector=detector, limiter=limiter)
@@ -64,212 +58,114 @@ def process_frame_callback(
 
     Args:
         stream_name: the camera stream, 1 to 256 characters.
-        ts: capture time by the frame's own clock, seconds.
-        picture: a JPEG or PNG, or HxWx3 uint8 in BGR. It isn't looked at if the frame is denied.
+        ts: capture time, seconds by the frame's own clock.
+        picture: a JPEG or PNG, or HxWx3 uint8 in BGR. A denied frame isn't decoded.
         detector: finds the hands; used by one thread at a time.
-        limiter: is asked; None only where the decision is given.
-        decision: what the limiter said about this frame.
-        max_pixels: a larger encoded picture is refused before it is decoded.
+        limiter: decides whether the frame is counted.
+        max_pixels: an encoded picture with more pixels isn't decoded.
 
     Returns:
-        The hands that were found, or why the frame was skipped.
+        The hands, or why the frame was skipped.
 
     Raises:
-        ValueError: The name or the ts makes no sense; or neither limiter nor decision was given.
-        PictureError: The picture can't be decoded.
+        ValueError: the name or the ts isn't valid; the limiter isn't asked.
+        PictureError: the picture can't be decoded.
     """
-    if decision is None:
-        if limiter is None:
-            raise ValueError("give a limiter to ask, or the decision")
-        if error := stream_name_error(stream_name) or ts_error(ts):
-            raise ValueError(error)
-        (decision,) = limiter.decide([(stream_name, ts)])
+    if error := stream_name_error(stream_name) or ts_error(ts):
+        raise ValueError(error)
+    (decision,) = limiter.decide([(stream_name, ts)])
     if decision is not Reason.ADMITTED:
         return SKIP_OF_REASON[decision]
-    started = time.perf_counter()
-    image = decode(picture, max_pixels) if isinstance(picture, bytes) else picture
-    decoded = time.perf_counter()
-    hands = detector.detect(image)
-    detected = time.perf_counter()
-    height, width = image.shape[:2]
-    return FrameResult(
-        stream_name=stream_name,
-        ts=ts,
-        backend=detector.name,
-        width=width,
-        height=height,
-        hands=hands,
-        decode_s=decoded - started if isinstance(picture, bytes) else 0.0,
-        detect_s=detected - decoded,
-    )
+    return count_hands(stream_name, ts, picture, detector, max_pixels)
 
 
-def serve(
-    make_detector: Callable[[], HandDetector],
-    *,
-    sidecar: str,
-    sidecar_ca: Path | None,
-    sidecar_cert: Path | None,
-    sidecar_key: Path | None,
-    redis: RedisUrl,
-    redis_access: RedisAccess,
-    fps: float,
-    http: str,
-    threads: int,
-    batch_size: int,
-    max_age: float,
-    decision_timeout: float,
-    sidecar_wait: float,
-    claim_idle: float,
-    max_deliveries: int,
-    max_pixels: int,
-    prefix: str,
-    consumer: str,
-    counts_maxlen: int,
-    dead_maxlen: int,
-    drain: bool,
-    grace: float,
-    progress: float,
-    metrics: Metrics | None = None,
-) -> int:
-    """Runs a worker until it is told to stop, or until the queue is drained; gives the exit code.
+def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metrics: Metrics | None = None) -> int:
+    """Runs a worker until a signal stops it, or until the queue is drained if that is asked for.
 
-    The arguments are those of RunSettings, without those of the backend; make_detector is called once for each thread.
+    Args:
+        make_detector: called once per thread.
+        options: everything else.
+        metrics: where the worker counts what it does; None: its own.
+
+    Returns:
+        The exit code: 0 for a clean stop, 1 if the worker failed.
     """
-    if threads > 1:
-        cv2.setNumThreads(1)  # the frames are what runs in parallel
-    detectors = [make_detector() for _ in range(threads)]
-    counts = [
-        functools.partial(process_frame_callback, detector=detector, decision=Reason.ADMITTED, max_pixels=max_pixels)
-        for detector in detectors
-    ]
+    if options.threads > 1:
+        cv2.setNumThreads(1)  # frames are what runs in parallel
     metrics = metrics or Metrics()
-    consumer = consumer or f"{socket.gethostname()}-{os.getpid()}"
-    queue = Queue(
-        connect(redis, redis_access),
-        Keys(prefix),
-        consumer,
-        counts_maxlen=counts_maxlen,
-        dead_maxlen=dead_maxlen,
-        on_trimmed=metrics.dead.labels(DeadReason.TRIMMED.value).inc,
-    )
-    limiter = RateLimiter(
-        sidecar,
-        default_fps=fps,
-        deadline=decision_timeout,
-        on_decided=lambda by, number: metrics.decisions.labels(by).inc(number),
-        credentials=tls_credentials(sidecar_ca, sidecar_cert, sidecar_key) if sidecar_ca else None,
-    )
-    pipeline = Pipeline(
-        queue,
-        limiter,
-        counts,
-        metrics,
-        batch_size=batch_size,
-        max_age=max_age,
-        claim_idle=claim_idle,
-        max_deliveries=max_deliveries,
-        drain=drain,
-    )
-    metrics.sidecar_up.set_function(lambda: float(not limiter.away))
-    metrics.dropped_unread.set_function(lambda: queue.dropped_unread)
-    metrics.redis_up.set_function(lambda: float(not queue.trouble))
-
-    def health() -> tuple[bool, dict[str, object]]:
-        """The sidecar's absence is no illness: the worker paces alone."""
-        stuck = pipeline.stuck_seconds()
-        details: dict[str, object] = {
-            "redis": queue.trouble or "ok",
-            "sidecar": "away" if limiter.away else "ok",
-            "consumer": consumer,
-            "seconds_since_progress": round(stuck, 1),
-        }
-        return not queue.trouble and not pipeline.failed and stuck < STUCK_S, details
-
+    detectors = [make_detector() for _ in range(options.threads)]
+    queue = _make_queue(options.queue, metrics)
+    limiter = _make_limiter(options.sidecar, metrics)
+    pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline)
+    status = WorkerStatus(queue, limiter, pipeline, metrics)
     try:
-        endpoint = HttpEndpoint(http, metrics.registry, health) if http else None
+        endpoint = HttpEndpoint(options.http, metrics.registry, status.health) if options.http else None
     except OSError as error:
-        logger.error("can't listen on --http %s: %s (port 0 takes a free one)", http, error.strerror or error)
+        reason = error.strerror or str(error)
+        logger.error(
+            "can't listen on --http; port 0 takes a free one", extra={"address": options.http, "error": reason}
+        )
         return 1
     with stop_signals(pipeline.done) as signalled:
-        limiter.wait_ready(sidecar_wait)
+        limiter.wait_ready(options.sidecar.start_wait)
         pipeline.start()
-        logger.info(
-            "worker %s: queue %s, sidecar %s, %s, %d threads%s",
-            consumer,
-            queue.keys.frames,
-            sidecar,
-            detectors[0].name,
-            threads,
-            f", http://{endpoint.address}" if endpoint else "",
-        )
-        _watch(pipeline.done, lambda: _totals(metrics, queue), metrics, progress)
+        about: dict[str, object] = {
+            "consumer": queue.consumer,
+            "queue": queue.keys.frames,
+            "sidecar": options.sidecar.address,
+            "backend": detectors[0].name,
+            "threads": options.threads,
+            "http": endpoint.address if endpoint else "",
+        }
+        logger.info("the worker has started", extra=about)
+        status.log_progress(pipeline.done, options.progress)
         if signalled.is_set():
-            logger.info("stopping: %g s at most for what is in work; a second signal ends it at once", grace)
-        pipeline.stop(grace)
+            logger.info("stopping; a second signal exits at once", extra={"grace_seconds": options.grace})
+        pipeline.stop(options.grace)
     limiter.close()
     queue.close()
     if endpoint:
         endpoint.close()
-    logger.info("stopped: %s", _totals(metrics, queue))
+    logger.info("the worker has stopped", extra=status.totals())
     return 1 if pipeline.failed else 0
 
 
-def run(
-    *,
-    backend: str,
-    tiles: int,
-    min_score: float,
-    models_dir: Path | None,
-    hamer_checkpoint: Path | None,
-    mano: Path | None,
-    device: str,
-    mesh: bool,
-    **service: Any,
-) -> int:
-    """Runs a worker with the backend that was chosen; the arguments are those of RunSettings."""
-    from worker.backend import BackendError, open_backend
+def _make_queue(options: QueueOptions, metrics: Metrics) -> Queue:
+    return Queue(
+        Commands(connect(options.redis, options.access), Keys(options.prefix)),
+        options.consumer,
+        counts_maxlen=options.counts_maxlen,
+        dead_maxlen=options.dead_maxlen,
+        on_trimmed=metrics.dead.labels(DeadReason.TRIMMED.value).inc,
+    )
 
+
+def _make_limiter(options: SidecarOptions, metrics: Metrics) -> RateLimiter:
+    return RateLimiter(
+        options.address,
+        default_fps=options.default_fps,
+        deadline=options.decision_timeout,
+        on_decided=lambda by, number: metrics.decisions.labels(by).inc(number),
+        credentials=tls_credentials(options.ca, options.certificate, options.key) if options.ca else None,
+    )
+
+
+def run(hands: HandsOptions, options: RunOptions) -> int:
+    """Opens a backend and runs a worker with it: what ``hand-counter run`` does. Returns the exit code."""
     metrics = Metrics()
     try:
-        hands = open_backend(
-            backend=backend,
-            tiles=tiles,
-            min_score=min_score,
-            models_dir=models_dir,
-            hamer_checkpoint=hamer_checkpoint,
-            mano=mano,
-            device=device,
-            mesh=mesh,
-            on_event=lambda event, times: metrics.refinements.labels(event).inc(times),
-        )
+        backend = open_backend(hands, lambda event, times: metrics.refinements.labels(event).inc(times))
     except BackendError as error:
         logger.error("%s", error)
         return 1
     try:
-        return serve(hands.make_detector, metrics=metrics, **service)
+        return serve(backend.make_detector, options, metrics)
     finally:
-        hands.close()
-
-
-def _watch(done: threading.Event, totals: Callable[[], str], metrics: Metrics, interval: float) -> None:
-    """Logs a line about the progress now and then, until done. No line where nothing happened."""
-    counted_before, line_before = 0, totals()
-    while not done.wait(min(interval, threading.TIMEOUT_MAX)):
-        counted, line = metrics.total(metrics.counted), totals()
-        if line != line_before:
-            logger.info("%s; %.1f counted/s", line, (counted - counted_before) / interval)
-        counted_before, line_before = counted, line
-
-
-def _totals(metrics: Metrics, queue: Queue) -> str:
-    counters = (metrics.counted, metrics.skipped, metrics.dead)
-    line = "{} counted, {} skipped, {} dead".format(*map(metrics.total, counters))
-    return f"{line}, {queue.dropped_unread} dropped from the queue unread" if queue.dropped_unread else line
+        backend.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Is ``hand-counter run``."""
+    """Does the same as ``hand-counter run``."""
     from worker.__main__ import main as hand_counter
 
     return hand_counter(["run", *(sys.argv[1:] if argv is None else argv)])

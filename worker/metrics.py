@@ -1,4 +1,4 @@
-"""What the worker counts for Prometheus. Since this process started; the exact accounting lies in Redis."""
+"""What the worker counts for Prometheus, since this process started; the exact accounting is in Redis."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -8,7 +8,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """Each metric is a field; all in one registry of their own."""
+    """Each metric is a field; all are in one registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -17,44 +17,62 @@ class Metrics:
             "hand_counter_redelivered", "Entries taken up again after a crash or a stop.", registry=registry
         )
         self.counted = Counter("hand_counter_counted", "Frames whose hands were counted.", registry=registry)
-        self.skipped = Counter("hand_counter_skipped", "Frames skipped.", ["reason"], registry=registry)
-        self.dead = Counter("hand_counter_dead", "Entries dead-lettered.", ["reason"], registry=registry)
+        self.skipped = Counter("hand_counter_skipped", "Frames skipped, by reason.", ["reason"], registry=registry)
+        self.dead = Counter("hand_counter_dead", "Entries dead-lettered, by reason.", ["reason"], registry=registry)
         for skip_reason in SkipReason:
             self.skipped.labels(skip_reason.value)
         for dead_reason in DeadReason:
             self.dead.labels(dead_reason.value)
-        self.hands = Counter("hand_counter_hands", "Hands found in the counted frames.", registry=registry)
+        self.hands = Counter("hand_counter_hands", "Hands found in counted frames.", registry=registry)
         self.refinements = Counter(
             "hand_counter_refinements",
-            "What became of the hands that HaMeR looked at; and out_of_memory, batches it had to halve.",
+            "Detected hands by HaMeR's verdict; out_of_memory: batches that were halved.",
             ["verdict"],
             registry=registry,
         )
-        self.retries = Counter("hand_counter_retries", "Attempts at a frame that raised an error.", registry=registry)
+        self.retries = Counter(
+            "hand_counter_retries", "Attempts to count a frame that raised an error.", registry=registry
+        )
         self.decisions = Counter(
-            "hand_counter_decisions", "Frames decided, by the sidecar or locally.", ["by"], registry=registry
+            "hand_counter_decisions",
+            "Frames decided: by the sidecar, by a lease, or locally while the sidecar was unreachable.",
+            ["by"],
+            registry=registry,
         )
         for by in ("sidecar", "lease", "local"):
             self.decisions.labels(by)
-        self.payload_bytes = Counter("hand_counter_payload_bytes", "Encoded pictures fetched.", registry=registry)
+        self.payload_bytes = Counter(
+            "hand_counter_payload_bytes", "Bytes of encoded pictures fetched.", registry=registry
+        )
         self.seconds = Histogram(
-            "hand_counter_frame_seconds", "Work on one counted frame.", registry=registry, buckets=_SECONDS
+            "hand_counter_frame_seconds",
+            "Time to decode a frame, find its hands and encode the result.",
+            registry=registry,
+            buckets=_SECONDS,
         )
         self.queue_age = Histogram(
             "hand_counter_queue_age_seconds",
-            "Age of an admitted entry when the work on it begins, by Redis' clock.",
+            "Age of an admitted frame when counting begins, by Redis' clock.",
             registry=registry,
             buckets=_SECONDS,
         )
         self.dropped_unread = Gauge(
             "hand_counter_dropped_unread",
-            "Entries that the queue's cap took before any worker read them, in all: the same at every worker.",
+            "Entries that the queue's cap dropped before any worker read them, in total; the same in every worker.",
             registry=registry,
         )
-        self.held = Gauge("hand_counter_held", "Entries delivered and not ended yet.", registry=registry)
-        self.sidecar_up = Gauge("hand_counter_sidecar_up", "0 while the worker paces locally.", registry=registry)
-        self.redis_up = Gauge("hand_counter_redis_up", "0 while Redis is away.", registry=registry)
+        self.held = Gauge(
+            "hand_counter_held", "Entries delivered to this worker and not settled yet.", registry=registry
+        )
+        self.sidecar_up = Gauge(
+            "hand_counter_sidecar_up",
+            "0 while the sidecar is unreachable and the worker paces locally.",
+            registry=registry,
+        )
+        self.redis_up = Gauge(
+            "hand_counter_redis_up", "0 while Redis is unreachable or rejects commands.", registry=registry
+        )
 
     def total(self, counter: Counter) -> int:
-        """The value of a counter, summed over its labels."""
+        """Returns the value of a counter, summed over its labels."""
         return int(sum(s.value for metric in counter.collect() for s in metric.samples if s.name.endswith("_total")))

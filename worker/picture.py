@@ -1,32 +1,28 @@
-"""Encoded pictures: what they are is read from their first bytes, so that nothing is decoded that shouldn't be."""
-
-import struct
+"""Pictures as arrays, and how encoded ones become that."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from worker.picture_header import MAX_PIXELS, PictureError, size
+
 Picture = npt.NDArray[np.uint8]
 """HxWx3, BGR, in [0, 255]."""
 
-MAX_PIXELS = 50_000_000
-"""A few kilobytes may claim to be 65535x65535 pixels, 13 GB of memory. The largest cameras in use give 8K, 33 MP."""
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_END_OF_IMAGE = b"\xff\xd9"
-# Start-of-frame markers, ITU-T T.81 table B.1: C0 to CF without DHT, JPG and DAC.
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_START_OF_SCAN = 0xDA
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
-
-
-class PictureError(ValueError):
-    """The bytes are no picture that we decode; says why."""
-
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decodes a JPEG or PNG to HxWx3 BGR. Raises PictureError for anything else, and for one cut short or too large."""
+    """Decodes a JPEG or PNG.
+
+    Args:
+        data: the encoded picture.
+        max_pixels: a picture with more pixels is rejected by its header, before it takes memory.
+
+    Returns:
+        HxWx3 uint8, BGR.
+
+    Raises:
+        PictureError: the bytes are something else, or the picture is incomplete or too large.
+    """
     width, height = size(data)
     if width * height > max_pixels:
         raise PictureError(f"the picture is {width}x{height}, more than {max_pixels} pixels")
@@ -37,46 +33,3 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     if picture is None:
         raise PictureError(f"the picture can't be decoded ({len(data)} bytes, {width}x{height})")
     return picture  # type: ignore[return-value]
-
-
-def size(data: bytes) -> tuple[int, int]:
-    """Reads width and height from the header of a JPEG or PNG. Raises PictureError."""
-    if data.startswith(_JPEG):
-        return _jpeg_size(data)
-    if data.startswith(_PNG) and data[12:16] == b"IHDR" and len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        return _not_empty(width, height)
-    raise PictureError(f"neither JPEG nor PNG: {len(data)} bytes, beginning with {data[:8]!r}")
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walks the segments up to the scan; libjpeg fills what is missing after it with grey, so its end must be there."""
-    at, found = 2, None
-    while at + 4 <= len(data):
-        marker = data[at + 1]
-        if data[at] != 0xFF:
-            raise PictureError(f"the JPEG has no marker at byte {at}")
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker in _WITHOUT_LENGTH:
-            at += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        if marker in _FRAME_MARKERS and at + 9 <= len(data):
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            found = _not_empty(width, height)
-        if marker == _START_OF_SCAN:
-            if found is None:
-                raise PictureError("the JPEG has a scan before its frame header")
-            if data.rfind(_END_OF_IMAGE, at) < 0:
-                raise PictureError(f"the JPEG is cut short: no end within its {len(data)} bytes")
-            return found
-        at += 2 + length
-    raise PictureError(f"the JPEG is cut short: no scan within its {len(data)} bytes")
-
-
-def _not_empty(width: int, height: int) -> tuple[int, int]:
-    if width == 0 or height == 0:
-        raise PictureError(f"the picture is {width}x{height}")
-    return width, height

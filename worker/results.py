@@ -1,4 +1,4 @@
-"""What the worker tells about a counted frame: worker/schemas/frame_result.v1.json."""
+"""The result of a counted frame, and its JSON: worker/schemas/frame_result.v1.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.hands.detection import Hands
 
 VERSION = 1
-"""Of the schema. A new field doesn't change it; a field removed, renamed or given another meaning does."""
+"""Version of the schema. A new field leaves it as it is; a removed, renamed or redefined field raises it."""
 
 SCHEMA = Path(__file__).parent / "schemas" / f"frame_result.v{VERSION}.json"
 
@@ -24,26 +24,32 @@ class FrameResult:
 
     stream_name: str
     ts: float
-    """Capture time by the frame's own clock, seconds."""
+    """Capture time, seconds by the frame's own clock."""
     backend: str
-    """What found the hands."""
+    """Name of the detector that found the hands."""
     width: int
-    """Of the picture, pixels; so is height."""
+    """Width of the picture, pixels."""
     height: int
+    """Height of the picture, pixels."""
     hands: Hands
-    """In pixels of the picture, the surest first."""
+    """In pixels of the picture, highest score first."""
     decode_s: float
-    """What it took to decode the picture; 0 where it came as an array."""
+    """Seconds to decode the picture; 0 if it came as an array."""
     detect_s: float
-    """What it took to find the hands."""
+    """Seconds to find the hands."""
 
     @property
     def hand_count(self) -> int:
-        """How many hands were found."""
+        """Number of hands found."""
         return len(self.hands)
 
     def to_json(self, entry_id: str | None = None, queue_age_s: float | None = None) -> str:
-        """Gives the JSON of the schema, for an entry of the queue that had this age when the work on it began."""
+        """Returns the JSON of the schema.
+
+        Args:
+            entry_id: the queue's entry; None for a frame that came another way.
+            queue_age_s: the entry's age when counting began, seconds; None for a frame that came another way.
+        """
         return json.dumps(
             {
                 "version": VERSION,
@@ -66,7 +72,7 @@ class FrameResult:
 
 
 def _hands(hands: Hands) -> list[dict[str, object]]:
-    """Coordinates with two decimals: a hundredth of a pixel is far below what any detector knows."""
+    """Returns one object per hand. Coordinates have two decimals, far finer than any detector."""
     columns = zip(
         hands.boxes.astype(float).round(2).tolist(),
         hands.is_right.tolist(),

@@ -1,4 +1,4 @@
-"""How SIGTERM and Ctrl-C reach a command."""
+"""Turns SIGTERM, SIGINT and SIGHUP into an event that a command waits for."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _END = b"\0"
-"""No signal has this number."""
+"""Ends the thread; no signal has this number."""
 
 
 @contextmanager
 def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[threading.Event]:
-    """Lets SIGTERM, SIGINT and SIGHUP set `done`.
+    """Sets `done` at SIGTERM, SIGINT or SIGHUP. For the main thread.
 
-    The second one has its usual effect, and ends the process at once; unless it is patient, because it has children to
-    stop. Gives an event that is set by signals alone. For the main thread.
+    Python runs signal handlers in the main thread, between two bytecodes. A signal that arrives while that thread is
+    entering a wait, or that reaches another thread, isn't handled until the wait is over. Nor can a handler set the
+    event, because the main thread may hold the event's lock. So another thread sets it: the interpreter writes the
+    number of each signal to a pipe as soon as it arrives, in whichever thread.
 
-    Python's handlers run in the main thread, between two of its steps. One that arrives while that thread is on its way
-    into a wait, or reaches another thread, is not seen until the wait ends by itself; and a handler can't set the event
-    itself, whose lock the main thread may hold. So a thread of its own sets it: the interpreter writes the number of
-    each signal to a pipe as soon as it arrives, wherever that is.
+    Args:
+        done: set by a signal.
+        patient: ignore further signals, for a process that has children to stop; otherwise the second signal has its
+            usual effect and ends the process at once.
+
+    Yields:
+        An event that only signals set.
     """
     signalled = threading.Event()
     read_end, write_end = os.pipe()

@@ -1,83 +1,89 @@
-"""Which frames are certain to be denied, so that nobody needs to be asked; and what was denied so. Pure.
+"""Leases: frames that are certain to be denied, so that the sidecar needn't be asked, and a count of them for it. Pure.
 
-A lease comes with each answer of the sidecar: the ts of the stream's last admitted frame and the earliest ts that would
-be admitted. By the rule (handcounter/pacing/schedule.py) a frame from 2 s before the one up to the other is denied, and changes
-nothing. So answering it here is the same as asking, until somebody else changes the stream; then the sidecar drops the
-lease. A frame that no lease covers ends the lease here too: the later ones of its stream depend on the answer.
+With each answer of a session comes a lease: the ts of the stream's last admitted frame and the earliest ts that would be
+admitted. By the rule (handcounter/pacing/schedule.py) a frame between the two, or up to 2 s before the first, is denied and
+changes nothing. So denying it here gives the sidecar's answer, until something else changes the stream: then the
+sidecar revokes the lease. A frame outside its lease ends the lease, because the answers to the stream's later frames
+depend on the answer to that one.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
+from handcounter.pacing.bounds import Frames
 from handcounter.pacing.schedule import LATE_WINDOW_S, Reason
+from handcounter.pacing.times import RealTime, StreamTime
 
 _TOO_SOON, _DUPLICATE, _LATE = Reason.TOO_SOON, Reason.DUPLICATE, Reason.LATE
-_EVER = float("inf")
+_FIRST: Final = StreamTime(-math.inf)
+_LAST: Final = StreamTime(math.inf)
 
 
 class Denials(NamedTuple):
-    """What was denied by leases on one stream."""
+    """The frames of one stream that leases denied since the last report."""
 
     stream_name: str
     frames: list[int]
-    """By reason, at the reason's number."""
-    last_ts: float
+    """How many, by reason: the index is the reason's number."""
+    last_ts: StreamTime
     """Of the newest frame, seconds by the stream's clock."""
     last_reason: Reason
     """Of the newest frame."""
     age: float
-    """How long ago the newest frame was denied, seconds."""
+    """Seconds since the newest frame was denied."""
 
 
 class _Counts:
-    __slots__ = ("at", "frames", "last_reason", "last_ts", "noted")
+    __slots__ = ("at", "frames", "last_reason", "last_ts", "unreported")
 
     def __init__(self) -> None:
         self.frames = [0] * (len(Reason) + 1)
-        self.last_ts = self.at = 0.0
+        self.last_ts = StreamTime(0.0)
         self.last_reason = _TOO_SOON
-        self.noted = False
-        """Whether there is anything to report."""
+        self.at = RealTime(0.0)
+        self.unreported = False
 
 
 class _Lease(NamedTuple):
     since: float
-    last_ts: float
-    next_ts: float
+    """Stream time, but not of that type: a call of it would cost more than the rest of this tuple."""
+    last_ts: StreamTime
+    next_ts: StreamTime
     reason: Reason
-    """Why a frame after last_ts is denied."""
+    """The reason for frames after last_ts."""
     counts: _Counts
 
 
 class Leases:
-    """The leases that are held. Not for several threads at a time.
+    """The leases that a client holds. Not thread-safe.
 
     Args:
-        max_streams: of how many streams; the longest unasked are given up.
+        max_streams: how many leases are held; beyond that, those of the streams asked about longest ago are dropped.
     """
 
     def __init__(self, max_streams: int = 100_000) -> None:
         self._max_streams = max_streams
-        self._leases: dict[str, _Lease] = {}  # the longest unasked first
-        self._noted: list[tuple[str, _Counts]] = []
+        self._leases: dict[str, _Lease] = {}  # in the order in which they were granted
+        self._unreported: list[tuple[str, _Counts]] = []
 
     def __len__(self) -> int:
-        """How many leases are held."""
+        """Returns how many leases are held."""
         return len(self._leases)
 
-    def deny(self, frames: Sequence[tuple[str, float]], now: float) -> tuple[list[Reason | None], list[int]]:
-        """Denies what is certain to be denied.
+    def deny(self, frames: Frames, now: RealTime) -> tuple[list[Reason | None], list[int]]:
+        """Denies the frames that leases cover.
 
         Args:
-            frames: stream_name and ts of each, in their order.
+            frames: stream_name and ts of each frame, in their order.
             now: real time, seconds by a monotonic clock.
 
         Returns:
-            For each frame the reason, None where somebody has to be asked; and the indices of those.
+            The reason for each frame, None if the sidecar must be asked; and the indices of the latter.
         """
-        leases, noted = self._leases, self._noted
+        leases, unreported = self._leases, self._unreported
         reasons: list[Reason | None] = []
-        asked: list[int] = []
+        uncovered: list[int] = []
         for name, ts in frames:
             lease = leases.get(name)
             if lease is not None:
@@ -89,24 +95,31 @@ class Leases:
                     counts.last_ts = ts
                     counts.last_reason = reason
                     counts.at = now
-                    if not counts.noted:
-                        counts.noted = True
-                        noted.append((name, counts))
+                    if not counts.unreported:
+                        counts.unreported = True
+                        unreported.append((name, counts))
                     reasons.append(reason)
                     continue
                 del leases[name]
-            asked.append(len(reasons))
+            uncovered.append(len(reasons))
             reasons.append(None)
-        return reasons, asked
+        return reasons, uncovered
 
-    def grant(self, stream_name: str, *, fps: float, last_ts: float, next_ts: float) -> None:
-        """Takes in what an answer says about the frames to come; a next_ts of 0 is no lease."""
+    def grant(self, stream_name: str, *, fps: float, last_ts: StreamTime, next_ts: StreamTime | None) -> None:
+        """Replaces the lease of a stream with that of a new answer.
+
+        Args:
+            stream_name: the stream.
+            fps: the limit in force, frames per second. At 0 the lease covers every frame.
+            last_ts: ts of the last admitted frame.
+            next_ts: the earliest ts that would be admitted; None: the answer grants no lease.
+        """
         old = self._leases.pop(stream_name, None)
-        if not next_ts > 0.0:
+        if next_ts is None:
             return
         counts = old.counts if old else _Counts()
         if fps == 0.0:
-            lease = _Lease(-_EVER, -_EVER, _EVER, Reason.PAUSED, counts)
+            lease = _Lease(_FIRST, _FIRST, _LAST, Reason.PAUSED, counts)
         else:
             lease = _Lease(last_ts - LATE_WINDOW_S, last_ts, next_ts, _TOO_SOON, counts)
         self._leases[stream_name] = lease
@@ -114,21 +127,21 @@ class Leases:
             del self._leases[next(iter(self._leases))]
 
     def drop(self, stream_names: Iterable[str]) -> None:
-        """Drops leases that no longer hold; what they denied is still to be reported."""
+        """Drops the leases of some streams; what they denied is still reported."""
         for name in stream_names:
             self._leases.pop(name, None)
 
     def drop_all(self) -> None:
-        """Drops all leases; what they denied is still to be reported."""
+        """Drops all leases; what they denied is still reported."""
         self._leases.clear()
 
-    def take_denials(self, now: float, at_most: int | None = None) -> list[Denials]:
-        """Takes out what was denied since the last time, of so many streams at most."""
-        noted = self._noted[:at_most]
-        del self._noted[:at_most]
+    def take_denials(self, now: RealTime, at_most: int | None = None) -> list[Denials]:
+        """Returns what was denied since the last call, of at most so many streams, and resets its counts."""
+        taken = self._unreported[:at_most]
+        del self._unreported[:at_most]
         denials = []
-        for name, counts in noted:
+        for name, counts in taken:
             denials.append(Denials(name, counts.frames, counts.last_ts, counts.last_reason, max(0.0, now - counts.at)))
             counts.frames = [0] * len(counts.frames)
-            counts.noted = False
+            counts.unreported = False
         return denials

@@ -1,11 +1,13 @@
-"""Paces streams without the sidecar, from where its answers left them. Pure."""
+"""Paces streams without the sidecar, starting from its last answers. Pure."""
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from handcounter.pacing.bounds import Frames
 from handcounter.pacing.schedule import TOLERANCE_S, Reason, Schedule, decide
+from handcounter.pacing.times import RealTime, StreamTime
 
 
 class _Stream(NamedTuple):
@@ -14,38 +16,38 @@ class _Stream(NamedTuple):
 
 
 class LocalPacing:
-    """What was last told about each stream, and decisions by it.
+    """The last known limit and schedule of each stream, and decisions by them.
 
     Args:
-        default_fps: what a stream is paced at that nothing was told about.
-        max_streams: of how many streams the last answers are kept; the longest unasked are forgotten.
+        default_fps: the limit of streams that no answer was about, frames per second.
+        max_streams: how many streams are remembered; beyond that, those asked about longest ago are forgotten.
     """
 
     def __init__(self, default_fps: float, max_streams: int = 100_000) -> None:
         self._default_fps = default_fps
         self._max_streams = max_streams
-        self._streams: dict[str, _Stream] = {}  # the longest unasked first
+        self._streams: dict[str, _Stream] = {}  # asked about longest ago first
 
     @property
     def stream_names(self) -> list[str]:
-        """The streams that something is known about, the longest unasked first."""
+        """The remembered streams, asked about longest ago first."""
         return list(self._streams)
 
     def learn(
         self,
-        frames: Sequence[tuple[str, float]],
+        frames: Frames,
         reasons: Iterable[Reason],
         fps: Iterable[float],
-        next_ts: Iterable[float],
-        now: float,
+        next_ts: Iterable[StreamTime | None],
+        now: RealTime,
     ) -> None:
-        """Takes in the sidecar's answers, and reads out of them the schedule with which it goes on.
+        """Remembers the sidecar's answers, and derives from them the schedules that the sidecar goes on with.
 
         Args:
-            frames: stream_name and ts of each.
+            frames: stream_name and ts of each frame.
             reasons: of each frame.
-            fps: in force for each frame's stream, frames per second.
-            next_ts: of each frame's stream after the decision, seconds.
+            fps: the limit in force for each frame's stream, frames per second.
+            next_ts: the earliest ts that would be admitted after each decision; None: the answer doesn't say.
             now: real time, seconds by a monotonic clock.
         """
         streams = self._streams
@@ -54,14 +56,20 @@ class LocalPacing:
             schedule = known.schedule if known else None
             if reason is Reason.ADMITTED:
                 schedule = Schedule(_slot(due, limit, ts), ts, now)
-            elif schedule is None and math.isfinite(due):
-                slot = _slot(due, limit, ts)  # admitted for somebody else: its ts can't be far from the slot
+            elif schedule is None and (due is None or math.isfinite(due)):
+                # No admission of the stream was seen here: the last was another client's, at a ts not far from the slot.
+                slot = _slot(due, limit, ts)
                 schedule = Schedule(slot, slot, now)
             streams[name] = _Stream(limit, schedule)
         self._forget()
 
-    def decide(self, frames: Sequence[tuple[str, float]], now: float) -> list[Reason]:
-        """Decides frames in their order, each stream at its last told fps."""
+    def decide(self, frames: Frames, now: RealTime) -> list[Reason]:
+        """Decides frames in their order, each at the last known limit of its stream.
+
+        Args:
+            frames: stream_name and ts of each frame.
+            now: real time, seconds by the same clock as for :meth:`learn`.
+        """
         reasons = []
         for name, ts in frames:
             stream = self._streams.pop(name, None) or _Stream(self._default_fps, None)
@@ -76,9 +84,9 @@ class LocalPacing:
             del self._streams[name]
 
 
-def _slot(next_ts: float, fps: float, ts: float) -> float:
-    """The slot that :func:`handcounter.pacing.schedule.next_ts` was told from; the admitted ts where that can't be."""
-    if next_ts == 0.0:  # nothing was told
+def _slot(next_ts: StreamTime | None, fps: float, ts: StreamTime) -> StreamTime:
+    """Returns the slot that an answer's next_ts was computed from; the frame's ts if the answer doesn't say."""
+    if next_ts is None:
         return ts
     slot = next_ts - 1.0 / fps + TOLERANCE_S if fps > 0.0 else next_ts
-    return slot if math.isfinite(slot) else ts
+    return StreamTime(slot) if math.isfinite(slot) else ts

@@ -1,82 +1,63 @@
-"""The worker's side of the rate limit: asks the sidecar where it must, and paces alone while there is none.
+"""The rate limiter of a Python program: asks the sidecar about frames, and decides alone while it is unreachable.
 
-Most frames need no question: with each answer comes a lease (see leases), by which the frames that are certain to be
-denied are denied here, until the sidecar says that something changed. Any other Python program may use it too; it
-needs this package and no settings::
-
-    limiter = RateLimiter("127.0.0.1:50051", default_fps=1.0)
-    for stream_name, ts, picture in frames():
-        (reason,) = limiter.decide([(stream_name, ts)])
-        if reason is Reason.ADMITTED:
-            work_on(picture)
-    limiter.close()
+Most frames cost no call. With each answer comes a lease (see leases), by which frames that are certain to be denied are
+denied here, until the sidecar says that something changed.
 
 This is the one place that decides what happens without a sidecar:
 
-- It can't be reached, or doesn't answer within the deadline: the batch in hand and all that follow are decided here, by
-  the same rule (handcounter/pacing/schedule.py), for each stream at the fps that it was told last, else at --fps; so a paused
-  stream stays paused. A thread looks for the sidecar until it answers, so that a dead or frozen one costs no batch
-  more than the one deadline. Both changes are logged once.
-- It answers but refuses (a foreign server): that batch is decided here and the next one is asked again. Each
-  kind of refusal is logged once.
-- It has no sessions (an older server), or no room for one: each batch is a call of its own, without leases, and now and
-  then a session is asked for again.
+- It is unreachable, or doesn't answer within the deadline: this batch and all that follow are decided here, by the same
+  rule (handcounter/pacing/schedule.py) and each stream's last known limit, or ``default_fps`` for a stream without
+  one; so a paused stream stays paused. A thread looks for the sidecar until it answers, so that a dead or frozen sidecar
+  delays only one batch, by the deadline. Both changes are logged, once each.
+- It rejects a batch (a foreign server): that batch is decided here, and the next one is asked about again. Each kind of
+  rejection is logged once.
+- It has no sessions (an older server), or no room for another: each batch is a call of its own, without leases, and
+  after SESSION_RETRY_S a session is tried again.
 
-The timing of each stream goes on where the sidecar's answers left it, so losing the sidecar costs no frame and gives
-none away. Only a sidecar that was restarted starts anew, with one frame of each stream.
+Each stream's schedule continues from the sidecar's last answers, so that losing the sidecar neither costs a frame nor
+admits one too many. Only a sidecar that restarted begins with new schedules, and so admits one frame of each stream.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
+from typing import Final, Self, cast
 
 import grpc
 
+from handcounter.client.channel import open_channel
 from handcounter.client.leases import Leases
 from handcounter.client.local_pacing import LocalPacing
-from handcounter.client.session import Columns, Session, SessionLostError, fits
+from handcounter.client.session import Session, SessionLostError
+from handcounter.client.wire import Answers, read_answers
+from handcounter.pacing.bounds import MAX_BATCH, Frames
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
+from handcounter.pacing.times import RealTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 4096
-"""The most frames that the contract allows in one call."""
+SEARCH_INTERVAL_S: Final = 0.2
+"""Seconds between two searches for an unreachable sidecar; with the channel's backoff it is found within a second."""
 
-PROBE_INTERVAL_S = 0.2
-"""How often a lost sidecar is looked for: with the channel's own backoff it is found within a second of its return."""
+SESSION_RETRY_S: Final = 10.0
+"""Seconds until a sidecar that refused a session is asked for one again."""
 
-SESSION_RETRY_S = 10.0
-"""How often a sidecar that refuses a session is asked for one."""
-
-CHANNEL_OPTIONS = [
-    # The default backs off to two minutes and took 3.6 s to find a sidecar that was restarted; this takes 0.5 s.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # The sidecar is in the same pod: never through a proxy.
-    ("grpc.enable_http_proxy", 0),
-]
-
-_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
-_NO_SESSION = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
-
-_REASONS = {int(reason): reason for reason in Reason}
-
-
-def tls_credentials(ca: Path, certificate: Path | None = None, key: Path | None = None) -> grpc.ChannelCredentials:
-    """Reads PEM files: who may sign the sidecar's certificate, and what to show to one that asks for a certificate."""
-    return grpc.ssl_channel_credentials(
-        ca.read_bytes(), key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
-    )
+_UNREACHABLE: Final = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+_NO_SESSION: Final = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 
 class RateLimiter:
-    """Decides batches of frames. For one thread at a time, but for ``away``."""
+    """Decides which frames of which streams may be processed.
+
+    Use it from one thread at a time; only ``sidecar_unreachable`` is thread-safe. As a context manager it closes at
+    the end.
+    """
 
     def __init__(
         self,
@@ -85,159 +66,211 @@ class RateLimiter:
         default_fps: float,
         deadline: float = 0.25,
         max_streams: int = 100_000,
-        on_decided: Callable[[str, int], None] = lambda _by, _number: None,
+        on_decided: Callable[[str, int], None] = lambda _by, _frames: None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """Opens a channel, which connects by itself.
+        """Opens a channel, which connects in the background.
 
         Args:
-            address: the sidecar's HOST:PORT or unix:/path.
-            default_fps: what a stream is paced at while it was never told anything.
-            deadline: the most that a call may take, seconds.
-            max_streams: of how many streams the last answers are kept; the longest unasked are forgotten.
-            on_decided: is told after each batch who decided ("sidecar", "lease" or "local") and how many frames.
-            credentials: for a sidecar that serves TLS, as :func:`tls_credentials` makes them; None: plain text.
+            address: HOST:PORT or unix:/path of the sidecar.
+            default_fps: while the sidecar is unreachable, the limit of streams that no answer was about, frames per
+                second.
+            deadline: the longest time to wait for the answers to a batch, seconds.
+            max_streams: how many streams are remembered; beyond that, those asked about longest ago are forgotten.
+            on_decided: called after each batch with the number of frames that were decided by "lease", by "sidecar"
+                or by "local".
+            credentials: for a sidecar with TLS, see :func:`handcounter.client.tls_credentials`; None: plain text.
         """
         self._address = address
         self._default_fps = default_fps
         self._deadline = deadline
         self._on_decided = on_decided
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        self._channel = open_channel(address, credentials)
         self._stub = RateLimitServiceStub(self._channel)
         self._local = LocalPacing(default_fps, max_streams)
         self._leases = Leases(max_streams)
-        self._lock = threading.Lock()
+        self._leases_lock = threading.Lock()
         self._session: Session | None = None
-        self._session_from = 0.0
-        self._refusals: set[object] = set()
-        self._lost_at: float | None = None
+        self._no_session_until = 0.0
+        self._logged: set[grpc.StatusCode] = set()
+        self._unreachable_since: float | None = None
+        # Held over a change and its log line, so that whoever sees either sees both, and the lines are in order.
+        # Reentrant for log handlers that look at the limiter.
+        self._reachability = threading.RLock()
         self._closed = threading.Event()
 
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes."""
+        self.close()
+
     @property
-    def away(self) -> bool:
-        """Whether decisions are made here because the sidecar is out of reach."""
-        return self._lost_at is not None
+    def sidecar_unreachable(self) -> bool:
+        """Whether frames are decided locally because the sidecar is unreachable."""
+        with self._reachability:
+            return self._unreachable_since is not None
 
     def wait_ready(self, timeout: float) -> bool:
-        """Waits so long for the sidecar, as for one that starts together with this worker."""
-        return self._answers(timeout)
+        """Waits at most so many seconds until the sidecar answers; returns whether it does.
+
+        For a sidecar that starts together with this program. It isn't needed before :meth:`decide`.
+        """
+        return self._connect(timeout)
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
-        """Decides frames, each a stream_name and a ts in seconds, in their order; after :meth:`close` alone.
+        """Decides a batch of frames in their order. After :meth:`close` all are decided locally.
+
+        Args:
+            frames: stream_name and ts of each frame. The name has 1 to 256 characters; the ts is the capture time by
+                the frame's own clock, seconds in [0, 1e11].
+
+        Returns:
+            The reason for each frame; only those with ADMITTED may be processed.
 
         Raises:
-            ValueError: the contract doesn't accept a frame, the index of which it names; none was asked about.
+            ValueError: A frame isn't valid; the message names its index. The sidecar wasn't asked about any frame.
         """
-        with self._lock:
-            reasons, open_ones = self._leases.deny(frames, time.monotonic())
-        for index in open_ones:
-            stream_name, ts = frames[index]
+        batch = cast(Frames, frames)
+        with self._leases_lock:
+            reasons, uncovered = self._leases.deny(batch, _now())
+        for index in uncovered:
+            stream_name, ts = batch[index]
             if error := stream_name_error(stream_name) or ts_error(ts):
                 raise ValueError(f"frame {index}: {error}")
-        if len(open_ones) < len(frames):
-            self._on_decided("lease", len(frames) - len(open_ones))
-        for start in range(0, len(open_ones), MAX_BATCH):
-            part = open_ones[start : start + MAX_BATCH]
-            for index, reason in zip(part, self._decide([frames[index] for index in part]), strict=True):
+        if len(uncovered) < len(batch):
+            self._on_decided("lease", len(batch) - len(uncovered))
+        for start in range(0, len(uncovered), MAX_BATCH):
+            part = uncovered[start : start + MAX_BATCH]
+            for index, reason in zip(part, self._decide([batch[index] for index in part]), strict=True):
                 reasons[index] = reason
         return cast(list[Reason], reasons)
 
     def close(self) -> None:
-        """Reports what is still to be reported, closes the channel and ends the search for a lost sidecar."""
+        """Sends the last report of leased denials, closes the channel and ends the search for the sidecar."""
         self._closed.set()
         if self._session is not None:
             self._session.close()
         self._channel.close()
 
-    def _decide(self, batch: Sequence[tuple[str, float]]) -> list[Reason]:
-        answers = None if self.away or self._closed.is_set() else self._ask(batch)
+    def _decide(self, batch: Frames) -> list[Reason]:
+        """Decides frames that no lease covers."""
+        alone = self._unreachable_since is not None or self._closed.is_set()
+        answers = None if alone else self._ask(batch)
         if answers is None:
-            reasons = self._local.decide(batch, time.monotonic())
+            reasons = self._local.decide(batch, _now())
         else:
-            told = [_REASONS[number] for number in answers.reasons]
-            self._local.learn(batch, told, answers.fps, answers.next_ts, time.monotonic())
-            # A sidecar in the shadow lets through what it would deny, and tells why it would.
-            verdicts = zip(answers.should_process, told, strict=True)
-            reasons = [Reason.ADMITTED if let_through else reason for let_through, reason in verdicts]
+            self._local.learn(batch, answers.reasons, answers.fps, answers.next_ts, _now())
+            # In shadow mode the reason says what would be denied, but every frame may be processed.
+            verdicts = zip(answers.should_process, answers.reasons, strict=True)
+            reasons = [Reason.ADMITTED if may_process else reason for may_process, reason in verdicts]
         self._on_decided("local" if answers is None else "sidecar", len(batch))
         return reasons
 
-    def _ask(self, batch: Sequence[tuple[str, float]]) -> Columns | None:
-        """The sidecar's answers; None where they are to be found here."""
+    def _ask(self, batch: Frames) -> Answers | None:
+        """Returns the sidecar's answers; None if the batch must be decided locally."""
         try:
-            return self._asked(batch)
+            if time.monotonic() >= self._no_session_until:
+                try:
+                    return self._open_session().ask(batch, self._deadline)
+                except SessionLostError as error:
+                    if error.code not in _NO_SESSION:
+                        self._failed(error.code, str(error))
+                        return None
+                    self._do_without_session(error)
+            return self._call(batch)
         except ValueError:
-            if self._closed.is_set():  # meanwhile, and its channel with it
+            if self._closed.is_set():  # gRPC's error on a channel that was closed in the meantime
                 return None
             raise
 
-    def _asked(self, batch: Sequence[tuple[str, float]]) -> Columns | None:
-        if time.monotonic() >= self._session_from:
-            if self._session is None or not self._session.open:
-                self._session = self._open()
-            try:
-                return self._session.ask(batch, self._deadline)
-            except SessionLostError as error:
-                if error.code not in _NO_SESSION:
-                    self._failed(error.code, str(error))
-                    return None
-                self._no_session(error)
+    def _open_session(self) -> Session:
+        if self._session is None or not self._session.open:
+            self._session = self._new_session()
+        return self._session
+
+    def _new_session(self, *, wait_for_ready: bool = False) -> Session:
+        return Session(
+            self._stub,
+            self._leases,
+            self._leases_lock,
+            report_deadline=self._deadline,
+            wait_for_ready=wait_for_ready,
+        )
+
+    def _call(self, batch: Frames) -> Answers | None:
         request = pb.ShouldProcessBatchRequest(stream_names=[name for name, _ in batch], ts=[ts for _, ts in batch])
         try:
-            answers = self._stub.ShouldProcessBatch(request, timeout=self._deadline)
+            response = self._stub.ShouldProcessBatch(request, timeout=self._deadline)
         except grpc.RpcError as error:
             self._failed(error.code(), f"{error.code().name}: {error.details()}")
             return None
-        if fits(answers, len(batch)):
-            return answers
-        self._failed(grpc.StatusCode.UNKNOWN, "its answer doesn't fit the question")
-        return None
+        answers = read_answers(response, len(batch))
+        if answers is None:
+            self._failed(grpc.StatusCode.UNKNOWN, "the answers don't fit the request")
+        return answers
 
-    def _open(self, **options: Any) -> Session:
-        return Session(self._stub, self._leases, self._lock, overdue=self._deadline, **options)
+    def _do_without_session(self, error: SessionLostError) -> None:
+        self._no_session_until = time.monotonic() + SESSION_RETRY_S
+        if error.code not in self._logged:
+            self._logged.add(error.code)
+            logger.warning(
+                "the sidecar refused a session, making a call for each batch",
+                extra={"sidecar": self._address, "error": str(error)},
+            )
 
-    def _no_session(self, error: SessionLostError) -> None:
-        self._session_from = time.monotonic() + SESSION_RETRY_S
-        if error.code not in self._refusals:
-            self._refusals.add(error.code)
-            logger.warning("the sidecar %s refuses a session: asking about each batch (%s)", self._address, error)
+    def _failed(self, code: grpc.StatusCode, error: str) -> None:
+        if code in _UNREACHABLE:
+            self._lose(error)
+        elif code not in self._logged:
+            self._logged.add(code)
+            logger.error(
+                "the sidecar rejected a batch, deciding such batches locally",
+                extra={"sidecar": self._address, "error": error},
+            )
 
-    def _failed(self, code: grpc.StatusCode, message: str) -> None:
-        if code in _AWAY:
-            self._lose(message)
-        elif code not in self._refusals:
-            self._refusals.add(code)
-            logger.error("the sidecar %s refuses: pacing such batches here (%s)", self._address, message)
-
-    def _lose(self, message: str) -> None:
-        self._lost_at = time.monotonic()
-        logger.warning(
-            "the sidecar %s is away: pacing here at each stream's last fps, else %g (%s)",
-            self._address,
-            self._default_fps,
-            message,
-        )
+    def _lose(self, error: str) -> None:
+        with self._reachability:
+            self._unreachable_since = time.monotonic()
+            logger.warning(
+                "the sidecar is unreachable, deciding locally at each stream's last known fps",
+                extra={"sidecar": self._address, "default_fps": self._default_fps, "error": error},
+            )
         threading.Thread(target=self._search, name="sidecar-search", daemon=True).start()
 
     def _search(self) -> None:
         while not self._closed.is_set():
-            if self._answers(self._deadline):
-                lost_at, self._lost_at = self._lost_at, None
-                logger.info("the sidecar %s is back after %.1f s", self._address, time.monotonic() - (lost_at or 0.0))
+            if self._connect(self._deadline):
+                self._return_to_sidecar()
                 return
-            self._closed.wait(PROBE_INTERVAL_S)
+            self._closed.wait(SEARCH_INTERVAL_S)
 
-    def _answers(self, timeout: float) -> bool:
-        """Opens a session and asks about no frame; whatever a server says to that, it is there."""
+    def _return_to_sidecar(self) -> None:
+        with self._reachability:
+            unreachable_s = time.monotonic() - (self._unreachable_since or 0.0)
+            # Before the line, which a handler may take as the moment from which the sidecar is asked again.
+            self._unreachable_since = None
+            logger.info(
+                "the sidecar is reachable again",
+                extra={"sidecar": self._address, "unreachable_s": round(unreachable_s, 1)},
+            )
+
+    def _connect(self, timeout: float) -> bool:
+        """Opens a session and asks about no frame. Any response, even an error, shows that there is a server."""
         try:
-            session = self._open(wait_for_ready=True)
+            session = self._new_session(wait_for_ready=True)
             session.ask((), timeout)
         except SessionLostError as error:
-            return error.code not in _AWAY
-        except ValueError:  # the channel was closed meanwhile
+            return error.code not in _UNREACHABLE
+        except ValueError:  # gRPC's error on a channel that was closed in the meantime
             return False
         self._session = session
         return True
+
+
+def _now() -> RealTime:
+    return RealTime(time.monotonic())

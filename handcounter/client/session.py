@@ -1,8 +1,8 @@
-"""The client's end of a session: questions, answers and dropped leases over one long call.
+"""The client's end of a session: batches, answers and revoked leases over one long call.
 
-Two threads serve it. gRPC's own takes requests out of a queue, and wakes up by itself to report what leases denied.
-The other takes what the sidecar sends, in its order: so a lease is granted, and dropped, in the order of the decisions.
-The threads end with the session, and are no reason for a program to stay.
+Two threads serve it. One is gRPC's: it takes requests out of a queue, and wakes up in between to report what leases
+denied. The other reads what the sidecar sends, in order, so that leases are granted and dropped in the order of the
+decisions. Both end with the session, and neither keeps the program from ending.
 """
 
 import queue
@@ -11,89 +11,43 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import grpc
 
-from handcounter.client.leases import Denials, Leases
-from handcounter.pacing.schedule import Reason
+from handcounter.client.leases import Leases
+from handcounter.client.wire import Answers, read_answers, to_report
+from handcounter.pacing.bounds import MAX_BATCH, Frames
+from handcounter.pacing.times import RealTime, StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 
-MAX_REPORTS: Final = 4096
-"""The most streams that the contract allows in one report."""
-
 REPORT_S: Final = 0.5
-"""The contract asks for a report each second."""
+"""Seconds between reports; the contract asks for one each second."""
 
 GOODBYE_S: Final = 0.2
-"""How long the last report may take."""
+"""How long closing waits for the last report to be answered, seconds."""
 
-Frames = Sequence[tuple[str, float]]
-
-_REASONS: Final = frozenset(int(reason) for reason in Reason)
+_NO_FRAMES: Final[Frames] = ()
 
 
 class SessionLostError(Exception):
-    """The session ended, or was never there. Its leases are dropped."""
+    """The session ended, or couldn't be opened. Its leases are dropped."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(f"{code.name}: {details}")
         self.code = code
 
 
-class Columns(Protocol):
-    """The answers that a call with columns gives."""
-
-    @property
-    def should_process(self) -> Sequence[bool]:
-        """Whether each frame may be processed: if it was admitted, and always where the sidecar is in the shadow."""
-
-    @property
-    def reasons(self) -> Sequence[int]:
-        """Why each frame was admitted or denied."""
-
-    @property
-    def fps(self) -> Sequence[float]:
-        """The limit in force for each frame's stream."""
-
-    @property
-    def next_ts(self) -> Sequence[float]:
-        """The earliest ts that would be admitted after it."""
-
-
-def fits(answers: Columns, frames: int) -> bool:
-    """Whether there is an answer that makes sense for each frame; the sidecar may be another's."""
-    return (
-        len(answers.should_process) == len(answers.reasons) == len(answers.fps) == len(answers.next_ts) == frames
-        and _REASONS.issuperset(answers.reasons)
-        and all(fps >= 0.0 for fps in answers.fps)  # neither negative nor NaN
-    )
-
-
-def to_report(denials: Denials) -> pb.LeasedDenials:
-    """What was denied on one stream, as the contract has it."""
-    return pb.LeasedDenials(
-        stream_name=denials.stream_name,
-        too_soon=denials.frames[Reason.TOO_SOON],
-        paused=denials.frames[Reason.PAUSED],
-        duplicate=denials.frames[Reason.DUPLICATE],
-        late=denials.frames[Reason.LATE],
-        last_ts=denials.last_ts,
-        last_reason=cast(pb.Reason, denials.last_reason),
-        age_seconds=denials.age,
-    )
-
-
 class Session:
-    """An open session. Questions come from one thread at a time.
+    """An open session. Only one thread at a time may ask.
 
     Args:
         stub: opens the call.
-        leases: are granted and dropped as the sidecar says, and dropped when the session ends.
-        lock: is held while the leases are touched.
-        overdue: after so many seconds a report must have been answered, else the sidecar hangs.
-        wait_for_ready: whether the first question waits for a connection, instead of failing without one.
+        leases: granted and dropped as the sidecar says; all are dropped when the session ends.
+        lock: held while the leases are used.
+        report_deadline: seconds within which the sidecar must answer a report, otherwise the session ends.
+        wait_for_ready: whether the first request waits for a connection instead of failing without one.
     """
 
     def __init__(
@@ -102,61 +56,68 @@ class Session:
         leases: Leases,
         lock: threading.Lock,
         *,
-        overdue: float,
+        report_deadline: float,
         wait_for_ready: bool = False,
     ) -> None:
         self._leases = leases
         self._lock = lock
-        self._overdue = overdue
-        self._questions: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[pb.SessionAnswers | SessionLostError] = queue.SimpleQueue()
-        self._unanswered: deque[tuple[Frames | None, float]] = deque()
-        """What was sent and when; no frames at all for a report."""
+        self._report_deadline = report_deadline
+        self._batches: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
+        """Batches to send; None at the end."""
+        self._answers: queue.SimpleQueue[Answers | SessionLostError] = queue.SimpleQueue()
+        self._unanswered: deque[tuple[Frames | None, RealTime]] = deque()
+        """The requests that were sent, and when; None for one that only reports."""
         self._lost: SessionLostError | None = None
-        self._report_at = time.monotonic() + REPORT_S
+        self._report_at = _now() + REPORT_S
         self._call = stub.ShouldProcessSession(self._requests(), wait_for_ready=wait_for_ready)
-        # A call that is still open would hold up the interpreter's exit.
+        # A call that is still open would keep the interpreter from ending.
         self._cancel = weakref.finalize(self, self._call.cancel)
         self._receiver = threading.Thread(target=self._receive, name="sidecar-session", daemon=True)
         self._receiver.start()
 
     @property
     def open(self) -> bool:
-        """Whether questions may be asked; leases hold while it is."""
+        """Whether the session can be asked; its leases hold as long as it can."""
         return self._lost is None
 
-    def ask(self, frames: Frames, timeout: float) -> pb.SessionAnswers:
-        """Asks about frames, as many as the contract allows; the leases are granted when this returns.
+    def ask(self, frames: Frames, timeout: float) -> Answers:
+        """Asks about frames and waits for the answers. Their leases are granted when this returns.
+
+        Args:
+            frames: stream_name and ts of each frame, at most MAX_BATCH, valid by the contract.
+            timeout: seconds to wait.
 
         Raises:
-            SessionLostError: The session is over, also because the answer took too long.
+            SessionLostError: The session is lost, possibly because the answers took too long.
         """
         if self._lost is not None:
             raise self._lost
-        self._questions.put(frames)
+        self._batches.put(frames)
+        answers: Answers | SessionLostError
         try:
-            answer = self._answers.get(timeout=timeout)
+            answers = self._answers.get(timeout=timeout)
         except queue.Empty:
-            answer = SessionLostError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s")
-            self._end(answer)
-        if isinstance(answer, SessionLostError):
-            raise answer
-        return answer
+            answers = SessionLostError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s")
+            self._end(answers)
+        if isinstance(answers, SessionLostError):
+            raise answers
+        return answers
 
     def close(self) -> None:
         """Sends the last report and ends the session."""
-        self._questions.put(None)
+        self._batches.put(None)
         self._receiver.join(GOODBYE_S)
         self._end(SessionLostError(grpc.StatusCode.CANCELLED, "closed"))
 
     def _requests(self) -> Iterator[pb.ShouldProcessSessionRequest]:
+        """Yields the requests to send. gRPC iterates over them in a thread of its own."""
         while self._lost is None:
             try:
-                frames = self._questions.get(timeout=max(0.0, self._report_at - time.monotonic()))
+                frames = self._batches.get(timeout=max(0.0, self._report_at - _now()))
                 closing = frames is None
             except queue.Empty:
                 frames, closing = None, False
-            now = time.monotonic()
+            now = _now()
             reports = self._reports(now) if closing or now >= self._report_at else []
             while frames is not None or reports:
                 self._unanswered.append((frames, now))
@@ -169,50 +130,55 @@ class Session:
             if closing:
                 return
 
-    def _reports(self, now: float) -> list[pb.LeasedDenials]:
+    def _reports(self, now: RealTime) -> list[pb.LeasedDenials]:
+        """Returns the reports that are due. Ends the session instead if an earlier request is still unanswered."""
         try:
-            hangs = self._unanswered[0][1] < now - self._overdue
+            hangs = self._unanswered[0][1] < now - self._report_deadline
         except IndexError:
             hangs = False
         if hangs:
-            self._end(SessionLostError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {self._overdue:g} s"))
+            details = f"no answer within {self._report_deadline:g} s"
+            self._end(SessionLostError(grpc.StatusCode.DEADLINE_EXCEEDED, details))
         with self._lock:
-            # What a session that is over didn't report, the next one does.
-            denials = self._leases.take_denials(now, MAX_REPORTS) if self._lost is None else []
-        self._report_at = now + (REPORT_S if len(denials) < MAX_REPORTS else 0.0)
+            # What a lost session didn't report, the next one reports.
+            denials = self._leases.take_denials(now, MAX_BATCH) if self._lost is None else []
+        self._report_at = RealTime(now + (REPORT_S if len(denials) < MAX_BATCH else 0.0))
         return [to_report(each) for each in denials]
 
     def _receive(self) -> None:
         try:
             for response in self._call:
                 if response.HasField("answers"):
-                    self._answered(response.answers)
+                    self._take_answers(response.answers)
                 else:
-                    self._dropped(response.dropped_leases)
+                    self._drop_leases(response.dropped_leases)
             lost = SessionLostError(grpc.StatusCode.UNAVAILABLE, "the sidecar ended the session")
         except grpc.RpcError as error:
             lost = SessionLostError(error.code(), error.details() or "")
         self._end(lost)
 
-    def _answered(self, answers: pb.SessionAnswers) -> None:
-        frames, _ = self._unanswered.popleft() if self._unanswered else ((), 0.0)
-        if not fits(answers, len(frames or ())) or len(answers.last_ts) != len(answers.reasons):
-            self._end(SessionLostError(grpc.StatusCode.UNKNOWN, "its answer doesn't fit the question"))
-        if frames is None or self._lost is not None:
+    def _take_answers(self, columns: pb.SessionAnswers) -> None:
+        frames, _ = self._unanswered.popleft() if self._unanswered else (_NO_FRAMES, None)
+        answers = read_answers(columns, len(frames or ()))
+        if answers is None or len(columns.last_ts) != len(columns.reasons):
+            self._end(SessionLostError(grpc.StatusCode.UNKNOWN, "the answers don't fit the request"))
             return
-        columns = zip(frames, answers.fps, answers.last_ts, answers.next_ts, strict=True)
+        if frames is None:  # the answer to a report
+            return
+        last_ts = cast(Sequence[StreamTime], columns.last_ts)
         with self._lock:
-            if self._lost is None:
-                for (name, _), fps, last_ts, next_ts in columns:
-                    self._leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
+            if self._lost is not None:
+                return
+            for (name, _), fps, last, due in zip(frames, answers.fps, last_ts, answers.next_ts, strict=True):
+                self._leases.grant(name, fps=fps, last_ts=last, next_ts=due)
         self._answers.put(answers)
 
-    def _dropped(self, dropped: pb.DroppedLeases) -> None:
+    def _drop_leases(self, revocation: pb.DroppedLeases) -> None:
         with self._lock:
             if self._lost is None:
-                if dropped.all_streams:
+                if revocation.all_streams:
                     self._leases.drop_all()
-                self._leases.drop(dropped.stream_names)
+                self._leases.drop(revocation.stream_names)
 
     def _end(self, lost: SessionLostError) -> None:
         with self._lock:
@@ -221,5 +187,9 @@ class Session:
             self._lost = lost
             self._leases.drop_all()
         self._answers.put(lost)
-        self._questions.put(None)
+        self._batches.put(None)
         self._cancel()
+
+
+def _now() -> RealTime:
+    return RealTime(time.monotonic())

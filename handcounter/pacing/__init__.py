@@ -1,1 +1,1 @@
-"""When a frame of a stream may be processed: the rule, and what both sides accept. Pure."""
+"""When a frame of a stream may be processed: the rule, and what both ends of a call accept. Pure."""

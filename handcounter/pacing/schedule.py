@@ -1,4 +1,4 @@
-"""Decide whether a frame of a stream may be processed.
+"""The decision whether a frame of a stream may be processed. Pure.
 
 Theory of operation
 -------------------
@@ -16,7 +16,7 @@ what a stream that was silent may catch up: in any W seconds of stream time at m
 are admitted. The credit is 1.5 because with one period an alternating jitter of the source near source = target costs
 6 to 12 % of the frames.
 
-``Pacing.MIN_GAP`` is that simpler check, for those who want a strict gap and accept its aliasing; here it is the same
+``Pacing.MIN_GAP`` is that simpler check, for users who want a strict gap and accept its aliasing; here it is the same
 rule with ``slot = ts``.
 
 The period is never stored, so a change of fps acts on the next frame, in both directions. A denied frame changes
@@ -30,13 +30,13 @@ from typing import NamedTuple
 from handcounter.pacing.times import RealTime, StreamTime
 
 TOLERANCE_S = 1e-6
-"""Far below a frame, far above the rounding of a double near 1e9: so 0.1 + 0.2 against 0.3 doesn't cost a frame."""
+"""Far below a frame and far above the rounding of a double near 1e9, so that 0.1 + 0.2 isn't earlier than 0.3."""
 
 CREDIT_PERIODS = 1.5
-"""How many periods of lateness a stream may make up for."""
+"""How many periods of lateness a stream may catch up on."""
 
 LATE_WINDOW_S = 2.0
-"""A frame older than the last admitted one by more than this means that the stream's clock was restarted."""
+"""A frame older than the last admitted one by more than this means that the stream's clock restarted."""
 
 MAX_TS = 1e11
 """Unix seconds stay below this until the year 5138; Unix milliseconds have been above it since 1973."""
@@ -56,14 +56,14 @@ class Reason(enum.IntEnum):
 
 
 class Pacing(enum.StrEnum):
-    """How a schedule moves on at an admission."""
+    """How the slot moves at an admission."""
 
     GCRA = "gcra"
     MIN_GAP = "min-gap"
 
 
 class Schedule(NamedTuple):
-    """One stream's timing state. Only an admission makes a new one."""
+    """One stream's timing state. Only an admission replaces it."""
 
     slot: StreamTime
     """Nominal time of the last admission, seconds by the stream's clock."""
@@ -74,11 +74,11 @@ class Schedule(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The answer for one frame, and the stream's state after it."""
+    """The decision about one frame, and the stream's state after it."""
 
     reason: Reason
     schedule: Schedule | None
-    """The very object that was passed in, unless the frame was admitted. None: no frame was ever admitted."""
+    """The object that was passed in unless the frame was admitted. None: no frame was ever admitted."""
 
     @property
     def admitted(self) -> bool:
@@ -86,8 +86,11 @@ class Decision(NamedTuple):
         return self.reason is Reason.ADMITTED
 
 
-_NEVER = StreamTime(math.inf)
-_ANY_TIME = StreamTime(-math.inf)
+NEVER = StreamTime(math.inf)
+"""The ``next_ts`` of a paused stream."""
+
+ANY_TIME = StreamTime(-math.inf)
+"""The ``next_ts`` of a stream that was never admitted."""
 
 _TOO_SOON, _PAUSED, _DUPLICATE, _LATE, _ADMITTED = (
     Reason.TOO_SOON,
@@ -105,10 +108,10 @@ def decide(
 
     Args:
         schedule: the stream's state; None before its first admission.
-        ts: capture time of the frame, seconds by the stream's clock, accepted by :func:`ts_error`.
+        ts: capture time of the frame, seconds by the stream's clock, without a :func:`ts_error`.
         fps: the limit in force, frames per second: not negative, not NaN; 0 pauses, infinity lifts.
-        now: real time, seconds by a monotonic clock; read only where the stream's clock was restarted.
-        pacing: how the slot moves on.
+        now: real time, seconds by a monotonic clock; matters only if the stream's clock restarted.
+        pacing: how the slot moves at an admission.
 
     Returns:
         The reason, and the schedule to keep.
@@ -124,8 +127,8 @@ def decide(
             return Decision(_DUPLICATE, schedule)
         if ts >= last_ts - LATE_WINDOW_S:
             return Decision(_LATE, schedule)
-        # The stream's clock was restarted (a file looped, a camera rebooted). Real time paces the restarts, so that a
-        # clock that flaps can't flood the GPU.
+        # The stream's clock restarted (a file looped, a camera rebooted). Real time paces the restarts, so that a clock
+        # that jumps back and forth can't flood the GPU.
         if now < admitted_at + period - TOLERANCE_S:
             return Decision(_TOO_SOON, schedule)
         return Decision(_ADMITTED, Schedule(ts, ts, now))
@@ -138,22 +141,22 @@ def decide(
 
 
 def next_ts(schedule: Schedule | None, fps: float) -> StreamTime:
-    """The earliest ts that would be admitted at this fps, seconds by the stream's clock.
+    """Returns the earliest ts that would be admitted at this fps, seconds by the stream's clock.
 
-    Every ts from ``last_ts - LATE_WINDOW_S`` up to it is certain to be denied; older ones restart the clock. Where
-    lateness lets the next frame through at once, it is the next float after ``last_ts``. Infinity when paused;
-    -infinity for a stream that was never admitted, since any ts would be.
+    Every ts from ``last_ts - LATE_WINDOW_S`` up to it is certain to be denied; older ones restart the clock. If the
+    credit lets the next frame through at once, it is the next float after ``last_ts``. Infinity when paused; -infinity
+    for a stream without an admission, since any ts would be admitted.
     """
     if fps == 0.0:
-        return _NEVER
+        return NEVER
     if schedule is None:
-        return _ANY_TIME
+        return ANY_TIME
     due = schedule.slot + 1.0 / fps - TOLERANCE_S
     return StreamTime(due if due > schedule.last_ts else math.nextafter(schedule.last_ts, math.inf))
 
 
 def ts_error(ts: float) -> str | None:
-    """Says what is wrong with a capture time; None for a good one, which is a number in [0, MAX_TS]."""
+    """Returns the error for a capture time that isn't a number in [0, MAX_TS]; None for a valid one."""
     if 0.0 <= ts <= MAX_TS:
         return None
     if math.isnan(ts) or math.isinf(ts):
@@ -164,7 +167,7 @@ def ts_error(ts: float) -> str | None:
 
 
 def stream_name_error(stream_name: str) -> str | None:
-    """Says what is wrong with a stream's name; None for a good one, which has 1 to 256 characters."""
+    """Returns the error for a stream's name that doesn't have 1 to 256 characters; None for a valid one."""
     if 0 < len(stream_name) <= MAX_STREAM_NAME_LENGTH:
         return None
     if not stream_name:

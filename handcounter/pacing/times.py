@@ -1,7 +1,7 @@
-"""The two clocks of a frame, told apart by the type checker. Pure.
+"""The two clocks of a frame, as types, so that the type checker finds a value of one where the other belongs. Pure.
 
-Both are seconds in a float, and mixing them up is the error that no test with small numbers would find. ``NewType`` costs
-one call where a value enters, so a column of many is cast as a whole.
+Both are seconds in a float, and a mix-up is an error that tests with small numbers don't show. ``NewType`` costs a call
+for each value, so a column of many is cast as a whole.
 """
 
 from typing import NewType

@@ -1,4 +1,4 @@
-"""Hears the states that other replicas' claims change, so that a frame that is certain to be denied costs no claim."""
+"""Receives the states that other replicas' claims change, so that a frame that is certain to be denied costs no claim."""
 
 import asyncio
 import logging
@@ -16,51 +16,51 @@ logger = logging.getLogger(__name__)
 
 
 class ClaimFeed:
-    """Listens to the claims' channel.
+    """Subscribes to the channel of the claims.
 
-    A message is lost only together with the connection (in a cluster, messages between its nodes may be lost too), so
-    the listener learns of gaps instead of having each state confirmed again and again.
+    Messages are lost only together with the connection (in a cluster, messages between its nodes may be lost too). So the feed
+    reports gaps, and no state has to be confirmed again and again.
 
     Args:
         servers: Where Redis is.
-        on_change: Is called with each changed stream and its state.
-        on_gap: Is called with whether the feed listens, each time that this changes.
+        on_change: Is called with each stream whose state was changed, and the new state.
+        on_listening: Is called with whether changes are received, whenever that changes.
     """
 
     def __init__(
         self,
         servers: RedisServers,
         on_change: Callable[[str, State], None],
-        on_gap: Callable[[bool], None],
+        on_listening: Callable[[bool], None],
     ) -> None:
         self._servers = servers
         self._on_change = on_change
-        self._on_gap = on_gap
+        self._on_listening = on_listening
         self._channel = channel(servers.url.db)
         self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
 
     async def run(self) -> None:
-        """Listens until cancelled. Whatever fails, it connects again."""
+        """Listens until cancelled, and reconnects after any failure."""
         while True:
             try:
-                # In a cluster each node hears what is published at any other; so the channel's name serves as the key.
+                # Any server of a cluster receives what is published at the others, so the channel's name serves as a key.
                 address = await self._servers.holder(self._channel)
-                wire = await self._servers.connect(address, on_push=self._heard)
+                wire = await self._servers.connect(address, on_push=self._receive)
                 try:
                     await self._listen(wire)
                 finally:
-                    self._on_gap(False)
+                    self._on_listening(False)
                     await wire.close()
             except RedisServerError as error:
                 self._log(error.fields())
             except Exception as error:
-                self._log({"error": repr(error)})
+                self._log({"reason": repr(error)})
             await asyncio.sleep(self._backoff.next())
 
     async def _listen(self, wire: Wire) -> None:
-        """Listens until the connection is lost or no longer answers; raises why."""
+        """Listens until the connection is lost or no longer answers, and raises why."""
         await wire.subscribe(self._channel, timeout_s=DEAD_AFTER_S)
-        self._on_gap(True)
+        self._on_listening(True)
         self._backoff.reset()
         losing = asyncio.create_task(wire.wait_until_lost())
         try:
@@ -72,13 +72,13 @@ class ClaimFeed:
             losing.cancel()
         raise losing.result() or UnreachableError("the connection was closed")
 
-    def _heard(self, message: list[Any]) -> None:
+    def _receive(self, message: list[Any]) -> None:
         try:
             for stream_name, state in unpacked_changes(message[2]):
                 self._on_change(stream_name, state)
         except ValueError as error:
-            logger.warning("a message on the claims' channel isn't a claim's", extra={"error": str(error)})
+            logger.warning("ignored a foreign message on the channel of the claims", extra={"reason": str(error)})
 
     def _log(self, fields: dict[str, str]) -> None:
         level = logging.DEBUG if self._backoff.failures else logging.WARNING
-        logger.log(level, "the claims of other replicas aren't heard", extra=fields)
+        logger.log(level, "can't receive the claims of other replicas", extra=fields)

@@ -1,7 +1,7 @@
 """The standard health service, grpc.health.v1, for the components of the sidecar.
 
-grpcio's own servicer keeps Watch calls open through a shutdown, so that the server waits for them until its grace
-period is over. This one ends them with the news that it doesn't serve any more.
+grpcio's own servicer keeps Watch calls open during a shutdown, so that the server waits for them until its grace period is
+over. This one sends them NOT_SERVING and ends them.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 Status = health_pb2.HealthCheckResponse
 
-SERVER = ""
-"""The component that is the server as a whole: serving while it takes calls, with or without Redis."""
-REDIS = "redis"
-"""The component that is serving while Redis is in reach."""
+SERVER: Final = ""
+"""The component that is the server as a whole: serving while it accepts calls, with or without Redis."""
+REDIS: Final = "redis"
+"""The component that is serving while Redis is reachable."""
 
 MAX_WATCHERS: Final = 64
-"""As many as sessions; a call that watches lasts, and must not take the room of probes."""
+"""As many as sessions. Watch calls last, and must leave room for probes."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """Tells which components serve. At first none does."""
+    """Knows which components serve; at first none does."""
 
     def __init__(self) -> None:
         self._serving = {SERVER: False, REDIS: False}
@@ -33,27 +33,27 @@ class Health(health_pb2_grpc.HealthServicer):
         self._watchers = 0
 
     def set(self, component: str, serving: bool) -> None:
-        """Tells those who ask and those who watch."""
+        """Sets a component's status and sends it to watchers."""
         self._serving[component] = serving
-        self._announce()
+        self._notify()
 
     def shut_down(self) -> None:
-        """Nothing serves from now on; watchers are told so, and then let go."""
+        """Makes all components NOT_SERVING for good, sends that to watchers and ends their calls."""
         self._shutting_down = True
-        self._announce()
+        self._notify()
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> health_pb2.HealthCheckResponse:
-        """Tells a component's status; NOT_FOUND for a component that there is not."""
+        """Returns a component's status; NOT_FOUND if there is no such component."""
         if request.service not in self._serving:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no component {request.service!r}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown component {request.service!r}")
         return Status(status=self._status(request.service))
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> None:
-        """Tells a component's status now and at each change; RESOURCE_EXHAUSTED where too many watch already."""
+        """Sends a component's status now and after each change; RESOURCE_EXHAUSTED if too many calls watch already."""
         if self._watchers >= MAX_WATCHERS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"at most {MAX_WATCHERS} calls may watch")
         self._watchers += 1
@@ -63,19 +63,19 @@ class Health(health_pb2_grpc.HealthServicer):
             self._watchers -= 1
 
     async def _watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
-        told = None
+        sent = None
         while True:
-            # Both from before the write: what changes during it is told, too.
-            changed, last = self._changed, self._shutting_down
+            # Both are read before the write, so that a change during it isn't missed.
+            changed, is_last = self._changed, self._shutting_down
             status = self._status(request.service)
-            if status != told:
+            if status != sent:
                 await context.write(Status(status=status))
-                told = status
-            if last:
+                sent = status
+            if is_last:
                 return
             await changed.wait()
 
-    def _announce(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Binds the addresses of a gRPC server, and says why if one can't be bound: gRPC itself doesn't."""
+"""The listening side of a gRPC server: its options, and binding its addresses, with the reason if one can't be bound."""
 
 import socket
 from collections.abc import Sequence
@@ -11,6 +11,18 @@ from sidecar.tls import ReloadedCertificate, TlsFiles, is_private
 
 class ListenError(Exception):
     """The process can't listen on an address; the message names it and the reason."""
+
+
+def server_options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
+    """Returns gRPC server options; larger requests get RESOURCE_EXHAUSTED."""
+    return (
+        # Otherwise a second sidecar could start on the same port and get half of the calls.
+        ("grpc.so_reuseport", 0),
+        # Otherwise gRPC would, on a fast network, buffer megabytes of each call that isn't served yet.
+        ("grpc.http2.bdp_probe", 0),
+        # gRPC's own limit is below the largest valid batch.
+        ("grpc.max_receive_message_length", max_request_bytes),
+    )
 
 
 def listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> list[str]:
@@ -46,7 +58,7 @@ def _bind(server: "grpc.aio.Server", address: str, credentials: "grpc.ServerCred
 
 
 def _reason(address: str) -> str:
-    """Returns why an address can't be bound. gRPC doesn't tell, so this tries once more with plain sockets."""
+    """Returns why an address can't be bound. gRPC doesn't say, so this tries once more with plain sockets."""
     path = address.removeprefix("unix:")
     try:
         if path != address:

@@ -1,1 +1,1 @@
-"""What operators see: metrics and traces."""
+"""What operators see of the sidecar: metrics and traces."""

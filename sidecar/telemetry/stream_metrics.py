@@ -1,11 +1,12 @@
-"""Metrics by stream, for a bounded number of streams; the rest goes into one series, ``other``.
+"""Per-stream metrics, for a bounded number of streams; all other streams share one series, ``other``.
 
-Nothing is counted here: at each scrape the streams' own counters are read, so a decision pays nothing, whatever the
-number of streams. A stream keeps its series while it has a schedule, and after that until another stream needs the
-place; a stream silent for ten minutes gives way too. What others were admitted is what all were, less what the series
-of streams tell and told. So no series ever falls, and the rates of all series add up to the rate of all.
+Nothing is counted here: a scrape reads the streams' own counters, so decisions cost the same with any number of streams. A
+stream keeps its series while it has a schedule, and then until another stream needs the place; a stream that was silent
+for ten minutes makes room too. Admissions in ``other`` = all admissions - live series - ended series. So no series ever
+decreases, and the rates of all series add up to the total rate.
 
-Scrapes come from threads of their own. What they read moves meanwhile, by a frame or so; ``other`` never shows it.
+Scrapes run in threads of their own, while frames are decided. So counters may be ahead of each other by a frame or so;
+``other`` never decreases because of it.
 """
 
 import threading
@@ -17,93 +18,107 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
-from sidecar.deciding.limiter import Limiter
+from handcounter.pacing.times import RealTime
+from sidecar.deciding.roster import Roster
 from sidecar.deciding.stream import Stream
+from sidecar.limits.table import FpsTable
 
 OTHER: Final = "other"
-"""The label of the rest; so a stream of this name has no series of its own."""
+"""The label of all other streams; a stream of this name is therefore one of them."""
 
-GIVES_WAY_AFTER_S: Final = 600.0
+MAKES_ROOM_AFTER_S: Final = 600.0
+"""How long a stream is silent before another one may get its place."""
 
 
 class _Series:
-    """The series of one stream, over all the times that it was evicted and came back."""
+    """The series of one stream, which continues when the stream is evicted and returns.
 
-    __slots__ = ("_before", "stream", "told")
+    Args:
+        stream: The stream.
+        counted_in_other: Its admissions that are in the series ``other``.
+    """
 
-    def __init__(self, stream: Stream, told_in_other: int) -> None:
+    __slots__ = ("_offset", "last_reported", "stream")
+
+    def __init__(self, stream: Stream, counted_in_other: int) -> None:
         self.stream = stream
-        self.told = 0
-        """What the last scrape said."""
-        self._before = -told_in_other
+        self.last_reported = 0
+        """The value of the last scrape."""
+        self._offset = -counted_in_other
 
-    def tell(self) -> int:
-        self.told = self._before + self.stream.admitted
-        return self.told
+    def report(self) -> int:
+        """Returns the value for a scrape: admissions."""
+        self.last_reported = self._offset + self.stream.admitted
+        return self.last_reported
 
-    def came_back(self, stream: Stream) -> None:
-        self._before += self.stream.admitted
+    def returned(self, stream: Stream) -> None:
+        """Continues with the new schedule of a stream that was evicted."""
+        self._offset += self.stream.admitted
         self.stream = stream
 
 
 class StreamMetrics(Collector):
-    """Tells about streams at each scrape.
+    """The collector of per-stream metrics.
 
     Args:
-        limiter: has them.
-        max_streams: how many have series of their own.
-        clock: that of the limiter.
+        roster: Has the streams.
+        table: Has their limits.
+        max_streams: How many streams may have their own series.
+        clock: Real time, seconds by the clock of the decisions.
     """
 
-    def __init__(self, limiter: Limiter, max_streams: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limiter = limiter
+    def __init__(
+        self, roster: Roster, table: FpsTable, max_streams: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._roster = roster
+        self._table = table
         self._max_streams = max_streams
         self._clock = clock
         self._series: dict[str, _Series] = {}
         self._ended = 0
-        """What series told that are no more."""
-        self._others = 0
+        """Last values of ended series, added up."""
+        self._other = 0
         self._all_had_series = True
-        """Whether there was no other stream at the last scrape, so that an unknown one began after it."""
+        """Whether each stream had a series at the last scrape, so that all frames of an unknown one are newer."""
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Tells about each stream that has series, and how many frames of the others were admitted."""
+        """Yields the metrics of each stream with its own series, and the admissions of all others."""
         admitted = CounterMetricFamily(
-            "sidecar_stream_admitted", "Frames admitted, by stream; the rest in other.", labels=["stream_name"]
+            "sidecar_stream_admitted",
+            "Frames admitted, by stream; all other streams are in other.",
+            labels=["stream_name"],
         )
-        fps = GaugeMetricFamily(
-            "sidecar_stream_fps", "Frames per second that a stream may have, by stream.", labels=["stream_name"]
-        )
+        fps = GaugeMetricFamily("sidecar_stream_fps", "The fps in force, by stream.", labels=["stream_name"])
         achieved = GaugeMetricFamily(
-            "sidecar_stream_achieved_fps", "Frames per second that a stream gets, by stream.", labels=["stream_name"]
+            "sidecar_stream_achieved_fps", "Frames admitted per second, by stream.", labels=["stream_name"]
         )
         with self._lock:
             self._choose()
-            told = self._ended
+            reported = self._ended
             for name, series in self._series.items():
-                count = series.tell()
-                told += count
+                count = series.report()
+                reported += count
                 admitted.add_metric([name], count)
-                if self._limiter.stream(name) is series.stream:
-                    fps.add_metric([name], self._limiter.fps(name))
-                    achieved.add_metric([name], series.stream.achieved_fps(self._clock()))
-            self._others = max(self._others, self._limiter.decisions[Reason.ADMITTED] - told)
-            admitted.add_metric([OTHER], self._others)
+                if self._roster.streams.get(name) is series.stream:
+                    fps.add_metric([name], self._table.fps(name))
+                    achieved.add_metric([name], series.stream.achieved_fps(RealTime(self._clock())))
+            self._other = max(self._other, self._roster.decisions[Reason.ADMITTED] - reported)
+            admitted.add_metric([OTHER], self._other)
         yield from (admitted, fps, achieved)
 
     def _choose(self) -> None:
-        """Decides which streams have series at this scrape."""
-        streams = self._limiter.streams()
+        """Chooses the streams that have their own series at this scrape."""
+        streams = self._roster.snapshot()
         for name, series in self._series.items():
-            now_there = self._limiter.stream(name)
-            if now_there is not None and now_there is not series.stream:
-                series.came_back(now_there)
+            current = self._roster.streams.get(name)
+            if current is not None and current is not series.stream:
+                series.returned(current)
         without = [stream for stream in streams if stream.name not in self._series and stream.name != OTHER]
         chosen = without
         places = self._max_streams - len(self._series)
         if len(without) > places:
-            silent_since = self._clock() - GIVES_WAY_AFTER_S
+            silent_since = self._clock() - MAKES_ROOM_AFTER_S
             chosen = [stream for stream in without if stream.heard_at > silent_since]
             places += self._make_room(len(chosen) - places, silent_since)
         for stream in chosen[:places]:
@@ -111,12 +126,12 @@ class StreamMetrics(Collector):
         self._all_had_series = all(stream.name in self._series or stream.name == OTHER for stream in streams)
 
     def _make_room(self, wanted: int, silent_since: float) -> int:
-        """Ends series that have no stream any more, or a silent one; says how many."""
+        """Ends series of streams that were evicted or are silent, at most ``wanted``; returns how many."""
         ended = [
             name
             for name, series in self._series.items()
-            if self._limiter.stream(name) is None or series.stream.heard_at <= silent_since
+            if self._roster.streams.get(name) is None or series.stream.heard_at <= silent_since
         ][: max(0, wanted)]
         for name in ended:
-            self._ended += self._series.pop(name).told
+            self._ended += self._series.pop(name).last_reported
         return len(ended)

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry, if wanted: a span per call, whose parent the caller names in its metadata (W3C traceparent).
+"""Traces with OpenTelemetry: a span per call, whose parent is in the caller's metadata (W3C traceparent).
 
-Imported only where traces are wanted, since it needs the extra ``otel``. OpenTelemetry's own interceptor for gRPC isn't
-used: it can't serve handlers that read and write by themselves, as a session's does.
+Imported only with --otlp-endpoint, because it needs the extra ``otel``. OpenTelemetry's own interceptor for gRPC isn't
+used, because it doesn't support handlers that read and write through the context, as that of a session does.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2
 from sidecar.telemetry.calls import Context, Handler
 
 FLUSH_S: Final = 2.0
-"""How long the end of the process waits for spans to be sent."""
+"""How long the process waits at its end for spans to be sent."""
 
 _SERVICE: Final = rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"].full_name
 
@@ -32,13 +32,13 @@ class Tracing:
     """Makes spans of calls.
 
     Args:
-        processor: takes the spans that ended.
-        version: of this program.
+        processor: Gets each span that ended.
+        version: The version of this program.
     """
 
     def __init__(self, processor: SpanProcessor, version: str) -> None:
-        # Not set as the process' provider: spans are made here alone. The variables OTEL_* are heeded by the SDK,
-        # such as OTEL_TRACES_SAMPLER; without it, the caller's word whether to sample holds.
+        # Not the process' global provider, because only this class makes spans. The SDK reads the variables OTEL_*;
+        # without OTEL_TRACES_SAMPLER the caller decides whether a call is sampled.
         name = os.environ.get("OTEL_SERVICE_NAME", "fps-sidecar")
         resource = Resource.create({SERVICE_NAME: name, SERVICE_VERSION: version})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -47,13 +47,13 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     def traced(self, method: str, handler: Handler) -> Handler:
-        """Wraps the handler of a method so that each call is a span."""
+        """Returns a handler of the method whose calls are spans."""
         name = f"{_SERVICE}/{method}"
         attributes = {"rpc.system": "grpc", "rpc.service": _SERVICE, "rpc.method": method}
 
         async def call(request: Any, context: Context) -> Any:
             parent = self._propagator.extract(_text(context))
-            # An abort is an answer, not a fault of this program: its status is told, not its traceback.
+            # An abort is an answer, not a failure of this program: the span gets its status but no traceback.
             with self._tracer.start_as_current_span(
                 name, parent, SpanKind.SERVER, attributes, record_exception=False, set_status_on_exception=False
             ) as span:
@@ -64,8 +64,8 @@ class Tracing:
                     code = grpc.StatusCode.CANCELLED
                     raise
                 except BaseException as error:
-                    told = context.code()
-                    code = told if isinstance(told, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+                    aborted_with = context.code()
+                    code = aborted_with if isinstance(aborted_with, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
                     if not isinstance(error, grpc.aio.AbortError):
                         span.record_exception(error)
                         span.set_status(StatusCode.ERROR)
@@ -76,8 +76,8 @@ class Tracing:
         return call
 
     async def close(self) -> None:
-        """Sends what wasn't sent yet; waits for it a bounded time."""
-        # A thread of its own: the interpreter would wait for one of asyncio's until the SDK gives up.
+        """Sends the remaining spans, but waits at most FLUSH_S."""
+        # In a daemon thread, because the interpreter would wait for one of asyncio's threads until the SDK gives up.
         sending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, FLUSH_S)
@@ -85,11 +85,11 @@ class Tracing:
 
 @contextlib.asynccontextmanager
 async def exporting(endpoint: str, version: str) -> AsyncIterator[Tracing]:
-    """Traces that go to a collector by OTLP over gRPC, for the length of an async with block.
+    """Sends spans to a collector with OTLP over gRPC until the block ends.
 
     Args:
-        endpoint: http://HOST:PORT, or https:// for TLS.
-        version: of this program.
+        endpoint: http://HOST:PORT, or https://HOST:PORT for TLS.
+        version: The version of this program.
     """
     tracing = Tracing(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=FLUSH_S)), version)
     try:

@@ -1,4 +1,4 @@
-"""What bench.faults makes of the times that its clients saw."""
+"""The figures of bench.faults, computed from the times of its clients."""
 
 import math
 
@@ -11,7 +11,7 @@ ROUNDS = [Round(0.0, 1.0, 2.0, 2.0, 1.99, 0.0, 0.0), Round(10.0, 11.0, 12.0, 11.
 
 
 def record(slower: tuple[float, float]) -> Record:
-    """200 calls a second of 1 ms each, in the two faults so many times slower; the limits act after 0.1 s."""
+    """Returns 200 calls per second of 1 ms each, slower by these factors in the two faults; limits take effect after 0.1 s."""
     calls = []
     for number in range(2600):
         at = number / 200
@@ -30,6 +30,6 @@ def test_the_ratio_is_the_median_of_the_rounds() -> None:
     assert row["calls"] == 200
 
 
-def test_recovery_counts_from_redis_being_well() -> None:
-    """It ends with the first answer that tells the new limit for all of its frames."""
+def test_recovery_counts_from_a_healthy_redis() -> None:
+    """It ends with the first answer that has the new limit for all of its frames."""
     assert figures(ROUNDS, record((1.0, 1.0)), record((1.0, 1.0)))["recovery_s"] == pytest.approx(0.1, abs=0.011)

@@ -1,4 +1,4 @@
-"""Leases: what is certain to be denied, and what is to be reported of it."""
+"""Leases: which frames they deny, and what is reported about them."""
 
 import math
 
@@ -20,47 +20,56 @@ STAMPS = st.integers(0, 4000).map(lambda number: number / 100)
 def test_a_lease_denies_what_the_rule_denies_and_nothing_else(
     history: list[float], ts: float, fps: float, pacing: Pacing
 ) -> None:
-    """At any state a frame is denied for the rule's reason or not at all; what lies before next_ts never costs a question."""
+    """In any state a frame is denied for the rule's reason or not at all, and no frame before next_ts must be asked about."""
     schedule: Schedule | None = None
     for now, earlier in enumerate(history):
         schedule = decide(schedule, earlier, 5.0, now * 100.0, pacing).schedule
     leases = Leases()
-    due = math.inf if fps == 0.0 else max(0.0, next_ts(schedule, fps))
+    due = next_ts(schedule, fps) if schedule is not None or fps == 0.0 else None
     leases.grant("cam", fps=fps, last_ts=schedule.last_ts if schedule else 0.0, next_ts=due)
-    (reason,), asked = leases.deny([("cam", ts)], 0.0)
+    (reason,), uncovered = leases.deny([("cam", ts)], 0.0)
     expected, after = decide(schedule, ts, fps, 1e9, pacing)
     if reason is None:
-        assert asked == [0]
+        assert uncovered == [0]
         assert after is not schedule or (schedule is not None and ts < schedule.last_ts - 2.0)
         assert len(leases) == 0
     else:
-        assert asked == []
+        assert uncovered == []
         assert reason is expected
         assert after is schedule
 
 
-def test_a_frame_that_is_asked_about_ends_the_lease() -> None:
-    """What the later frames of its stream are depends on the answer; other streams' leases stay."""
+def test_a_frame_outside_its_lease_ends_it() -> None:
+    """Its stream's later frames depend on the answer to it; the leases of other streams stay."""
     leases = Leases()
     for name in "ab":
         leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)
-    reasons, asked = leases.deny([("a", 10.5), ("a", 11.0), ("a", 10.5), ("b", 10.5), ("c", 1.0)], 0.0)
+    reasons, uncovered = leases.deny([("a", 10.5), ("a", 11.0), ("a", 10.5), ("b", 10.5), ("c", 1.0)], 0.0)
     assert reasons == [Reason.TOO_SOON, None, None, Reason.TOO_SOON, None]
-    assert asked == [1, 2, 4]
+    assert uncovered == [1, 2, 4]
 
 
-def test_an_answer_without_next_ts_ends_the_lease() -> None:
-    """As for a stream that there was no room for."""
+def test_an_answer_without_a_lease_ends_the_old_one() -> None:
+    """As for a stream that the sidecar had no room for."""
     leases = Leases()
     leases.grant("cam", fps=0.0, last_ts=0.0, next_ts=math.inf)
-    leases.grant("cam", fps=0.0, last_ts=0.0, next_ts=0.0)
-    assert len(leases) == 0
-    leases.grant("cam", fps=1.0, last_ts=1.0, next_ts=math.nan)
+    leases.grant("cam", fps=0.0, last_ts=0.0, next_ts=None)
     assert len(leases) == 0
 
 
-def test_the_longest_unasked_are_given_up() -> None:
-    """So memory is bounded."""
+def test_dropped_leases_deny_nothing() -> None:
+    """Some leases or all can be dropped; unknown names don't matter."""
+    leases = Leases()
+    for name in "abc":
+        leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)
+    leases.drop(["a", "unknown"])
+    assert leases.deny([(name, 10.5) for name in "abc"], 0.0)[1] == [0]
+    leases.drop_all()
+    assert leases.deny([(name, 10.5) for name in "abc"], 0.0)[1] == [0, 1, 2]
+
+
+def test_the_oldest_leases_make_room() -> None:
+    """So that memory is bounded."""
     leases = Leases(max_streams=3)
     for name in "abcad":
         leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)
@@ -68,8 +77,8 @@ def test_the_longest_unasked_are_given_up() -> None:
     assert reasons == [Reason.TOO_SOON, None, Reason.TOO_SOON, Reason.TOO_SOON]
 
 
-def test_denials_are_taken_out_once() -> None:
-    """By stream, also of leases that were dropped or renewed; so many streams at a time as are wanted."""
+def test_denials_are_reported_once() -> None:
+    """By stream, also those by leases that were dropped or replaced, and as many streams at a time as are asked for."""
     leases = Leases()
     for name in "abc":
         leases.grant(name, fps=1.0, last_ts=10.0, next_ts=11.0)

@@ -1,40 +1,38 @@
-"""The sidecar's client: sessions and leases, against a server of the contract in this process."""
+"""Sessions and leases of the rate limiter, against a fake sidecar in this process."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from support.clients.fake_sidecar import Sidecar, client_of, source, undisturbed
+from support.clients.rate_limiters import OddSidecar, client_of, source, undisturbed
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter
-from handcounter.pacing.schedule import Reason
+from handcounter.client import RateLimiter, Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 
 @pytest.fixture
-def modern() -> Iterator[Sidecar]:
+def modern() -> Iterator[OddSidecar]:
     """A sidecar with sessions."""
-    server = Sidecar()
-    yield server
-    server.stop()
+    with OddSidecar() as server:
+        yield server
 
 
 @pytest.fixture
 def decided() -> Counter[str]:
-    """Who decided how many frames."""
+    """How many frames were decided by whom."""
     return Counter()
 
 
 @pytest.fixture
-def leasing(modern: Sidecar, decided: Counter[str]) -> Iterator[RateLimiter]:
+def leasing(modern: OddSidecar, decided: Counter[str]) -> Iterator[RateLimiter]:
     """The client of a sidecar with sessions."""
     with client_of(modern, decided) as limiter:
         yield limiter
 
 
-def test_frames_under_a_lease_cost_no_question(modern: Sidecar, leasing: RateLimiter, decided: Counter[str]) -> None:
-    """The decisions are those of one schedule; of the frames of a camera only what is due is asked about."""
+def test_frames_under_a_lease_cost_no_request(modern: OddSidecar, leasing: RateLimiter, decided: Counter[str]) -> None:
+    """The decisions are those of one schedule, and only the frames that are due are asked about."""
     modern.fps["cam"] = 5.0
     stamps = source(30, 10)
     assert [leasing.decide([("cam", ts)])[0] for ts in stamps] == undisturbed(5.0, stamps)
@@ -42,8 +40,8 @@ def test_frames_under_a_lease_cost_no_question(modern: Sidecar, leasing: RateLim
     assert decided == {"sidecar": 50, "lease": 250}
 
 
-def test_a_batch_asks_about_the_rest(modern: Sidecar, leasing: RateLimiter) -> None:
-    """Frames are answered in their order; behind a frame that is asked about, its stream's others are too."""
+def test_a_batch_asks_about_the_rest(modern: OddSidecar, leasing: RateLimiter) -> None:
+    """After a frame that is asked about, the other frames of its stream are asked about too."""
     leasing.decide([("a", 10.0), ("b", 10.0)])
     batch = [("a", 10.5), ("b", 10.5), ("a", 11.0), ("b", 10.0), ("a", 10.6), ("b", 9.0)]
     expected = [
@@ -58,32 +56,34 @@ def test_a_batch_asks_about_the_rest(modern: Sidecar, leasing: RateLimiter) -> N
     assert modern.sizes == [2, 2]
 
 
-def test_a_drop_ends_the_lease_though_nothing_was_asked(modern: Sidecar, leasing: RateLimiter) -> None:
-    """Of the named streams, or of all."""
+def test_a_revoked_lease_ends_at_once(modern: OddSidecar, leasing: RateLimiter) -> None:
+    """Without a request; the leases of named streams are revoked, or all."""
     modern.fps.update(a=0.0, b=0.0)
     leasing.decide([("a", 1.0), ("b", 1.0), ("c", 1.0)])
     modern.fps.update(a=1.0, b=1.0)
-    modern.drop("a")
+    modern.revoke("a")
     wait_until(lambda: leasing.decide([("a", 2.0)]) == [Reason.ADMITTED])
     assert leasing.decide([("b", 2.0)]) == [Reason.PAUSED]
-    modern.drop()
+    modern.revoke()
     wait_until(lambda: leasing.decide([("b", 2.0)]) == [Reason.ADMITTED])
     assert modern.sizes == [3, 1, 1]
 
 
-def test_a_lost_session_drops_all_leases(modern: Sidecar, leasing: RateLimiter) -> None:
-    """Another is opened with the next question; as long as the sidecar is there nothing is decided here."""
+def test_a_lost_session_drops_all_leases(modern: OddSidecar, leasing: RateLimiter) -> None:
+    """The next request opens another; while the sidecar is reachable nothing is decided locally."""
     leasing.decide([("a", 1.0)])
     modern.fps["a"] = 3.0
     modern.end_sessions()
     wait_until(lambda: leasing.decide([("a", 1.5)]) == [Reason.ADMITTED])
-    assert not leasing.away
+    assert not leasing.sidecar_unreachable
     assert leasing.decide([("a", 1.55)]) == [Reason.TOO_SOON]
     assert modern.sizes == [1, 1]
 
 
-def test_what_leases_denied_is_reported(modern: Sidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By reason, within a second, without a question; the rest when the client is closed."""
+def test_what_leases_denied_is_reported(
+    modern: OddSidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By reason, within a second, without another request; the rest when the client is closed."""
     monkeypatch.setattr("handcounter.client.session.GOODBYE_S", 60.0)
     modern.fps["off"] = 0.0
     leasing.decide([("cam", 10.0), ("off", 1.0)])
@@ -100,13 +100,13 @@ def test_what_leases_denied_is_reported(modern: Sidecar, leasing: RateLimiter, m
     assert modern.sizes == [2]
 
 
-def test_all_that_leases_denied_is_reported_at_the_end(
-    modern: Sidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch
+def test_everything_that_leases_denied_is_reported_at_the_end(
+    modern: OddSidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In as many reports as it takes."""
+    """In as many requests as it takes."""
     monkeypatch.setattr("handcounter.client.session.GOODBYE_S", 60.0)
     monkeypatch.setattr("handcounter.client.session.REPORT_S", 3600.0)
-    monkeypatch.setattr("handcounter.client.session.MAX_REPORTS", 2)
+    monkeypatch.setattr("handcounter.client.session.MAX_BATCH", 2)
     with client_of(modern, Counter()) as limiter:
         limiter.decide([(f"cam{number}", 10.0) for number in range(5)])
         limiter.decide([(f"cam{number}", 10.1) for number in range(5)])
@@ -115,28 +115,28 @@ def test_all_that_leases_denied_is_reported_at_the_end(
 
 
 def test_what_a_lost_session_did_not_report_the_next_one_does(
-    modern: Sidecar, decided: Counter[str], monkeypatch: pytest.MonkeyPatch
+    modern: OddSidecar, decided: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sidecar may have lost only the session, and still count the stream."""
+    """The sidecar may have lost only the session, and still have the stream's counters."""
     monkeypatch.setattr("handcounter.client.session.GOODBYE_S", 60.0)
     monkeypatch.setattr("handcounter.client.session.REPORT_S", 3600.0)
     with client_of(modern, decided, deadline=60.0) as limiter:
         limiter.decide([("a", 10.0)])
         limiter.decide([("a", 10.1), ("a", 10.2)])
         modern.end_sessions()
-        wait_until(lambda: limiter.decide([("b", 1.0)]) and decided["sidecar"] == 2)  # asked in another session
+        wait_until(lambda: limiter.decide([("b", 1.0)]) and decided["sidecar"] == 2)  # in another session
         limiter.close()
     assert [(report.stream_name, report.too_soon) for report in modern.reports] == [("a", 2)]
 
 
-def test_a_sidecar_that_hangs_is_noticed_though_nothing_is_asked(
-    modern: Sidecar, decided: Counter[str], caplog: pytest.LogCaptureFixture
+def test_a_sidecar_that_hangs_is_noticed_without_a_request(
+    modern: OddSidecar, decided: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unanswered report ends the session: who can't answer can't drop leases either."""
+    """An unanswered report ends the session, because a sidecar that hangs can't revoke leases either."""
     with client_of(modern, decided, deadline=0.3) as limiter:
         limiter.decide([("cam", 1.0)])
         modern.silent = True
-        wait_until(lambda: limiter.decide([("cam", 1.1)]) == [Reason.TOO_SOON] and limiter.away)
-        assert "is away" in caplog.messages[0]
+        wait_until(lambda: limiter.decide([("cam", 1.1)]) == [Reason.TOO_SOON] and limiter.sidecar_unreachable)
+        assert "is unreachable" in caplog.messages[0]
         modern.silent = False
-        wait_until(lambda: not limiter.away)
+        wait_until(lambda: not limiter.sidecar_unreachable)

@@ -1,4 +1,4 @@
-"""The compose file, run on a real engine: frames in, counts out."""
+"""Runs the compose file on a real engine: frames in, counts out."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PAUSE = "hand-counter-compose-pause"
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """The address that all services share here; on this engine without a bridge they can't have one each."""
+    """Returns the address that all services share here: this engine has no bridge, so they can't have one each."""
     with Network("hccompose", "10.213.79") as network:
         pid = engine.start_pause(PAUSE, "compose", dict.fromkeys(("redis", "sidecar", "worker"), "127.0.0.1"), [])
         try:
@@ -33,8 +33,8 @@ def address() -> Iterator[str]:
 
 
 def test_the_services_of_the_compose_file_count_frames(address: str, tmp_path: Path):
-    """All services become healthy in their order, a published film comes out counted, and everything stops cleanly."""
-    # Only what the engine here lacks is overridden: the network, and with it the published ports.
+    """All services become healthy in order, a published video file is counted, and everything stops cleanly."""
+    # Overrides only what this engine lacks: the network, and with it the published ports.
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
     overrides = "".join(f"  {name}: {{network_mode: 'container:{PAUSE}', ports: !reset []}}\n" for name in services)
     (tmp_path / "override.yaml").write_text(f"services:\n{overrides}")

@@ -1,4 +1,4 @@
-"""What the distribution and its extras depend on: the client is light, and each program's extra brings what it imports."""
+"""Dependencies of the distribution and its extras: the client is light, and each program's extra brings what it imports."""
 
 import ast
 import importlib.metadata
@@ -19,7 +19,7 @@ DISTRIBUTIONS = importlib.metadata.packages_distributions()
 
 
 def requirements(*extras: str) -> Iterator[Requirement]:
-    """The requirements of the base and of extras, which may name other extras."""
+    """Returns the requirements of the base and of extras, which may name other extras."""
     lines = PROJECT["dependencies"] + [line for extra in extras for line in EXTRAS[extra]]
     for requirement in map(Requirement, lines):
         if requirement.name == PROJECT["name"]:
@@ -29,12 +29,12 @@ def requirements(*extras: str) -> Iterator[Requirement]:
 
 
 def names(*extras: str) -> set[str]:
-    """The distributions of the base and of extras."""
+    """Returns the distributions of the base and of extras."""
     return {canonicalize_name(requirement.name) for requirement in requirements(*extras)}
 
 
 def with_their_own(distributions: set[str]) -> set[str]:
-    """The distributions and those that they require themselves, which may be imported too."""
+    """Returns distributions together with their own requirements, which may be imported too."""
     own = set()
     installed = {canonicalize_name(name) for provided in DISTRIBUTIONS.values() for name in provided}
     for name in distributions & installed:
@@ -44,7 +44,7 @@ def with_their_own(distributions: set[str]) -> set[str]:
 
 
 def imported(folder: str) -> set[str]:
-    """The top-level names of other distributions that a folder's modules import."""
+    """Returns the top-level names that a folder's modules import from other distributions."""
     found = set()
     for path in (REPOSITORY / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

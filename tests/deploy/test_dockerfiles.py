@@ -1,4 +1,4 @@
-"""What must be true of the Dockerfiles without building them."""
+"""What can be checked of the Dockerfiles without building them."""
 
 import tomllib
 
@@ -10,7 +10,7 @@ DOCKERFILES = sorted(REPOSITORY.glob("Dockerfile.*"))
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_every_install_is_pinned_by_hash(path):
-    """Whatever pip gets from outside is checked by hash; what isn't is a wheel of ours, or torch (see the comment there)."""
+    """Pip checks every download by hash, except our own wheel and torch (see the comment there)."""
     commands = path.read_text().replace("\\\n", " ").splitlines()
     installs = [part for line in commands if line.startswith("RUN") for part in line.split("&&") if " install " in part]
     assert len(installs) >= 3
@@ -20,7 +20,7 @@ def test_every_install_is_pinned_by_hash(path):
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_the_base_can_be_pinned_by_digest(path):
-    """Every stage is built on BASE, or on a stage of the same file."""
+    """Every stage is based on BASE or on a stage of the same file."""
     froms = [line.split() for line in path.read_text().splitlines() if line.startswith("FROM")]
     stages = {words[3] for words in froms if len(words) == 4}
     assert {words[1] for words in froms} - stages <= {"${BASE}", "torch-${TORCH}"}
@@ -28,14 +28,14 @@ def test_the_base_can_be_pinned_by_digest(path):
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_classic_engines_can_build_it(path):
-    """No frontend has to be fetched, and no feature of newer ones is used."""
+    """The Dockerfiles need no external frontend and no feature of newer ones."""
     text = path.read_text()
     assert "syntax=" not in text
     assert "--link" not in text
 
 
 def test_the_builder_gets_all_packages_and_nothing_else():
-    """.dockerignore lets in exactly what the wheel is made of: a new package has to be added there."""
+    """.dockerignore admits exactly the sources of the wheel, so a new package has to be added there."""
     lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in lines if line.startswith("!")}
     packages = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]

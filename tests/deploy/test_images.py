@@ -1,4 +1,4 @@
-"""The images as they were built: small, hardened, complete, and able to work without a network."""
+"""The built images are small, hardened and complete, and work without a network."""
 
 import contextlib
 import json
@@ -23,29 +23,29 @@ HARDENED = shlex.split("--read-only --cap-drop ALL --security-opt no-new-privile
 
 
 def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs the client."""
+    """Runs the docker client."""
     return run("/usr/bin/docker", *words, check=check)
 
 
 def inspect(image: str) -> dict:
-    """What the engine knows of an image."""
+    """Returns the engine's description of an image."""
     (known,) = json.loads(docker("image", "inspect", image).stdout)
     return known
 
 
 def python(image: str, code: str) -> str:
-    """Runs Python code in a container as it is meant to run."""
+    """Runs Python code in a container with the hardening of the manifests."""
     return docker("run", "--rm", *HARDENED, "--entrypoint", "python", image, "-c", code).stdout
 
 
 @pytest.fixture(params=[SIDECAR, WORKER], ids=["sidecar", "worker"], scope="module")
 def image(request) -> str:
-    """Each of the two."""
+    """Returns each of the two images."""
     return request.param
 
 
 def test_nothing_runs_as_root_or_needs_a_shell(image: str):
-    """The user is 10001; the program and the health check are started without a shell."""
+    """The user is 10001, and the program and the health check start without a shell."""
     config = inspect(image)["Config"]
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] in (["fps-sidecar"], ["hand-counter"])
@@ -67,7 +67,7 @@ def test_labels_say_what_it_is(image: str):
 
 
 def test_the_sidecar_is_small():
-    """The sidecar's image has at most 130 MB over its base."""
+    """The sidecar's image adds at most 130 MB to its base."""
     assert inspect(SIDECAR)["Size"] - inspect(BASE)["Size"] <= 130e6
 
 
@@ -83,7 +83,7 @@ def test_nothing_can_be_installed_into_it(image: str):
 
 
 def test_it_holds_no_tests_and_no_source_tree(image: str):
-    """Only the installed packages are in the image: no tests, no manifests, no .git, no requirements."""
+    """The image has only the installed packages: no tests, manifests, .git or requirements."""
     found = python(
         image,
         "import pathlib, sidecar\n"
@@ -94,8 +94,8 @@ def test_it_holds_no_tests_and_no_source_tree(image: str):
     assert found.strip() == "[] []"
 
 
-def test_the_history_tells_no_secret(image: str):
-    """No build argument of this machine, such as where pip looks for wheels, is left in the image."""
+def test_the_history_holds_no_secret(image: str):
+    """The image keeps no build argument of this machine, such as pip's extra source of wheels."""
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout
     assert "FIND_LINKS" not in history
     assert "INDEX" not in history
@@ -103,7 +103,7 @@ def test_the_history_tells_no_secret(image: str):
 
 
 def test_modules_are_compiled(image: str):
-    """The root is read-only, so what isn't compiled at build time is compiled at every start."""
+    """The root is read-only, so modules that aren't compiled at build time would be compiled at every start."""
     found = python(
         image, "import handcounter.pacing.schedule as s, pathlib; print(pathlib.Path(s.__cached__).exists())"
     )
@@ -117,7 +117,7 @@ def test_the_sidecar_has_no_picture_libraries():
 
 
 def test_the_worker_finds_hands_without_a_network():
-    """The models are baked in: a drawn hand is found in a container that has no network and can't write."""
+    """The image has the models: a simulated hand is found in a container without a network and with a read-only root."""
     code = (
         "from worker.synthetic.camera import SyntheticCamera\n"
         "from worker.hands.detector import PalmLandmarkDetector\n"
@@ -132,7 +132,7 @@ def test_the_worker_finds_hands_without_a_network():
 
 @contextlib.contextmanager
 def container(image: str, *words: str) -> Iterator[str]:
-    """A container in the background; gives its id."""
+    """Runs a container in the background; yields its id."""
     identity = docker("run", "--detach", *HARDENED, image, *words).stdout.strip()
     try:
         yield identity
@@ -141,7 +141,7 @@ def container(image: str, *words: str) -> Iterator[str]:
 
 
 def eventually_says(identity: str, word: str) -> None:
-    """Asks with the image's own health check until it says this word; "healthy" is said by its exit code."""
+    """Runs the image's own health check until its output has this word; exit code 0 means "healthy"."""
     test = json.loads(docker("inspect", "--format", "{{json .Config.Healthcheck.Test}}", identity).stdout)
 
     def says_it() -> bool:
@@ -152,7 +152,7 @@ def eventually_says(identity: str, word: str) -> None:
 
 
 def test_the_health_check_of_the_sidecar_works():
-    """The sidecar is healthy without Redis; its health check says so, and SIGTERM ends it with 0."""
+    """The sidecar's health check passes without Redis, and SIGTERM ends it with exit code 0."""
     with container(SIDECAR) as identity:
         eventually_says(identity, "healthy")
         docker("stop", "--time", "10", identity)
@@ -160,13 +160,13 @@ def test_the_health_check_of_the_sidecar_works():
 
 
 def test_the_health_check_of_the_worker_works():
-    """A worker without Redis can't count, and its health check says why."""
+    """A worker without Redis fails its health check, which says why."""
     with container(WORKER, "run") as identity:
         eventually_says(identity, '"redis": "')
 
 
 def test_the_sbom_lists_what_is_in_it(image: str):
-    """Each image's SBOM, in both formats, has the distribution itself, its dependencies and Debian's packages."""
+    """Each image's SBOM lists the distribution, its dependencies and Debian's packages, in both formats."""
     name = image.replace("/", "-").replace(":", "-")
     cyclone = json.loads((REPOSITORY / f"out/images/{name}.cdx.json").read_text())
     urls = [component.get("purl", "") for component in cyclone["components"]]
@@ -178,7 +178,7 @@ def test_the_sbom_lists_what_is_in_it(image: str):
 
 
 def test_the_digests_are_those_of_the_images(image: str):
-    """The build's output names each image with its size and digest."""
+    """The output of the build lists each image with its size and digest."""
     rows = [line.split("\t") for line in (REPOSITORY / "out/images/images.tsv").read_text().splitlines()]
     digests = {row[0]: row[3] for row in rows[1:]}
     assert digests[image] == inspect(image)["Id"]

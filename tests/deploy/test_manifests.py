@@ -1,4 +1,4 @@
-"""What the schemas of Kubernetes don't notice."""
+"""Mistakes in the manifests that the schemas of Kubernetes can't find."""
 
 import tomllib
 from pathlib import Path
@@ -23,29 +23,29 @@ from support.deploy import (
 from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
-from worker.settings import RunSettings
+from worker.run_settings import RunSettings
 
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 EXTERNAL = {"hand-counter-redis"}
-"""What the operator makes in production: the Secret with the address and password of Redis."""
+"""The Secret with the address and password of Redis, which the operator creates in production."""
 
 MARGIN_S = 5.0
-"""What stopping takes besides the grace that both programs are given."""
+"""The margin for stopping, in addition to the grace periods of both programs."""
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a key given twice; the usual one takes the last."""
+    """A YAML loader that rejects a duplicate key; the usual one takes the last."""
 
     def construct_mapping(self, node, deep=False):
         plain = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         keys = [self.construct_object(key, deep=deep) for key in plain]
-        assert len(keys) == len(set(keys)), f"a key is given twice, {node.start_mark}"
+        assert len(keys) == len(set(keys)), f"duplicate key, {node.start_mark}"
         return super().construct_mapping(node, deep)
 
 
 @pytest.fixture(params=[*OVERLAYS, *SCALING_OVERLAYS], scope="module")
 def overlay(request, tmp_path_factory):
-    """The documents of each overlay; those that scale are rendered with fleet scope."""
+    """Returns the documents of each overlay; the scaling ones are rendered with fleet scope."""
     if request.param in OVERLAYS:
         return render(K8S / "overlays" / request.param)
     return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
@@ -54,19 +54,19 @@ def overlay(request, tmp_path_factory):
 @pytest.mark.parametrize(
     "path", [*sorted(K8S.rglob("*.yaml")), REPOSITORY / "compose.yaml"], ids=lambda path: path.name
 )
-def test_no_key_is_given_twice(path: Path):
-    """A key that is given twice in a mapping would silently lose its first value."""
+def test_no_key_is_duplicated(path: Path):
+    """No mapping has a duplicate key, whose first value would silently be lost."""
     list(yaml.load_all(path.read_text(), UniqueKeys))
 
 
-def test_a_key_given_twice_is_noticed():
-    """The loader of the test above does what it is for."""
-    with pytest.raises(AssertionError, match="twice"):
+def test_a_duplicate_key_is_found():
+    """The loader of the test above finds a duplicate key."""
+    with pytest.raises(AssertionError, match="duplicate"):
         yaml.load("a: 1\nb: 2\na: 3\n", UniqueKeys)
 
 
 def test_references_lead_somewhere(overlay):
-    """Every ConfigMap, Secret and ServiceAccount that is referred to is there, with the key that is asked for."""
+    """Every referenced ConfigMap, Secret and ServiceAccount exists and has the referenced key."""
     there = {(d["kind"], d["metadata"]["name"]): d for d in overlay}
     kinds = {
         "configMapRef": "ConfigMap",
@@ -88,14 +88,14 @@ def test_references_lead_somewhere(overlay):
 
 
 def test_settings_roll_the_pods(overlay):
-    """The names of the ConfigMaps carry a hash of their content, so that a change makes new pods."""
+    """The names of the ConfigMaps contain a hash of their content, so a change restarts the pods."""
     names = [source["configMapRef"]["name"] for c in containers(pod_template(overlay)) for source in c["envFrom"]]
     assert len(names) == 2
     assert all(len(name.rpartition("-")[2]) == 10 for name in names)
 
 
 def test_selectors_pick_the_pods(overlay):
-    """Whatever selects pods by labels in the namespace selects pods that exist."""
+    """Every label selector in the namespace selects existing pods."""
     templates = [d["spec"]["template"]["metadata"]["labels"] for d in overlay if d["kind"] == "Deployment"]
     selectors = []
     for document in overlay:
@@ -114,13 +114,13 @@ def test_selectors_pick_the_pods(overlay):
 
 
 def test_ports_have_the_names_that_are_used(overlay):
-    """The ports of probes, Services, NetworkPolicies and the PodMonitor are ports of the containers."""
+    """The ports of probes, Services, NetworkPolicies and the PodMonitor exist in the containers."""
     named = {}
     for document in overlay:
         if document["kind"] != "Deployment":
             continue
         ports = [port for c in containers(document["spec"]["template"]) for port in c.get("ports", [])]
-        assert len({port["name"] for port in ports}) == len(ports), "a name is used twice in a pod"
+        assert len({port["name"] for port in ports}) == len(ports), "duplicate name in a pod"
         named[document["metadata"]["name"]] = {port["name"] for port in ports}
         for container in containers(document["spec"]["template"]):
             if "ports" not in container:
@@ -150,7 +150,7 @@ def test_the_sidecar_is_a_native_one(overlay):
 
 
 def test_both_mount_the_socket(overlay):
-    """The worker asks at the very socket where the sidecar listens, in a volume that both have."""
+    """The worker uses the socket on which the sidecar listens, in a volume that both mount."""
     sidecar, worker = containers(pod_template(overlay))
     listen = {entry["name"]: entry.get("value") for entry in sidecar["env"]}["SIDECAR_LISTEN"]
     asked = {entry["name"]: entry.get("value") for entry in worker["env"]}["WORKER_SIDECAR"]
@@ -162,7 +162,7 @@ def test_both_mount_the_socket(overlay):
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_pod_scope_means_one_pod(name):
-    """While a sidecar paces for its own pod alone there is one pod, also during an update, and nothing scales it."""
+    """With pod scope there is exactly one pod, also during an update, and no autoscaler."""
     documents = render(K8S / "overlays" / name)
     (settings,) = (d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-"))
     deployment = one(documents, "Deployment", "hand-counter")["spec"]
@@ -174,11 +174,13 @@ def test_pod_scope_means_one_pod(name):
 
 @pytest.mark.parametrize("name", SCALING_OVERLAYS)
 def test_scaling_demands_fleet_scope(name, tmp_path):
-    """An overlay that scales the workers doesn't render with pod scope, and does with fleet scope."""
+    """An overlay that scales the workers renders with fleet scope, and doesn't with pod scope."""
     fleet = with_fleet_scope(tmp_path, name)
     documents = render(fleet)
     assert {"HorizontalPodAutoscaler", "ScaledObject"} & {d["kind"] for d in documents}
-    assert "replicas" not in one(documents, "Deployment")["spec"], "the autoscaler and the manifest would fight"
+    assert "replicas" not in one(documents, "Deployment")["spec"], (
+        "the autoscaler and the manifest would both set the replicas"
+    )
     settings = tmp_path / "k8s/base/sidecar.env"
     for scope in ("SIDECAR_SCOPE=pod", ""):
         settings.write_text(settings.read_text().replace("SIDECAR_SCOPE=fleet", scope))
@@ -189,7 +191,7 @@ def test_scaling_demands_fleet_scope(name, tmp_path):
 
 
 def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
-    """Both programs' settings as they come out of the environment that the manifests give them."""
+    """Returns the settings of both programs for the environment in the manifests."""
     secret = {"kind": "Secret", "metadata": {"name": "hand-counter-redis"}, "stringData": {"url": "rediss://:x@r:1/0"}}
     if not any(d["kind"] == "Secret" for d in documents):
         documents = [*documents, secret]
@@ -200,7 +202,9 @@ def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
     for raw, settings in zip(containers(template["spec"]["template"]), (SidecarSettings, RunSettings), strict=True):
         environment = manifests._environment(raw["name"], raw, {})
         if "scope" not in SidecarSettings.model_fields:
-            environment.pop("SIDECAR_SCOPE", None)  # what the scaling overlays demand, and this sidecar hasn't
+            environment.pop(
+                "SIDECAR_SCOPE", None
+            )  # required by the scaling overlays, and not a setting of this sidecar
         assert_known(environment, settings)
         with monkeypatch.context() as patch:
             for name, value in environment.items():
@@ -210,7 +214,7 @@ def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
 
 
 def assert_known(environment: dict[str, str], settings: type[BaseSettings]) -> None:
-    """Every variable with the program's prefix is one of its settings."""
+    """Asserts that every variable with the program's prefix is one of its settings."""
     prefix = settings.model_config["env_prefix"]
     known = {(prefix + name).upper() for name in settings.model_fields}
     assert {name for name in environment if name.startswith(prefix)} <= known
@@ -218,27 +222,27 @@ def assert_known(environment: dict[str, str], settings: type[BaseSettings]) -> N
 
 
 def test_settings_are_what_the_programs_know(overlay, monkeypatch):
-    """Each variable in the manifests is a setting of its program and has a value that it takes."""
+    """Each variable in the manifests is a setting of its program with a valid value."""
     sidecar, worker = settings_of(overlay, monkeypatch)
-    assert sidecar.fps == worker.fps, "the worker falls back to another rate than the sidecar's default"
+    assert sidecar.fps == worker.fps, "the worker's fallback differs from the sidecar's default"
 
 
 def test_the_grace_period_fits_the_drain(overlay, monkeypatch):
-    """The worker may finish what it holds, and the sidecar stop after it, before the kubelet kills."""
+    """The worker can finish what it holds, and the sidecar can stop after it, before the kubelet kills them."""
     sidecar, worker = settings_of(overlay, monkeypatch)
     grace = pod_template(overlay)["spec"]["terminationGracePeriodSeconds"]
     assert worker.grace + sidecar.grace + MARGIN_S <= grace
 
 
 def test_threads_are_what_is_requested(overlay):
-    """The worker counts with as many threads as it has processors to itself, not as many as the node has."""
+    """The worker's threads match its CPU request, not the node's processors."""
     worker = pod_template(overlay)["spec"]["containers"][0]
     (settings,) = (d for d in overlay if d["metadata"]["name"].startswith("worker-settings-"))
     assert int(settings["data"]["WORKER_THREADS"]) == quantity(worker["resources"]["requests"]["cpu"])
 
 
 def test_every_container_is_limited(overlay):
-    """Each container requests and limits processor and memory, and requests no more than its limit."""
+    """Each container requests and limits CPU and memory, and requests no more than its limit."""
     for document in (d for d in overlay if d["kind"] == "Deployment"):
         for container in containers(document["spec"]["template"]):
             requests, limits = container["resources"]["requests"], container["resources"]["limits"]
@@ -247,7 +251,7 @@ def test_every_container_is_limited(overlay):
 
 
 def test_pods_are_restricted(overlay):
-    """The pods keep the restricted Pod Security Standard, which their namespace enforces, and more."""
+    """The pods meet the restricted Pod Security Standard, which their namespace enforces, and more."""
     namespace = one(overlay, "Namespace")["metadata"]
     assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for document in (d for d in overlay if d["kind"] == "Deployment"):
@@ -268,21 +272,21 @@ def test_pods_are_restricted(overlay):
 
 
 def test_production_has_a_gpu_and_development_has_none():
-    """The worker of the overlay gpu gets one GPU, that of dev none."""
+    """The worker gets one GPU in the overlay gpu, and none in dev."""
     for name, wanted in (("gpu", 1), ("dev", None)):
         (worker,) = pod_template(render(K8S / "overlays" / name))["spec"]["containers"]
         assert worker["resources"]["limits"].get("nvidia.com/gpu") == wanted
 
 
 def test_no_secret_is_in_the_repository():
-    """The only Secret that is generated is that of the overlay dev, and it holds no password."""
+    """Only the overlay dev generates a Secret, and it holds no password."""
     assert not [d for d in render(K8S / "overlays/gpu") if d["kind"] == "Secret"]
     secret = yaml.safe_load((K8S / "overlays/dev/kustomization.yaml").read_text())["secretGenerator"]
     assert secret == [{"name": "hand-counter-redis", "literals": ["url=redis://valkey:6379/0"]}]
 
 
 def test_images_are_those_of_this_version(overlay):
-    """The manifests and the compose file name the images of the version in pyproject.toml."""
+    """The manifests and the compose file use the images of the version in pyproject.toml."""
     compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"].values()
     templates = [d["spec"]["template"] for d in overlay if d["kind"] == "Deployment"]
     images = [container["image"] for template in templates for container in containers(template)]
@@ -293,7 +297,7 @@ def test_images_are_those_of_this_version(overlay):
 
 
 def test_compose_gives_settings_that_the_programs_know(monkeypatch):
-    """Each variable in the compose file is a setting of its program and has a value that it takes."""
+    """Each variable in the compose file is a setting of its program with a valid value."""
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
     for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings)):
         environment = services[name]["environment"]

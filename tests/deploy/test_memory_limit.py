@@ -1,4 +1,4 @@
-"""The sidecar's bound of calls and its container's memory limit belong together: the largest requests fit in."""
+"""The sidecar's bound on calls fits its container's memory limit: the largest requests fit in."""
 
 import contextlib
 import re
@@ -19,20 +19,20 @@ SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
 OK, INVALID_ARGUMENT = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 CALLERS = 24
-"""Three times as many as may call at one time."""
+"""Three times as many clients as may call at a time."""
 
 ROUNDS = 3
 NAMES = [f"{number:06d}" + "\U0001f590" * 250 for number in range(MAX_BATCH)]
 
 
 def sidecar_env() -> dict[str, str]:
-    """What k8s/base sets."""
+    """Returns the sidecar's variables in k8s/base."""
     lines = (REPOSITORY / "k8s/base/sidecar.env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def memory_limit_kib() -> int:
-    """That of the container in k8s/base."""
+    """Returns the memory limit of the container in k8s/base, KiB."""
     pod = yaml.safe_load((REPOSITORY / "k8s/base/deployment.yaml").read_text())["spec"]["template"]["spec"]
     (sidecar,) = (each for each in pod["initContainers"] if each["name"] == "sidecar")
     number, unit = re.fullmatch(r"(\d+)([MG])i", sidecar["resources"]["limits"]["memory"]).groups()
@@ -40,12 +40,12 @@ def memory_limit_kib() -> int:
 
 
 def image_variables() -> dict[str, str]:
-    """What the image tells glibc."""
+    """Returns the image's variables for glibc."""
     return dict(re.findall(r"\b(MALLOC_\w+)=(\S+)", (REPOSITORY / "Dockerfile.sidecar").read_text()))
 
 
 def test_compose_has_the_same_bounds():
-    """The compose file's container and its calls are those of the pod."""
+    """The compose file has the same memory limit and bound on calls as the pod."""
     sidecar = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]["sidecar"]
     number = sidecar["environment"]["SIDECAR_MAX_CONCURRENT_CALLS"]
     assert number == sidecar_env()["SIDECAR_MAX_CONCURRENT_CALLS"]
@@ -69,7 +69,7 @@ def long_name() -> bytes:
 
 
 def largest_question() -> bytes:
-    """A session's, with reports."""
+    """Returns the largest request: a session's, with reports."""
     reports = [
         pb.LeasedDenials(stream_name=name, too_soon=1, last_ts=1.0, last_reason=pb.REASON_TOO_SOON) for name in NAMES
     ]
@@ -78,7 +78,7 @@ def largest_question() -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the peak of its memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to read the peak of the memory")
 @pytest.mark.parametrize(
     ("method", "request_of"),
     [
@@ -90,9 +90,10 @@ def largest_question() -> bytes:
     ],
 )
 def test_the_largest_requests_fit_into_the_container(method: str, request_of: Callable[[], bytes]):
-    """However many callers send the largest requests, valid or not, the peak of the memory is below the limit."""
+    """The peak memory stays below the limit, however many callers send the largest requests, valid or not."""
     request = request_of()
-    with sidecar_process("--scope", "pod", environment={**sidecar_env(), **image_variables()}) as sidecar:
+    environment = {**sidecar_env(), **image_variables()}
+    with sidecar_process("--scope", "pod", environment=environment, fresh=True) as sidecar:
         with ThreadPoolExecutor(CALLERS) as callers:
             asked = [callers.submit(ask, sidecar.address, method, request, n) for n in range(CALLERS * ROUNDS)]
             statuses = {each.result() for each in asked}
@@ -103,7 +104,7 @@ def test_the_largest_requests_fit_into_the_container(method: str, request_of: Ca
 
 
 def ask(address: str, method: str, request: bytes, number: int) -> grpc.StatusCode:
-    """Sends one request over a connection of its own; gives how the call ends."""
+    """Sends one request over its own connection; returns the status of the call."""
     options = [("grpc.use_local_subchannel_pool", 1), ("caller", number)]
     with grpc.insecure_channel(address, options=options) as channel:
         call = channel.stream_stream(f"{SERVICE}/{method}")(iter((request,)), timeout=120)

@@ -1,4 +1,4 @@
-"""Alerts, dashboard and autoscaling speak of metrics that the programs have, and do what they are for."""
+"""Alerts, dashboard and autoscaling use existing metrics, and the alerts fire on their faults."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PROMETHEUS_OWN = {"up", "ALERTS"}
 
 
 def series(registry: CollectorRegistry) -> Iterable[str]:
-    """The names of all series of a registry, those of histograms and counters with their suffixes."""
+    """Yields the names of all series of a registry, with the suffixes of histograms and counters."""
     for metric in registry.collect():
         yield metric.name
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ())
@@ -35,14 +35,14 @@ def series(registry: CollectorRegistry) -> Iterable[str]:
 
 @pytest.fixture(scope="module")
 def existing() -> set[str]:
-    """The series of both programs, and those that the rules record."""
+    """Returns the series of both programs and the recorded ones."""
     recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
     sidecar = Sidecar(SidecarSettings())
     return {*series(sidecar.metrics.registry), *series(WorkerMetrics().registry), *recorded}
 
 
 def expressions() -> Iterable[tuple[str, str]]:
-    """Every query of the alerts, the dashboard and the autoscaler, with where it is."""
+    """Yields every query of the alerts, the dashboard and the autoscaler, with its place."""
     for group in RULES["groups"]:
         for rule in group["rules"]:
             yield rule.get("alert") or rule["record"], rule["expr"]
@@ -58,7 +58,7 @@ def expressions() -> Iterable[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "expression"), list(expressions()))
 def test_only_metrics_that_exist_are_asked_for(where: str, expression: str, existing: set[str]):
-    """No alert, graph or autoscaler waits for a series that no program has."""
+    """Every alert, graph and autoscaler uses only existing series."""
     without_labels = re.sub(r"\{[^}]*\}|by \([^)]*\)|label_values\(([^,]*),[^)]*\)", r"\1", expression)
     named = set(NAME.findall(without_labels))
     assert named or where == "datasource"
@@ -66,13 +66,13 @@ def test_only_metrics_that_exist_are_asked_for(where: str, expression: str, exis
 
 
 def test_the_search_for_names_finds_them():
-    """The pattern of the test above takes plain, suffixed and recorded names."""
+    """The pattern of the test above finds plain, suffixed and recorded names."""
     found = NAME.findall("rate(hand_counter_dead_total[5m]) > hand_counter:queue_age_seconds:p90 / sidecar_streams")
     assert found == ["hand_counter_dead_total", "hand_counter:queue_age_seconds:p90", "sidecar_streams"]
 
 
 def test_labels_have_values_that_exist():
-    """The reasons that a rule names are reasons that the worker gives."""
+    """The reasons in the rules are reasons that the worker uses."""
     registry = WorkerMetrics().registry
     reasons = {s.labels["reason"] for m in registry.collect() for s in m.samples if "reason" in s.labels}
     for where, expression in expressions():
@@ -81,7 +81,7 @@ def test_labels_have_values_that_exist():
 
 
 def test_each_alert_says_what_to_do():
-    """Each alert has a severity, a summary, and a section of the operations guide that exists."""
+    """Each alert has a severity, a summary, and an existing section of the operations guide."""
     guide = (REPOSITORY / "docs/operations.md").read_text()
     anchors = {
         re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
@@ -98,7 +98,7 @@ def test_each_alert_says_what_to_do():
 
 
 def test_the_dashboard_is_the_one_that_is_written():
-    """dashboard.json is what its list of panels gives (`make dashboard`)."""
+    """dashboard.json is up to date with its list of panels (`make dashboard`)."""
     written = subprocess.run(
         [sys.executable, str(REPOSITORY / "ci/dashboard.py")], capture_output=True, check=True
     ).stdout
@@ -106,7 +106,7 @@ def test_the_dashboard_is_the_one_that_is_written():
 
 
 def test_rules_are_valid_and_fire_when_they_should(tmp_path: Path):
-    """Promtool accepts the rules, and its tests of each alert pass."""
+    """Promtool accepts the rules, and its tests of the alerts pass."""
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
     shutil.copy(Path(__file__).parent / "alerts.yaml", tmp_path)
     promtool = tool("promtool")
@@ -115,7 +115,7 @@ def test_rules_are_valid_and_fire_when_they_should(tmp_path: Path):
 
 
 def test_each_alert_is_tested():
-    """No alert is without a test that it fires."""
+    """Each alert has a test that it fires."""
     tests = (Path(__file__).parent / "alerts.yaml").read_text()
     for group in RULES["groups"]:
         for rule in group["rules"]:

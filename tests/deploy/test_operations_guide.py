@@ -1,4 +1,4 @@
-"""The operations guide speaks of settings, series and files that exist."""
+"""The operations guide names only settings, series and files that exist."""
 
 import re
 
@@ -10,11 +10,11 @@ from sidecar.settings import SidecarSettings
 from worker.metrics import Metrics
 from worker.publish.settings import PublishSettings
 from worker.queue.frame import DeadReason, SkipReason
-from worker.settings import RunSettings
+from worker.run_settings import RunSettings
 
 GUIDE = (REPOSITORY / "docs/operations.md").read_text()
 DEMANDED = {"SIDECAR_SCOPE"}
-"""What the scaling overlays demand, whether or not this sidecar has it."""
+"""Required by the scaling overlays, whether or not this sidecar has it."""
 
 
 @pytest.mark.parametrize(("settings", "prefix"), [(SidecarSettings, "SIDECAR_"), (RunSettings, "WORKER_")])
@@ -26,13 +26,13 @@ def test_settings_in_the_guide_exist(settings, prefix: str):
 
 
 def test_flags_of_publishers_exist():
-    """Each flag that the guide gives for publishers is one of theirs."""
+    """Each flag that the guide gives for publishers exists."""
     known = {"--" + name.replace("_", "-") for name in PublishSettings.model_fields}
     assert {"--payload-ttl", "--max-queue", "--prefix", "--stream-name"} <= known & set(re.findall(r"--[a-z-]+", GUIDE))
 
 
 def test_series_in_the_guide_exist():
-    """Each series that the guide names is one of a program, or recorded by the rules."""
+    """Each series that the guide names belongs to a program or is recorded by the rules."""
     metrics = [*Sidecar(SidecarSettings()).metrics.registry.collect(), *Metrics().registry.collect()]
     known = {name for metric in metrics for name in (metric.name, f"{metric.name}_total")}
     named = set(re.findall(r"`((?:hand_counter|sidecar)_[a-z_]+)(?:\{[^}]*\})?`", GUIDE))
@@ -41,7 +41,7 @@ def test_series_in_the_guide_exist():
 
 
 def test_reasons_in_the_guide_exist():
-    """The reasons of skips and dead letters that the guide explains are all that there are."""
+    """The guide explains every reason of dead letters, and names only existing reasons of skips."""
     for reason in DeadReason:
         assert f"`{reason}`" in GUIDE
     named = set(re.findall(r"skipped:([a-z_]+)", GUIDE))
@@ -49,14 +49,14 @@ def test_reasons_in_the_guide_exist():
 
 
 def test_files_in_the_guide_exist():
-    """Files and folders of the repository that the guide names are there."""
+    """The files and folders that the guide names exist."""
     named = set(re.findall(r"(?:k8s|docs|ci|requirements)/[\w./-]+[\w]", GUIDE)) | {"compose.yaml"}
     missing = [name for name in named if not (REPOSITORY / name).exists()]
     assert missing == []
 
 
 def test_links_in_the_guide_lead_somewhere():
-    """Each link within the guide leads to one of its sections."""
+    """Each link within the guide leads to a section."""
     titles = re.findall(r"^#+ (.+)$", GUIDE, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
     assert set(re.findall(r"\]\(#([^)]+)\)", GUIDE)) <= anchors

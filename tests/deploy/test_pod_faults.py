@@ -1,4 +1,4 @@
-"""Pods that can't work, run on a real engine: each says what is wrong, where an operator looks."""
+"""Runs broken pods on a real engine: each says what is wrong in a place where operators look."""
 
 import contextlib
 import copy
@@ -20,31 +20,31 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def rendered() -> list:
-    """The overlay dev without its camera."""
+    """Returns the overlay dev without its camera."""
     return [d for d in render(K8S / "overlays/dev") if d["metadata"]["name"] != "camera"]
 
 
 @pytest.fixture
 def documents(rendered: list) -> list:
-    """A copy to be broken."""
+    """Returns a copy that a test may break."""
     return copy.deepcopy(rendered)
 
 
 @contextlib.contextmanager
 def started(documents: list) -> Iterator[Pod]:
-    """The pod of the worker, started without a Valkey."""
+    """Starts the pod of the worker without a Valkey."""
     alone = [d for d in documents if d["metadata"]["name"] != "valkey"]
     with Cluster(alone, network=Network("hcfault", "10.213.78")) as cluster:
         yield cluster.pods["hand-counter"]
 
 
 def ended(pod: Pod, container: str) -> list[tuple[int, bool]]:
-    """How a container ended so far: exit codes, and whether it ran out of memory."""
+    """Returns the ends of a container so far: exit codes, and whether it ran out of memory."""
     return pod.containers[container].exits if container in pod.containers else []
 
 
 def test_too_little_memory_ends_one_container_only(documents: list):
-    """A worker that runs out of memory is killed and named; its sidecar goes on, and the pod is not ready."""
+    """A worker that runs out of memory is killed and named; its sidecar continues, and the pod is not ready."""
     _, worker = containers(pod_template(documents))
     worker["resources"]["limits"]["memory"] = "48Mi"
     with started(documents) as pod:
@@ -57,7 +57,7 @@ def test_too_little_memory_ends_one_container_only(documents: list):
 
 
 def test_a_wrong_socket_path_fails_the_probe(documents: list):
-    """A sidecar that can't make its socket never passes its startup probe, so the worker isn't started; the log says why."""
+    """A sidecar that can't create its socket never passes its startup probe, so the worker doesn't start; the log says why."""
     sidecar, _ = containers(pod_template(documents))
     (listen,) = (entry for entry in sidecar["env"] if entry["name"] == "SIDECAR_LISTEN")
     listen["value"] = "unix:/run/nowhere/sidecar.sock"
@@ -68,12 +68,12 @@ def test_a_wrong_socket_path_fails_the_probe(documents: list):
         assert "worker" not in pod.containers
 
 
-def test_a_setting_that_makes_no_sense_is_named(documents: list):
+def test_an_invalid_setting_is_named(documents: list):
     """A typo in the settings ends the sidecar with one line that names the variable and the value."""
     (settings,) = (d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-"))
     settings["data"]["SIDECAR_FPS"] = "one"
     with started(documents) as pod:
-        wait_until(lambda: ended(pod, "sidecar"), "the sidecar refuses")
+        wait_until(lambda: ended(pod, "sidecar"), "the sidecar exits")
         assert ended(pod, "sidecar")[0] == (2, False)
         (line,) = {line for line in pod.containers["sidecar"].logs().splitlines() if line}
         assert "SIDECAR_FPS" in line

@@ -1,4 +1,4 @@
-"""The pod runner refuses what a cluster would refuse, and ignores nothing that it doesn't know."""
+"""The pod runner rejects what a cluster would reject, and never ignores an unknown field."""
 
 import copy
 
@@ -50,18 +50,18 @@ DOCUMENTS = [
 
 @pytest.fixture
 def documents() -> list:
-    """Manifests to be changed."""
+    """Returns manifests that a test may change."""
     return copy.deepcopy(DOCUMENTS)
 
 
 def pod(documents: list) -> PodSpec:
-    """The only pod."""
+    """Returns the only pod."""
     (spec,) = Manifests(documents).pods()
     return spec
 
 
 def test_everything_in_the_manifest_arrives(documents: list):
-    """References are followed, a later variable wins, limits become bytes, ports get their numbers."""
+    """References are resolved, a later variable wins, limits become bytes, and ports get their numbers."""
     spec = pod(documents)
     (container,) = spec.main
     assert dict(container.env) == {
@@ -95,8 +95,8 @@ def test_everything_in_the_manifest_arrives(documents: list):
         (["initContainers", 0], {"restartPolicy": "Never", "livenessProbe": {"exec": {}}}, "only a native sidecar"),
     ],
 )
-def test_what_is_wrong_is_told(documents: list, place: list, mistake: dict, told: str):
-    """Each mistake in a manifest is an error that names it."""
+def test_a_mistake_is_named(documents: list, place: list, mistake: dict, told: str):
+    """Each mistake in a manifest raises an error that names it."""
     node = documents[2]["spec"]["template"]["spec"]
     for step in place:
         node = node[step]
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_told(documents: list, place: list, mistake: dict, told
 
 
 def test_a_selector_has_to_pick_its_own_pods(documents: list):
-    """A Deployment whose selector doesn't match its template, and a Service without pods, are errors."""
+    """A Deployment whose selector doesn't match its template is an error, and so is a Service without pods."""
     documents[2]["spec"]["selector"]["matchLabels"] = {"app": "b"}
     with pytest.raises(ManifestError, match="doesn't pick"):
         Manifests(documents).pods()
@@ -117,5 +117,5 @@ def test_a_selector_has_to_pick_its_own_pods(documents: list):
 
 
 def test_quantities_are_numbers():
-    """Suffixes of a thousand and of 1024 are told apart."""
+    """Decimal and binary suffixes are distinguished."""
     assert [quantity(text) for text in ("250m", "2", "1k", "64Mi", "1Gi")] == [0.25, 2, 1000, 2**26, 2**30]

@@ -1,4 +1,4 @@
-"""What others' validators say about Dockerfiles, manifests and the compose file."""
+"""Third-party validators accept the Dockerfiles, the manifests and the compose file."""
 
 import json
 from pathlib import Path
@@ -22,19 +22,19 @@ from support.processes.programs import REPOSITORY
 pytestmark = needs_tools
 
 TRIVY_EXCEPTIONS: dict[str, str] = {}
-"""Checks of trivy that we don't follow, each with its reason. None, at present."""
+"""Checks of trivy that are switched off, each with its reason. Currently none."""
 
 
 @pytest.fixture(params=[*OVERLAYS, *SCALING_OVERLAYS], scope="module")
 def documents(request, tmp_path_factory) -> list:
-    """The documents of each overlay; those that scale are rendered with fleet scope."""
+    """Returns the documents of each overlay; the scaling ones are rendered with fleet scope."""
     if request.param in OVERLAYS:
         return render(K8S / "overlays" / request.param)
     return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
 
 
 def schemas(documents: list, check: bool = True):
-    """Runs the schemas of ci/schemas over documents."""
+    """Validates documents against ci/schemas."""
     if not (REPOSITORY / "ci/schemas/node_modules").exists():
         tool("installed ci/schemas/node_modules")
     script = str(REPOSITORY / "ci/schemas/validate.mjs")
@@ -42,13 +42,13 @@ def schemas(documents: list, check: bool = True):
 
 
 def test_manifests_match_their_schemas(documents: list):
-    """Every object, custom resources too, has only fields that exist, of the right type."""
+    """Every object, including custom resources, has only existing fields of the right type."""
     schemas(documents)
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "PodMonitor", "PrometheusRule"])
 def test_schemas_notice_a_field_that_does_not_exist(kind: str):
-    """A misspelt field doesn't get past the schemas, in a custom resource neither."""
+    """The schemas find a misspelt field, also in a custom resource."""
     broken = [d for d in render(K8S / "overlays/gpu") if d["kind"] == kind]
     broken[0]["spec"]["spelled"] = "wrong"
     refused = schemas(broken, check=False)
@@ -57,7 +57,7 @@ def test_schemas_notice_a_field_that_does_not_exist(kind: str):
 
 
 def test_manifests_pass_the_official_schemas_strictly(documents: list, tmp_path: Path):
-    """kubernetes-validate, strict, takes everything that is no custom resource."""
+    """kubernetes-validate in strict mode accepts everything except custom resources, which it doesn't know."""
     path = tmp_path / "rendered.yaml"
     path.write_text(yaml.safe_dump_all(documents))
     said = run(tool("kubernetes-validate"), "--strict", str(path))
@@ -67,30 +67,30 @@ def test_manifests_pass_the_official_schemas_strictly(documents: list, tmp_path:
 
 
 def test_dockerfiles_pass_hadolint():
-    """Hadolint has nothing to say about the Dockerfiles, at any level."""
+    """Hadolint reports nothing about the Dockerfiles, at any level."""
     run(tool("hadolint"), *map(str, sorted(REPOSITORY.glob("Dockerfile.*"))))
 
 
 def trivy(folder: Path) -> dict[str, str]:
-    """What trivy's checks of configurations find: the ids, and where."""
+    """Returns the findings of trivy's configuration checks: ids and places."""
     words = ("config", "--skip-check-update", "--quiet", "--format", "json", "--cache-dir", str(folder / ".cache"))
     results = json.loads(run(tool("trivy"), *words, str(folder)).stdout).get("Results", [])
     return {m["ID"]: f"{r['Target']}: {m['Message']}" for r in results for m in r.get("Misconfigurations", [])}
 
 
 def test_images_and_manifests_pass_trivy(tmp_path: Path):
-    """Trivy's checks find nothing in Dockerfiles and manifests but what is excepted with a reason."""
+    """Trivy finds nothing in Dockerfiles and manifests except what is switched off with a reason."""
     for path in REPOSITORY.glob("Dockerfile.*"):
         (tmp_path / path.name).write_text(path.read_text())
     for overlay in OVERLAYS:
         (tmp_path / f"{overlay}.yaml").write_text(yaml.safe_dump_all(render(K8S / "overlays" / overlay)))
     found = trivy(tmp_path)
     assert {i: where for i, where in found.items() if i not in TRIVY_EXCEPTIONS} == {}
-    assert set(TRIVY_EXCEPTIONS) <= set(found), "an exception that isn't needed any more"
+    assert set(TRIVY_EXCEPTIONS) <= set(found), "an exception that is no longer needed"
 
 
 def test_trivy_notices_a_privileged_container(tmp_path: Path):
-    """Trivy's checks are there and do something."""
+    """Trivy's checks are installed and find a privileged container."""
     documents = render(K8S / "overlays/dev")
     sidecar, _ = containers(pod_template(documents))
     sidecar["securityContext"] = {"privileged": True}
@@ -99,5 +99,5 @@ def test_trivy_notices_a_privileged_container(tmp_path: Path):
 
 
 def test_the_compose_file_is_valid():
-    """Docker compose takes the compose file."""
+    """Docker compose accepts the compose file."""
     run(tool("docker-compose"), "--file", str(REPOSITORY / "compose.yaml"), "config", "--quiet")

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes.ports import free_port
-from support.processes.sidecars import sidecar_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.waiting import wait_until
 
 from handcounter.pacing.bounds import MAX_BATCH_BYTES
@@ -82,6 +82,13 @@ def test_requests_of_probes_are_small(probes: grpc.Channel) -> None:
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.fixture(scope="module")
+def sidecar() -> Iterator[SidecarProcess]:
+    """A sidecar for tests that leave it as it was."""
+    with sidecar_process() as running:
+        yield running
+
+
 LONG_NAME = pb.ShouldProcessRequest(stream_name="x" * MAX_SMALL_BYTES).SerializeToString()
 MANY_NAMES = pb.ShouldProcessBatchRequest(stream_names=["x"] * (MAX_BATCH_BYTES // 3)).SerializeToString()
 BIG_BATCH = pb.ShouldProcessBatchRequest(stream_names=["x" * (MAX_BATCH_BYTES + 1)]).SerializeToString()
@@ -96,9 +103,11 @@ BIG_BATCH = pb.ShouldProcessBatchRequest(stream_names=["x" * (MAX_BATCH_BYTES + 
         ("ListStreams", b"\x0a" * (MAX_SMALL_BYTES + 1), f"at most {MAX_SMALL_BYTES} bytes"),
     ],
 )
-def test_more_than_a_method_needs_is_refused(method: str, request_bytes: bytes, says: str) -> None:
+def test_more_than_a_method_needs_is_refused(
+    sidecar: SidecarProcess, method: str, request_bytes: bytes, says: str
+) -> None:
     """What no valid request of a method has is refused with RESOURCE_EXHAUSTED, and the message says the bound."""
-    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+    with grpc.insecure_channel(sidecar.address) as channel:
         with pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(f"{SERVICE}/{method}")(request_bytes, timeout=120)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -109,7 +118,7 @@ def test_more_than_a_method_needs_is_refused(method: str, request_bytes: bytes, 
 @pytest.mark.parametrize("method", ["ShouldProcessBatch", "ShouldProcessSession"])
 def test_what_is_refused_leaves_nothing_behind(method: str) -> None:
     """Many refused calls, one after the other, take no more memory than a few."""
-    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+    with sidecar_process(fresh=True) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
 
         def refuse(times: int) -> int:
             """Gives the peak of the memory so far, MiB."""

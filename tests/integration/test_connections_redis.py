@@ -1,4 +1,4 @@
-"""Each way to reach Redis, in pod and in fleet scope: passwords, sockets, TLS, Sentinels, a cluster, least privileges."""
+"""Every way to reach Redis, in pod and fleet scope: passwords, sockets, TLS, Sentinels, a cluster, least privileges."""
 
 import contextlib
 import importlib.resources
@@ -24,7 +24,7 @@ SCOPES = ("pod", "fleet")
 
 
 class Asked:
-    """A sidecar and a way to ask it."""
+    """A sidecar and a client of it."""
 
     def __init__(self, process: SidecarProcess, channel: grpc.Channel) -> None:
         self.process = process
@@ -32,16 +32,16 @@ class Asked:
         self.ts = 1000.0
 
     def answer(self) -> pb.ShouldProcessResponse:
-        """The answer about a frame that isn't too soon for anyone."""
+        """Returns the answer about a frame that isn't too soon for any replica."""
         self.ts += 1000.0
         return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=self.ts), timeout=120)
 
     def state(self) -> "pb.RedisState":
-        """How the sidecar stands with Redis."""
+        """Returns the sidecar's Redis state."""
         return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
     def follows(self, set_fps: Callable[[float], object]) -> None:
-        """Checks that changes are pushed and, in fleet scope, that frames are decided in Redis."""
+        """Asserts that changes are pushed and, in fleet scope, that frames are decided in Redis."""
         for fps in (7.0, 8.0):
             set_fps(fps)
             wait_until(lambda fps=fps: self.answer().fps == fps, f"{fps} is in force")
@@ -51,7 +51,7 @@ class Asked:
 
 @contextlib.contextmanager
 def asked(*arguments: str, **options: object) -> Iterator[Asked]:
-    # Nothing here measures time, so Redis is never too slow.
+    # Nothing here measures time, so Redis must never count as too slow.
     with (
         sidecar_process("--claim-wait", "5", *arguments, **options) as process,
         grpc.insecure_channel(process.address) as channel,
@@ -60,7 +60,7 @@ def asked(*arguments: str, **options: object) -> Iterator[Asked]:
 
 
 def setter(server: Valkey, **options: object) -> Callable[[float], object]:
-    """Sets the fps of the stream in a server."""
+    """Returns a function that sets the fps of the stream in a server."""
 
     def set_fps(fps: float) -> None:
         with plain_client(server.port, **options) as client:
@@ -71,7 +71,7 @@ def setter(server: Valkey, **options: object) -> Callable[[float], object]:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_user_and_password(scope, tmp_path):
-    """A password is taken from the URL, the environment or a file that is read anew for each connection."""
+    """The password comes from the URL, the environment, or a file that is read again for each connection."""
     with valkey("--requirepass", "secret") as server:
         password = tmp_path / "password"
         password.write_text("wrong\n")
@@ -91,7 +91,7 @@ def test_user_and_password(scope, tmp_path):
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_unix_socket_and_database(scope, tmp_path):
-    """Redis is reached by a unix socket, and in another database than the first."""
+    """Redis can be reached through a unix socket, and in a database other than 0."""
     path = tmp_path / "redis.sock"
     with valkey("--unixsocket", str(path)) as server:
         for url in (f"unix://{path}?db=3", f"redis://127.0.0.1:{server.port}/3"):
@@ -101,14 +101,14 @@ def test_unix_socket_and_database(scope, tmp_path):
 
 @pytest.fixture(scope="module")
 def users() -> dict[str, list[str]]:
-    """The commands of the documentation, by the user that they make."""
+    """Returns the commands in the documentation by the user that they create."""
     commands = re.findall(r"^ACL SETUSER .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.MULTILINE)
     return {words[2]: words for words in map(str.split, commands)}
 
 
 @pytest.mark.parametrize(("scope", "user"), [("pod", "fps-sidecar"), ("fleet", "fps-fleet")])
 def test_documented_permissions_are_enough(users, scope, user):
-    """As the documented user the sidecar follows changes, and in fleet scope shares what replicas admit."""
+    """As the documented user, the sidecar follows changes, and in fleet scope the replicas share admissions."""
     with valkey() as server:
         with plain_client(server.port) as client:
             client.execute_command(*users[user])
@@ -121,11 +121,11 @@ def test_documented_permissions_are_enough(users, scope, user):
             if scope == "fleet":
                 metrics = ("sidecar_replicas 2.0", "sidecar_claims_in_time 1.0", "sidecar_alone_decisions_total 0.0")
                 for sidecar in (first, second):
-                    wait_until(lambda s=sidecar: all(line in page(s) for line in metrics), "both know of each other")
+                    wait_until(lambda s=sidecar: all(line in page(s) for line in metrics), "both replicas are counted")
 
 
 def page(sidecar: Asked) -> list[str]:
-    """The lines of /metrics."""
+    """Returns the lines of /metrics."""
     import urllib.request
 
     with urllib.request.urlopen(f"http://{sidecar.process.http}/metrics", timeout=120) as response:
@@ -164,7 +164,7 @@ def test_no_documented_permission_is_spare(users, user, packages):
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.skipif(tls_skip(), reason="needs Debian's redis-server")
 def test_tls_with_client_certificate(scope, tmp_path):
-    """With rediss:// the server is checked against --redis-ca and is shown --redis-cert."""
+    """With rediss:// the server is verified with --redis-ca and gets --redis-cert."""
     authority = Authority(tmp_path)
     server, client = authority.sign("server"), authority.sign("client")
     with tls_server(authority.certificate, server.certificate, server.key) as port:
@@ -177,7 +177,7 @@ def test_tls_with_client_certificate(scope, tmp_path):
 
         flags = [f"--redis-ca={authority.certificate}"]
         with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
-            assert sidecar.state() == pb.REDIS_STATE_AWAY  # the server wants a certificate
+            assert sidecar.state() == pb.REDIS_STATE_AWAY  # the server requires a certificate
         flags += [f"--redis-cert={client.certificate}", f"--redis-key={client.key}"]
         with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
             sidecar.follows(set_fps)
@@ -189,7 +189,7 @@ def test_tls_with_client_certificate(scope, tmp_path):
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_sentinel_failover(scope):
-    """The master that the Sentinels name is followed, also after it died and another one took its place."""
+    """The sidecar follows the master that the Sentinels name, also after a failover."""
     with replicated() as servers, asked("--scope", scope, redis_url=servers.url) as sidecar:
         sidecar.follows(setter(servers.master))
         before = sidecar.answer()
@@ -209,7 +209,7 @@ def nodes() -> Iterator[Cluster]:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_cluster(nodes, scope):
-    """The node that holds the limits is found from any node, and again when the slot moved to another one."""
+    """The node with the limits is found from any node, and again after its hash slot moved."""
     source = nodes.node_of(KEY.encode())
     other = nodes.other_than(source)
     with asked("--scope", scope, redis_url=f"redis+cluster://127.0.0.1:{other.port}") as sidecar:
@@ -221,7 +221,7 @@ def test_cluster(nodes, scope):
 
 
 def test_cluster_claims_follow_moved_slots(nodes):
-    """A stream's claims go where its slot is: before, during (ASK) and after (MOVED) a move, at every replica."""
+    """Claims go to the node with the stream's hash slot: before, during (ASK) and after (MOVED) a move, at every replica."""
     key = state_key("mover")
     source = nodes.node_of(key)
     target = nodes.other_than(source)
@@ -243,7 +243,7 @@ def test_cluster_claims_follow_moved_slots(nodes):
 
 
 def test_cluster_that_lost_a_node(nodes):
-    """Streams of the other nodes are decided in Redis as before; those of the lost one by each replica alone."""
+    """Streams on the other nodes are decided in Redis as before; those on the lost node by each replica without Redis."""
     lost = nodes.other_than(nodes.node_of(KEY.encode()))
     names = {nodes.node_of(state_key(name)) is lost: name for name in (f"cam{number}" for number in range(50))}
     with asked("--scope", "fleet", redis_url=nodes.url) as sidecar:
@@ -253,7 +253,7 @@ def test_cluster_that_lost_a_node(nodes):
             request = pb.ShouldProcessRequest(stream_name=name, ts=sidecar.ts)
             return sidecar.stub.ShouldProcess(request, timeout=120).stale
 
-        wait_until(lambda: not stale(names[True]) and not stale(names[False]), "all is well")
+        wait_until(lambda: not stale(names[True]) and not stale(names[False]), "all claims are in time")
         lost.kill()
         try:
             wait_until(lambda: stale(names[True]), "the loss is noticed")

@@ -1,4 +1,4 @@
-"""Clients that die, hang or give up in the middle of calls."""
+"""Clients that die, hang or cancel during calls."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 FPS = 2.0
 HELPERS = str(Path(__file__).resolve().parent.parent)
 
-# As many calls in flight as it can make; says when the first was answered.
+# Keeps as many calls in progress as it can; prints a line when the first was answered.
 CLIENT = """
 import sys
 import grpc
@@ -36,13 +36,13 @@ while True:
 
 @pytest.fixture
 def sidecar() -> Iterator[SidecarProcess]:
-    """A sidecar at 2 fps."""
+    """Returns a sidecar at 2 fps."""
     with sidecar_process(fps=FPS) as running:
         yield running
 
 
 def client_in_full_swing(sidecar: SidecarProcess) -> "subprocess.Popen[str]":
-    """A client process that has calls in flight."""
+    """Yields a client process with calls in progress."""
     environment = repository_environment()
     process = subprocess.Popen(
         [sys.executable, "-c", CLIENT, sidecar.address], env=environment, stdout=subprocess.PIPE, text=True
@@ -53,13 +53,13 @@ def client_in_full_swing(sidecar: SidecarProcess) -> "subprocess.Popen[str]":
 
 
 def open_files(pid: int) -> int:
-    """How many files and sockets a process has open."""
+    """Returns the number of open files and sockets of a process."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_clients_that_die_or_hang_in_a_call_harm_nobody_else(sidecar: SidecarProcess, number: signal.Signals) -> None:
-    """Others' calls succeed and obey the law, and what the dead held is given back."""
+def test_clients_that_die_or_hang_in_a_call_harm_no_other(sidecar: SidecarProcess, number: signal.Signals) -> None:
+    """Calls of other clients succeed and obey the law, and the resources of dead clients are released."""
     with Load(sidecar.address) as load:
         load.wait_for_batches(20)
         before = open_files(sidecar.pid)
@@ -73,14 +73,14 @@ def test_clients_that_die_or_hang_in_a_call_harm_nobody_else(sidecar: SidecarPro
                 client.wait(10.0)
                 assert client.stdout is not None
                 client.stdout.close()
-        wait_until(lambda: open_files(sidecar.pid) <= before, "the connections of the dead are closed")
+        wait_until(lambda: open_files(sidecar.pid) <= before, "the connections of dead clients are closed")
         load.wait_for_batches(20)
     load.check(most_fps=FPS)
     assert "Traceback" not in sidecar.logs()
 
 
-def test_calls_that_are_given_up_are_decided_once_or_not_at_all(sidecar: SidecarProcess) -> None:
-    """A client that cancels has spent at most the admission it asked for: the stream keeps its rate."""
+def test_cancelled_calls_are_decided_once_or_not_at_all(sidecar: SidecarProcess) -> None:
+    """A cancelled call uses at most the admission that it asked for, so the stream keeps its rate."""
     with grpc.insecure_channel(sidecar.address) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         for number in range(200):

@@ -1,4 +1,4 @@
-"""The machine's clock is stepped while frames without a ts are asked about; those with one must not notice."""
+"""The machine's clock is stepped: frames without a ts are paced by real time, and frames with a ts are unaffected."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ CREDIT_FRAMES = 2.5
 
 @pytest.fixture
 def stepped(tmp_path: Path) -> Iterator[tuple[SteppedClock, "rate_limit_pb2_grpc.RateLimitServiceStub"]]:
-    """A sidecar whose wall clock can be stepped, at 4 fps."""
+    """Yields a sidecar at 4 fps whose wall clock can be stepped."""
     clock = SteppedClock(tmp_path)
     with (
         sidecar_process(fps=FPS, environment=clock.environment) as sidecar,
@@ -28,8 +28,8 @@ def stepped(tmp_path: Path) -> Iterator[tuple[SteppedClock, "rate_limit_pb2_grpc
         yield clock, rate_limit_pb2_grpc.RateLimitServiceStub(channel)
 
 
-def test_a_step_of_the_clock_floods_nobody(stepped) -> None:
-    """Any step admits at most a stream's credit at once, real time paces the rest, and the stream goes on by itself."""
+def test_a_step_of_the_clock_causes_no_flood(stepped) -> None:
+    """Any step admits at most a stream's credit at once, real time paces the rest, and the stream continues."""
     clock, stub = stepped
     begun, admitted, steps = time.monotonic(), 0, 0
 
@@ -49,7 +49,7 @@ def test_a_step_of_the_clock_floods_nobody(stepped) -> None:
 
 
 def test_a_clock_that_swings_is_paced_by_real_time(stepped) -> None:
-    """A clock that jumps back by a minute at each frame gets no more than a steady one."""
+    """A clock that jumps back by a minute at each frame gets no more admissions than a steady one."""
     clock, stub = stepped
     begun, admitted = time.monotonic(), 0
     for number in range(150):
@@ -59,7 +59,7 @@ def test_a_clock_that_swings_is_paced_by_real_time(stepped) -> None:
 
 
 def test_frames_with_a_ts_do_not_notice(stepped) -> None:
-    """The clock of the machine is no part of a decision about a frame that has its own ts."""
+    """The machine's clock doesn't affect the decision about a frame with a ts."""
     clock, stub = stepped
     reasons = []
     for number in range(40):

@@ -1,4 +1,4 @@
-"""More streams than there is room for: eviction never lets one exceed its rate, and everything stays bounded."""
+"""More streams than there is room for: eviction never lets a stream exceed its rate, and memory stays bounded."""
 
 import random
 import time
@@ -15,13 +15,13 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 MAX_STREAMS = 100
 TOO_MANY = 110
-"""10 % more than there is room for, all of them active."""
+"""10 % more streams than there is room for, all of them active."""
 
 
 @pytest.mark.parametrize("source_fps", [0.7, 3.0, 25.0])
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_stream_exceeds_its_rate_by_eviction(seed: int, source_fps: float) -> None:
-    """With 10 % too many streams at all kinds of limits, none gets more in any window than its limit allows."""
+    """With 10 % too many streams at various limits, no stream gets more than its limit in any window."""
     dice = random.Random(seed)
     world = World(max_streams=MAX_STREAMS)
     names = [f"cam{number}" for number in range(TOO_MANY)]
@@ -38,7 +38,7 @@ async def test_no_stream_exceeds_its_rate_by_eviction(seed: int, source_fps: flo
         answers = world.limiter.decide_all([name], [world.now], world.now)
         if answers.should_process[0]:
             admitted[name].append(world.now)
-        # Some cameras fall silent for a while, which is when they may be evicted.
+        # Some cameras are silent for a while; only then may they be evicted.
         pause = dice.choice((1.0, 1.0, 1.0, 1.0, 20.0)) / source_fps
         due[0] = (after + pause * dice.uniform(0.9, 1.1), name)
     assert world.limiter.evicted > 10
@@ -48,18 +48,18 @@ async def test_no_stream_exceeds_its_rate_by_eviction(seed: int, source_fps: flo
 
 
 def metric_lines(http: str) -> list[str]:
-    """What /metrics says."""
+    """Returns the lines of /metrics."""
     with urllib.request.urlopen(f"http://{http}/metrics", timeout=120) as answer:
         return answer.read().decode().splitlines()
 
 
 def metric(http: str, name: str) -> float:
-    """One number of /metrics."""
+    """Returns one value of /metrics."""
     return next(float(line.rpartition(" ")[2]) for line in metric_lines(http) if line.startswith(f"{name} "))
 
 
 def test_too_many_streams_share_a_sidecar_lawfully() -> None:
-    """A real sidecar with 10 % too many active streams stays at its bound, turns some away, and admits nobody too often."""
+    """A real sidecar with 10 % too many active streams stays within its bound, refuses some, and exceeds no limit."""
     fps, admitted = 5.0, [[] for _ in range(TOO_MANY)]
     names = [f"cam{number}" for number in range(TOO_MANY)]
     with (
@@ -69,7 +69,7 @@ def test_too_many_streams_share_a_sidecar_lawfully() -> None:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         for number in range(150):
             before = time.monotonic()
-            # One in eleven is silent at a time, for long enough to be evicted.
+            # One stream in eleven is silent at a time, for long enough to be evicted.
             here = [index for index in range(TOO_MANY) if index % 11 != number // 15 % 11]
             request = pb.ShouldProcessBatchRequest(
                 stream_names=[names[index] for index in here], ts=[before] * len(here)
@@ -86,7 +86,7 @@ def test_too_many_streams_share_a_sidecar_lawfully() -> None:
 
 
 def test_names_beyond_counting_leave_nothing_behind() -> None:
-    """Ten thousand names with room for a hundred: schedules, lists and metrics have as many as there is room for."""
+    """After ten thousand names with room for a hundred, schedules, lists and metrics hold at most a hundred."""
     with (
         sidecar_process("--max-streams", str(MAX_STREAMS), fps=1000.0) as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
@@ -101,5 +101,5 @@ def test_names_beyond_counting_leave_nothing_behind() -> None:
         assert stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).stream_count == MAX_STREAMS
         assert len(stub.ListStreams(pb.ListStreamsRequest(page_size=1000), timeout=120).streams) == MAX_STREAMS
     after_1000, after_6000 = lines
-    # Buckets and label values that are met for the first time are a few lines; a name each would be thousands.
+    # New buckets and label values add a few lines; one line per name would add thousands.
     assert after_6000 <= after_1000 + MAX_STREAMS

@@ -1,4 +1,4 @@
-"""Whatever happens to Redis while 2,000 decisions a second are made: none fails, none is wrong, and it ends well."""
+"""Faults of Redis during 2,000 decisions per second: no decision fails or is wrong, and the sidecar recovers."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ AWAY, TRACKING = pb.REDIS_STATE_AWAY, pb.REDIS_STATE_TRACKING
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Valkey]:
-    """A Valkey."""
+    """Returns a Valkey."""
     with valkey() as running:
         yield running
 
@@ -34,7 +34,7 @@ def fill(server: Valkey, fps: float) -> None:
 
 
 def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
-    """How a sidecar stands with Redis; waits for it to stand so, if a state is given."""
+    """Returns the sidecar's Redis state; waits for a state if one is given."""
     with grpc.insecure_channel(sidecar.address) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
 
@@ -47,8 +47,8 @@ def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_decisions_go_on(server: Valkey, fault: str) -> None:
-    """No call fails, no stream exceeds its limit, the last known limits hold, and afterwards changes act again."""
+def test_decisions_continue(server: Valkey, fault: str) -> None:
+    """No call fails, no stream exceeds its limit, the last known limits hold, and afterwards changes take effect again."""
     fill(server, LIMIT)
     with (
         redis_proxy(server.port) as proxy,
@@ -75,8 +75,8 @@ def test_decisions_go_on(server: Valkey, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["killed", "flushed", "slow"])
-def test_a_session_with_leases_goes_on(server: Valkey, fault: str) -> None:
-    """The sidecar decides all that no lease denies, and no stream exceeds the highest limit it had."""
+def test_a_session_with_leases_continues(server: Valkey, fault: str) -> None:
+    """The sidecar decides every frame that no lease denies, and no stream exceeds its highest limit."""
     fill(server, LIMIT)
     with (
         redis_proxy(server.port) as proxy,
@@ -95,7 +95,7 @@ def test_a_session_with_leases_goes_on(server: Valkey, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "slow"])
 def test_streams_that_are_new_during_a_fault_get_the_default(server: Valkey, fault: str) -> None:
-    """A stream never seen before is admitted at once at the default, and gets its own limit when Redis is well again."""
+    """A new stream is admitted at once at the default, and gets its own limit when Redis is healthy again."""
     with (
         redis_proxy(server.port) as proxy,
         sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
@@ -118,7 +118,7 @@ def test_streams_that_are_new_during_a_fault_get_the_default(server: Valkey, fau
 
 
 def test_the_law_notices_a_frame_too_many() -> None:
-    """The law that the tests above rest on: a bucket of 2.5 frames that starts with one."""
+    """The law that the tests above rest on notices an excess: a bucket of 2.5 frames that starts with one."""
     steady = [float(number) for number in range(10)]
     assert worst_excess(steady, 1.0) == 1.0
     assert worst_excess([*steady, 9.1, 9.2], 1.0) > 2.5

@@ -1,8 +1,8 @@
-"""The law of leases in fleet scope: several replicas, each with clients that hold leases, one shared rule.
+"""The laws of leases in fleet scope: several replicas, each with clients that hold leases, and one shared rule.
 
-What a lease denies is what the fleet would deny, for the same reason, unless the news that ends the lease is on its way.
-What is denied without a claim is what a claim would be denied. And nothing is admitted but what the shared rule admits.
-The rule is the script on a real server; when what arrives where is chosen at random (see leased_fleet).
+A lease denies only what the fleet would deny, for the same reason, unless the revocation is still on its way. A frame that is
+denied without a claim would also be denied by a claim. And only the shared rule admits frames.
+The rule is the script on a real server; the order of all messages is random (see leased_fleet).
 """
 
 import itertools
@@ -24,7 +24,7 @@ from handcounter.pacing.schedule import Pacing, Reason
 
 STREAMS = "abcd"
 STEADY = {"a": 5.0, "b": 0.5}
-"""Streams whose limit never changes: each window of theirs obeys the law."""
+"""Streams whose limit never changes: each of their windows obeys the law."""
 
 LAW_BURST = 2.5
 ROUNDING = 1e-3  # frames
@@ -54,7 +54,7 @@ FAULTS = {"give_up": 0.5, "probe": 2, "cut": 0.3, "unsubscribe": 0.5, "notice": 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[redis.Redis]:
-    """A connection to a server of this module."""
+    """Returns a client of this module's server."""
     with valkey() as server, redis.Redis(port=server.port) as connection:
         yield connection
 
@@ -62,24 +62,24 @@ def client() -> Iterator[redis.Redis]:
 def build(
     client: redis.Redis, pacing: Pacing = Pacing.GCRA, replicas: int = 3, each: int = 2, max_streams: int = 1000
 ) -> LeasedFleet:
-    """Replicas that know the limits of the steady streams."""
+    """Builds replicas that know the limits of the steady streams."""
     fleet = LeasedFleet(Server(client, pacing), replicas, each, pacing, max_streams)
     fleet.server.limits.update({name: str(fps).encode() for name, fps in STEADY.items()})
     return fleet
 
 
 def some_delta(choose: random.Random) -> float:
-    """How far a frame is from where its camera's clock should be."""
+    """Draws the distance of a frame from its camera's clock."""
     return choose.choice(ODD_DELTAS if choose.random() < 0.04 else DELTAS)
 
 
 def stamp(fleet: LeasedFleet, delta: float = 0.0) -> float:
-    """A ts on a grid, near that of a camera that was started with the test."""
+    """Returns a ts on a grid, near the clock of a camera that started with the test."""
     return round((1000.0 + fleet.server.now + delta) * 100) / 100
 
 
 def operate(fleet: LeasedFleet, choose: random.Random, faults: bool) -> None:
-    """Does something."""
+    """Does one random operation."""
     operations = {**OPERATIONS, **(FAULTS if faults else {})}
     (operation,) = choose.choices(list(operations), list(operations.values()))
     replica, client = choose.choice(fleet.replicas), choose.choice(fleet.clients)
@@ -102,12 +102,12 @@ def operate(fleet: LeasedFleet, choose: random.Random, faults: bool) -> None:
         case "unary":
             fleet.unary(replica, choose.choice(STREAMS), stamp(fleet, some_delta(choose)))
         case "lose":
-            fleet.lose(client)
+            fleet.lose(client, cancels=faults)
         case "settle":
             fleet.settle()
         case "sleep":
             fleet.server.wait(choose.choice([1.0, 61.0]))
-            replica.limiter.sweep(replica.clock())
+            replica.limiter.sweep()
         case "report":
             if not client.waits:
                 client.report()
@@ -116,7 +116,7 @@ def operate(fleet: LeasedFleet, choose: random.Random, faults: bool) -> None:
 
 
 def play(fleet: LeasedFleet, operations: int, seed: int, faults: bool) -> None:
-    """Does many things."""
+    """Does many random operations."""
     choose = random.Random(seed)
     for _ in range(operations):
         operate(fleet, choose, faults)
@@ -129,11 +129,11 @@ def play(fleet: LeasedFleet, operations: int, seed: int, faults: bool) -> None:
 def test_leases_say_what_the_fleet_would_say(
     client: redis.Redis, operations: int, seed: int, pacing: Pacing, max_streams: int
 ) -> None:
-    """Whoever holds them, whatever cameras, operators and clocks do, and however late and mixed up messages are."""
+    """It holds for all clients, whatever cameras, operators and clocks do, however late and reordered messages are."""
     fleet = build(client, pacing, max_streams=max_streams)
     play(fleet, operations, seed, faults=False)
     granted = {name: [ts for _, ts, _ in admissions] for name, admissions in fleet.server.admitted.items()}
-    # What clients may process is what the rule admitted, each frame once; who lost the session wasn't told.
+    # Clients may process only what the rule admitted, each frame once; a client that lost its session got no answer.
     assert not fleet.admitted - Counter((name, ts) for name, tss in granted.items() for ts in tss)
     for name, admissions in fleet.server.admitted.items():
         runs = epochs(admissions)
@@ -154,7 +154,7 @@ def test_leases_say_what_the_fleet_would_say(
 def test_leases_say_what_the_replica_would_say_when_redis_fails(
     client: redis.Redis, operations: int, seed: int, pacing: Pacing
 ) -> None:
-    """Answers that are late or lost, replicas that don't hear the others: no lease outlives what it was granted for."""
+    """With late or lost answers and replicas that don't hear each other, no lease outlives its validity."""
     fleet = build(client, pacing)
     play(fleet, operations, seed, faults=True)
     alone = sum(replica.admitted_alone for replica in fleet.replicas)
@@ -162,9 +162,9 @@ def test_leases_say_what_the_replica_would_say_when_redis_fails(
 
 
 def test_leases_save_questions(client: redis.Redis) -> None:
-    """The law isn't kept by not having any: of a camera far above its limit, whose frames reach all replicas in turn.
+    """Leases are actually granted: to clients of a camera far above its limit whose frames reach all replicas in turn.
 
-    Each admission ends the leases of all, so each client asks at most once or twice more until the next one.
+    Each admission ends the leases of all clients, so each client asks at most once or twice until the next one.
     """
     fleet = build(client)
     for number in range(600):
@@ -177,7 +177,7 @@ def test_leases_save_questions(client: redis.Redis) -> None:
 
 
 def test_the_laws_are_looked_at(client: redis.Redis) -> None:
-    """Histories have many denials by leases and by copies that are compared, and admissions of every stream."""
+    """The random histories contain many denials by leases and local copies, and admissions of every stream."""
     checked = by_copy = 0
     admitted: Counter[str] = Counter()
     for seed in range(10):
@@ -192,7 +192,7 @@ def test_the_laws_are_looked_at(client: redis.Redis) -> None:
 
 
 def test_what_a_replica_admits_alone_ends_leases(client: redis.Redis) -> None:
-    """Redis tells nobody of it, so the replica does: its other clients' leases are as untrue as by any admission."""
+    """Redis publishes no such admission, so the replica itself revokes the leases of its other clients."""
     fleet = build(client, replicas=1)
     one, other = fleet.clients
     for holder in (one, other):
@@ -210,7 +210,7 @@ def test_what_a_replica_admits_alone_ends_leases(client: redis.Redis) -> None:
 
 
 def test_an_answer_from_before_a_gap_confirms_nothing(client: redis.Redis) -> None:
-    """What others admitted between an answer and the end of the gap wasn't heard: the answer's state isn't certain."""
+    """Admissions between an answer and the end of the gap weren't heard, so the answer's state isn't certain."""
     fleet = build(client, replicas=2, each=1)
     replica, other = fleet.replicas
     fleet.frames(fleet.clients[0], [("a", 1000.0)])
@@ -219,10 +219,10 @@ def test_an_answer_from_before_a_gap_confirms_nothing(client: redis.Redis) -> No
     replica.notice()
     fleet.unary(other, "a", 1000.2)
     other.arrive()
-    replica.fleet.listening(True)
+    replica.fleet.set_listening(True)
     replica.listening = replica.subscribed = True
     replica.answer()
-    assert replica.certain("a", 5.0) is None
+    assert replica.certain_schedule("a", 5.0) is None
     fleet.settle()
     fleet.frames(fleet.clients[0], [("a", 1000.1)])
     assert replica.truth("a", 1000.1) is Reason.LATE

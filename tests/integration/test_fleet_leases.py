@@ -1,4 +1,4 @@
-"""Leases in fleet scope with real sidecars, a real Valkey and real clients: each stream's frames reach all replicas."""
+"""Leases in fleet scope with real sidecars, Valkey and clients: the frames of each stream reach all replicas."""
 
 import contextlib
 import random
@@ -16,19 +16,19 @@ from handcounter.pacing.schedule import Reason
 
 KEY = "stream_fps_configs"
 REPLICAS = 3
-PATIENT = ("--scope", "fleet", "--claim-wait", "5")  # however busy the machine is, Redis is never too slow
+PATIENT = ("--scope", "fleet", "--claim-wait", "5")  # Redis must never count as too slow, however busy the machine is
 LAW_BURST = 2.5
 ROUNDING = 1e-3  # frames
 
 
 def metric(sidecar: SidecarProcess, name: str) -> float:
-    """The value of a metric without labels."""
+    """Returns the value of a metric without labels."""
     text = urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10).read().decode()
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
 class Fleet:
-    """Replicas, and a client with a session at each."""
+    """Replicas, each with a client that has a session."""
 
     def __init__(self, redis: Valkey, sidecars: list[SidecarProcess]) -> None:
         self.redis = redis
@@ -42,12 +42,12 @@ class Fleet:
             client.close()
 
     def set(self, **limits: str) -> None:
-        """HSET."""
+        """Sets a limit in Redis."""
         with self.redis.client() as connection:
             connection.hset(KEY, mapping=limits)
 
     def play(self, name: str, source_fps: float, seconds: float, start: float) -> list[float]:
-        """Spreads a camera's frames at random over the clients, in stream time; gives the ts of those admitted."""
+        """Spreads a camera's frames randomly over the clients, in stream time; returns the ts of the admitted ones."""
         admitted = []
         for number in range(int(seconds * source_fps)):
             ts = start + number / source_fps
@@ -56,24 +56,24 @@ class Fleet:
         return admitted
 
     def decided(self, by: str) -> int:
-        """How many frames were decided so, by all clients."""
+        """Returns how many frames of all clients were decided in this way."""
         return sum(client.decided[by] for client in self.clients)
 
     def claim_calls(self) -> float:
-        """Calls of Redis so far."""
+        """Returns the number of calls to Redis so far."""
         return sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in self.sidecars)
 
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Valkey]:
-    """A Valkey."""
+    """Returns a Valkey."""
     with valkey() as server:
         yield server
 
 
 @contextlib.contextmanager
 def replicas_of(redis: Valkey) -> Iterator[list[SidecarProcess]]:
-    """Replicas that know of each other."""
+    """Starts replicas, and waits until they have counted each other."""
     with contextlib.ExitStack() as stack:
         sidecars = [stack.enter_context(sidecar_process(*PATIENT, redis_url=redis.url)) for _ in range(REPLICAS)]
         for sidecar in sidecars:
@@ -85,14 +85,14 @@ def replicas_of(redis: Valkey) -> Iterator[list[SidecarProcess]]:
 
 @pytest.fixture(scope="module")
 def sidecars(redis: Valkey) -> Iterator[list[SidecarProcess]]:
-    """Replicas of this module; each test has streams of its own."""
+    """Returns the replicas of this module; each test uses its own streams."""
     with replicas_of(redis) as sidecars:
         yield sidecars
 
 
 @pytest.fixture
 def fleet(redis: Valkey, sidecars: list[SidecarProcess]) -> Iterator[Fleet]:
-    """Clients of this test at the replicas of this module."""
+    """Yields this test's clients of the module's replicas."""
     with contextlib.closing(Fleet(redis, sidecars)) as fleet:
         yield fleet
 
@@ -104,7 +104,7 @@ def fleet(redis: Valkey, sidecars: list[SidecarProcess]) -> Iterator[Fleet]:
 def test_the_rate_is_kept_with_few_questions(
     fleet: Fleet, source_fps: float, fps: float, seconds: float, most_asked: float
 ) -> None:
-    """Each stream gets its fps within 2 %; per admission each client asks once or twice, and Redis is called once."""
+    """Each stream gets its fps within 2 %; per admission, each client asks once or twice and Redis is called once."""
     name = f"cam{source_fps}to{fps}"
     fleet.set(**{name: f"{fps}"})
     calls = fleet.claim_calls()
@@ -119,7 +119,7 @@ def test_the_rate_is_kept_with_few_questions(
 
 
 def test_a_raise_acts_on_leases_at_all_replicas(fleet: Fleet) -> None:
-    """Each client denies by a lease until HSET is pushed to its own sidecar; nobody else's admission tells it."""
+    """Each client denies under a lease until the change is pushed to its own sidecar."""
     names = [f"raised{number}" for number in range(REPLICAS)]
     fleet.set(**dict.fromkeys(names, "0.01"))
     for client in fleet.clients:
@@ -127,7 +127,7 @@ def test_a_raise_acts_on_leases_at_all_replicas(fleet: Fleet) -> None:
             client.decide((name, 1000.0))
             client.until((name, 1001.0), Reason.TOO_SOON)
     for client in fleet.clients:
-        wait_until(lambda client=client: client.leases() == len(names), "all streams are leased")
+        wait_until(lambda client=client: client.leases() == len(names), "all streams have leases")
         client.decided.clear()
         assert set(client.decide(*((name, 1001.0) for name in names))) == {Reason.TOO_SOON}
         assert client.decided == {"lease": len(names)}
@@ -142,7 +142,7 @@ def test_a_raise_acts_on_leases_at_all_replicas(fleet: Fleet) -> None:
 
 
 def test_an_admission_anywhere_ends_the_leases_of_all(fleet: Fleet) -> None:
-    """A frame that another replica's admission made late isn't too soon any more; a restarted clock is served to all."""
+    """A frame that another replica's admission made late is no longer too soon, and a restarted clock applies to all."""
     first, second, third = fleet.clients
     assert first.decide(("shared", 1000.0)) == [Reason.ADMITTED]
     for client in fleet.clients:
@@ -150,13 +150,13 @@ def test_an_admission_anywhere_ends_the_leases_of_all(fleet: Fleet) -> None:
     assert second.decide(("shared", 1001.0)) == [Reason.ADMITTED]
     first.until(("shared", 1000.5), Reason.LATE)
     third.until(("shared", 1000.5), Reason.LATE)
-    third.until(("shared", 5.0), Reason.ADMITTED)  # not before a second has passed
+    third.until(("shared", 5.0), Reason.ADMITTED)  # not before one second has passed
     for client in fleet.clients:
         client.until(("shared", 5.5), Reason.TOO_SOON)
 
 
 def test_a_lost_replica_ends_its_own_leases_only() -> None:
-    """The others' clients go on without a question; its own paces alone, where the fleet left the stream."""
+    """The other replicas' clients keep their leases; its own client paces locally from the fleet's last state."""
     with (
         valkey() as redis,
         replicas_of(redis) as sidecars,

@@ -1,4 +1,4 @@
-"""Fleet scope with real sidecars and a real Valkey: replicas together keep each stream's rate."""
+"""Fleet scope with real sidecars and a real Valkey: the replicas together keep each stream's rate."""
 
 import contextlib
 import time
@@ -15,11 +15,11 @@ from support.waiting import wait_until
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 FLEET = ("--scope", "fleet")
-PATIENT = ("--claim-wait", "5")  # however busy the machine is, a Redis that is there is never too slow
+PATIENT = ("--claim-wait", "5")  # a running Redis must never count as too slow, however busy the machine is
 REDIS_IS_WAITED_FOR = {"sidecar.server.FIRST_ATTEMPT_S": 60.0}
-"""A sidecar's constants: it serves once it has reached Redis, however busy the machine is."""
+"""Constants of a sidecar that serves only after it has reached Redis, however busy the machine is."""
 WAIT_S = 0.8
-"""Where Redis is to be too slow: so long, that a decision that waits for it differs from one on a busy machine."""
+"""A delay of Redis so long that a decision that waits for it differs from one on a busy machine."""
 LAW_BURST = 2.5
 ROUNDING = 1e-3  # frames
 
@@ -34,7 +34,7 @@ def redis() -> Iterator[Valkey]:
 def fleet(
     url: str, count: int, *arguments: str, fps: float = 1.0, constants: dict[str, float] | None = None
 ) -> Iterator[list[SidecarProcess]]:
-    """Sidecars in fleet scope that know of each other."""
+    """Starts sidecars in fleet scope, and waits until they have counted each other."""
     with contextlib.ExitStack() as stack:
         sidecars = [
             stack.enter_context(sidecar_process(*FLEET, *arguments, redis_url=url, fps=fps, constants=constants))
@@ -46,7 +46,7 @@ def fleet(
 
 
 def metric(sidecar: SidecarProcess, name: str) -> float:
-    """The value of a metric without labels."""
+    """Returns the value of a metric without labels."""
     import urllib.request
 
     with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=120) as page:
@@ -70,7 +70,7 @@ def four(redis) -> Iterator[list[SidecarProcess]]:
 @pytest.fixture
 def playing(four) -> Iterator[Player]:
     with player(four) as playing:
-        # Streams of one test are strangers to another one.
+        # The streams of one test are unknown to the others.
         playing.now = time.monotonic() * 1000
         yield playing
 
@@ -79,8 +79,8 @@ def playing(four) -> Iterator[Player]:
 def test_rate_is_kept_from_one_to_four_to_two_replicas(skew_s):
     """While three replicas are started, one is killed and one is stopped, each stream gets its fps within 2 %.
 
-    Its frames go at random to the replicas that there are, 1, then 4, then 2; at once, whether or not the others have
-    noticed who came and who went.
+    Its frames go randomly to the running replicas, 1, then 4, then 2, at once, whether or not the others have
+    noticed the change.
     """
     targets = {"slow": 0.5, "usual": 5.0, "half": 12.5}
     admitted = {name: [] for name in targets}
@@ -102,7 +102,7 @@ def test_rate_is_kept_from_one_to_four_to_two_replicas(skew_s):
         play([first], 1000.0)
         second, third, fourth = (start() for _ in range(3))
         play([first, second, third, fourth], 1024.0)
-        # The first one goes too: nothing hangs on who was there before.
+        # The first one ends too: no replica is special.
         first.kill()
         third.terminate()
         play([second, fourth], 1048.0)
@@ -114,7 +114,7 @@ def test_rate_is_kept_from_one_to_four_to_two_replicas(skew_s):
 
 
 def test_replicas_apart_lose_nothing(redis, playing):
-    """Frames of fast cameras that reach the replicas in another order get what they would have got in order."""
+    """Frames of fast cameras that reach the replicas out of order get the same number of admissions as in order."""
     limits = {"60-30": 30.0, "60-20": 20.0, "30-15": 15.0, "30-20": 20.0}
     set_limits(redis, limits)
     for name, fps in limits.items():
@@ -125,7 +125,7 @@ def test_replicas_apart_lose_nothing(redis, playing):
 
 
 def test_one_call_of_redis_per_admitted_frame(playing, four):
-    """Frames that are certain to be denied cost no call, at any replica."""
+    """Frames that are certain to be denied cost no call at any replica."""
     before = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four)
     admitted = playing.play({"lonely": 30.0}, 100.0)["lonely"]
     calls = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four) - before
@@ -151,10 +151,10 @@ def test_batches_share_calls(playing, four):
 
 
 def test_restarted_clock_is_served_by_all_at_once(redis, playing):
-    """When a camera's clock restarts, its rate goes on at once, whichever replica its frames reach."""
+    """When a camera's clock restarts, its rate continues at once, whichever replica its frames reach."""
     set_limits(redis, {"looped": 20.0})
     playing.play({"looped": 60.0}, 10.0)
-    time.sleep(0.1)  # more than the period of real time that paces restarts
+    time.sleep(0.1)  # longer than the period of real time that paces restarts
     playing.now -= 500.0
     admitted = playing.play({"looped": 60.0}, 10.0)["looped"]
     assert len(admitted) == pytest.approx(200, rel=0.02)
@@ -162,7 +162,7 @@ def test_restarted_clock_is_served_by_all_at_once(redis, playing):
 
 
 def test_change_of_fps_acts_on_all_replicas(redis, playing):
-    """A limit that is raised and then lifted is in force at every replica with the next frames."""
+    """A limit that is raised and then lifted takes effect at every replica with the next frames."""
     for fps, expected in ((1.0, 20), (10.0, 200), (0.0, 0), (float("inf"), 600)):
         set_limits(redis, {"changed": fps})
         for stub in playing.stubs:
@@ -178,17 +178,17 @@ def test_change_of_fps_acts_on_all_replicas(redis, playing):
 
 
 class TestRedisAway:
-    """Each replica paces at its share; nothing is waited for; nothing is made up for afterwards."""
+    """Each replica paces at its share, no decision waits, and nothing is caught up on afterwards."""
 
     SOURCE = 30.0
     FPS = 2.0
 
     def play(self, playing: Player, seconds: float) -> list[float]:
-        """One stream in stream time."""
+        """Plays one stream in stream time."""
         return playing.play({"cam": self.SOURCE}, seconds)["cam"]
 
     def median_s(self, playing: Player) -> float:
-        """The median of some decisions' times at the moment, in seconds."""
+        """Returns the current median time of some decisions, seconds."""
         times = []
         for number in range(40):
             began = time.monotonic()
@@ -199,7 +199,7 @@ class TestRedisAway:
         return sorted(times)[len(times) // 2]
 
     def stale(self, playing: Player) -> list[bool]:
-        """What each replica says about a frame that has to be claimed."""
+        """Returns each replica's stale flag for a frame that has to be claimed."""
         playing.now += 10.0
         request = pb.ShouldProcessRequest(stream_name="cam", ts=playing.now)
         return [stub.ShouldProcess(request, timeout=120).stale for stub in playing.stubs]
@@ -207,7 +207,7 @@ class TestRedisAway:
     def check(
         self, playing: Player, before: list[float], during: list[float], after: list[float], seconds: float
     ) -> None:
-        """The rate is kept; the fault costs each replica its own credit, the return a frame of each other replica."""
+        """Asserts the rate; the fault may cost each replica its own credit, the return one frame per other replica."""
         replicas = len(playing.stubs)
         assert len(during) == pytest.approx(seconds * self.FPS, abs=LAW_BURST * replicas)
         assert most_over_law(before + during, self.FPS, LAW_BURST * replicas) < ROUNDING
@@ -215,15 +215,15 @@ class TestRedisAway:
         assert most_over_law(around_return, self.FPS, LAW_BURST + replicas - 1) < ROUNDING
 
     def test_killed(self):
-        """With Redis killed the fleet keeps the rate, says so, and goes on without a burst when it is back."""
+        """With Redis killed, the fleet keeps the rate, marks answers as stale, and returns without a burst."""
         with valkey() as server, fleet(server.url, 3, *PATIENT, fps=self.FPS) as sidecars, player(sidecars) as playing:
             before = self.play(playing, 10.0)
             server.kill()
-            wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is away")
+            wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is unreachable")
             playing.now += 10.0
             during = self.play(playing, 40.0)
             server.restart()
-            wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
+            wait_until(lambda: self.in_touch(sidecars), "all replicas reach Redis again")
             after = self.play(playing, 20.0)
             self.check(playing, before, during, after, 40.0)
             assert len(after) == pytest.approx(20.0 * self.FPS, abs=4)
@@ -233,24 +233,24 @@ class TestRedisAway:
         return all(metric(sidecar, "sidecar_claims_in_time") == 1 for sidecar in sidecars)
 
     def test_slow(self):
-        """A Redis that takes longer than --claim-wait is not waited for; as soon as it is fast again, it decides."""
+        """No decision waits for a Redis that takes longer than --claim-wait; as soon as it is fast again, it decides."""
         with contextlib.ExitStack() as stack:
             proxy = stack.enter_context(redis_proxy(stack.enter_context(valkey()).port))
             sidecars = stack.enter_context(fleet(proxy.url, 2, "--claim-wait", str(WAIT_S), fps=self.FPS))
             playing = stack.enter_context(player(sidecars))
             before = self.play(playing, 10.0)
-            proxy.delay_s = 1.2  # a connection that says nothing for 1.5 s would be given up
+            proxy.delay_s = 1.2  # a connection without an answer for 1.5 s would be closed
             wait_until(lambda: all(self.stale(playing)), "all replicas know that Redis is slow")
             assert self.median_s(playing) < WAIT_S / 2
             playing.now += 10.0
             during = self.play(playing, 40.0)
             proxy.delay_s = 0.0
-            wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
+            wait_until(lambda: self.in_touch(sidecars), "all replicas reach Redis again")
             after = self.play(playing, 20.0)
             self.check(playing, before, during, after, 40.0)
 
     def test_hangs(self):
-        """A Redis that accepts and never answers costs one short wait, then none."""
+        """A Redis that accepts connections but never answers costs one short wait, then none."""
         with (
             valkey() as server,
             fleet(server.url, 2, "--claim-wait", str(WAIT_S), fps=self.FPS) as sidecars,
@@ -265,12 +265,12 @@ class TestRedisAway:
                 during = self.play(playing, 40.0)
             finally:
                 server.resume()
-            wait_until(lambda: self.in_touch(sidecars), "all replicas are in touch again")
+            wait_until(lambda: self.in_touch(sidecars), "all replicas reach Redis again")
             after = self.play(playing, 20.0)
             self.check(playing, before, during, after, 40.0)
 
     def test_never_seen(self):
-        """Without Redis from the start, --replicas says how many share the limit."""
+        """Without Redis from the start, --replicas sets how many share the limit."""
         with contextlib.ExitStack() as stack:
             sidecars = [stack.enter_context(sidecar_process(*FLEET, "--replicas", "2", fps=self.FPS)) for _ in range(2)]
             playing = stack.enter_context(player(sidecars))
@@ -279,9 +279,9 @@ class TestRedisAway:
             assert self.stale(playing) == [True, True]
 
     def test_failover(self):
-        """After the loss of the master all replicas find the promoted one, and decide in it what they know."""
-        # While one replica has found it and another one hasn't, the rate isn't exact; here stream time passes too fast
-        # to tell by how much, so nothing is played meanwhile.
+        """After the loss of the master, all replicas find the promoted one and continue from the known states."""
+        # Until every replica has found it, the rate isn't exact; here stream time passes too fast
+        # to say by how much, so nothing is played meanwhile.
         with (
             replicated() as servers,
             fleet(servers.url, 2, *PATIENT, fps=self.FPS) as sidecars,
@@ -297,7 +297,7 @@ class TestRedisAway:
             wait_until(lambda: not any(self.stale(playing)), "the answers are no longer stale")
 
     def test_full(self):
-        """A Redis that takes no more writes is as good as away: the fleet paces by itself."""
+        """A Redis that rejects writes counts as unreachable: each replica decides without Redis."""
         with valkey() as server, fleet(server.url, 2, *PATIENT, fps=self.FPS) as sidecars, player(sidecars) as playing:
             self.play(playing, 5.0)
             with plain_client(server.port) as client:
@@ -309,7 +309,7 @@ class TestRedisAway:
             assert len(self.play(playing, 20.0)) == pytest.approx(20.0 * self.FPS, abs=4)
 
     def test_flushed(self):
-        """A flush loses the states in Redis but admits nothing: the replicas tell it what they know."""
+        """A flush loses the states in Redis but admits nothing: the replicas' claims restore them."""
         with valkey() as server, fleet(server.url, 2, *PATIENT, fps=self.FPS) as sidecars, player(sidecars) as playing:
             admitted = self.play(playing, 10.0)
             with plain_client(server.port) as client:

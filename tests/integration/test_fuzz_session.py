@@ -1,4 +1,4 @@
-"""A session that is sent bytes that are no message."""
+"""A session that receives bytes that aren't a message."""
 
 import grpc
 import pytest
@@ -10,8 +10,8 @@ SESSION = "/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession"
 
 
 @pytest.mark.parametrize("nonsense", [b"\xff\xff", b"\x0a\x09cam", b"\x0a\x02\xff\xfe"])
-def test_what_is_no_message_ends_the_session(nonsense: bytes) -> None:
-    """It ends with INVALID_ARGUMENT after the answers to what came before, and no traceback is logged."""
+def test_bytes_that_are_not_a_message_end_the_session(nonsense: bytes) -> None:
+    """The session ends with INVALID_ARGUMENT after the answers to earlier requests, and no traceback is logged."""
     good = pb.ShouldProcessSessionRequest(stream_names=["cam1"], ts=[1.0]).SerializeToString()
     with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
         session = channel.stream_stream(SESSION)(iter([good, nonsense]), timeout=120)

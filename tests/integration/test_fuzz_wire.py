@@ -25,8 +25,8 @@ METHODS = {method.name: method for method in SERVICE.methods}
 
 
 @pytest.mark.parametrize("seed", [20_261_122])
-def test_nonsense_does_no_harm(seed: int) -> None:
-    """Every call ends with a status of the contract, answers make sense, bystanders are decided by the rule, no log."""
+def test_invalid_requests_do_no_harm(seed: int) -> None:
+    """Every call ends with a status of the contract, answers are consistent, other clients are unaffected, no log lines."""
     with sidecar_process("--max-streams", "2000", fps=CANARY_FPS) as sidecar:
         outcome = asyncio.run(Fuzzer(sidecar.address, sidecar.pid, seed).run(REQUESTS))
         assert sidecar.process.poll() is None
@@ -44,13 +44,13 @@ def test_nonsense_does_no_harm(seed: int) -> None:
 
 
 def test_the_same_seed_makes_the_same_calls() -> None:
-    """A defect can be brought about again by its seed."""
+    """A seed reproduces its calls."""
     first, second, other = ([generator.call() for _ in range(50)] for generator in map(Generator, (1, 1, 2)))
     assert first == second != other
 
 
 def test_the_judge_can_say_no() -> None:
-    """The expected statuses are those of the contract, not whatever comes back."""
+    """The expected statuses are those of the contract, whatever the sidecar answers."""
 
     def allowed(method: str, request: bytes) -> set[str]:
         return {status.name for status in allowed_statuses(Call(METHODS[method], [request]))}
@@ -78,7 +78,7 @@ BY_THE_RULE: dict[str, list[Any]] = {
 
 
 def answered(**columns: list[Any]) -> bytes:
-    """The answer to TWO_STREAMS, with other columns."""
+    """Returns the answer to TWO_STREAMS, with some columns replaced."""
     return pb.ShouldProcessSessionResponse(answers=pb.SessionAnswers(**{**BY_THE_RULE, **columns})).SerializeToString()
 
 
@@ -103,8 +103,8 @@ GOOD_RESPONSES = {
 }
 BAD_RESPONSES = {
     "none": [],
-    "no message": [b"\xff\xff"],
-    "nothing said": [b""],
+    "not a message": [b"\xff\xff"],
+    "an empty response": [b""],
     "answered twice": [answered(), answered()],
     "a column too short": [answered(fps=[1.0] * 3)],
     "no leases": [answered(next_ts=[], last_ts=[])],
@@ -115,19 +115,19 @@ BAD_RESPONSES = {
         answered(should_process=[True, False, False, False], reasons=[1, *[pb.REASON_TOO_SOON] * 3])
     ],
     "paused, but not at 0": [answered(reasons=[1, 1, pb.REASON_PAUSED, pb.REASON_LATE])],
-    "fps that is none": [answered(fps=[math.nan, 1.0, 1.0, 1.0])],
-    "next_ts that is none": [answered(next_ts=[11.0, math.nan, 11.0, 11.0])],
+    "an invalid fps": [answered(fps=[math.nan, 1.0, 1.0, 1.0])],
+    "an invalid next_ts": [answered(next_ts=[11.0, math.nan, 11.0, 11.0])],
     "next_ts too far": [answered(next_ts=[11.0, 22.0, 11.0, 11.0])],
     "next_ts in the past": [answered(next_ts=[11.0, 19.0, 11.0, 11.0])],
     "last_ts of another frame": [answered(last_ts=[10.0, 20.1, 10.0, 10.0])],
     "two leases on a stream": [answered(next_ts=[11.0, 21.0, 11.0, 10.9])],
-    "nobody dropped": [answered(), dropped()],
+    "a drop without names": [answered(), dropped()],
     "dropped before it was leased": [dropped("a"), answered()],
     "dropped without a lease": [answered(), dropped("c")],
     "dropped twice": [answered(), dropped("a"), dropped("a")],
     "named twice in a drop": [answered(), dropped("a", "a")],
     "all and some": [answered(), dropped("a", all_streams=True)],
-    "all where there are none": [answered(), dropped(all_streams=True), dropped(all_streams=True)],
+    "all, without any lease": [answered(), dropped(all_streams=True), dropped(all_streams=True)],
 }
 
 
@@ -166,7 +166,7 @@ BAD_REQUESTS = {
     ("status", "bad"), [(status, bad) for status, requests in BAD_REQUESTS.items() for bad in requests]
 )
 def test_a_session_is_to_end_with_its_first_bad_request(status: str, bad: pb.ShouldProcessSessionRequest) -> None:
-    """With no other status than that, and not before the good requests were answered; what follows isn't answered."""
+    """It ends with that request's status, after the valid requests before it were answered; later ones aren't answered."""
     good = TWO_STREAMS.SerializeToString()
     call = Call(SESSION, [good, bad.SerializeToString(), good])
     assert {allowed.name for allowed in allowed_statuses(call)} == {status}
@@ -181,8 +181,10 @@ UNDECODABLE = {"corrupt": b"\xff\xff", "cut off": b"\x0a\x09cam", "not UTF-8": b
 
 @pytest.mark.parametrize("request_bytes", UNDECODABLE.values(), ids=UNDECODABLE.keys())
 @pytest.mark.parametrize("method", ["ShouldProcess", "ShouldProcessBatch", "ListStreams"])
-def test_what_is_no_message_is_refused_without_a_word(shared_sidecar, method: str, request_bytes: bytes) -> None:
-    """Bytes that are no message get INVALID_ARGUMENT and are counted, and no traceback fills the log."""
+def test_bytes_that_are_not_a_message_are_rejected_without_a_log_line(
+    shared_sidecar, method: str, request_bytes: bytes
+) -> None:
+    """Bytes that aren't a message get INVALID_ARGUMENT and are counted, and no traceback is logged."""
     sidecar, channel = shared_sidecar
     with pytest.raises(grpc.RpcError) as refused:
         channel.unary_unary(f"/{SERVICE.full_name}/{method}")(request_bytes, timeout=120)
@@ -190,8 +192,8 @@ def test_what_is_no_message_is_refused_without_a_word(shared_sidecar, method: st
     assert not any(map(is_complaint, sidecar.logs().splitlines()))
 
 
-def test_too_much_is_refused_before_it_takes_memory(shared_sidecar) -> None:
-    """A message beyond the largest sensible one gets RESOURCE_EXHAUSTED, also where it is small until it is unpacked."""
+def test_too_large_a_request_is_rejected_before_it_takes_memory(shared_sidecar) -> None:
+    """A message that is larger than any valid one gets RESOURCE_EXHAUSTED, also if it is small until decompressed."""
     _, channel = shared_sidecar
     request = pb.ShouldProcessRequest(stream_name="x" * (MAX_REQUEST_BYTES + 1)).SerializeToString()
     assert len(gzip.compress(request)) < 1 << 16
@@ -203,6 +205,6 @@ def test_too_much_is_refused_before_it_takes_memory(shared_sidecar) -> None:
 
 @pytest.fixture(scope="module")
 def shared_sidecar():
-    """A sidecar, and a channel to it."""
+    """Yields a sidecar and a channel to it."""
     with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
         yield sidecar, channel

@@ -1,7 +1,7 @@
-"""The law of leases: decisions with and without them are the same, except between a change and its drop.
+"""The law of leases: decisions with and without them are the same, except between a change and its revocation.
 
-The sidecar's sessions and limiter, and the client's leases, are the real ones; what lies between them is simulated, so
-that messages can be late at the worst of times. Beside them runs a limiter that is asked about every frame.
+The sidecar's sessions and limiter and the client's leases are real. The transport between them is simulated, so that
+messages can be late at the worst of times. A second limiter, which is asked about every frame, serves as reference.
 """
 
 import random
@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.clients.leased import Frames, LeasedClient, run
+from support.clients.leased import Frames, LeasedClient
+from support.coroutines import run
 from support.models.sidecar_world import World
 
 from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.deciding.roster import LeasedDenials
 from sidecar.rpc.session import Sessions
 from sidecar.telemetry.metrics import Metrics
 
@@ -22,29 +24,24 @@ CLIENTS = 3
 
 
 class Fleet:
-    """Clients with leases at one sidecar, and beside them a sidecar that is asked about every frame."""
+    """Clients with leases at one sidecar, and a reference sidecar that is asked about every frame."""
 
     def __init__(self, pacing: Pacing, max_streams: int) -> None:
         self.leased, self.plain = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
-        sessions = Sessions(self.leased.limiter, self.leased.leases, Metrics(), clock=lambda: self.leased.now)
-        self.clients = [LeasedClient(sessions) for _ in range(CLIENTS)]
+        sessions = Sessions(self.leased.limiter, self.leased.leases, Metrics())
+        self.clients = [LeasedClient(sessions, lambda: self.leased.now) for _ in range(CLIENTS)]
         self.by_lease = 0
 
     def stamp(self, delta: float) -> float:
-        """A ts on a grid, near that of a camera that was started with the test."""
+        """Returns a ts on a grid, near the clock of a camera that started with the test."""
         return round((self.leased.now - 900.0 + delta) * 100) / 100
 
     def ask_plain(self, frames: Frames) -> list[Reason]:
-        """Decides frames one by one in the world without leases."""
-        reasons = []
-        for name, ts in frames:
-            if unprepared := self.plain.limiter.unprepared((name,)):
-                run(self.plain.limiter.prepare(unprepared))
-            reasons.append(self.plain.limiter.decide(name, ts, self.plain.now)[0])
-        return reasons
+        """Decides frames one by one at the reference."""
+        return [self.plain.ask(name, ts) for name, ts in frames]
 
     def frames(self, number: int, frames: Frames) -> None:
-        """One client decides frames."""
+        """Lets one client decide frames."""
         client = self.clients[number]
         reasons, open_ones = client.leases.deny(frames, self.leased.now)
         for (name, ts), reason in zip(frames, reasons, strict=True):
@@ -53,7 +50,7 @@ class Fleet:
             self.by_lease += 1
             if client.told_soon(name):
                 denied = [int(reason is each) for each in (None, *Reason)]
-                self.plain.limiter.take_in(name, denied, ts, reason, self.plain.now)
+                self.plain.limiter.record_leased_denials([LeasedDenials(name, denied, ts, reason, 0.0)])
             else:
                 assert [reason] == self.ask_plain([(name, ts)]), (name, ts)
         if open_ones:
@@ -62,25 +59,23 @@ class Fleet:
             assert client.ask(asked) == self.ask_plain(asked), asked
 
     def unary(self, frame: tuple[str, float]) -> None:
-        """Somebody without a session asks about a frame."""
+        """Asks about a frame without a session."""
         self.report()
-        if unprepared := self.leased.limiter.unprepared(frame[:1]):
-            run(self.leased.limiter.prepare(unprepared))
-        assert [self.leased.limiter.decide(*frame, self.leased.now)[0]] == self.ask_plain([frame])
+        assert [self.leased.ask(*frame)] == self.ask_plain([frame])
 
     def report(self) -> None:
-        """All clients report what their leases denied; no message to them arrives."""
+        """Lets all clients report leased denials; no message reaches them."""
         for client in self.clients:
             client.report()
 
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Lets time pass."""
         self.report()
         self.leased.now += seconds
         self.plain.now += seconds
 
     def set(self, field: str, fps: bytes | None) -> None:
-        """The hash in Redis is changed, and read."""
+        """Changes the hash in Redis, and reads it."""
         for world in (self.leased, self.plain):
             if fps is None:
                 world.redis.pop(field, None)
@@ -88,23 +83,23 @@ class Fleet:
                 world.redis[field] = fps
             if field == "*":
                 world.table.store_wildcard(fps)
-            elif field in world.table.watched:  # what nobody asks about isn't read
+            elif field in world.table.watched:  # inactive streams aren't read
                 world.table.store([field], [fps])
 
     def wrong_type(self) -> None:
-        """The key in Redis becomes another type's."""
+        """Changes the type of the key in Redis."""
         for world in (self.leased, self.plain):
             world.redis.clear()
             world.table.clear()
 
     def sweep(self) -> None:
-        """Silent streams fall asleep."""
+        """Runs the sweep, after which silent streams are no longer watched."""
         self.report()
         for world in (self.leased, self.plain):
-            world.limiter.sweep(world.now)
+            world.limiter.sweep()
 
     def lose(self, number: int) -> None:
-        """One client's session breaks."""
+        """Breaks one client's session."""
         self.report()
         self.clients[number].lose()
 
@@ -116,7 +111,7 @@ OPERATIONS = {"frames": 12, "wait": 5, "set": 3, "deliver": 3, "unary": 2, "lose
 
 
 def operate(fleet: Fleet, choose: random.Random) -> None:
-    """Does something."""
+    """Does one random operation."""
     (operation,) = choose.choices(list(OPERATIONS), list(OPERATIONS.values()))
     number = choose.randrange(CLIENTS)
     match operation:
@@ -136,14 +131,14 @@ def operate(fleet: Fleet, choose: random.Random) -> None:
             fleet.lose(number)
         case _:
             getattr(fleet, operation)()
-    fleet.wait(1e-6)  # no two things happen at one instant: which frame was the newest would be anybody's guess
+    fleet.wait(1e-6)  # no two operations happen at the same time, or the newest frame would be ambiguous
 
 
 @pytest.fixture(autouse=True, scope="module")
 def exact_silence() -> Any:
-    """Here reports arrive at once, so the grace that eviction grants them isn't needed."""
+    """Reports arrive at once here, so eviction needs no allowance for them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.deciding.limiter.REPORT_GRACE_S", 0.0)
+        patch.setattr("sidecar.deciding.roster.REPORT_GRACE_S", 0.0)
         yield
 
 
@@ -152,19 +147,19 @@ def exact_silence() -> Any:
 def test_decisions_with_and_without_leases_are_the_same(
     operations: int, seed: int, pacing: Pacing, max_streams: int
 ) -> None:
-    """Whatever clients, operators and clocks do, and however late messages are; and so is what is told of streams."""
+    """It holds whatever clients, operators and clocks do and however late messages are, and so does ListStreams."""
     fleet = Fleet(pacing, max_streams)
     choose = random.Random(seed)
     for _ in range(operations):
         operate(fleet, choose)
     fleet.report()
-    assert fleet.leased.limiter.decisions == fleet.plain.limiter.decisions
+    assert fleet.leased.roster.decisions == fleet.plain.roster.decisions
     told = [run(world.limiter.list_streams("", "", 10)) for world in (fleet.leased, fleet.plain)]
     assert told[0] == told[1]
 
 
 def test_leases_save_questions() -> None:
-    """The law isn't kept by not having any: most frames of cameras far above their limit are denied by a lease."""
+    """Leases are actually used: they deny most frames of cameras far above their limit."""
     fleet = Fleet(Pacing.GCRA, 100)
     for _ in range(300):
         for number in range(CLIENTS):

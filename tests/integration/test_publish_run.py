@@ -53,11 +53,18 @@ def publish(valkey: QueueServer) -> Iterator[Publish]:
         process.end()
 
 
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a film of 60 s at 25 fps, door.mkv."""
+    folder = tmp_path_factory.mktemp("films")
+    h264(folder / "door.mkv", [index / 25 for index in range(1500)])
+    return folder
+
+
 @pytest.fixture
-def rtsp(tmp_path: Path) -> Iterator[RtspServer]:
-    """A camera: an RTSP server with a film of 60 s at 25 fps."""
-    h264(tmp_path / "door.mkv", [index / 25 for index in range(1500)])
-    server = RtspServer(tmp_path)
+def rtsp(films: Path) -> Iterator[RtspServer]:
+    """A camera: an RTSP server with the films."""
+    server = RtspServer(films)
     yield server
     server.kill()
 

@@ -1,4 +1,4 @@
-"""What ListStreams and /metrics of a real sidecar tell of rates, against a count at a real client with leases."""
+"""The rates in ListStreams and /metrics of a real sidecar, compared with a count at a real client with leases."""
 
 import time
 import urllib.request
@@ -19,7 +19,7 @@ SILENCE_S = 5.0
 
 
 def scraped(sidecar: SidecarProcess) -> dict[tuple[str, str], float]:
-    """What /metrics tells, by metric and its only label."""
+    """Returns the values of /metrics by metric and its only label."""
     text = urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=10).read().decode()
     return {
         (sample.name, next(iter(sample.labels.values()), "")): sample.value
@@ -29,7 +29,7 @@ def scraped(sidecar: SidecarProcess) -> dict[tuple[str, str], float]:
 
 
 class Camera:
-    """Films in real time, and notes what its client lets through."""
+    """A camera in real time, which records the frames that its client admits."""
 
     def __init__(self, name: str, client: CountingClient) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class Camera:
         self.last_frame_at = 0.0
 
     def film(self) -> None:
-        """One frame."""
+        """Captures one frame."""
         self.asked += 1
         self.last_frame_at = time.monotonic()
         (reason,) = self.client.decide((self.name, time.time()))
@@ -47,7 +47,7 @@ class Camera:
             self.admitted_at.append(time.monotonic())
 
     def counted_fps(self) -> float:
-        """Admissions per second over the window, from the first of them to the last."""
+        """Returns the admissions per second over the window, from the first to the last."""
         since = min(self.admitted_at[-1] - WINDOW_S, self.admitted_at[-51]) - 1e-3
         inside = [at for at in self.admitted_at if at >= since]
         return (len(inside) - 1) / (inside[-1] - inside[0])
@@ -56,7 +56,7 @@ class Camera:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_rates_are_those_that_one_counts() -> None:
-    """Configured and achieved fps within 2 %, though leases deny most frames at the client; 0 after 5 s of silence."""
+    """Configured and achieved fps agree within 2 %, although leases deny most frames; after 5 s of silence it is 0."""
     with valkey() as redis, sidecar_process(redis_url=redis.url) as sidecar:
         with redis.client() as connection:
             connection.hset("stream_fps_configs", mapping={"cam": "5", "fast": "12.5", "paused": "0"})
@@ -65,11 +65,11 @@ def test_rates_are_those_that_one_counts() -> None:
         limits = {"cam": 5.0, "fast": 12.5, "paused": 0.0}
         began = due = checked_at = time.monotonic()
         agreed = 0
-        # A machine may be too busy to count well at times: the rates must be told right for three seconds on end.
+        # A busy machine may count badly at times, so the rates must be right for three consecutive seconds.
         while agreed < 3 and time.monotonic() < began + 90.0:
             for camera in cameras:
                 camera.film()
-            due = max(due + 1 / SOURCE_FPS, time.monotonic() - 0.1)  # a camera doesn't make up for what it missed
+            due = max(due + 1 / SOURCE_FPS, time.monotonic() - 0.1)  # a camera doesn't catch up on missed frames
             time.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             if now < began + 1.1 * WINDOW_S or now < checked_at + 1.0:

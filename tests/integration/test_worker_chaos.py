@@ -1,4 +1,4 @@
-"""Everything goes wrong at once, and the books still balance."""
+"""Everything fails at once, and the accounting stays exact."""
 
 import json
 import random
@@ -16,8 +16,8 @@ SECONDS = 8.0
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_books_balance_whatever_happens(tmp_path: Path, seed: int) -> None:
-    """Workers and Redis are killed and frozen at random; after a drain every entry has ended exactly once."""
+def test_the_accounting_is_exact_whatever_happens(tmp_path: Path, seed: int) -> None:
+    """Workers and Redis are killed and frozen at random; after a drain every entry was settled exactly once."""
     chance = random.Random(seed)
     flags = ("--claim-idle", "0.5", "--batch-size", "32", "--max-deliveries", "1000", "--grace", "1")
     valkey = QueueServer(tmp_path)
@@ -36,7 +36,7 @@ def test_the_books_balance_whatever_happens(tmp_path: Path, seed: int) -> None:
         while time.monotonic() < until:
             publish_many(valkey.bytes, 60, streams=3, name=f"cam-{published}-")
             published += 60
-            time.sleep(chance.uniform(0.05, 0.5))  # the faults come at any point of the work
+            time.sleep(chance.uniform(0.05, 0.5))  # the faults hit at any point of the work
             name = chance.choice(sorted(workers))
             match chance.choice(("kill", "terminate", "freeze", "freeze", "redis frozen", "redis killed")):
                 case "kill":
@@ -47,7 +47,7 @@ def test_the_books_balance_whatever_happens(tmp_path: Path, seed: int) -> None:
                     workers[name] = start(name + "x")
                 case "freeze":
                     workers[name].process.send_signal(signal.SIGSTOP)
-                    time.sleep(chance.uniform(0.1, 1.5))  # longer than --claim-idle, now and then
+                    time.sleep(chance.uniform(0.1, 1.5))  # sometimes longer than --claim-idle
                     workers[name].process.send_signal(signal.SIGCONT)
                 case "redis frozen":
                     valkey.pause()

@@ -1,4 +1,4 @@
-"""Each way of the worker to its Redis and to its sidecar: passwords, TLS, Sentinels."""
+"""The worker's connections to Redis and to the sidecar: passwords, TLS, Sentinels."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ from support.redis.valkey import Valkey
 from support.tls import Authority
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter, tls_credentials
+from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason
 from process.backoff import Backoff
 from process.redis_access import RedisAccess
@@ -42,7 +42,7 @@ def valkey(tmp_path: Path) -> Iterator[QueueServer]:
 
 
 def test_queue_behind_sentinels(tmp_path: Path) -> None:
-    """A worker follows the failover of its queue; on the promoted server everything received has ended exactly once."""
+    """A worker follows the failover of its queue; on the promoted server everything received was settled exactly once."""
     with replicated() as servers:
         queue = types.SimpleNamespace(url=servers.url, folder=tmp_path)
         with plain_client(servers.master.port) as client:
@@ -57,11 +57,11 @@ def test_queue_behind_sentinels(tmp_path: Path) -> None:
             assert balance(promoted) == 0
             assert accounting(promoted) == {"received": 400, "counted": 400}
             assert process.terminate() == 0
-        assert "Redis is back" in process.log
+        assert "Redis works again" in process.log
 
 
 def test_a_sentinel_that_is_down_is_asked_once() -> None:
-    """The next Sentinel is asked at once, so one that is down delays nothing."""
+    """The next Sentinel is asked at once, so a Sentinel that is down delays nothing."""
     with replicated() as servers, socket.create_server(("127.0.0.1", 0)) as broken:
         attempts = []
 
@@ -83,7 +83,7 @@ def test_a_sentinel_that_is_down_is_asked_once() -> None:
 
 
 def test_password_of_the_queue_in_a_file(tmp_path: Path) -> None:
-    """The password is read from the file, and a wrong one is said so."""
+    """The password is read from the file, and a wrong one is reported as such."""
     password = tmp_path / "password"
     password.write_text("secret\n")
     server = Valkey("--requirepass", "secret")
@@ -100,7 +100,7 @@ def test_password_of_the_queue_in_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(tls_skip(), reason="no Redis server with TLS on this machine")
 def test_redis_by_tls(authority: Authority) -> None:
-    """The server's certificate is checked against the CA, and the client's own is shown."""
+    """The server's certificate is verified with the CA, and the client's own is presented."""
     server, own = authority.sign("localhost"), authority.sign("worker")
     access = RedisAccess(ca=authority.certificate, certificate=own.certificate, key=own.key)
     with tls_server(authority.certificate, server.certificate, server.key) as port:
@@ -112,7 +112,7 @@ def test_redis_by_tls(authority: Authority) -> None:
 
 
 def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
-    """A worker, and a client of the library, ask a sidecar on another host by TLS, with certificates on both sides."""
+    """A worker and a user's client reach a sidecar on another host over TLS, with certificates on both sides."""
     server, own, port = authority.sign("server"), authority.sign("worker"), free_port()
     flags = ["--tls-cert", str(server.certificate), "--tls-key", str(server.key)]
     flags += ["--tls-client-ca", str(authority.certificate), "--listen", f"0.0.0.0:{port}"]
@@ -121,7 +121,7 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
         limiter = RateLimiter(f"localhost:{port}", default_fps=float("inf"), deadline=60.0, credentials=credentials)
         assert limiter.wait_ready(60.0)
         assert limiter.decide([("cam", 1.0), ("cam", 1.5)]) == [Reason.ADMITTED, Reason.TOO_SOON]
-        assert not limiter.away
+        assert not limiter.sidecar_unreachable
         limiter.close()
 
         publish_many(valkey.bytes, 30, fps=10.0, name="tls")
@@ -134,13 +134,13 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
 
 @pytest.fixture(scope="module")
 def users() -> dict[str, list[str]]:
-    """The commands of the documentation, by the user that they make."""
+    """Returns the commands in the documentation by the user that they create."""
     commands = re.findall(r"^ACL SETUSER .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.MULTILINE)
     return {words[2]: words for words in map(str.split, commands)}
 
 
 def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str, list[str]], tmp_path: Path) -> None:
-    """As the documented users a publisher publishes, and a worker counts, skips, adopts and gives up."""
+    """As the documented users, a publisher publishes, and a worker counts, skips, adopts and releases."""
     for user in ("hand-counter", "hand-counter-publish"):
         valkey.bytes.execute_command(*users[user])
     address = f"SECRET@127.0.0.1:{valkey.port}/0"
@@ -159,7 +159,7 @@ def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str,
 
 
 def test_no_documented_permission_is_spare(users: dict[str, list[str]]) -> None:
-    """Each command that a documented user may run is one that the program runs, or redis-py for it."""
+    """The program, or redis-py for it, runs each command that its documented user is permitted."""
     sources = {
         "hand-counter": [*REPOSITORY.glob("worker/queue/*.py"), *REPOSITORY.glob("worker/queue/lua/*.lua")],
         "hand-counter-publish": [*REPOSITORY.glob("worker/publish/*.lua")],
@@ -174,7 +174,7 @@ def test_no_documented_permission_is_spare(users: dict[str, list[str]]) -> None:
 
 
 def test_documented_permission_of_the_sentinels_is_enough() -> None:
-    """The master's name is all that the Sentinels are asked for."""
+    """The Sentinels are asked only for the master."""
     with replicated() as servers:
         sentinel = int(servers.url.split("/mymaster")[0].rpartition(":")[2])
         with plain_client(sentinel) as client:

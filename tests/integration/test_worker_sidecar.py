@@ -25,34 +25,34 @@ from support.processes.workers import (
 )
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[QueueServer]:
-    """A Valkey for both the queue and the fps table."""
+    """Returns a Valkey for both the queue and the limits."""
     server = QueueServer(tmp_path)
     yield server
     server.close()
 
 
 def counted_by_stream(valkey: QueueServer) -> Counter[str]:
-    """How many results each stream has."""
+    """Returns the number of results per stream."""
     return Counter(fields[b"stream_name"].decode() for _, fields in valkey.bytes.xrange(KEYS.counts))
 
 
 def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None:
-    """The overrides, the wildcard and the default of the sidecar, not the worker's --fps, decide what is counted."""
+    """The sidecar's overrides, wildcard and default decide what is counted, not the worker's --fps."""
     valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "10", "cam1": "0", "*": "3"})
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         with worker(valkey, "--drain", "--batch-size", "64", sidecar=sidecar.address) as process:
-            publish_many(valkey.bytes, 3 * 300, streams=3, fps=30.0)  # 10 s of each
+            publish_many(valkey.bytes, 3 * 300, streams=3, fps=30.0)  # 10 s of each stream
             assert process.wait() == 0
         assert counted_by_stream(valkey) == {"cam0": 100, "cam2": 30}
         valkey.bytes.delete("stream_fps_configs")
         with worker(valkey, sidecar=sidecar.address) as process:
-            # The change is pushed; how soon is the sidecar's matter. New streams show when it is there.
+            # The change is pushed at some time; new streams show when it has arrived.
             probes = iter(range(10_000))
 
             def default_in_force() -> bool:
@@ -64,11 +64,11 @@ def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None
             wait_until(default_in_force)
             assert process.terminate() == 0
     assert balance(valkey.bytes) == 0
-    assert "is away" not in process.log
+    assert "is unreachable" not in process.log
 
 
 def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) -> None:
-    """Many frames, few calls of the queue and of the sidecar, and not one GET for a paused stream."""
+    """Many frames cost few calls to the queue and the sidecar, and no GET for a paused stream."""
     valkey.bytes.hset("stream_fps_configs", "*", "0")
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         publish_many(valkey.bytes, 1000, streams=10)
@@ -80,7 +80,7 @@ def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) ->
 
 
 def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServer) -> None:
-    """An entry that is delivered again isn't asked about: the sidecar would call it a duplicate."""
+    """The worker doesn't ask about a redelivered entry, because the sidecar would call it a duplicate."""
     with sidecar_process(redis_url=valkey.url, fps=1.0) as sidecar:
         publish(valkey.bytes, "cam", T0)
         with worker(valkey, "--consumer", "same-pod", seconds=60.0, sidecar=sidecar.address) as process:
@@ -91,8 +91,8 @@ def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServe
     assert accounting(valkey.bytes) == {"received": 1, "counted": 1}
 
 
-def test_what_is_delivered_again_too_late_is_stale(valkey: QueueServer) -> None:
-    """After a crash the old frames are skipped, as any old frame."""
+def test_an_entry_that_is_redelivered_too_late_is_stale(valkey: QueueServer) -> None:
+    """After a crash old frames are skipped, like any old frame."""
     publish_many(valkey.bytes, 5)
     with worker(valkey, "--consumer", "same-pod", seconds=60.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 5)
@@ -103,25 +103,25 @@ def test_what_is_delivered_again_too_late_is_stale(valkey: QueueServer) -> None:
 
 
 def test_a_killed_sidecar_is_replaced_by_local_pacing_until_it_returns(valkey: QueueServer) -> None:
-    """Each stream goes on at its last fps, the paused stay paused; loss and return are said once."""
+    """Each stream continues at its last fps, paused streams stay paused; loss and return are logged once."""
     valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "10", "cam1": "0"})
     port = free_port()
     with worker(valkey, "--fps", "1", sidecar=f"127.0.0.1:{port}") as process:
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
-            wait_until(lambda: "is away" not in process.log or "is back" in process.log)
+            wait_until(lambda: "is unreachable" not in process.log or "is reachable again" in process.log)
             publish_many(valkey.bytes, 2 * 90, streams=2, fps=30.0)
             wait_until(lambda: accounting(valkey.bytes).get("received") == 180 and balance(valkey.bytes) == 0)
             before = counted_by_stream(valkey)
             sidecar.kill()
-        losses = process.log.count("is away")
+        losses = process.log.count("is unreachable")
         publish(valkey.bytes, "cam1", T0 + 3.0)
         for i in range(90, 180):
             publish(valkey.bytes, "cam0", T0 + i / 30)
         wait_until(lambda: accounting(valkey.bytes).get("received") == 271 and balance(valkey.bytes) == 0)
         during = counted_by_stream(valkey)
-        assert process.log.count("is away") == losses + 1
+        assert process.log.count("is unreachable") == losses + 1
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR):
-            wait_until(lambda: process.log.count("is back") == process.log.count("is away"))
+            wait_until(lambda: process.log.count("is reachable again") == process.log.count("is unreachable"))
             publish(valkey.bytes, "cam0", T0 + 100.0)
             wait_until(lambda: accounting(valkey.bytes).get("received") == 272 and balance(valkey.bytes) == 0)
             assert process.terminate() == 0
@@ -131,7 +131,7 @@ def test_a_killed_sidecar_is_replaced_by_local_pacing_until_it_returns(valkey: Q
 
 
 def test_a_frozen_sidecar_costs_one_deadline_in_all(caplog: pytest.LogCaptureFixture) -> None:
-    """SIGSTOP: the first batch waits for the deadline, no other does; after SIGCONT it is asked again."""
+    """After SIGSTOP only the first batch waits for the deadline; after SIGCONT the sidecar is asked again."""
     caplog.set_level(logging.INFO)
     with sidecar_process(fps=5.0) as sidecar:
         limiter = RateLimiter(sidecar.address, default_fps=1.0, deadline=4.0)
@@ -140,28 +140,28 @@ def test_a_frozen_sidecar_costs_one_deadline_in_all(caplog: pytest.LogCaptureFix
         os.kill(sidecar.pid, signal.SIGSTOP)
         started = time.monotonic()
         reasons = [limiter.decide([("cam", i / 10)])[0] for i in range(2, 102)]
-        assert 4.0 <= time.monotonic() - started < 60.0  # a deadline for each would take 400 s
+        assert 4.0 <= time.monotonic() - started < 60.0  # one deadline per batch would take 400 s
         assert reasons.count(Reason.ADMITTED) == 50
         os.kill(sidecar.pid, signal.SIGCONT)
-        wait_until(lambda: not limiter.away)
+        wait_until(lambda: not limiter.sidecar_unreachable)
         limiter.decide([("cam", 1000.0)])
         limiter.close()
-    assert [message.split(" is ")[1].split()[0] for message in caplog.messages] == ["away:", "back"]
+    assert [message.split()[3].rstrip(",") for message in caplog.messages] == ["unreachable", "reachable"]
 
 
 def test_a_restarted_sidecar_is_found_soon() -> None:
-    """Also when it was away for long: the channel's backoff stays short."""
+    """It is found soon even after a long outage, because the channel's backoff stays short."""
     port = free_port()
     with sidecar_process(port=port) as sidecar:
         limiter = RateLimiter(sidecar.address, default_fps=1.0)
         assert limiter.wait_ready(60.0)
         sidecar.kill()
         limiter.decide([("cam", 0.0)])
-        assert limiter.away
-    time.sleep(12.0)  # long enough for the default backoff to grow beyond what is asked for
+        assert limiter.sidecar_unreachable
+    time.sleep(12.0)  # long enough for the default backoff to grow beyond the promised second
     with sidecar_process(port=port):
         served = time.monotonic()
-        wait_until(lambda: not limiter.away)
-        # 1 s is what is promised; five times that for a machine that does other things too.
+        wait_until(lambda: not limiter.sidecar_unreachable)
+        # 1 s is promised; five times that allows for a busy machine.
         assert time.monotonic() - served < 5.0
     limiter.close()

@@ -1,4 +1,4 @@
-"""The decision, specified: one table of cases, each a short history of one stream.
+"""The specification of the decision: one table of cases, each a short history of one stream.
 
 A row is (ts, fps, real time, expected reason). Laws that hold for every history are in test_schedule_laws.py.
 """
@@ -155,7 +155,7 @@ CASES = [
 
 @pytest.mark.parametrize(("pacing", "rows"), CASES)
 def test_history(pacing, rows):
-    """Each frame of the history gets the reason that the table says."""
+    """Each frame of the history gets the reason in the table."""
     schedule = None
     for row, (ts, fps, now, expected) in enumerate(rows):
         reason, schedule = decide(schedule, ts, fps, now, pacing)
@@ -167,7 +167,7 @@ def test_history(pacing, rows):
     [
         (Schedule(slot=10.0, last_ts=10.0, admitted_at=0.0), 1.0, 11.0 - 1e-6),
         (Schedule(slot=9.0, last_ts=10.2, admitted_at=0.0), 0.5, 11.0 - 1e-6),
-        # The credit lets the next frame through at once, but not the same one again.
+        # The credit admits the next frame at once, but not the same one again.
         (Schedule(slot=8.5, last_ts=10.0, admitted_at=0.0), 1.0, math.nextafter(10.0, INF)),
         (Schedule(slot=10.0, last_ts=10.0, admitted_at=0.0), INF, math.nextafter(10.0, INF)),
         (Schedule(slot=10.0, last_ts=10.0, admitted_at=0.0), 0.0, INF),
@@ -176,13 +176,13 @@ def test_history(pacing, rows):
     ],
 )
 def test_next_ts(schedule, fps, expected):
-    """The earliest ts that would be admitted is the due time less the tolerance, but after the last frame."""
+    """The earliest ts that would be admitted is the due time minus the tolerance, but after the last frame."""
     assert next_ts(schedule, fps) == expected
 
 
 @pytest.mark.parametrize("ts", [0.0, -0.0, 1e-9, 1.7e9, 1e11])
 def test_good_ts(ts):
-    """Seconds from 0 to 1e11 are good."""
+    """Seconds from 0 to 1e11 are valid."""
     assert ts_error(ts) is None
 
 
@@ -198,7 +198,7 @@ def test_good_ts(ts):
     ],
 )
 def test_bad_ts(ts, words):
-    """A ts that makes no sense gets a message that says what is wrong and with which value."""
+    """An invalid ts gets a message with the problem and the value."""
     message = ts_error(ts)
     assert message is not None
     assert all(word in message for word in words), message
@@ -206,13 +206,13 @@ def test_bad_ts(ts, words):
 
 @pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", " "])
 def test_good_stream_name(name):
-    """1 to 256 characters of any kind are good."""
+    """1 to 256 characters of any kind are valid."""
     assert stream_name_error(name) is None
 
 
 @pytest.mark.parametrize(("name", "words"), [("", ["empty"]), ("y" * 257, ["256", "257", "yyy"])])
 def test_bad_stream_name(name, words):
-    """A name that is too short or too long gets a message that says so."""
+    """A name that is too short or too long gets a message about its length."""
     message = stream_name_error(name)
     assert message is not None
     assert all(word in message for word in words), message

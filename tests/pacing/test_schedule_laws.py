@@ -14,13 +14,13 @@ BURST = 1 + CREDIT_PERIODS
 PACINGS = st.sampled_from(Pacing)
 FPS = st.one_of(st.floats(0.01, 100.0), st.sampled_from([0.2, 1.0, 20.0, 30.0]))
 
-# Steps of a stream's clock: mostly forward by up to some frames, now and then still, late, restarted or far ahead.
+# Steps of a stream's clock: mostly forward by a few frames, sometimes zero, late, restarted or far ahead.
 FORWARD = st.one_of(st.floats(0.0, 0.2), st.floats(0.0, 5.0), st.sampled_from([0.0, 1 / 30, 0.1, 1.0]))
 ANY_STEP = st.one_of(FORWARD, FORWARD, st.floats(-1.9, 0.0), st.floats(-500.0, -2.1), st.floats(5.0, 500.0))
 
 
 def admissions(stamps, fps, pacing, times=None):
-    """Decides all frames; gives the admitted ones as (index, ts, restarted)."""
+    """Decides all frames; returns the admitted ones as (index, ts, restarted)."""
     schedule, admitted = None, []
     for index, ts in enumerate(stamps):
         restarted = schedule is not None and ts < schedule.last_ts
@@ -31,7 +31,7 @@ def admissions(stamps, fps, pacing, times=None):
 
 
 def walk(start, steps):
-    """The stamps of a clock that makes these steps, never below zero."""
+    """Returns the stamps of a clock with these steps, never below zero."""
     stamps = [start]
     for step in steps:
         stamps.append(max(0.0, stamps[-1] + step))
@@ -40,7 +40,7 @@ def walk(start, steps):
 
 @given(FPS, st.floats(0.0, 2e9), st.lists(ANY_STEP, max_size=120), st.lists(st.floats(0.0, 3.0), min_size=121))
 def test_gcra_never_admits_more_than_the_rate_and_its_burst(fps, start, steps, gaps):
-    """In any W seconds of stream time at most W * fps + 2.5 are admitted, besides one for each restart of the clock."""
+    """In any W seconds of stream time at most W * fps + 2.5 are admitted, plus one for each restart of the clock."""
     stamps = walk(start, steps)
     times = [sum(gaps[: index + 1]) for index in range(len(stamps))]
     stream_time, elapsed = [0.0], 0.0
@@ -53,7 +53,7 @@ def test_gcra_never_admits_more_than_the_rate_and_its_burst(fps, start, steps, g
         for last in range(first, len(admitted)):
             restarts += last > first and admitted[last][2]
             window = stream_time[admitted[last][0]] - stream_time[admitted[first][0]]
-            # Doubles near 2e9 are 2.4e-7 apart: each step of the sum may be off by that much, besides the tolerance.
+            # Doubles near 2e9 are 2.4e-7 apart: each step of the sum may be off by that much, in addition to the tolerance.
             slack = (TOLERANCE_S + (len(stamps) + 2) * math.ulp(max(stamps))) * fps
             assert last - first + 1 <= window * fps + BURST + restarts + slack
 
@@ -82,7 +82,7 @@ def test_min_gap_keeps_a_period_between_admissions(fps, steps):
 
 @given(PACINGS, st.lists(st.tuples(ANY_STEP, st.one_of(FPS, st.just(0.0), st.just(math.inf))), max_size=60))
 def test_a_denied_frame_changes_nothing(pacing, moves):
-    """Leaving out all denied frames gives the same admissions."""
+    """Without the denied frames, the admissions are the same."""
     stamps = walk(1000.0, [step for step, _ in moves])
     limits = [1.0, *(fps for _, fps in moves)]
     schedule, kept = None, []
@@ -101,7 +101,7 @@ def test_a_denied_frame_changes_nothing(pacing, moves):
 
 @given(PACINGS, FPS, st.lists(ANY_STEP, max_size=40), FPS)
 def test_next_ts_is_the_first_that_is_admitted(pacing, fps, steps, new_fps):
-    """After any history, and at any new fps, next_ts is admitted and what lies before it, back to 2 s, is not."""
+    """After any history and at any new fps, next_ts is admitted, and what precedes it by up to 2 s is not."""
     schedule = None
     for ts in walk(1000.0, steps):
         _, schedule = decide(schedule, ts, fps, 0.0, pacing)
@@ -125,7 +125,7 @@ def test_a_change_of_fps_acts_on_the_next_frame(pacing, old_fps, new_fps, steps)
 
 
 def jittered(source_fps, count, jitter, phase, quantum):
-    """Stamps of a source on a fixed grid: each moved by its own jitter (share of the source's period), then rounded."""
+    """Returns the stamps of a source on a fixed grid, each moved by its jitter (a share of the period), then rounded."""
     stamps = []
     for index in range(count):
         ts = phase + (index + jitter(index)) / source_fps
@@ -161,7 +161,7 @@ def test_gcra_achieves_the_target(source_fps, share, amplitude, alternating, qua
 @pytest.mark.parametrize("target_share", [1.0, 0.999, 0.98, 2 / 3, 0.5, 0.1])
 @pytest.mark.parametrize("alternating", [0.0, 0.25])
 def test_gcra_achieves_the_target_near_the_source(source_fps, target_share, alternating):
-    """The worst cases that are known, alternating jitter at and just below the source's rate, by name."""
+    """The worst known cases reach the target, too: alternating jitter at and just below the source's rate."""
     target = source_fps * target_share
     count = math.ceil(400 / target * source_fps) + 1
     stamps = jittered(source_fps, count, lambda index: alternating if index % 2 else -alternating, 0.0, 0.0)

@@ -21,13 +21,13 @@ def test_good_addresses(address, expected):
 
 @pytest.mark.parametrize("address", ["", "localhost", "localhost:", "a:b", "::1:80", "a:65536", "a:-1", "a:²"])
 def test_bad_addresses_are_named(address):
-    """What is no address is refused with its text."""
+    """An invalid address is rejected, and the error shows it."""
     with pytest.raises(ValueError, match=r"got"):
         split_host_port(address)
 
 
 def test_grpc_addresses_may_be_absolute_unix_sockets():
-    """A unix socket is taken with an absolute path only."""
+    """A unix socket needs an absolute path."""
     assert check_grpc_address("unix:/run/fps.sock") == "unix:/run/fps.sock"
     assert check_grpc_address("127.0.0.1:1") == "127.0.0.1:1"
     with pytest.raises(ValueError, match="absolute"):
@@ -49,5 +49,5 @@ def test_grpc_addresses_may_be_absolute_unix_sockets():
     ],
 )
 def test_passwords_are_masked(url, masked):
-    """A URL's password is left out of what is shown; nothing else is."""
+    """Only the password of a URL is replaced."""
     assert mask_password(url) == masked

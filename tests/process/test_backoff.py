@@ -64,7 +64,7 @@ def test_a_success_starts_over() -> None:
     ("first_s", "longest_s", "jitter"),
     [(0.0, 1.0, HALF), (-1.0, 1.0, HALF), (2.0, 1.0, HALF), (math.nan, 1.0, HALF), (1.0, 2.0, 1.5), (1.0, 2.0, -0.1)],
 )
-def test_delays_that_make_no_sense_are_refused(first_s: float, longest_s: float, jitter: float) -> None:
+def test_invalid_delays_are_rejected(first_s: float, longest_s: float, jitter: float) -> None:
     """A delay of nothing would become a loop without a pause."""
     with pytest.raises(ValueError, match=r"first_s|jitter"):
         Backoff(first_s, longest_s, jitter=jitter)

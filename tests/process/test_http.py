@@ -15,7 +15,7 @@ def endpoint():
     registry = CollectorRegistry()
     Counter("toys", "Toys made.", registry=registry).inc(3)
     health = {"ok": True}
-    server = HttpEndpoint("127.0.0.1:0", registry, lambda: (health["ok"], {"redis": "away"}))
+    server = HttpEndpoint("127.0.0.1:0", registry, lambda: (health["ok"], {"redis": "unreachable"}))
     yield server, health
     server.close()
 
@@ -33,7 +33,7 @@ def test_metrics(endpoint):
 
 
 def test_ipv6():
-    """An IPv6 address in brackets is listened on, and shown in brackets."""
+    """The endpoint listens on an IPv6 address in brackets and shows it in brackets."""
     server = HttpEndpoint("[::1]:0", CollectorRegistry(), lambda: (True, {}))
     try:
         assert server.address.startswith("[::1]:")
@@ -42,15 +42,15 @@ def test_ipv6():
         server.close()
 
 
-def test_healthz_tells_the_state_in_status_and_body(endpoint):
+def test_healthz_has_the_state_in_status_and_body(endpoint):
     """/healthz is 200 while healthy and 503 when not, with the details either way."""
     server, health = endpoint
-    assert json.loads(get(server, "/healthz")) == {"healthy": True, "redis": "away"}
+    assert json.loads(get(server, "/healthz")) == {"healthy": True, "redis": "unreachable"}
     health["ok"] = False
     with pytest.raises(urllib.error.HTTPError) as answer:
         get(server, "/healthz")
     assert answer.value.code == 503
-    assert json.load(answer.value) == {"healthy": False, "redis": "away"}
+    assert json.load(answer.value) == {"healthy": False, "redis": "unreachable"}
 
 
 def test_another_path_is_not_found(endpoint):

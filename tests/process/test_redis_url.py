@@ -1,4 +1,4 @@
-"""Redis URLs: what each kind means, and one clear sentence for what is wrong."""
+"""Redis URLs: the meaning of each kind, and one clear sentence for each mistake."""
 
 import pytest
 from hypothesis import given
@@ -53,13 +53,13 @@ BAD = {
 
 @pytest.mark.parametrize("url", GOOD)
 def test_good_url(url):
-    """Each kind of URL is read as documented."""
+    """Each kind of URL is parsed as documented."""
     assert parse_redis_url(url) == GOOD[url]
 
 
 @pytest.mark.parametrize("url", BAD)
 def test_bad_url(url):
-    """A bad URL gets one line that says what is wrong."""
+    """An invalid URL gets one line with the mistake."""
     with pytest.raises(ValueError, match=BAD[url]) as raised:
         parse_redis_url(url)
     assert "\n" not in str(raised.value)
@@ -67,7 +67,7 @@ def test_bad_url(url):
 
 @pytest.mark.parametrize("url", GOOD)
 def test_shown_url_means_the_same(url):
-    """What is shown of a URL leads to the same place, and tells no password."""
+    """The shown URL leads to the same place and contains no password."""
     parsed = parse_redis_url(url)
     assert "cret" not in parsed.shown
     assert "cret" not in repr(parsed)
@@ -77,7 +77,7 @@ def test_shown_url_means_the_same(url):
 
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text):
-    """Whatever is typed after a scheme gives a URL or a ValueError."""
+    """Any text after a scheme is a URL or a ValueError."""
     for scheme in ("redis://", "unix://", "redis+sentinel://", "rediss+cluster://", ""):
         try:
             parsed = parse_redis_url(scheme + text)
@@ -86,8 +86,8 @@ def test_any_text_is_read_or_refused(text):
         assert parsed.addresses
 
 
-def test_errors_do_not_tell_the_password():
-    """A mistake in a URL, the unescaped password itself included, doesn't bring the password into a message."""
+def test_errors_do_not_show_the_password():
+    """No mistake in a URL, including an unescaped password, shows the password in the message."""
     for login in ("u:s3cret", "u:s3cret/", "u:/s3cret", "s3cret:/", "u:s3cret#", "u:[s3cret", "u:?s3cret"):
         for url in ("redis://{}@cache/x", "redis://{}@cache:x", "redis://{}@/0", "unix://{}@run/x"):
             with pytest.raises(ValueError, match=r"Redis|redis://|unix") as raised:
@@ -97,13 +97,13 @@ def test_errors_do_not_tell_the_password():
 
 class TestCredentials:
     def test_complete_the_url(self):
-        """User and password may come from elsewhere than the URL."""
+        """User and password may come from outside of the URL."""
         url = parse_redis_url("redis://cache").with_credentials("fps", "secret")
         assert (url.username, url.password) == ("fps", "secret")
         assert parse_redis_url("redis://fps@cache").with_credentials("", "secret").username == "fps"
 
     @pytest.mark.parametrize(("username", "password"), [("other", ""), ("", "other")])
     def test_are_given_once(self, username, password):
-        """What the URL already says isn't overridden silently."""
+        """What the URL already contains isn't overridden silently."""
         with pytest.raises(ValueError, match="once"):
             parse_redis_url("redis://fps:secret@cache").with_credentials(username, password)

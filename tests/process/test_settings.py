@@ -25,8 +25,8 @@ class ToySettings(BaseSettings):
     fps: float = Field(1.0, ge=0, description="frames per second, up to 100% of them")
     listen: Words = Field(["127.0.0.1:1"], description="where; may be repeated")
     dry_run: bool = Field(False, description="change nothing")
-    colour: Colour = Field(Colour.RED, description="of the toy")
-    mode: Literal["fast", "slow"] = Field("fast", description="of working")
+    colour: Colour = Field(Colour.RED, description="the toy's colour")
+    mode: Literal["fast", "slow"] = Field("fast", description="how to work")
     where: Path | None = Field(None, description="a folder")
 
 
@@ -60,16 +60,16 @@ def test_a_list_is_a_repeated_flag_or_a_variable_with_commas(monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--fps", "abc"], ["--fps", "number", "'abc'"]),
+        (["--fps", "abc"], ["--fps: must be a valid number, got 'abc'"]),
         (["--fps", "-1"], ["--fps", "greater than or equal to 0", "'-1'"]),
-        (["--colour", "green"], ["--colour", "'red' or 'blue'", "'green'"]),
+        (["--colour", "green"], ["--colour", "must be 'red' or 'blue'", "'green'"]),
         (["--fsp", "1"], ["--fsp"]),
         (["--fp", "1"], ["--fp"]),
         (["stray"], ["stray"]),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(argv, words, capsys):
-    """A wrong flag or value ends the process with code 2 and one line that names it."""
+    """A wrong flag or value ends the process with exit code 2 and one line that names it."""
     with pytest.raises(SystemExit) as stopped:
         read(*argv)
     assert stopped.value.code == 2
@@ -78,8 +78,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(argv, words, capsys):
     assert all(word in message for word in ["toy:", *words]), message
 
 
-def test_a_bad_value_is_told_once_and_without_its_password(capsys):
-    """The value follows the reason, unless the reason tells it already; what looks like a password is masked."""
+def test_an_invalid_value_is_shown_once_and_without_its_password(capsys):
+    """The value follows the reason, unless the reason contains it already; what looks like a password is masked."""
 
     class UrlSettings(BaseSettings):
         url: Annotated[str, AfterValidator(split_host_port)] = Field("h:1", description="a place")
@@ -94,7 +94,7 @@ def test_a_bad_value_is_told_once_and_without_its_password(capsys):
 
 
 def test_a_bad_environment_variable_is_named(monkeypatch, capsys):
-    """A bad value from the environment is blamed on the variable, not on a flag that nobody gave."""
+    """An error in an environment variable names the variable, not a flag that wasn't given."""
     monkeypatch.setenv("TOY_FPS", "fast")
     with pytest.raises(SystemExit):
         read()
@@ -102,7 +102,7 @@ def test_a_bad_environment_variable_is_named(monkeypatch, capsys):
 
 
 def test_help_shows_flags_variables_defaults_and_examples(capsys, monkeypatch):
-    """The help names every flag with its variable and default, and ends in the examples."""
+    """The help names every flag with its variable and default, and ends with the examples."""
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as stopped:
         read("--help")
@@ -120,7 +120,7 @@ def test_version(capsys):
 
 
 def test_positional_fields_and_required_flags(capsys):
-    """A positional field takes its words by place; a missing required flag is said by its name."""
+    """A positional field takes arguments without a flag; a missing required flag is named."""
     parser = Parser(prog="toy copy")
     add_flags(parser, ToyCommand)
     settings = settings_from(ToyCommand, parser.parse_args(["a", "b", "--name", "x"]), parser)

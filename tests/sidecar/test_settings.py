@@ -13,12 +13,12 @@ from sidecar.settings import SidecarSettings
 
 
 def read(*arguments: str) -> SidecarSettings:
-    """The settings that a command line gives."""
+    """Returns the settings of a command line."""
     return parse(SidecarSettings, arguments, prog="fps-sidecar", epilog="", version="0")
 
 
-def test_the_defaults_are_those_of_a_machine_with_redis_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a flag it is one frame per second, the Redis and the ports of this machine."""
+def test_the_defaults_are_for_a_machine_with_redis_on_it() -> None:
+    """Without flags: one frame per second, Redis on this machine, addresses on loopback."""
     settings = read()
     assert (settings.fps, settings.redis_url, settings.config_key) == (
         1.0,
@@ -30,7 +30,7 @@ def test_the_defaults_are_those_of_a_machine_with_redis_on_it(monkeypatch: pytes
 
 
 def test_each_flag_is_an_environment_variable_and_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIDECAR_X says what --x says; lists are separated by commas."""
+    """SIDECAR_X means the same as --x; lists have commas."""
     monkeypatch.setenv("SIDECAR_FPS", "0.5")
     monkeypatch.setenv("SIDECAR_LISTEN", "127.0.0.1:1234,unix:/run/fps.sock")
     monkeypatch.setenv("SIDECAR_PACING", "min-gap")
@@ -42,7 +42,7 @@ def test_each_flag_is_an_environment_variable_and_the_flag_wins(monkeypatch: pyt
 
 @pytest.mark.parametrize("fps", ["0", "inf", "0.25", "1e-3"])
 def test_any_rate_can_be_the_default(fps: str) -> None:
-    """0 pauses all streams without a value, inf lets all through."""
+    """0 pauses all streams without a limit in Redis, inf admits all of their frames."""
     assert read("--fps", fps).fps == float(fps)
 
 
@@ -64,13 +64,16 @@ def test_any_rate_can_be_the_default(fps: str) -> None:
         (["--redis-url", "rediss://x", "--redis-cert", __file__], ["certificate and its key"]),
         (["--redis-url", "rediss://x", "--redis-ca", "/nowhere"], ["cannot read /nowhere"]),
         (["--redis-url", "rediss://x", "--redis-ca", __file__], [__file__, "no certificates"]),
-        (["--redis-url", "rediss://x", "--redis-cert", __file__, "--redis-key", __file__], ["no certificate and its"]),
+        (
+            ["--redis-url", "rediss://x", "--redis-cert", __file__, "--redis-key", __file__],
+            ["aren't a certificate and its"],
+        ),
         (["--redis-sentinel-password", "p"], ["redis+sentinel://"]),
         (["--listen", "0.0.0.0:50051"], ["0.0.0.0:50051", "--tls-cert", "--insecure"]),
         (["--listen", ":50051"], [":50051", "--tls-cert", "--insecure"]),
         (["--listen", "unix:/run/fps.sock", "--listen", "10.0.0.1:1"], ["10.0.0.1:1", "--insecure"]),
         (["--tls-cert", __file__], ["--tls-key"]),
-        (["--tls-cert", __file__, "--tls-key", __file__], ["no certificate"]),
+        (["--tls-cert", __file__, "--tls-key", __file__], ["aren't a certificate"]),
         (["--tls-cert", "/nowhere", "--tls-key", __file__], ["cannot read /nowhere"]),
         (["--tls-client-ca", __file__], ["--tls-client-ca", "--tls-cert"]),
         (["--insecure", "--tls-cert", __file__, "--tls-key", __file__], ["--insecure", "exclude"]),
@@ -95,7 +98,7 @@ def test_any_rate_can_be_the_default(fps: str) -> None:
 def test_a_wrong_usage_is_one_clear_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
 ) -> None:
-    """A wrong flag or value exits 2 with one line that says which; it repeats the value if that is no secret."""
+    """A wrong flag or value exits 2 with one line that names it; the value is shown unless it is secret."""
     with pytest.raises(SystemExit) as end:
         read(*arguments)
     error = capsys.readouterr().err
@@ -107,11 +110,16 @@ def test_a_wrong_usage_is_one_clear_line(
 def test_a_wrong_environment_variable_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bad value from the environment is blamed on its variable."""
+    """An error in an environment variable names the variable."""
     monkeypatch.setenv("SIDECAR_FPS", "fast")
     with pytest.raises(SystemExit):
         read()
     assert "SIDECAR_FPS" in capsys.readouterr().err
+    monkeypatch.delenv("SIDECAR_FPS")
+    monkeypatch.setenv("SIDECAR_LISTEN", " , ")
+    with pytest.raises(SystemExit):
+        read()
+    assert "SIDECAR_LISTEN: needs at least one address" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -126,12 +134,12 @@ def test_a_wrong_environment_variable_is_named(
     ],
 )
 def test_the_password_is_masked(url: str, masked: str) -> None:
-    """Where settings are shown, a password in the URL isn't."""
+    """The settings are shown without the password in the URL."""
     assert SidecarSettings(redis_url=url).shown()["redis-url"] == masked
 
 
-def test_the_password_may_come_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password from the environment completes the URL, and is shown nowhere."""
+def test_the_password_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password from the environment completes the URL and isn't shown anywhere."""
     monkeypatch.setenv("SIDECAR_REDIS_PASSWORD", "secret")
     settings = read("--redis-url", "redis://h", "--redis-username", "me")
     assert (settings.redis.username, settings.redis.password) == ("me", "secret")
@@ -144,21 +152,21 @@ def test_addresses_of_this_machine_need_no_certificate(address: str) -> None:
     assert read("--listen", address).tls is None
 
 
-def test_others_need_the_operators_word() -> None:
-    """With --insecure any address is served in plain text; probes' health may always be."""
+def test_other_addresses_need_insecure() -> None:
+    """With --insecure any address is served in plain text; health for probes always may be."""
     assert read("--listen", "0.0.0.0:1", "--insecure").insecure
     assert read("--health-listen", "0.0.0.0:1").health_listen == "0.0.0.0:1"
 
 
-def test_the_shown_settings_are_the_flags() -> None:
-    """Settings are shown by their flags' names, as the flags would be written."""
+def test_settings_are_shown_as_flags() -> None:
+    """The names and values are those of flags."""
     shown = read("--listen", "127.0.0.1:1", "--listen", "unix:/s", "--fps", "inf").shown()
     assert (shown["listen"], shown["fps"], shown["pacing"]) == ("127.0.0.1:1,unix:/s", "inf", "gcra")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:4317", "https://otel.internal:4317"])
 def test_traces_need_their_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Without OpenTelemetry a collector can't be asked for, and it is said what to install."""
+    """Without OpenTelemetry, --otlp-endpoint is an error that says what to install."""
 
     def not_there(name: str) -> None:
         raise ModuleNotFoundError(name)
@@ -172,7 +180,7 @@ def test_traces_need_their_extra(capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_help_has_worked_examples() -> None:
-    """--help tells each flag with its variable and shows commands, from the installed module."""
+    """--help lists each flag with its variable, and ends with commands to try."""
     done = subprocess.run(
         [sys.executable, "-m", "sidecar", "--help"], capture_output=True, text=True, env=repository_environment()
     )

@@ -1,4 +1,4 @@
-"""What the tests of images and manifests share: rendering, tools, settings and metrics of both programs."""
+"""Shared by the tests of images and manifests: rendering, tools, and walking through documents."""
 
 import os
 import shutil
@@ -15,14 +15,14 @@ K8S = REPOSITORY / "k8s"
 OVERLAYS = ("dev", "gpu")
 SCALING_OVERLAYS = ("keda", "hpa")
 SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
-"""Set by `make ship`, which installs every tool: there a missing one is a failure, on a laptop a skip."""
+"""Set by `make ship`, which installs every tool. There a missing tool is a failure; otherwise its tests are skipped."""
 
-needs_engine = pytest.mark.skipif(not SHIPPING, reason="needs the engine and the images that `make ship` makes")
+needs_engine = pytest.mark.skipif(not SHIPPING, reason="needs the engine and the images of `make ship`")
 needs_tools = pytest.mark.skipif(not SHIPPING, reason="needs the validators that `make ship` installs")
 
 
 def tool(name: str) -> str:
-    """The path of a program; where it is missing the test is skipped, or fails in `make ship`."""
+    """Returns the path of a program. If it is missing, the test is skipped, or fails in `make ship`."""
     found = shutil.which(name, path=f"{REPOSITORY / '.venv/ship/bin'}:{os.environ['PATH']}:/usr/sbin")
     if found is None:
         (pytest.fail if SHIPPING else pytest.skip)(f"{name} is not installed; `make ship` installs it")
@@ -30,7 +30,7 @@ def tool(name: str) -> str:
 
 
 def run(*words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs a program; its output is the failure's text."""
+    """Runs a program; if it fails, the test fails with its output."""
     done = subprocess.run(words, text=True, capture_output=True, **options)
     if check and done.returncode:
         pytest.fail(f"{' '.join(words)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -38,13 +38,13 @@ def run(*words: str, check: bool = True, **options: Any) -> subprocess.Completed
 
 
 def render(folder: Path) -> list[dict[str, Any]]:
-    """The documents of an overlay."""
+    """Returns the documents of an overlay."""
     rendered = run(tool("kubectl"), "kustomize", str(folder)).stdout
     return [document for document in yaml.safe_load_all(rendered) if document]
 
 
 def with_fleet_scope(tmp_path: Path, overlay: str) -> Path:
-    """A copy of k8s/ in which the sidecar has fleet scope; gives the folder of the overlay there."""
+    """Copies k8s/, sets fleet scope in the copy, and returns the folder of the overlay there."""
     copied = tmp_path / "k8s"
     if not copied.exists():
         shutil.copytree(K8S, copied)
@@ -55,25 +55,25 @@ def with_fleet_scope(tmp_path: Path, overlay: str) -> Path:
 
 
 def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
-    """The only document of a kind, or of a kind and a name."""
+    """Returns the only document of a kind, or of a kind and a name."""
     (found,) = (d for d in documents if d["kind"] == kind and name in (None, d["metadata"]["name"]))
     return found
 
 
 def pod_template(documents: list[dict[str, Any]], name: str = "hand-counter") -> dict[str, Any]:
-    """The pod template of a Deployment."""
+    """Returns the pod template of a Deployment."""
     template: dict[str, Any] = one(documents, "Deployment", name)["spec"]["template"]
     return template
 
 
 def containers(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """All containers of a pod template, the sidecars first."""
+    """Returns all containers of a pod template, the sidecars first."""
     yield from template["spec"].get("initContainers", [])
     yield from template["spec"]["containers"]
 
 
 def walk(node: object) -> Iterator[dict[str, Any]]:
-    """Every mapping in a document, however deep."""
+    """Yields every mapping in a document, at any depth."""
     if isinstance(node, dict):
         yield node
         for value in node.values():

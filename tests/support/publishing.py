@@ -1,8 +1,9 @@
-"""Films, servers of films, and fakes, for the tests of the publishers."""
+"""Video files, video servers and fakes, for the tests of the publishers."""
 
 import math
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
@@ -12,8 +13,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from support.processes.ports import free_port
-from support.processes.programs import python_program, repository_environment
+from support.processes import programs
+from support.processes.ports import accepts, free_port
 from support.waiting import wait_until
 
 from worker.picture import Picture, decode
@@ -23,27 +24,27 @@ WIDTH, HEIGHT = 160, 120
 
 
 def numbered(index: int) -> Picture:
-    """A picture from which its number, 0 to 23, can be read even after coding: its brightness."""
+    """Returns a picture whose brightness encodes a number, 0 to 23, that survives compression."""
     return np.full((HEIGHT, WIDTH, 3), 30 + index * 8, np.uint8)
 
 
 def number_of(picture: bytes) -> int:
-    """Reads the number of an encoded picture."""
+    """Returns the number of an encoded picture."""
     return round((float(decode(picture).mean()) - 30) / 8)
 
 
 def jpeg(index: int = 0) -> bytes:
-    """Encodes a numbered picture."""
+    """Returns a numbered picture as JPEG."""
     return cv2.imencode(".jpg", numbered(index))[1].tobytes()
 
 
 def captured(index: int, ts: float | None = None) -> Captured:
-    """A numbered frame."""
+    """Returns a numbered frame."""
     return Captured(float(index) if ts is None else ts, jpeg(index))
 
 
 def h264(path: Path, times: list[float]) -> Path:
-    """Writes a film with one numbered frame at each of these times, seconds."""
+    """Writes a video with one numbered frame at each of these times, seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -58,7 +59,7 @@ def h264(path: Path, times: list[float]) -> Path:
 
 
 def motion_jpeg(path: Path, pictures: list[bytes], fps: int = 10) -> Path:
-    """Writes a film of exactly these JPEGs."""
+    """Writes a video of exactly these JPEGs."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=fps)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
@@ -70,7 +71,7 @@ def motion_jpeg(path: Path, pictures: list[bytes], fps: int = 10) -> Path:
 
 
 class RtspServer:
-    """A real RTSP server that shows the films of a folder, and can be killed and started again on its port."""
+    """A real RTSP server for the videos in a folder, which can be killed and started again on its port."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -78,27 +79,28 @@ class RtspServer:
         self.start()
 
     def url(self, name: str) -> str:
-        """The address of a film."""
+        """Returns the address of a video."""
         return f"rtsp://127.0.0.1:{self.port}/{name}"
 
     def start(self) -> None:
-        """Starts it; publishers may come before it listens."""
+        """Starts it; returns when it listens."""
         program = Path(sys.executable).parent / "rtsp-server"
         flags = ["-d", str(self._folder), "-H", "127.0.0.1", "-p", str(self.port), "-cp", str(free_port())]
         self._process = subprocess.Popen([str(program), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: accepts(self.port), "the RTSP server listens")
 
     def signal(self, number: int) -> None:
         """Sends it a signal."""
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Kills it."""
         self._process.kill()
         self._process.wait()
 
 
 class MotionJpegCamera:
-    """A camera on HTTP that sends one JPEG after the other, and after so many frames nothing more."""
+    """An HTTP camera that sends a number of JPEGs one after the other, and then nothing more."""
 
     def __init__(self, pictures: list[bytes], fps: float = 25.0, frames: float = math.inf) -> None:
         stop = self._stop = threading.Event()
@@ -129,7 +131,7 @@ class MotionJpegCamera:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/video"
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the connection."""
         self._stop.set()
         self._server.shutdown()
         self._server.server_close()
@@ -137,27 +139,19 @@ class MotionJpegCamera:
 
 
 class PublishProcess:
-    """``hand-counter publish`` as a process of its own."""
+    """``hand-counter publish`` as a process."""
 
     def __init__(self, *arguments: str, constants: Mapping[str, float] | None = None) -> None:
-        self._process = subprocess.Popen(
-            [*python_program("worker", constants), "publish", *arguments],
-            env=repository_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said: list[str] = []
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
+        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115 (lives as long as this)
+        self._process = programs.start("worker", "publish", *arguments, output=self._log, constants=constants)
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.said.append(line.rstrip())
+    @property
+    def said(self) -> list[str]:
+        """Returns the lines that it has written so far."""
+        return Path(self._log.name).read_text().splitlines()
 
     def says(self, words: str) -> list[str]:
-        """The lines with these words, so far."""
+        """Returns the lines with these words so far."""
         return [line for line in self.said if words in line]
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -174,25 +168,21 @@ class PublishProcess:
         self._process.send_signal(number)
 
     def wait(self, seconds: float = 60.0) -> int:
-        """Waits for its end; gives the exit code."""
+        """Waits for its end; returns the exit code."""
         try:
             return self._process.wait(seconds)
         finally:
             self.end()
 
     def end(self) -> None:
-        """Ends it if it hasn't."""
+        """Ends it if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._reading.join()
-        for pipe in (self._process.stdout, self._process.stderr):
-            assert pipe is not None
-            pipe.close()
 
 
 class FakeVideo:
-    """Stands in for a cv2.VideoCapture: gives these frames."""
+    """A fake cv2.VideoCapture that returns given frames."""
 
     def __init__(
         self, frames: list[np.ndarray], properties: dict[int, float] | None = None, opened: bool = True
@@ -228,7 +218,7 @@ class FakeVideo:
 
 
 class ListSource:
-    """A source of the frames in a list, given as fast as they are taken."""
+    """A source of the frames in a list, yielded as fast as they are consumed."""
 
     def __init__(self, frames: Iterator[Captured] | list[Captured], live: bool = False, paced: bool = False) -> None:
         self.live = live
@@ -236,7 +226,7 @@ class ListSource:
         self._frames = frames
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields them."""
+        """Yields the frames."""
         for frame in self._frames:
             if stop.is_set():
                 return

@@ -1,4 +1,4 @@
-"""Certificates for tests, made by the openssl command: an authority, and pairs signed by it."""
+"""Certificates for tests, made with the openssl command: a CA, and pairs signed by it."""
 
 import subprocess
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Pair(NamedTuple):
-    """A certificate and its key, PEM files."""
+    """A certificate and its key, as PEM files."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """Signs certificates into a folder."""
+    """A CA that writes signed certificates to a folder."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
@@ -24,11 +24,11 @@ class Authority:
 
     @property
     def certificate(self) -> Path:
-        """What others need to trust those it signed."""
+        """Returns the CA certificate that verifies the signed ones."""
         return self.pair.certificate
 
     def sign(self, name: str) -> Pair:
-        """A new pair for servers and clients on this machine; the name is its common name."""
+        """Creates a pair for servers and clients on this machine; the name is its common name."""
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request = self._folder / f"{name}.csr"
         extensions = self._folder / f"{name}.ext"
@@ -39,7 +39,7 @@ class Authority:
         return pair
 
 
-# Elliptic keys are made in a millisecond.
+# Elliptic curve keys are generated within a millisecond.
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 

@@ -7,20 +7,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.models.drawn_hands import scene
+from support.models.synthetic_hands import scene
 
-from worker import backend
 from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect
 from worker.hands.detection import Hands
+from worker.hands.detector import PalmLandmarkDetector
+from worker.options import HandsOptions
 
 
 class FakeDetector:
-    """Finds one hand, as large as the picture."""
+    """A detector that finds one hand, as large as the picture."""
 
     name = "fake"
 
     def detect(self, image):
-        """Give the hand."""
+        """Returns the hand."""
         height, width = image.shape[:2]
         return Hands(
             np.array([[0, 0, width, height]], np.float32),
@@ -32,7 +33,7 @@ class FakeDetector:
 
 @pytest.fixture
 def photo(tmp_path):
-    """A picture of two drawn hands, right and left."""
+    """A picture of two synthetic hands, right and left."""
     path = tmp_path / "photo.png"
     cv2.imwrite(str(path), scene(((200, 260), 100, 0, True), ((450, 260), 100, 0, False))[0])
     return str(path)
@@ -40,20 +41,20 @@ def photo(tmp_path):
 
 @pytest.fixture
 def in_place(models):
-    """The folder of the fetched models."""
+    """The folder of the downloaded models."""
     return models.palm.parent
 
 
 def with_orientation(jpeg, orientation):
-    """Give a JPEG with an EXIF orientation."""
+    """Returns a JPEG with an EXIF orientation."""
     exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
 
 
 def test_json(photo, in_place, capsys, monkeypatch):
-    """The keys are the paths as given, the hands have boxes in pixels, sides and scores, and nothing else is printed."""
+    """The keys are the paths as given; the hands have boxes in pixels, sides and scores; nothing else is printed."""
     monkeypatch.chdir(Path(photo).parent)
-    assert run_detect(["./photo.png"], json_output=True, models_dir=in_place) == 0
+    assert run_detect(["./photo.png"], json_output=True, hands=HandsOptions(models_dir=in_place)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["./photo.png"]
     hands = sorted(printed["./photo.png"], key=lambda hand: hand["box"][0])
@@ -64,28 +65,28 @@ def test_json(photo, in_place, capsys, monkeypatch):
 
 
 def test_text(photo, in_place, capsys):
-    """People get one line per picture and one per hand."""
-    assert run_detect([photo], models_dir=in_place) == 0
+    """Without --json there is one line per picture and one per hand."""
+    assert run_detect([photo], hands=HandsOptions(models_dir=in_place)) == 0
     first, *hands = capsys.readouterr().out.splitlines()
     assert first == f"{photo}: 2 hands"
     assert sorted(line.split()[0] for line in hands) == ["left", "right"]
 
 
 def test_settings_reach_the_detector(photo, in_place, capsys):
-    """A least score that nothing reaches leaves no hand."""
-    assert run_detect([photo], min_score=1.0, tiles=1, models_dir=in_place) == 0
+    """With a score that no hand reaches there are no hands."""
+    assert run_detect([photo], hands=HandsOptions(min_score=1.0, tiles=1, models_dir=in_place)) == 0
     assert capsys.readouterr().out == f"{photo}: 0 hands\n"
 
 
 @pytest.mark.parametrize("json_output", [True, False])
-def test_one_bad_picture_does_not_stop_the_others(photo, tmp_path, in_place, capsys, json_output):
-    """What can't be read is told on standard error by name, the rest is done, and the exit code is 1."""
+def test_a_bad_picture_does_not_stop_the_others(photo, tmp_path, in_place, capsys, json_output):
+    """A picture that can't be read is named on standard error, the others are processed, and the exit code is 1."""
     text, empty = tmp_path / "text.jpg", tmp_path / "empty.jpg"
     text.write_text("no picture")
     empty.write_bytes(b"")
     missing = str(tmp_path / "missing.jpg")
     images = [missing, str(text), str(empty), photo]
-    assert run_detect(images, json_output=json_output, models_dir=in_place) == 1
+    assert run_detect(images, json_output=json_output, hands=HandsOptions(models_dir=in_place)) == 1
     captured = capsys.readouterr()
     for path in images[:3]:
         assert captured.err.count(path) == 1
@@ -94,9 +95,9 @@ def test_one_bad_picture_does_not_stop_the_others(photo, tmp_path, in_place, cap
 
 
 def test_draw(photo, tmp_path, in_place):
-    """Annotated pictures go to a new folder, the size of the originals, which stay as they are."""
+    """Annotated copies of the same size are written to a new folder; the originals are unchanged."""
     before = Path(photo).read_bytes()
-    assert run_detect([photo], draw_dir=tmp_path / "new" / "out", models_dir=in_place) == 0
+    assert run_detect([photo], draw_dir=tmp_path / "new" / "out", hands=HandsOptions(models_dir=in_place)) == 0
     drawn = cv2.imread(str(tmp_path / "new" / "out" / "photo.png"))
     assert drawn.shape == (480, 640, 3)
     assert (drawn != cv2.imread(photo)).any()
@@ -104,7 +105,7 @@ def test_draw(photo, tmp_path, in_place):
 
 
 def test_a_drawing_that_cannot_be_written(photo, tmp_path):
-    """The hands are told all the same, and then the error."""
+    """The hands are printed nevertheless, followed by the error."""
     (tmp_path / "file").write_bytes(b"")
     (_, hands), (_, error) = detect_images([photo], FakeDetector(), tmp_path / "file")
     assert len(hands) == 1
@@ -113,7 +114,7 @@ def test_a_drawing_that_cannot_be_written(photo, tmp_path):
 
 
 def test_drawings_of_one_name_do_not_overwrite_each_other():
-    """Pictures of the same name out of two folders are numbered; what has no picture's suffix becomes a PNG."""
+    """Copies of pictures with the same name are numbered; without a picture's suffix the copy is a PNG."""
     taken = set()
     names = [
         drawing_path(path, Path("out"), taken).name for path in ("a/x.jpg", "b/x.jpg", "c/x.jpg", "d/x", "e/x.gif")
@@ -122,7 +123,7 @@ def test_drawings_of_one_name_do_not_overwrite_each_other():
 
 
 def test_folders_expand_to_their_pictures(tmp_path):
-    """A folder stands for the pictures in it, by name; files are taken as given, and once."""
+    """A folder is replaced by its pictures in order of their names; each file is listed once, as given."""
     for name in ("b.JPG", "a.png", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub.png").mkdir()
@@ -131,14 +132,14 @@ def test_folders_expand_to_their_pictures(tmp_path):
 
 
 def test_a_folder_without_pictures_is_an_error(tmp_path, in_place, capsys):
-    """Nothing to do isn't success."""
-    assert run_detect([str(tmp_path)], models_dir=in_place) == 1
+    """A folder without pictures is exit code 1."""
+    assert run_detect([str(tmp_path)], hands=HandsOptions(models_dir=in_place)) == 1
     assert "no pictures in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_grey_and_transparent_pictures(tmp_path, channels):
-    """Any picture is read as three channels of 8 bits."""
+    """Pictures of any format have three channels of 8 bits."""
     path = tmp_path / "x.png"
     cv2.imwrite(str(path), np.full((10, 20, channels), 77, np.uint8))
     image = read_image(str(path))
@@ -147,12 +148,12 @@ def test_grey_and_transparent_pictures(tmp_path, channels):
 
 
 def test_exif_orientation_is_honoured(tmp_path):
-    """A picture that a camera stored lying is read upright."""
+    """A picture that a camera stored sideways is read upright."""
     image = np.zeros((40, 80, 3), np.uint8)
     image[:, :20] = 255
     _, jpeg = cv2.imencode(".jpg", image)
-    path = tmp_path / "lying.jpg"
-    path.write_bytes(with_orientation(jpeg.tobytes(), 6))  # turn by 90 degrees clockwise to see it upright
+    path = tmp_path / "sideways.jpg"
+    path.write_bytes(with_orientation(jpeg.tobytes(), 6))  # upright after a rotation by 90 degrees clockwise
     upright = read_image(str(path))
     assert upright.shape == (80, 40, 3)
     assert upright[5, 20].min() > 200
@@ -162,16 +163,18 @@ def test_exif_orientation_is_honoured(tmp_path):
 def test_a_model_error_is_one_clear_line(photo, tmp_path, capsys):
     """A wrong model is exit code 1, and one line on standard error that says what to do."""
     (tmp_path / "palm_detection_full.tflite").write_bytes(b"tampered")
-    assert run_detect([photo], models_dir=tmp_path) == 1
+    assert run_detect([photo], HandsOptions(models_dir=tmp_path)) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "`hand-counter models fetch` replaces it" in error
 
 
 def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatch):
-    """A second picture costs no second load."""
+    """The models are loaded once, however many pictures there are."""
     made = []
-    real = backend.PalmLandmarkDetector
-    monkeypatch.setattr(backend, "PalmLandmarkDetector", lambda *args, **kw: made.append(1) or real(*args, **kw))
-    assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], models_dir=in_place) == 0
+    monkeypatch.setattr(
+        "worker.hands.detector.PalmLandmarkDetector",
+        lambda *args, **kw: made.append(1) or PalmLandmarkDetector(*args, **kw),
+    )
+    assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], hands=HandsOptions(models_dir=in_place)) == 0
     assert made == [1]

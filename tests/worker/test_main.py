@@ -10,7 +10,8 @@ from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
-from worker.settings import RunSettings
+from worker.options import HandsOptions
+from worker.run_settings import RunSettings
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +24,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("words", [(), ("models",), *(command.words for command in cli.COMMANDS)])
 def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """Each help ends in examples."""
+    """Every help text ends with examples."""
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, "--help"])
     assert ended.value.code == 0
@@ -31,7 +32,7 @@ def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.Capture
 
 
 def test_help_loads_neither_models_nor_redis() -> None:
-    """So that it is quick."""
+    """It imports none of the heavy modules, so it is quick."""
     heavy = ["cv2", "numpy", "redis", "grpc", "pydantic", "ai_edge_litert"]
     program = "import sys, worker.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     program += f"sys.exit(' '.join(set(sys.modules) & set({heavy})))"
@@ -41,7 +42,7 @@ def test_help_loads_neither_models_nor_redis() -> None:
 
 
 def test_every_command_is_there() -> None:
-    """The functions that the table names exist and take the settings as arguments."""
+    """The functions and the settings classes that the table names exist."""
     for command in cli.COMMANDS:
         assert callable(cli._load(command.function))
         assert cli._load(command.settings).__doc__
@@ -63,8 +64,8 @@ def test_every_command_is_there() -> None:
             ("run", "--redis-url", "redis://localhost/frames"),
             "--redis-url: the database of a Redis URL must be a number",
         ),
-        (("run", "--redis-url", "redis+cluster://localhost"), "all of a queue is on one server"),
-        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: all of a queue is on one server"),
+        (("run", "--redis-url", "redis+cluster://localhost"), "the queue is on one server"),
+        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: the queue is on one server"),
         (("publish", "0", "--stream-name", "a", "--redis-ca", "/none"), "certificates for Redis need rediss://"),
         (("run", "--redis-password-file", "/none"), "cannot read /none"),
         (("run", "--sidecar-ca", "/none"), "cannot read /none"),
@@ -79,6 +80,7 @@ def test_every_command_is_there() -> None:
         (("run", "--batch-size", "5000"), "--batch-size: "),
         (("run", "--http", "9465"), "--http: expected HOST:PORT"),
         (("run", "--frames", "1"), "unrecognized arguments: --frames"),
+        (("run", "--backend", "other"), "--backend: must be one of auto, hamer, palm, got 'other'"),
         (("detect",), "required: IMAGES"),
     ],
 )
@@ -94,7 +96,7 @@ def test_wrong_usage_is_one_clear_line(
 
 
 def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files that hold something else are wrong usage: neither the sidecar nor Redis would ever be reached."""
+    """Files with something else in them are wrong usage; with them no connection would ever succeed."""
     other = tmp_path / "other"
     other.write_text("no certificate")
     authority = Authority(tmp_path)
@@ -103,12 +105,15 @@ def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.Capture
     publish = ["publish", "0", "--stream-name", "a", "--redis-url", "rediss://x"]
     redis = ["run", "--redis-url", "rediss://x"]
     wrong = [
-        ([*redis, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
-        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "are no certificate and its"),
-        ([*publish, "--redis-ca", str(other)], f"{other} holds no certificates in PEM"),
-        (["run", "--sidecar-ca", str(other)], f"{other} holds no certificates in PEM"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "are no certificate and its"),
-        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)], "are no certifi"),
+        ([*redis, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
+        ([*redis, "--redis-cert", str(own.certificate), "--redis-key", str(other)], "aren't a certificate and its"),
+        ([*publish, "--redis-ca", str(other)], f"{other} has no certificates in PEM format"),
+        (["run", "--sidecar-ca", str(other)], f"{other} has no certificates in PEM format"),
+        ([*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(other)], "aren't a certificate and its"),
+        (
+            [*trust, "--sidecar-cert", str(own.certificate), "--sidecar-key", str(authority.pair.key)],
+            "aren't a certifi",
+        ),
     ]
     for arguments, said in wrong:
         with pytest.raises(SystemExit) as ended:
@@ -120,7 +125,7 @@ def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_every_flag_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WORKER_ and the name; the flag wins."""
+    """It is WORKER_ and the name in capitals; the flag takes precedence."""
     monkeypatch.setenv("WORKER_FPS", "0.25")
     monkeypatch.setenv("WORKER_DRAIN", "true")
     monkeypatch.setenv("WORKER_SIDECAR", "unix:/run/fps.sock")
@@ -137,7 +142,7 @@ def test_detect_takes_files_and_short_flags(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("worker.detect.run_detect", lambda **arguments: taken.update(arguments) or 0)
     assert cli.main(["detect", "a.jpg", "b.jpg", "--json", "--draw", "out", "--tiles", "3"]) == 0
     assert taken["images"] == ["a.jpg", "b.jpg"]
-    assert (taken["json_output"], taken["draw_dir"], taken["tiles"]) == (True, Path("out"), 3)
+    assert (taken["json_output"], taken["draw_dir"], taken["hands"]) == (True, Path("out"), HandsOptions(tiles=3))
 
 
 def test_the_module_is_the_command_run() -> None:
@@ -155,7 +160,7 @@ def test_version() -> None:
 
 @pytest.mark.parametrize("command", [["run"], ["detect", "photo.jpg"]])
 def test_hamer_without_a_checkpoint_is_wrong_usage(command, capsys):
-    """Asking for HaMeR without saying where its weights are is told before anything is started."""
+    """It is reported before anything is started."""
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, "--backend", "hamer"])
     assert stopped.value.code == 2
@@ -163,7 +168,7 @@ def test_hamer_without_a_checkpoint_is_wrong_usage(command, capsys):
 
 
 def test_hamers_weights_are_fetched_with_consent_only(tmp_path, capsys, monkeypatch):
-    """Without a terminal to ask at and without --accept-licence nothing is fetched, and the licences are shown."""
+    """Without a terminal and without --accept-licence nothing is fetched, and the licences are shown."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert cli.main(["models", "fetch", "--hamer", "--models-dir", str(tmp_path)]) == 1
     message = capsys.readouterr().err

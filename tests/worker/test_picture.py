@@ -1,4 +1,4 @@
-"""What is decoded, and what is refused before it costs anything."""
+"""What is decoded, and what is rejected before it costs anything."""
 
 import struct
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.picture import PictureError, decode, size
+from worker.picture import decode
+from worker.picture_header import PictureError, size
 
 IMAGE = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
 
@@ -24,19 +25,19 @@ def encode(suffix: str, *flags: int) -> bytes:
     ids=["jpeg", "png", "progressive", "padded"],
 )
 def test_jpeg_and_png_are_decoded(data: bytes) -> None:
-    """Their size is known before they are decoded; bytes behind the end don't matter."""
+    """Their size is known before they are decoded; bytes after the end don't matter."""
     assert size(data) == (64, 48)
     assert decode(data).shape == (48, 64, 3)
 
 
-def test_a_png_comes_out_as_it_went_in() -> None:
-    """The channels are in the order blue, green, red."""
+def test_a_png_is_decoded_exactly() -> None:
+    """With its channels in the order blue, green, red."""
     assert np.array_equal(decode(encode(".png")), IMAGE)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_bomb_is_not_decoded(suffix: str) -> None:
-    """A small file that claims to be a huge picture is refused by its header."""
+    """A small file that claims to be a huge picture is rejected by its header."""
     data = bytearray(encode(suffix))
     if suffix == ".png":
         data[16:24] = struct.pack(">II", 100_000, 100_000)
@@ -48,23 +49,23 @@ def test_a_bomb_is_not_decoded(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.3, 0.5, 0.9, 0.99])
-def test_a_jpeg_that_is_cut_short_is_refused(share: float) -> None:
-    """Wherever it was cut: a decoder would fill the rest with grey, and count hands in that."""
+def test_an_incomplete_jpeg_is_rejected(share: float) -> None:
+    """Wherever it ends: a decoder would fill the rest with grey, and hands would be counted in that."""
     data = encode(".jpg")
     with pytest.raises(PictureError):
         decode(data[: int(len(data) * share)])
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"GIF89a" + b"\0" * 99, b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xe0\x00\x10J"])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
-    """An error of ours, never one of the library."""
+def test_other_bytes_are_rejected(data: bytes) -> None:
+    """With an error of this project, not of the library."""
     with pytest.raises(PictureError):
         decode(data)
 
 
 @given(st.binary(max_size=200), st.integers(0, 600))
 def test_any_bytes_are_a_picture_or_an_error(garbage: bytes, at: int) -> None:
-    """Damage anywhere in a JPEG raises nothing but PictureError."""
+    """Damage anywhere in a JPEG raises PictureError and nothing else."""
     data = encode(".jpg")
     try:
         picture = decode(data[:at] + garbage + data[at + len(garbage) :], max_pixels=1_000_000)

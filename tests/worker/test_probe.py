@@ -1,4 +1,4 @@
-"""The probe of containers that can't ask /healthz themselves."""
+"""The probe for container runtimes that can't make HTTP requests."""
 
 from prometheus_client import CollectorRegistry
 
@@ -6,8 +6,8 @@ from process.http import HttpEndpoint
 from worker.probe import main
 
 
-def test_the_verdict_of_healthz_is_the_exit_code(capsys):
-    """Healthy is 0; unhealthy is 1, with what /healthz says about it."""
+def test_the_exit_code_is_the_health(capsys):
+    """0 if healthy, 1 if not or if the worker doesn't answer; standard error says why."""
     verdict = [True]
     endpoint = HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (verdict[0], {"redis": "refused"}))
     try:
@@ -24,7 +24,7 @@ def test_the_verdict_of_healthz_is_the_exit_code(capsys):
     assert "refused" in capsys.readouterr().err
 
 
-def test_what_is_no_address_is_one_line(capsys):
-    """Wrong usage is exit code 2."""
+def test_an_invalid_address_is_one_line(capsys):
+    """With exit code 2 for wrong usage."""
     assert main(["--help"]) == 2
     assert capsys.readouterr().err == "python -m worker.probe [HOST:PORT]: expected HOST:PORT, got '--help'\n"

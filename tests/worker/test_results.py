@@ -34,22 +34,22 @@ def schema() -> dict:
 @pytest.mark.parametrize("hands", [TWO_HANDS, Hands.empty()], ids=["two", "none"])
 @pytest.mark.parametrize(("entry_id", "age"), [("1700000000123-4", 0.25), (None, None)])
 def test_results_follow_the_schema(schema: dict, hands: Hands, entry_id: str | None, age: float | None) -> None:
-    """With and without hands, from the queue and not."""
-    told = json.loads(result(hands).to_json(entry_id, age))
-    jsonschema.validate(told, schema)
-    assert told["version"] == VERSION == 1
-    assert told["hand_count"] == len(told["hands"]) == len(hands)
+    """With and without hands, from the queue and from elsewhere."""
+    written = json.loads(result(hands).to_json(entry_id, age))
+    jsonschema.validate(written, schema)
+    assert written["version"] == VERSION == 1
+    assert written["hand_count"] == len(written["hands"]) == len(hands)
 
 
-def test_every_field_is_told(schema: dict) -> None:
-    """Pixels with two decimals, joints that weren't trusted as null, and nothing that the schema doesn't describe."""
-    told = json.loads(result(TWO_HANDS).to_json("1-2", 0.25))
-    assert set(told) == set(schema["properties"])
-    assert told["entry_id"] == "1-2"
-    assert (told["stream_name"], told["ts"], told["backend"]) == ("cam1", 12.5, "palm")
-    assert told["image"] == {"width": 640, "height": 480}
-    assert told["timings"] == {"queue_age": 0.25, "decode": 0.0031, "detect": 0.0412}
-    first, second = told["hands"]
+def test_every_field_has_its_value(schema: dict) -> None:
+    """Pixels have two decimals, joints that weren't trusted are null, and the schema describes every field."""
+    written = json.loads(result(TWO_HANDS).to_json("1-2", 0.25))
+    assert set(written) == set(schema["properties"])
+    assert written["entry_id"] == "1-2"
+    assert (written["stream_name"], written["ts"], written["backend"]) == ("cam1", 12.5, "palm")
+    assert written["image"] == {"width": 640, "height": 480}
+    assert written["timings"] == {"queue_age": 0.25, "decode": 0.0031, "detect": 0.0412}
+    first, second = written["hands"]
     assert first == {"box": [1.23, 2.0, 30.0, 40.0], "is_right": True, "score": 0.9, "keypoints": None}
     assert (second["is_right"], second["score"]) == (False, 0.5123)
     assert second["keypoints"][1] == [0.67, 1.0]

@@ -1,4 +1,4 @@
-"""How signals reach a command."""
+"""Signals that stop a command."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from worker.stop_signals import stop_signals
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_sets_the_event(number: signal.Signals) -> None:
-    """Each of them ends the wait, and says that it was a signal; the handlers are put back."""
+    """Each of them ends the wait and is known to be a signal; afterwards the handlers are restored."""
     inherited = signal.signal(number, signal.SIG_DFL)  # it may be ignored here, as under nohup
     done = threading.Event()
     with stop_signals(done, patient=True) as signalled:
@@ -22,7 +22,7 @@ def test_a_signal_sets_the_event(number: signal.Signals) -> None:
 
 
 def test_a_signal_that_interrupts_the_wait_itself_does_no_harm() -> None:
-    """The main thread may hold the event's lock when the handler runs: at the begin and at the end of its wait."""
+    """The main thread may hold the event's lock when the handler runs, at the beginning and the end of its wait."""
     done = threading.Event()
     with stop_signals(done, patient=True):
         with done._cond:
@@ -31,7 +31,7 @@ def test_a_signal_that_interrupts_the_wait_itself_does_no_harm() -> None:
 
 
 def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
-    """The main thread's wait isn't interrupted then, as it isn't by a signal on the way into it."""
+    """Such a signal doesn't interrupt the main thread's wait, nor does one that arrives just before the wait."""
     done = threading.Event()
 
     def send() -> None:
@@ -46,9 +46,32 @@ def test_a_signal_that_another_thread_gets_ends_the_wait() -> None:
     assert signalled.is_set()
 
 
-def test_without_a_signal_nothing_is_said() -> None:
-    """An end of its own isn't taken for a signal."""
+def test_an_end_without_a_signal_is_known() -> None:
+    """It isn't mistaken for one."""
     done = threading.Event()
     with stop_signals(done) as signalled:
         done.set()
     assert not signalled.is_set()
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_the_second_signal_has_its_usual_effect_unless_patient(patient: bool) -> None:
+    """After the first one the default handlers are back; a patient command keeps its own."""
+    done = threading.Event()
+    inherited = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with stop_signals(done, patient=patient):
+        signal.raise_signal(signal.SIGTERM)
+        assert done.wait(60)
+        assert all((signal.getsignal(each) == signal.SIG_DFL) != patient for each in (signal.SIGTERM, signal.SIGINT))
+    signal.signal(signal.SIGTERM, inherited)
+
+
+def test_nohup_is_respected() -> None:
+    """A SIGHUP that is ignored stays ignored."""
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    done = threading.Event()
+    with stop_signals(done, patient=True):
+        signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert not done.is_set()
+    signal.signal(signal.SIGHUP, inherited)

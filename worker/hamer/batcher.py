@@ -1,7 +1,7 @@
-"""The micro-batcher: crops of many callers, frames and streams become one batch.
+"""The micro-batcher: joins the crops of many callers, frames and streams into batches.
 
-Callers block in `run`; one thread does the computing. A batch leaves when it is full or when its oldest crop has waited
-for the deadline. What to do about a device that runs out of memory, or is lost, is decided here and nowhere else.
+Callers block in `run`; one thread computes. A batch starts when it is full or when its oldest crop has waited for the
+deadline. What happens when the device runs out of memory, or is lost, is decided here alone.
 """
 
 import logging
@@ -22,21 +22,22 @@ from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_los
 logger = logging.getLogger(__name__)
 
 RECOVERY = 1000
-"""Batches: enough that a limit found once isn't run into all the time."""
+"""Batches after which a larger size is tried again: so many that shortages of memory stay rare."""
 
 
 def end_process(error: DeviceLostError) -> None:
-    """Ends the process at once with exit code 1, so that whoever supervises it starts another with a working device.
+    """Exits with code 1 at once, so that a supervisor starts a process whose device works.
 
-    No clean-up: what isn't acknowledged is delivered again, and threads waiting for the device would never end.
+    There is no clean-up: deliveries that aren't acknowledged are delivered again, and threads that wait for the device
+    would never end.
     """
-    logger.critical("%s; ending the process", error)
+    logger.critical("the device is lost; exiting", extra={"reason": str(error)})
     logging.shutdown()
     os._exit(1)
 
 
 def plan_batches(crops: int, buckets: tuple[int, ...], largest: int) -> list[int]:
-    """Splits a number of crops into batches: pads to the next bucket where that wastes at most a quarter of it.
+    """Splits a number of crops into batches. A batch may be padded to its bucket if at most a quarter is padding.
 
     >>> plan_batches(33, (1, 2, 4, 8, 16, 32, 64), 64)  # not 64: almost half of it would be padding
     [32, 1]
@@ -66,18 +67,15 @@ class MicroBatcher:
     """Joins the crops of concurrent callers into batches.
 
     Args:
-        forward: computes one batch: (n, 3, h, w) with n at most the largest bucket gives n rows.
+        forward: computes n rows from one batch (n, 3, h, w); n is at most the largest bucket.
         buckets: batch sizes, ascending, from 1.
-        deadline: seconds that a crop waits for company.
+        deadline: seconds that a crop waits for others.
         recovery: batches without a shortage of memory after which the next larger bucket is tried again.
-        on_lost: called in the computing thread when the device is gone; by default ends the process.
-        on_shortage: called in the computing thread after a shortage of memory, before the next try.
+        on_lost: called in the computing thread when the device is lost; by default ends the process.
+        on_shortage: called in the computing thread after a shortage of memory, before the next attempt.
 
     Attributes:
-        batches: forwards that succeeded.
-        crops: crops that went through them.
-        shortages: how often the device ran out of memory.
-        largest: the bucket that batches are limited to at present.
+        largest: the largest bucket in use at present.
     """
 
     def __init__(
@@ -96,9 +94,6 @@ class MicroBatcher:
         self._recovery = recovery
         self._on_lost = on_lost
         self._on_shortage = on_shortage
-        self.batches = 0
-        self.crops = 0
-        self.shortages = 0
         self.largest = buckets[-1]
         self._since_shortage = 0
         self._waiting: deque[_Request] = deque()
@@ -109,12 +104,12 @@ class MicroBatcher:
         self._thread.start()
 
     def run(self, crops: torch.Tensor) -> Rows:
-        """Computes crops (n, 3, h, w), n at least 1, together with whatever else is waiting; blocks until it is done.
+        """Computes crops (n, 3, h, w), n at least 1, together with those of other callers; blocks until they are done.
 
         Raises:
-            OutOfMemoryError: not even one crop at a time fits.
-            DeviceLostError: the device is gone.
-            RuntimeError: the batcher was closed before.
+            OutOfMemoryError: the device has no memory for even one crop at a time.
+            DeviceLostError: the device is lost.
+            RuntimeError: the batcher is closed.
         """
         future: Future[Rows] = Future()
         with self._changed:
@@ -127,15 +122,13 @@ class MicroBatcher:
         return future.result()
 
     def warm_up(self, prepare: Callable[[int], None]) -> None:
-        """Makes each batch size ready, largest first; those that memory doesn't suffice for aren't used.
-
-        Called before the first `run`.
+        """Prepares each batch size, largest first, before the first `run`; sizes that don't fit into memory aren't used.
 
         Args:
-            prepare: makes one batch size ready.
+            prepare: prepares one batch size.
 
         Raises:
-            OutOfMemoryError: there isn't memory for any.
+            OutOfMemoryError: not even the smallest size fits.
         """
         for size in reversed(self._buckets):
             try:
@@ -147,14 +140,14 @@ class MicroBatcher:
             self._shrink(size)
 
     def close(self) -> None:
-        """Finishes what is waiting and stops. May be called twice."""
+        """Computes the crops that wait, then stops. May be called twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
 
     def report_lost(self, error: DeviceLostError) -> None:
-        """Takes note, from any thread, that the device is gone: everyone who waits or comes later is told."""
+        """Marks the device as lost: all callers, waiting and later ones, get the error. Safe in any thread."""
         with self._changed:
             first = self._lost is None
             self._lost = self._lost or error
@@ -182,7 +175,7 @@ class MicroBatcher:
                 start = end
 
     def _collect(self) -> list[_Request]:
-        """Waits for crops and gives a batch's worth of them; nothing once closed and empty."""
+        """Waits for crops and returns the requests of one batch; none once the batcher is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if not self._waiting:
@@ -212,8 +205,6 @@ class MicroBatcher:
             done.append(rows)
             at += size
             plan = plan[1:]
-            self.batches += 1
-            self.crops += size
             self._since_shortage += 1
             if self._since_shortage >= self._recovery and self.largest < self._buckets[-1]:
                 self.largest = next(bucket for bucket in self._buckets if bucket > self.largest)
@@ -221,23 +212,22 @@ class MicroBatcher:
         return np.concatenate(done)
 
     def _try(self, crops: torch.Tensor) -> Rows | None:
-        """Computes a batch, or lowers the limit and gives nothing where memory ran out."""
+        """Computes a batch; if memory runs out, lowers the limit and returns None."""
         try:
             return self._forward(crops)
         except Exception as e:
             if not is_out_of_memory(e):
                 raise
-        # Outside the handler: the error's traceback, and with it the failed batch's tensors, are gone.
+        # Outside the handler: the error's traceback, which holds the failed batch's tensors, has been released.
         self._shrink(len(crops))
         return None
 
     def _shrink(self, size: int) -> None:
         """Limits batches to the bucket below a size that was too large."""
-        self.shortages += 1
         self._since_shortage = 0
         self._on_shortage()
         smaller = [bucket for bucket in self._buckets if bucket < size]
         if not smaller:
             raise OutOfMemoryError("the device has no memory left for a single crop")
         self.largest = smaller[-1]
-        logger.warning("out of memory with %d crops at a time; going on with at most %d", size, self.largest)
+        logger.warning("out of memory; continuing with smaller batches", extra={"crops": size, "limit": self.largest})

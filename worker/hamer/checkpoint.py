@@ -1,8 +1,8 @@
-"""The one place that reads hamer.ckpt and the model_config.yaml beside it, and maps their tensors onto our modules.
+"""Reads hamer.ckpt and its model_config.yaml, and maps their tensors onto our modules. Nothing else reads them.
 
-Strict: every tensor is there and has its shape and kind, nothing unknown is, or the error names what isn't so. Never
-runs anything from the file (`weights_only`), and never holds much more than the weights themselves: the file is mapped,
-the modules are born without memory, and each tensor's pages are handed back once it has been copied.
+Loading is strict: an error names every tensor that is missing, unknown, or of another shape or type. It never runs code
+from the file (`weights_only`), and needs little more memory than the weights: the file is mapped, the modules start on
+the meta device, and each tensor's pages are returned to the system once it has been copied.
 """
 
 import ctypes
@@ -42,11 +42,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Precision:
-    """The numbers that the backbone computes with; head and hand model are always float32.
+    """The number formats of the backbone; head and hand model are always float32.
 
     Attributes:
-        name: what a user calls it.
-        matrices: dtype of the matrix products' weights.
+        name: as users write it.
+        matrices: dtype of the weights of matrix products.
         stream: dtype of the residual stream and its LayerNorms.
     """
 
@@ -57,7 +57,7 @@ class Precision:
 
 FULL = Precision("float32", torch.float32, torch.float32)
 HALF = Precision("float16", torch.float16, torch.float16)
-# bfloat16 has three bits less than float16: a stream in it would cost more accuracy than it saves time.
+# bfloat16 has three bits less than float16: a residual stream in it would cost more accuracy than it saves time.
 BRAIN = Precision("bfloat16", torch.bfloat16, torch.float32)
 
 
@@ -67,15 +67,15 @@ def load_hamer(
     """Loads the official checkpoint.
 
     Args:
-        checkpoint: hamer.ckpt; model_config.yaml is looked for beside it and in the folder above.
-        mano: MANO_RIGHT.pkl. Needed where the checkpoint lacks the hand model (the official one has it); otherwise
-            only compared with it.
+        checkpoint: hamer.ckpt, with model_config.yaml beside it or in the folder above.
+        mano: MANO_RIGHT.pkl. Needed if the checkpoint has no hand model (the official one has); otherwise it is only
+            compared with the checkpoint's.
         precision: of the backbone.
-        device: where the weights go.
+        device: of the weights.
 
     Raises:
-        CheckpointError: a file is missing or broken, or tensors are missing, unknown or misshapen; all are named.
-        WeightsOverflowError: the weights don't fit the precision.
+        CheckpointError: a file is missing or damaged, or tensors are missing, unknown or misshapen; all are named.
+        WeightsOverflowError: the weights exceed the range of the precision.
     """
     config = _read_config(checkpoint)
     hand = load_mano(mano) if mano else None
@@ -83,7 +83,7 @@ def load_hamer(
         tensors = _read_tensors(checkpoint)
         if not any(key.startswith("mano.") for key in tensors):
             if hand is None:
-                raise CheckpointError("it has no hand model (mano.*) inside; give MANO_RIGHT.pkl")
+                raise CheckpointError("it has no hand model (mano.*): pass MANO_RIGHT.pkl with --mano")
         else:
             if hand is not None:
                 _compare_hands(tensors, hand, mano)
@@ -99,14 +99,14 @@ def build_hamer(
     precision: Precision = FULL,
     device: torch.device | str = "cpu",
 ) -> Hamer:
-    """Builds the network from tensors named as in the official checkpoint; they are copied.
+    """Builds the network from copies of tensors that are named as in the official checkpoint.
 
     Args:
         tensors: the checkpoint's state_dict.
-        config: of the model_config.yaml beside it.
-        hand: the hand model, where `tensors` has none.
+        config: of its model_config.yaml.
+        hand: the hand model, if `tensors` has none.
         precision: of the backbone.
-        device: where the weights go.
+        device: of the weights.
 
     Raises:
         CheckpointError: as for `load_hamer`.
@@ -138,7 +138,7 @@ def build_hamer(
 def _skeleton(
     sizes: HamerSizes, topology: ManoTopology, config: HamerConfig, recipes: Mapping[str, Recipe], tensors: Tensors
 ) -> Hamer:
-    """Builds the modules; called on the meta device, so without memory."""
+    """Builds the modules. Called on the meta device, so it allocates no memory."""
     backbone = ViT(
         dim=sizes.dim,
         depth=sizes.depth,
@@ -161,7 +161,7 @@ def _skeleton(
 
 
 def _compare_hands(tensors: Tensors, hand: ManoArrays, path: Path | None) -> None:
-    """Warns where the given hand model isn't the one in the checkpoint, which is the one that counts."""
+    """Warns if a hand model differs from the checkpoint's, which is the one in use."""
     for key, array in (
         ("v_template", hand.v_template),
         ("shapedirs", hand.shapedirs),
@@ -174,11 +174,14 @@ def _compare_hands(tensors: Tensors, hand: ManoArrays, path: Path | None) -> Non
         if ours is not None and not (
             ours.shape == array.shape and np.allclose(ours.float(), array, rtol=2e-3, atol=1e-5)
         ):
-            logger.warning("%s differs from the hand model in the checkpoint (%s); the checkpoint's is used", path, key)
+            logger.warning(
+                "--mano differs from the hand model in the checkpoint; using the checkpoint's",
+                extra={"mano": str(path), "array": key},
+            )
 
 
 def _check_tensors(tensors: Tensors, sizes: HamerSizes, *, with_mano: bool) -> None:
-    """Raises an error that names every tensor that is missing, unknown or not what it should be."""
+    """Raises an error that names every tensor that is missing, unknown, or of another shape or type."""
     expected = network_shapes(sizes)
     if with_mano:
         vertices, faces = (
@@ -193,7 +196,7 @@ def _check_tensors(tensors: Tensors, sizes: HamerSizes, *, with_mano: bool) -> N
             problems += _mismatch(key, tensors[key], shape)
     if problems:
         shown = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise CheckpointError(f"not the expected tensors: {shown}")
+        raise CheckpointError(f"unexpected tensors: {shown}")
 
 
 INTEGERS = {"mano.parents", "mano.faces_tensor", "mano.joint_map", "mano.extra_joints_idxs"}
@@ -215,22 +218,22 @@ def _dtype_of(name: str, source: torch.Tensor, precision: Precision) -> torch.dt
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no number is NaN or infinity. Needs no tensor besides, of which the heap would keep the holes at times."""
-    return tensor.numel() == 0 or all(bool(edge.isfinite()) for edge in tensor.aminmax())  # NaN is the edge of all
+    """Returns whether no number is NaN or infinity. Allocates no second tensor, which might leave holes in the heap."""
+    return tensor.numel() == 0 or all(bool(edge.isfinite()) for edge in tensor.aminmax())  # aminmax() of NaN is NaN
 
 
 def _convert(name: str, source: torch.Tensor, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
-    """Copies a tensor to its place and checks that every number of it survived."""
+    """Copies a tensor to its device and dtype, and checks that every number is finite afterwards."""
     weight = source.to(device=device, dtype=dtype, copy=True).contiguous()
     if weight.is_floating_point() and not _is_finite(weight):
         if _is_finite(source):
             raise WeightsOverflowError(f"{name} exceeds the range of {dtype}")
-        raise CheckpointError(f"the tensor behind {name} holds NaN or infinity")
+        raise CheckpointError(f"the tensor for {name} holds NaN or infinity")
     return weight
 
 
 class _Recorder(Mapping[str, torch.Tensor]):
-    """Tensors that remember which of them were asked for."""
+    """Records which tensors have been read."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors
@@ -251,9 +254,9 @@ class _MappedTensors(dict[str, torch.Tensor]):
     """Tensors whose storages are pages of a mapped file."""
 
     def release(self, keys: set[str]) -> None:
-        """Hands the tensors' pages back to the system, which would read them from the file again if need be.
+        """Returns the tensors' pages to the system, which would read them from the file again if need be.
 
-        Else the process would seem to hold the weights twice, as the file's pages and as ours; a container's memory
+        Otherwise the weights would be in memory twice, as pages of the file and as the copies; a container's memory
         limit counts both.
         """
         if sys.platform != "linux":
@@ -261,7 +264,7 @@ class _MappedTensors(dict[str, torch.Tensor]):
         page, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
         for key in keys:
             tensor = self[key]
-            first = -(-tensor.data_ptr() // page) * page  # whole pages only: the rest may be a neighbour's
+            first = -(-tensor.data_ptr() // page) * page  # whole pages only: others may be shared with a neighbour
             last = (tensor.data_ptr() + tensor.nbytes) // page * page
             if last > first:
                 libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
@@ -273,7 +276,7 @@ def _read_tensors(checkpoint: Path) -> _MappedTensors:
     except FileNotFoundError:
         raise CheckpointError("no such file") from None
     except pickle.UnpicklingError as e:
-        raise CheckpointError(f"refused: it holds more than tensors ({_first_line(e)})") from e
+        raise CheckpointError(f"refused: it holds other things than tensors ({_first_line(e)})") from e
     except Exception as e:  # a broken file raises nearly anything
         raise CheckpointError(f"not a PyTorch checkpoint, or a damaged one ({_first_line(e)})") from e
     tensors = content.get("state_dict") if isinstance(content, dict) else None
@@ -301,7 +304,7 @@ def _read_config(checkpoint: Path) -> HamerConfig:
 
 
 class _reading:  # noqa: N801 - used as a statement
-    """Puts the file's name in front of what is wrong with it."""
+    """Adds the file's name to a CheckpointError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,8 +1,9 @@
-"""Does HaMeR's hand look like the hand that was detected? Detections may be dropped for it; none is ever added.
+"""Compares HaMeR's hand with the detected one. A contradiction drops the detection; none is ever added.
 
-HaMeR finds a plausible hand in any picture, near the middle of the crop. So agreement with the detection proves little,
-but disagreement is strong evidence that there was no such hand. Pure functions of arrays. The thresholds are HaMeR's
-geometry (a consistent hand fills half of its crop) with margins, not tuned on the official weights.
+HaMeR reconstructs a plausible hand from any picture, near the middle of the crop. So agreement with the detection
+proves little, but disagreement is strong evidence that there is no such hand. Pure functions of arrays. The thresholds
+follow from HaMeR's geometry (a consistent hand fills half of its crop), with margins; they weren't tuned on the
+official weights.
 """
 
 from dataclasses import dataclass
@@ -16,47 +17,47 @@ from worker.hamer.poses import HandPoses
 
 
 class Verdict(StrEnum):
-    """What became of a detection."""
+    """The outcome for a detection."""
 
     KEPT = "kept"
     BAD_BOX = "bad_box"
-    """The box is empty, not finite, or off the frame: HaMeR wasn't asked."""
+    """The box is empty, not finite, absurdly large or off the frame; HaMeR didn't see it."""
     NOT_FINITE = "not_finite"
-    """The network gave NaN or infinity."""
+    """The network's output has NaN or infinity."""
     IMPLAUSIBLE = "implausible"
-    """No hand has such a shape, pose or camera."""
+    """The shape, the pose or the camera is impossible for a hand."""
     TOO_SMALL = "too_small"
     """The hand has too few pixels to be judged."""
     OFF_CENTRE = "off_centre"
-    """The projected hand lies beside the box."""
+    """The projected hand is beside the box."""
     WRONG_SIZE = "wrong_size"
     """The projected hand is much smaller or larger than the box."""
     NO_OVERLAP = "no_overlap"
-    """The projected hand's box and the detection's have too little in common."""
+    """The projected hand's box and the detection's overlap too little."""
     OUTSIDE = "outside"
-    """Too many joints lie outside the crop."""
+    """Too many joints are outside the crop."""
     OTHER_JOINTS = "other_joints"
-    """The joints are far from those that the detector saw."""
+    """The joints are far from the detector's."""
     DUPLICATE = "duplicate"
     """A more confident detection is the same hand."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where disagreement begins. Lengths in sides of the crop, if not said otherwise; the box takes up half a side.
+    """Where a contradiction begins. Lengths are in sides of the crop unless noted; the box fills half a side.
 
     Attributes:
         min_overlap: intersection over union of the projected hand's box and the detection's.
-        max_offset: distance between the middles of the two.
+        max_offset: distance between the centres of the two.
         min_extent: of the projected hand's longer side.
-        max_extent: likewise.
+        max_extent: as `min_extent`.
         max_outside: share of the joints beyond the crop's border.
         max_joint_distance: mean distance to the detector's key points.
         max_beta: largest shape coefficient, in standard deviations.
         min_spread: sine of the angle between the columns of a 6D rotation.
         min_pixels: longer side of the projected hand in pixels of the frame.
-        duplicate_distance: mean distance of the joints of two hands that are one.
-        duplicate_overlap: intersection over union of the boxes of two hands that are one.
+        duplicate_distance: two hands whose joints are closer than this on average are one.
+        duplicate_overlap: two hands whose boxes overlap more than this (intersection over union) are one.
     """
 
     min_overlap: float = 0.5
@@ -83,12 +84,12 @@ def judge(
     """Judges the hands of one frame.
 
     Args:
-        poses: HaMeR's, over N hands.
+        poses: HaMeR's N hands.
         boxes: (N, 4) x0, y0, x1, y1 in pixels: the detections.
-        scores: (N,) the detector's confidence; decides which of two duplicates stays.
-        keypoints: (N, 21, 2) pixels, the detector's own joints in the same order; NaN where it has none.
-        frame: its width and height in pixels. Detectors cut boxes off at its border: what lies beyond isn't compared.
-        thresholds: where disagreement begins.
+        scores: (N,) the detector's confidence; of two duplicates the more confident one is kept.
+        keypoints: (N, 21, 2) pixels, the detector's own joints in the same order; NaN if it has none.
+        frame: width and height in pixels. Detectors clip boxes at the frame's border, so nothing beyond is compared.
+        thresholds: where a contradiction begins.
 
     Returns:
         N verdicts.
@@ -108,7 +109,7 @@ def judge(
 def _contradiction(
     poses: HandPoses, n: int, box: Floats, keypoints: Floats, frame: tuple[int, int], limit: Thresholds
 ) -> Verdict:
-    """Gives the first thing that is wrong with a hand, or KEPT."""
+    """Returns the first contradiction that is found, or KEPT."""
     if not poses.finite[n]:
         return Verdict.NOT_FINITE
     scale, depth = poses.cameras[n, 0], poses.translations[n, 2]
@@ -129,7 +130,7 @@ def _contradiction(
     if (np.abs(joints - poses.crops.centers[n]).max(axis=1) > side / 2).mean() > limit.max_outside:
         return Verdict.OUTSIDE
     if np.linalg.norm(joints - keypoints, axis=1).mean() > limit.max_joint_distance * side:
-        return Verdict.OTHER_JOINTS  # not so where the detector gave NaN: it doesn't know
+        return Verdict.OTHER_JOINTS  # never if the detector has no joints: a comparison with NaN is false
     return Verdict.KEPT
 
 
@@ -141,7 +142,7 @@ def _same_hand(poses: HandPoses, boxes: Floats, one: int, other: int, limit: Thr
 
 
 def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Gives the intersection over union of two boxes x0, y0, x1, y1.
+    """Returns the intersection over union of two boxes x0, y0, x1, y1.
 
     >>> overlap(np.array([0.0, 0, 2, 1]), np.array([1.0, 0, 3, 1]))
     0.3333333333333333

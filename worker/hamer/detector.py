@@ -1,4 +1,4 @@
-"""HaMeR as a hand detector: another detector's hands, refined, and only those that HaMeR doesn't contradict."""
+"""HaMeR as a hand detector: refines another detector's hands and drops those that it contradicts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 BACKEND = "hamer"
 
 _CORNER = np.float32(0.5)
-"""From a pixel's centre, where HaMeR has (0, 0), to its outer corner, where Hands has it."""
+"""HaMeR's pixel coordinates have (0, 0) at the centre of the first pixel, those of Hands at its outer corner."""
 
 
 @dataclass(frozen=True, eq=False)
 class PosedHands(Hands):
-    """Hands whose keypoints are HaMeR's, with all that HaMeR says of them."""
+    """Hands whose keypoints are HaMeR's, with the rest of its output."""
 
     poses: HandPoses
-    """Of the same N hands; its pixels have (0, 0) at the centre of the first one."""
+    """Of the same N hands, in HaMeR's pixel coordinates."""
 
     def details(self) -> list[dict[str, object]]:
-        """Gives what the JSON of each hand has besides the detector's: joints, camera, and the mesh if there is one."""
+        """Returns what HaMeR adds to the JSON of each hand: 3D joints, camera, and the mesh if there is one."""
         poses = self.poses
         columns: dict[str, list[object]] = {
             "joints_3d": poses.keypoints_3d.round(5).tolist(),
@@ -42,21 +42,21 @@ class PosedHands(Hands):
 
 
 class HamerDetector:
-    """Finds hands with a detector and refines them. As many of these as there are threads share one refiner."""
+    """Finds hands with a detector and refines them. The detectors of all threads share one refiner."""
 
     name = BACKEND
 
     def __init__(self, detector: HandDetector, refiner: HamerRefiner) -> None:
-        """Takes what finds the hands, and what refines them."""
+        """Takes the detector that supplies the boxes, and the refiner."""
         self._detector = detector
         self._refiner = refiner
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
-        """Finds the hands in one picture (H, W, 3) uint8 BGR; waits until the batch is done that they travel in.
+        """Finds the hands in one picture (H, W, 3) uint8 BGR; blocks until their batch is done.
 
         Raises:
-            ValueError: The picture has another shape or type.
-            OutOfMemoryError: Not even one crop at a time fits into the device's memory.
+            ValueError: the picture has another shape or type.
+            OutOfMemoryError: the device has no memory for even one crop at a time.
         """
         found = self._detector.detect(image)
         seen = Hands(found.boxes - _CORNER, found.is_right, found.scores, found.keypoints - _CORNER)

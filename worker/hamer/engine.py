@@ -1,7 +1,7 @@
-"""Runs the network in batches of fixed sizes: on a GPU as captured graphs, on a CPU as it is.
+"""Runs the network in batches of fixed sizes: on a GPU as captured graphs, on a CPU directly.
 
-All that is particular to CUDA is here: tensor cores for the head, graphs, the one copy back. Callers give at most one
-batch at a time and call from one thread.
+Everything specific to CUDA is here: tensor cores for the head, graphs, the single copy back. Callers pass at most one
+batch at a time, all from one thread.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,23 +17,23 @@ from worker.hamer.modeling.head import BETAS, JOINTS
 from worker.hamer.sizes import KEYPOINTS
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
-"""Batch sizes. A graph exists for each; fewer crops than a bucket holds are padded."""
+"""Batch sizes on a GPU, with a graph for each; smaller batches are padded to the next size."""
 
 CPU_BUCKETS = (1, 2, 4, 8)
-"""A CPU gains nothing beyond a few crops at a time, and a caller would wait for all of them."""
+"""Batch sizes on a CPU, which gains nothing from more crops at a time; a caller waits for its whole batch."""
 
 Rows = NDArray[np.float32]
-
+"""(n, row_length): the network's outputs for n crops, one row for each; see `Engine.unpack`."""
 
 RunBatch = Callable[[torch.Tensor], torch.Tensor]
-"""Gives the rows (n, row_length) of crops (n, 3, h, w)."""
+"""Returns the rows (n, row_length) of crops (n, 3, h, w)."""
 
 
 class Capture(Protocol):
-    """Prepares a function for inputs of one shape; what comes back takes up to that many crops."""
+    """Prepares a function for inputs of one shape; the prepared function takes up to that many crops."""
 
     def __call__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> "Captured":
-        """Gives the prepared function; `pool` is that of an earlier one, to share its memory."""
+        """Returns the prepared function; `pool` is that of an earlier one, whose memory it shares."""
         ...
 
 
@@ -43,7 +43,7 @@ class Captured(Protocol):
     pool: Any
 
     def __call__(self, crops: torch.Tensor) -> torch.Tensor:
-        """Runs it."""
+        """Returns the rows of up to a batch of crops."""
         ...
 
 
@@ -51,10 +51,10 @@ class Engine:
     """One network on one device.
 
     Args:
-        model: the network, on its device already.
-        mesh: whether the vertices are wanted, too.
-        buckets: batch sizes, ascending; by default those that suit the device.
-        capture: prepares each batch size; by default CUDA graphs on a GPU, and nothing on a CPU.
+        model: the network, on its device.
+        mesh: also computes the vertices.
+        buckets: batch sizes, ascending; by default those for the device.
+        capture: prepares each batch size; by default CUDA graphs on a GPU, nothing on a CPU.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Engine:
 
     @property
     def row_length(self) -> int:
-        """Numbers per hand in a row."""
+        """Numbers in a row."""
         vertices = len(self.model.mano.v_template) if self.mesh else 0
         return 3 + JOINTS * 9 + BETAS + KEYPOINTS * 5 + 1 + vertices * 3
 
     @torch.inference_mode()
     def warm_up(self, size: int) -> None:
-        """Makes the batch size ready. Best called from the largest to the smallest, so that memory is shared."""
+        """Prepares a batch size. Called from the largest to the smallest, the sizes share memory best."""
         image = self.model.image_size
         shape = (size, 3, image, image * 3 // 4)
         if self._capture:
@@ -92,9 +92,9 @@ class Engine:
 
     @torch.inference_mode()
     def forward(self, crops: torch.Tensor) -> Rows:
-        """Computes at most one bucket of crops (n, 3, h, w) on the engine's device; gives n rows for `unpack`.
+        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket.
 
-        This is the only place that waits for the device.
+        Nothing else waits for the device.
         """
         run: RunBatch = self._rows
         if self._capture:
@@ -107,19 +107,19 @@ class Engine:
 
     @torch.inference_mode()
     def is_finite(self) -> bool:
-        """Tries a grey and a noisy picture: does the arithmetic stay within its range?"""
+        """Runs a grey and a noisy picture; returns whether all outputs are finite."""
         image = self.model.image_size
         noise = torch.randn(1, 3, image, image * 3 // 4, generator=torch.Generator().manual_seed(0)).clamp_(-2.5, 2.5)
         crops = torch.cat([torch.zeros_like(noise), noise]).to(self.device)
         return bool(self._rows(crops).isfinite().all())
 
     def free_memory(self) -> None:
-        """Gives memory that is cached but unused back to the device."""
+        """Returns cached but unused memory to the device."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def unpack(self, rows: Rows) -> HandOutputs:
-        """Takes rows apart again."""
+        """Splits rows into the network's outputs."""
         n = len(rows)
         lengths = [3, JOINTS * 9, BETAS, KEYPOINTS * 3, KEYPOINTS * 2, 1]
         lengths.append(self.row_length - sum(lengths))
@@ -135,7 +135,7 @@ class Engine:
         )
 
     def _rows(self, crops: torch.Tensor) -> torch.Tensor:
-        """Gives everything about a hand in one row (n, row_length), so that one copy brings it home."""
+        """Returns all outputs of a hand in one row (n, row_length), so that a single copy transfers them."""
         with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"):
             regressed = self.model.regress(crops)
         out = self.model.pose(*regressed, mesh=self.mesh)
@@ -147,9 +147,9 @@ class Engine:
 
 @contextmanager
 def _tensor_cores(allowed: bool) -> Iterator[None]:
-    """Lets float32 products round their inputs to TF32's ten bits, as many as the float16 features before them have.
+    """Allows TF32 in float32 products: inputs of ten bits, as many as the float16 features before them have.
 
-    Only around backbone and head: the hand model's metres stay float32.
+    Only for backbone and head: the hand model's metres stay float32.
     """
     before = torch.get_float32_matmul_precision()
     if allowed:
@@ -162,13 +162,13 @@ def _tensor_cores(allowed: bool) -> Iterator[None]:
 
 
 class CudaGraph:
-    """One batch size's forward as a CUDA graph: some 500 kernels with a single launch. Fewer crops are padded.
+    """One batch size's forward as a CUDA graph: about 500 kernels in a single launch. Smaller batches are padded.
 
     Args:
-        function: what to capture; neither waits for the device nor branches on values.
+        function: the function to capture, which neither waits for the device nor branches on values.
         shape: of its input.
         device: a GPU.
-        pool: of an earlier graph; graphs that share one share their scratch memory, and so can't run at the same time.
+        pool: of an earlier graph. Graphs with the same pool share scratch memory, so they can't run at the same time.
     """
 
     def __init__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> None:
@@ -177,21 +177,20 @@ class CudaGraph:
             self._input = torch.zeros(shape, device=device)
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(
-                aside
-            ):  # libraries allocate and choose kernels on first use, which can't be captured
+            # On first use libraries allocate memory and choose kernels, which can't be captured.
+            with torch.cuda.stream(aside):
                 for _ in range(3):
                     function(self._input)
             torch.cuda.current_stream().wait_stream(aside)
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads may be cropping on the device meanwhile; only this one must not do what can't be captured.
+            # Other threads may be cropping on the device meanwhile: only this thread is restricted to what can be captured.
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._output = function(self._input)
             self.pool: Any = self._graph.pool()
 
     def __call__(self, crops: torch.Tensor) -> torch.Tensor:
-        """Runs up to a batch's worth of crops; the result is overwritten by the next call."""
-        with torch.cuda.device(self._device):  # a new thread starts out on the first device
+        """Returns the rows of up to a batch of crops; the next call overwrites them."""
+        with torch.cuda.device(self._device):  # a new thread starts on the first device
             self._input[: len(crops)].copy_(crops)
             self._graph.replay()
         return self._output[: len(crops)]

@@ -1,4 +1,4 @@
-"""What can go wrong with HaMeR, and how a device's complaint is told from a bug."""
+"""HaMeR's errors, and which of torch's errors mean a shortage of memory or a lost device."""
 
 import torch
 
@@ -8,33 +8,33 @@ class HamerError(Exception):
 
 
 class CheckpointError(HamerError, ValueError):
-    """A checkpoint, its config or a hand model can't be used; the text says which file and why."""
+    """A checkpoint, its config or a hand model can't be used; the text names the file and the reason."""
 
 
 class WeightsOverflowError(CheckpointError):
-    """A weight is finite in the checkpoint, but beyond the range of the precision asked for."""
+    """A weight is finite in the checkpoint but exceeds the range of the requested precision."""
 
 
 class DeviceError(HamerError):
-    """The device that was asked for isn't there."""
+    """This machine doesn't have the requested device."""
 
 
 class OutOfMemoryError(HamerError):
-    """Not even a single crop fits into the device's memory."""
+    """The device has no memory for even a single crop."""
 
 
 class DeviceLostError(HamerError):
-    """The GPU is gone for this process: nothing it computes from now on can succeed."""
+    """This process has lost its GPU: no later computation can succeed."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tells whether less work at a time may help."""
+    """Returns whether the device ran out of memory, so that less work at a time may help."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and any(
-        sign in text
-        for sign in (
+        phrase in text
+        for phrase in (
             "out of memory",
             "can't allocate memory",
             "CUBLAS_STATUS_ALLOC_FAILED",
@@ -44,13 +44,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """Tells whether the process can't use its GPU any more.
+    """Returns whether the process can't use its GPU any more.
 
-    A CUDA context doesn't recover from an error other than a failed allocation: every later call reports it again.
+    A CUDA context doesn't recover from errors other than a failed allocation: every later call reports the error again.
     """
     if is_out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
     text = str(error)
     return isinstance(error, torch.AcceleratorError) or any(
-        sign in text for sign in ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "No CUDA GPUs")
+        phrase in text
+        for phrase in ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "No CUDA GPUs")
     )

@@ -28,15 +28,15 @@ LICENCE = """\
 * They contain the hand model [bold]MANO[/bold] (https://mano.is.tue.mpg.de): for non-commercial scientific research
   only, no redistribution; its terms forbid commercial, military and [bold]surveillance[/bold] use. Check them before
   you point this at camera streams.
-* The weights themselves come without a licence of their own and were trained on ten data sets with their own terms
-  (FreiHAND, InterHand2.6M, MTC, RHD, COCO-WholeBody, Halpe, MPII-NZSL, HO3D, H2O3D, DexYCB): for research only, unless
-  you have cleared them.
+* The weights have no licence of their own. They were trained on ten data sets, each with its own terms (FreiHAND,
+  InterHand2.6M, MTC, RHD, COCO-WholeBody, Halpe, MPII-NZSL, HO3D, H2O3D, DexYCB): for research only, unless you have
+  cleared them.
 * HaMeR's code is under the MIT licence; none of it is used here.
 """
 
 
 class FetchError(Exception):
-    """The weights couldn't be downloaded; the text says why and what to do."""
+    """The weights couldn't be downloaded; the text has the reason and what to do."""
 
 
 @dataclass(frozen=True)

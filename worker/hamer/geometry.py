@@ -1,8 +1,8 @@
-"""The geometry around the network: which square of the frame a hand's crop shows, and the cameras that lead back.
+"""The geometry around the network: the square of the frame that a crop shows, and the cameras that lead back to it.
 
-Numpy in float64 where a value describes the frame, torch where pixels move. Pixel coordinates are indices: (0, 0) is
-the middle of the top left pixel. The network always sees a right hand: a left hand's crop is mirrored on the way in
-and its results on the way out.
+Values that describe the frame are numpy float64; pixels are torch tensors. Pixel coordinates are indices: (0, 0) is the
+centre of the top left pixel. The network always sees a right hand: a left hand's crop is mirrored before it, and its
+results afterwards.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESCALE_FACTOR = 2.0
-"""The crop shows twice the hand's box: what the official demo and the HInt evaluation use."""
+"""The crop shows twice the hand's box, as in the official demo and the HInt evaluation."""
 
 ASPECT = 3 / 4
-"""Width over height of what the network sees; the square crop's outer columns are cut off."""
+"""Width over height of the network's input; the square crop's outer columns are cut off."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """The squares to cut, as parallel arrays over N hands.
+    """The squares to crop, as parallel arrays over N hands.
 
     Attributes:
-        centers: (N, 2) middle of each square, x and y in pixels of the frame.
+        centers: (N, 2) centre of each square, x and y in pixels of the frame.
         sizes: (N,) side of each square in pixels of the frame.
         mirrored: (N,) bool, true for left hands.
     """
@@ -48,34 +48,33 @@ class Crops:
         return Crops(self.centers[which], self.sizes[which], self.mirrored[which])
 
 
-def crops_of_boxes(boxes: NDArray[np.floating], is_right: NDArray[np.bool_], rescale: float = RESCALE_FACTOR) -> Crops:
-    """Gives the square crop of each box: the box times `rescale`, grown to 3:4, and its longer side taken.
+def crops_of_boxes(boxes: NDArray[np.floating], is_right: NDArray[np.bool_]) -> Crops:
+    """Returns the square crop of each box: the box times RESCALE_FACTOR, widened to 3:4; its longer side is the square's.
 
     Args:
         boxes: (N, 4) x0, y0, x1, y1 in pixels, tight around the hand; may reach beyond the frame.
         is_right: (N,) which hands are right ones.
-        rescale: how much larger than the box the crop is.
 
     >>> crops_of_boxes(np.array([[0.0, 0.0, 30.0, 20.0]]), np.array([True])).sizes  # 2 * 30 wide needs 80 of height
     array([80.])
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     low, high = boxes[:, :2], boxes[:, 2:]
-    width, height = rescale * (high - low).T
+    width, height = RESCALE_FACTOR * (high - low).T
     return Crops((low + high) / 2, np.maximum(height, width / ASPECT), ~np.asarray(is_right, bool).reshape(-1))
 
 
 def blur_sigma(size: float, image_size: int) -> float:
-    """Gives the standard deviation (pixels) of the Gaussian that keeps a large square from aliasing; 0 for none.
+    """Returns the standard deviation (pixels) of the Gaussian that keeps a large square from aliasing; 0 means none.
 
-    Small shrink factors get none at all, and from `blur_radius` follows that the weakest Gaussians change nothing.
+    Small shrink factors need none, and the weakest Gaussians have a `blur_radius` of 0, so they change nothing.
     """
     shrink = size / image_size / 2
     return (shrink - 1) / 2 if shrink > 1.1 else 0.0
 
 
 def blur_radius(sigma: float) -> int:
-    """Gives how many pixels to each side a Gaussian cut off at 4 sigma reaches."""
+    """Returns how many pixels a Gaussian that is cut off at 4 sigma reaches to each side."""
     return int(4 * sigma + 0.5)
 
 
@@ -88,20 +87,20 @@ def sample_crops(
     image_size: int = 256,
     columns: tuple[int, int] | None = None,
 ) -> torch.Tensor:
-    """Cuts the crops out of a frame, on the frame's device and without waiting for it.
+    """Samples the crops from a frame, on the frame's device and without waiting for it.
 
-    Sharp crops of one frame are sampled in one call; a large one is blurred first, on its region of the frame alone.
+    The sharp crops of a frame are sampled in one call. A large crop is blurred first, within its region of the frame.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
-        crops: which squares.
+        crops: the squares.
         mean: (3,) float32, RGB in [0, 1], on the frame's device.
         std: (3,) like `mean`.
         image_size: pixels to a side of the square.
-        columns: first and last + 1 column to return; by default the middle 3:4, which is all the network looks at.
+        columns: first column and last column + 1 to return; by default the middle 3:4, the network's input.
 
     Returns:
-        (N, 3, image_size, columns) float32, RGB, normalised. What lies outside the frame is black.
+        (N, 3, image_size, columns) float32, RGB, normalised. Pixels outside the frame are black.
     """
     first, last = columns or visible_columns(image_size)
     xs, ys = _sample_positions(crops, image_size, first, last)
@@ -120,24 +119,24 @@ def sample_crops(
 
 
 def visible_columns(image_size: int) -> tuple[int, int]:
-    """Gives the columns of the square crop that the network sees: the middle three quarters (32 to 224 of 256)."""
+    """Returns the columns of the square crop that the network sees: the middle three quarters (32 to 224 of 256)."""
     margin = round(image_size * (1 - ASPECT) / 2)
     return margin, image_size - margin
 
 
 def _sample_positions(crops: Crops, image_size: int, first: int, last: int) -> tuple[Floats, Floats]:
-    """Gives where in the frame each column (N, w) and each row (N, h) of the crops lies, in pixels."""
+    """Returns the frame's x of each column (N, w) and y of each row (N, h) of the crops, in pixels."""
     step = (crops.sizes / image_size)[:, None]
     direction = np.where(crops.mirrored, -1.0, 1.0)[:, None]
-    half = image_size // 2  # this index, not a point between two, sits on the centre
+    half = image_size // 2  # the centre is at this index, not between two
     xs = crops.centers[:, :1] + direction * step * (np.arange(first, last) - half)
     ys = crops.centers[:, 1:] + step * (np.arange(image_size) - half)
     return xs, ys
 
 
 def _sample_region(frame: torch.Tensor, xs: Floats, ys: Floats, sigma: float) -> torch.Tensor:
-    """Samples grids of columns (N, w) and rows (N, h), touching only the region of the frame that they need."""
-    reach = blur_radius(sigma) + 2  # pixels beyond the outermost sample that its value depends on
+    """Samples grids of columns (N, w) and rows (N, h), reading only the region of the frame that they need."""
+    reach = blur_radius(sigma) + 2  # a sample depends on pixels up to this far away
     x0, x1 = _span(xs, reach, frame.shape[1])
     y0, y1 = _span(ys, reach, frame.shape[0])
     if x0 >= x1 or y0 >= y1:
@@ -145,25 +144,25 @@ def _sample_region(frame: torch.Tensor, xs: Floats, ys: Floats, sigma: float) ->
     planes = frame[y0:y1, x0:x1].permute(2, 0, 1)[None].to(torch.float32, memory_format=torch.contiguous_format)
     if sigma:
         return _bilinear(_gaussian(planes, sigma), xs - x0, ys - y0)
-    # The official code warps 8-bit pictures where it doesn't blur, and fractions where it does.
+    # The official code warps 8-bit pictures unless it blurs; blurred ones have fractions.
     return _bilinear(planes, xs - x0, ys - y0).round_()
 
 
 def _span(positions: Floats, reach: int, length: int) -> tuple[int, int]:
-    """Gives the pixels [first, last) of a side of the frame within `reach` of the samples."""
+    """Returns the pixels [first, last) of a side of the frame within `reach` of the samples."""
     low, high = np.floor(positions.min()) - reach, np.ceil(positions.max()) + reach + 1
     return int(np.clip(low, 0, length)), int(np.clip(high, 0, length))
 
 
 def _bilinear(planes: torch.Tensor, xs: Floats, ys: Floats) -> torch.Tensor:
-    """Samples (1, 3, H, W) planes at the grids of columns (N, w) and rows (N, h); gives (N, 3, h, w)."""
+    """Samples (1, 3, H, W) planes at grids of columns (N, w) and rows (N, h); returns (N, 3, h, w)."""
     height, width = planes.shape[-2:]
     n, h, w = len(xs), ys.shape[1], xs.shape[1]
     # align_corners=False has pixel x at (2x + 1)/W - 1: the same points as 2x/(W - 1) - 1 with True; no 0/0 at W = 1.
     x = torch.from_numpy(((2 * xs + 1) / width - 1).astype(np.float32)).to(planes.device, non_blocking=True)
     y = torch.from_numpy(((2 * ys + 1) / height - 1).astype(np.float32)).to(planes.device, non_blocking=True)
     grid = torch.stack([x[:, None, :].expand(n, h, w), y[:, :, None].expand(n, h, w)], dim=-1)  # (N, h, w, 2)
-    # Stacking the hands in the grid's rows lets one picture serve all of them; a batch of them would be copied N times.
+    # All hands are rows of one grid, so one picture serves them all; as a batch of N, the picture would be copied N times.
     samples = F.grid_sample(planes, grid.view(1, n * h, w, 2), "bilinear", "zeros", align_corners=False)
     return samples.view(3, n, h, w).transpose(0, 1)
 
@@ -171,8 +170,8 @@ def _bilinear(planes: torch.Tensor, xs: Floats, ys: Floats) -> torch.Tensor:
 def _gaussian(planes: torch.Tensor, sigma: float) -> torch.Tensor:
     """Blurs (1, 3, H, W), repeating the border's pixels outwards.
 
-    As weighted sums of shifted planes: on a CPU ten times as fast as a convolution with one channel, on a GPU free of
-    the ten-bit products that cuDNN allows itself.
+    It adds weighted, shifted planes: on a CPU that is ten times as fast as a convolution with one channel, and on a GPU
+    it avoids cuDNN's ten-bit products.
     """
     radius = blur_radius(sigma)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
@@ -187,9 +186,9 @@ def _gaussian(planes: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def rotations_from_6d(sixes: torch.Tensor) -> torch.Tensor:
-    """Turns (..., 6) into rotation matrices (..., 3, 3): the first two columns, made orthonormal, and their product.
+    """Converts (..., 6) to rotation matrices (..., 3, 3): two columns, made orthonormal, and their cross product.
 
-    The six numbers are a whole column and then the other (Zhou et al., CVPR 2019), not the interleaved 3 x 2 of HMR.
+    The six numbers are one column after the other (Zhou et al., CVPR 2019), not interleaved as in HMR.
     """
     a, b = sixes[..., :3], sixes[..., 3:]
     r1 = F.normalize(a, dim=-1)
@@ -198,10 +197,10 @@ def rotations_from_6d(sixes: torch.Tensor) -> torch.Tensor:
 
 
 def project_to_crop(points: torch.Tensor, camera: torch.Tensor, focal: float, image_size: int) -> torch.Tensor:
-    """Projects points in metres to the crop: (N, K, 3) and cameras (N, 3) of s, tx, ty give (N, K, 2).
+    """Projects points (N, K, 3) in metres with cameras (N, 3) of s, tx, ty to points (N, K, 2) of the crop.
 
-    0 is the middle of the crop and +-0.5 its border. The crop's camera has its principal point in the middle and stands
-    at (tx, ty, 2 focal / (image_size s)) from the hand.
+    0 is the centre of the crop and +-0.5 its border. The crop's camera has its principal point in the centre; the hand
+    is at (tx, ty, 2 focal / (image_size s)) from it.
     """
     depth = 2 * focal / (image_size * camera[:, 0] + 1e-9)
     shifted = points + torch.stack([camera[:, 1], camera[:, 2], depth], dim=-1)[:, None]
@@ -209,33 +208,33 @@ def project_to_crop(points: torch.Tensor, camera: torch.Tensor, focal: float, im
 
 
 def crop_to_frame(points: Floats, crops: Crops) -> Floats:
-    """Takes points of the crop (N, K, 2), +-0.5 at its border, to pixels of the frame; left hands are un-mirrored."""
+    """Converts points of the crop (N, K, 2), +-0.5 at its border, to pixels of the frame; un-mirrors left hands."""
     sides = np.where(crops.mirrored, -1.0, 1.0)
     direction = np.stack([sides, np.ones_like(sides)], axis=-1)[:, None]  # (N, 1, 2)
     return np.asarray(crops.centers[:, None] + crops.sizes[:, None, None] * direction * points)
 
 
 def unmirror(points: Floats, crops: Crops) -> Floats:
-    """Gives points in metres (N, K, 3) of the hands as they are: x of the left ones is negated."""
+    """Un-mirrors points (N, K, 3) in metres: negates the x of left hands."""
     sides = np.where(crops.mirrored, -1.0, 1.0)
     return np.asarray(points * np.stack([sides, np.ones_like(sides), np.ones_like(sides)], axis=-1)[:, None])
 
 
 def frame_focal(width: int, height: int, focal: float, image_size: int) -> float:
-    """Gives the focal length in pixels that HaMeR assumes for a frame: a convention, of about 3 degrees of view."""
+    """Returns the focal length in pixels that HaMeR assumes for a frame: a convention, with a view of about 3 degrees."""
     return focal / image_size * max(width, height)
 
 
 def frame_translations(cameras: Floats, crops: Crops, width: int, height: int, focal: float) -> Floats:
-    """Gives where each hand stands (N, 3) in the camera of the whole frame: x right, y down, z forward.
+    """Returns each hand's position (N, 3) in the camera of the whole frame: x right, y down, z forward.
 
     Args:
-        cameras: (N, 3) s, tx, ty as the network gives them.
-        crops: the squares that they belong to.
+        cameras: (N, 3) s, tx, ty from the network.
+        crops: their squares.
         width: of the frame in pixels.
         height: of the frame in pixels.
-        focal: of the frame's camera in pixels. With `frame_focal`'s convention z isn't metric; the camera's true focal
-            length makes it so.
+        focal: of the frame's camera in pixels. z is metric only with the camera's true focal length, not with
+            `frame_focal`'s convention.
     """
     scale, tx, ty = cameras.T
     sides = np.where(crops.mirrored, -1.0, 1.0)

@@ -1,8 +1,8 @@
-"""Reads MANO_RIGHT.pkl without running what it says: a restricted unpickler.
+"""Reads MANO_RIGHT.pkl with a restricted unpickler, which runs no code from the file.
 
-The file is a Python 2 pickle that names classes of numpy, of old scipy modules and of chumpy. Each name that it needs
-is answered by a small stand-in here; any other name is refused before anything is called. So neither scipy nor chumpy
-has to be installed, and a forged file can do no more than fail.
+The file is a Python 2 pickle that names classes of numpy, of old scipy modules and of chumpy. Each of these names
+resolves to a small stand-in defined here; any other name is refused before anything is called. So neither scipy nor
+chumpy has to be installed, and a forged file can only fail.
 """
 
 import io
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from worker.hamer.errors import CheckpointError
 
 TIPS = (744, 320, 443, 554, 671)
-"""Vertices at the tips of thumb, index, middle, ring and little finger, as the official wrapper picks them."""
+"""Vertices at the tips of thumb, index, middle, ring and little finger, as in the official wrapper."""
 
 ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
-"""From MANO's 16 joints and the 5 tips to the usual 21 key points: wrist, thumb, index, middle, ring, little finger."""
+"""The usual 21 key points among MANO's 16 joints and the 5 tips: wrist, thumb, index, middle, ring, little finger."""
 
 
 @dataclass(frozen=True)
 class ManoArrays:
-    """The hand model's arrays, in the checkpoint's layout, with V vertices and F triangles.
+    """The hand model's arrays in the checkpoint's layout, with V vertices and F triangles.
 
     Attributes:
         v_template: (V, 3) metres.
@@ -33,7 +33,7 @@ class ManoArrays:
         posedirs: (135, V * 3).
         j_regressor: (16, V).
         lbs_weights: (V, 16).
-        parents: (16) -1 for the root.
+        parents: (16,) each joint's parent, -1 for the root.
         faces: (F, 3).
     """
 
@@ -47,7 +47,7 @@ class ManoArrays:
 
 
 class _State:
-    """Stands in for a foreign class: keeps the state it is given and does nothing with it."""
+    """Stands in for a foreign class: keeps its state and does nothing with it."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class _SparseColumns(_State):
         rows, columns = (int(n) for n in self.state["_shape"])
         starts, values, indices = (_dense(self.state[name]) for name in ("indptr", "data", "indices"))
         if len(starts) != columns + 1 or len(values) != len(indices):
-            raise ValueError("a sparse matrix contradicts itself")
+            raise ValueError("a sparse matrix is inconsistent")
         matrix = np.zeros((rows, columns))
         np.add.at(matrix, (indices, np.repeat(np.arange(columns), np.diff(starts))), values)
         return matrix
@@ -79,7 +79,7 @@ class _Chumpy(_State):
 
 
 class _ChumpySelect(_State):
-    """chumpy.reordering.Select: some elements of another array in another shape."""
+    """chumpy.reordering.Select: elements of another array, in another shape."""
 
     def dense(self) -> NDArray[Any]:
         chosen: NDArray[Any] = _dense(self.state["a"]).ravel()[_dense(self.state["idxs"])]
@@ -87,7 +87,7 @@ class _ChumpySelect(_State):
 
 
 class _Dtype:
-    """numpy.dtype, of plain numbers only."""
+    """numpy.dtype, for plain numbers only."""
 
     def __init__(self, name: object, *_flags: object) -> None:
         if not isinstance(name, str) or name[:1] not in "fiub" or not name[1:].isdigit():
@@ -99,7 +99,7 @@ class _Dtype:
 
 
 class _Array:
-    """numpy.ndarray; numpy's own parser of the state isn't involved."""
+    """numpy.ndarray, without numpy's own parser of the state."""
 
     def __init__(self, *_: object) -> None:
         self.values: NDArray[Any] = np.empty(0)
@@ -114,7 +114,7 @@ class _Array:
 
 
 def _encode(text: object, encoding: object) -> bytes:
-    """_codecs.encode, by which Python 3 writes bytes for Python 2."""
+    """_codecs.encode, with which Python 3 writes bytes for Python 2."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("only bytes may be encoded")
     return text.encode("latin1")
@@ -123,7 +123,7 @@ def _encode(text: object, encoding: object) -> bytes:
 def _dense(value: Any) -> NDArray[Any]:
     if isinstance(value, _Array | _SparseColumns | _Chumpy | _ChumpySelect):
         return value.dense()
-    raise ValueError(f"an array was expected, not {type(value).__name__}")
+    raise ValueError(f"expected an array, got {type(value).__name__}")
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -146,17 +146,17 @@ class _RestrictedUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a hand model doesn't need") from None
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which a hand model doesn't need") from None
 
 
 def load_mano(path: Path) -> ManoArrays:
     """Reads MANO_RIGHT.pkl.
 
     Raises:
-        CheckpointError: the file can't be read, asks for anything but arrays, or isn't a hand model.
+        CheckpointError: the file can't be read, names other things than arrays, or isn't a hand model.
     """
     try:
-        # Python 2's strings of bytes come out as latin1, which numpy turns back into bytes.
+        # The byte strings of Python 2 are read as latin1 text, which _Array turns back into bytes.
         content = _RestrictedUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         return _arrays(content)
     except OSError as e:
@@ -164,14 +164,14 @@ def load_mano(path: Path) -> ManoArrays:
     except pickle.UnpicklingError as e:
         raise CheckpointError(f"{path}: refused: {e}") from e
     except KeyError as e:
-        raise CheckpointError(f"{path}: {e.args[0]!r} is missing: is this MANO_RIGHT.pkl?") from e
+        raise CheckpointError(f"{path}: has no {e.args[0]!r}: is this MANO_RIGHT.pkl?") from e
     except Exception as e:  # a broken pickle raises nearly anything
         raise CheckpointError(f"{path}: not a MANO pickle: {e}") from e
 
 
 def _arrays(content: Any) -> ManoArrays:
     if not isinstance(content, dict):
-        raise ValueError("it holds no dictionary")
+        raise ValueError("it isn't a dictionary")
     v_template = _dense(content["v_template"])
     parents = _dense(content["kintree_table"])[0].astype(np.int64)
     parents[parents == 2**32 - 1] = -1  # the root's parent, as an unsigned 32-bit number
@@ -197,5 +197,5 @@ def _arrays(content: Any) -> ManoArrays:
     ):
         found = getattr(arrays, name).shape
         if found != shape:
-            raise ValueError(f"{name} has the shape {found}, expected {shape}")
+            raise ValueError(f"{name} has shape {found}, expected {shape}")
     return arrays

@@ -1,4 +1,4 @@
-"""What HaMeR says of the hands of a frame."""
+"""HaMeR's output for the hands of a frame."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from worker.hamer.geometry import Crops, Floats
 
 @dataclass(frozen=True)
 class HandPoses:
-    """What HaMeR says of N hands of one frame, as parallel arrays. Left hands are un-mirrored.
+    """HaMeR's output for N hands of one frame, as parallel arrays. Left hands are un-mirrored.
 
     Attributes:
         crops: the squares of the frame that the network saw.
         keypoints_2d: (N, 21, 2) pixels of the frame; wrist, then thumb to little finger, each from its root to its tip.
-        keypoints_3d: (N, 21, 3) metres; x right, y down, z forward; relative to the hand, add `translations` for the
-            camera's frame.
+        keypoints_3d: (N, 21, 3) metres; x right, y down, z forward; relative to the hand. Plus `translations`, they are
+            in the frame's camera.
         cameras: (N, 3) s, tx, ty of the crop's weak perspective camera.
-        translations: (N, 3) the hand in the frame's camera; metres if `focal` is the true one.
-        focal: focal length of the frame's camera in pixels; a convention of HaMeR's.
-        rotations: (N, 16, 3, 3) MANO's rotations, of the right hand that the network saw.
-        betas: (N, 10) MANO's shape.
+        translations: (N, 3) the hand's position in the frame's camera; metres if `focal` is the true one.
+        focal: focal length of the frame's camera in pixels, by HaMeR's convention.
+        rotations: (N, 16, 3, 3) MANO's rotations, for the right hand that the network saw.
+        betas: (N, 10) MANO's shape coefficients.
         spreads: (N,) sine of the angle between the columns of the least certain rotation.
-        finite: (N,) bool, false where the network gave NaN or infinity; such a hand's values mean nothing.
+        finite: (N,) bool, false if the network's output has NaN or infinity; that hand's values mean nothing.
         vertices: (N, 778, 3) like `keypoints_3d`, or None.
     """
 
@@ -43,7 +43,7 @@ class HandPoses:
         return len(self.cameras)
 
     def select(self, which: NDArray[np.bool_]) -> "HandPoses":
-        """Gives some of the hands."""
+        """Returns the hands that a mask (N,) selects."""
         return HandPoses(
             crops=self.crops[which],
             keypoints_2d=self.keypoints_2d[which],

@@ -1,6 +1,6 @@
-"""Arrays in, arrays out: a frame and boxes of hands become joints, cameras and meshes of those hands.
+"""The numpy side of the network: crops of a frame in; joints, cameras and meshes of its hands out.
 
-The numpy side of the network. It owns the device, the precision and the moves to and fro.
+It owns the device, the precision and the transfers in both directions.
 """
 
 import logging
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.hamer.batcher import plan_batches
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, load_hamer
 from worker.hamer.engine import Engine, Rows
 from worker.hamer.errors import CheckpointError, DeviceError, WeightsOverflowError
@@ -18,7 +17,6 @@ from worker.hamer.geometry import (
     Crops,
     Floats,
     crop_to_frame,
-    crops_of_boxes,
     frame_focal,
     frame_translations,
     sample_crops,
@@ -35,7 +33,7 @@ class HamerPredictor:
     """HaMeR on one device.
 
     Args:
-        engine: the network, ready to run.
+        engine: runs the network.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -56,14 +54,14 @@ class HamerPredictor:
 
         Args:
             checkpoint: hamer.ckpt, with model_config.yaml beside it or in the folder above.
-            mano: MANO_RIGHT.pkl, needed only where the checkpoint lacks the hand model.
-            device: "auto" takes a GPU where there is one; else as torch calls it.
-            precision: "auto", "float32", "float16" or "bfloat16". Auto takes float16 on a GPU, or bfloat16 where
-                float16 overflows; on a CPU bfloat16 if the processor computes with it, else float32.
-            mesh: whether vertices are wanted, too; joints alone cost less.
+            mano: MANO_RIGHT.pkl, needed only if the checkpoint has no hand model.
+            device: torch's name of a device; "auto" means a GPU if there is one, else the CPU.
+            precision: "auto", "float32", "float16" or "bfloat16". On a GPU, auto means float16, or bfloat16 if float16
+                overflows; on a CPU bfloat16 if the processor computes with it, else float32.
+            mesh: also computes the vertices; the joints alone cost less.
 
         Raises:
-            CheckpointError: a file is missing or broken.
+            CheckpointError: a file is missing or damaged.
             DeviceError: there is no such device.
         """
         where = choose_device(device)
@@ -72,34 +70,33 @@ class HamerPredictor:
             try:
                 engine = Engine(load_hamer(checkpoint, mano=mano, precision=candidate, device=where), mesh=mesh)
                 if not engine.is_finite():
-                    raise WeightsOverflowError(f"{checkpoint}: the network overflows in {candidate.name}")
+                    raise WeightsOverflowError(f"{checkpoint}: the network's numbers overflow in {candidate.name}")
             except WeightsOverflowError as e:
                 if candidate is candidates[-1]:
                     raise
-                logger.warning("%s; trying %s", e, candidates[candidates.index(candidate) + 1].name)
+                following = candidates[candidates.index(candidate) + 1]
+                logger.warning("trying another precision", extra={"precision": following.name, "reason": str(e)})
                 continue
-            logger.info("HaMeR on %s in %s", where, candidate.name)
+            logger.info("HaMeR is loaded", extra={"device": str(where), "precision": candidate.name})
             return cls(engine)
         raise AssertionError("no precision to try")
 
     @property
     def faces(self) -> NDArray[np.int64]:
-        """Triangles (1538, 3) of a right hand's vertices; swap two columns for a left hand."""
+        """Triangles (1538, 3) of a right hand's vertices; for a left hand two columns change places."""
         faces: NDArray[np.int64] = self._model.mano.faces.cpu().numpy()
         return faces
 
     def crop(self, image: NDArray[np.uint8], crops: Crops) -> torch.Tensor:
-        """Cuts crops out of a frame (H, W, 3) uint8 BGR: (N, 3, 256, 192) on the device. Safe in any thread."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"a frame must be (H, W, 3) uint8; got {image.shape} {image.dtype}")
+        """Returns crops (N, 3, 256, 192) of a frame (H, W, 3) uint8 BGR, on the device. Safe in any thread."""
         model = self._model
         with torch.inference_mode():
-            # torch insists on writable memory, though nobody writes here; only a read-only frame is copied for it.
+            # torch requires writable memory, though nothing is written; so a read-only frame is copied, no other.
             frame = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.engine.device)
             return sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
 
     def poses(self, rows: Rows, crops: Crops, width: int, height: int) -> HandPoses:
-        """Takes the network's rows (N, ...) to the frame of `width` x `height` pixels that the crops are of."""
+        """Converts the network's rows (N, row_length) to hands in the crops' frame of `width` x `height` pixels."""
         out = self.engine.unpack(rows)
         finite = np.asarray(np.isfinite(rows).all(axis=1))
         focal = frame_focal(width, height, self._model.focal, self._model.image_size)
@@ -119,43 +116,28 @@ class HamerPredictor:
                 vertices=None if out.vertices is None else unmirror(_floats(out.vertices), crops),
             )
 
-    def predict(self, image: NDArray[np.uint8], boxes: NDArray[np.floating], is_right: NDArray[np.bool_]) -> HandPoses:
-        """Does all of it for one frame and one caller.
-
-        Args:
-            image: (H, W, 3) uint8, BGR.
-            boxes: (N, 4) x0, y0, x1, y1 in pixels, tight around each hand.
-            is_right: (N,) which hands are right ones.
-        """
-        squares = crops_of_boxes(boxes, is_right)
-        pixels = self.crop(image, squares)
-        plan = plan_batches(len(squares), self.engine.buckets, self.engine.buckets[-1])
-        rows = [self.engine.forward(part) for part in torch.split(pixels, plan)] if plan else []
-        together = np.concatenate([np.empty((0, self.engine.row_length), np.float32), *rows])
-        return self.poses(together, squares, image.shape[1], image.shape[0])
-
 
 def choose_device(name: str) -> torch.device:
-    """Gives the device that a user means.
+    """Returns the device with this name.
 
     Raises:
-        DeviceError: this machine hasn't got it.
+        DeviceError: this machine doesn't have it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as e:
-        raise DeviceError(f"no device is called {name!r}") from e
+        raise DeviceError(f"there is no device {name!r}") from e
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"HaMeR runs on cpu or cuda, not on {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{name!r} was asked for, but there are {torch.cuda.device_count()} CUDA devices")
+        raise DeviceError(f"{name!r} was requested, but there are {torch.cuda.device_count()} CUDA devices")
     return device
 
 
 def choose_precisions(device: torch.device) -> list[Precision]:
-    """Gives the precisions worth trying on a device, the best first."""
+    """Returns the precisions to try on a device, the best first."""
     if device.type == "cuda":
         return [HALF, BRAIN]
     features = torch.cpu.get_capabilities()

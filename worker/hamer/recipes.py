@@ -1,6 +1,7 @@
-"""How each tensor of ours comes from the official checkpoint's: mostly a new name, here and there a sum or a join.
+"""How each of our tensors is made from the official checkpoint's: mostly renamed, sometimes added or concatenated.
 
-What is folded here (positions, the query token, the mean hand, the joint regressor) costs nothing in the forward.
+Whatever is folded into a tensor here (positions, the query token, the mean hand, the joint regressor) costs nothing in
+the forward.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ Recipe = Callable[[Tensors], torch.Tensor]
 
 
 def network_recipes(sizes: HamerSizes) -> dict[str, Recipe]:
-    """Gives, for every parameter of ours, how it comes from the checkpoint's tensors."""
+    """Returns how each of our parameters is made from the checkpoint's tensors."""
 
     def same(key: str) -> Recipe:
         return lambda t: t[key]
@@ -30,17 +31,17 @@ def network_recipes(sizes: HamerSizes) -> dict[str, Recipe]:
         return lambda t: torch.cat([t[key] for key in keys])
 
     def readout_bias(t: Tensors) -> torch.Tensor:
-        # The official head adds the mean hand to what it reads out: the same as a bias.
+        # The official head adds the mean hand to its readout, which is the same as a bias.
         parts = (("decpose", "init_hand_pose"), ("decshape", "init_betas"), ("deccam", "init_cam"))
         return torch.cat([t[f"mano_head.{linear}.bias"] + t[f"mano_head.{mean}"][0] for linear, mean in parts])
 
     def token(t: Tensors) -> torch.Tensor:
-        # The query is an embedded scalar 0, so only the embedding's bias remains of it.
+        # The query is the embedding of a scalar 0, of which only the embedding's bias remains.
         transformer = "mano_head.transformer"
         return t[f"{transformer}.to_token_embedding.bias"] + t[f"{transformer}.pos_embedding"][0, 0]
 
     def positions(t: Tensors) -> torch.Tensor:
-        # Row 0 once belonged to a class token; without one, it is added to every patch.
+        # Row 0 belonged to a class token; since there is none, it is added to every patch.
         return t["backbone.pos_embed"][:, 1:] + t["backbone.pos_embed"][:, :1]
 
     recipes: dict[str, Recipe] = {
@@ -80,7 +81,7 @@ def network_recipes(sizes: HamerSizes) -> dict[str, Recipe]:
 
 
 def _mano_recipes(names: Mapping[str, Recipe], tips: torch.Tensor) -> dict[str, Recipe]:
-    """Completes the hand model: the joints' regressor is folded into template and shape directions."""
+    """Completes the hand model: folds the joint regressor into template and shape directions."""
     template, shapedirs, regressor = names["v_template"], names["shapedirs"], names["j_regressor"]
     folded: dict[str, Recipe] = {
         "j_template": lambda t: regressor(t).float() @ template(t).float(),
@@ -91,10 +92,10 @@ def _mano_recipes(names: Mapping[str, Recipe], tips: torch.Tensor) -> dict[str, 
 
 
 def mano_of_tensors(tensors: Tensors) -> tuple[ManoTopology, dict[str, Recipe]]:
-    """Gives the hand model that lies in the checkpoint.
+    """Returns the checkpoint's hand model.
 
     Raises:
-        CheckpointError: its indices point beyond what there is.
+        CheckpointError: its indices are out of range.
     """
 
     def numbers(key: str) -> tuple[int, ...]:
@@ -111,10 +112,10 @@ def mano_of_tensors(tensors: Tensors) -> tuple[ManoTopology, dict[str, Recipe]]:
 
 
 def mano_of_arrays(hand: ManoArrays) -> tuple[ManoTopology, dict[str, Recipe]]:
-    """Gives the hand model of MANO_RIGHT.pkl.
+    """Returns the hand model of MANO_RIGHT.pkl.
 
     Raises:
-        CheckpointError: its indices point beyond what there is.
+        CheckpointError: its indices are out of range.
     """
 
     def array(name: str) -> Recipe:
@@ -139,4 +140,4 @@ def _check_vertices(faces: torch.Tensor, topology: ManoTopology, vertices: int) 
     used = {"faces_tensor": faces.flatten().tolist(), "extra_joints_idxs": list(topology.tips)}
     for name, indices in used.items():
         if any(not 0 <= i < vertices for i in indices):
-            raise CheckpointError(f"the hand model's {name} points beyond the {vertices} vertices")
+            raise CheckpointError(f"the hand model's {name} exceeds its {vertices} vertices")

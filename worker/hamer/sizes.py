@@ -1,8 +1,8 @@
-"""How large a HaMeR is, and which tensors its checkpoint must therefore hold.
+"""The sizes of a HaMeR, and the tensors that its checkpoint must therefore have.
 
-Sizes are read off the tensors' shapes and checked against model_config.yaml; only what no shape can tell (heads,
-picture, camera) is taken from the yaml. Where many tensors share a size the majority decides, so that a single wrong
-tensor is named as such and doesn't put all the others in the wrong.
+Sizes are inferred from the tensors' shapes and checked against model_config.yaml; only those that no shape shows
+(heads, picture, camera) come from the yaml. If many tensors share a size, the majority decides, so that the error names
+a single wrong tensor instead of all the others.
 """
 
 import re
@@ -25,12 +25,12 @@ IGNORED = re.compile(
     r"initialized|discriminator\..*|mano\.(hand_components|hand_mean|pose_mean)"
     r"|mano\.vertex_joint_selector\.extra_joints_idxs"
 )
-"""Tensors of the release that inference doesn't use: training's, unused means, a duplicate."""
+"""Tensors of the release that inference doesn't use: those of the training, unused means, a duplicate."""
 
 
 @dataclass(frozen=True)
 class HamerConfig:
-    """What model_config.yaml says and shapes don't. The defaults are the official code's.
+    """What model_config.yaml says and no shape shows. The defaults are the official code's.
 
     Attributes:
         image_size: side of the square crop in pixels.
@@ -40,7 +40,7 @@ class HamerConfig:
         heads: attention heads of the backbone.
         decoder_heads: attention heads of the head.
         decoder_head_dim: channels of each.
-        stated: sizes that the yaml repeats: its name for one, the field of `HamerSizes` that must agree, and the value.
+        stated: sizes that the yaml repeats: the name there, the field of `HamerSizes` that must agree, and the value.
     """
 
     image_size: int = 256
@@ -71,14 +71,14 @@ class HamerSizes:
 
     @property
     def tokens(self) -> int:
-        """Patches in the visible part of the crop (256 x 192 in patches of 16: 16 rows of 12)."""
+        """Patches in the visible part of the crop (256 x 192 pixels in patches of 16 are 16 rows of 12)."""
         sides = (self.image_size, self.image_size * 3 // 4)
         rows, columns = ((side + 2 * PATCH_PADDING - self.patch) // self.patch + 1 for side in sides)
         return rows * columns
 
     @property
     def decoder_inner(self) -> int:
-        """Channels of all heads of the decoder together."""
+        """Channels of all of the decoder's heads together."""
         return self.decoder_heads * self.decoder_head_dim
 
 
@@ -87,10 +87,10 @@ VIT_H = HamerSizes(256, 16, 1280, 32, 16, 5120, 1024, 6, 8, 64, 1024)
 
 
 def infer_sizes(shapes: Mapping[str, Shape], config: HamerConfig) -> HamerSizes:
-    """Reads the sizes off the shapes of a checkpoint.
+    """Infers the sizes from the shapes of a checkpoint.
 
     Raises:
-        CheckpointError: a tensor that decides a size is missing, or shapes and yaml contradict each other.
+        CheckpointError: a tensor that determines a size is missing, or shapes and yaml contradict each other.
     """
     blocks, layers = _count(shapes, "backbone.blocks."), _count(shapes, f"{LAYERS}.")
     sizes = HamerSizes(
@@ -113,29 +113,29 @@ def infer_sizes(shapes: Mapping[str, Shape], config: HamerConfig) -> HamerSizes:
     inner = _vote(shapes, [f"{LAYERS}.{i}.{j}.fn.to_out.0.weight" for i in range(layers) for j in (0, 1)], 1)
     if inner != sizes.decoder_inner:
         raise CheckpointError(
-            f"the head's attention has {inner} channels, but model_config.yaml means {sizes.decoder_heads} (heads)"
+            f"the head's attention has {inner} channels, but model_config.yaml has {sizes.decoder_heads} (heads)"
             f" times {sizes.decoder_head_dim} (dim_head)"
         )
     if sizes.heads < 1 or sizes.dim % sizes.heads:
         raise CheckpointError(f"the backbone's {sizes.dim} channels don't divide into {sizes.heads} heads (NUM_HEADS)")
     for name, size, stated in config.stated:
         if (found := getattr(sizes, size)) != stated:
-            raise CheckpointError(f"{name} is {stated} in model_config.yaml, but {found} by the checkpoint's tensors")
+            raise CheckpointError(f"{name} is {stated} in model_config.yaml, but {found} in the checkpoint's tensors")
     return sizes
 
 
 def _count(shapes: Mapping[str, Shape], prefix: str) -> int:
-    """Gives how many numbered parts a stack has: one more than the highest number."""
+    """Returns how many numbered parts a stack has: one more than the highest number."""
     numbers = {
         int(key[len(prefix) :].split(".", 1)[0]) for key in shapes if re.match(re.escape(prefix) + r"\d+\.", key)
     }
     if not numbers:
-        raise CheckpointError(f"no tensor is called {prefix}0.…: is this a HaMeR checkpoint?")
+        raise CheckpointError(f"there is no tensor {prefix}0.…: is this a HaMeR checkpoint?")
     return max(numbers) + 1
 
 
 def _vote(shapes: Mapping[str, Shape], keys: Iterable[str], axis: int) -> int:
-    """Gives the commonest length of an axis among the tensors."""
+    """Returns the most common length of an axis among the tensors."""
     keys = list(keys)
     lengths = Counter(shapes[key][axis] for key in keys if key in shapes and len(shapes[key]) > abs(axis))
     if not lengths:
@@ -144,7 +144,7 @@ def _vote(shapes: Mapping[str, Shape], keys: Iterable[str], axis: int) -> int:
 
 
 def network_shapes(sizes: HamerSizes) -> dict[str, Shape]:
-    """Gives every tensor of the backbone and the head, as the official checkpoint calls it, with its shape."""
+    """Returns the shapes of all tensors of backbone and head by their names in the official checkpoint."""
     d, m = sizes.dim, sizes.mlp_dim
     shapes: dict[str, Shape] = {
         "backbone.pos_embed": (1, sizes.tokens + 1, d),
@@ -195,7 +195,7 @@ def network_shapes(sizes: HamerSizes) -> dict[str, Shape]:
 
 
 def mano_shapes(vertices: int, faces: int) -> dict[str, Shape]:
-    """Gives the hand model's tensors as the official checkpoint calls them."""
+    """Returns the shapes of the hand model's tensors by their names in the official checkpoint."""
     return {
         "mano.v_template": (vertices, 3),
         "mano.shapedirs": (vertices, 3, BETAS),
@@ -210,10 +210,10 @@ def mano_shapes(vertices: int, faces: int) -> dict[str, Shape]:
 
 
 def config_of_yaml(document: Any) -> HamerConfig:
-    """Reads a parsed model_config.yaml.
+    """Interprets a parsed model_config.yaml.
 
     Raises:
-        CheckpointError: it isn't of the expected form, or asks for a network that isn't this one.
+        CheckpointError: it hasn't the expected form, or describes another network.
     """
     model = _section(document, "MODEL")
     backbone, head = _section(model, "BACKBONE", "MODEL"), _section(model, "MANO_HEAD", "MODEL")

@@ -1,1 +1,1 @@
-"""Hands in a picture: where they are, which side, and how sure the detector is."""
+"""Finds the hands in a picture: their boxes, sides, scores and joints."""

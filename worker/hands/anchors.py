@@ -1,4 +1,4 @@
-"""The grid of places at which the palm model looks for palms."""
+"""The grid of anchors at which the palm model looks for palms."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 PALM_INPUT = 192
 """Side of the palm model's square input, in pixels."""
 
-# (stride in input pixels, anchors per cell). The model's last two scales share a stride of 16, hence 2 + 4 there.
+# (stride in input pixels, anchors per cell). The model's last two scales share the stride 16, hence 2 + 4 there.
 _LAYERS = ((8, 2), (16, 6))
 
 
 def palm_anchors() -> NDArray[np.float32]:
-    """Give the anchors' centres in the order of the palm model's outputs.
+    """Returns the anchors' centres in the order of the palm model's outputs.
 
     Returns:
-        (2016, 2) x, y in 0..1 of the input's side: row by row over the cells, all anchors of a cell together. They
-        have no size of their own: the model's boxes are in input pixels.
+        (2016, 2) x, y in 0..1 of the input's side: the cells row by row, the anchors of a cell together. Anchors have
+        no size, because the model's boxes are in input pixels.
     """
     layers = []
     for stride, per_cell in _LAYERS:

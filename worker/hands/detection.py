@@ -1,4 +1,4 @@
-"""What a hand detector gives back, and what the worker asks of one. Pure numpy."""
+"""A hand detector's output, and its interface. Pure numpy."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEYPOINTS = 21
-"""Joints per hand: the wrist, then thumb, index, middle, ring and little finger, four each from the palm outwards."""
+"""Joints per hand: the wrist, then thumb, index, middle, ring and little finger, each with four from root to tip."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hands:
-    """The hands of one picture: parallel arrays, one row per hand, the surest first when they come from a detector.
+    """The hands of one picture: parallel arrays with one row per hand. A detector returns the surest first.
 
-    All coordinates are pixels of the picture that was given to the detector, x to the right and y down, with (0, 0)
-    at the outer corner of the first pixel. Hands may reach over the picture's border only in `keypoints`.
+    All coordinates are pixels of the detector's input, x to the right and y down, with (0, 0) at the outer corner of
+    the first pixel. Only `keypoints` may be outside the picture.
 
     Raises:
-        ValueError: An array has another shape, type or range than documented here.
+        ValueError: an array's shape, type or range isn't as documented here.
     """
 
     boxes: NDArray[np.float32]
-    """(N, 4) tight box of the hand's joints, wrist to finger tips, as x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
+    """(N, 4) tight box around the hand's joints, wrist to finger tips, as x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
     is_right: NDArray[np.bool_]
-    """(N,) true for the person's own (anatomical) right hand, in a picture that isn't mirrored."""
+    """(N,) true for the person's own (anatomical) right hand, if the picture isn't mirrored."""
     scores: NDArray[np.float32]
-    """(N,) how sure the detector is that this is a hand, 0 to 1."""
+    """(N,) the detector's confidence that this is a hand, 0 to 1."""
     keypoints: NDArray[np.float32]
-    """(N, 21, 2) the joints as x, y; all NaN for a hand whose landmarks weren't trusted."""
+    """(N, 21, 2) the joints as x, y; all NaN if a hand's landmarks aren't trusted."""
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -52,12 +52,12 @@ class Hands:
         return len(self.boxes)
 
     def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Hands:
-        """Give the hands picked by a slice, a mask or indices, in that order."""
+        """Returns the hands that a slice, a mask or indices select, in that order."""
         return Hands(self.boxes[rows], self.is_right[rows], self.scores[rows], self.keypoints[rows])
 
     @classmethod
     def empty(cls) -> Hands:
-        """Give the hands of a picture without hands."""
+        """Returns the hands of a picture without hands."""
         return cls(
             boxes=np.zeros((0, 4), np.float32),
             is_right=np.zeros(0, np.bool_),
@@ -66,32 +66,32 @@ class Hands:
         )
 
     def details(self) -> list[dict[str, object]]:
-        """Give what the JSON of each hand has besides these arrays; a detector that knows more gives more."""
+        """Returns what the JSON of each hand has besides these arrays: nothing, unless a subclass adds it."""
         return [{} for _ in range(len(self))]
 
     def above(self, min_score: float) -> Hands:
-        """Give the hands with at least this score."""
+        """Returns the hands with at least this score."""
         return self[self.scores >= min_score]
 
 
 class HandDetector(Protocol):
-    """Finds hands. One instance is used by one thread at a time unless it says otherwise."""
+    """Finds hands. Only one thread may use an instance at a time, unless its class documents otherwise."""
 
     @property
     def name(self) -> str:
-        """The backend's name as results carry it, such as "palm"."""
+        """The backend's name in results, such as "palm"."""
         ...
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
-        """Find the hands in one picture.
+        """Finds the hands in one picture.
 
         Args:
             image: (H, W, 3) uint8, BGR, not mirrored.
 
         Returns:
-            The hands, the surest first; empty when there are none.
+            The hands, the surest first; empty if there are none.
 
         Raises:
-            ValueError: The picture has another shape or type.
+            ValueError: the picture has another shape or type.
         """
         ...

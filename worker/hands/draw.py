@@ -1,4 +1,4 @@
-"""Draws what was found into a picture, for people."""
+"""Draws hands into a picture, for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.hands.detection import Hands
 BONES = tuple(
     (joint - 1 if joint % 4 != 1 else 0, joint) for joint in range(1, 21)
 )  # each finger is a chain of four joints that starts at the wrist
-"""Pairs of joints that a line of the skeleton connects."""
+"""Pairs of joints that the skeleton's lines connect."""
 
 _RIGHT, _LEFT = (60, 180, 60), (220, 120, 30)  # BGR: green, blue
 _JOINT, _TEXT, _SHADE = (60, 60, 240), (255, 255, 255), (30, 30, 30)
@@ -19,18 +19,18 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def annotate(image: NDArray[np.uint8], hands: Hands, *, skeletons: bool = True) -> NDArray[np.uint8]:
-    """Draw each hand's box, side, score and skeleton, and the number of hands in the top left corner.
+    """Draws each hand's box, side, score and skeleton, and the number of hands in the top left corner.
 
     Args:
-        image: (H, W, 3) uint8 BGR; left as it is.
-        hands: What a detector found in it.
-        skeletons: Whether to draw those.
+        image: (H, W, 3) uint8 BGR; unchanged.
+        hands: a detector's hands in it.
+        skeletons: whether to draw skeletons.
 
     Returns:
-        A drawn-on copy.
+        The annotated copy.
     """
     canvas = image.copy()
-    # Lines and letters grow with the picture, so that they can be read when it is shown shrunk to a screen.
+    # Lines and letters grow with the picture, so that they are legible when it is scaled to a screen.
     unit = max(image.shape[:2]) / 640
     thickness = max(1, round(1.5 * unit))
     for box, is_right, score, joints in zip(hands.boxes, hands.is_right, hands.scores, hands.keypoints, strict=True):
@@ -52,7 +52,7 @@ def annotate(image: NDArray[np.uint8], hands: Hands, *, skeletons: bool = True) 
 def _label(
     canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: tuple[int, int, int], unit: float
 ) -> None:
-    """Write on a filled bar whose lower left corner is at `corner`, or wherever is nearest to that in the picture."""
+    """Writes on a filled bar whose lower left corner is at `corner`, or as near as possible inside the picture."""
     scale, thickness = max(0.35, 0.5 * unit), max(1, round(unit))
     (width, height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
     x = max(0, min(corner[0], canvas.shape[1] - width))

@@ -1,4 +1,4 @@
-"""The landmark model: says of one upright hand crop whether it shows a hand, which one, and where its joints are."""
+"""The landmark model: whether an upright crop shows a hand, which hand it is, and where its joints are."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ LANDMARK_INPUT = 224
 """Side of the landmark model's square input, in pixels."""
 
 _PALM_TO_HAND = 2.6
-"""A hand with its fingers stretched, in sides of the palm's box; the crop that the model was trained on."""
+"""Side of a hand with stretched fingers, in sides of the palm's box; the model was trained on such crops."""
 _PALM_TO_HAND_SHIFT = 0.5
-"""How far the hand's centre lies from the palm's towards the fingers, in sides of the palm's box."""
+"""Distance of the hand's centre from the palm's, towards the fingers, in sides of the palm's box."""
 
 _MAX_SUPERSAMPLING = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """What the landmark model says about one crop."""
+    """The landmark model's output for one crop."""
 
     presence: float
-    """Probability that the crop shows a hand, 0 to 1. Gloved and half hidden hands often get close to 0."""
+    """Probability that the crop shows a hand, 0 to 1. For gloved and half hidden hands it is often close to 0."""
     right: float
-    """Probability that it is the person's own (anatomical) right hand, in a picture that isn't mirrored."""
+    """Probability that it is the person's own (anatomical) right hand, if the picture isn't mirrored."""
     points: Floats
-    """(21, 2) the joints in the picture's pixels; they may lie outside of it."""
+    """(21, 2) the joints in the picture's pixels; they may be outside the picture."""
 
 
 def square_of_palm(box: Floats, points: Floats) -> RotatedSquare:
-    """Give the crop for a palm: turned so that the fingers point up, large enough for them.
+    """Returns the crop for a palm: rotated so that the fingers point up, and large enough for them.
 
     Args:
         box: (4,) the palm's box.
@@ -46,7 +46,7 @@ def square_of_palm(box: Floats, points: Floats) -> RotatedSquare:
     """
     angle = upward_angle(points[WRIST], points[MIDDLE_KNUCKLE])
     width, height = float(box[2] - box[0]), float(box[3] - box[1])
-    # The same shift as the model's makers use: by the box's height along the hand, not by its longer side.
+    # The shift of the model's authors: by the box's height along the hand, not by its longer side.
     shift = _PALM_TO_HAND_SHIFT * height
     return RotatedSquare(
         x=float(box[0] + box[2]) / 2 + shift * np.sin(angle),
@@ -57,7 +57,7 @@ def square_of_palm(box: Floats, points: Floats) -> RotatedSquare:
 
 
 def square_of_joints(joints: Floats) -> RotatedSquare:
-    """Give the crop for (21, 2) known joints, for a second and closer look."""
+    """Returns the crop for (21, 2) known joints, for a second run."""
     knuckles = (joints[5] + 2 * joints[9] + joints[13]) / 4
     angle = upward_angle(joints[0], knuckles)
     upright = RotatedSquare(0.0, 0.0, 1.0, angle)
@@ -74,22 +74,22 @@ def square_of_joints(joints: Floats) -> RotatedSquare:
 
 
 def distance_to_palm(joints: Floats, box: Floats, points: Floats) -> float:
-    """Give how far (21, 2) joints are from where a palm says they are: its (7, 2) points, in sides of its (4,) box."""
+    """Returns the mean distance of (21, 2) joints from a palm's (7, 2) points, in sides of its (4,) box."""
     side = float((box[2:] - box[:2]).max())
     return float(np.linalg.norm(joints[list(JOINT_OF_POINT)] - points, axis=1).mean()) / side
 
 
 def upright_crop(image: NDArray[np.uint8], square: RotatedSquare) -> NDArray[np.float32]:
-    """Cut a turned square out of a BGR picture for the landmark model.
+    """Crops a rotated square of a BGR picture for the landmark model.
 
     Returns:
-        (1, 224, 224, 3) float32, RGB in 0..1, black outside of the picture.
+        (1, 224, 224, 3) float32, RGB in 0..1, black outside the picture.
     """
-    # warpAffine samples single pixels, so a large hand is sampled finer first and then averaged.
+    # warpAffine samples single pixels, so a large hand is oversampled and then averaged.
     finer = int(np.clip(square.side / LANDMARK_INPUT, 1, _MAX_SUPERSAMPLING))
     size = LANDMARK_INPUT * finer
     matrix = square.matrix(size)
-    # OpenCV's coordinates are those of pixel centres, half a pixel off ours on both sides.
+    # OpenCV's coordinates refer to pixel centres, half a pixel from ours on both sides.
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     if finer > 1:
@@ -98,7 +98,7 @@ def upright_crop(image: NDArray[np.uint8], square: RotatedSquare) -> NDArray[np.
 
 
 class LandmarkModel:
-    """The landmark model on LiteRT. Not for several threads at once."""
+    """The landmark model on LiteRT. Only one thread may use it at a time."""
 
     def __init__(self, model: Path, num_threads: int = 1) -> None:
         self._interpreter = Interpreter(model_path=str(model), num_threads=num_threads)
@@ -108,14 +108,14 @@ class LandmarkModel:
         outputs = sorted(self._interpreter.get_output_details(), key=lambda output: str(output["name"]))
         self._joints, self._presence, self._side = (output["index"] for output in outputs[:3])
 
-    def look(self, image: NDArray[np.uint8], square: RotatedSquare) -> Landmarks:
-        """Look at one turned square of a BGR picture."""
+    def run(self, image: NDArray[np.uint8], square: RotatedSquare) -> Landmarks:
+        """Runs the model on one rotated square of a BGR picture."""
         self._interpreter.set_tensor(self._input, upright_crop(image, square))
         self._interpreter.invoke()
         joints = self._interpreter.get_tensor(self._joints).reshape(KEYPOINTS, 3)[:, :2]
         return Landmarks(
             presence=float(self._interpreter.get_tensor(self._presence)[0, 0]),
-            # The model's makers call this output "left", in a picture mirrored like a selfie.
+            # The model's authors call this output "left", for a picture mirrored like a selfie.
             right=float(self._interpreter.get_tensor(self._side)[0, 0]),
             points=square.to_image(joints, LANDMARK_INPUT),
         )

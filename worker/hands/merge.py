@@ -1,4 +1,4 @@
-"""One hand, one detection: finds out which of the things found are the same hand. Pure numpy."""
+"""Decides which detections are the same hand, so that each hand is counted once. Pure numpy."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from worker.hands.geometry import Floats, View, areas, intersections, ious
 from worker.hands.palm import Palms
 
 SAME_PALM_IOU = 0.5
-"""Palms of different views that overlap more than this (intersection over union) are the same. Those of hands that
-hold each other overlap less; what is found twice in spite of this is told by its joints."""
+"""Palms of different views that overlap more than this (intersection over union) are the same. Palms of hands that hold
+each other overlap less; a hand that is found twice nevertheless is recognised by its joints."""
 
 SAME_JOINTS_DISTANCE = 0.35
-"""Hands whose joints are closer than this on average, in sides of the surer one's box, are the same. Two
-detections of one hand differ by far less, crossed hands by more, since they point elsewhere."""
+"""Hands whose joints are closer than this on average, in sides of the surer one's box, are the same. Two detections of
+one hand differ by far less; crossed hands differ by more, because they point in different directions."""
 
 OTHER_PALM_IOU, OTHER_PALM_SCORE = 0.2, 0.75
-"""But two palms that overlap less than this, both this sure, are two hands: of hands that hold each other the landmark
-model often sees the same one twice."""
+"""Two palms that overlap less than this, both with at least this score, are two hands all the same: for hands that hold
+each other, the landmark model often finds the same one twice."""
 
 INSIDE = 0.25
-"""A palm without trusted joints of which more than this lies in another hand's box is part of that hand."""
+"""A palm without trusted joints is part of another hand if more than this share of it is in that hand's box."""
 
 SAME_HAND_IOU = 0.5
 """Without trusted joints, hands whose boxes overlap more than this are the same."""
 
 FOREARM_START, FOREARM_END, FOREARM_WIDTH = -0.5, 2.0, 1.5
-"""Where a palm without trusted joints is taken for a hand's forearm, in lengths from that hand's wrist to its middle
-knuckle. A bare forearm looks like a palm to the palm model."""
+"""The region in which a palm without trusted joints is taken for a hand's forearm, in units of the distance from that
+hand's wrist to its middle knuckle. The palm model takes a bare forearm for a palm."""
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One thing found: a hand, perhaps not the only time it was found."""
+    """One detection of a hand, perhaps one of several."""
 
     palm_box: Floats
     """(4,) x0, y0, x1, y1 of the palm without the fingers."""
@@ -45,16 +45,16 @@ class Detection:
     hand_box: Floats
     """(4,) x0, y0, x1, y1 of the whole hand."""
     joints: Floats | None
-    """(21, 2) the joints, None where they aren't trusted."""
+    """(21, 2) the joints, None if they aren't trusted."""
     score: float
     """The combined score."""
 
 
 def cut_by(view: View, boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
-    """Tell which (N, 4) boxes found in a view reach over one of its borders that isn't the picture's border.
+    """Returns which (N, 4) boxes found in a view reach beyond one of its borders that isn't the picture's border.
 
-    What a view shows only in part is guessed, and another view shows the whole of it: tiles overlap, and what is
-    larger than their overlap is large enough for the view of the whole picture.
+    The model guesses palms that a view shows only in part, and another view shows all of them: tiles overlap, and palms
+    larger than the overlap are large enough for the view of the whole picture.
     """
     low = np.array([view.x, view.y], np.float32)
     high = low + np.array([view.width, view.height], np.float32)
@@ -65,10 +65,10 @@ def cut_by(view: View, boxes: Floats, width: int, height: int) -> NDArray[np.boo
 
 
 def group_palms(palms: Palms) -> list[NDArray[np.intp]]:
-    """Group the palms that several views found of the same hand.
+    """Groups the palms of the same hand that were found in several views.
 
     Returns:
-        The rows of each group, surest first in the group and among the groups.
+        The rows of each group, the surest first, both within a group and among the groups.
     """
     left = np.argsort(-palms.scores, kind="stable")
     groups = []
@@ -82,11 +82,11 @@ def group_palms(palms: Palms) -> list[NDArray[np.intp]]:
 
 
 def distinct_hands(found: Sequence[Detection]) -> list[int]:
-    """Pick one detection of each hand.
+    """Picks one detection of each hand.
 
     Returns:
-        The indices of the ones to keep: of each hand one with trusted joints if there is any, since it has the better
-        box, and the surest of those.
+        The indices of the detections to keep: for each hand the surest one with trusted joints, whose box is better,
+        or the surest one if none has trusted joints.
     """
     order = sorted(range(len(found)), key=lambda row: (found[row].joints is None, -found[row].score))
     kept: list[int] = []
@@ -97,7 +97,7 @@ def distinct_hands(found: Sequence[Detection]) -> list[int]:
 
 
 def same_hand(one: Detection, kept: Detection) -> bool:
-    """Tell whether `one` is the hand that was already found as `kept`."""
+    """Returns whether `one` is the same hand as `kept`, which comes before it in order of preference."""
     if one.joints is not None and kept.joints is not None:
         palms = ious(one.palm_box[None], kept.palm_box[None])[0, 0]
         if palms < OTHER_PALM_IOU and min(one.palm_score, kept.palm_score) >= OTHER_PALM_SCORE:
@@ -111,7 +111,7 @@ def same_hand(one: Detection, kept: Detection) -> bool:
 
 
 def _on_forearm(palm_box: Floats, joints: Floats) -> bool:
-    """Tell whether a (4,) palm lies on the forearm of a hand with these (21, 2) joints."""
+    """Returns whether a (4,) palm is on the forearm of a hand with these (21, 2) joints."""
     wrist, knuckle = joints[0], joints[9]
     back = wrist - knuckle
     length = float(np.linalg.norm(back))

@@ -1,4 +1,4 @@
-"""The palm model: finds palms in a view of the picture and says where their wrist and knuckles are."""
+"""The palm model: finds palms in a view of the picture, with their wrists and knuckles."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ PALM_POINTS = 7
 """Points per palm: wrist, knuckles of index, middle, ring and little finger, base and knuckle of the thumb."""
 
 WRIST, MIDDLE_KNUCKLE = 0, 2
-"""Rows of a palm's points that say where the hand points to."""
+"""Rows of a palm's points that determine the hand's direction."""
 
 JOINT_OF_POINT = (0, 5, 9, 13, 17, 1, 2)
-"""The hand joint (of 21) that each palm point is."""
+"""The hand joint (of 21) at each palm point."""
 
 _SAME_PALM = 0.3
 """Boxes of one view that overlap more than this (intersection over union) are the same palm."""
 
 _LOGIT_LIMIT = 80.0
-"""Keeps exp() finite in float32; the score is 0 or 1 long before."""
+"""Keeps exp() finite in float32; the score reaches 0 or 1 far earlier."""
 
 
 @dataclass(frozen=True, eq=False)
 class Palms:
-    """Palms found in a picture: parallel arrays, coordinates in the picture's pixels."""
+    """Palms found in a picture: parallel arrays, with coordinates in the picture's pixels."""
 
     boxes: Floats
-    """(N, 4) boxes round the palm without the fingers, as x0, y0, x1, y1."""
+    """(N, 4) boxes around the palm without the fingers, as x0, y0, x1, y1."""
     points: Floats
     """(N, 7, 2) the palm's points as x, y."""
     scores: Floats
-    """(N,) the model's probability that there is a palm."""
+    """(N,) the model's probability of a palm."""
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Palms:
-        """Give the palms picked by a slice, a mask or indices."""
+        """Returns the palms that a slice, a mask or indices select."""
         return Palms(self.boxes[rows], self.points[rows], self.scores[rows])
 
 
 def concatenate(parts: Sequence[Palms]) -> Palms:
-    """Put palms of several views, all in the picture's pixels, one after the other."""
+    """Returns the palms of several views, all in the picture's pixels, as one."""
     return Palms(
         np.concatenate([part.boxes for part in parts]),
         np.concatenate([part.points for part in parts]),
@@ -59,14 +59,14 @@ def concatenate(parts: Sequence[Palms]) -> Palms:
 
 
 def letterboxed(image: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
-    """Cut a view out of a BGR picture for the palm model.
+    """Crops a view of a BGR picture for the palm model.
 
     Returns:
-        (1, 192, 192, 3) float32, RGB in 0..1, black bars where the view isn't square.
+        (1, 192, 192, 3) float32, RGB in 0..1, with black bars if the view isn't square.
     """
     content = image[view.y : view.y + view.height, view.x : view.x + view.width]
     x, y, width, height = view.letterbox(PALM_INPUT)
-    # INTER_AREA averages when it shrinks; sampling single pixels of a large picture would make noise of its texture.
+    # INTER_AREA averages pixels when it shrinks; sampled single pixels of a large picture would turn texture into noise.
     shrinks = view.side > PALM_INPUT
     small = cv2.resize(content, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     canvas = np.zeros((1, PALM_INPUT, PALM_INPUT, 3), np.float32)
@@ -76,17 +76,17 @@ def letterboxed(image: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
 
 
 def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float) -> Palms:
-    """Turn the palm model's raw outputs into palms, in the pixels of its input.
+    """Converts the palm model's raw outputs to palms, in the pixels of its input.
 
     Args:
         regressors: (2016, 18) per anchor: centre x, y, width, height, then 7 points x, y; in input pixels, all but
             width and height relative to the anchor's centre.
-        logits: (2016,) log odds that the anchor sees a palm.
+        logits: (2016,) log odds of a palm at the anchor.
         anchors: (2016, 2) centres in 0..1.
-        min_score: Palms below this probability are left out.
+        min_score: palms below this probability are dropped.
 
     Returns:
-        The palms, several of them on each hand: not yet merged.
+        The palms, several for each hand: not yet merged.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)))
     keep = scores >= min_score
@@ -99,9 +99,9 @@ def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float
 
 
 def merge_overlapping(palms: Palms) -> Palms:
-    """Join palms that overlap into one each: the mean weighted by score, with the highest of their scores.
+    """Merges overlapping palms into their mean, weighted by score, with the highest of their scores.
 
-    The mean of neighbouring anchors' answers is steadier than the best answer alone.
+    The mean over neighbouring anchors is more stable than the best anchor alone.
 
     Returns:
         The merged palms, the surest first.
@@ -111,7 +111,7 @@ def merge_overlapping(palms: Palms) -> Palms:
     while len(left):
         best = left[0]
         same = ious(palms.boxes[best : best + 1], palms.boxes[left])[0] > _SAME_PALM
-        same[0] = True  # a box without area overlaps nothing, not even itself
+        same[0] = True  # a box without area doesn't overlap even itself
         members = left[same]
         weights = palms.scores[members] / palms.scores[members].sum()
         boxes.append(np.tensordot(weights, palms.boxes[members], axes=1))
@@ -126,19 +126,19 @@ def merge_overlapping(palms: Palms) -> Palms:
 
 
 class PalmModel:
-    """The palm model on LiteRT. Not for several threads at once."""
+    """The palm model on LiteRT. Only one thread may use it at a time."""
 
     def __init__(self, model: Path, num_threads: int = 1) -> None:
         self._interpreter = Interpreter(model_path=str(model), num_threads=num_threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
-        # The outputs are told apart by their last axis: 18 numbers, or one score, per anchor.
+        # The last axis identifies an output: 18 numbers per anchor, or one score.
         by_width = {int(output["shape"][-1]): output["index"] for output in self._interpreter.get_output_details()}
         self._regressors, self._logits = by_width[4 + 2 * PALM_POINTS], by_width[1]
         self._anchors = palm_anchors()
 
     def find(self, image: NDArray[np.uint8], view: View, min_score: float) -> Palms:
-        """Find the palms that a view of a BGR picture shows.
+        """Finds the palms in a view of a BGR picture.
 
         Returns:
             The palms in the picture's pixels, one per hand, the surest first.

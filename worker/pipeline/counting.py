@@ -1,98 +1,106 @@
-"""The threads that count hands. They do no network I/O: jobs come in by one queue, endings go out by another."""
+"""The threads that count hands. They do no network I/O: jobs arrive on one queue, settled deliveries leave on another."""
 
 import logging
 import queue as queues
 import time
 from collections.abc import Callable
-from typing import Protocol
 
+from worker.frame_counter import count_hands
+from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
-from worker.picture import PictureError
-from worker.queue.delivery import Ending, Job, Skip, counted, dead
+from worker.picture_header import PictureError
+from worker.queue.delivery import Counted, Job, Settled, Skipped, dead_letter
 from worker.queue.frame import DeadReason, SkipReason
-from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a frame whose counting raises an error is tried, in a row: an error may pass (memory, a GPU)."""
+"""How often a frame is tried in a row if counting it raises an error: the cause (memory, a GPU) may pass."""
 
 LOG_INTERVAL_S = 10.0
 """Between two failures that are logged with their traceback: a broken detector fails on every frame."""
 
 
-class Count(Protocol):
-    """What is done with an admitted frame."""
-
-    def __call__(self, stream_name: str, ts: float, picture: bytes) -> FrameResult | SkipReason:
-        """Counts the hands of an encoded picture, or says why not."""
-        ...
-
-
-class Counting:
-    """Takes jobs and counts their hands. ``run`` is for a thread of its own."""
+class CountWorker:
+    """Counts the hands of one job after the other. ``run`` is for a thread of its own."""
 
     def __init__(
         self,
-        count: Count,
-        jobs: "queues.Queue[Job | None]",
-        endings: "queues.SimpleQueue[Ending | Skip | None]",
+        detector: HandDetector,
+        jobs: queues.Queue[Job | None],
+        settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
         *,
         now: Callable[[], float],
         max_age: float,
+        max_pixels: int,
     ) -> None:
-        """Takes what counts a frame, its neighbours, Redis' clock, and the age at which a frame isn't worth it."""
-        self._count = count
+        """Connects a detector with its neighbours.
+
+        Args:
+            detector: finds the hands; used by this thread alone.
+            jobs: where admitted frames come from.
+            settled: where settled deliveries go.
+            metrics: what is counted for operators.
+            now: Redis' clock, Unix seconds.
+            max_age: seconds after which a frame is skipped.
+            max_pixels: a larger picture isn't decoded.
+        """
+        self._detector = detector
         self._jobs = jobs
-        self._endings = endings
+        self._settled = settled
         self._metrics = metrics
         self._now = now
         self._max_age = max_age
+        self._max_pixels = max_pixels
         self._log_at = 0.0
         self._busy_since: float | None = None
 
     def run(self) -> None:
-        """Works until it finds None among the jobs."""
+        """Counts until it finds None among the jobs."""
         while (job := self._jobs.get()) is not None:
             self._busy_since = time.monotonic()
-            self._endings.put(self._end(job))
+            self._settled.put(self._settle(job))
             self._busy_since = None
 
     def busy_seconds(self) -> float:
-        """How long the frame in work has taken so far; 0 if there is none."""
+        """Returns how long the current frame has taken so far; 0 if there is none."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def _end(self, job: Job) -> Ending | Skip:
-        frame = job.frame
-        age = self._now() - frame.arrived_at
+    def _settle(self, job: Job) -> Settled:
+        age = self._now() - job.frame.arrived_at
         if age > self._max_age:
-            return Skip(frame.entry_id, SkipReason.STALE)
-        age = max(0.0, age)  # an id may lie in the future: publishers may choose it, and Redis' clock may be set back
+            return Skipped(job.frame.entry_id, SkipReason.STALE)
+        # An id may lie in the future: publishers may choose it, and Redis' clock may be set back.
+        age = max(0.0, age)
         self._metrics.queue_age.observe(age)
-        attempt = 1
+        attempt = 0
         while True:
-            started = time.perf_counter()
+            attempt += 1
             try:
-                result = self._count(frame.stream_name, frame.ts, job.payload)
-                if isinstance(result, SkipReason):
-                    return Skip(frame.entry_id, result)
-                text = result.to_json(frame.entry_id, age)
+                return self._count(job, age)
             except PictureError as error:
-                return dead(job.delivery, DeadReason.UNDECODABLE, str(error))
+                return dead_letter(job.delivery, DeadReason.UNDECODABLE, str(error))
             except Exception as error:
                 self._metrics.retries.inc()
                 if attempt == ATTEMPTS:
                     self._log(job, error)
-                    return dead(job.delivery, DeadReason.FAILED, f"{type(error).__name__}: {error}")
-                attempt += 1
-                continue
-            self._metrics.seconds.observe(time.perf_counter() - started)
-            return counted(frame.entry_id, frame.stream_name, frame.ts, text, result.hand_count)
+                    return dead_letter(job.delivery, DeadReason.FAILED, f"{type(error).__name__}: {error}")
+
+    def _count(self, job: Job, age: float) -> Counted:
+        started = time.perf_counter()
+        frame = job.frame
+        result = count_hands(frame.stream_name, frame.ts, job.payload, self._detector, self._max_pixels)
+        counted = Counted(
+            frame.entry_id, frame.stream_name, frame.ts, result.hand_count, result.to_json(frame.entry_id, age)
+        )
+        self._metrics.seconds.observe(time.perf_counter() - started)
+        return counted
 
     def _log(self, job: Job, error: Exception) -> None:
         now = time.monotonic()
         if now >= self._log_at:
             self._log_at = now + LOG_INTERVAL_S
-            logger.error("entry %s of stream %r failed", job.delivery.entry_id, job.frame.stream_name, exc_info=error)
+            about = {"entry_id": job.frame.entry_id, "stream_name": job.frame.stream_name, "attempts": ATTEMPTS}
+            logger.error("a frame can't be counted and is dead-lettered", extra=about, exc_info=error)

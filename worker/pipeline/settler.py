@@ -1,106 +1,106 @@
-"""The thread that writes endings, in batches, and shows the queue that what is held is in living hands."""
+"""The thread that settles deliveries in Redis, in batches, and keeps other workers from adopting what is held."""
 
 import queue as queues
 import threading
 import time
 
 from worker.metrics import Metrics
-from worker.pipeline.reader import FIRST_BACKOFF_S, LAST_BACKOFF_S
-from worker.queue.consumer import Queue, QueueAwayError
-from worker.queue.delivery import Ending, Held, Skip
+from worker.queue.commands import QueueError, retry_delays
+from worker.queue.consumer import Queue
+from worker.queue.delivery import Counted, Dead, Settled, Skipped
 from worker.queue.frame import SkipReason
+from worker.queue.held import Held
 
 MOST_AT_ONCE = 256
+"""Deliveries settled by one script, so that no script blocks Redis for long."""
 
 
 class Settler:
-    """Writes endings. ``run`` is for a thread of its own."""
+    """Writes settled deliveries. ``run`` is for a thread of its own."""
 
     def __init__(
         self,
         queue: Queue,
         held: Held,
-        endings: "queues.SimpleQueue[Ending | Skip | None]",
+        settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
         abandon: threading.Event,
         *,
         claim_idle: float,
     ) -> None:
-        """Takes the queue and its neighbours.
+        """Connects the queue with its neighbours.
 
         Args:
-            queue: where endings are written.
+            queue: where deliveries are settled.
             held: what this process holds.
-            endings: where they come from.
+            settled: where settled deliveries come from.
             metrics: what is counted for operators.
-            abandon: makes ``run`` return although endings are left; they will be delivered again.
-            claim_idle: seconds without a sign of life after which others adopt what is held.
+            abandon: makes ``run`` return although some are left, which will be delivered again.
+            claim_idle: seconds without a sign of life after which other workers adopt what is held.
         """
         self._queue = queue
         self._held = held
-        self._endings = endings
+        self._settled = settled
         self._metrics = metrics
         self._abandon = abandon
-        self._keep_interval = claim_idle / 3
-        self._keep_at = time.monotonic() + self._keep_interval
+        self._extend_interval = claim_idle / 3
+        self._extend_at = time.monotonic() + self._extend_interval
 
     def run(self) -> None:
-        """Works until it finds None among the endings and has written all before it."""
-        backlog: list[Ending | Skip] = []
-        backoff = FIRST_BACKOFF_S
+        """Works until it finds None among the settled deliveries and has written all before it."""
+        backlog: list[Settled] = []
+        delays = retry_delays()
         more = True
         while (more or backlog) and not self._abandon.is_set():
             more = more and self._gather(backlog)
             try:
                 self._write(backlog)
-                self._keep()
-            except QueueAwayError:
-                self._abandon.wait(backoff)
-                backoff = min(2 * backoff, LAST_BACKOFF_S)
+                self._extend_hold()
+            except QueueError:
+                self._abandon.wait(delays.next())
             else:
-                backoff = FIRST_BACKOFF_S
+                delays.reset()
 
-    def _gather(self, backlog: list[Ending | Skip]) -> bool:
-        """Adds what has come to the backlog, waiting a little if it is empty; False after the last."""
+    def _gather(self, backlog: list[Settled]) -> bool:
+        """Adds what has arrived to the backlog, waiting a little if that is empty; returns False after the last."""
         try:
             while len(backlog) < MOST_AT_ONCE:
-                ending = self._endings.get(timeout=0.2) if not backlog else self._endings.get_nowait()
-                if ending is None:
+                settled = self._settled.get(timeout=0.2) if not backlog else self._settled.get_nowait()
+                if settled is None:
                     return False
-                backlog.append(ending)
+                backlog.append(settled)
         except queues.Empty:
             pass
         return True
 
-    def _write(self, backlog: list[Ending | Skip]) -> None:
-        """Writes and empties the backlog. What was written before an error is written again, to no effect."""
-        skips: dict[SkipReason, list[str]] = {}
-        endings = []
-        for ending in backlog:
-            if isinstance(ending, Skip):
-                skips.setdefault(ending.reason, []).append(ending.entry_id)
+    def _write(self, backlog: list[Settled]) -> None:
+        """Writes the backlog and empties it. What was written before an error is written again, without effect."""
+        skipped: dict[SkipReason, list[str]] = {}
+        others: list[Counted | Dead] = []
+        for settled in backlog:
+            if isinstance(settled, Skipped):
+                skipped.setdefault(settled.reason, []).append(settled.entry_id)
             else:
-                endings.append(ending)
-        if skips:
-            for reason, number in self._queue.skip(skips).items():
+                others.append(settled)
+        if skipped:
+            for reason, number in self._queue.skip(skipped).items():
                 self._metrics.skipped.labels(reason.value).inc(number)
-        if endings:
-            for ending, ended in zip(endings, self._queue.settle(endings), strict=True):
-                if ended:
-                    self._tell(ending)
-        self._held.remove(ending.entry_id for ending in backlog)
+        if others:
+            for settled, was_pending in zip(others, self._queue.settle(others), strict=True):
+                if was_pending:
+                    self._observe(settled)
+        self._held.remove(settled.entry_id for settled in backlog)
         backlog.clear()
 
-    def _tell(self, ending: Ending) -> None:
-        kind, _, reason = ending.outcome.partition(":")
-        if kind == "dead":
-            self._metrics.dead.labels(reason).inc()
+    def _observe(self, settled: Counted | Dead) -> None:
+        if isinstance(settled, Dead):
+            self._metrics.dead.labels(settled.reason.value).inc()
         else:
             self._metrics.counted.inc()
-            self._metrics.hands.inc(ending.hands)
+            self._metrics.hands.inc(settled.hand_count)
 
-    def _keep(self) -> None:
-        if time.monotonic() >= self._keep_at:
+    def _extend_hold(self) -> None:
+        if time.monotonic() >= self._extend_at:
             if held := self._held.snapshot():
-                self._queue.keep(held)
-            self._keep_at = time.monotonic() + self._keep_interval
+                self._queue.extend_hold(held)
+            self._extend_at = time.monotonic() + self._extend_interval

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from process.address import mask_password
-from worker.picture import Picture, PictureError, decode
+from worker.picture import Picture, decode
+from worker.picture_header import PictureError
 from worker.publish.source import SourceError
 
 TIMEOUT_S = 5.0

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from process.address import mask_password
-from worker.picture import Picture, PictureError, size
+from worker.picture import Picture
+from worker.picture_header import PictureError, size
 from worker.publish.capture import Capture, open_url
 from worker.publish.source import Captured, Encode, SourceError
 from worker.publish.timeline import Timeline

@@ -1,1 +1,1 @@
-"""The queue: its keys, its entries, and every command that the worker gives Redis about them."""
+"""The queue: its keys, its entries, and every command about them that the worker sends to Redis."""

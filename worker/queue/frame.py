@@ -1,10 +1,10 @@
-"""A frame as it travels through the queue, and the ways in which its delivery can end. Pure.
+"""A frame as it travels through the queue, and why its delivery may not be counted. Pure.
 
 An entry of the queue has these fields:
 
     stream_name   the camera stream, 1 to 256 characters, UTF-8
-    ts            capture time by the frame's own clock, seconds, decimal; absent: the entry's time of arrival
-    frame_key     the key that holds the encoded picture (the normal way), or
+    ts            capture time by the frame's own clock, seconds, decimal; if absent, the time of the entry's arrival
+    frame_key     the key that holds the encoded picture (the usual way), or
     frame         the encoded picture itself
 """
 
@@ -16,7 +16,7 @@ from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 
 
 class SkipReason(enum.StrEnum):
-    """Why a frame was not counted although nothing is wrong with it."""
+    """Why a valid frame was not counted."""
 
     TOO_SOON = "too_soon"
     PAUSED = "paused"
@@ -25,22 +25,22 @@ class SkipReason(enum.StrEnum):
     STALE = "stale"
     """Older than --max-age when its turn came."""
     PAYLOAD_EXPIRED = "payload_expired"
-    """The key that held the picture is gone."""
+    """The key of the picture has expired."""
 
 
 class DeadReason(enum.StrEnum):
-    """What is wrong with an entry that no worker can ever count."""
+    """Why no worker can ever count an entry."""
 
     BAD_STREAM_NAME = "bad_stream_name"
     BAD_TS = "bad_ts"
     NO_PAYLOAD = "no_payload"
-    """Neither frame_key nor frame."""
+    """The entry has neither frame_key nor frame."""
     UNDECODABLE = "undecodable"
-    """The payload is no picture."""
+    """The payload isn't a picture that can be decoded."""
     TRIMMED = "trimmed"
     """The queue dropped the entry while a worker held it."""
     FAILED = "failed"
-    """Counting it raised an error, again and again."""
+    """Every attempt to count it failed."""
 
 
 SKIP_OF_REASON = {
@@ -49,11 +49,11 @@ SKIP_OF_REASON = {
     Reason.DUPLICATE: SkipReason.DUPLICATE,
     Reason.LATE: SkipReason.LATE,
 }
-"""The skip that each denial of the sidecar becomes."""
+"""The reason for skipping a frame, by the reason for which it was denied."""
 
 
 class EntryError(ValueError):
-    """An entry that makes no sense; says why, and how its delivery ends."""
+    """An entry isn't a valid frame; carries the reason under which it is dead-lettered."""
 
     def __init__(self, reason: DeadReason, message: str) -> None:
         super().__init__(message)
@@ -62,47 +62,45 @@ class EntryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One entry of the queue, checked."""
+    """A valid entry of the queue."""
 
     entry_id: str
-    """Milliseconds of the arrival by Redis' clock, a dash and a sequence number."""
+    """Arrival time in milliseconds by Redis' clock, a dash, and a sequence number."""
     stream_name: str
     ts: float
     """Capture time, seconds by the frame's own clock."""
     frame_key: bytes | None
-    """The key of the payload; None where the payload came inline."""
+    """The key of the payload; None if the payload is inline."""
     payload: bytes | None
-    """The encoded picture, where it came inline."""
-    redelivered: bool = False
-    """Whether a worker held it before, and died."""
+    """The encoded picture if it is inline, else None."""
 
     @property
     def arrived_at(self) -> float:
-        """When the entry came into the queue, Unix seconds by Redis' clock."""
+        """Time of the entry's arrival in the queue, Unix seconds by Redis' clock."""
         return arrival_time(self.entry_id)
 
 
 def arrival_time(entry_id: str) -> float:
-    """The time in an entry's id, Unix seconds by Redis' clock."""
+    """Returns the time that an entry's id contains, Unix seconds by Redis' clock."""
     return int(entry_id.partition("-")[0]) / 1000.0
 
 
 def encode_entry(stream_name: str, ts: float, frame_key: str) -> dict[str, str]:
-    """Gives the fields of an entry whose payload lies under its own key. Raises ValueError for a bad name or ts."""
+    """Returns the fields of an entry whose payload is under a key of its own; ValueError for an invalid name or ts."""
     error = stream_name_error(stream_name) or ts_error(ts)
     if error:
         raise ValueError(error)
     return {"stream_name": stream_name, "ts": repr(ts), "frame_key": frame_key}
 
 
-def parse_entry(entry_id: str, fields: Mapping[bytes, bytes], *, redelivered: bool = False) -> Frame:
-    """Checks an entry by the same rules as the sidecar. Raises EntryError."""
+def parse_entry(entry_id: str, fields: Mapping[bytes, bytes]) -> Frame:
+    """Returns an entry as a frame, validated by the same rules as in the sidecar. Raises EntryError."""
     stream_name = _stream_name(fields.get(b"stream_name"))
     ts = _ts(fields.get(b"ts"), entry_id)
     frame_key, payload = fields.get(b"frame_key"), fields.get(b"frame")
     if not frame_key and not payload:
         raise EntryError(DeadReason.NO_PAYLOAD, "the entry has neither frame_key nor frame")
-    return Frame(entry_id, stream_name, ts, None if payload else frame_key, payload or None, redelivered)
+    return Frame(entry_id, stream_name, ts, None if payload else frame_key, payload or None)
 
 
 def _stream_name(raw: bytes | None) -> str:
@@ -111,7 +109,7 @@ def _stream_name(raw: bytes | None) -> str:
     try:
         stream_name = raw.decode()
     except UnicodeDecodeError:
-        raise EntryError(DeadReason.BAD_STREAM_NAME, f"stream_name is not UTF-8: {raw[:32]!r}") from None
+        raise EntryError(DeadReason.BAD_STREAM_NAME, f"stream_name isn't UTF-8: {raw[:32]!r}") from None
     if error := stream_name_error(stream_name):
         raise EntryError(DeadReason.BAD_STREAM_NAME, error)
     return stream_name
@@ -121,9 +119,9 @@ def _ts(raw: bytes | None, entry_id: str) -> float:
     if raw is None:
         return arrival_time(entry_id)
     try:
-        ts = float(raw.replace(b"_", b"?"))  # Python would read 1_000 as a thousand
+        ts = float(raw.replace(b"_", b"?"))  # Python would accept 1_000 as a thousand
     except ValueError:
-        raise EntryError(DeadReason.BAD_TS, f"ts is not a number: {raw[:32]!r}") from None
+        raise EntryError(DeadReason.BAD_TS, f"ts isn't a number: {raw[:32]!r}") from None
     if error := ts_error(ts):
         raise EntryError(DeadReason.BAD_TS, error)
     return ts

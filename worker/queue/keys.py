@@ -1,13 +1,14 @@
-"""Every key that the worker and its publishers use in Redis. Pure.
+"""Every key that the worker and the publishers use in Redis. Pure.
 
-The braces put them all into one slot of a Redis Cluster, so that a result and its acknowledgement can be one script.
+The braces put all keys of a queue into one slot of a Redis Cluster, so that one script can write a result and
+acknowledge its entry.
 
     {hand_counter}:frames       the queue: a Redis stream, read through a consumer group; capped by the publishers
     {hand_counter}:frame:<id>   one encoded picture, with a TTL
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
-    {hand_counter}:unread       a hash: dropped, the entries that the cap took before a worker read them; position
+    {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ CONSUMER_GROUP = "workers"
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one queue and what belongs to it."""
+    """The keys of one queue and of what belongs to it."""
 
     prefix: str = DEFAULT_PREFIX
 
@@ -39,14 +40,14 @@ class Keys:
 
     @property
     def accounting(self) -> str:
-        """How every delivery ended, counted."""
+        """The counters of received and settled deliveries."""
         return f"{{{self.prefix}}}:accounting"
 
     @property
     def unread(self) -> str:
-        """What the queue dropped before any worker read it."""
+        """How many entries the queue dropped before any worker read them."""
         return f"{{{self.prefix}}}:unread"
 
     def payload(self, unique: str) -> str:
-        """The key of one encoded picture."""
+        """Returns the key of one encoded picture."""
         return f"{{{self.prefix}}}:frame:{unique}"

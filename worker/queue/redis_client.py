@@ -1,4 +1,4 @@
-"""Clients of the Redis that holds the queue: one server, or the master that Sentinels name."""
+"""Clients of the Redis that holds the queue: of one server, or of the master that Sentinels name."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Kind, RedisUrl, parse_redis_url
 
 SOCKET_TIMEOUT_S = 5.0
-"""A Redis that is silent for so long is away. Longer than any wait for entries, else each wait would look like that."""
+"""A Redis that is silent for longer is unreachable. Longer than any wait for entries, else each wait would time out."""
 
 CONNECT_TIMEOUT_S = 2.0
 
 
 def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Redis:
-    """Makes a client that never repeats a command by itself, and connects to nothing yet.
+    """Returns a client that sends each command at most once, and that hasn't connected yet.
 
-    A repeated read would leave entries behind unseen; whoever may repeat a command does so itself.
+    A read that was sent twice would leave entries behind that no worker has seen; the callers repeat what may be
+    repeated.
 
     Args:
-        url: a server or Sentinels; as text it may be wrong, which raises ValueError.
-        access: what the connection needs besides.
+        url: of a server or of Sentinels.
+        access: what connections need besides the URL.
+
+    Raises:
+        ValueError: the URL, given as text, isn't valid; or it names a cluster.
     """
     if isinstance(url, str):
         url = parse_redis_url(url)
@@ -34,13 +38,13 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     options: dict[str, Any] = {
         **connection_options(url, access),
         **_transport(url, access),
-        "protocol": 2,  # the scripts' replies are the same in both, XREAD's isn't
+        "protocol": 2,  # the scripts' replies are the same in both, but that of XREAD isn't
     }
     if url.kind is Kind.SENTINEL:
         login = {"username": access.sentinel_username or None, "password": access.sentinel_password or None}
         sentinels = [(address.host, address.port) for address in url.addresses]
-        asked = Sentinel(sentinels, sentinel_kwargs={**_transport(url, access), **login})  # type: ignore[no-untyped-call]
-        client: redis.Redis = asked.master_for(url.service, **options)  # type: ignore[no-untyped-call]
+        sentinel = Sentinel(sentinels, sentinel_kwargs={**_transport(url, access), **login})  # type: ignore[no-untyped-call]
+        client: redis.Redis = sentinel.master_for(url.service, **options)  # type: ignore[no-untyped-call]
         return client
     if url.kind is Kind.CLUSTER:
         raise ValueError("the queue can't be in a cluster")
@@ -51,16 +55,16 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
 
 
 def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
-    """What connections to a server and to a Sentinel have in common."""
+    """Returns the options that connections to a server and to a Sentinel share."""
     options: dict[str, Any] = {
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 0),  # redis-py's own would also wait seconds for each Sentinel that is down
-        "driver_info": None,  # CLIENT SETINFO would ask for one more permission
+        "retry": Retry(NoBackoff(), 0),  # redis-py's default would also wait for seconds for each Sentinel that is down
+        "driver_info": None,  # CLIENT SETINFO would need one more permission
     }
     if url.tls:
-        # Tickets of TLS that come before the first reply make redis-py think that the connection isn't clean; so there
-        # has to be a reply: that to CLIENT SETINFO, be it a refusal.
+        # TLS session tickets that arrive before the first reply make redis-py believe that the connection isn't clean.
+        # So there has to be a reply, even an error: that to CLIENT SETINFO.
         options |= {"ssl": True, "driver_info": DriverInfo(), **tls_options(access)}
     return options

@@ -1,9 +1,9 @@
-"""Runs a rendered overlay on a local Docker engine until Ctrl-C, or for some seconds, and says how everything ended.
+"""Runs a rendered overlay on a local Docker engine until Ctrl-C, or for some seconds, and reports how everything ended.
 
-It starts, probes and stops containers in the order and by the rules of a kubelet as we read them: pods get addresses of
-their own on a bridge, Services their names, containers the security context, limits, volumes and environment that the
-manifest gives them. Nothing of the manifest is restated, and a field that this runner doesn't know is an error. What
-passes here certifies that reading, not a cluster: no scheduler, admission, CNI or cgroup manager of a real one is
+It starts, probes and stops containers in the order and by the rules of a kubelet, as we read them. Pods get addresses of
+their own on a bridge, Services get their names, and containers get the security context, limits, volumes and environment
+from the manifest. The manifest is the only source, and a field that this runner doesn't know is an error. A pass certifies
+our reading of a kubelet, not a cluster: the scheduler, admission, CNI and cgroup manager of a real one aren't
 involved. Needs root and an engine (ci/engine.sh, ci/base.sh).
 
 Examples:
@@ -23,11 +23,13 @@ from podrun.manifest import ManifestError
 
 
 def main() -> int:
-    """Gives 0 if all pods became ready and ended well, else 1."""
+    """Returns 0 if all pods became ready and ended well, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rendered")
     parser.add_argument("--hold", type=float, metavar="SECONDS")
-    parser.add_argument("--timeout", type=float, default=90.0, metavar="SECONDS", help="for all pods to be ready")
+    parser.add_argument(
+        "--timeout", type=float, default=90.0, metavar="SECONDS", help="seconds until all pods must be ready"
+    )
     arguments = parser.parse_args()
     try:
         with Cluster(load(arguments.rendered), tell) as cluster:
@@ -44,7 +46,7 @@ def main() -> int:
 
 
 def tell(line: str) -> None:
-    """Writes an event as it happens."""
+    """Prints an event as it happens."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

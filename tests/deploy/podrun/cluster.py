@@ -15,7 +15,7 @@ from podrun.network import Network
 
 
 class NotReadyError(Exception):
-    """The pods were not ready in time; the text holds their events and logs."""
+    """The pods weren't ready in time; the text has their events and logs."""
 
 
 class Cluster:
@@ -24,7 +24,7 @@ class Cluster:
     def __init__(
         self, documents: Iterable[dict[str, Any]], tell: Callable[[str], None] = print, network: Network | None = None
     ) -> None:
-        """Takes the documents of an overlay and the one who is told the events."""
+        """Takes the documents of an overlay and a callback for events."""
         manifests = Manifests([document for document in documents if document])
         self.network = network or Network()
         specs = manifests.pods()
@@ -63,7 +63,7 @@ class Cluster:
             self.network.__exit__()
 
     def stop(self) -> None:
-        """Stops all pods, those behind a Service after those that use it; they stay to be looked at."""
+        """Stops all pods, those behind a Service after those that use it. They aren't removed, for inspection."""
         for wave in (False, True):
             threads = [
                 threading.Thread(target=pod.stop) for pod in self.pods.values() if (pod.address in self._served) is wave
@@ -76,7 +76,7 @@ class Cluster:
             thread.join()
 
     def wait_ready(self, timeout: float) -> None:
-        """Returns when all pods are ready; raises NotReadyError with everything worth looking at."""
+        """Returns when all pods are ready; raises NotReadyError with their events and logs."""
         deadline = time.monotonic() + timeout
         while not all(pod.ready for pod in self.pods.values()):
             if time.monotonic() > deadline:

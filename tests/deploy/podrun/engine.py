@@ -1,4 +1,4 @@
-"""The engine's command line, as far as pods need it."""
+"""The parts of the engine's command line that pods need."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PAUSE_IMAGE = "pause:ci"
 
 
 class EngineError(Exception):
-    """A command of the engine failed; the text is what it said."""
+    """A command of the engine failed; the text is its output."""
 
 
 def docker(*arguments: str, check: bool = True, timeout: float = 120.0) -> str:
-    """Runs one command; gives what it printed on both channels."""
+    """Runs one command; returns its output of both channels."""
     done = subprocess.run(
         ["/usr/bin/docker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
     )
@@ -29,22 +29,22 @@ def docker(*arguments: str, check: bool = True, timeout: float = 120.0) -> str:
 
 
 def state(name: str) -> dict[str, Any]:
-    """Gives State of a container: Running, ExitCode, OOMKilled, Pid, ..."""
+    """Returns the State of a container: Running, ExitCode, OOMKilled, Pid, ..."""
     states: dict[str, Any] = json.loads(docker("inspect", "--format", "{{json .State}}", name))
     return states
 
 
 def make_volume(name: str, limit: int | None, fs_group: str | None) -> None:
-    """Makes an emptyDir: in memory, of the pod's group, and of limited size where the manifest says so."""
+    """Creates an emptyDir, in memory, of the pod's group and of limited size as the manifest says."""
     options = f"gid={fs_group or 0},mode=02770" + (f",size={limit}" if limit is not None else "")
     docker("volume", "create", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o={options}", name)
 
 
 def start_pause(name: str, hostname: str, hosts: dict[str, str], volumes: Sequence[str]) -> int:
-    """Starts what holds the pod's network and volumes; gives its process id.
+    """Starts the container that holds the pod's network and volumes; returns its process id.
 
-    The containers of the pod share its /etc/hosts, so the names of the Services are there. A volume in memory lives as
-    long as a container uses it: this one does, all the time.
+    The containers of the pod share its /etc/hosts, which has the names of the Services. A volume in memory lives as long
+    as a container uses it, and this container always does.
     """
     options = [option for host, address in hosts.items() for option in ("--add-host", f"{host}:{address}")]
     options += [option for index, volume in enumerate(volumes) for option in ("--volume", f"{volume}:/volume{index}")]
@@ -77,21 +77,21 @@ def start(name: str, container: Container, pause: str, volumes: dict[str, str], 
     if container.command:
         options += ["--entrypoint", container.command[0]]
         command = [*container.command[1:], *container.args]
-    # The kubelet knows nothing of an image's HEALTHCHECK.
+    # A kubelet ignores an image's HEALTHCHECK.
     options += ["--no-healthcheck", "--log-driver", "json-file"]
     docker("run", "--detach", "--name", name, "--network", f"container:{pause}", *options, container.image, *command)
 
 
 def stop(name: str, grace: float) -> None:
-    """Sends the stop signal, and after the grace period kills."""
+    """Sends the stop signal, and kills after the grace period."""
     docker("stop", "--time", str(max(0, round(grace))), name, check=False, timeout=grace + 30)
 
 
 def kill(name: str) -> None:
-    """Kills the process as the kernel would, behind the engine's back."""
+    """Kills the process directly, as the kernel would."""
     os.kill(int(state(name)["Pid"]), signal.SIGKILL)
 
 
 def logs(name: str) -> str:
-    """Gives what the container has written."""
+    """Returns the container's output."""
     return docker("logs", name, check=False)

@@ -1,4 +1,4 @@
-"""What a kubelet does with a pod: the order of starting and stopping, probes, restarts, and a record of events."""
+"""A kubelet's work on a pod: the order of starting and stopping, probes, restarts, and a record of events."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from podrun.probes import attempt
 
 TICK_S = 0.1
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 10.0, 300.0
-"""The kubelet's: the first restart is immediate, the second waits this long, and so on, doubling."""
+"""The kubelet's back-off: the first restart is immediate, the second waits this long, and each further wait doubles."""
 
 LEAST_GRACE_S = 2.0
-"""What a sidecar gets to stop, also where the containers before it used up the pod's grace period."""
+"""The time that a sidecar gets to stop, even if the containers before it used up the pod's grace period."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something an operator would see in `kubectl describe pod`."""
+    """An event as in `kubectl describe pod`."""
 
     at: float
-    """Seconds since the pod began."""
+    """Seconds since the start of the pod."""
     container: str
     text: str
 
@@ -36,25 +36,25 @@ class Event:
 
 @dataclass
 class Events:
-    """All events of a pod, in their order."""
+    """All events of a pod, in order."""
 
     tell: Callable[[str], None]
     began: float = field(default_factory=time.monotonic)
     happened: list[Event] = field(default_factory=list)
 
     def add(self, container: str, text: str) -> None:
-        """Records an event, now."""
+        """Records an event with the current time."""
         event = Event(time.monotonic() - self.began, container, text)
         self.happened.append(event)
         self.tell(str(event))
 
     def texts(self, container: str) -> list[str]:
-        """Gives what happened to one container."""
+        """Returns the events of one container."""
         return [event.text for event in self.happened if event.container == container]
 
 
 class Running:
-    """A container and its successors: each restart makes a new one, as in a cluster. Supervised by a thread."""
+    """A container and its successors: each restart creates a new one, as in a cluster. A thread supervises it."""
 
     def __init__(self, container: Container, pod: Pod) -> None:
         self.container = container
@@ -63,23 +63,23 @@ class Running:
         self.ready = False
         self.finished = False
         self.exits: list[tuple[int, bool]] = []
-        """Of each ended container the exit code, and whether it ran out of memory."""
+        """For each ended container, the exit code and whether it ran out of memory."""
         self._pod = pod
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name=self.name, daemon=True)
 
     @property
     def name(self) -> str:
-        """The engine's name of the current container."""
+        """Returns the engine's name of the current container."""
         return f"{self._pod.prefix}-{self.container.name}-{self.restarts}"
 
     def start(self) -> None:
-        """Starts the first container and its supervision."""
+        """Starts the first container and its supervising thread."""
         self._launch()
         self._thread.start()
 
     def stop(self, grace: float) -> None:
-        """Stops it for good."""
+        """Stops it permanently."""
         self._stopping.set()
         if self._thread.ident:
             self._thread.join()
@@ -94,7 +94,7 @@ class Running:
         self._tell(f"stopped with exit code {state['ExitCode']} after {time.monotonic() - began:.1f} s")
 
     def logs(self) -> str:
-        """Gives what all its containers wrote, the first one first."""
+        """Returns the output of all its containers, oldest first."""
         base = f"{self._pod.prefix}-{self.container.name}"
         return "".join(engine.logs(f"{base}-{number}") for number in range(self.restarts + 1))
 
@@ -152,7 +152,7 @@ class Running:
                 self.ready = False
                 self._tell("not ready")
             return
-        self._tell(f"{kind} failed for good: restarting")
+        self._tell(f"{kind} failed permanently: restarting")
         engine.stop(self.name, self._pod.spec.grace)
         state = engine.state(self.name)
         self._ended(state["ExitCode"], state["OOMKilled"])
@@ -192,7 +192,7 @@ class Pod:
         self._stopped = threading.Event()
 
     def start(self, network: Network) -> None:
-        """Starts the containers in their order; returns when the last one is started, or the pod is stopped."""
+        """Starts the containers in order; returns when the last one has started, or the pod is stopped."""
         for name, limit in self.spec.volumes.items():
             engine.make_volume(self.volumes[name], limit, self.spec.fs_group)
         pid = engine.start_pause(self.pause, self.spec.name, self._hosts, list(self.volumes.values()))
@@ -212,12 +212,12 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        """Whether every container is there and ready."""
+        """Whether every container runs and is ready."""
         names = [c.name for c in self.spec.main] + [c.name for c in self.spec.init if c.keeps_running]
         return all(name in self.containers and self.containers[name].ready for name in names)
 
     def stop(self) -> None:
-        """Stops the containers as a kubelet does: the main ones at once, then the sidecars, the last one first."""
+        """Stops the containers as a kubelet does: the main ones together, then the sidecars in reverse order."""
         self._stopped.set()
         deadline = time.monotonic() + self.spec.grace
         mains = [self.containers[c.name] for c in self.spec.main if c.name in self.containers]
@@ -231,7 +231,7 @@ class Pod:
                 self.containers[container.name].stop(max(LEAST_GRACE_S, deadline - time.monotonic()))
 
     def remove(self) -> None:
-        """Removes everything that the engine still holds of it."""
+        """Removes the pod's containers and volumes from the engine."""
         names = [self.pause]
         for running in self.containers.values():
             names += [f"{self.prefix}-{running.container.name}-{number}" for number in range(running.restarts + 1)]
@@ -241,7 +241,7 @@ class Pod:
             engine.docker("volume", "rm", "--force", volume, check=False)
 
     def explain(self) -> str:
-        """Gives what an operator would look at: events and logs."""
+        """Returns what an operator would look at: events and logs."""
         parts = [f"{self.spec.name} at {self.address}, {'ready' if self.ready else 'not ready'}"]
         parts += map(str, self.events.happened)
         for name, running in self.containers.items():
@@ -251,5 +251,5 @@ class Pod:
 
 
 def _always(container: Container) -> Container:
-    """A main container of a Deployment: whatever its exit code, it is started again."""
+    """Returns a main container of a Deployment such that it is restarted whatever its exit code."""
     return Container(**{**vars(container), "keeps_running": True})

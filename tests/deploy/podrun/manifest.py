@@ -1,7 +1,7 @@
-"""From rendered manifests to pods: plain values, with every reference followed. Pure.
+"""Turns rendered manifests into pods: plain values, with every reference resolved. Pure.
 
-Raises :class:`ManifestError` for what a cluster would refuse or a kubelet could not start, and for any field that the
-runner does not know, so that nothing in a manifest is silently ignored.
+Raises :class:`ManifestError` for anything that a cluster would reject or a kubelet couldn't start, and for any field
+that the runner doesn't know, so that nothing in a manifest is silently ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# What changes where a pod runs or what it may ask of the cluster, not how it runs on a node.
+# Fields that affect where a pod runs or what it may ask of the cluster, but not how it runs on a node.
 SCHEDULING = {
     "serviceAccountName",
     "automountServiceAccountToken",
@@ -61,12 +61,12 @@ UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**2
 
 
 class ManifestError(Exception):
-    """The manifest can't be run; the text says which part and why."""
+    """The manifest can't be run; the text names the part and the reason."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One probe: how it asks, and how often. Times in seconds."""
+    """One probe: its method and timing. Times in seconds."""
 
     kind: str
     """grpc, httpGet, tcpSocket or exec."""
@@ -91,7 +91,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Container:
-    """What an engine needs to start a container; the environment may hold $(POD_IP) still."""
+    """What an engine needs to start a container; the environment may still contain $(POD_IP)."""
 
     name: str
     image: str
@@ -112,7 +112,7 @@ class Container:
     no_new_privileges: bool
     dropped: tuple[str, ...]
     keeps_running: bool
-    """Whether it is started again after it ended."""
+    """Whether it is restarted after it ended."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ class PodSpec:
     init: tuple[Container, ...]
     main: tuple[Container, ...]
     volumes: Mapping[str, int | None]
-    """The emptyDirs: name to the limit in bytes."""
+    """The emptyDirs: maps the name to the limit in bytes."""
     fs_group: str | None
     grace: float
 
 
 @dataclass(frozen=True)
 class Service:
-    """A name for the pods that its selector picks."""
+    """A name for the pods that match its selector."""
 
     name: str
     namespace: str
@@ -157,7 +157,7 @@ class Manifests:
                 self.config["Secret", name] = data | dict(document.get("stringData", {}))
 
     def services(self) -> list[Service]:
-        """Gives the Services."""
+        """Returns the Services."""
         return [
             Service(
                 document["metadata"]["name"],
@@ -170,7 +170,7 @@ class Manifests:
         ]
 
     def pods(self) -> list[PodSpec]:
-        """Gives one pod for each replica of each Deployment."""
+        """Returns one pod for each replica of each Deployment."""
         specs = []
         for document in self.documents:
             if document["kind"] not in ("Deployment", "StatefulSet"):
@@ -290,7 +290,7 @@ class Manifests:
 
 
 def quantity(text: object) -> float:
-    """Gives the number that a Kubernetes quantity such as 250m or 64Mi stands for."""
+    """Returns the number for a Kubernetes quantity such as 250m or 64Mi."""
     match = re.fullmatch(r"([0-9.]+)(m|k|M|G|Ki|Mi|Gi)?", str(text))
     if not match:
         raise ManifestError(f"not a quantity: {text!r}")

@@ -1,4 +1,4 @@
-"""A bridge on which each pod has an address of its own, and the machine is the node."""
+"""A bridge on which each pod has its own address, and the machine is the node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 
 
 class Network:
-    """Made on entry, gone on exit. Nothing is routed out of it."""
+    """Created on entry, removed on exit. It has no route to the outside."""
 
     def __init__(self, name: str = "hcpods", prefix: str = "10.213.77") -> None:
         self._name = name
@@ -15,7 +15,7 @@ class Network:
 
     @property
     def node(self) -> str:
-        """The node's address."""
+        """Returns the node's address."""
         return f"{self._prefix}.1"
 
     def __enter__(self) -> Network:
@@ -28,12 +28,12 @@ class Network:
         _ip("link", "delete", self._name)
 
     def reserve(self) -> str:
-        """Gives an address that no pod has yet."""
+        """Returns an unused address."""
         self._last += 1
         return f"{self._prefix}.{self._last}"
 
     def attach(self, pid: int, address: str) -> None:
-        """Gives the network namespace of a process this address."""
+        """Assigns an address to the network namespace of a process."""
         outside = f"{self._name}{address.rpartition('.')[2]}"
         _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         _ip("link", "set", outside, "master", self._name, "up")

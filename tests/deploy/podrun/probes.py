@@ -1,4 +1,4 @@
-"""One attempt of a probe, as the kubelet makes it: from the node, to the pod's address, in plain text."""
+"""One attempt of a probe, made as by a kubelet: from the node, to the pod's address, in plain text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from podrun.manifest import Probe
 
 
 def attempt(probe: Probe, address: str, container: str) -> str:
-    """Asks once; gives the empty string, or why the container failed the probe."""
+    """Probes once; returns an empty string, or why the container failed the probe."""
     if probe.kind == "grpc":
         return _grpc(probe, address)
     if probe.kind == "httpGet":

@@ -11,9 +11,11 @@ from support.models.simulated_loop import SlowServers, simulate
 from support.redis.valkey import valkey
 from support.waiting import until
 
-from handcounter.pacing.schedule import Pacing, Reason
+from handcounter.pacing.schedule import Reason
+from sidecar.deciding.decider import Batch
 from sidecar.deciding.lease_book import LeaseBook
-from sidecar.fleet.limiter import FleetLimiter
+from sidecar.deciding.roster import Roster
+from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import CLAIM_WAIT_S, FleetScope
 from sidecar.limits.table import FpsTable
 
@@ -32,7 +34,7 @@ def client() -> Iterator[redis.Redis]:
 
 
 class Sidecar:
-    """A limiter in fleet scope in simulated time; the other replicas only exist as a number."""
+    """A decider of fleet scope in simulated time; the other replicas only exist as a number."""
 
     def __init__(self, servers: SlowServers) -> None:
         self.servers = servers
@@ -41,18 +43,14 @@ class Sidecar:
         self.scope = FleetScope(servers, leases, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
         table = FpsTable(FPS, lambda _field, _value: None)
         table.stale = False
-        self.limiter = FleetLimiter(
-            table, leases, self._learn, self.scope, pacing=Pacing.GCRA, max_streams=1000, clock=self.clock
-        )
-
-    async def _learn(self, _: object) -> None:
-        raise AssertionError("nobody prepares here")
+        roster = Roster(table, leases, max_streams=1000, on_evicted=self.scope.forget)
+        self.decider = FleetDecider(roster, table, leases, self.scope)
 
     async def decide(self, name: str = "cam") -> tuple[Reason, bool, float]:
         """Decides a frame of now: the reason, whether it is flagged as stale, and the seconds that it took."""
         began = self.clock()
-        reason, _, _, stale = await self.limiter.answer(name, began, began)
-        return reason, stale, self.clock() - began
+        answers = await self.decider.decide(Batch([name], [began]), began)
+        return answers.reasons[0], answers.stale, self.clock() - began
 
     async def play(self, seconds: float) -> list[tuple[Reason, bool, float]]:
         """A camera's frames in their time."""
@@ -71,8 +69,8 @@ async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar
     # So many replicas as the others' heartbeats say; they needn't be there.
     client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
     async with sidecar.scope.running():
-        await sidecar.scope.wait_until_in_touch(10.0)
-        await until(lambda: sidecar.scope.in_touch and sidecar.scope.replicas == REPLICAS)
+        await sidecar.scope.wait_until_reachable(10.0)
+        await until(lambda: sidecar.scope.in_time and sidecar.scope.replicas == REPLICAS)
         yield sidecar
 
 
@@ -133,7 +131,7 @@ def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
             names = [f"cam{number}" for number in range(500)]
             for expected in (CLAIM_WAIT_S, 0.0):
                 began = sidecar.clock()
-                await sidecar.limiter.answer_all(names, [began] * len(names), began)
+                await sidecar.decider.decide(Batch(names, [began] * len(names)), began)
                 assert sidecar.clock() - began == pytest.approx(expected, abs=EXACT_S)
 
     simulate(work())
@@ -154,7 +152,7 @@ def test_redis_back_decides_again_without_a_burst(client: redis.Redis, fault: st
             sidecar.servers.delay_s, sidecar.servers.reachable = 0.001, True
             began = sidecar.clock()
             first = []
-            while not sidecar.scope.in_touch:
+            while not sidecar.scope.in_time:
                 first += await sidecar.play(0.1)
             assert sidecar.clock() - began < 1.5
             after = first + await sidecar.play(20.0)

@@ -1,4 +1,4 @@
-"""The metrics' names, and that docs/metrics.md tells of each one."""
+"""The names of the metrics, and that docs/metrics.md lists each of them."""
 
 import re
 
@@ -25,46 +25,46 @@ OTHER_UNITS = re.compile(r"_(ms|milliseconds|us|minutes|hours|kb|mb|percent)(_|$
 
 @pytest.fixture
 async def metrics() -> dict[str, Metric]:
-    """All metrics of a sidecar in fleet scope that decided a frame, by name."""
+    """All metrics, by name, of a sidecar in fleet scope that has decided a frame."""
     world, metrics = World(), Metrics()
     servers = RedisServers(parse_redis_url("redis://127.0.0.1:1"))
-    metrics.show(world.limiter, FpsFollower(world.table, servers, "key"), 10)
+    metrics.show(world.roster, world.table, FpsFollower(world.table, servers, "key"), max_streams=10)
     metrics.show_fleet(FleetScope(servers, LeaseBook(), pacing=Pacing.GCRA))
     for counted in vars(metrics).values():
         if isinstance(counted, Counter | Gauge | Histogram) and counted._labelnames:
-            counted.labels(*counted._labelnames)  # else it has no samples before it happens
-    world.limiter.decide("cam1", 1.0, world.now)
+            counted.labels(*counted._labelnames)  # without an event it would have no samples
+    world.decide("cam1", 1.0, world.now)
     return {exposed_name(family): family for family in metrics.registry.collect()}
 
 
 def exposed_name(family: Metric) -> str:
-    """The name to query by."""
+    """Returns the name that queries use."""
     return f"{family.name}_total" if family.type == "counter" else family.name
 
 
 def row(name: str, family: Metric) -> str:
-    """The line of docs/metrics.md about a metric."""
+    """Returns the line of docs/metrics.md about a metric."""
     labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
     return f"| `{name}` | {family.type} | {', '.join(f'`{label}`' for label in labels)} | {family.documentation} |"
 
 
-async def test_the_page_tells_of_each_metric(metrics: dict[str, Metric]) -> None:
+async def test_the_page_lists_each_metric(metrics: dict[str, Metric]) -> None:
     """docs/metrics.md has exactly the metrics that a scrape has, with type, labels and meaning."""
     page = (REPOSITORY / "docs/metrics.md").read_text().splitlines()
-    told = [line for line in page if line.startswith("| `sidecar_")]
+    listed = [line for line in page if line.startswith("| `sidecar_")]
     scraped = [row(name, metrics[name]) for name in sorted(metrics) if name.startswith("sidecar_")]
-    assert told == scraped, "the table should be:\n" + "\n".join(scraped)
+    assert listed == scraped, "the table should be:\n" + "\n".join(scraped)
 
 
 async def test_the_first_event_is_an_increase() -> None:
-    """Counters have the series of all that can happen before it happens."""
+    """Counters and histograms are exported from start-up, with all values of their labels."""
     metrics = Metrics()
     Sessions(World().limiter, LeaseBook(), metrics)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for family in metrics.registry.collect()
         for sample in family.samples
-        if family.type == "counter"
+        if family.type == "counter" or sample.name.endswith("_count")
     }
     services = (rate_limit_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
     methods = [method.name for file in services for each in file.services_by_name.values() for method in each.methods]
@@ -73,13 +73,14 @@ async def test_the_first_event_is_an_increase() -> None:
         "sidecar_refused_sessions_total": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
         "sidecar_redis_state_changes_total": ["TRACKING", "POLLING", "AWAY"],
         "sidecar_dropped_leases_total": ["stream", "all"],
+        "sidecar_decision_seconds_count": ["ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession"],
     }.items():
         assert {value: samples.get((name, value)) for value in values} == dict.fromkeys(values, 0.0), name
         assert sum(key[0] == name for key in samples) == len(values)
 
 
 async def test_names_follow_the_rules_of_prometheus(metrics: dict[str, Metric]) -> None:
-    """One prefix, words in snake_case, _total for counters alone, base units, a help text, labels that aren't the name."""
+    """One prefix, snake_case, _total only for counters, base units, a help text that is a sentence."""
     for name, family in metrics.items():
         if not name.startswith("sidecar_"):
             assert name.startswith(("process_", "python_"))

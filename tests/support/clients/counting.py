@@ -1,4 +1,4 @@
-"""A worker's client that knows who decided, for tests with real sidecars."""
+"""A client that records who decided its frames, for tests with real sidecars."""
 
 from collections import Counter
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -17,7 +17,7 @@ class CountingClient:
 
     def __init__(self, address: str, **options: Any) -> None:
         self.decided: Counter[str] = Counter()
-        """Frames, by who decided them: "sidecar", "lease" or "local"."""
+        """Frames by who decided them: "sidecar", "lease" or "local"."""
         self.limiter = RateLimiter(
             address,
             **{
@@ -36,19 +36,19 @@ class CountingClient:
         return self.limiter.decide(frames)
 
     def until(self, frame: tuple[str, float], reason: Reason) -> None:
-        """Offers a frame until it is decided so."""
+        """Offers a frame until it is decided in this way."""
         wait_until(lambda: self.decide(frame) == [reason], f"{frame} is {reason.name}")
 
     def limit(self, name: str) -> float:
-        """The limit in force for a stream."""
+        """Returns the limit in force for a stream."""
         return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=name)).fps
 
     def told(self) -> dict[str, pb.StreamStatus]:
-        """What ListStreams of its sidecar tells."""
+        """Returns a stream's status in the sidecar's ListStreams."""
         return {stream.stream_name: stream for stream in self.stub.ListStreams(pb.ListStreamsRequest()).streams}
 
     def leases(self) -> int:
-        """How many leases it holds."""
+        """Returns how many leases it holds."""
         return len(self.limiter._leases)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A steady load on a sidecar, by batches or by a session, which remembers every answer, and the laws of the answers.
+"""A steady load on a sidecar, in batches or in a session, which keeps every answer; and the laws of the answers.
 
 with Load(address) as load:
 load.wait_for_batches(100)
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import grpc
 from support.waiting import wait_until
 
-from handcounter.client.rate_limiter import RateLimiter
+from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -30,14 +30,14 @@ BATCH = 20
 DEADLINE_S = 60.0
 
 CREDIT_FRAMES = 2.5
-"""What a stream may be ahead by: in W seconds at most W * fps + 2.5 frames are admitted."""
+"""How far a stream may be ahead: in W seconds at most W * fps + 2.5 frames are admitted."""
 
 
 class Batch(NamedTuple):
     """One call."""
 
     sent_at: float
-    """By the monotonic clock, seconds."""
+    """Seconds on the monotonic clock."""
     took_s: float
     tss: list[float]
     names: list[str]
@@ -45,11 +45,11 @@ class Batch(NamedTuple):
     """None: the call failed."""
     error: str
     asked: bool = True
-    """False: its frames were denied by leases, without a call."""
+    """False: leases denied its frames, without a call."""
 
 
 Ask = Callable[[list[str], list[float]], tuple[pb.ShouldProcessBatchResponse, bool]]
-"""Decides frames; gives the answer and whether the sidecar was asked."""
+"""Decides frames; returns the answer and whether the sidecar was asked."""
 
 
 class NotDecidedError(Exception):
@@ -57,21 +57,21 @@ class NotDecidedError(Exception):
 
 
 def stream_names(prefix: str = "loaded") -> list[str]:
-    """The streams of the load."""
+    """Returns the stream names of the load."""
     return [f"{prefix}-{number:03}" for number in range(STREAMS)]
 
 
 class Load:
-    """A thread that sends batches at a steady pace. A call that is slow delays the ones after it; none is left out.
+    """A thread that sends batches at a steady pace. A slow call delays the ones after it; none is skipped.
 
     Args:
-        address: of the sidecar, HOST:PORT.
-        batch: frames in a call; the streams are a multiple of it.
-        prefix: of the streams' names; two loads on one sidecar need two.
+        address: the sidecar's HOST:PORT.
+        batch: frames per call; the number of streams is a multiple of it.
+        prefix: of the stream names; two loads on one sidecar need different ones.
     """
 
     STARTS = 1
-    """In so many rounds the streams begin."""
+    """The number of rounds over which the streams start."""
 
     def __init__(self, address: str, batch: int = BATCH, prefix: str = "loaded") -> None:
         self.batches: list[Batch] = []
@@ -90,7 +90,7 @@ class Load:
         self._thread.join(30.0)
 
     def wait_for_batches(self, count: int) -> None:
-        """Waits until so many more batches were answered."""
+        """Waits until this many more batches were answered."""
         aim = len(self.batches) + count
         wait_until(lambda: len(self.batches) >= aim or not self._thread.is_alive(), "more batches are answered")
         assert self._thread.is_alive(), "the load has ended"
@@ -104,7 +104,7 @@ class Load:
             assert excess <= CREDIT_FRAMES + 1e-6, f"{name} is {excess:.2f} frames ahead of {most_fps} fps"
 
     def admitted(self) -> dict[str, list[float]]:
-        """The ts of each stream's admitted frames, in the order of the decisions."""
+        """Returns the ts of each stream's admitted frames, in the order of the decisions."""
         admitted: dict[str, list[float]] = collections.defaultdict(list)
         for batch in self.batches:
             if batch.answer is not None:
@@ -114,11 +114,11 @@ class Load:
         return admitted
 
     def fps_since(self, when: float) -> set[float]:
-        """The limits told by calls sent after a time of the monotonic clock."""
+        """Returns the limits in the answers to calls that were sent after a time of the monotonic clock."""
         return {fps for batch in self.batches if batch.answer and batch.sent_at > when for fps in batch.answer.fps}
 
     def times_ms(self, since: float, until: float = math.inf) -> list[float]:
-        """How long the calls took that were sent in this time of the monotonic clock, milliseconds."""
+        """Returns the durations of the calls that were sent between two times of the monotonic clock, milliseconds."""
         return [batch.took_s * 1e3 for batch in self.batches if batch.asked and since <= batch.sent_at < until]
 
     def _run(self) -> None:
@@ -153,9 +153,9 @@ class Load:
 
 
 class SessionLoad(Load):
-    """The same load by the worker's client, whose leases deny most frames without a call. Its answers tell no fps."""
+    """The same load with the Python client, whose leases deny most frames without a call. Its answers have no fps."""
 
-    STARTS = 5  # with all streams of a batch due together, four of five batches would need no call
+    STARTS = 5  # if all streams of a batch were due together, four of five batches would need no call
 
     def _asking(self) -> AbstractContextManager[Ask]:
         return session_calls(self._address)
@@ -163,7 +163,7 @@ class SessionLoad(Load):
 
 @contextlib.contextmanager
 def batch_calls(address: str) -> Iterator[Ask]:
-    """A call for each batch."""
+    """Returns a function that makes one call per batch."""
     with contextlib.closing(grpc.insecure_channel(address)) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
 
@@ -176,7 +176,7 @@ def batch_calls(address: str) -> Iterator[Ask]:
 
 @contextlib.contextmanager
 def session_calls(address: str) -> Iterator[Ask]:
-    """A session with leases."""
+    """Returns a function that decides in a session with leases."""
     decided: collections.Counter[str] = collections.Counter()
     limiter = RateLimiter(
         address, default_fps=1.0, deadline=DEADLINE_S, on_decided=lambda by, frames: decided.update({by: frames})
@@ -198,7 +198,7 @@ def session_calls(address: str) -> Iterator[Ask]:
 
 
 def worst_excess(tss: Iterable[float], fps: float) -> float:
-    """The most frames that were admitted in any window beyond its length times fps: a token bucket's lowest level."""
+    """Returns how many frames beyond its length times fps any window admitted at most: a token bucket's lowest level."""
     level, worst, before = 0.0, 0.0, -math.inf
     for ts in tss:
         assert ts > before, "two admissions in the wrong order"

@@ -1,4 +1,4 @@
-"""Plays streams to a fleet of sidecars: each frame goes to one of them at random, some of them later than others."""
+"""Plays streams to a fleet of sidecars: each frame goes to a random sidecar, and some sidecars get frames later than others."""
 
 import contextlib
 import random
@@ -12,14 +12,14 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 
 class Player:
-    """Counts what a fleet admits. Stream time passes as fast as the answers come."""
+    """Counts what a fleet admits. Stream time passes as fast as answers arrive."""
 
     def __init__(self, sidecars: Sequence[SidecarProcess], seed: int = 1) -> None:
         self._random = random.Random(seed)
         self._channels = [grpc.insecure_channel(sidecar.address) for sidecar in sidecars]
         self.stubs = [rate_limit_pb2_grpc.RateLimitServiceStub(channel) for channel in self._channels]
         self.now = 1000.0
-        """Where stream time stands, seconds."""
+        """The current stream time, seconds."""
 
     def close(self) -> None:
         """Closes the channels."""
@@ -33,9 +33,9 @@ class Player:
 
         Args:
             streams: the source's frames per second, by stream.
-            seconds: how long.
-            replicas: how many of the sidecars take part, the first ones.
-            skew_s: the last replica decides so much later than the first one, the others in between.
+            seconds: the length in stream time.
+            replicas: how many of the sidecars take part, counted from the first.
+            skew_s: how much later the last replica decides than the first one; the others are in between.
 
         Returns:
             The ts of the admitted frames, by stream, in the order of their decisions.
@@ -64,7 +64,7 @@ class Player:
 
 
 def _runs(frames: Sequence[tuple[float, int, str, float]]) -> Iterator[list[tuple[float, int, str, float]]]:
-    """Neighbouring frames of one replica, at most 5 ms apart in all."""
+    """Yields runs of neighbouring frames of one replica, each at most 5 ms long."""
     run: list[tuple[float, int, str, float]] = []
     for frame in frames:
         if run and (frame[1] != run[0][1] or frame[0] > run[0][0] + 0.005):
@@ -77,7 +77,7 @@ def _runs(frames: Sequence[tuple[float, int, str, float]]) -> Iterator[list[tupl
 
 @contextlib.contextmanager
 def player(sidecars: Sequence[SidecarProcess], seed: int = 1) -> Iterator[Player]:
-    """A player whose channels are closed at the end."""
+    """Yields a player and closes its channels at the end."""
     playing = Player(sidecars, seed)
     try:
         yield playing
@@ -86,7 +86,7 @@ def player(sidecars: Sequence[SidecarProcess], seed: int = 1) -> Iterator[Player
 
 
 def most_over_law(admitted: Sequence[float], fps: float, burst: float) -> float:
-    """By how many frames the worst window holds more than W * fps + burst; not above 0 where the law holds."""
+    """Returns by how many frames the worst window exceeds W * fps + burst; at most 0 if the law holds."""
     ordered = sorted(admitted)
     # With v = count - ts * fps, a window from i to j holds 1 + v[j] - v[i] more than W * fps.
     worst, least = -burst, float("inf")

@@ -1,32 +1,24 @@
 """A client with leases whose messages arrive when they are told to, for the laws of leases."""
 
 from collections import deque
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+
+from support.coroutines import run
 
 from handcounter.client.leases import Leases
-from handcounter.client.session import to_report
+from handcounter.client.wire import read_answers, to_report
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.rpc.session import Sessions
 
-T = TypeVar("T")
 Frames = Sequence[tuple[str, float]]
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs what never waits here."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("it waits")
 
 
 class LeasedClient:
     """The leases are the client's own, the session is the sidecar's; what lies between them is simulated."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, clock: Callable[[], float]) -> None:
         self.sessions = sessions
+        self.clock = clock
         self.leases = Leases()
         self.inbox: deque[pb.ShouldProcessSessionResponse] = deque()
         self.unanswered: deque[Frames] = deque()
@@ -50,7 +42,9 @@ class LeasedClient:
                 continue
             frames = self.unanswered.popleft()
             answers = message.answers if frames else answers
-            columns = zip(frames, message.answers.fps, message.answers.last_ts, message.answers.next_ts, strict=True)
+            read = read_answers(message.answers, len(frames))
+            assert read is not None
+            columns = zip(frames, read.fps, message.answers.last_ts, read.next_ts, strict=True)
             for (name, _), fps, last_ts, next_ts in columns:
                 self.leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
         return answers
@@ -63,7 +57,7 @@ class LeasedClient:
 
     def request(self, frames: Frames) -> pb.ShouldProcessSessionRequest:
         """A question, with what is to be reported, as it arrives; its answer is expected from now on."""
-        denials = self.leases.take_denials(self.sessions._clock())
+        denials = self.leases.take_denials(self.clock())
         request = pb.ShouldProcessSessionRequest(
             stream_names=[name for name, _ in frames],
             ts=[ts for _, ts in frames],

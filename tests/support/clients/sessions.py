@@ -14,6 +14,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
 from sidecar.connections.servers import RedisServers
 from sidecar.limits.follower import FpsFollower
+from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.telemetry.metrics import Metrics
@@ -39,14 +40,13 @@ class Served(SimpleNamespace):
 
 
 @contextlib.asynccontextmanager
-async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterator[Served]:
+async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool = False) -> AsyncIterator[Served]:
     """A server at the default fps of 2 whose wall clock says 5000."""
-    world, metrics = World(default=2.0), Metrics()
+    world, metrics = World(default=2.0, shadow=shadow), Metrics()
     sessions = Sessions(
         world.limiter,
         world.leases,
         metrics,
-        clock=lambda: world.now,
         wall_clock=lambda: 5000.0,
         max_sessions=max_sessions,
         stalled_s=stalled_s,
@@ -54,7 +54,8 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0) -> AsyncIterat
     follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
     service = RateLimitService(world.limiter, follower, metrics, sessions, version="1.2.3", settings={})
     server = grpc.aio.server()
-    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, server)
+    guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc())
+    rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     # What HTTP/2 takes in for a client that doesn't read shall not grow.

@@ -1,4 +1,4 @@
-"""Stand-ins for the detector, for tests of everything around it."""
+"""A fake detector, for tests of everything around it."""
 
 import os
 import time
@@ -17,7 +17,7 @@ ONE_HAND = Hands(
 
 
 class FakeDetector:
-    """Finds one hand in any picture, after a while.
+    """Finds one hand in any picture, after a given time.
 
     A picture whose first pixel is pure blue kills the process, as a crash in a native library would; one whose first
     pixel is pure red raises an error.

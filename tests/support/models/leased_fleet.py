@@ -8,37 +8,44 @@ import contextlib
 import copy
 from asyncio import CancelledError
 from collections import Counter, deque
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
-from support.clients.leased import Frames, LeasedClient, run
+from support.clients.leased import Frames, LeasedClient
+from support.coroutines import run
 from support.models.timed_claims import Server
 
 from handcounter.pacing.schedule import LATE_WINDOW_S, Pacing, Reason, Schedule
+from sidecar.deciding.decider import Batch
 from sidecar.deciding.lease_book import LeaseBook
+from sidecar.deciding.limiter import Limiter
+from sidecar.deciding.roster import Roster
 from sidecar.fleet import claims
 from sidecar.fleet.claims import Claim, Claimed, Missing, State
+from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.fleet import Fleet, Frame, Verdict
-from sidecar.fleet.limiter import FleetLimiter
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.session import Sessions
 from sidecar.telemetry.metrics import Metrics
+
+OnAnswer = Callable[[int, Claimed], None]
 
 
 class Call:
     """A call of the claim script on its way."""
 
-    def __init__(self, asked: Sequence[Claim]) -> None:
+    def __init__(self, asked: Sequence[Claim], on_answer: OnAnswer) -> None:
         self.asked = asked
+        self.on_answer = on_answer
         self.reply: list[Claimed] | None = None
-        """What the server said, once it was there."""
-        self.answers: list[Claimed | Missing] | None = None
-        """What those who wait are told."""
+        """What the server answered, once the call reached it."""
+        self.missing: list[Missing | None] | None = None
+        """What ends the wait for it."""
 
     def __await__(self) -> Any:
-        while self.answers is None:
+        while self.missing is None:
             yield
-        return self.answers
+        return self.missing
 
 
 class Asking:
@@ -46,14 +53,15 @@ class Asking:
 
     def __init__(self, replica: "Replica") -> None:
         self._replica = replica
-        self.claimed: deque[Claim] = deque()
+        self.claimed: Counter[str] = Counter()
+        """How many of each stream's frames, which are the last ones of the stream."""
 
-    async def claim(self, asked: Sequence[Claim]) -> list[Claimed | Missing]:
+    async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
         """Puts them on their way, if anybody would wait for them."""
-        self.claimed += asked
+        self.claimed.update(claim.stream_name for claim in asked)
         if self._replica.away:
-            return [Missing.AWAY] * len(asked)
-        call = Call(asked)
+            return [Missing.UNREACHABLE] * len(asked)
+        call = Call(asked, on_answer)
         self._replica.pipe.append(call)
         return await call
 
@@ -64,9 +72,13 @@ class Peeking:
     def __init__(self, replica: "Replica") -> None:
         self._replica = replica
 
-    async def claim(self, asked: Sequence[Claim]) -> list[Claimed | Missing]:
+    async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
         """Decides as the server would now."""
-        return [Missing.AWAY] * len(asked) if self._replica.away else list(self._replica.server.peek(asked))
+        if self._replica.away:
+            return [Missing.UNREACHABLE] * len(asked)
+        for number, answer in enumerate(self._replica.server.peek(asked)):
+            on_answer(number, answer)
+        return [None] * len(asked)
 
 
 class Book(LeaseBook):
@@ -85,11 +97,11 @@ class Replica:
         self.leases = Book()
         self.table = FpsTable(1.0, lambda _field, _value: None, self.leases)
         self.fleet = Fleet(self.clock, self.leases, pacing=pacing, replicas=replicas)
-        self.limiter = FleetLimiter(
-            self.table, self.leases, self._learn, self, pacing=pacing, max_streams=max_streams, clock=self.clock
-        )
-        self.sessions = Sessions(self.limiter, self.leases, Metrics(), clock=self.clock)
-        self.fleet.listening(True)
+        self.roster = Roster(self.table, self.leases, max_streams=max_streams, on_evicted=self.fleet.forget)
+        decider = FleetDecider(self.roster, self.table, self.leases, self)
+        self.limiter = Limiter(self.table, self.roster, decider, self._read_limits, self.clock)
+        self.sessions = Sessions(self.limiter, self.leases, Metrics())
+        self.fleet.set_listening(True)
         self.pipe: deque[Call] = deque()
         self.news: list[tuple[str, State]] = []
         self.changed: set[str] = set()
@@ -110,10 +122,10 @@ class Replica:
     def __deepcopy__(self, _: object) -> "Replica":
         return self
 
-    async def _learn(self, stream_names: Collection[str]) -> None:
+    async def _read_limits(self, stream_names: Collection[str]) -> None:
         self.table.store(stream_names, [self.server.limits.get(name) for name in stream_names])
 
-    # What a limiter needs of its scope
+    # What a decider needs of its scope
 
     @property
     def replicas(self) -> int:
@@ -124,13 +136,13 @@ class Replica:
         due = [self._truth(frame) for frame in frames]
         asking = Asking(self)
         verdicts = await self.fleet.decide(frames, asking)
-        for frame, truth, verdict in zip(frames, due, verdicts, strict=True):
-            if asking.claimed and asking.claimed[0][:3] == frame:
-                asking.claimed.popleft()
-            elif truth is not None and not verdict.alone and verdict.reason is not Reason.ADMITTED:
+        for frame, truth, verdict in reversed(list(zip(frames, due, verdicts, strict=True))):
+            if asking.claimed[frame.stream_name]:
+                asking.claimed[frame.stream_name] -= 1
+            elif truth is not None and not verdict.without_redis and verdict.reason is not Reason.ADMITTED:
                 self.checked += 1
                 assert verdict.reason is truth, frame
-            self.admitted_alone += verdict.alone and verdict.reason is Reason.ADMITTED
+            self.admitted_alone += verdict.without_redis and verdict.reason is Reason.ADMITTED
         return verdicts
 
     def forget(self, stream_name: str) -> None:
@@ -139,8 +151,8 @@ class Replica:
     def schedule(self, stream_name: str) -> Schedule | None:
         return self.fleet.schedule(stream_name)
 
-    def certain(self, stream_name: str, fps: float) -> Schedule | None:
-        return self.fleet.certain(stream_name, fps)
+    def certain_schedule(self, stream_name: str, fps: float) -> Schedule | None:
+        return self.fleet.certain_schedule(stream_name, fps)
 
     # What is true
 
@@ -182,14 +194,14 @@ class Replica:
         if self.pipe and self.pipe[0].reply is not None:
             call = self.pipe.popleft()
             assert call.reply is not None
-            for claim, answer in zip(call.asked, call.reply, strict=True):
-                self.fleet.answered(claim, answer, late=call.answers is not None)
-            call.answers = call.answers or list(call.reply)
+            for number, answer in enumerate(call.reply):
+                call.on_answer(number, answer)
+            call.missing = call.missing or [None] * len(call.reply)
 
     def hear(self, at: int) -> None:
         """One of the messages is heard, not necessarily the oldest one."""
         if self.news:
-            self.fleet.heard(*self.news.pop(at % len(self.news)))
+            self.fleet.record_change(*self.news.pop(at % len(self.news)))
 
     def push(self) -> None:
         """What changed in the hash is read."""
@@ -205,8 +217,8 @@ class Replica:
     def give_up(self) -> None:
         """An answer takes too long: those who wait for it decide by themselves, and nobody waits any more."""
         for call in self.pipe:
-            if call.answers is None:
-                call.answers = [Missing.LATE] * len(call.asked)
+            if call.missing is None:
+                call.missing = [Missing.LATE] * len(call.asked)
         self.away = True
 
     def probe(self) -> None:
@@ -216,7 +228,7 @@ class Replica:
     def cut(self) -> None:
         """The connection to the server is lost; what it was told and what not is anybody's guess."""
         for call in self.pipe:
-            call.answers = call.answers or [Missing.AWAY] * len(call.asked)
+            call.missing = call.missing or [Missing.UNREACHABLE] * len(call.asked)
         self.pipe.clear()
         self.away = True
 
@@ -229,10 +241,10 @@ class Replica:
         """It is noticed that the others aren't heard, or they are heard again."""
         if self.listening and not self.subscribed:
             self.listening = False
-            self.fleet.listening(False)
+            self.fleet.set_listening(False)
         elif not self.listening:
             self.listening = self.subscribed = True
-            self.fleet.listening(True)
+            self.fleet.set_listening(True)
 
 
 class Question:
@@ -248,7 +260,7 @@ class Client(LeasedClient):
     """A client of one replica."""
 
     def __init__(self, replica: Replica) -> None:
-        super().__init__(replica.sessions)
+        super().__init__(replica.sessions, replica.clock)
         self.replica = replica
         self.waits: Frames = ()
         """What it asked about, until it has the answer."""
@@ -263,7 +275,7 @@ class LeasedFleet:
         self.server = server
         self.replicas = [Replica(server, number, replicas, pacing, max_streams) for number in range(replicas)]
         for number, replica in enumerate(self.replicas):
-            replica.fleet.counted(replicas, number)
+            replica.fleet.set_replicas(replicas, number)
         self.clients = [Client(replica) for replica in self.replicas for _ in range(clients_each)]
         self.questions: list[Question] = []
         self.told: Counter[Reason] = Counter()
@@ -302,10 +314,8 @@ class LeasedFleet:
         self.offered += 1
 
         async def asked() -> None:
-            if unprepared := replica.limiter.unprepared((name,)):
-                await replica.limiter.prepare(unprepared)
-            reason, *_ = await replica.limiter.answer(name, ts, replica.clock())
-            self._tell(name, ts, reason)
+            answers = await replica.limiter.decide(Batch([name], [ts]))
+            self._tell(name, ts, answers.reasons[0])
 
         self.step(Question(asked(), None))
 
@@ -327,14 +337,20 @@ class LeasedFleet:
                 self._tell(name, ts, Reason(reason))
             client.waits = ()
 
-    def lose(self, client: Client) -> None:
-        """A client's session breaks; it reports before, so that all frames are counted somewhere."""
+    def lose(self, client: Client, cancels: bool) -> None:
+        """Breaks a client's session. The client reports before, so that all frames are counted somewhere.
+
+        If that cancels its question, an admission on its way is left for the stream's next frame. Otherwise the question
+        goes on, and the client never gets the answer.
+        """
         if not client.waits:
             client.report()
         for question in [each for each in self.questions if each.client is client]:
-            self.questions.remove(question)
-            with contextlib.suppress(CancelledError):
-                question.work.throw(CancelledError())
+            question.client = None
+            if cancels:
+                self.questions.remove(question)
+                with contextlib.suppress(CancelledError):
+                    question.work.throw(CancelledError())
         client.lose()
         client.waits = ()
 

@@ -1,4 +1,4 @@
-"""What admissions must obey where limits change and clocks restart."""
+"""The laws of admissions when limits change and clocks restart."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from handcounter.pacing.schedule import CREDIT_PERIODS, LATE_WINDOW_S, TOLERANCE
 
 
 def epochs(admissions: Sequence[tuple[float, float, float]]) -> list[list[tuple[float, float, float]]]:
-    """Cuts a stream's admissions where its clock was restarted, that is, where one is much older than the newest one."""
+    """Splits a stream's admissions where its clock restarted, that is, where a frame is much older than the newest one."""
     cut: list[list[tuple[float, float, float]]] = []
     newest = float("inf")
     for admission in admissions:
@@ -19,10 +19,10 @@ def epochs(admissions: Sequence[tuple[float, float, float]]) -> list[list[tuple[
 
 
 def over_law(run: Sequence[tuple[float, float, float]]) -> float:
-    """By how many seconds the worst window of a run whose ts ascend holds more periods than it may; not above 0.
+    """Returns by how many seconds the worst window of a run with ascending ts holds too many periods; at most 0.
 
-    Each admission moves the slot on by a period at its fps at least. The slot is never after the frame, and 1.5 periods
-    before it at most, so from the frame i to the frame j the periods after i sum up to ts_j - ts_i + 1.5 / fps_i at most.
+    Each admission advances the slot by at least a period at its fps. The slot is never after the frame, and at most 1.5
+    periods before it. So from frame i to frame j the periods after i sum up to at most ts_j - ts_i + 1.5 / fps_i.
     """
     worst, most, periods = 0.0, float("inf"), 0.0
     for _, ts, fps in run:
@@ -33,5 +33,5 @@ def over_law(run: Sequence[tuple[float, float, float]]) -> float:
 
 
 def least_gap_s(fps: float) -> float:
-    """The real time after which a restarted clock may be served."""
+    """Returns the real time after which a restarted clock may be served."""
     return 1.0 / fps - TOLERANCE_S if fps > 0.0 else 0.0

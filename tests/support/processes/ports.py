@@ -1,5 +1,6 @@
 """Free TCP ports for servers that are started later, or killed and started again."""
 
+import contextlib
 import random
 import socket
 from collections.abc import Iterator
@@ -49,3 +50,10 @@ _ports = _free_ports()
 def free_port() -> int:
     """Returns a TCP port of 127.0.0.1 on which nothing listens and which no other test gets."""
     return next(_ports)
+
+
+def accepts(port: int) -> bool:
+    """Returns whether something accepts connections on a port of 127.0.0.1."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        return True
+    return False

@@ -4,8 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
+
+from support.processes.forks import ForkedProcess, Forks
+
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_DEADLINE_S = 120.0
@@ -15,21 +21,102 @@ PORT_ATTEMPTS = 5
 """A program that doesn't use :mod:`support.processes.ports` may take a port between finding and binding it."""
 
 
+SIDECAR = ["sidecar.server", "sidecar.fleet.scope", "sidecar.rpc.reflection", "grpc_channelz.v1.channelz"]
+"""What the sidecar imports at its start."""
+WORKER = ["worker.hand_counter", "worker.publish.command", "worker.demo.command", "support.models.fake_detector"]
+"""What the worker's commands import at their start."""
+WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
+
+READ_AT_START = ("PYTHON", "MALLOC_", "GRPC_", "OTEL_")
+"""Beginnings of environment variables that act before a program has imported its modules."""
+
+WITH_SUPPORT = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "proto", REPOSITORY / "tests")))}
+"""The environment of a program that is a helper of the tests, and imports others."""
+
+_forks: dict[str, Forks] = {}
+
+
+def use_forks() -> None:
+    """Makes :func:`start` fork the programs from now on, which saves the time of their imports."""
+    # The programs set it for themselves before they import gRPC, which reads it then.
+    variables = repository_environment({**WITH_SUPPORT, "GRPC_VERBOSITY": "NONE"})
+    _forks["sidecar"] = Forks(SIDECAR, variables)
+    _forks.update(dict.fromkeys(WORKER_PROGRAMS, Forks(WORKER, variables)))
+
+
 def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment in which a child process imports this tree, free of the programs' own variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "WORKER_"))}
     return {**kept, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'proto'}", **(extra or {})}
 
 
-def python_program(module: str, constants: Mapping[str, float] | None = None) -> list[str]:
-    """Returns the command line of one of the programs, with other constants if any are given; flags may follow."""
-    if not constants:
-        return [sys.executable, "-m", module]
-    words = [f"{name}={number}" for name, number in constants.items()]
-    return [sys.executable, str(REPOSITORY / "tests/support/processes/with_constants.py"), module, *words, "--"]
+def start(
+    module: str,
+    *arguments: str,
+    output: IO[bytes] | int,
+    error: IO[bytes] | int | None = None,
+    folder: Path | str = ".",
+    environment: Mapping[str, str] | None = None,
+    constants: Mapping[str, float] | None = None,
+    fresh: bool = False,
+) -> Process:
+    """Starts ``python -m MODULE ARGUMENTS``, as a fork if :func:`use_forks` was called.
+
+    Args:
+        module: the program, such as "sidecar".
+        arguments: its flags.
+        output: where its standard output goes.
+        error: where its standard error goes; by default to its standard output.
+        folder: its working directory.
+        environment: environment variables besides those of this process.
+        constants: values that replace the program's own, such as "sidecar.limits.follower.FIRST_READING_S": 60.0.
+        fresh: never fork: the test is about what a start does before the program's modules are imported.
+    """
+    words = [f"{name}={number}" for name, number in (constants or {}).items()]
+    variables = repository_environment(
+        {**(WITH_SUPPORT if module.startswith("support.") else {}), **(environment or {})}
+    )
+    forks = _forks.get(module)
+    if forks is not None and not fresh and not any(name.startswith(READ_AT_START) for name in environment or ()):
+        files = [
+            file if isinstance(file, int) else file.fileno() for file in (output, output if error is None else error)
+        ]
+        return forks.start(
+            module,
+            arguments,
+            environment=variables,
+            constants=words,
+            folder=str(folder),
+            output=files[0],
+            error=files[1],
+        )
+    command = [sys.executable, "-m", module, *arguments]
+    if words:
+        runner = str(REPOSITORY / "tests/support/processes/with_constants.py")
+        command = [sys.executable, "-P", runner, module, *words, "--", *arguments]
+    return subprocess.Popen(
+        command, stdout=output, stderr=subprocess.STDOUT if error is None else error, cwd=folder, env=variables
+    )
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
+def run(
+    module: str, *arguments: str, environment: Mapping[str, str] | None = None, fresh: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """Runs ``python -m MODULE ARGUMENTS`` to its end; see :func:`start`."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
+        process = start(module, *arguments, output=output, error=error, environment=environment, fresh=fresh)
+        try:
+            code = process.wait(START_DEADLINE_S)
+        finally:
+            end(process)
+        texts = []
+        for file in (output, error):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return subprocess.CompletedProcess([module, *arguments], code, *texts)
+
+
+def end(process: Process) -> None:
     """Ends a process, also a paused one: by SIGTERM, and by SIGKILL if it doesn't stop. Does nothing if it has ended."""
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
@@ -40,7 +127,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
             kill(process)
 
 
-def kill(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: Process) -> None:
     """Ends a process as a crash would (SIGKILL) and waits until it is gone."""
     process.kill()
     process.wait(STOP_DEADLINE_S)

@@ -8,7 +8,6 @@ It is ended when the block ends, also if it is paused.
 
 import contextlib
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ LIMITS_ARE_WAITED_FOR = {"sidecar.limits.follower.FIRST_READING_S": 60.0}
 class SidecarProcess:
     """A running ``python -m sidecar``."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", address: str, http: str, log: Path) -> None:
+    def __init__(self, process: programs.Process, address: str, http: str, log: Path) -> None:
         self.process = process
         self.address = address
         """What a gRPC channel takes: 127.0.0.1:PORT."""
@@ -65,6 +64,7 @@ def sidecar_process(
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
     constants: Mapping[str, float] | None = None,
+    fresh: bool = False,
 ) -> Iterator[SidecarProcess]:
     """Runs a sidecar while the block runs, which begins when its health is SERVING.
 
@@ -75,6 +75,7 @@ def sidecar_process(
         port: the port to listen on, to start a sidecar where an earlier one was; by default a free one.
         environment: more environment variables.
         constants: values that replace the program's own, such as "sidecar.limits.follower.FIRST_READING_S": 60.0.
+        fresh: never fork, see :func:`support.processes.programs.start`.
     """
     with tempfile.TemporaryDirectory(prefix="sidecar-") as folder:
         log = Path(folder) / "log"
@@ -83,12 +84,14 @@ def sidecar_process(
             http = f"127.0.0.1:{free_port()}"
             flags = ["--fps", str(fps), "--redis-url", redis_url, "--listen", address, "--http", http, *arguments]
             with log.open("wb") as output:
-                process = subprocess.Popen(
-                    [*programs.python_program("sidecar", constants), *flags],
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    cwd=folder,
-                    env=programs.repository_environment(environment),
+                process = programs.start(
+                    "sidecar",
+                    *flags,
+                    output=output,
+                    folder=folder,
+                    environment=environment,
+                    constants=constants,
+                    fresh=fresh,
                 )
             if _serves(process, address):
                 break
@@ -101,7 +104,7 @@ def sidecar_process(
             programs.end(process)
 
 
-def _serves(process: "subprocess.Popen[bytes]", address: str) -> bool:
+def _serves(process: programs.Process, address: str) -> bool:
     deadline = time.monotonic() + programs.START_DEADLINE_S
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
     request = health_pb2.HealthCheckRequest()

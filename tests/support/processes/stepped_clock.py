@@ -1,11 +1,11 @@
-"""The wall clock of a program of ours, stepped at will: the real clock of the machine is nothing a test may touch."""
+"""A wall clock of a program that a test can step: tests must not change the clock of the machine."""
 
 import os
 from pathlib import Path
 
 from support.processes.programs import REPOSITORY
 
-# Python runs it before anything else.
+# Python runs this before anything else.
 _SITECUSTOMIZE = """
 import os, time
 real, path = time.time, os.environ["CLOCK_OFFSET_FILE"]
@@ -17,10 +17,10 @@ time.time = stepped
 
 
 class SteppedClock:
-    """The wall clock of a process that is started with its environment.
+    """The wall clock of a process that starts with the environment of this object.
 
     Args:
-        folder: an empty one, which must stay as long as the process runs.
+        folder: an empty folder, which must exist as long as the process runs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class SteppedClock:
         self.step_to(0.0)
 
     def step_to(self, offset_s: float) -> None:
-        """Sets how far the clock is off, seconds."""
+        """Sets the clock's offset, seconds."""
         new = self._file.with_suffix(".new")
         new.write_text(str(offset_s))
         new.rename(self._file)

@@ -1,6 +1,5 @@
-"""A worker process with a fake detector: python tests/support/processes/worker_main.py SECONDS_PER_FRAME FLAGS_OF_RUN..."""
+"""A worker process with a fake detector: python -m support.processes.worker_main SECONDS_PER_FRAME FLAGS_OF_RUN..."""
 
-import inspect
 import sys
 
 from support.models.fake_detector import FakeDetector
@@ -8,12 +7,10 @@ from support.models.fake_detector import FakeDetector
 from process import logs
 from process.settings import Parser, add_flags, settings_from
 from worker.hand_counter import serve
-from worker.settings import RunSettings
+from worker.run_settings import RunSettings
 
 parser = Parser(prog="worker_main")
 add_flags(parser, RunSettings)
 settings = settings_from(RunSettings, parser.parse_args(sys.argv[2:]), parser)
 logs.set_up(settings.log_level, settings.log_format)
-takes = inspect.signature(serve).parameters  # all but the backend's
-arguments = {name: value for name, value in settings.arguments().items() if name in takes}
-sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), **arguments))
+sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), settings.options))

@@ -1,9 +1,7 @@
 """A real Valkey, frames for its queue, and worker processes, for the tests of the worker."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,24 +10,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import redis
-from support.processes.programs import REPOSITORY, repository_environment
+from support.processes import programs
 from support.redis.valkey import Valkey
 from support.waiting import wait_until
 
 from worker.queue.frame import encode_entry
 from worker.queue.keys import CONSUMER_GROUP, Keys
 
-PROGRAM = REPOSITORY / "tests/support/processes/worker_main.py"
-PATH = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / "proto", REPOSITORY / "tests")))
-"""The worker with a fake detector is a helper of the tests, and imports others of them."""
 NO_SIDECAR = "127.0.0.1:1"
 KEYS = Keys()
 T0 = 1_700_000_000.0
-"""A ts to begin with; the age of a frame is told from the id of its entry, so it may lie in the past."""
+"""The first ts of streams. It may be in the past, because the age of a frame is that of its entry's id."""
 
 
 class QueueServer(Valkey):
-    """A Valkey that keeps what it was told over a kill and a restart, and a client of it that reads bytes."""
+    """A Valkey whose data survives a kill and a restart, with a client that returns bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,13 +32,13 @@ class QueueServer(Valkey):
         self.bytes = redis.Redis(port=self.port)
 
     def close(self) -> None:
-        """Ends it and its client."""
+        """Stops it and closes its client."""
         self.bytes.close()
         super().close()
 
 
 def picture(colour: tuple[int, int, int] = (90, 120, 90), width: int = 64, height: int = 48) -> bytes:
-    """Encodes a picture of one colour, BGR, as JPEG."""
+    """Returns a JPEG of one colour, BGR."""
     return cv2.imencode(".jpg", np.full((height, width, 3), colour, np.uint8))[1].tobytes()
 
 
@@ -55,14 +50,14 @@ RED = picture((0, 0, 255))
 
 
 def publish(client: redis.Redis, stream_name: str, ts: float, payload: bytes | None = None, ttl: int = 600) -> str:
-    """Puts a frame into the queue, its payload under its own key; gives the entry's id."""
+    """Adds a frame to the queue, with its payload under its own key; returns the entry's id."""
     key = KEYS.payload(f"{stream_name}:{ts!r}")
     client.set(key, picture() if payload is None else payload, ex=ttl)
     return client.xadd(KEYS.frames, encode_entry(stream_name, ts, key)).decode()
 
 
 def publish_many(client: redis.Redis, number: int, streams: int = 1, fps: float = 30.0, name: str = "cam") -> None:
-    """Puts frames of several streams into the queue, one after the other, all with one payload."""
+    """Adds frames of several streams to the queue, in turns, all with the same payload."""
     key = KEYS.payload("shared")
     client.set(key, picture())
     pipeline = client.pipeline(transaction=False)
@@ -72,18 +67,18 @@ def publish_many(client: redis.Redis, number: int, streams: int = 1, fps: float 
 
 
 def accounting(client: redis.Redis) -> dict[str, int]:
-    """Reads the accounting."""
+    """Returns the accounting."""
     return {field.decode(): int(value) for field, value in client.hgetall(KEYS.accounting).items()}
 
 
 def balance(client: redis.Redis) -> int:
-    """Received less all endings: what is pending, 0 after a drain."""
+    """Received less settled: what is pending, 0 after a drain."""
     fields = accounting(client)
     return fields.pop("received", 0) - sum(fields.values())
 
 
 def pending(client: redis.Redis) -> int:
-    """The deliveries that have not ended."""
+    """The number of deliveries that aren't settled."""
     try:
         return int(client.xpending(KEYS.frames, CONSUMER_GROUP)["pending"])
     except redis.ResponseError:
@@ -91,7 +86,7 @@ def pending(client: redis.Redis) -> int:
 
 
 def calls(client: redis.Redis, command: str) -> int:
-    """How often a command was called since the server was started."""
+    """How often a command was called since the start of the server, or of the test."""
     return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
@@ -100,44 +95,39 @@ class Worker:
 
     def __init__(self, log: Path, arguments: list[str]) -> None:
         self._log = log
-        environment = repository_environment({"PYTHONPATH": PATH})
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), *arguments],
-                stderr=stderr,
-                env=environment,
-            )
+        with log.open("wb") as output:
+            self.process = programs.start("support.processes.worker_main", *arguments, output=output)
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """What it has logged so far."""
         return self._log.read_text()
 
     def wait(self, seconds: float = 60.0) -> int:
-        """Waits for its end; gives the exit code."""
+        """Waits until it exits; returns the exit code."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the worker goes on:\n{self.log}") from None
 
     def terminate(self, seconds: float = 60.0) -> int:
-        """Sends SIGTERM once it has started, before which that would be its end as any program's; gives the exit code."""
-        wait_until(lambda: f": queue {KEYS.frames}, " in self.log or self.process.poll() is not None)
+        """Sends SIGTERM once the worker handles it, and returns the exit code."""
+        wait_until(lambda: "the worker has started" in self.log or self.process.poll() is not None)
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 
     def kill(self) -> None:
-        """Ends it at once, as a crash would."""
+        """Kills it, as a crash would."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str = NO_SIDECAR) -> Iterator[Worker]:
-    """Starts a worker that takes so many seconds for a frame; by default there is no sidecar, and no limit."""
+    """Starts a worker that takes so many seconds per frame; by default without a sidecar and without a limit."""
     arguments = [str(seconds), "--redis-url", valkey.url, "--sidecar", sidecar, "--http", "", "--fps", "inf"]
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
-    # A sidecar that is there is never too slow, however busy the machine is.
+    # A running sidecar is never too slow, however busy the machine is.
     patience = ["--sidecar-wait", "0" if sidecar == NO_SIDECAR else "60", "--decision-timeout", "60"]
     process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", *patience, *flags])
     try:

@@ -1,4 +1,4 @@
-"""What can happen to Redis, each as a pair: how it begins and how it ends. The server must be behind the proxy.
+"""Faults of Redis, as context managers that begin and end them. The server must be behind the proxy.
 
 with FAULTS["killed"](server, proxy):
     ...
@@ -21,7 +21,7 @@ Fault = Callable[["Valkey", "RedisProxy"], AbstractContextManager[None]]
 
 @contextlib.contextmanager
 def killed(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
-    """Gone by SIGKILL; comes back empty."""
+    """Killed (SIGKILL); returns empty."""
     server.kill()
     try:
         yield
@@ -31,7 +31,7 @@ def killed(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
-    """Hangs by SIGSTOP, with all connections open."""
+    """Hangs (SIGSTOP), with all connections open."""
     server.pause()
     try:
         yield
@@ -41,7 +41,7 @@ def stopped(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow(_: "Valkey", proxy: "RedisProxy") -> Iterator[None]:
-    """Each answer comes 200 ms late."""
+    """Each answer arrives 200 ms late."""
     proxy.delay_s = SLOW_S
     try:
         yield
@@ -51,7 +51,7 @@ def slow(_: "Valkey", proxy: "RedisProxy") -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
-    """The replica of a master that doesn't answer: readable, refuses every write."""
+    """The replica of a master that doesn't answer: readable, but rejects every write."""
     with server.client() as client, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         client.replicaof("127.0.0.1", nobody.getsockname()[1])
@@ -63,7 +63,7 @@ def read_only(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
 
 @contextlib.contextmanager
 def full(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
-    """Out of memory with nothing to evict: refuses every write."""
+    """Out of memory with nothing to evict: rejects every write."""
     with server.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1")
@@ -75,7 +75,7 @@ def full(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
 
 @contextlib.contextmanager
 def flushed(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
-    """Everything deleted by a slip of the keyboard."""
+    """Everything is deleted by mistake."""
     with server.client() as client:
         client.flushall()
     yield
@@ -83,7 +83,7 @@ def flushed(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
 
 @contextlib.contextmanager
 def restarting(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
-    """Comes back at once, empty, and again and again."""
+    """Restarts empty, several times in a row."""
     for _ in range(5):
         server.restart()
     yield
@@ -102,4 +102,4 @@ FAULTS: dict[str, Fault] = {
 LOSE_DATA = frozenset({"killed", "flushed", "restarting"})
 """After these the hash is empty."""
 CONNECTION_IS_LOST = frozenset({"killed", "stopped", "restarting"})
-"""In these the sidecar must notice that Redis is unreachable."""
+"""During these the sidecar must notice that Redis is unreachable."""

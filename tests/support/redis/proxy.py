@@ -1,4 +1,4 @@
-"""A TCP proxy in front of Redis that can be made slow, so that tests need no slow network.
+"""A TCP proxy in front of Redis that can be slowed down, so that tests need no slow network.
 
 with redis_proxy(server.port) as proxy:
     proxy.delay_s = 0.2
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 
 class RedisProxy:
-    """Passes bytes on, those from the server after a delay. Runs in a thread of its own."""
+    """Forwards bytes, those from the server after a delay. Runs in its own thread."""
 
     def __init__(self, port: int) -> None:
         self.delay_s = 0.0
-        """How late each answer arrives, seconds; may change at any time, also for answers on their way."""
+        """The delay of each answer, seconds; may change at any time, also for answers in transit."""
         self.port = 0
         self._target = port
         self._loop = asyncio.new_event_loop()
@@ -27,7 +27,7 @@ class RedisProxy:
 
     @property
     def url(self) -> str:
-        """What --redis-url takes."""
+        """Returns the value for --redis-url."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class RedisProxy:
         self._thread.join()
 
     def _run(self) -> None:
-        # All in this thread: the test's own may be running a loop.
+        # Everything runs in this thread, because the test's own may be running a loop.
         self._loop.run_until_complete(self._serve())
         self._loop.run_until_complete(asyncio.sleep(0))  # lets the transports end
         self._loop.close()
@@ -48,7 +48,7 @@ class RedisProxy:
                 try:
                     server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
                 except OSError:
-                    writer.close()  # as a server that is gone would
+                    writer.close()  # as a lost server would
                 else:
                     tasks.create_task(self._pass_on(reader, server_writer, delayed=False))
                     tasks.create_task(self._pass_on(server_reader, writer, delayed=True))
@@ -92,7 +92,7 @@ class RedisProxy:
 
 @contextlib.contextmanager
 def redis_proxy(port: int) -> Iterator[RedisProxy]:
-    """A running proxy to a port of this machine."""
+    """Runs a proxy to a port of this machine while the block runs."""
     proxy = RedisProxy(port)
     try:
         yield proxy

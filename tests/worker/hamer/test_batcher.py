@@ -1,4 +1,4 @@
-"""The micro-batcher joins callers, copes with little memory, and never hides a lost device."""
+"""The micro-batcher: how callers share batches, and what happens without memory or without the device."""
 
 import subprocess
 import sys
@@ -18,16 +18,16 @@ from worker.hamer.batcher import MicroBatcher, plan_batches  # noqa: E402
 from worker.hamer.engine import BUCKETS  # noqa: E402
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory  # noqa: E402
 
-FOREVER = 120.0  # seconds; no test waits for it
+FOREVER = 120.0  # seconds; a test that passes never waits for so long
 
 
 def crops(*values: float) -> torch.Tensor:
-    """Makes crops of one pixel each."""
+    """Returns crops of one pixel each."""
     return torch.tensor(values).view(-1, 1, 1, 1)
 
 
 class Device:
-    """Doubles each crop. Memory for `room` crops at a time; can be held up, and can be lost."""
+    """Doubles each crop. It has memory for `room` crops at a time; a test can hold it up, or make it be lost."""
 
     def __init__(self, room: int = 1000) -> None:
         self.room = room
@@ -38,7 +38,7 @@ class Device:
         self.busy = threading.Event()
 
     def forward(self, batch: torch.Tensor) -> np.ndarray:
-        """Is what the batcher calls."""
+        """Computes a batch, as the engine does."""
         self.busy.set()
         assert self.go.wait(FOREVER)
         if self.lost:
@@ -83,12 +83,12 @@ def test_plans_cover_everything_with_little_padding(n: int, largest: int):
 
 
 def test_callers_share_a_batch(make: Callable[..., MicroBatcher], device: Device):
-    """Crops that wait at the same time travel together, and each caller gets its own back."""
+    """Crops that wait at the same time share a batch, and each caller gets its own rows."""
     batcher = make()
     device.go.clear()
     with ThreadPoolExecutor(5) as pool:
         first = pool.submit(batcher.run, crops(0.0))
-        assert device.busy.wait(FOREVER)  # from here on, all others wait
+        assert device.busy.wait(FOREVER)  # from now on the others wait
         rest = [pool.submit(batcher.run, crops(*range(n, 2 * n))) for n in (1, 2, 3)]
         while len(batcher._waiting) < 3:
             threading.Event().wait(0.001)
@@ -97,11 +97,10 @@ def test_callers_share_a_batch(make: Callable[..., MicroBatcher], device: Device
         for n, future in zip((1, 2, 3), rest, strict=True):
             assert future.result(FOREVER).tolist() == [[2.0 * v] for v in range(n, 2 * n)]
     assert device.sizes == [1, 6]
-    assert (batcher.batches, batcher.crops) == (2, 7)
 
 
 def test_a_batch_takes_no_more_than_fits(make: Callable[..., MicroBatcher], device: Device):
-    """Callers beyond a full batch travel in the next, so that the first aren't kept waiting for the last."""
+    """Crops beyond a full batch are in the next one, so that the first callers don't wait for the last."""
     batcher = make(buckets=(1, 2, 4))
     device.go.clear()
     with ThreadPoolExecutor(4) as pool:
@@ -117,7 +116,7 @@ def test_a_batch_takes_no_more_than_fits(make: Callable[..., MicroBatcher], devi
 
 
 def test_a_full_batch_does_not_wait_for_the_deadline(make: Callable[..., MicroBatcher], device: Device):
-    """As soon as the largest bucket is full, it leaves."""
+    """A batch starts as soon as the largest bucket is full."""
     batcher = make(deadline=FOREVER, buckets=(1, 2, 4))
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(batcher.run, crops(float(n))) for n in range(4)]:
@@ -125,28 +124,28 @@ def test_a_full_batch_does_not_wait_for_the_deadline(make: Callable[..., MicroBa
     assert device.sizes == [4]
 
 
-def test_a_lonely_crop_leaves_at_the_deadline(make: Callable[..., MicroBatcher], device: Device):
-    """Without company a crop is computed alone after a short while."""
+def test_a_single_crop_starts_at_the_deadline(make: Callable[..., MicroBatcher], device: Device):
+    """If no other crop comes, a crop is computed alone after the deadline."""
     assert make(deadline=0.005).run(crops(3.0)).tolist() == [[6.0]]
     assert device.sizes == [1]
 
 
-def test_more_than_fits(make: Callable[..., MicroBatcher], device: Device):
-    """A caller may bring more crops than the largest bucket holds."""
+def test_more_crops_than_the_largest_bucket(make: Callable[..., MicroBatcher], device: Device):
+    """A caller may pass more crops than the largest bucket holds."""
     assert make(buckets=(1, 2, 4)).run(crops(*range(11))).tolist() == [[2.0 * n] for n in range(11)]
     assert device.sizes == [4, 4, 3]
 
 
 def test_out_of_memory_makes_batches_smaller(make: Callable[..., MicroBatcher], device: Device):
-    """A shortage is counted, lowers the limit, loses nothing, and later batches respect the limit."""
+    """A shortage is reported and lowers the limit, which later batches respect; no crop is lost."""
     device.room = 5
     shortages = []
     batcher = make(on_shortage=lambda: shortages.append(1))
     assert batcher.run(crops(*range(64))).tolist() == [[2.0 * n] for n in range(64)]
     assert device.sizes == [4] * 16
-    assert (batcher.largest, batcher.shortages, len(shortages)) == (4, 4, 4)
+    assert (batcher.largest, len(shortages)) == (4, 4)
     batcher.run(crops(*range(10)))
-    assert batcher.shortages == 4
+    assert len(shortages) == 4
 
 
 def test_the_limit_rises_again(make: Callable[..., MicroBatcher], device: Device):
@@ -165,7 +164,7 @@ def test_the_limit_rises_again(make: Callable[..., MicroBatcher], device: Device
 
 
 def test_only_batches_since_the_last_shortage_count(make: Callable[..., MicroBatcher], device: Device):
-    """What went well before a shortage says nothing about the larger bucket."""
+    """Batches before a shortage don't count towards the next larger bucket."""
     device.room = 1
     batcher = make(buckets=(1, 2), recovery=5)
     for _ in range(4):
@@ -175,7 +174,7 @@ def test_only_batches_since_the_last_shortage_count(make: Callable[..., MicroBat
 
 
 def test_no_memory_at_all(make: Callable[..., MicroBatcher], device: Device):
-    """When a single crop doesn't fit, the caller is told, and the next caller may have better luck."""
+    """If a single crop doesn't fit, its caller gets the error; the next caller may succeed."""
     device.room = 0
     batcher = make()
     with pytest.raises(OutOfMemoryError):
@@ -185,8 +184,9 @@ def test_no_memory_at_all(make: Callable[..., MicroBatcher], device: Device):
 
 
 def test_warming_up_finds_the_largest_batch(make: Callable[..., MicroBatcher], device: Device):
-    """Batch sizes that can't be made ready aren't used."""
-    batcher = make()
+    """Batch sizes that can't be prepared aren't used."""
+    shortages = []
+    batcher = make(on_shortage=lambda: shortages.append(1))
     ready = []
 
     def prepare(size: int) -> None:
@@ -196,11 +196,11 @@ def test_warming_up_finds_the_largest_batch(make: Callable[..., MicroBatcher], d
 
     batcher.warm_up(prepare)
     assert ready == [16, 8, 4, 2, 1]
-    assert (batcher.largest, batcher.shortages) == (16, 2)
+    assert (batcher.largest, len(shortages)) == (16, 2)
 
 
 def test_a_lost_device_is_fatal(make: Callable[..., MicroBatcher], device: Device):
-    """Losing the device is reported once; whoever waits and whoever comes later is told."""
+    """The loss of the device is reported once; waiting and later callers get the error."""
     reports: list[DeviceLostError] = []
     batcher = make(on_lost=reports.append)
     device.go.clear()
@@ -221,10 +221,13 @@ def test_a_lost_device_is_fatal(make: Callable[..., MicroBatcher], device: Devic
 
 
 def test_a_lost_device_ends_the_process():
-    """By default the process ends at once with exit code 1 and says why, though threads are waiting."""
+    """By default the process exits at once with code 1 and logs the reason, though threads are waiting."""
     program = """
 import threading, torch
+from process import logs
 from worker.hamer.batcher import MicroBatcher
+
+logs.set_up("info", "text")
 
 def forward(batch):
     raise torch.AcceleratorError("CUDA error: no CUDA-capable device is detected")
@@ -237,13 +240,14 @@ print("still here")
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=FOREVER
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no CUDA-capable device is detected; ending the process" in done.stderr
+    assert "the device is lost; exiting" in done.stderr
+    assert "no CUDA-capable device is detected" in done.stderr
 
 
 def test_a_bug_reaches_the_callers(make: Callable[..., MicroBatcher], device: Device):
-    """Any other error goes to the callers of the batch as it is, and the batcher goes on."""
+    """The batch's callers get any other error unchanged, and the batcher continues."""
     batcher = make()
-    device.room = None  # comparing with it is a TypeError
+    device.room = None  # a comparison with it is a TypeError
     with pytest.raises(TypeError):
         batcher.run(crops(1.0))
     device.room = 1000
@@ -251,7 +255,7 @@ def test_a_bug_reaches_the_callers(make: Callable[..., MicroBatcher], device: De
 
 
 def test_closing_finishes_what_waits(make: Callable[..., MicroBatcher], device: Device):
-    """Closing computes what was handed in before, and refuses what comes later."""
+    """Closing computes the crops that wait, and later ones are refused."""
     batcher = make(deadline=FOREVER)
     device.go.clear()
     with ThreadPoolExecutor(2) as pool:
@@ -282,6 +286,6 @@ def test_closing_finishes_what_waits(make: Callable[..., MicroBatcher], device: 
         (ValueError("CUDA error"), False, False),
     ],
 )
-def test_complaints_of_devices(error: Exception, memory: bool, lost: bool):
-    """A shortage of memory, a lost device and a bug are told apart."""
+def test_kinds_of_errors(error: Exception, memory: bool, lost: bool):
+    """A shortage of memory, a lost device and a bug are distinguished."""
     assert (is_out_of_memory(error), is_device_lost(error)) == (memory, lost)

@@ -1,4 +1,4 @@
-"""A detection that HaMeR contradicts is dropped, duplicates are merged, and nothing is ever added."""
+"""The comparison of HaMeR's hands with the detections."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,12 @@ UNIT[:2] = [[0, 0], [1, 1]]  # so that the joints' hull is the unit square
 
 
 def joints_in(box: np.ndarray) -> np.ndarray:
-    """Spreads 21 joints so that their hull is the box."""
+    """Returns 21 joints whose hull is the box."""
     return box[:2] + UNIT * (box[2:] - box[:2])
 
 
 def poses_of(boxes: np.ndarray, joints: np.ndarray) -> HandPoses:
-    """Makes plausible hands with these joints in the crops of these boxes."""
+    """Returns plausible hands with these joints in the crops of these boxes."""
     n = len(boxes)
     return HandPoses(
         crops=crops_of_boxes(boxes, np.ones(n, bool)),
@@ -47,7 +47,7 @@ def poses_of(boxes: np.ndarray, joints: np.ndarray) -> HandPoses:
 def verdict_of(
     joints: np.ndarray, box: np.ndarray = BOX, change: Callable[[HandPoses], object] = id, **options
 ) -> Verdict:
-    """Judges a single hand."""
+    """Returns the verdict on a single hand."""
     poses = poses_of(box[None], joints[None])
     change(poses)
     keypoints = options.pop("keypoints", np.full((1, 21, 2), np.nan))
@@ -55,12 +55,12 @@ def verdict_of(
 
 
 def shifted(dx: float, dy: float = 0.0) -> np.ndarray:
-    """Gives the joints of a hand beside the box."""
+    """Returns the joints of a hand beside the box."""
     return joints_in(BOX) + np.array([dx, dy])
 
 
 def scaled(factor: float) -> np.ndarray:
-    """Gives the joints of a hand larger or smaller than the box, around the same middle."""
+    """Returns the joints of a hand larger or smaller than the box, with the same centre."""
     middle = (BOX[:2] + BOX[2:]) / 2
     return middle + factor * (joints_in(BOX) - middle)
 
@@ -80,7 +80,7 @@ def scaled(factor: float) -> np.ndarray:
     ],
 )
 def test_projection_against_box(joints: np.ndarray, expected: Verdict):
-    """The projected hand must lie where the box is and be as large."""
+    """The projected hand must have about the box's position and size."""
     assert verdict_of(joints) is expected
 
 
@@ -95,19 +95,19 @@ def test_projection_against_box(joints: np.ndarray, expected: Verdict):
     ids=["behind the camera by scale", "behind the camera", "monstrous", "degenerate rotation"],
 )
 def test_impossible_hands(change: Callable[[HandPoses], object]):
-    """A hand that can't be is dropped wherever it lies."""
+    """An impossible hand is dropped wherever it is."""
     assert verdict_of(joints_in(BOX), change=change) is Verdict.IMPLAUSIBLE
 
 
-def test_numbers_that_are_none():
-    """A hand with NaN in it is dropped as such, not compared."""
+def test_numbers_that_are_not_finite():
+    """A hand with NaN is dropped before it is compared."""
     joints = joints_in(BOX)
     joints[3] = np.nan
     assert verdict_of(joints, change=lambda p: p.finite.__setitem__(0, False)) is Verdict.NOT_FINITE
 
 
 def test_joints_beyond_the_crop():
-    """Too many joints outside the crop are a contradiction, even if the hull looks right."""
+    """Too many joints outside the crop are a contradiction, even if the hull is right."""
     low, high = BOX[:2] - 0.05 * SIDE - 0.25 * SIDE, BOX[2:] + 0.3 * SIDE
     joints = joints_in(BOX)
     joints[2:12] = np.where(np.arange(10)[:, None] % 2, low, high)
@@ -115,7 +115,7 @@ def test_joints_beyond_the_crop():
 
 
 def test_against_the_detectors_joints():
-    """Joints far from those that the detector saw contradict it; where it saw none, there is nothing to contradict."""
+    """Joints far from the detector's own are a contradiction; if it has none, they aren't compared."""
     joints = joints_in(BOX)
     assert verdict_of(joints, keypoints=joints[None] + 0.05 * SIDE) is Verdict.KEPT
     assert verdict_of(joints, keypoints=joints[None, ::-1] * 1.0) is Verdict.OTHER_JOINTS
@@ -123,7 +123,7 @@ def test_against_the_detectors_joints():
 
 
 def test_hands_cut_off_by_the_border():
-    """A box that ends at the frame's border isn't contradicted by the part of the hand that lies beyond."""
+    """A box that ends at the frame's border isn't contradicted by the part of the hand beyond it."""
     box = np.array([0.0, 300.0, 70.0, 480.0])
     joints = joints_in(np.array([-90.0, 300.0, 70.0, 480.0]))
     assert verdict_of(joints, box) is Verdict.KEPT
@@ -132,6 +132,7 @@ def test_hands_cut_off_by_the_border():
 
 
 def judge_two(offset: float, scores: tuple[float, float], boxes_apart: float | None = None) -> list[Verdict]:
+    """Returns the verdicts on two hands whose joints, and boxes unless given, are so many pixels apart."""
     apart = offset if boxes_apart is None else boxes_apart
     boxes = np.stack([BOX, BOX + np.tile([apart, 0.0], 2)])
     joints = np.stack([joints_in(BOX), joints_in(BOX) + np.array([offset, 0.0])])
@@ -139,8 +140,8 @@ def judge_two(offset: float, scores: tuple[float, float], boxes_apart: float | N
     return judge(poses_of(boxes, joints), boxes, np.array(scores), np.full((2, 21, 2), np.nan), FRAME, thresholds)
 
 
-def test_the_surer_of_two_duplicates_stays():
-    """Hands with nearly the same joints, or largely the same box, are one: the more confident one."""
+def test_the_surer_of_two_duplicates_is_kept():
+    """Of hands with nearly the same joints or boxes, only the more confident one is kept."""
     assert judge_two(5.0, (0.4, 0.9)) == [Verdict.DUPLICATE, Verdict.KEPT]
     assert judge_two(5.0, (0.9, 0.4)) == [Verdict.KEPT, Verdict.DUPLICATE]
     assert judge_two(20.0, (0.9, 0.4), boxes_apart=100.0) == [Verdict.KEPT, Verdict.DUPLICATE]  # by joints
@@ -148,8 +149,8 @@ def test_the_surer_of_two_duplicates_stays():
     assert judge_two(130.0, (0.9, 0.4)) == [Verdict.KEPT, Verdict.KEPT]
 
 
-def test_a_contradicted_hand_suppresses_nobody():
-    """A detection that is dropped itself doesn't make another one a duplicate."""
+def test_a_contradicted_hand_suppresses_no_other():
+    """A detection that is dropped doesn't make another one a duplicate."""
     boxes = np.stack([BOX, BOX])
     joints = np.stack([scaled(0.65), joints_in(BOX)])
     verdicts = judge(
@@ -168,7 +169,7 @@ coordinates = st.floats(-500, 1500)
     st.permutations(range(5)),
 )
 def test_the_order_of_hands_does_not_matter(joints: np.ndarray, boxes: np.ndarray, order: list[int]):
-    """Verdicts go with the hands, whatever their order; there is one for each."""
+    """There is one verdict for each hand, which doesn't depend on the order."""
     boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:]) + 1], axis=1)
     scores, unseen = np.linspace(0.9, 0.5, 5), np.full((5, 21, 2), np.nan)
     verdicts = judge(poses_of(boxes, joints), boxes, scores, unseen, FRAME, Thresholds())
@@ -178,7 +179,7 @@ def test_the_order_of_hands_does_not_matter(joints: np.ndarray, boxes: np.ndarra
 
 @given(arrays(float, (2, 4), elements=coordinates))
 def test_overlap_is_symmetric_and_a_share(boxes: np.ndarray):
-    """Overlap lies between 0 and 1, is the same both ways, and is 1 for a box with itself."""
+    """The overlap is between 0 and 1, symmetric, and 1 for a box with itself."""
     one, other = np.concatenate([boxes[:, :2], boxes[:, :2] + np.abs(boxes[:, 2:]) + 1], axis=1)
     assert 0.0 <= overlap(one, other) <= 1.0
     assert overlap(one, other) == pytest.approx(overlap(other, one))

@@ -1,6 +1,7 @@
-"""HaMeR as the backend of run and detect."""
+"""HaMeR as the backend of ``run`` and ``detect``."""
 
 import json
+from contextlib import closing
 from types import SimpleNamespace
 
 import cv2
@@ -10,27 +11,20 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
-from support.models.drawn_hands import BACKGROUND, draw_hand  # noqa: E402
+from support.models.synthetic_hands import BACKGROUND, draw_hand  # noqa: E402
 
-from handcounter.pacing.schedule import Reason  # noqa: E402
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
-from worker.hamer.consistency import Thresholds  # noqa: E402
+from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
-from worker.hamer.predictor import HamerPredictor  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
-from worker.hand_counter import process_frame_callback  # noqa: E402
 from worker.hands.detection import Hands  # noqa: E402
+from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
-
-LENIENT = Thresholds(
-    min_overlap=0.0, max_offset=9, min_extent=0, max_extent=9, max_outside=1, min_pixels=0, max_joint_distance=9
-)
-"""The golden network is random: its hands don't match any picture."""
 
 
 class Boxes:
-    """A detector that finds the golden boxes in any picture; in Hands' pixels, half a pixel from HaMeR's."""
+    """A detector that finds the golden boxes in any picture, in the pixel coordinates of Hands."""
 
     name = "boxes"
 
@@ -48,23 +42,23 @@ class Boxes:
 
 
 @pytest.fixture(params=[False, True], ids=["joints", "mesh"])
-def detector(request, golden):
-    """The golden network behind the golden boxes, all of which it is made to accept."""
-    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32", mesh=request.param)
-    with HamerRefiner(predictor, thresholds=LENIENT, deadline=0.0) as refiner:
+def detector(request, golden, predictor, joints_predictor, lenient):
+    """The golden network behind the golden boxes, all of which it accepts."""
+    chosen = predictor if request.param else joints_predictor
+    with closing(HamerRefiner(chosen, thresholds=lenient, deadline=0.0)) as refiner:
         yield HamerDetector(Boxes(golden), refiner)
 
 
 def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
-    """What goes into the result of a frame are the numbers of the official code, in the schema's form."""
-    result = process_frame_callback("cam1", 1.0, golden.image, detector=detector, decision=Reason.ADMITTED)
-    told = json.loads(result.to_json())
-    jsonschema.validate(told, json.loads(SCHEMA.read_text()))
-    assert (told["backend"], told["hand_count"]) == ("hamer", len(golden.boxes))
+    """A frame's result has the official code's numbers and follows the schema."""
+    result = count_hands("cam1", 1.0, golden.image, detector)
+    written = json.loads(result.to_json())
+    jsonschema.validate(written, json.loads(SCHEMA.read_text()))
+    assert (written["backend"], written["hand_count"]) == ("hamer", len(golden.boxes))
     outputs = golden.outputs
     mirror = np.where(golden.is_right, 1.0, -1.0)[:, None]
     for hand, joints, camera, translation, sign in zip(
-        told["hands"],
+        written["hands"],
         outputs["pred_keypoints_3d"],
         outputs["pred_cam"],
         outputs["full_cam_t"],
@@ -80,18 +74,18 @@ def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
 
 
 def test_hands_stay_in_the_detectors_pixels(detector, golden):
-    """The boxes are the detector's own, and the joints are in the same pixels."""
+    """The boxes are the detector's own, and the joints have the same pixel coordinates."""
     hands = detector.detect(golden.image)
     assert isinstance(hands, PosedHands)
     assert np.array_equal(hands.boxes, detector._detector.hands.boxes)
     assert np.allclose(hands.keypoints, hands.poses.keypoints_2d + 0.5, atol=1e-3)
 
 
-def test_what_hamer_contradicts_is_not_counted(golden):
-    """With the real thresholds the random network's hands are dropped, and each verdict is told."""
+def test_contradicted_hands_are_not_counted(golden, joints_predictor):
+    """With the real thresholds the random network's hands are dropped, and each verdict is reported."""
     events = []
-    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32")
-    with HamerRefiner(predictor, deadline=0.0, on_event=lambda event, times: events.append((event, times))) as refiner:
+    refiner = HamerRefiner(joints_predictor, deadline=0.0, on_event=lambda event, times: events.append((event, times)))
+    with closing(refiner):
         hands = HamerDetector(Boxes(golden), refiner).detect(golden.image)
     assert len(hands) < len(golden.boxes)
     assert sum(times for _, times in events) == len(golden.boxes)
@@ -100,7 +94,7 @@ def test_what_hamer_contradicts_is_not_counted(golden):
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    """A picture of a drawn hand."""
+    """A picture of a synthetic hand."""
     image = np.full((480, 640, 3), BACKGROUND, np.uint8)
     draw_hand(image, (320, 260), 110)
     path = tmp_path_factory.mktemp("photos") / "hand.png"
@@ -109,28 +103,29 @@ def photo(tmp_path_factory):
 
 
 def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
-    """`detect` runs HaMeR behind the real palm detector, prints its JSON and draws."""
-    options = {"json_output": True, "draw_dir": tmp_path / "out", "mesh": True, "device": "cpu"}
-    assert run_detect([photo], backend="hamer", hamer_checkpoint=golden.checkpoint, **options) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told) == [photo]
+    """``detect`` runs HaMeR behind the real palm detector, prints its JSON and draws."""
+    hands = HandsOptions(backend="hamer", hamer_checkpoint=golden.checkpoint, mesh=True, device="cpu")
+    assert run_detect([photo], hands, json_output=True, draw_dir=tmp_path / "out") == 0
+    assert list(json.loads(capsys.readouterr().out)) == [photo]
     assert (tmp_path / "out" / "hand.png").is_file()
 
 
 def open_with(golden, **changes):
-    options = {"tiles": 1, "min_score": 0.5, "models_dir": None, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
-    return open_backend(**({"backend": "auto"} | options | changes))
+    options = {"tiles": 1, "min_score": 0.5, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
+    return open_backend(HandsOptions(**(options | changes)))
 
 
-def test_auto_takes_hamer_where_a_checkpoint_is_configured_and_says_so(golden, caplog):
-    """Which backend `auto` took is in the log."""
-    with caplog.at_level("INFO"):
-        chosen = open_with(golden)
-        chosen.close()
-        other = open_with(golden, hamer_checkpoint=None)
-    assert (chosen.name, other.name) == ("hamer", "palm")
-    assert "backend hamer" in caplog.text
-    assert "backend palm: no --hamer-checkpoint" in caplog.text
+def test_auto_opens_hamer_if_a_checkpoint_is_given(golden):
+    """Every event of HaMeR is reported at first with 0, so that its series exist."""
+    events = []
+    opened = open_backend(
+        HandsOptions(hamer_checkpoint=golden.checkpoint, device="cpu"),
+        lambda event, times: events.append((event, times)),
+    )
+    opened.close()
+    assert opened.name == "hamer"
+    assert {times for _, times in events} == {0}
+    assert {"kept", "out_of_memory"} < {event for event, _ in events}
 
 
 def test_a_missing_or_broken_checkpoint_is_an_error_at_the_start(golden, tmp_path):

@@ -1,4 +1,4 @@
-"""Hands are drawn where they are, shaded, and nothing else is touched."""
+"""Hands drawn onto their frame."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,23 +9,26 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
+from worker.hamer import draw  # noqa: E402
 from worker.hamer.draw import AMBIENT, LIGHT, MESH_COLOUR, draw_hands, draw_skeleton, paint_mesh  # noqa: E402
-from worker.hamer.geometry import Crops  # noqa: E402
+from worker.hamer.geometry import Crops, crops_of_boxes  # noqa: E402
 from worker.hamer.poses import HandPoses  # noqa: E402
 from worker.hamer.predictor import HamerPredictor  # noqa: E402
 
-TETRAHEDRON = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.3, -1.0]])  # its tip towards us
+TETRAHEDRON = np.array(
+    [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.3, -1.0]]
+)  # its tip towards the camera
 
 
 def painted(faces: list[list[int]], vertices: np.ndarray = TETRAHEDRON) -> np.ndarray:
-    """Paints a mesh of 100 pixels to a metre on black."""
+    """Returns a mesh painted on black, 100 pixels to a metre."""
     image = np.zeros((120, 120, 3), np.uint8)
     paint_mesh(image, vertices, vertices[:, :2] * 100 + 10, np.array(faces))
     return image
 
 
 def test_nearer_triangles_cover_farther_ones():
-    """The order of the triangles doesn't matter: what is in front is seen."""
+    """The front triangle is visible, whatever the order of the triangles."""
     back, front = [0, 2, 1], [0, 1, 3]
     one, other = painted([back, front]), painted([front, back])
     assert np.array_equal(one, other)
@@ -35,7 +38,7 @@ def test_nearer_triangles_cover_farther_ones():
 
 
 def test_light_falls_on_what_faces_it():
-    """A triangle facing the light is as bright as can be, one turned away has ambient light only."""
+    """A triangle that faces the light has full brightness, one that faces the other way ambient light only."""
     side = np.cross(LIGHT, [0.0, 0.0, 1.0])
     side /= np.linalg.norm(side)
     up = np.cross(LIGHT, side)
@@ -59,14 +62,14 @@ def test_skeleton_has_all_fingers():
 
 
 def test_skeleton_far_off_the_frame():
-    """Joints beyond any frame don't disturb OpenCV's fixed-point numbers."""
+    """Joints far outside the frame don't overflow OpenCV's fixed-point numbers."""
     image = np.zeros((30, 30, 3), np.uint8)
     draw_skeleton(image, np.full((21, 2), 1e12))
     assert not image.any()
 
 
 def hands_at(depths: list[float], mirrored: list[bool]) -> HandPoses:
-    """Makes hands whose mesh is one triangle facing us, all in the middle of a frame of 200 x 200, without a skeleton."""
+    """Returns hands whose mesh is a triangle facing the camera, in the middle of a frame of 200 x 200, without skeletons."""
     n = len(depths)
     sides = np.where(mirrored, -1.0, 1.0)[:, None, None]
     triangle = np.array([[-0.1, -0.1, 0.0], [-0.1, 0.1, 0.0], [0.1, 0.0, 0.0]])  # wound as a right hand's faces are
@@ -88,32 +91,41 @@ def hands_at(depths: list[float], mirrored: list[bool]) -> HandPoses:
 FACE = np.array([[0, 1, 2]])
 
 
+@pytest.fixture
+def opaque(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meshes that hide what is behind them."""
+    monkeypatch.setattr(draw, "MESH_OPACITY", 1.0)
+
+
+@pytest.mark.usefixtures("opaque")
 def test_left_hands_are_lit_as_right_ones_are():
-    """Mirroring turns a triangle's winding; the light falls on the same side all the same."""
+    """Mirroring reverses a triangle's winding, but the light falls on the same side."""
     black = np.zeros((200, 200, 3), np.uint8)
-    right, left = (draw_hands(black, hands_at([2.0], [m]), FACE, opacity=1.0)[100, 100] for m in (False, True))
+    right, left = (draw_hands(black, hands_at([2.0], [m]), FACE)[100, 100] for m in (False, True))
     facing = AMBIENT + (1 - AMBIENT) * -LIGHT[2]
     assert np.abs(right - MESH_COLOUR * facing).max() < 2
     assert right.tolist() == left.tolist()
 
 
+@pytest.mark.usefixtures("opaque")
 def test_nearer_hands_cover_farther_ones():
-    """Whichever order they come in, the nearer hand is drawn last."""
+    """The nearer hand is drawn last, whatever the order of the hands."""
     white = np.full((200, 200, 3), 255, np.uint8)
     one, other = hands_at([2.0, 4.0], [False] * 2), hands_at([4.0, 2.0], [False] * 2)
     shapes = one.vertices.copy()
     shapes[1, :, 2] = [0.0, 0.0, 0.5]  # the farther hand is tilted, so it has another colour
     one, other = replace(one, vertices=shapes), replace(other, vertices=shapes[::-1])
-    drawn = draw_hands(white, one, FACE, opacity=1.0)
-    assert np.array_equal(drawn, draw_hands(white, other, FACE, opacity=1.0))
-    assert drawn[100, 100].tolist() == draw_hands(white, hands_at([2.0], [False]), FACE, opacity=1.0)[100, 100].tolist()
+    drawn = draw_hands(white, one, FACE)
+    assert np.array_equal(drawn, draw_hands(white, other, FACE))
+    assert drawn[100, 100].tolist() == draw_hands(white, hands_at([2.0], [False]), FACE)[100, 100].tolist()
 
 
-def test_golden_hands_are_drawn(golden: SimpleNamespace):
-    """Meshes and skeletons appear around the hands; the frame that was given stays as it is."""
-    predictor = HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32", mesh=True)
+def test_golden_hands_are_drawn(golden: SimpleNamespace, predictor: HamerPredictor):
+    """Meshes and skeletons are drawn into a copy; the frame itself is unchanged."""
     before = golden.image.copy()
-    poses = predictor.predict(golden.image, golden.boxes, golden.is_right)
+    squares = crops_of_boxes(golden.boxes, golden.is_right)
+    rows = predictor.engine.forward(predictor.crop(golden.image, squares))
+    poses = predictor.poses(rows, squares, golden.image.shape[1], golden.image.shape[0])
     bones = draw_hands(golden.image, poses)
     meshes = draw_hands(golden.image, poses, predictor.faces)
     assert np.array_equal(golden.image, before)

@@ -1,4 +1,4 @@
-"""The engine runs batches of fixed sizes and brings each hand home in one row."""
+"""The engine: batches of fixed sizes, and one row for each hand."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +14,13 @@ from worker.hamer.modeling.hamer import Hamer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def model(golden: SimpleNamespace) -> Hamer:
-    """The golden network."""
-    return load_hamer(golden.checkpoint)
-
-
-@pytest.fixture(scope="module")
 def crops(golden: SimpleNamespace) -> torch.Tensor:
     """The official crops as the network sees them."""
     return torch.from_numpy(golden.crops["img"])[..., 32:224].contiguous()
 
 
 class StaticGraph:
-    """Does what a CUDA graph does, on a CPU: one input buffer, always computed whole."""
+    """Works like a CUDA graph, on a CPU: has one input buffer, and always computes all of it."""
 
     made: list[tuple[int, Any]]
 
@@ -42,7 +36,7 @@ class StaticGraph:
 
 @pytest.mark.parametrize("mesh", [False, True])
 def test_rows_hold_everything(mesh: bool, model: Hamer, crops: torch.Tensor):
-    """Packing into rows and taking them apart again loses nothing."""
+    """Rows have all of the network's outputs, unchanged."""
     engine = Engine(model, mesh=mesh)
     rows = engine.forward(crops)
     assert rows.shape == (4, engine.row_length)
@@ -53,7 +47,7 @@ def test_rows_hold_everything(mesh: bool, model: Hamer, crops: torch.Tensor):
 
 
 def test_captured_batches(model: Hamer, crops: torch.Tensor):
-    """Each size is prepared once, they share memory, and padding, stale or not, doesn't show in the rows."""
+    """Each size is prepared once, all share memory, and padding, old crops too, doesn't affect the rows."""
     made: list[tuple[int, Any]] = []
     engine = Engine(model, buckets=(1, 2, 4), capture=type("Graph", (StaticGraph,), {"made": made}))
     for size in (4, 2, 1):
@@ -67,7 +61,7 @@ def test_captured_batches(model: Hamer, crops: torch.Tensor):
 
 
 def test_sizes_that_were_not_prepared(model: Hamer, crops: torch.Tensor):
-    """A size that wasn't warmed up is captured when it is first needed."""
+    """A size that wasn't warmed up is prepared when it is first needed."""
     made: list[tuple[int, Any]] = []
     engine = Engine(model, buckets=(1, 4), capture=type("Graph", (StaticGraph,), {"made": made}))
     engine.forward(crops[:2])
@@ -75,15 +69,15 @@ def test_sizes_that_were_not_prepared(model: Hamer, crops: torch.Tensor):
     assert [size for size, _ in made] == [4]
 
 
-def test_batch_sizes_suit_the_device(model: Hamer):
+def test_batch_sizes_by_device(model: Hamer):
     """A CPU's batches are small."""
     assert Engine(model).buckets == CPU_BUCKETS
     assert BUCKETS == (1, 2, 4, 8, 16, 32, 64)
     assert Engine(model, buckets=(1, 3)).buckets == (1, 3)
 
 
-def test_tensor_cores_are_let_in_for_a_moment_only():
-    """The products' precision is lowered inside the block and as before outside, also after an error."""
+def test_tensor_cores_are_allowed_inside_the_block_only():
+    """The precision of products is lowered inside the block and restored afterwards, also after an error."""
     before = torch.get_float32_matmul_precision()
     with _tensor_cores(True):
         assert torch.get_float32_matmul_precision() == "high"
@@ -95,7 +89,7 @@ def test_tensor_cores_are_let_in_for_a_moment_only():
 
 
 def test_a_forward_can_be_captured(golden: SimpleNamespace, crops: torch.Tensor):
-    """The forward runs where no value can be looked at: nothing in it waits for the device or depends on numbers."""
+    """The forward runs on tensors without values, so nothing in it waits for the device or branches on numbers."""
     model = load_hamer(golden.checkpoint, precision=BRAIN).to("meta")
     for mesh in (False, True):
         out = model(crops.to("meta"), mesh=mesh)

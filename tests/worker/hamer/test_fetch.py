@@ -1,4 +1,4 @@
-"""Fetching the official weights: consent, resuming, hashes, and a safe unpacking, against a real HTTP server."""
+"""The download of the official weights from a real HTTP server: consent, resuming, hashes, safe extraction."""
 
 import hashlib
 import io
@@ -19,12 +19,12 @@ CONFIG = b"MODEL: {}\n"
 
 
 def sha256(content: bytes) -> str:
-    """Gives the hexadecimal digest."""
+    """Returns the hexadecimal digest."""
     return hashlib.sha256(content).hexdigest()
 
 
 def pack(members: dict[str, bytes], *links: tuple[str, str]) -> bytes:
-    """Packs a .tar.gz."""
+    """Returns a .tar.gz."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, target in links:
@@ -44,20 +44,20 @@ MEMBERS = {
     "_DATA/large": bytes(100_000),
     "./_DATA/hamer.ckpt": CHECKPOINT,
     "_DATA/model_config.yaml": CONFIG,
-    "_DATA/after": b"not read any more",
+    "_DATA/after": b"beyond the last file that is needed",
 }
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one archive, with the misbehaviour that a test asks for."""
+    """Serves one archive, with the faults that a test sets."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.archive = pack(MEMBERS)
         self.ranges = True
-        self.breaks: list[int] = []  # after how many bytes the next connections break
-        self.errors: list[int] = []  # what the next requests are answered with
-        self.off = 0  # by how much its ranges start too late
+        self.breaks: list[int] = []  # bytes after which the next connections break
+        self.errors: list[int] = []  # status codes of the next answers
+        self.off = 0  # bytes by which its ranges start too late
         self.requests: list[str | None] = []  # their Range headers
 
 
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def log_message(self, *_: object) -> None:
-        """Stays silent."""
+        """Logs nothing."""
 
     def do_GET(self) -> None:
         """Sends the archive or a part of it."""
@@ -108,7 +108,7 @@ def server() -> Iterator[Server]:
 
 
 def release(server: Server, **changes: Any) -> Release:
-    """Describes what the server has."""
+    """Returns the release that the server has."""
     members = (
         ("_DATA/hamer.ckpt", "hamer_ckpts/hamer.ckpt", sha256(CHECKPOINT)),
         ("_DATA/model_config.yaml", "hamer_ckpts/model_config.yaml", sha256(CONFIG)),
@@ -118,7 +118,7 @@ def release(server: Server, **changes: Any) -> Release:
 
 
 def fetch(folder: Path, what: Release, **options: Any) -> tuple[Path, str]:
-    """Fetches without waiting between attempts; gives the path and what was said."""
+    """Downloads without pauses between attempts; returns the path and the output."""
     stream = io.StringIO()
     patience = Patience(timeout=20.0, retries=2, pause=lambda _: None)
     options = {"accept_licence": True, "release": what, "patience": patience} | options
@@ -129,8 +129,8 @@ def fetch(folder: Path, what: Release, **options: Any) -> tuple[Path, str]:
     return path, said
 
 
-def test_only_what_is_needed_is_left(server: Server, tmp_path: Path):
-    """The two files are there, the archive and everything else in it are not."""
+def test_only_the_two_files_are_left(server: Server, tmp_path: Path):
+    """The two files are extracted; the archive is deleted, and nothing else of it is extracted."""
     path, said = fetch(tmp_path / "models", release(server))
     assert path == tmp_path / "models/hamer_ckpts/hamer.ckpt"
     assert path.read_bytes() == CHECKPOINT
@@ -140,8 +140,8 @@ def test_only_what_is_needed_is_left(server: Server, tmp_path: Path):
     assert "non-commercial" in said
 
 
-def test_nothing_is_fetched_twice(server: Server, tmp_path: Path):
-    """With the right files there, nobody is asked and no byte is fetched."""
+def test_nothing_is_downloaded_twice(server: Server, tmp_path: Path):
+    """If the right files are in place, there is no question and no request."""
     fetch(tmp_path, release(server))
     asked = len(server.requests)
     _, said = fetch(tmp_path, release(server), accept_licence=False)
@@ -151,7 +151,7 @@ def test_nothing_is_fetched_twice(server: Server, tmp_path: Path):
 
 @pytest.mark.parametrize("answer", ["n", "", "no", "maybe"])
 def test_no_consent_no_download(answer: str, server: Server, tmp_path: Path):
-    """Anything but a yes ends it before a byte is fetched."""
+    """Any answer but yes ends the command before the first request."""
     with pytest.raises(FetchError, match="weren't accepted"):
         fetch(tmp_path, release(server), accept_licence=False, ask=lambda _: answer)
     assert server.requests == []
@@ -163,21 +163,21 @@ def test_consent_by_answer(server: Server, tmp_path: Path):
 
 
 def test_consent_without_a_terminal(server: Server, tmp_path: Path):
-    """Where nobody can be asked, the error names the flag."""
+    """If there is nobody to ask, the error names the flag."""
     with pytest.raises(FetchError, match="--accept-licence"):
         fetch(tmp_path, release(server), accept_licence=False, ask=None)
     assert server.requests == []
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path: Path):
-    """Each new connection asks only for what is missing; progress renews the patience."""
+def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path):
+    """Each new connection requests the missing bytes only; new bytes reset the count of failures."""
     server.breaks = [10_000] * 5
     assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
     assert server.requests == [None] + [f"bytes={n * 10_000}-" for n in range(1, 6)]
 
 
-def test_a_later_run_goes_on(server: Server, tmp_path: Path):
-    """What an interrupted run left is used by the next."""
+def test_a_later_run_continues(server: Server, tmp_path: Path):
+    """The next run uses the bytes of an interrupted one."""
     server.breaks = [50_000, 0, 0, 0]
     with pytest.raises(FetchError, match="run the command again to continue after 50,000 bytes"):
         fetch(tmp_path, release(server))
@@ -188,13 +188,13 @@ def test_a_later_run_goes_on(server: Server, tmp_path: Path):
 
 
 def test_servers_without_ranges(server: Server, tmp_path: Path):
-    """A server that knows no ranges is read from the beginning again."""
+    """If the server doesn't support ranges, the download starts over."""
     server.ranges, server.breaks = False, [10_000]
     assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
 
 
-def test_other_ranges_than_asked_for(server: Server, tmp_path: Path):
-    """A part that doesn't begin where ours ends is refused before it is appended."""
+def test_other_ranges_than_requested(server: Server, tmp_path: Path):
+    """Bytes that don't continue the partial file are refused before they are appended."""
     server.off, server.breaks = 7, [10_000]
     with pytest.raises(FetchError, match="requested the bytes from 10000, got those from 10007"):
         fetch(tmp_path, release(server))
@@ -202,28 +202,28 @@ def test_other_ranges_than_asked_for(server: Server, tmp_path: Path):
 
 
 def test_a_complete_part(server: Server, tmp_path: Path):
-    """A part that is complete already, but not yet named so, is found to be complete."""
+    """A partial file that has all bytes already is recognised as complete."""
     (tmp_path / "hamer.tar.gz.part").write_bytes(server.archive)
     assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
     assert server.requests == [f"bytes={len(server.archive)}-"]
 
 
 def test_a_part_that_is_too_long(server: Server, tmp_path: Path):
-    """A part of another, longer file is thrown away."""
+    """A partial file that is longer than the server's is discarded."""
     (tmp_path / "hamer.tar.gz.part").write_bytes(server.archive + b"more")
     assert fetch(tmp_path, release(server))[0].read_bytes() == CHECKPOINT
 
 
-def test_other_bytes_are_deleted(server: Server, tmp_path: Path):
-    """An archive with another hash is refused and leaves nothing behind."""
+def test_wrong_bytes_are_deleted(server: Server, tmp_path: Path):
+    """An archive with another hash is refused and deleted."""
     (tmp_path / "hamer.tar.gz.part").write_bytes(b"x" * 1000)
     with pytest.raises(FetchError, match="instead of"):
         fetch(tmp_path, release(server))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_servers_errors_are_retried(server: Server, tmp_path: Path):
-    """A server's trouble is waited out, up to a limit."""
+def test_server_errors_are_retried(server: Server, tmp_path: Path):
+    """A server's temporary errors are retried, up to a limit."""
     server.errors = [503, 429]
     assert fetch(tmp_path, release(server))[0].is_file()
     (tmp_path / "hamer_ckpts/hamer.ckpt").unlink()
@@ -232,16 +232,16 @@ def test_servers_errors_are_retried(server: Server, tmp_path: Path):
         fetch(tmp_path, release(server))
 
 
-def test_refusals_are_final(server: Server, tmp_path: Path):
-    """A 404 isn't asked again."""
+def test_client_errors_are_final(server: Server, tmp_path: Path):
+    """A 404 isn't retried."""
     server.errors = [404]
     with pytest.raises(FetchError, match="404"):
         fetch(tmp_path, release(server))
     assert len(server.requests) == 1
 
 
-def test_nobody_listens(server: Server, tmp_path: Path):
-    """No server is one clear error, after a few attempts."""
+def test_no_server(server: Server, tmp_path: Path):
+    """A refused connection is one clear error after a few attempts."""
     what = release(server)
     server.shutdown()
     server.server_close()
@@ -250,7 +250,7 @@ def test_nobody_listens(server: Server, tmp_path: Path):
 
 
 def test_a_file_with_another_hash_gets_no_name(server: Server, tmp_path: Path):
-    """A member whose bytes are others is refused, though the archive's own hash is right."""
+    """A member with another hash is refused, though the archive's own hash is right."""
     members = (("_DATA/hamer.ckpt", "hamer.ckpt", sha256(b"another")),)
     with pytest.raises(FetchError, match=r"hamer\.ckpt: SHA-256"):
         fetch(tmp_path, release(server, members=members))
@@ -267,7 +267,7 @@ def test_a_file_with_another_hash_gets_no_name(server: Server, tmp_path: Path):
     ids=["missing", "a link"],
 )
 def test_archives_without_the_file(archive: bytes, server: Server, tmp_path: Path):
-    """A file that isn't in the archive, or is a link there, is named."""
+    """A file that is missing in the archive, or is a link, is named."""
     server.archive = archive
     with pytest.raises(FetchError, match=r"not in it: _DATA/hamer\.ckpt"):
         fetch(tmp_path, release(server))
@@ -282,22 +282,22 @@ def test_damaged_archives(archive: bytes, server: Server, tmp_path: Path):
 
 
 def test_a_full_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Too little space is said before the download, not after hours."""
+    """Too little space is an error before the download, not after hours."""
     free = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda _: free)
     with pytest.raises(FetchError, match="1,000 are free"):
         fetch(tmp_path, release(server))
 
 
-def test_a_folder_that_can_not_be(server: Server, tmp_path: Path):
-    """A folder that can't be made is named."""
+def test_a_folder_that_cannot_be_created(server: Server, tmp_path: Path):
+    """A folder that can't be created is named."""
     (tmp_path / "file").write_text("")
     with pytest.raises(FetchError, match="file"):
         fetch(tmp_path / "file" / "models", release(server))
 
 
 def test_official_release():
-    """What is fetched by default are the checkpoint and its config, in a layout that the loader understands."""
+    """By default the checkpoint and its config are downloaded, in the layout that the loader expects."""
     names = [target for _, target, _ in OFFICIAL.members]
     assert names == ["hamer_ckpts/checkpoints/hamer.ckpt", "hamer_ckpts/model_config.yaml"]
     assert OFFICIAL.url.startswith("https://")

@@ -1,4 +1,4 @@
-"""Crops and cameras, by their laws rather than by examples."""
+"""The laws of crops and cameras."""
 
 import numpy as np
 import pytest
@@ -25,25 +25,25 @@ ZEROS, ONES = torch.zeros(3), torch.ones(3)
 
 
 def grey_levels(frame: np.ndarray, crops: Crops, **options: object) -> np.ndarray:
-    """Cuts crops without normalising: (N, 3, h, w) RGB, 0 to 255."""
+    """Returns crops that aren't normalised: (N, 3, h, w) RGB, 0 to 255."""
     return sample_crops(torch.from_numpy(frame), crops, ZEROS, ONES / 255, **options).numpy()
 
 
 def crop_at(x: float, y: float, size: float, mirrored: bool = False) -> Crops:
-    """Makes a single crop."""
+    """Returns a single crop."""
     return Crops(np.array([[x, y]]), np.array([size]), np.array([mirrored]))
 
 
 def gradient(width: int, height: int) -> np.ndarray:
-    """Makes a frame whose blue is x and whose green is y."""
+    """Returns a frame whose blue is x and whose green is y."""
     frame = np.zeros((height, width, 3), np.uint8)
     frame[..., 0] = np.arange(width)
     frame[..., 1] = np.arange(height)[:, None]
     return frame
 
 
-def test_index_128_sits_on_the_centre():
-    """At one pixel per pixel, the crop is the frame shifted by whole pixels, in RGB."""
+def test_index_128_is_the_centre():
+    """A crop at the frame's own scale is the frame shifted by whole pixels, in RGB."""
     levels = grey_levels(gradient(256, 256), crop_at(140, 130, 256), columns=(0, 256))[0]
     assert levels[2, 0, 128] == 140
     assert levels[1, 128, 0] == 130
@@ -51,14 +51,14 @@ def test_index_128_sits_on_the_centre():
 
 
 def test_left_hands_are_mirrored_about_the_centre():
-    """A left hand's crop runs the other way, and still has its centre at index 128."""
+    """A left hand's crop is mirrored, and its centre is still at index 128."""
     levels = grey_levels(gradient(256, 256), crop_at(140, 130, 256, mirrored=True), columns=(0, 256))[0]
     assert levels[2, 0, 128] == 140
     assert levels[2, 0, 100:200].tolist() == list(range(168, 68, -1))
 
 
-def test_only_the_middle_columns_are_seen():
-    """By default the crop's outer eighths are left out."""
+def test_only_the_middle_columns_are_returned():
+    """By default the crop's outer eighths are cut off."""
     whole = grey_levels(gradient(200, 200), crop_at(90, 80, 120), columns=(0, 256))
     seen = grey_levels(gradient(200, 200), crop_at(90, 80, 120))
     assert visible_columns(256) == (32, 224)
@@ -66,7 +66,7 @@ def test_only_the_middle_columns_are_seen():
 
 
 def test_outside_is_black():
-    """What lies beyond the frame is black, and a crop wholly beyond it is all black."""
+    """Pixels outside the frame are black, and so is a whole crop outside it."""
     white = np.full((100, 100, 3), 255, np.uint8)
     levels = grey_levels(white, crop_at(0, 50, 64))[0]
     assert levels[..., :80].max() == 0
@@ -79,7 +79,7 @@ def test_outside_is_black():
     ("x", "y", "size"), [(200, 200, 300.0), (210, 190, 370.0), (350, 40, 175.0), (350, 40, 400.0), (30, 380, 900.0)]
 )
 def test_large_crops_are_blurred_as_a_whole_frame_would_be(x: float, y: float, size: float):
-    """Blurring the crop's region alone gives what blurring the whole frame gives, also at the frame's border."""
+    """Blurring the crop's region alone has the same result as blurring the whole frame, also at its border."""
     frame = np.random.default_rng(0).integers(0, 256, (400, 420, 3), np.uint8)
     sigma = blur_sigma(size, 64)
     radius = blur_radius(sigma)
@@ -102,15 +102,15 @@ def test_large_crops_are_blurred_as_a_whole_frame_would_be(x: float, y: float, s
 
 
 def test_small_crops_are_rounded_and_large_ones_are_not():
-    """Sharp crops hold whole grey levels, as 8-bit pictures do; blurred ones fractions."""
+    """Sharp crops have whole grey levels, as 8-bit pictures do; blurred ones have fractions."""
     frame = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     sharp, blurred = (grey_levels(frame, crop_at(200.3, 150.2, size)) for size in (563.0, 564.0))
     assert np.abs(sharp - sharp.round()).max() < 1e-4
     assert np.abs(blurred - blurred.round()).max() > 0.1
 
 
-def test_when_blur_sets_in():
-    """Shrinking up to 2.2 times needs no blur; from then on it grows, invisible below a radius of one pixel."""
+def test_where_blur_begins():
+    """Shrinking up to 2.2 times needs no blur; beyond that it grows, without effect below a radius of one pixel."""
     assert blur_sigma(563.2, 256) == 0
     assert blur_sigma(563.3, 256) == pytest.approx(0.05, abs=1e-3)
     assert blur_radius(blur_sigma(639.0, 256)) == 0
@@ -119,7 +119,7 @@ def test_when_blur_sets_in():
 
 
 @given(st.lists(st.floats(-200, 900), min_size=4, max_size=4), st.booleans())
-def test_crops_hold_their_boxes(numbers: list[float], is_right: bool):
+def test_crops_contain_their_boxes(numbers: list[float], is_right: bool):
     """The crop is centred on the box and its visible part shows twice the box in at least one direction."""
     x0, x1 = sorted(numbers[:2])
     y0, y1 = sorted(numbers[2:])
@@ -153,7 +153,7 @@ def test_six_numbers_make_a_rotation(numbers: list[float]):
     st.integers(0, 99),
 )
 def test_both_cameras_agree_on_flat_hands(s: float, tx: float, ty: float, size: float, mirrored: bool, seed: int):
-    """For points in the hand's own plane, the crop's camera and the frame's camera give the same pixel."""
+    """The crop's camera and the frame's camera project points in the hand's own plane to the same pixel."""
     crops = crop_at(400.0, 300.0, size, mirrored)
     points = np.random.default_rng(seed).uniform(-0.1, 0.1, (1, 21, 3))
     points[..., 2] = 0

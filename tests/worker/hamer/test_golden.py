@@ -1,4 +1,4 @@
-"""Same numbers as the official code, within the bounds stated for each comparison; metres unless said otherwise."""
+"""The official code's numbers, within the bounds of each comparison; metres unless noted."""
 
 from types import SimpleNamespace
 
@@ -25,16 +25,10 @@ WIDTH, HEIGHT = 1280, 720
 
 
 def largest(ours: object, theirs: np.ndarray) -> float:
-    """Gives the largest difference; the shapes must agree."""
+    """Returns the largest difference; the shapes must agree."""
     ours = np.asarray(ours)
     assert ours.shape == theirs.shape
     return float(np.abs(ours - theirs).max())
-
-
-@pytest.fixture(scope="module")
-def model(golden: SimpleNamespace) -> Hamer:
-    """The golden network in float32."""
-    return load_hamer(golden.checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +57,7 @@ def test_squares_are_the_official_ones(golden: SimpleNamespace, crops: Crops):
 
 @pytest.mark.parametrize("hand", range(4), ids=["right", "left", "blurred", "left beyond the border"])
 def test_crops_are_within_two_grey_levels(golden: SimpleNamespace, model: Hamer, crops: Crops, hand: int):
-    """The pixels agree up to rounding, whole square compared, also where the frame is blurred or ends."""
+    """All pixels of the square agree up to rounding, also in blurred crops and beyond the frame."""
     ours = sample_crops(torch.from_numpy(golden.image), crops, model.mean, model.std, columns=(0, 256))
     levels = (ours[hand] - torch.from_numpy(golden.crops["img"][hand])).abs() * 255 * model.std.view(3, 1, 1)
     assert levels.max() <= 2
@@ -77,7 +71,7 @@ def test_each_hand_of_a_frame_is_cropped_as_if_alone(golden: SimpleNamespace, mo
     for n in range(len(crops)):
         one = Crops(crops.centers[n : n + 1], crops.sizes[n : n + 1], crops.mirrored[n : n + 1])
         alone = sample_crops(frame, one, model.mean, model.std)[0]
-        # Another region's coordinates round differently: what lies between two grey levels may fall to either.
+        # Coordinates of another region round differently: a value between two grey levels may become either.
         levels = (alone - together[n]).abs() * 255 * model.std.view(3, 1, 1)
         assert levels.max() < 1.01
         assert levels.mean() < 0.05
@@ -90,7 +84,7 @@ def test_backbone_features(golden: SimpleNamespace, model: Hamer, golden_input: 
 
 
 def test_head(golden: SimpleNamespace, model: Hamer, golden_input: torch.Tensor, tensors: dict[str, torch.Tensor]):
-    """What the head adds to the mean hand is what the official head adds."""
+    """The head adds the same numbers to the mean hand as the official head."""
     pose, betas, camera = model.head(model.backbone(golden_input))
     for ours, mean, theirs in (
         (pose.flatten(1), "init_hand_pose", "pose6d_delta"),
@@ -113,14 +107,14 @@ def test_network(golden: SimpleNamespace, outputs: HandOutputs):
 
 
 def test_joints_do_not_need_the_mesh(model: Hamer, golden_input: torch.Tensor, outputs: HandOutputs):
-    """The shortcut to the 21 joints gives the same joints and no mesh."""
+    """Without the mesh, the 21 joints are the same."""
     short = model(golden_input, mesh=False)
     assert short.vertices is None
     assert largest(short.keypoints_3d, outputs.keypoints_3d.numpy()) < 1e-6
 
 
 def test_mano_alone(golden: SimpleNamespace, model: Hamer):
-    """The hand model turns the official parameters into the official hand."""
+    """The official parameters give the official hand."""
     theirs = golden.outputs
     rotations = np.concatenate([theirs["mano_global_orient"], theirs["mano_hand_pose"]], axis=1)
     joints, vertices = model.mano(torch.from_numpy(rotations), torch.from_numpy(theirs["mano_betas"]))
@@ -129,7 +123,7 @@ def test_mano_alone(golden: SimpleNamespace, model: Hamer):
 
 
 def test_left_hands_and_the_frame(golden: SimpleNamespace, outputs: HandOutputs, crops: Crops):
-    """Left hands are un-mirrored, and both ways back to the frame give the official pixels."""
+    """Left hands are un-mirrored, and both projections to the frame give the official pixels."""
     theirs = golden.outputs
     focal = frame_focal(WIDTH, HEIGHT, 5000.0, 256)
     assert focal == theirs["full_scaled_focal_length"]
@@ -145,7 +139,7 @@ def test_left_hands_and_the_frame(golden: SimpleNamespace, outputs: HandOutputs,
 
 
 def test_frame_to_hand(golden: SimpleNamespace, model: Hamer, crops: Crops):
-    """From picture and box on, with our own crops, a hand is within 3 mm and its camera within 2e-3."""
+    """From picture and boxes, with our own crops, hands are within 3 mm and cameras within 2e-3."""
     ours = model(sample_crops(torch.from_numpy(golden.image), crops, model.mean, model.std), mesh=True)
     assert largest(ours.camera, golden.outputs["pred_cam"]) < 2e-3
     assert largest(ours.keypoints_3d, golden.outputs["pred_keypoints_3d"]) < 3e-3
@@ -164,41 +158,41 @@ def test_sixteen_bits_cost_little(
 
 
 def drop_row_0(t: dict[str, torch.Tensor]) -> None:
-    """Leaves out what is added to every patch."""
+    """Drops the row that is added to every patch."""
     t["backbone.pos_embed"][:, 0] = 0
 
 
 def regroup_qkv(t: dict[str, torch.Tensor]) -> None:
-    """Orders the rows by head first."""
+    """Groups the rows by head first."""
     key = "backbone.blocks.0.attn.qkv.weight"
     t[key] = t[key].view(2, 3, 32, 64).transpose(0, 1).reshape(192, 64)
 
 
 def swap_keys_and_values(t: dict[str, torch.Tensor]) -> None:
-    """Takes keys for values."""
+    """Swaps keys and values."""
     key = f"{LAYERS}.0.1.fn.to_kv.weight"
     t[key] = t[key].roll(32, 0)
 
 
 def forget_the_mean(t: dict[str, torch.Tensor]) -> None:
-    """Leaves the mean pose out."""
+    """Drops the mean pose."""
     t["mano_head.init_hand_pose"].zero_()
 
 
 def interleave_rotations(t: dict[str, torch.Tensor]) -> None:
-    """Orders the six numbers as HMR does."""
+    """Interleaves the six numbers as HMR does."""
     for key in ("mano_head.decpose.weight", "mano_head.decpose.bias"):
         t[key] = t[key].view(16, 3, 2, -1).transpose(1, 2).reshape(t[key].shape)
 
 
 def use_queries_as_values(t: dict[str, torch.Tensor]) -> None:
-    """Takes other rows for the values."""
+    """Reads the values from other rows."""
     key = f"{LAYERS}.0.0.fn.to_qkv.weight"
     t[key] = t[key].roll(32, 0)
 
 
-def move_the_template(t: dict[str, torch.Tensor]) -> None:
-    """Moves the hand at rest."""
+def shift_the_template(t: dict[str, torch.Tensor]) -> None:
+    """Shifts the hand at rest."""
     t["mano.v_template"] += 0.001
 
 
@@ -211,13 +205,13 @@ def move_the_template(t: dict[str, torch.Tensor]) -> None:
         forget_the_mean,
         interleave_rotations,
         use_queries_as_values,
-        move_the_template,
+        shift_the_template,
     ],
 )
 def test_every_part_of_the_checkpoint_counts(
     mutate, golden: SimpleNamespace, golden_input: torch.Tensor, tensors: dict[str, torch.Tensor], config: dict
 ):
-    """A misread tensor moves joints by far more than the bounds above: they can tell right from wrong."""
+    """A misread tensor displaces joints by far more than the bounds above, so these tests would notice it."""
     copies = {key: tensor.clone() for key, tensor in tensors.items()}
     mutate(copies)
     model = build_hamer(copies, config_of_yaml(config), precision=FULL)

@@ -1,4 +1,4 @@
-"""MANO_RIGHT.pkl is read without trusting it."""
+"""MANO_RIGHT.pkl, read without trusting it."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ from worker.hamer.mano_pickle import load_mano  # noqa: E402
 
 
 def test_same_arrays_as_in_the_checkpoint(golden: SimpleNamespace, tensors: Mapping[str, Any]):
-    """The pickle's chumpy, scipy and numpy objects become the arrays that lie in the official checkpoint."""
+    """The pickle's chumpy, scipy and numpy objects become the arrays of the official checkpoint."""
     hand = load_mano(golden.mano)
     for ours, key, bound in (
         (hand.v_template, "v_template", 1e-7),
@@ -34,7 +34,7 @@ def test_same_arrays_as_in_the_checkpoint(golden: SimpleNamespace, tensors: Mapp
 
 
 class Calls:
-    """A pickle that calls something when it is loaded."""
+    """An object whose pickle calls a function when it is loaded."""
 
     def __init__(self, function: Any, *arguments: object) -> None:
         self.call = (function, arguments)
@@ -45,10 +45,10 @@ class Calls:
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_code_is_refused_and_does_not_run(protocol: int, tmp_path: Path):
-    """A pickle that wants to run a command is refused by the command's name, and nothing runs."""
+    """A pickle that would run a command is refused; the error names the function, and nothing runs."""
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps({"f": Calls(os.system, f"touch {tmp_path}/ran")}, protocol))
-    with pytest.raises(CheckpointError, match=r"refused: it asks for (posix|nt)\.system"):
+    with pytest.raises(CheckpointError, match=r"refused: it names (posix|nt)\.system"):
         load_mano(path)
     assert not (tmp_path / "ran").exists()
 
@@ -68,17 +68,17 @@ def test_code_is_refused_and_does_not_run(protocol: int, tmp_path: Path):
     ],
 )
 def test_only_listed_names_are_known(name: str, tmp_path: Path):
-    """Names next to the allowed ones, also dotted ones, are refused."""
+    """Names close to the allowed ones, also dotted ones, are refused."""
     module, attribute = name.split()
     path = tmp_path / "MANO_RIGHT.pkl"
     text = [bytes([0x8C, len(part)]) + part.encode() for part in (module, attribute)]
     path.write_bytes(b"\x80\x04" + b"".join(text) + b"\x93.")
-    with pytest.raises(CheckpointError, match="refused: it asks for"):
+    with pytest.raises(CheckpointError, match="refused: it names"):
         load_mano(path)
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path):
-    """An array may hold numbers only."""
+    """Arrays of anything but numbers are refused."""
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps({"f": np.array([{}, None], object)}, 2))
     with pytest.raises(CheckpointError, match="refused: the element type 'O8' isn't allowed"):
@@ -89,13 +89,13 @@ def test_arrays_of_objects_are_refused(tmp_path: Path):
     ("content", "message"),
     [
         (b"", "not a MANO pickle"),
-        (b"\x80\x02}q\x00.", "'v_template' is missing"),
-        (b"\x80\x02]q\x00.", "it holds no dictionary"),
-        (pickle.dumps({"v_template": 3}, 2), "an array was expected, not int"),
+        (b"\x80\x02}q\x00.", "has no 'v_template'"),
+        (b"\x80\x02]q\x00.", "it isn't a dictionary"),
+        (pickle.dumps({"v_template": 3}, 2), "expected an array, got int"),
     ],
 )
 def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path):
-    """What isn't a hand model is one clear error with the file's name."""
+    """A file that isn't a hand model is one clear error with its name."""
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message) as e:
@@ -103,8 +103,8 @@ def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path):
     assert str(path) in str(e.value)
 
 
-def test_hands_that_contradict_themselves_are_refused(tmp_path: Path):
-    """Arrays of sizes that don't fit each other are an error that names one."""
+def test_inconsistent_hands_are_refused(tmp_path: Path):
+    """Arrays whose sizes don't match are an error that names one of them."""
     numbers = {
         "v_template": np.zeros((5, 3)),
         "shapedirs": np.zeros((5, 3, 10)),
@@ -116,7 +116,7 @@ def test_hands_that_contradict_themselves_are_refused(tmp_path: Path):
     }
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(pickle.dumps(numbers, 2))
-    with pytest.raises(CheckpointError, match=r"lbs_weights has the shape \(4, 2\), expected \(5, 2\)"):
+    with pytest.raises(CheckpointError, match=r"lbs_weights has shape \(4, 2\), expected \(5, 2\)"):
         load_mano(path)
     numbers["weights"] = np.asfortranarray(np.arange(10.0).reshape(5, 2))
     path.write_bytes(pickle.dumps(numbers, 2))
@@ -126,6 +126,6 @@ def test_hands_that_contradict_themselves_are_refused(tmp_path: Path):
 
 
 def test_missing_file(tmp_path: Path):
-    """A path that leads nowhere is named."""
+    """A missing file is named."""
     with pytest.raises(CheckpointError, match=r"nothing\.pkl: No such file"):
         load_mano(tmp_path / "nothing.pkl")

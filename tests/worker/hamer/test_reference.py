@@ -1,4 +1,4 @@
-"""The plain forward that the benchmark compares with, and the full-size network."""
+"""The plain forward that the bench compares with, and the full-size network."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from worker.hamer.sizes import VIT_H, HamerConfig, HamerSizes, config_of_yaml, i
 
 
 def test_plain_forward_is_the_official_one(golden: SimpleNamespace, tensors: dict[str, Any], config: dict[str, Any]):
-    """What the benchmark calls plain computes the official numbers."""
+    """The bench's plain forward computes the official numbers."""
     sizes = infer_sizes({key: tuple(t.shape) for key, t in tensors.items()}, config_of_yaml(config))
     out = PlainHamer(tensors, sizes)(torch.from_numpy(golden.crops["img"])[..., 32:224])
     for name, theirs in (
@@ -36,9 +36,9 @@ def test_arithmetic_of_the_official_network():
 
 @pytest.mark.slow
 def test_official_widths_agree_with_the_plain_forward():
-    """With the released network's widths and heads, two layers deep, ours gives what the plain forward gives."""
+    """With the released network's widths and heads, two layers deep, ours computes the plain forward's numbers."""
     sizes = HamerSizes(256, 16, 1280, 2, 16, 5120, 1024, 2, 8, 64, 1024)
-    tensors = random_tensors(sizes)
+    tensors = random_tensors(sizes, copies=False)
     crops = torch.randn(2, 3, 256, 192, generator=torch.Generator().manual_seed(0))
     ours = build_hamer(tensors, HamerConfig(), precision=FULL)(crops, mesh=True)
     theirs = PlainHamer(tensors, sizes)(crops)
@@ -48,8 +48,8 @@ def test_official_widths_agree_with_the_plain_forward():
 
 @pytest.mark.slow
 def test_official_size():
-    """The released network can be built and run here: 671 million numbers, one crop, sensible output."""
-    model = build_hamer(random_tensors(VIT_H, dtype=torch.bfloat16), HamerConfig(), precision=BRAIN)
+    """The released network, 671 million numbers, can be built and run; its output for one crop is finite."""
+    model = build_hamer(random_tensors(VIT_H, dtype=torch.bfloat16, copies=False), HamerConfig(), precision=BRAIN)
     assert sum(p.numel() for p in model.backbone.parameters()) == 630_912_000 - 1280  # row 0 of the positions is folded
     rows = Engine(model).forward(torch.zeros(1, 3, 256, 192))
     assert rows.shape == (1, 263)

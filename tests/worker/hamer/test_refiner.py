@@ -1,7 +1,8 @@
-"""The door for the pipeline: frames and detections in, refined hands out."""
+"""The pipeline's door to HaMeR: frames and detections in, refined hands out."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,28 +14,27 @@ torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer
 from worker.hamer import batcher  # noqa: E402
 from worker.hamer.consistency import Thresholds, Verdict  # noqa: E402
 from worker.hamer.errors import DeviceError, DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
+from worker.hamer.geometry import crops_of_boxes  # noqa: E402
 from worker.hamer.predictor import HamerPredictor, choose_device, choose_precisions  # noqa: E402
 from worker.hamer.refiner import HamerRefiner, usable_boxes  # noqa: E402
 
-LENIENT = Thresholds(
-    min_overlap=0.0, max_offset=9, min_extent=0, max_extent=9, max_outside=1, min_pixels=0, max_joint_distance=9
-)
-"""The golden network is random: its hands don't match any picture."""
-
-
-@pytest.fixture(scope="module")
-def predictor(golden: SimpleNamespace) -> HamerPredictor:
-    """The golden network in float32, with meshes."""
-    return HamerPredictor.load(golden.checkpoint, device="cpu", precision="float32", mesh=True)
+Events = list[tuple[str, int]]
 
 
 @pytest.fixture
-def make(predictor: HamerPredictor) -> Iterator[Callable[..., HamerRefiner]]:
-    """Makes refiners and closes them."""
+def events() -> Events:
+    """The events that refiners have reported."""
+    return []
+
+
+@pytest.fixture
+def make(predictor: HamerPredictor, lenient: Thresholds, events: Events) -> Iterator[Callable[..., HamerRefiner]]:
+    """Makes refiners that report to `events`, and closes them."""
     made: list[HamerRefiner] = []
 
     def make_refiner(**options: object) -> HamerRefiner:
-        made.append(HamerRefiner(predictor, **({"thresholds": LENIENT, "deadline": 0.0} | options)))
+        defaults = {"thresholds": lenient, "deadline": 0.0, "on_event": lambda *event: events.append(event)}
+        made.append(HamerRefiner(predictor, **(defaults | options)))
         return made[-1]
 
     yield make_refiner
@@ -42,24 +42,14 @@ def make(predictor: HamerPredictor) -> Iterator[Callable[..., HamerRefiner]]:
         refiner.close()
 
 
-@pytest.fixture
-def hands(golden: SimpleNamespace) -> SimpleNamespace:
-    """The golden boxes as a detector would give them."""
-    n = len(golden.boxes)
-    return SimpleNamespace(
-        boxes=golden.boxes,
-        is_right=golden.is_right,
-        scores=np.linspace(0.9, 0.6, n, dtype=np.float32),
-        keypoints=np.full((n, 21, 2), np.nan, np.float32),
-    )
-
-
-def test_golden_hands(make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace):
-    """From the frame and its boxes come the official joints, cameras and meshes, left hands included."""
+def test_golden_hands(
+    make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace, events: Events
+):
+    """A frame and its boxes give the official joints, cameras and meshes, for left hands too."""
     refined = make().refine(golden.image, hands)
     poses, theirs = refined.poses, golden.outputs
     assert refined.source.tolist() == [0, 1, 2, 3]
-    assert refined.verdicts == (Verdict.KEPT,) * 4
+    assert events == [("kept", 4)]
     assert np.abs(poses.keypoints_3d - theirs["full_keypoints_3d"]).max() < 3e-3
     assert np.abs(poses.vertices - theirs["full_vertices"]).max() < 3e-3
     assert np.abs(poses.cameras - theirs["pred_cam"]).max() < 2e-3
@@ -69,55 +59,60 @@ def test_golden_hands(make: Callable[..., HamerRefiner], golden: SimpleNamespace
     assert poses.focal == theirs["full_scaled_focal_length"]
 
 
-def test_no_hands(make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace):
+def test_no_hands(
+    make: Callable[..., HamerRefiner],
+    golden: SimpleNamespace,
+    hands: SimpleNamespace,
+    events: Events,
+    predictor: HamerPredictor,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """A frame without detections gives no hands and costs no batch."""
-    refiner = make()
     none = SimpleNamespace(**{name: value[:0] for name, value in vars(hands).items()})
-    refined = refiner.refine(golden.image, none)
-    assert (len(refined), len(refined.poses), refined.verdicts, refiner.batcher.batches) == (0, 0, (), 0)
+    monkeypatch.setattr(predictor.engine, "forward", None)
+    refined = make().refine(golden.image, none)
+    assert (len(refined.source), len(refined.poses), events) == (0, 0, [])
 
 
-def test_bad_boxes_are_dropped(make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace):
-    """Boxes that are empty, not finite, off the frame or absurd are dropped and counted; the others aren't touched."""
+def test_bad_boxes_are_dropped(
+    make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace, events: Events
+):
+    """Boxes that are empty, not finite, off the frame or absurd are dropped and counted; the others are unaffected."""
     hands.boxes = hands.boxes.copy()
     hands.boxes[0, 0] = np.nan
     hands.boxes[1, 2] = hands.boxes[1, 0]
     hands.boxes[3] = [0, 0, 1e7, 1e7]
-    refiner = make()
-    refined = refiner.refine(golden.image, hands)
+    refined = make().refine(golden.image, hands)
     assert refined.source.tolist() == [2]
     assert np.abs(refined.poses.keypoints_3d - golden.outputs["full_keypoints_3d"][2:3]).max() < 3e-3
-    assert refiner.counts == {"bad_box": 3, "kept": 1}
+    assert sorted(events) == [("bad_box", 3), ("kept", 1)]
 
 
 def test_usable_boxes():
-    """A box must touch the frame; beyond the border it may reach."""
+    """A box must be partly on the frame; it may reach beyond the border."""
     boxes = np.array([[-50, -50, 10, 10], [-50, 0, 0, 10], [90, 40, 250, 99], [100, 0, 120, 20], [5, 5, 5, 9]], float)
     assert usable_boxes(boxes, 100, 50).tolist() == [True, False, True, False, False]
     assert usable_boxes(np.empty((0, 4)), 100, 50).shape == (0,)
 
 
 def test_contradicted_detections_are_dropped(
-    make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace
+    make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace, events: Events
 ):
-    """With the real thresholds the random network's hands contradict their boxes: dropped, never more than detected."""
-    events: list[tuple[str, int]] = []
-    refiner = make(thresholds=Thresholds(), on_event=lambda event, times: events.append((event, times)))
-    refined = refiner.refine(golden.image, hands)
-    assert len(refined.verdicts) == 4
-    assert len(refined) < 4
-    assert dict(events) == refiner.counts
-    assert sum(refiner.counts.values()) == 4
+    """With the real thresholds the random network's hands contradict their boxes and are dropped; each is reported."""
+    refined = make(thresholds=Thresholds()).refine(golden.image, hands)
+    assert len(refined.source) == dict(events).get(Verdict.KEPT, 0) < 4
+    assert sum(times for _, times in events) == 4
 
 
 def test_nan_drops_the_hand(
     make: Callable[..., HamerRefiner],
     golden: SimpleNamespace,
     hands: SimpleNamespace,
+    events: Events,
     predictor: HamerPredictor,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A NaN anywhere in a hand's numbers drops this hand alone, and is counted."""
+    """NaN or infinity anywhere in a hand's numbers drops this hand alone, and is counted."""
     forward = predictor.engine.forward
 
     def poisoned(crops: torch.Tensor) -> np.ndarray:
@@ -127,34 +122,41 @@ def test_nan_drops_the_hand(
         return rows
 
     monkeypatch.setattr(predictor.engine, "forward", poisoned)
-    refiner = make()
-    refined = refiner.refine(golden.image, hands)
+    refined = make().refine(golden.image, hands)
     assert refined.source.tolist() == [0, 3]
     assert np.isfinite(refined.poses.vertices).all()
-    assert refiner.counts == {"kept": 2, "not_finite": 2}
+    assert sorted(events) == [("kept", 2), ("not_finite", 2)]
 
 
-def test_many_threads_share_batches(make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace):
-    """Frames refined at the same time from several threads give what each gives alone."""
-    refiner = make(deadline=0.05)
-    alone = refiner.refine(golden.image, hands)
-    before = refiner.batcher.batches
-    with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda _: refiner.refine(golden.image, hands), range(6)))
-    for refined in together:
-        assert np.abs(refined.poses.keypoints_3d - alone.poses.keypoints_3d).max() < 1e-5
-    assert refiner.batcher.crops == 4 * 7
-    assert refiner.batcher.batches - before < 6
-
-
-def test_out_of_memory_is_counted_and_survived(
+def test_many_threads_share_batches(
     make: Callable[..., HamerRefiner],
     golden: SimpleNamespace,
     hands: SimpleNamespace,
     predictor: HamerPredictor,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """With room for two crops at a time, four hands still come out, in smaller batches."""
+    """Frames of several threads share batches, and each gets the same hands as alone."""
+    forward, sizes = predictor.engine.forward, []
+    monkeypatch.setattr(predictor.engine, "forward", lambda crops: sizes.append(len(crops)) or forward(crops))
+    refiner = make(deadline=0.05)
+    alone = refiner.refine(golden.image, hands)
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda _: refiner.refine(golden.image, hands), range(6)))
+    for refined in together:
+        assert np.abs(refined.poses.keypoints_3d - alone.poses.keypoints_3d).max() < 1e-5
+    assert sum(sizes) == 4 * 7
+    assert len(sizes) < 7
+
+
+def test_out_of_memory_is_counted_and_loses_no_hand(
+    make: Callable[..., HamerRefiner],
+    golden: SimpleNamespace,
+    hands: SimpleNamespace,
+    events: Events,
+    predictor: HamerPredictor,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """With memory for two crops at a time, all four hands are refined, in smaller batches."""
     forward = predictor.engine.forward
 
     def cramped(crops: torch.Tensor) -> np.ndarray:
@@ -164,8 +166,8 @@ def test_out_of_memory_is_counted_and_survived(
 
     monkeypatch.setattr(predictor.engine, "forward", cramped)
     refiner = make()
-    assert len(refiner.refine(golden.image, hands)) == 4
-    assert refiner.counts == {"kept": 4, "out_of_memory": 1}
+    assert len(refiner.refine(golden.image, hands).source) == 4
+    assert events == [("out_of_memory", 1), ("kept", 4)]
     assert refiner.batcher.largest == 2
 
 
@@ -176,7 +178,7 @@ def test_cropping_may_run_out_of_memory_too(
     predictor: HamerPredictor,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A crop that finds no memory is tried once more; then the caller is told."""
+    """Cropping without memory is tried once more; then the caller gets the error."""
     crop, failures = predictor.crop, [1]
 
     def cramped(*arguments: object) -> torch.Tensor:
@@ -187,7 +189,7 @@ def test_cropping_may_run_out_of_memory_too(
 
     monkeypatch.setattr(predictor, "crop", cramped)
     refiner = make()
-    assert len(refiner.refine(golden.image, hands)) == 4
+    assert len(refiner.refine(golden.image, hands).source) == 4
     failures += [1, 1]
     with pytest.raises(OutOfMemoryError):
         refiner.refine(golden.image, hands)
@@ -200,7 +202,7 @@ def test_a_device_lost_while_cropping(
     predictor: HamerPredictor,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A device that disappears under a caller's hands is as fatal as under the batcher's."""
+    """A device that is lost in a caller's thread is as fatal as in the batcher's."""
 
     def lost(*_: object) -> torch.Tensor:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
@@ -214,39 +216,32 @@ def test_a_device_lost_while_cropping(
 
 
 def test_losing_the_device_ends_the_process_by_default(make: Callable[..., HamerRefiner]):
-    """Nobody has to ask for the process to end: it is the default."""
+    """By default the process ends."""
     assert make().batcher._on_lost is batcher.end_process
 
 
-def test_joints_alone(golden: SimpleNamespace, hands: SimpleNamespace, predictor: HamerPredictor):
-    """Unless meshes are asked for, none are computed; the joints are the same."""
-    with HamerRefiner.load(golden.checkpoint, device="cpu", precision="float32") as refiner:
-        refiner._thresholds = LENIENT
+def test_joints_alone(
+    make: Callable[..., HamerRefiner],
+    golden: SimpleNamespace,
+    hands: SimpleNamespace,
+    joints_predictor: HamerPredictor,
+    lenient: Thresholds,
+):
+    """Unless meshes are requested, none are computed; the joints are the same."""
+    with closing(HamerRefiner(joints_predictor, thresholds=lenient)) as refiner:
         poses = refiner.refine(golden.image, hands).poses
     assert poses.vertices is None
-    full = predictor.predict(golden.image, golden.boxes, golden.is_right)
+    full = make().refine(golden.image, hands).poses
     assert np.abs(poses.keypoints_3d - full.keypoints_3d).max() < 1e-5
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3), np.float32), np.zeros((9, 9, 4), np.uint8)]
-)
-def test_other_pictures_are_refused(image: np.ndarray, predictor: HamerPredictor):
-    """A frame must be height, width, three colours of 8 bits."""
-    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
-        predictor.predict(image, np.array([[0.0, 0, 5, 5]]), np.array([True]))
-
-
 def test_tiny_and_read_only_frames(predictor: HamerPredictor):
-    """A frame of a single pixel, or one that can't be written, is a frame."""
+    """A frame of a single pixel, or one that is read-only, can be cropped."""
     image = np.full((1, 1, 3), 255, np.uint8)
     image.setflags(write=False)
-    assert predictor.predict(image, np.array([[-2.0, -2, 3, 3]]), np.array([False])).finite.all()
-
-
-def test_predicting_nothing(golden: SimpleNamespace, predictor: HamerPredictor):
-    """No boxes, no poses."""
-    assert len(predictor.predict(golden.image, np.empty((0, 4)), np.empty(0, bool))) == 0
+    crops = predictor.crop(image, crops_of_boxes(np.array([[-2.0, -2, 3, 3]]), np.array([False])))
+    assert crops.shape == (1, 3, 256, 192)
+    assert crops.isfinite().all()
 
 
 def test_faces(predictor: HamerPredictor):
@@ -255,8 +250,8 @@ def test_faces(predictor: HamerPredictor):
 
 
 @pytest.mark.parametrize("device", ["tpu9", "meta", "cuda:99"])
-def test_devices_that_are_not_there(device: str):
-    """Asking for a device that this machine hasn't got is an error at once."""
+def test_missing_devices(device: str):
+    """A device that this machine doesn't have is an error at once."""
     with pytest.raises(DeviceError):
         choose_device(device)
 
@@ -272,7 +267,7 @@ def test_precisions_by_device():
 def test_fallback_to_bfloat16(
     golden: SimpleNamespace, tensors: dict, write_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ):
-    """Where weights or arithmetic overflow float16, bfloat16 is taken; where float16 was demanded, it is an error."""
+    """If weights or arithmetic overflow float16, bfloat16 is used; if float16 was requested, it is an error."""
     both = choose_precisions(torch.device("cuda"))
     monkeypatch.setattr("worker.hamer.predictor.choose_precisions", lambda _: both)
 

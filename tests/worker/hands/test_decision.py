@@ -1,4 +1,4 @@
-"""The score that both models' answers add up to."""
+"""The score that combines both models' scores."""
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,8 @@ probabilities = st.floats(0, 1)
     ("palm", "presence", "counts"),
     [
         (0.95, 0.99, True),
-        (0.3, 0.95, True),  # a small or turned palm that is surely a hand
-        (0.8, 0.15, True),  # a hand that the landmark model hardly believes in
+        (0.3, 0.95, True),  # a small or rotated palm that is certainly a hand
+        (0.8, 0.15, True),  # a hand with a low presence
         (0.9, 0.001, False),  # a cup, a face
         (0.6, 0.0, False),
         (0.2, 0.2, False),
@@ -22,20 +22,20 @@ probabilities = st.floats(0, 1)
         (1.0, 1.0, True),
     ],
 )
-def test_what_counts(palm, presence, counts):
+def test_the_score_decides(palm, presence, counts):
     """Neither model has a veto, and neither decides alone."""
     assert (combined_score(palm, presence) >= MIN_SCORE) == counts
 
 
 @given(palm=probabilities, presence=probabilities, more=probabilities)
 def test_more_evidence_never_lowers_the_score(palm, presence, more):
-    """The score is a probability that grows with either model's answer."""
+    """The score is a probability that never falls when either model's score rises."""
     score = combined_score(palm, presence)
     assert 0 < score < 1
     assert combined_score(max(palm, more), presence) >= score
     assert combined_score(palm, max(presence, more)) >= score
 
 
-def test_the_least_palm_can_still_count():
-    """The threshold for asking the landmark model loses no hand that it would be sure of."""
+def test_the_lowest_palm_score_can_still_count():
+    """A palm at the threshold counts if the landmark model is certain, so the threshold loses no such hand."""
     assert combined_score(MIN_PALM_SCORE, 0.99) >= MIN_SCORE

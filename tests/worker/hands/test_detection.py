@@ -1,4 +1,4 @@
-"""The arrays that a detector gives back."""
+"""The arrays that a detector returns."""
 
 import numpy as np
 import pytest
@@ -29,14 +29,14 @@ HALF_NAN[0, 3] = np.nan
         ("keypoints", HALF_NAN, "NaN"),
     ],
 )
-def test_bad_arrays_are_refused(field, value, says):
-    """Hands that break their own description can't exist."""
+def test_invalid_arrays_are_refused(field, value, says):
+    """Arrays that don't match their documentation are a ValueError."""
     with pytest.raises(ValueError, match=says):
         Hands(**{**GOOD, field: value})
 
 
 def test_rows_stay_together():
-    """Length, picking, filtering by score, and no hands at all."""
+    """Length, selection and filtering by score keep rows together; there may be no hands."""
     hands = Hands(**GOOD)
     assert len(hands) == 2
     assert hands.above(0.5).boxes.tolist() == [[0, 0, 10, 10]]

@@ -1,11 +1,11 @@
-"""The detector as a whole, on drawn hands."""
+"""The detector as a whole, on synthetic hands."""
 
 import threading
 
 import cv2
 import numpy as np
 import pytest
-from support.models.drawn_hands import scene
+from support.models.synthetic_hands import scene
 
 from worker.hands.detector import PalmLandmarkDetector
 
@@ -14,7 +14,7 @@ PAIR = (((200, 260), 100, 0, True), ((450, 260), 100, 0, False))
 
 
 def overlap(a, b):
-    """Give the intersection over union of two boxes."""
+    """Returns the intersection over union of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0, width) * max(0, height)
@@ -22,13 +22,13 @@ def overlap(a, b):
 
 
 def assert_finds(hands, truth, sides=None):
-    """Assert that there is one detection for each true box, and no other."""
+    """Asserts that there is one detection for each true box, and no other."""
     assert len(hands) == len(truth)
     left = list(range(len(hands)))
     for number, box in enumerate(truth):
         best = max(left, key=lambda row: overlap(hands.boxes[row], box))
         left.remove(best)
-        assert overlap(hands.boxes[best], box) > 0.5  # joints end within the fingers, the drawing at their rims
+        assert overlap(hands.boxes[best], box) > 0.5  # the joints end inside the fingers, the true box at their outline
         if sides is not None:
             assert hands.is_right[best] == sides[number]
 
@@ -36,7 +36,7 @@ def assert_finds(hands, truth, sides=None):
 @pytest.mark.parametrize("angle", [0, 45, 90, 180, -120])
 @pytest.mark.parametrize("width", [45, 110])
 def test_one_hand(detector, angle, width):
-    """A hand is found once, large or small, whichever way it points, with its side, joints and a high score."""
+    """A hand, large or small, is found once, whichever way it points, with its side, joints and a high score."""
     image, boxes = scene(((320, 250), width, angle, True))
     hands = detector.detect(image)
     assert_finds(hands, boxes, [True])
@@ -48,14 +48,14 @@ def test_one_hand(detector, angle, width):
 
 
 def test_flipping_the_picture_swaps_the_sides(detector):
-    """A mirrored right hand is a left one, at the mirrored place."""
+    """In a mirrored picture a right hand is a left one, at the mirrored place."""
     image, boxes = scene(*PAIR)
     assert_finds(detector.detect(image), boxes, [True, False])
     flipped = [(640 - x1, y0, 640 - x0, y1) for x0, y0, x1, y1 in boxes]
     assert_finds(detector.detect(np.ascontiguousarray(image[:, ::-1])), flipped, [False, True])
 
 
-def test_hands_side_by_side_stay_two(detector):
+def test_hands_side_by_side_are_two(detector):
     """Hands whose fingers touch aren't merged."""
     image, boxes = scene(((250, 260), 80, 0, True), ((400, 260), 80, 0, False))
     assert overlap(*boxes) == 0 or boxes[0][2] > boxes[1][0] - 60
@@ -72,7 +72,7 @@ def test_the_surest_hand_comes_first(detector):
 
 @pytest.mark.parametrize("x", [270, 300, 320, 346, 370])
 def test_a_hand_at_a_tiles_border_is_counted_once(detector, x):
-    """The tiles of a 640 pixels wide picture end at 346 and begin at 294: whoever stands there is still one."""
+    """The tiles of a picture 640 pixels wide end at 346 and begin at 294: a hand there is counted once."""
     for width in (60, 130):
         image, boxes = scene(((x, 250), width, 10, True))
         assert_finds(detector.detect(image), boxes)
@@ -87,14 +87,14 @@ def test_picture_sizes(detector, size):
 
 
 def test_tiles_find_small_hands(models, detector):
-    """A hand that the whole picture hides is found in a tile, and a finer grid finds a smaller one."""
+    """A hand that is too small in the whole picture is found in a tile."""
     image, boxes = scene(((500, 700), 26, 0, True), size=(1920, 1080))
     assert len(PalmLandmarkDetector(models, tiles=1).detect(image)) == 0
     assert_finds(PalmLandmarkDetector(models, tiles=3).detect(image), boxes)
 
 
-def test_a_hand_cut_off_by_the_picture_keeps_its_box_inside(detector):
-    """Boxes end where the picture ends."""
+def test_the_box_of_a_hand_at_the_border_is_clipped(detector):
+    """Boxes end at the picture's border."""
     image, _ = scene(((600, 300), 110, 0, True))
     hands = detector.detect(image)
     assert len(hands) == 1
@@ -103,7 +103,7 @@ def test_a_hand_cut_off_by_the_picture_keeps_its_box_inside(detector):
 
 @pytest.mark.parametrize("kind", ["black", "white", "grey", "noise", "checkers", "gradient"])
 def test_pictures_without_hands(detector, kind):
-    """Nothing is found where there is nothing."""
+    """Pictures without hands have no detections."""
     rng = np.random.default_rng(3)
     image = {
         "black": np.zeros((480, 640, 3), np.uint8),
@@ -120,12 +120,12 @@ def test_pictures_without_hands(detector, kind):
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (2, 700), (700, 2), (191, 193), (241, 240)])
 def test_odd_pictures_do_not_crash(detector, shape):
-    """The smallest, thinnest and oddest pictures are looked at like any other."""
+    """The smallest and thinnest pictures, and odd sizes, are processed like any other."""
     assert len(detector.detect(np.full((*shape, 3), 90, np.uint8))) == 0
 
 
-def test_a_part_of_a_larger_array(detector):
-    """A picture needn't be contiguous in memory."""
+def test_a_view_of_a_larger_array(detector):
+    """A picture may be non-contiguous in memory."""
     image, boxes = scene(ONE)
     wide = np.zeros((480, 1280, 3), np.uint8)
     wide[:, 300:940] = image
@@ -141,28 +141,28 @@ def test_a_part_of_a_larger_array(detector):
         np.zeros((0, 640, 3), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_refused(detector, image):
-    """A wrong shape or type fails with the expected one in the text."""
-    with pytest.raises(ValueError, match=r"not uint8\[H, W, 3\]"):
+def test_wrong_arrays_are_refused(detector, image):
+    """A wrong shape or type is an error with the expected one."""
+    with pytest.raises(ValueError, match=r"must be uint8\[H, W, 3\]"):
         detector.detect(image)
 
 
 @pytest.mark.parametrize(("tiles", "min_score"), [(-1, 0.5), (2, 1.5), (2, -0.1), (2, float("nan"))])
 def test_wrong_settings_are_refused(models, tiles, min_score):
-    """Settings out of range fail at once."""
-    with pytest.raises(ValueError, match="not"):
+    """Settings out of range are an error at once."""
+    with pytest.raises(ValueError, match="must be"):
         PalmLandmarkDetector(models, tiles=tiles, min_score=min_score)
 
 
 def test_min_score(models, detector):
-    """Hands below the least score are left out."""
+    """Hands below the lowest score are dropped."""
     image, _ = scene(ONE)
     score = float(detector.detect(image).scores[0])
     assert len(PalmLandmarkDetector(models, min_score=min(1.0, score + 0.01)).detect(image)) == 0
 
 
 def test_threads_may_share_a_detector(detector):
-    """Calls from several threads give what they give alone."""
+    """Calls from several threads find the same hands as calls from one."""
     pictures = [scene(ONE)[0], scene(*PAIR)[0], scene()[0]]
     alone = [detector.detect(picture) for picture in pictures]
     wrong = []
@@ -182,8 +182,8 @@ def test_threads_may_share_a_detector(detector):
 
 
 @pytest.mark.parametrize("quality", [30, 90])
-def test_hands_survive_a_camera(detector, quality):
-    """JPEG, a little blur and noise don't hide a hand."""
+def test_hands_in_a_cameras_pictures(detector, quality):
+    """Hands are found in spite of JPEG, a little blur and noise."""
     image, boxes = scene(*PAIR)
     noisy = np.clip(image + np.random.default_rng(1).normal(0, 4, image.shape), 0, 255).astype(np.uint8)
     blurred = cv2.GaussianBlur(noisy, (0, 0), 1.0)

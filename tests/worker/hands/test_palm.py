@@ -1,7 +1,8 @@
-"""Anchors, the palm model's input, and what is made of its output."""
+"""Anchors, the palm model's input, and the interpretation of its output."""
 
 import numpy as np
 import pytest
+from support.models.synthetic_hands import scene
 
 from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import View
@@ -9,7 +10,7 @@ from worker.hands.palm import PalmModel, Palms, concatenate, decode, letterboxed
 
 
 def palms(*rows):
-    """Give palms of (x0, y0, x1, y1, score); all points of a palm lie in its upper left corner."""
+    """Returns palms of (x0, y0, x1, y1, score); all points of a palm are in its upper left corner."""
     boxes = np.array([row[:4] for row in rows], np.float32).reshape(-1, 4)
     points = np.repeat(boxes[:, None, :2], 7, axis=1)
     return Palms(boxes, points, np.array([row[4] for row in rows], np.float32))
@@ -36,8 +37,8 @@ def test_anchors(row, x, y):
     np.testing.assert_allclose(anchors[row] * PALM_INPUT, [x, y], atol=1e-4)
 
 
-def test_decode_places_boxes_and_points_round_the_anchor():
-    """Centres and points are relative to the anchor, sizes are not; what is unlikely is left out."""
+def test_decode_places_boxes_and_points_around_the_anchor():
+    """Centres and points are relative to the anchor, sizes are not; unlikely palms are dropped."""
     regressors, logits = np.zeros((2016, 18), np.float32), np.full(2016, -500, np.float32)
     logits[2] = 2.0
     regressors[2] = [1, 2, 20, 10, *range(14)]
@@ -49,8 +50,8 @@ def test_decode_places_boxes_and_points_round_the_anchor():
     assert found.scores[0] == pytest.approx(0.8808, abs=1e-4)
 
 
-def test_decode_survives_extreme_logits():
-    """Certainty in either direction is a score of 1 or 0, without an overflow."""
+def test_decode_of_extreme_logits():
+    """Extreme log odds are a score of 1 or 0, without an overflow."""
     logits = np.full(2016, -1e9, np.float32)
     logits[0] = 1e9
     found = decode(np.zeros((2016, 18), np.float32), logits, palm_anchors(), min_score=0.0)
@@ -58,8 +59,8 @@ def test_decode_survives_extreme_logits():
     assert found.scores[1:].max() < 1e-30
 
 
-def test_overlapping_palms_become_their_weighted_mean():
-    """Boxes that overlap are joined by score, with the highest of the scores; others stay."""
+def test_overlapping_palms_are_merged_to_their_weighted_mean():
+    """Overlapping boxes are merged by score, with the highest of the scores; the others are unchanged."""
     merged = merge_overlapping(palms((0, 0, 10, 10, 0.3), (2, 0, 12, 10, 0.9), (100, 0, 110, 10, 0.5)))
     np.testing.assert_allclose(merged.boxes, [[1.5, 0, 11.5, 10], [100, 0, 110, 10]], atol=1e-5)
     np.testing.assert_allclose(merged.points[0], [[1.5, 0]] * 7, atol=1e-5)
@@ -68,7 +69,7 @@ def test_overlapping_palms_become_their_weighted_mean():
 
 @pytest.mark.parametrize("rows", [(), ((5, 5, 5, 5, 0.9),), ((5, 5, 5, 5, 0.9), (5, 5, 5, 5, 0.8))])
 def test_merging_ends_even_without_areas(rows):
-    """No palms give no palms, and boxes without an area don't loop for ever."""
+    """Without palms the result is empty, and boxes without an area don't loop forever."""
     merged = merge_overlapping(palms(*rows))
     assert len(merged) == len(rows)
     assert merged.boxes.shape == (len(rows), 4)
@@ -76,13 +77,13 @@ def test_merging_ends_even_without_areas(rows):
 
 
 def test_concatenate_keeps_rows_together():
-    """Palms of two views follow one another."""
+    """The palms of several views are in one array after the other."""
     joined = concatenate([palms((0, 0, 1, 1, 0.3)), palms(), palms((5, 5, 6, 6, 0.4))])
     assert joined.boxes[:, 0].tolist() == [0, 5]
     np.testing.assert_allclose(joined.scores, [0.3, 0.4])
 
 
-def test_the_input_is_rgb_between_black_bars():
+def test_the_input_is_rgb_with_black_bars():
     """A wide view is centred between black bars, in RGB and 0..1."""
     image = np.zeros((100, 400, 3), np.uint8)
     image[:] = (255, 0, 51)  # BGR
@@ -95,10 +96,8 @@ def test_the_input_is_rgb_between_black_bars():
     assert tensor[0, 72:120].any(axis=-1).all()
 
 
-def test_the_input_is_the_views_part(models):
-    """A palm model looking at a part of the picture gives places in the whole of it."""
-    from support.models.drawn_hands import scene
-
+def test_a_view_is_a_part_of_the_picture(models):
+    """Palms found in a view have coordinates of the whole picture."""
     image, [box] = scene(((480, 300), 90, 0, True))
     found = PalmModel(models.palm).find(image, View(320, 120, 320, 360), min_score=0.5)
     assert len(found) == 1

@@ -1,4 +1,4 @@
-"""The views that a picture is cut into."""
+"""The views that a picture is divided into."""
 
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ from worker.hands.tiles import OVERLAP, views
     ],
 )
 def test_how_many_views(width, height, tiles, count):
-    """The whole picture comes first, then the tiles that are worth it."""
+    """The whole picture comes first, then the tiles that show more detail."""
     found = views(width, height, tiles)
     assert len(found) == count
     assert found[0] == View(0, 0, width, height)
@@ -36,7 +36,7 @@ def test_how_many_views(width, height, tiles, count):
 @settings(max_examples=60)
 @given(width=st.integers(1, 2000), height=st.integers(1, 2000), tiles=st.integers(2, 4))
 def test_tiles_cover_the_picture(width, height, tiles):
-    """Every pixel is in a tile, no tile leaves the picture, and none is magnified to fill the model's input."""
+    """Every pixel is in a tile, every tile is inside the picture, and none is magnified to fill the model's input."""
     whole, *tiled = views(width, height, tiles)
     rows, columns = np.zeros(height, bool), np.zeros(width, bool)
     for tile in tiled:
@@ -54,7 +54,7 @@ def test_tiles_cover_the_picture(width, height, tiles):
 @settings(max_examples=60)
 @given(length=st.integers(241, 4000), tiles=st.integers(2, 5))
 def test_neighbours_overlap(length, tiles):
-    """Neighbouring tiles have the promised share in common, to within rounding."""
+    """Neighbouring tiles overlap by the documented share, to within rounding."""
     starts = sorted({(tile.x, tile.width) for tile in views(length, length, tiles)[1:]})
     for (start, span), (following, _) in pairwise(starts):
         assert start + span - following >= (OVERLAP - 0.02) * span - 1

@@ -1,4 +1,4 @@
-"""The rules by which an entry becomes a frame."""
+"""How an entry becomes a frame."""
 
 import math
 
@@ -14,21 +14,20 @@ GOOD = {b"stream_name": b"cam1", b"ts": b"12.5", b"frame_key": b"key"}
 
 
 def test_an_entry_becomes_a_frame() -> None:
-    """All fields are taken over, the time of arrival out of the id."""
-    frame = parse_entry(ID, GOOD, redelivered=True)
+    """With all of its fields, and the time of arrival from its id."""
+    frame = parse_entry(ID, GOOD)
     assert (frame.stream_name, frame.ts, frame.frame_key, frame.payload) == ("cam1", 12.5, b"key", None)
     assert frame.arrived_at == arrival_time(ID) == 1_700_000_000.123
-    assert frame.redelivered
 
 
 def test_an_inline_picture_wins_over_a_key() -> None:
-    """Where the picture came along nothing has to be fetched."""
+    """If the picture is inline nothing has to be fetched."""
     frame = parse_entry(ID, {**GOOD, b"frame": b"jpeg"})
     assert (frame.frame_key, frame.payload) == (None, b"jpeg")
 
 
-def test_without_ts_the_time_of_arrival_counts() -> None:
-    """As for the sidecar, an absent ts is the time of arrival."""
+def test_without_ts_the_time_of_arrival_is_used() -> None:
+    """As in the sidecar, an absent ts is the time of arrival."""
     assert parse_entry(ID, {b"stream_name": b"cam1", b"frame": b"x"}).ts == 1_700_000_000.123
 
 
@@ -38,10 +37,10 @@ def test_without_ts_the_time_of_arrival_counts() -> None:
         ({b"stream_name": None}, DeadReason.BAD_STREAM_NAME, "no stream_name"),
         ({b"stream_name": b""}, DeadReason.BAD_STREAM_NAME, "must not be empty"),
         ({b"stream_name": b"x" * 257}, DeadReason.BAD_STREAM_NAME, "at most 256"),
-        ({b"stream_name": b"\xff\xfe"}, DeadReason.BAD_STREAM_NAME, "not UTF-8"),
-        ({b"ts": b"soon"}, DeadReason.BAD_TS, "not a number"),
-        ({b"ts": b"1_000"}, DeadReason.BAD_TS, "not a number"),
-        ({b"ts": b""}, DeadReason.BAD_TS, "not a number"),
+        ({b"stream_name": b"\xff\xfe"}, DeadReason.BAD_STREAM_NAME, "isn't UTF-8"),
+        ({b"ts": b"soon"}, DeadReason.BAD_TS, "isn't a number"),
+        ({b"ts": b"1_000"}, DeadReason.BAD_TS, "isn't a number"),
+        ({b"ts": b""}, DeadReason.BAD_TS, "isn't a number"),
         ({b"ts": b"nan"}, DeadReason.BAD_TS, "finite"),
         ({b"ts": b"inf"}, DeadReason.BAD_TS, "finite"),
         ({b"ts": b"-1"}, DeadReason.BAD_TS, "negative"),
@@ -50,8 +49,8 @@ def test_without_ts_the_time_of_arrival_counts() -> None:
         ({b"frame_key": b"", b"frame": b""}, DeadReason.NO_PAYLOAD, "neither"),
     ],
 )
-def test_nonsense_is_refused_by_its_name(change: dict[bytes, bytes | None], reason: DeadReason, message: str) -> None:
-    """Each kind of nonsense has its reason, and the message says what was wrong."""
+def test_an_invalid_entry_has_its_reason(change: dict[bytes, bytes | None], reason: DeadReason, message: str) -> None:
+    """The message says what isn't valid."""
     fields = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     with pytest.raises(EntryError, match=message) as caught:
         parse_entry(ID, fields)
@@ -59,8 +58,8 @@ def test_nonsense_is_refused_by_its_name(change: dict[bytes, bytes | None], reas
 
 
 @given(st.text(min_size=1, max_size=256).filter(lambda name: name.isprintable()), st.floats(0.0, 1e11))
-def test_what_is_encoded_is_parsed_again(stream_name: str, ts: float) -> None:
-    """A name and a ts come through the queue as they were, to the last bit."""
+def test_encoded_entries_are_parsed_again(stream_name: str, ts: float) -> None:
+    """A name and a ts come through the queue unchanged, to the last bit."""
     fields = {name.encode(): value.encode() for name, value in encode_entry(stream_name, ts, "key").items()}
     frame = parse_entry(ID, fields)
     assert (frame.stream_name, frame.ts, frame.frame_key) == (stream_name, ts, b"key")
@@ -68,7 +67,7 @@ def test_what_is_encoded_is_parsed_again(stream_name: str, ts: float) -> None:
 
 @given(st.dictionaries(st.sampled_from([b"stream_name", b"ts", b"frame", b"frame_key"]), st.binary(max_size=300)))
 def test_any_bytes_are_a_frame_or_a_dead_letter(fields: dict[bytes, bytes]) -> None:
-    """Nothing else is ever raised, and what passes is what the sidecar accepts."""
+    """No other error is raised, and what is accepted the sidecar accepts too."""
     try:
         frame = parse_entry(ID, fields)
     except EntryError:
@@ -78,12 +77,12 @@ def test_any_bytes_are_a_frame_or_a_dead_letter(fields: dict[bytes, bytes]) -> N
 
 
 @pytest.mark.parametrize(("stream_name", "ts"), [("", 1.0), ("x" * 257, 1.0), ("cam", math.nan), ("cam", -1.0)])
-def test_publishers_cannot_encode_nonsense(stream_name: str, ts: float) -> None:
-    """The mistake is told to its author."""
+def test_publishers_cannot_encode_invalid_frames(stream_name: str, ts: float) -> None:
+    """The error is raised where the mistake was made."""
     with pytest.raises(ValueError, match="must"):
         encode_entry(stream_name, ts, "key")
 
 
 def test_every_denial_is_a_skip() -> None:
-    """No reason of the sidecar but the admission is without a skip."""
+    """Each reason for a denial has a reason for skipping."""
     assert set(SKIP_OF_REASON) == set(Reason) - {Reason.ADMITTED}

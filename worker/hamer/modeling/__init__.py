@@ -1,1 +1,1 @@
-"""The network as `nn.Module`s and nothing else: no files, no numpy, no devices chosen."""
+"""The network as `nn.Module`s alone: no files, no numpy, no choice of devices."""

@@ -13,16 +13,16 @@ from worker.hamer.modeling.vit import ViT
 
 @dataclass(frozen=True)
 class HandOutputs:
-    """What the network says of B crops, float32, all in the mirrored world of the crop where every hand is a right one.
+    """The network's outputs for B crops, float32; left hands are still mirrored, so every hand is a right one.
 
     Attributes:
         camera: (B, 3) s, tx, ty: the weak perspective camera of the crop.
-        rotations: (B, 16, 3, 3) the wrist's and the fingers' absolute rotations, MANO's order.
+        rotations: (B, 16, 3, 3) the rotations of wrist and fingers, without a mean pose, in MANO's order.
         betas: (B, 10) shape.
         keypoints_3d: (B, 21, 3) metres; wrist, then thumb to little finger, each from its root to its tip.
-        keypoints_2d: (B, 21, 2) in the crop, 0 in the middle and +-0.5 at the border.
-        spread: (B,) sine of the angle between the two columns of the worst 6D rotation; near 0 it means nothing.
-        vertices: (B, 778, 3) metres, or None where only the joints were asked for.
+        keypoints_2d: (B, 21, 2) in the crop, 0 at the centre and +-0.5 at the border.
+        spread: (B,) sine of the angle between the two columns of the worst 6D rotation; near 0 that rotation is arbitrary.
+        vertices: (B, 778, 3) metres, or None if only the joints were requested.
     """
 
     camera: torch.Tensor
@@ -59,16 +59,16 @@ class Hamer(nn.Module):
         self.image_size = image_size
 
     def forward(self, images: torch.Tensor, *, mesh: bool = False) -> HandOutputs:
-        """Takes normalised RGB (B, 3, 256, 192), the middle of the square crops."""
+        """Returns the outputs for normalised RGB (B, 3, 256, 192), the middle of the square crops."""
         return self.pose(*self.regress(images), mesh=mesh)
 
     def regress(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Does the heavy part: pictures to 6D rotations (B, 16, 6), shapes (B, 10) and cameras (B, 3)."""
+        """Regresses 6D rotations (B, 16, 6), shapes (B, 10) and cameras (B, 3) from pictures: nearly all of the work."""
         out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self.head(self.backbone(images))
         return out
 
     def pose(self, sixes: torch.Tensor, betas: torch.Tensor, camera: torch.Tensor, *, mesh: bool) -> HandOutputs:
-        """Does the exact part: the parameters' hand."""
+        """Computes the hand of these parameters, in float32."""
         rotations = rotations_from_6d(sixes)
         vertices: torch.Tensor | None = None
         if mesh:

@@ -1,8 +1,8 @@
-"""The head: a transformer decoder with one query token, which asks the backbone's features what hand they show.
+"""The head: a transformer decoder whose single query token attends to the backbone's features.
 
-What doesn't depend on the picture is computed once or not at all: the token's start vector is a parameter, a softmax
-over one token is 1 (so self attention needs neither queries nor keys), and the keys and values of all layers come from
-one matrix product, since every layer reads the same features.
+Whatever doesn't depend on the picture is computed once or not at all: the token's initial vector is a parameter, a
+softmax over one token is 1 (so self attention needs neither queries nor keys), and the keys and values of all layers
+come from one matrix product, since every layer reads the same features.
 """
 
 import torch
@@ -14,7 +14,7 @@ BETAS = 10
 
 
 class DecoderLayer(nn.Module):
-    """Self attention of the one token, cross attention to the features, MLP; each pre-norm with a residual."""
+    """Self attention of the token, cross attention to the features, MLP; each pre-norm with a residual."""
 
     def __init__(self, dim: int, inner: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class DecoderLayer(nn.Module):
         self.fc2 = nn.Linear(mlp_dim, dim)
 
     def forward(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Takes the token (B, D) and this layer's keys and values (B, nh, T, hs); gives (B, D)."""
+        """Takes the token (B, D) and this layer's keys and values (B, nh, T, hs); returns (B, D)."""
         x = x + self.self_out(self.self_value(self.self_norm(x)))
         q = self.cross_query(self.cross_norm(x)).view(len(x), self.heads, 1, -1)  # (B, nh, 1, hs)
         y = F.scaled_dot_product_attention(q, keys, values)  # (B, nh, 1, hs)
@@ -40,7 +40,7 @@ class DecoderLayer(nn.Module):
 
 
 class ManoHead(nn.Module):
-    """Features in, MANO's pose, shape and camera out.
+    """Regresses MANO's pose, shape and camera from features.
 
     Args:
         dim: width of the token.
@@ -61,7 +61,7 @@ class ManoHead(nn.Module):
         self.readout = nn.Linear(dim, JOINTS * 6 + BETAS + 3)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Takes (B, T, C); gives the pose (B, 16, 6), the shape (B, 10) and the camera s, tx, ty (B, 3)."""
+        """Takes (B, T, C); returns the pose (B, 16, 6), the shape (B, 10) and the camera s, tx, ty (B, 3)."""
         b, t, _ = features.shape
         kv = self.context_kv(features).view(b, t, self.depth, 2, self.heads, self.head_dim)
         kv = kv.permute(2, 3, 0, 4, 1, 5)  # (L, 2, B, nh, T, hs)

@@ -6,7 +6,7 @@ from torch import nn
 
 LAYER_NORM_EPS = 1e-6
 PATCH_PADDING = 2
-"""Zeros around the normalised picture: each patch starts this far up and left of the multiple of its side."""
+"""Zeros around the normalised picture: each patch starts this many pixels above and left of a multiple of its side."""
 
 
 class Attention(nn.Module):
@@ -19,7 +19,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Takes and gives (B, T, D)."""
+        """Takes and returns (B, T, D)."""
         b, t, d = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # each (B, nh, T, hs)
         y = F.scaled_dot_product_attention(q, k, v)  # (B, nh, T, hs)
@@ -30,8 +30,8 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One pre-norm transformer block.
 
-    The residual stream has the dtype of the LayerNorms and the matrices have their own: so the same lines serve full
-    precision, pure 16-bit, and 16-bit matrices around a float32 stream.
+    The residual stream has the dtype of the LayerNorms, and the matrices have their own: so the same code serves full
+    precision, pure 16-bit, and 16-bit matrices with a float32 stream.
     """
 
     def __init__(self, dim: int, heads: int, mlp_dim: int) -> None:
@@ -43,7 +43,7 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(mlp_dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Takes and gives (B, T, D)."""
+        """Takes and returns (B, T, D)."""
         dtype = self.fc1.weight.dtype
         x = x + self.attn(self.norm1(x).to(dtype))
         out: torch.Tensor = x + self.fc2(F.gelu(self.fc1(self.norm2(x).to(dtype))))
@@ -51,12 +51,12 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Picture in, one feature vector per patch out.
+    """Computes one feature vector per patch of a picture.
 
     Args:
         dim: width of a token.
         depth: number of blocks.
-        heads: attention heads; each has `dim / heads` channels.
+        heads: attention heads of `dim / heads` channels.
         mlp_dim: hidden width of the blocks' MLPs.
         patch: side of a patch in pixels.
         tokens: patches in a picture.
@@ -70,7 +70,7 @@ class ViT(nn.Module):
         self.last_norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Takes normalised RGB (B, 3, H, W) and gives (B, T, D) float32, the patches row by row."""
+        """Takes normalised RGB (B, 3, H, W); returns (B, T, D) float32, the patches row by row."""
         x = self.patch_embed(images.to(self.patch_embed.weight.dtype))  # (B, D, rows, columns)
         x = x.flatten(2).transpose(1, 2).to(self.pos_embed.dtype) + self.pos_embed  # (B, T, D)
         for block in self.blocks:

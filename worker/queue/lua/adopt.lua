@@ -1,12 +1,13 @@
--- Gives this consumer a page of what others hold without a sign of life; what the queue has dropped since is dead.
+-- Makes this consumer the holder of deliveries that showed no sign of life, one page per call. An adopted entry that the
+-- queue has dropped since its delivery is dead-lettered.
 --
--- The times delivered stay as they are: take.lua counts when the entry is taken up.
+-- The times delivered stay the same: take.lua counts a delivery when the entry is taken up.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:dead        stream  dead letters
 -- ARGV     group, consumer, cap of the dead letters, idle milliseconds, cursor, the most entries
--- Returns  {next cursor, number adopted, the number of dropped ones}
+-- Returns  {next cursor, number adopted, number dead-lettered}
 redis.call('HLEN', KEYS[2])
 redis.call('XLEN', KEYS[3])
 local reply = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], ARGV[5], 'COUNT', ARGV[6], 'JUSTID')

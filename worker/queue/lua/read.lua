@@ -1,19 +1,19 @@
--- Delivers new entries to a consumer and counts them as received, in one step; and counts those that the queue dropped
--- before they were read.
+-- Delivers new entries to a consumer and counts them as received, in one step. Also counts the entries that the queue
+-- dropped before any worker read them.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
--- KEYS[3]  {...}:unread      hash    dropped: entries that nobody read; position: all that were read or dropped
+-- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far
 -- ARGV     group, consumer, the most entries
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the queue's last id,
 --           the number of entries dropped unread so far}
 --
--- Where there is no new entry, all up to the last id were delivered: whoever waits for one, waits for what follows it.
+-- If there is no new entry, all entries up to the last id were delivered, so a consumer waits for what follows that id.
 --
--- Where all entries of the queue are behind the last one delivered, every entry that is gone was read or dropped; so
--- what is gone beyond the position was dropped. Where one that was delivered is still there, nothing behind it can have
--- been dropped since the last read. Without a position (an older version read this queue) the first look only notes it.
-redis.call('HLEN', KEYS[2]) -- a key of another type fails here, before anything is changed
+-- If all entries that are left follow the last one delivered, every entry that is gone was read or dropped; those
+-- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
+-- the last read. Without a position (an older version read this queue) the first read only notes it.
+redis.call('HLEN', KEYS[2]) -- fails on a key of another type before anything is changed
 redis.call('HLEN', KEYS[3])
 
 local function fields(flat)

@@ -1,9 +1,9 @@
--- Deletes consumers that hold nothing: one by its name, and all that were silent for long. (Deleting one that holds
--- entries would lose them.)
+-- Deletes consumers that hold nothing: the one of this name, and all that were silent for long. (Deleting a consumer that
+-- holds entries would lose them.)
 --
 -- KEYS[1]  {...}:frames  stream  the queue
--- ARGV     group, the name of a consumer or nothing, idle milliseconds
--- Returns  the names of those deleted
+-- ARGV     group, name of a consumer or empty, idle milliseconds
+-- Returns  the names of the deleted consumers
 local retired = {}
 local consumers = redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
 for i = 1, #consumers do

@@ -1,11 +1,12 @@
--- Ends deliveries as counted or dead: acknowledges each, and writes its result or dead letter if it was still pending.
+-- Settles deliveries as counted or dead: acknowledges each, and if it was still pending counts it and writes its result
+-- or dead letter.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:counts      stream  results
 -- KEYS[4]  {...}:dead        stream  dead letters
 -- ARGV     group, cap of the results, cap of the dead letters, then for each delivery:
---          the field of the hash (counted or dead:<reason>), id, the number of words, words {field, value, ...}
+--          field of the accounting (counted or dead:<reason>), id, number of words, words {field, value, ...}
 -- Returns  for each delivery 1 if it was still pending, else 0
 redis.call('HLEN', KEYS[2])
 redis.call('XLEN', KEYS[3])

@@ -1,9 +1,9 @@
--- Ends deliveries as skipped: acknowledges them and counts, by reason, those that were still pending.
+-- Settles deliveries as skipped: acknowledges them, and counts those that were still pending by their reason.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
--- ARGV     group, then for each reason: the field of the hash, the number of ids, ids
--- Returns  for each reason the number that were still pending
+-- ARGV     group, then for each reason: field of the accounting, number of ids, ids
+-- Returns  for each reason how many were still pending
 redis.call('HLEN', KEYS[2])
 local ended = {}
 local i = 2

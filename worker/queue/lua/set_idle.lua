@@ -1,11 +1,12 @@
--- Sets how long the entries that this consumer holds have been idle: 0 keeps them from others, a long time gives them up.
+-- Sets how long the entries that this consumer holds have been idle: 0 keeps other workers from adopting them, a long
+-- time lets them.
 --
--- What is given up gets the delivery taken off its count, since a stop is no crash.
--- What the queue has dropped is left alone: XCLAIM would forget it, and adopt.lua is to count it.
+-- Entries that are released have their count of deliveries lowered by one, because a stop isn't a crash.
+-- Entries that the queue has dropped are left alone: XCLAIM would delete them, and adopt.lua has to count them.
 --
 -- KEYS[1]  {...}:frames  stream  the queue
 -- ARGV     group, consumer, idle milliseconds, ids
--- Returns  the number that it still held
+-- Returns  how many of them it still held
 local held = 0
 for i = 4, #ARGV do
   local id = ARGV[i]

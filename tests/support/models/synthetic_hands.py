@@ -1,4 +1,4 @@
-"""Hands drawn with OpenCV, good enough for the real models to take them for hands, so that no photo is needed."""
+"""Hands drawn with OpenCV that the real models recognise, so that tests need no photos."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,8 @@ import numpy as np
 SKIN = (140, 172, 224)  # BGR
 BACKGROUND = (110, 96, 72)
 
-# An open left hand seen from its palm, in units of the palm's width; the origin is the palm's middle, y points down.
+# An open left hand with its palm towards the viewer, in units of the palm's width; the origin is the palm's middle, y
+# points down.
 PALM = [(-0.42, 0.5), (-0.5, -0.3), (-0.32, -0.52), (0.1, -0.56), (0.42, -0.46), (0.5, -0.1), (0.36, 0.5)]
 FINGERS = [  # base, tip, radius
     ((-0.42, 0.18), (-0.98, -0.34), 0.13),
@@ -19,14 +20,14 @@ FOREARM = ((-0.02, 0.4), (0.0, 1.3), 0.3)
 
 
 def draw_hand(image, centre, width, angle=0.0, right=True):
-    """Draw a hand into a BGR picture, in place.
+    """Draws a hand into a BGR picture.
 
     Args:
-        image: (H, W, 3) uint8.
-        centre: The palm's middle, x and y in pixels.
-        width: The palm's width in pixels.
-        angle: Degrees, clockwise; 0 points up.
-        right: An anatomical right hand with the palm towards us; else a left one.
+        image: (H, W, 3) uint8; modified.
+        centre: the palm's middle, x and y in pixels.
+        width: the palm's width in pixels.
+        angle: degrees, clockwise; 0 points up.
+        right: whether it is an anatomical right hand, with the palm towards the viewer.
 
     Returns:
         The box of the hand without the forearm: x0, y0, x1, y1 in pixels.
@@ -73,7 +74,7 @@ def draw_hand(image, centre, width, angle=0.0, right=True):
 
 
 def scene(*hands, size=(640, 480)):
-    """Give a picture of `size` (width, height) with hands, each (centre, width, angle, right), and their boxes."""
+    """Returns a picture of `size` (width, height) with hands, each (centre, width, angle, right), and their boxes."""
     image = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
     rows = np.linspace(0.85, 1.15, size[1])[:, None, None]
     image[:] = (image * rows).astype(np.uint8)

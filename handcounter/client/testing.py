@@ -1,0 +1,244 @@
+"""A fake sidecar for tests of programs that use :class:`handcounter.client.RateLimiter`. Needs only grpcio and protobuf.
+
+::
+
+    def test_a_paused_camera_is_skipped():
+        with FakeSidecar(fps={"cam1": 0.0}) as sidecar, RateLimiter(sidecar.address, default_fps=1.0) as limiter:
+            assert limiter.decide([("cam1", 10.0)]) == [Reason.PAUSED]
+        assert sidecar.requests == [[("cam1", 10.0)]]
+
+It is a gRPC server in the same process, without Redis. It decides by the real rule, which looks at no clock but that of the
+frames, so the same frames always get the same decisions.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
+from types import TracebackType
+from typing import Final, Self, cast
+
+import grpc
+
+from handcounter.pacing.bounds import Frames, batch_error, too_long, uneven
+from handcounter.pacing.schedule import Reason, Schedule, decide, next_ts
+from handcounter.pacing.times import RealTime
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1.rate_limit_pb2_grpc import (
+    RateLimitServiceServicer,
+    add_RateLimitServiceServicer_to_server,
+)
+
+MAX_CALLS: Final = 64
+"""A session takes up a thread as long as it is open."""
+
+_Outbox = queue.SimpleQueue[pb.ShouldProcessSessionResponse | None]
+
+
+class FakeSidecar(RateLimitServiceServicer):
+    """A sidecar whose limits are set by the test, and which can fail. As a context manager it starts and stops.
+
+    Its attributes may be set at any time and act on the next request. They aren't reset by :meth:`stop`, but the
+    schedules are forgotten, as when a sidecar restarts.
+    """
+
+    def __init__(
+        self,
+        *,
+        fps: Mapping[str, float] | None = None,
+        default_fps: float = 1.0,
+        address: str = "127.0.0.1:0",
+        sessions: bool = True,
+        leases: bool = False,
+    ) -> None:
+        """Prepares a sidecar; :meth:`start` makes it listen.
+
+        Args:
+            fps: the limit of each stream, frames per second; 0 pauses, infinity lifts the limit.
+            default_fps: the limit of streams that ``fps`` doesn't have.
+            address: HOST:PORT or unix:/path; port 0 chooses a free port.
+            sessions: whether it accepts sessions; without them the client makes a call for each batch.
+            leases: whether it grants leases. Without them the client asks about every frame, and a changed limit acts on
+                the very next one. With them a changed limit acts on a leased stream only after :meth:`revoke`, as soon
+                as the client has read that.
+        """
+        self.address = address
+        """Where it listens: HOST:PORT, with the chosen port after the first :meth:`start`, or unix:/path."""
+        self.fps = dict(fps or {})
+        self.default_fps = default_fps
+        self.sessions = sessions
+        self.leases = leases
+        self.rejection: grpc.StatusCode | None = None
+        """If set, it rejects each request that has frames with this status."""
+        self.silent = False
+        """If true, it reads requests but doesn't answer."""
+        self.now = 0.0
+        """Real time, seconds. It matters only if a stream's clock restarts."""
+        self.schedules: dict[str, Schedule | None] = {}
+        self.requests: list[list[tuple[str, float]]] = []
+        """The frames of each request that has any, in the order of arrival."""
+        self.reports: list[pb.LeasedDenials] = []
+        """What the client denied by leases, as it reported it."""
+        self._lock = threading.RLock()
+        self._outboxes: set[_Outbox] = set()
+        self._server: grpc.Server | None = None
+
+    def __enter__(self) -> Self:
+        """Starts."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops."""
+        self.stop()
+
+    def start(self) -> None:
+        """Listens; after :meth:`stop` at the same address again.
+
+        Raises:
+            RuntimeError: The address isn't free.
+        """
+        # Without the option a second server could listen on the same port, and get some of the calls.
+        server = grpc.server(futures.ThreadPoolExecutor(MAX_CALLS), options=[("grpc.so_reuseport", 0)])
+        add_RateLimitServiceServicer_to_server(self, server)
+        port = server.add_insecure_port(self.address)
+        if not self.address.startswith("unix:"):
+            self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        server.start()
+        self._server = server
+
+    def stop(self) -> None:
+        """Ends all calls, stops listening and forgets all schedules."""
+        if self._server is not None:
+            self.end_sessions()
+            self._server.stop(None).wait()
+            self._server = None
+        self.schedules.clear()
+
+    def end_sessions(self) -> None:
+        """Ends all sessions with status OK, which a client takes for a lost session."""
+        with self._lock:
+            for outbox in self._outboxes:
+                outbox.put(None)
+
+    def revoke(self, *stream_names: str) -> None:
+        """Revokes the leases of these streams in all sessions; without names those of all streams."""
+        revocation = pb.DroppedLeases(stream_names=stream_names, all_streams=not stream_names)
+        with self._lock:
+            for outbox in self._outboxes:
+                outbox.put(pb.ShouldProcessSessionResponse(dropped_leases=revocation))
+
+    def answers(self, frames: Frames) -> pb.SessionAnswers:
+        """Returns the answers to a batch that isn't empty. A subclass may answer otherwise."""
+        answers = pb.SessionAnswers()
+        for name, ts in frames:
+            fps = self.fps.get(name, self.default_fps)
+            reason, schedule = decide(self.schedules.get(name), ts, fps, RealTime(self.now))
+            self.schedules[name] = schedule
+            answers.should_process.append(reason is Reason.ADMITTED)
+            answers.reasons.append(cast(pb.Reason, int(reason)))
+            answers.fps.append(fps)
+            answers.next_ts.append(max(0.0, next_ts(schedule, fps)))
+            answers.last_ts.append(schedule.last_ts if schedule else 0.0)
+        return answers
+
+    def ShouldProcess(  # noqa: N802 (the contract's name)
+        self, request: pb.ShouldProcessRequest, context: grpc.ServicerContext
+    ) -> pb.ShouldProcessResponse:
+        """Answers a call about one frame."""
+        ts = [request.ts] if request.HasField("ts") else []
+        answers = self._answer_call([request.stream_name], ts, context)
+        return pb.ShouldProcessResponse(
+            should_process=answers.should_process[0],
+            reason=answers.reasons[0],
+            fps=answers.fps[0],
+            fps_source=pb.FPS_SOURCE_OVERRIDE if request.stream_name in self.fps else pb.FPS_SOURCE_DEFAULT,
+            next_ts=answers.next_ts[0],
+        )
+
+    def ShouldProcessBatch(  # noqa: N802
+        self, request: pb.ShouldProcessBatchRequest, context: grpc.ServicerContext
+    ) -> pb.ShouldProcessBatchResponse:
+        """Answers a call about a batch."""
+        answers = self._answer_call(request.stream_names, request.ts, context)
+        return pb.ShouldProcessBatchResponse(
+            should_process=answers.should_process, reasons=answers.reasons, fps=answers.fps, next_ts=answers.next_ts
+        )
+
+    def ShouldProcessSession(  # noqa: N802
+        self, request_iterator: Iterator[pb.ShouldProcessSessionRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.ShouldProcessSessionResponse]:
+        """Answers a session."""
+        if not self.sessions:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this fake sidecar has no sessions")
+        outbox: _Outbox = queue.SimpleQueue()
+        rejections: list[_RejectedError] = []
+        with self._lock:
+            self._outboxes.add(outbox)
+        context.add_callback(lambda: outbox.put(None))
+
+        def read() -> None:
+            with contextlib.suppress(grpc.RpcError):  # the call ended
+                for request in request_iterator:
+                    try:
+                        self._answer_in_session(request, outbox)
+                    except _RejectedError as error:
+                        rejections.append(error)
+                        break
+            outbox.put(None)
+
+        threading.Thread(target=read, name="fake-sidecar-session", daemon=True).start()
+        try:
+            while (message := outbox.get()) is not None:
+                yield message
+        finally:
+            with self._lock:
+                self._outboxes.remove(outbox)
+        for rejection in rejections:
+            context.abort(rejection.code, str(rejection))
+
+    def _answer_in_session(self, request: pb.ShouldProcessSessionRequest, outbox: _Outbox) -> None:
+        with self._lock:  # so that answers and revocations are sent in the order of the decisions
+            self.reports += request.leased_denials
+            answers = self._decide(request.stream_names, request.ts)
+            if not self.leases:
+                answers.next_ts[:] = [0.0] * len(answers.next_ts)
+            if not self.silent:
+                outbox.put(pb.ShouldProcessSessionResponse(answers=answers))
+
+    def _answer_call(
+        self, stream_names: Sequence[str], ts: Sequence[float], context: grpc.ServicerContext
+    ) -> pb.SessionAnswers:
+        if self.silent:
+            ended = threading.Event()
+            if context.add_callback(ended.set):
+                ended.wait()
+        try:
+            return self._decide(stream_names, ts)
+        except _RejectedError as error:
+            context.abort(error.code, str(error))
+
+    def _decide(self, stream_names: Sequence[str], ts: Sequence[float]) -> pb.SessionAnswers:
+        """Records the frames of a request and returns the answers to them."""
+        tss = ts or [time.time()] * len(stream_names)
+        size_error = too_long(len(stream_names)) or uneven(len(stream_names), len(tss))
+        if error := size_error or batch_error(stream_names, tss):
+            raise _RejectedError(grpc.StatusCode.INVALID_ARGUMENT, error)
+        if not stream_names:
+            return pb.SessionAnswers()
+        frames = list(zip(stream_names, tss, strict=True))
+        with self._lock:
+            self.requests.append(frames)
+            if self.rejection is not None:
+                raise _RejectedError(self.rejection, "rejected by the test")
+            return self.answers(cast(Frames, frames))
+
+
+class _RejectedError(Exception):
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code

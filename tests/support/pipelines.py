@@ -1,0 +1,104 @@
+"""The parts around a reader, a settler or a whole pipeline: a queue that loses replies, limiters, and options."""
+
+import queue as queues
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from support.processes.workers import KEYS
+
+from handcounter.pacing.schedule import Reason
+from worker.metrics import Metrics
+from worker.options import PipelineOptions
+from worker.picture_header import MAX_PIXELS
+from worker.pipeline.reader import Reader
+from worker.pipeline.settler import Settler
+from worker.queue.commands import Commands, QueueUnreachableError
+from worker.queue.consumer import Queue
+from worker.queue.delivery import Counted, Job, Settled
+from worker.queue.held import Held
+from worker.queue.redis_client import connect
+
+
+def pipeline_options(**changes: Any) -> PipelineOptions:
+    """Options under which no frame is stale and nothing is adopted."""
+    options = {
+        "batch_size": 100,
+        "max_age": 1e9,
+        "claim_idle": 3600.0,
+        "max_deliveries": 3,
+        "max_pixels": MAX_PIXELS,
+        "drain": True,
+    }
+    return PipelineOptions(**{**options, **changes})
+
+
+class LossyCommands(Commands):
+    """Notes the commands, and loses the replies of those that a test names, after Redis executed them."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(connect(url), KEYS)
+        self.done: list[str] = []
+        self.lose: list[str] = []
+
+    def call(self, name: str, command: Callable[[redis.Redis], Any]) -> Any:
+        reply = super().call(name, command)
+        self.done.append(name)
+        if name in self.lose:
+            self.lose.remove(name)
+            raise QueueUnreachableError(f"the reply of {name} was lost")
+        return reply
+
+
+def lossy_queue(url: str) -> tuple[Queue, LossyCommands]:
+    """A consumer named "me", and its commands."""
+    commands = LossyCommands(url)
+    return Queue(commands, "me"), commands
+
+
+class EveryNth:
+    """Admits every n-th frame of a batch, and notes the batches."""
+
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
+        self.batches: list[list[tuple[str, float]]] = []
+
+    def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
+        self.batches.append(list(frames))
+        return [Reason.TOO_SOON if i % self.every else Reason.ADMITTED for i in range(len(frames))]
+
+
+class ReaderAndSettler:
+    """A reader, a settler, and a thread between them that counts one hand in every frame."""
+
+    def __init__(self, queue: Queue, limiter: EveryNth, room: int = 4, **changes: Any) -> None:
+        self.held = Held()
+        self.jobs: queues.Queue[Job | None] = queues.Queue(room)
+        self.settled: queues.SimpleQueue[Settled | None] = queues.SimpleQueue()
+        self.metrics = Metrics()
+        self.stop = threading.Event()
+        options = pipeline_options(**changes)
+        self.reader = Reader(queue, limiter, self.held, self.jobs, self.settled, self.metrics, self.stop, options)
+        self.settler = Settler(
+            queue, self.held, self.settled, self.metrics, threading.Event(), claim_idle=options.claim_idle
+        )
+        self.done: list[Job] = []
+
+    def run(self) -> list[Job]:
+        """Drains the queue; returns the jobs in their order."""
+        threads = [threading.Thread(target=self._count), threading.Thread(target=self.settler.run)]
+        for thread in threads:
+            thread.start()
+        self.reader.run()
+        self.jobs.put(None)
+        threads[0].join()
+        self.settled.put(None)
+        threads[1].join()
+        assert len(self.held) == 0
+        return self.done
+
+    def _count(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            self.done.append(job)
+            self.settled.put(Counted(job.frame.entry_id, job.frame.stream_name, job.frame.ts, 1, "{}"))

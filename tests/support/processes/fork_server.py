@@ -1,0 +1,106 @@
+"""A process that has imported a program and forks once for every start of it.
+
+    python fork_server.py MODULE ...     its standard input is the socket from which the starts come
+
+A start costs what the program does, not what its imports cost: 0.6 s of CPU for a sidecar, 1 s for a worker. Each fork is a
+process as any other, with the flags, environment, folder and output that :class:`support.processes.forks.Forks` sends, and
+runs the program's ``__main__`` from its first line.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+from with_constants import set_constants
+
+MOST_BYTES = 1 << 20
+
+
+class ForkServer:
+    """Serves starts until its client is gone, then kills what it has started and still runs."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._statuses: dict[int, int] = {}
+        """The file descriptor that gets the exit code, by process."""
+        self._wakeup, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake)
+
+    def serve(self) -> dict[str, Any]:
+        """Returns in each fork, with the request that it is to fulfil."""
+        while True:
+            readable, _, _ = select.select([self._client, self._wakeup], [], [])
+            if self._wakeup in readable:
+                os.read(self._wakeup, 4096)
+                self._reap()
+            if self._client in readable:
+                message, files, _, _ = socket.recv_fds(self._client, MOST_BYTES, 3)
+                if not message:
+                    self._end()
+                if self._fork(files):
+                    request: dict[str, Any] = json.loads(message)
+                    return request
+
+    def _fork(self, files: list[int]) -> bool:
+        """Forks; returns whether this is the fork, whose standard output, error and nothing else are these files."""
+        output, error, status = files
+        process = os.fork()
+        if process:
+            os.close(output)
+            os.close(error)
+            os.write(status, b"%d\n" % process)
+            self._statuses[process] = status
+            return False
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for source, target in ((nothing, 0), (output, 1), (error, 2)):
+            os.dup2(source, target)
+        self._client.detach()
+        os.closerange(3, 1024)
+        return True
+
+    def _reap(self) -> None:
+        while self._statuses:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                return
+            file = self._statuses.pop(process)
+            with contextlib.suppress(BrokenPipeError):  # nobody waits for this process any more
+                os.write(file, b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.close(file)
+
+    def _end(self) -> NoReturn:
+        for process in self._statuses:
+            os.kill(process, signal.SIGKILL)
+        sys.exit()
+
+
+def main() -> None:
+    """Imports the modules, then serves; in each fork runs what was asked for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal goes to all; the tests end what they started
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    gc.freeze()
+    request = ForkServer(socket.socket(fileno=0)).serve()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    set_constants(request["constants"])
+    sys.argv[1:] = request["arguments"]
+    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The programs as forks of a process that has imported them: real processes, at a fraction of the CPU time of a start.
+
+See :mod:`support.processes.fork_server` for how it works. Benches, and tests of what a start does, don't use this.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SERVER = Path(__file__).with_name("fork_server.py")
+
+
+class ForkedProcess:
+    """A running fork, with what tests use of :class:`subprocess.Popen`."""
+
+    def __init__(self, status: int, arguments: Sequence[str]) -> None:
+        self.args = arguments
+        self.returncode: int | None = None
+        """The exit code, negative for a signal; None while it runs, as far as was asked."""
+        self._status = open(status, "rb", buffering=0)  # noqa: SIM115 (a pipe, closed at the end of the process)
+        self.pid = int(self._status.readline() or 0)
+        assert self.pid, "the fork server has ended"
+
+    def poll(self) -> int | None:
+        """Returns the exit code, or None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Returns the exit code when the process has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it hasn't ended in time.
+        """
+        if self.returncode is None:
+            readable, _, _ = select.select([self._status], [], [], timeout)
+            if not readable:
+                raise subprocess.TimeoutExpired(list(self.args), timeout or 0.0)
+            self.returncode = int(self._status.readline() or -signal.SIGKILL)
+            self._status.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Forks:
+    """Starts a program by forking a process that has imported these modules. That is started at the first use."""
+
+    def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._modules = modules
+        self._environment = environment
+        self._server: socket.socket | None = None
+
+    def start(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        constants: Sequence[str],
+        folder: str,
+        output: int,
+        error: int,
+    ) -> ForkedProcess:
+        """Starts ``python -m MODULE ARGUMENTS``.
+
+        Args:
+            module: the program.
+            arguments: its flags.
+            environment: all of its environment variables.
+            constants: MODULE.NAME=NUMBER, values that replace the program's own.
+            folder: its working directory.
+            output: the file descriptor of its standard output.
+            error: the file descriptor of its standard error.
+        """
+        if self._server is None:
+            self._server = self._start_server()
+        request = {
+            "module": module,
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "constants": list(constants),
+            "folder": folder,
+        }
+        status, status_of_fork = os.pipe()
+        try:
+            socket.send_fds(self._server, [json.dumps(request).encode()], [output, error, status_of_fork])
+        finally:
+            os.close(status_of_fork)
+        return ForkedProcess(status, [module, *arguments])
+
+    def _start_server(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, str(SERVER), *self._modules]
+            process = subprocess.Popen(command, stdin=theirs, env=dict(self._environment))
+
+        def end() -> None:
+            ours.close()
+            process.wait()
+
+        atexit.register(end)
+        return ours

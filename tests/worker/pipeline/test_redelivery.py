@@ -1,0 +1,119 @@
+"""Which deliveries are taken up again, and in which order."""
+
+import queue as queues
+from collections.abc import Iterator
+
+import pytest
+from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler, pipeline_options
+from support.processes.workers import T0, QueueServer, accounting, publish, publish_many
+
+from worker.metrics import Metrics
+from worker.pipeline.redelivery import Redelivery, choose
+from worker.queue.commands import QueueUnreachableError
+from worker.queue.consumer import Queue
+from worker.queue.held import Held
+
+
+@pytest.fixture
+def commands(valkey: QueueServer) -> Iterator[LossyCommands]:
+    """The queue's commands."""
+    commands = LossyCommands(valkey.url)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def queue(commands: LossyCommands) -> Queue:
+    """The queue, as the consumer "me"."""
+    return Queue(commands, "me")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "suspect", "held", "chosen"),
+    [
+        ({}, "", [], []),
+        # Harmless entries first, oldest first, as many as a batch may have.
+        ({"1": 1}, "", [], ["1"]),
+        ({"1": 1, "2": 1, "3": 1, "4": 1}, "", [], ["1", "2", "3"]),
+        ({"1": 2, "2": 1, "3": 5, "4": 0}, "", [], ["2", "4"]),
+        # Then suspects, one at a time.
+        ({"1": 2, "2": 3}, "", [], ["1"]),
+        ({"2": 3}, "1", ["1"], []),
+        ({"2": 3}, "1", ["7"], ["2"]),
+        # A suspect in progress doesn't hold up harmless entries.
+        ({"2": 3, "5": 1}, "1", ["1"], ["5"]),
+    ],
+)
+def test_choose(waiting: dict[str, int], suspect: str, held: list[str], chosen: list[str]) -> None:
+    """Entries that have survived two crashes are suspects; all others are harmless."""
+    assert choose(waiting, 3, suspect=suspect, held=held) == chosen
+
+
+def test_suspects_are_taken_up_one_at_a_time(
+    valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was delivered twice isn't taken up together with others."""
+    publish_many(valkey.bytes, 4)
+    entry_ids = [delivery.entry_id for delivery in queue.read(4)]
+    queue.take(entry_ids[:3])
+    taken: list[list[str]] = []
+    take = queue.take
+    monkeypatch.setattr(queue, "take", lambda ids: taken.append(list(ids)) or take(ids))
+    ReaderAndSettler(queue, EveryNth()).run()
+    assert taken == [[entry_ids[3]], [entry_ids[0]], [entry_ids[1]], [entry_ids[2]]]
+
+
+def test_an_entry_that_was_delivered_too_often_is_dead_lettered(valkey: QueueServer, queue: Queue) -> None:
+    """After --max-deliveries it isn't counted again."""
+    publish(valkey.bytes, "cam", T0)
+    (delivery,) = queue.read(1)
+    for _ in range(2):
+        queue.take([delivery.entry_id])
+    assert ReaderAndSettler(queue, EveryNth()).run() == []
+    assert accounting(valkey.bytes) == {"received": 1, "dead:failed": 1}
+
+
+def redelivery(queue: Queue, **changes: float) -> Redelivery:
+    """A redelivery that holds nothing."""
+    return Redelivery(queue, Held(), queues.SimpleQueue(), Metrics(), pipeline_options(**changes))
+
+
+def test_nothing_is_looked_for_unless_it_is_expected(
+    valkey: QueueServer, commands: LossyCommands, queue: Queue
+) -> None:
+    """At the start something is; once Redis lists nothing, it isn't asked again."""
+    publish_many(valkey.bytes, 2)
+    queue.read(2)
+    mine = redelivery(queue)
+    assert mine.expected
+    assert len(mine.take()) == 2
+    assert mine.take() == []
+    assert not mine.expected
+    before = len(commands.done)
+    assert mine.take() == []
+    assert len(commands.done) == before
+
+
+def test_adoption_is_tried_twice_per_claim_idle(valkey: QueueServer, commands: LossyCommands, queue: Queue) -> None:
+    """A second call within that time sends nothing; adopted entries are expected."""
+    publish_many(valkey.bytes, 1)
+    (delivery,) = queue.read(1)
+    queue.release([delivery.entry_id])
+    mine = redelivery(queue, claim_idle=3600.0)
+    mine.expected = False
+    mine.adopt()
+    assert mine.expected
+    before = len(commands.done)
+    mine.adopt()
+    assert len(commands.done) == before
+
+
+def test_an_adoption_that_failed_is_tried_again(valkey: QueueServer, commands: LossyCommands, queue: Queue) -> None:
+    """The next call doesn't wait for another half of --claim-idle."""
+    publish_many(valkey.bytes, 1)
+    commands.lose = ["adopt"]
+    mine = redelivery(queue)
+    with pytest.raises(QueueUnreachableError):
+        mine.adopt()
+    mine.adopt()
+    assert commands.done.count("adopt") == 2

@@ -1,0 +1,99 @@
+"""The options that the settings of ``hand-counter run`` become."""
+
+import dataclasses
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from process.redis_access import RedisAccess
+from worker.hands_settings import HandsSettings
+from worker.options import HandsOptions, RunOptions
+from worker.run_settings import RunSettings
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine is a setting."""
+    for name in list(os.environ):
+        if name.startswith("WORKER_"):
+            monkeypatch.delenv(name)
+
+
+def test_the_defaults_of_hands_stand_once() -> None:
+    """Those of the flags are those of the value, which a user of the library gets."""
+    assert HandsSettings().hands_options == HandsOptions()
+
+
+def test_every_setting_of_hands_reaches_its_option() -> None:
+    """Each by its own name."""
+    given = {
+        "backend": "hamer",
+        "tiles": 3,
+        "min_score": 0.25,
+        "models_dir": Path("models"),
+        "hamer_checkpoint": Path("hamer.ckpt"),
+        "mano": Path("mano.pkl"),
+        "device": "cuda:1",
+        "mesh": True,
+    }
+    assert set(given) == set(HandsSettings.model_fields) - {"log_level", "log_format"}
+    assert HandsSettings(**given).hands_options == HandsOptions(**given)
+
+
+def flat(value: object) -> dict[str, object]:
+    """The leaves of nested options."""
+    leaves: dict[str, object] = {}
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        nested = dataclasses.is_dataclass(inner) and type(inner).__module__ == "worker.options"
+        leaves.update(flat(inner) if nested else {field.name: inner})
+    return leaves
+
+
+def test_every_setting_of_run_reaches_its_option() -> None:
+    """Those of the sidecar under shorter names; all values differ from the defaults."""
+    own = {
+        "threads": 7,
+        "batch_size": 17,
+        "max_age": 3.5,
+        "claim_idle": 12.5,
+        "max_deliveries": 9,
+        "max_pixels": 1234,
+        "consumer": "pod-1",
+        "counts_maxlen": 11,
+        "dead_maxlen": 12,
+        "drain": True,
+        "http": "127.0.0.1:1",
+        "grace": 2.5,
+        "progress": 8.5,
+        "prefix": "site",
+    }
+    renamed = {
+        "sidecar": ("address", "unix:/run/fps.sock"),
+        "fps": ("default_fps", 0.25),
+        "decision_timeout": ("decision_timeout", 0.5),
+        "sidecar_wait": ("start_wait", 4.5),
+    }
+    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, redis_url="redis://host:1/2")
+    options = settings.arguments()["options"]
+    assert isinstance(options, RunOptions)
+    leaves = flat(options)
+    assert {name: leaves.pop(name) for name in own} == own
+    assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
+    assert leaves.pop("redis").addresses[0] == ("host", 1)
+    assert leaves.pop("access") == RedisAccess()
+    assert leaves == {"ca": None, "certificate": None, "key": None}
+    assert settings.arguments()["hands"] == HandsOptions()
+
+
+def test_the_default_name_of_a_consumer_is_that_of_the_process() -> None:
+    """It stays the same when a container restarts, where host name and process id do."""
+    assert RunSettings().options.queue.consumer == f"{socket.gethostname()}-{os.getpid()}"
+
+
+def test_options_are_frozen() -> None:
+    """No part can change them for another."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunSettings().options.pipeline.drain = True

@@ -1,0 +1,57 @@
+"""The flags that say how hands are found; ``run`` and ``detect`` have them."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from worker.backend import AUTO, BACKENDS, backend_error, names
+from worker.hands.decision import MIN_SCORE
+from worker.options import HandsOptions
+from worker.settings import WorkerSettings
+
+
+def _check_backend(name: str) -> str:
+    if name not in names():
+        raise ValueError(f"must be one of {', '.join(names())}")
+    return name
+
+
+BackendName = Annotated[
+    str, AfterValidator(_check_backend), Field(json_schema_extra={"metavar": "|".join((AUTO, *BACKENDS))})
+]
+
+
+class HandsSettings(WorkerSettings):
+    """How hands are found."""
+
+    tiles: int = Field(2, ge=1, le=8, description="tiles per side to search besides the whole picture; 1: none")
+    min_score: float = Field(MIN_SCORE, ge=0, le=1, description="lowest score at which a detection counts as a hand")
+    models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
+    backend: BackendName = Field(
+        AUTO, description="what finds the hands; auto: HaMeR if a checkpoint is given, else the CPU palm detector"
+    )
+    hamer_checkpoint: Path | None = Field(None, description="hamer.ckpt, with model_config.yaml beside or above it")
+    mano: Path | None = Field(None, description="MANO_RIGHT.pkl, if the checkpoint lacks the hand model")
+    device: str = Field("auto", description="what HaMeR runs on: auto, cpu, cuda or cuda:N")
+    mesh: bool = Field(False, description="add HaMeR's meshes to the results and drawings")
+
+    @model_validator(mode="after")
+    def _backend_is_configured(self) -> Self:
+        if error := backend_error(self.hands_options):
+            raise ValueError(error)
+        return self
+
+    @property
+    def hands_options(self) -> HandsOptions:
+        """These settings as a value."""
+        return HandsOptions(
+            backend=self.backend,
+            tiles=self.tiles,
+            min_score=self.min_score,
+            models_dir=self.models_dir,
+            hamer_checkpoint=self.hamer_checkpoint,
+            mano=self.mano,
+            device=self.device,
+            mesh=self.mesh,
+        )

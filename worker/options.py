@@ -1,0 +1,105 @@
+"""What users choose, as values: built from the settings in one place, and passed down to the part that they concern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker.hands.decision import MIN_SCORE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from process.redis_access import RedisAccess
+    from process.redis_url import RedisUrl
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandsOptions:
+    """How hands are found; see :mod:`worker.backend`."""
+
+    backend: str = "auto"
+    """A name of BACKENDS, or auto."""
+    tiles: int = 2
+    """Tiles per side that the palm detector looks at besides the whole picture; 1 for none."""
+    min_score: float = MIN_SCORE
+    """Lowest score of a hand, 0 to 1."""
+    models_dir: Path | None = None
+    """Folder of the palm detector's models; None: the user's cache."""
+    hamer_checkpoint: Path | None = None
+    mano: Path | None = None
+    """MANO_RIGHT.pkl, if the checkpoint lacks the hand model."""
+    device: str = "auto"
+    """What HaMeR runs on: auto, cpu, cuda or cuda:N."""
+    mesh: bool = False
+    """Whether HaMeR's hands come with their meshes."""
+    num_threads: int = 1
+    """Threads of one palm detector; 1 if frames are what runs in parallel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidecarOptions:
+    """Where the sidecar is, and what happens without it."""
+
+    address: str
+    """HOST:PORT or unix:/path."""
+    ca: Path | None
+    """Enables TLS."""
+    certificate: Path | None
+    key: Path | None
+    default_fps: float
+    """The fallback fps for streams that the sidecar has never decided about."""
+    decision_timeout: float
+    """Seconds."""
+    start_wait: float
+    """Seconds to wait at start for a sidecar that starts at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueOptions:
+    """Where the queue is, and what is kept in it."""
+
+    redis: RedisUrl
+    access: RedisAccess
+    prefix: str
+    consumer: str
+    """This worker's name in the consumer group."""
+    counts_maxlen: int
+    """About how many results are kept."""
+    dead_maxlen: int
+    """About how many dead letters are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """What happens to deliveries."""
+
+    batch_size: int
+    """The most entries that are read and decided at once."""
+    max_age: float
+    """Seconds after which an entry is skipped."""
+    claim_idle: float
+    """Seconds without a sign of life after which deliveries of another worker are adopted."""
+    max_deliveries: int
+    """How often an entry is delivered before it is dead-lettered."""
+    max_pixels: int
+    """A larger picture isn't decoded."""
+    drain: bool
+    """Whether to stop when the queue is empty and everything is settled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """A worker, except for what finds the hands."""
+
+    sidecar: SidecarOptions
+    queue: QueueOptions
+    pipeline: PipelineOptions
+    threads: int
+    """Frames that are counted at the same time."""
+    http: str
+    """HOST:PORT of /metrics and /healthz; empty: not served."""
+    grace: float
+    """Seconds that a stop waits for work in progress."""
+    progress: float
+    """Seconds between progress lines; infinity for none."""

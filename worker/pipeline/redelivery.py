@@ -1,0 +1,111 @@
+"""Takes up deliveries again that were not settled: of this worker's earlier life, and of workers that are gone."""
+
+import logging
+import queue as queues
+import time
+from collections.abc import Container, Mapping
+
+from worker.metrics import Metrics
+from worker.options import PipelineOptions
+from worker.queue.consumer import Queue
+from worker.queue.delivery import Delivery, Settled, dead_letter
+from worker.queue.frame import DeadReason
+from worker.queue.held import Held
+
+logger = logging.getLogger(__name__)
+
+RETIRE_AFTER = 10
+"""After how many times --claim-idle without a sign of life a consumer that holds nothing is deleted."""
+
+
+class Redelivery:
+    """What this consumer holds according to Redis, although this process doesn't know of it. For the reader's thread."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        held: Held,
+        settled: queues.SimpleQueue[Settled | None],
+        metrics: Metrics,
+        options: PipelineOptions,
+    ) -> None:
+        self._queue = queue
+        self._held = held
+        self._settled = settled
+        self._metrics = metrics
+        self._options = options
+        self._suspect = ""
+        self._adopt_at = 0.0
+        self.expected = True
+        """Whether there may be such entries: from before the start, from a read whose reply was lost, or adopted."""
+
+    def adopt(self) -> None:
+        """Takes over what other workers hold without a sign of life, if it is time to look for that. Raises QueueError."""
+        if time.monotonic() < self._adopt_at:
+            return
+        if self._queue.adopt(self._options.claim_idle):
+            self.expected = True
+        self._queue.retire(RETIRE_AFTER * self._options.claim_idle)
+        self._adopt_at = time.monotonic() + self._options.claim_idle / 2
+
+    def take(self) -> list[Delivery]:
+        """Takes up the next entries, oldest first; those that were delivered too often are dead-lettered instead.
+
+        Returns:
+            What may be counted.
+
+        Raises:
+            QueueError: Redis can't be used.
+        """
+        if not self.expected:
+            return []
+        listed = self._queue.unsettled(1000 + len(self._held))
+        waiting = {entry_id: times for entry_id, times in listed.items() if entry_id not in self._held}
+        self.expected = bool(waiting)
+        entry_ids = self._next(waiting)
+        if not entry_ids:
+            return []
+        deliveries = self._queue.take(entry_ids)
+        self._held.add(delivery.entry_id for delivery in deliveries)
+        self._metrics.redelivered.inc(len(deliveries))
+        return [delivery for delivery in deliveries if not self._is_worn_out(delivery)]
+
+    def _next(self, waiting: Mapping[str, int]) -> list[str]:
+        entry_ids = choose(waiting, self._options.batch_size, suspect=self._suspect, held=self._held)
+        if entry_ids and is_suspect(waiting[entry_ids[0]]):
+            self._suspect = entry_ids[0]
+        return entry_ids
+
+    def _is_worn_out(self, delivery: Delivery) -> bool:
+        """Dead-letters an entry that was delivered too often."""
+        limit = self._options.max_deliveries
+        if delivery.times_delivered <= limit:
+            return False
+        about = {"entry_id": delivery.entry_id, "deliveries": limit}
+        logger.error("an entry is dead-lettered: its worker crashed at each delivery", extra=about)
+        message = f"delivered {limit} times, and each time the worker crashed before it settled the entry"
+        self._settled.put(dead_letter(delivery, DeadReason.FAILED, message))
+        return True
+
+
+def is_suspect(times_delivered: int) -> bool:
+    """Returns whether an entry may be the cause of the crashes that it has survived."""
+    return times_delivered >= 2
+
+
+def choose(waiting: Mapping[str, int], batch_size: int, *, suspect: str, held: Container[str]) -> list[str]:
+    """Returns which entries are taken up next.
+
+    Suspects are taken up one at a time, after all others, so that an entry that crashes its worker uses up its own
+    deliveries and no other entry's.
+
+    Args:
+        waiting: the entries by id, oldest first, with the times that each was delivered.
+        batch_size: the most entries.
+        suspect: the last suspect that was taken up.
+        held: what is in progress.
+    """
+    harmless = [entry_id for entry_id, times in waiting.items() if not is_suspect(times)]
+    if harmless:
+        return harmless[:batch_size]
+    return list(waiting)[:1] if suspect not in held else []

@@ -1,0 +1,22 @@
+"""How settled deliveries are written: the accounting's fields, the results and the dead letters. Pure."""
+
+from worker.queue.delivery import Counted, Dead
+from worker.queue.frame import SkipReason
+
+Entry = list[str | bytes]
+"""An entry of a Redis stream as field, value, field, value, ..."""
+
+
+def skipped_field(reason: SkipReason) -> str:
+    """Returns the field of the accounting that counts the frames skipped for this reason."""
+    return f"skipped:{reason}"
+
+
+def encode(settled: Counted | Dead) -> tuple[str, Entry]:
+    """Returns the field of the accounting that counts this delivery, and its result or dead letter."""
+    if isinstance(settled, Counted):
+        return "counted", ["stream_name", settled.stream_name, "ts", repr(settled.ts), "result", settled.result]
+    letter: Entry = ["entry_id", settled.entry_id, "reason", settled.reason.value, "message", settled.message]
+    for name, value in settled.fields:
+        letter += [b"field:" + name, value]
+    return f"dead:{settled.reason}", letter

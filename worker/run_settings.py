@@ -1,0 +1,119 @@
+"""The flags of ``hand-counter run``, and the options that they become."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from handcounter.pacing.bounds import MAX_BATCH
+from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, Seconds
+from process.pem import pem_error
+from worker.hands_settings import HandsSettings
+from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions
+from worker.picture_header import MAX_PIXELS
+from worker.settings import QueueSettings, cpus
+
+
+class RunSettings(HandsSettings, QueueSettings):
+    """Reads frames from the queue, asks the sidecar which of them to process, and counts the hands in those."""
+
+    EXAMPLES: ClassVar[str] = """\
+examples:
+  hand-counter run                                   with the sidecar and Redis on this machine
+  hand-counter run --sidecar unix:/run/fps.sock --redis-url redis://redis:6379/0
+  hand-counter run --max-age inf --drain             count everything in the queue, then exit
+  hand-counter run --backend hamer --hamer-checkpoint hamer.ckpt
+  WORKER_FPS=0.5 hand-counter run                    every flag is also an environment variable
+
+  redis-cli HGETALL '{hand_counter}:accounting'      received = counted + skipped + dead + pending
+  redis-cli XREVRANGE '{hand_counter}:counts' + - COUNT 1
+"""
+
+    sidecar: GrpcAddress = Field("127.0.0.1:50051", description="the sidecar: HOST:PORT or unix:/path")
+    sidecar_ca: Path | None = Field(
+        None, description="CA certificate (PEM file) that verifies the sidecar; enables TLS"
+    )
+    sidecar_cert: Path | None = Field(None, description="client certificate for the sidecar (PEM file)")
+    sidecar_key: Path | None = Field(None, description="private key of the client certificate (PEM file)")
+    fps: Fps = Field(1.0, description="fallback fps for unknown streams while the sidecar is unreachable")
+    http: HttpAddress = "127.0.0.1:9465"
+    threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
+    batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
+    max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
+    decision_timeout: Seconds = Field(
+        0.25, description="seconds without an answer after which the sidecar is considered unreachable"
+    )
+    sidecar_wait: FiniteSeconds = Field(
+        1.0, le=60, description="seconds to wait at start for a sidecar that starts at the same time"
+    )
+    claim_idle: Seconds = Field(
+        30.0, description="seconds without a sign of life after which another worker's frames are adopted"
+    )
+    max_deliveries: int = Field(3, ge=1, description="attempts before a frame whose workers crash is dead-lettered")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="dead-letter pictures with more pixels")
+    consumer: str = Field(
+        "",
+        description="this worker's name in the consumer group, by which it finds what it held before a restart. "
+        "Empty: host name and process id, which stay the same when a container restarts",
+    )
+    counts_maxlen: int = Field(10_000, ge=1, description="about how many results to keep")
+    dead_maxlen: int = Field(10_000, ge=1, description="about how many dead letters to keep")
+    drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
+    grace: FiniteSeconds = Field(
+        10.0,
+        le=3600,
+        description="seconds to finish work in progress after SIGTERM or Ctrl-C; a second signal exits at once",
+    )
+    progress: Seconds = Field(10.0, description="seconds between progress lines; inf: none")
+
+    @model_validator(mode="after")
+    def _sidecar_certificates_are_valid(self) -> Self:
+        if (self.sidecar_cert is None) != (self.sidecar_key is None):
+            raise ValueError("--sidecar-cert and --sidecar-key must be given together")
+        if self.sidecar_cert and not self.sidecar_ca:
+            raise ValueError("--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown")
+        # gRPC wouldn't report an error, and would never connect.
+        if error := pem_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
+            raise ValueError(error)
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of :func:`worker.hand_counter.run`."""
+        return {"hands": self.hands_options, "options": self.options}
+
+    @property
+    def options(self) -> RunOptions:
+        """All settings but those of the backend as a value."""
+        return RunOptions(
+            sidecar=SidecarOptions(
+                address=self.sidecar,
+                ca=self.sidecar_ca,
+                certificate=self.sidecar_cert,
+                key=self.sidecar_key,
+                default_fps=self.fps,
+                decision_timeout=self.decision_timeout,
+                start_wait=self.sidecar_wait,
+            ),
+            queue=QueueOptions(
+                redis=self.redis,
+                access=self.redis_access,
+                prefix=self.prefix,
+                consumer=self.consumer or f"{socket.gethostname()}-{os.getpid()}",
+                counts_maxlen=self.counts_maxlen,
+                dead_maxlen=self.dead_maxlen,
+            ),
+            pipeline=PipelineOptions(
+                batch_size=self.batch_size,
+                max_age=self.max_age,
+                claim_idle=self.claim_idle,
+                max_deliveries=self.max_deliveries,
+                max_pixels=self.max_pixels,
+                drain=self.drain,
+            ),
+            threads=self.threads,
+            http=self.http,
+            grace=self.grace,
+            progress=self.progress,
+        )
