@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.settings import SidecarSettings
+from sidecar.stop_signals import StopSignals
 from sidecar.telemetry.calls import Traced, TracedService
 from sidecar.telemetry.metrics import Metrics
 
@@ -146,7 +146,7 @@ async def serve(settings: SidecarSettings) -> int:
     """
     sidecar = Sidecar(settings)
     async with contextlib.AsyncExitStack() as stack:
-        signals = stack.enter_context(_Signals())
+        signals = stack.enter_context(StopSignals())
         if settings.http:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
@@ -184,26 +184,6 @@ async def _stop(server: "grpc.aio.Server", sidecar: Sidecar, second_signal: asyn
         await server.stop(None)
     await stopping
     return was_forced
-
-
-class _Signals:
-    """Turns SIGTERM and SIGINT into events, and restores the handlers at the end."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-
-    def __enter__(self) -> "_Signals":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _received(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
 
 
 async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -> Traced | None:
