@@ -22,6 +22,7 @@ from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
+from sidecar.limits.change_log import ChangeLog
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.debugging import add_debugging_services
@@ -64,7 +65,7 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.leases = LeaseBook()
-        self.table = FpsTable(settings.fps, self._report_invalid, self.leases)
+        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
@@ -128,7 +129,7 @@ class Sidecar:
 
     def _redis_changed(self, state: RedisState) -> None:
         self.metrics.redis_state_changes.labels(state.name).inc()
-        self.health.set(REDIS, state is not RedisState.AWAY)
+        self.health.set(REDIS, state.is_reachable)
 
 
 async def serve(settings: SidecarSettings) -> int:
@@ -157,7 +158,7 @@ async def serve(settings: SidecarSettings) -> int:
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
-        if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
+        if sidecar.fleet and sidecar.follower.state.is_reachable:
             await sidecar.fleet.wait_until_reachable(FIRST_ATTEMPT_S)
         await server.start()
         sidecar.health.set(SERVER, True)  # until now the server for probes answered NOT_SERVING

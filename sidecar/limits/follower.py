@@ -53,6 +53,11 @@ class RedisState(enum.IntEnum):
     AWAY = 3
     """Redis is unreachable, or rejects the login or a command."""
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the limits can be read."""
+        return self is not RedisState.AWAY
+
 
 class FpsFollower:
     """Follows one hash in Redis.
@@ -115,7 +120,7 @@ class FpsFollower:
         """Makes the table watch these streams. Waits for their values where Redis is likely to answer, at most 50 ms."""
         if self._plan is not None:
             self._plan.await_streams(stream_names)
-        if self.state is not RedisState.AWAY and not self._unresponsive:
+        if self.state.is_reachable and not self._unresponsive:
             if self._awaited_done is None:
                 self._awaited_done = asyncio.get_running_loop().create_future()
             self._wake.set()
@@ -275,9 +280,9 @@ class FpsFollower:
     def _enter(self, state: RedisState) -> None:
         changed = state is not self.state or not self._tried.is_set()
         self.state = state
-        self._table.stale = state is RedisState.AWAY
+        self._table.stale = not state.is_reachable
         self._tried.set()
-        if state is RedisState.AWAY and self._awaited_done is not None:
+        if not state.is_reachable and self._awaited_done is not None:
             self._awaited_done.set_result(None)
             self._awaited_done = None
         if changed:

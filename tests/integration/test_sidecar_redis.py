@@ -148,6 +148,23 @@ def test_a_bad_value_is_reported(asker: Asker, client: "redis.Redis") -> None:
     assert asker.sidecar.logs().count("isn't a valid fps") == 1
 
 
+def test_a_changed_limit_is_a_log_line(asker: Asker, client: "redis.Redis") -> None:
+    """It has the stream, both fps and the source; streams that nobody asks about are no lines."""
+    client.hset(KEY, mapping={"cam1": "2", "cam2": "2"})
+    asker.wait_for_fps(2.0)
+    client.hset(KEY, mapping={"cam1": "0.25", "cam2": "5"})
+    asker.wait_for_fps(0.25)
+    client.hset(KEY, "*", "3")
+    client.hdel(KEY, "cam1")
+    asker.wait_for_fps(3.0)
+    lines = [line for line in asker.sidecar.logs().splitlines() if " limit changed " in line]
+    fields = [line.partition(" limit changed ")[2] for line in lines]
+    assert "stream_name=cam1 old_fps=2 new_fps=0.25 source=override" in fields
+    assert "stream_name=* old_fps=7 new_fps=3 source=wildcard" in fields
+    assert "stream_name=cam1 old_fps=0.25 new_fps=3 source=wildcard" in fields
+    assert not any("cam2" in line for line in lines)
+
+
 def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> None:
     """A thousand decisions about known streams cause no command, by the server's own statistics."""
 

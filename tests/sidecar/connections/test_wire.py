@@ -2,13 +2,19 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.processes.ports import free_port
 from support.redis.scripted import HANGS_UP, OK, RESP3, Answer, ScriptedRedis, scripted_redis
+from support.tls import Authority
+from support.waiting import until
 
+from process.redis_access import RedisAccess, tls_options
 from process.redis_url import Address
 from sidecar.connections import wire as redis_wire
 from sidecar.connections.errors import RedisServerError, RejectedError, UnreachableError
@@ -236,7 +242,7 @@ async def test_a_port_where_nobody_listens() -> None:
     assert str(port) in str(error)
 
 
-async def test_a_socket_where_nobody_listens(tmp_path: Any) -> None:
+async def test_a_socket_where_nobody_listens(tmp_path: Path) -> None:
     """The error names the path."""
     error = await refused(Address(str(tmp_path / "redis.sock"), 0), options={})
     assert isinstance(error, UnreachableError)
@@ -266,6 +272,25 @@ async def test_a_server_that_hangs_at_the_login(monkeypatch: pytest.MonkeyPatch)
     async with scripted_redis(lambda _: None) as server:
         error = await refused(Address("127.0.0.1", server.port), options={"password": "secret"})
         assert str(error) == "no answer within 0.1 s"
+
+
+async def test_tls_with_a_client_certificate(tmp_path: Path) -> None:
+    """The server's certificate is verified, and the client's is sent; a server of another CA isn't used."""
+    authority = Authority(tmp_path)
+    server_pair, client_pair = authority.sign("server"), authority.sign("client")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(server_pair.certificate, server_pair.key)
+    access = RedisAccess(ca=authority.certificate, certificate=client_pair.certificate, key=client_pair.key)
+    stranger = replace(access, ca=Authority(tmp_path, "stranger").certificate)
+    script = ScriptedRedis(echo)
+    async with await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=context) as server:
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        wire = await open_wire(address, {}, tls=tls_options(access))
+        assert await wire.call("ECHO", "hello") == b"hello"
+        await wire.close()
+        assert isinstance(await refused(address, options={}, tls=tls_options(stranger)), UnreachableError)
+        await until(lambda: not script.open)
 
 
 async def test_tls_where_there_is_none() -> None:
