@@ -46,7 +46,8 @@ class _Counts:
 
 
 class _Lease(NamedTuple):
-    since: StreamTime
+    since: float
+    """Stream time, but not of that type: a call of it would cost more than the rest of this tuple."""
     last_ts: StreamTime
     next_ts: StreamTime
     reason: Reason
@@ -120,7 +121,7 @@ class Leases:
         if fps == 0.0:
             lease = _Lease(_FIRST, _FIRST, _LAST, Reason.PAUSED, counts)
         else:
-            lease = _Lease(StreamTime(last_ts - LATE_WINDOW_S), last_ts, next_ts, _TOO_SOON, counts)
+            lease = _Lease(last_ts - LATE_WINDOW_S, last_ts, next_ts, _TOO_SOON, counts)
         self._leases[stream_name] = lease
         if len(self._leases) > self._max_streams:
             del self._leases[next(iter(self._leases))]

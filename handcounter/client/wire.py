@@ -13,7 +13,8 @@ from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 _REASONS: Final = {int(reason): reason for reason in Reason}
-_NUMBERS: Final = frozenset(_REASONS)
+_AT_LEAST_0: Final = (0.0).__le__
+"""Whether a number is neither negative nor NaN."""
 
 
 class Columns(Protocol):
@@ -55,15 +56,14 @@ def read_answers(columns: Columns, frames: int) -> Answers | None:
     """
     if not len(columns.should_process) == len(columns.reasons) == len(columns.fps) == len(columns.next_ts) == frames:
         return None
-    # A limit that is NaN fails the comparison, too.
-    if not (_NUMBERS.issuperset(columns.reasons) and all(fps >= 0.0 for fps in columns.fps)):
+    if not all(map(_AT_LEAST_0, columns.fps)):
         return None
-    return Answers(
-        columns.should_process,
-        [_REASONS[number] for number in columns.reasons],
-        columns.fps,
-        [ts if ts > 0.0 else None for ts in cast(Sequence[StreamTime], columns.next_ts)],
-    )
+    try:
+        reasons = [_REASONS[number] for number in columns.reasons]
+    except KeyError:
+        return None
+    next_ts = [ts if ts > 0.0 else None for ts in cast(Sequence[StreamTime], columns.next_ts)]
+    return Answers(columns.should_process, reasons, columns.fps, next_ts)
 
 
 def to_report(denials: Denials) -> pb.LeasedDenials:
