@@ -16,12 +16,12 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 async def should_process(
     _request: pb.ShouldProcessRequest, _context: "grpc.aio.ServicerContext[Any, Any]"
 ) -> pb.ShouldProcessResponse:
-    """Answers without looking at the request."""
+    """Returns an empty answer."""
     return pb.ShouldProcessResponse()
 
 
 async def serve(address: str) -> None:
-    """Serves until the process is ended."""
+    """Serves until the process ends."""
     server = grpc.aio.server()
     # Registered in the same way as the generated code registers the sidecar's handlers.
     handlers = {

@@ -92,7 +92,7 @@ def measure_raises(client: redis.Redis, limiter: RateLimiter, decided: Counter[s
 
 
 def main() -> None:
-    """Prints two tables and one line of JSON."""
+    """Prints a table, the delays and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="stretch of stream time per round and side")
     parser.add_argument("--streams", type=int, default=200)
@@ -134,9 +134,7 @@ def main() -> None:
         raises = measure_raises(client, limiter, decided, options.raises)
         limiter.close()
     medians = {side: Cost(*map(statistics.median, zip(*each, strict=True))) for side, each in costs.items()}
-    print(
-        f"{options.streams} streams of {CAMERA_FPS:g} fps limited to {LIMIT:g}, {options.seconds:g} s of them a round,"
-    )
+    print(f"{options.streams} streams of {CAMERA_FPS:g} fps limited to {LIMIT:g}, {options.seconds:g} s per round,")
     print(f"median of {options.rounds} rounds; {by_lease:.1%} of the frames were denied by a lease")
     print(f"{'µs per frame':26}{'wall':>8}{'worker CPU':>12}{'all CPU':>10}{'times cheaper':>16}")
     measure = medians["HGET per frame"].wall

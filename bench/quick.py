@@ -60,7 +60,7 @@ def run(module: str, folder: Path) -> bool:
         )
         code, output = str(done.returncode), done.stdout
     except subprocess.TimeoutExpired as late:
-        code, output = "too late", (late.stdout or b"").decode(errors="replace")
+        code, output = "timed out", (late.stdout or b"").decode(errors="replace")
     print(f"{module:26} {time.monotonic() - begun:5.1f} s  {'runs' if code == '0' else f'FAILED ({code})'}", flush=True)
     if code != "0":
         print(output)
@@ -75,10 +75,10 @@ def main() -> int:
     names = {module.removeprefix("bench."): module for module in QUICK}
     unknown = [name for name in options.names if name not in names]
     if unknown:
-        parser.error(f"no bench {', '.join(unknown)}; there are {', '.join(names)}")
+        parser.error(f"unknown: {', '.join(unknown)}; expected {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix="bench-quick-") as folder:
-        good = [run(names[name], Path(folder)) for name in options.names or names]
-    return 0 if all(good) else 1
+        succeeded = [run(names[name], Path(folder)) for name in options.names or names]
+    return 0 if all(succeeded) else 1
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ STREAMS = 32
 
 
 class Cost(NamedTuple):
-    """Microseconds per call."""
+    """Microseconds per call, of the server's CPU and of wall time."""
 
     cpu: float
     p50: float

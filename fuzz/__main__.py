@@ -59,10 +59,8 @@ def main() -> int:
 
 def is_complaint(line: str) -> bool:
     """Whether a line of the sidecar's log is one that invalid requests must not cause."""
-    return (
-        any(sign in line for sign in (" WARNING ", " ERROR ", " CRITICAL ", "Traceback"))
-        and "Redis is away" not in line
-    )
+    is_serious = any(sign in line for sign in (" WARNING ", " ERROR ", " CRITICAL ", "Traceback"))
+    return is_serious and "Redis is unreachable" not in line
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class HttpEndpoint:
 
     def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
         host, port = split_host_port(address)
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # gauges that nobody needs
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # unneeded gauges of creation times
         self._metrics = make_wsgi_app(registry)
         self._health = health
         self._server = _Server(host, port)

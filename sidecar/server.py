@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
-import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -16,10 +14,15 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.decider import Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
-from sidecar.fleet.limiter import FleetLimiter
+from sidecar.deciding.pod import PodDecider
+from sidecar.deciding.roster import Roster
+from sidecar.deciding.shadow import ShadowDecider
+from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
+from sidecar.limits.change_log import ChangeLog
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.debugging import add_debugging_services
@@ -29,6 +32,7 @@ from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.settings import SidecarSettings
+from sidecar.stop_signals import StopSignals
 from sidecar.telemetry.calls import Traced, TracedService
 from sidecar.telemetry.metrics import Metrics
 
@@ -61,7 +65,7 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.leases = LeaseBook()
-        self.table = FpsTable(settings.fps, self._report_invalid, self.leases)
+        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
@@ -71,8 +75,16 @@ class Sidecar:
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
-        self.limiter = self._limiter()
-        self.metrics.show(self.limiter, self.follower, settings.metrics_streams)
+        self.roster = Roster(
+            self.table,
+            self.leases,
+            max_streams=settings.max_streams,
+            on_evicted=self.fleet.forget if self.fleet else None,
+        )
+        self.limiter = Limiter(self.table, self.roster, self._decider(), self.follower.learn)
+        self.metrics.show(
+            self.roster, self.table, self.follower, max_streams=settings.metrics_streams, shadow=settings.shadow
+        )
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
@@ -92,7 +104,7 @@ class Sidecar:
         """Removes inactive streams from the fps table from time to time, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.limiter.sweep(time.monotonic())
+            self.limiter.sweep()
 
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
@@ -103,12 +115,13 @@ class Sidecar:
             claim_wait_s=self.settings.claim_wait,
         )
 
-    def _limiter(self) -> Limiter:
-        settings, learn = self.settings, self.follower.learn
-        pacing, most, shadow = settings.pacing, settings.max_streams, settings.shadow
-        if self.fleet is None:
-            return Limiter(self.table, self.leases, learn, pacing=pacing, max_streams=most, shadow=shadow)
-        return FleetLimiter(self.table, self.leases, learn, self.fleet, pacing=pacing, max_streams=most, shadow=shadow)
+    def _decider(self) -> Decider:
+        decider: Decider
+        if self.fleet:
+            decider = FleetDecider(self.roster, self.table, self.leases, self.fleet)
+        else:
+            decider = PodDecider(self.roster, self.table, self.leases, self.settings.pacing)
+        return ShadowDecider(decider) if self.settings.shadow else decider
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
@@ -116,7 +129,7 @@ class Sidecar:
 
     def _redis_changed(self, state: RedisState) -> None:
         self.metrics.redis_state_changes.labels(state.name).inc()
-        self.health.set(REDIS, state is not RedisState.AWAY)
+        self.health.set(REDIS, state.is_reachable)
 
 
 async def serve(settings: SidecarSettings) -> int:
@@ -134,7 +147,7 @@ async def serve(settings: SidecarSettings) -> int:
     """
     sidecar = Sidecar(settings)
     async with contextlib.AsyncExitStack() as stack:
-        signals = stack.enter_context(_Signals())
+        signals = stack.enter_context(StopSignals())
         if settings.http:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
@@ -145,8 +158,8 @@ async def serve(settings: SidecarSettings) -> int:
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
-        if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
-            await sidecar.fleet.wait_until_in_touch(FIRST_ATTEMPT_S)
+        if sidecar.fleet and sidecar.follower.state.is_reachable:
+            await sidecar.fleet.wait_until_reachable(FIRST_ATTEMPT_S)
         await server.start()
         sidecar.health.set(SERVER, True)  # until now the server for probes answered NOT_SERVING
         if settings.shadow:
@@ -172,26 +185,6 @@ async def _stop(server: "grpc.aio.Server", sidecar: Sidecar, second_signal: asyn
         await server.stop(None)
     await stopping
     return was_forced
-
-
-class _Signals:
-    """Turns SIGTERM and SIGINT into events, and restores the handlers at the end."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-
-    def __enter__(self) -> "_Signals":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _received(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
 
 
 async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -> Traced | None:

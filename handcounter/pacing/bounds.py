@@ -40,5 +40,10 @@ def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None
     """
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
         if not (0.0 <= ts <= MAX_TS and 0 < len(name) <= MAX_STREAM_NAME_LENGTH):
-            return f"frame {index}: {stream_name_error(name) or ts_error(ts)}"
+            return f"frame {index}: {frame_error(name, ts)}"
     return None
+
+
+def frame_error(stream_name: str, ts: float) -> str | None:
+    """Returns the error for a frame's name or capture time; None if both are valid."""
+    return stream_name_error(stream_name) or ts_error(ts)

@@ -86,8 +86,11 @@ class Decision(NamedTuple):
         return self.reason is Reason.ADMITTED
 
 
-_NEVER = StreamTime(math.inf)
-_ANY_TIME = StreamTime(-math.inf)
+NEVER = StreamTime(math.inf)
+"""The ``next_ts`` of a paused stream."""
+
+ANY_TIME = StreamTime(-math.inf)
+"""The ``next_ts`` of a stream that was never admitted."""
 
 _TOO_SOON, _PAUSED, _DUPLICATE, _LATE, _ADMITTED = (
     Reason.TOO_SOON,
@@ -145,9 +148,9 @@ def next_ts(schedule: Schedule | None, fps: float) -> StreamTime:
     for a stream without an admission, since any ts would be admitted.
     """
     if fps == 0.0:
-        return _NEVER
+        return NEVER
     if schedule is None:
-        return _ANY_TIME
+        return ANY_TIME
     due = schedule.slot + 1.0 / fps - TOLERANCE_S
     return StreamTime(due if due > schedule.last_ts else math.nextafter(schedule.last_ts, math.inf))
 

@@ -1,14 +1,15 @@
 """Who holds leases on which streams, and which changes revoke them. Pure.
 
-A lease allows a client to deny frames of a stream without asking. It is valid as long as the client's own questions are all
-that changes the stream. These changes revoke it: the limit is raised or set to 0, a frame of another client is admitted, the
-schedule is evicted, or the limit isn't watched any more (docs/decisions/0008-when-leases-end.md).
+A lease allows a client to deny frames of a stream without asking. It is valid as long as the client's own questions are
+all that changes the stream. These changes revoke it: the limit is raised or set to 0, a frame of another client is
+admitted, the schedule is evicted, or the limit isn't watched any more (docs/decisions/0008-when-leases-end.md).
 
-The book is built first and passed to all parts that cause such changes: the fps table, the roster, the deciders. They report
-changes to the book, and the book passes them to the holders, which are the open sessions. Neither side knows the other.
+The book is built first and passed to all parts that cause such changes: the fps table, the roster, the deciders. They
+report changes to the book, and the book passes them to the holders, which are the open sessions. Neither side knows the
+other.
 
-While no session is open, ``holders`` is empty. Code on a hot path checks that before it reports a change, so a change costs
-nothing then.
+While no session is open, ``holders`` is empty. Code on a hot path checks that before it reports a change, so a change
+costs nothing then.
 """
 
 from collections.abc import Container

@@ -1,22 +1,22 @@
--- Claims frames for their streams: the rule of sidecar/fleet/reorder.py, decided where all replicas meet.
+-- Decides frames where all replicas meet, by the rule of sidecar/fleet/reorder.py.
 --
--- A state is a string of little-endian doubles: slot, last_ts, time, version, base; the number of earlier admissions (one
--- byte); and their ts. The time of the last admission is kept in Unix seconds by this server's clock, and travels as an
--- age in seconds.
+-- A state is a string: five little-endian doubles (slot, last_ts, time, version, base), the number of earlier admissions (one
+-- byte), and their ts (doubles). It is stored with the time of the last admission, in Unix seconds by this server's clock, and
+-- travels with its age, in seconds.
 --
 -- KEYS[i]  the state of stream i, `stream_fps_slot:{TAG}:NAME`
 -- ARGV[1]  the rule's constants: tolerance, credit in periods, late window, reorder window, shortest TTL (five doubles),
---          the most earlier admissions and whether pacing is min-gap (two bytes)
--- ARGV[2]  the channel for the states that change here
--- ARGV[3]  per key, the state that the replica knows. Version 0: it knows nothing. Infinity: it admitted frames by itself
---          while this server was out of reach.
+--          the most earlier admissions, and whether the pacing is min-gap (two bytes)
+-- ARGV[2]  the channel on which changed states are published
+-- ARGV[3]  per key, the state that the replica knows. Version 0: it knows nothing. Version infinity: it admitted frames without
+--          Redis, while this server was unreachable.
 -- ARGV[4]  per frame: number of its key (unsigned, 4 bytes), ts, fps
 --
--- Returns one string; per frame: reason (one byte), then the state of its stream after it.
--- Publishes one message; per changed key: length of the key (2 bytes), its state, the key.
+-- Returns one string; per frame: the reason (one byte) and the state of its stream after it.
+-- Publishes one message; per changed key: the length of the key (2 bytes), its state, the key.
 --
--- Versions grow with each change of a key. They follow this server's clock, so they go on growing when the key
--- expired or was flushed.
+-- Versions grow with each change of a key. They follow this server's clock, so they grow even if the key expired or was
+-- flushed in between.
 
 local ADMITTED, TOO_SOON, PAUSED, DUPLICATE, LATE = 1, 2, 3, 4, 5
 local LONGEST_TTL_S = 1e9
@@ -38,7 +38,7 @@ local function pack(state, time)
     .. struct.pack('<' .. string.rep('d', #state.earlier), unpack(state.earlier))
 end
 
--- The state that starts at this place of the text, its time, and the place after it.
+-- Returns the state that starts at this place of the text, its time, and the place after it.
 local function unpacked(text, at)
   local state, time, count = {}
   state.slot, state.last_ts, time, state.version, state.base, count, at = struct.unpack('<dddddB', text, at)
@@ -54,7 +54,7 @@ local function is_state(stored)
   return count and count <= most_earlier and #stored == FIXED + 8 * count
 end
 
--- A stream's state here, to which is added: admitted_at, changed, period; no slot means never admitted.
+-- Returns a stream's state, with these fields added: admitted_at, changed, period. Without a slot it was never admitted.
 local function state_of(stored, known, known_age)
   local state = {version = 0}
   if is_state(stored) then
@@ -62,22 +62,22 @@ local function state_of(stored, known, known_age)
     state, admitted_at = unpacked(stored, 1)
     state.admitted_at = admitted_at
     if state.admitted_at > now then
-      state.admitted_at = 0 -- this server's clock was set back: the admission was longer ago than anybody can tell
+      state.admitted_at = 0 -- this server's clock was set back: how long ago the admission was is unknown
     end
   end
   if known.version <= state.version then
     return state
   end
-  local admitted_alone = known.version == 1 / 0
-  if state.slot and admitted_alone then
+  local without_redis = known.version == 1 / 0
+  if state.slot and without_redis then
     known.version = next_version(state.version)
     known.slot = math.max(state.slot, known.slot)
     known.last_ts = math.max(state.last_ts, known.last_ts)
     known.admitted_at = math.max(state.admitted_at, now - known_age)
-    known.earlier = {} -- what was admitted between is not known
+    known.earlier = {} -- what was admitted in between isn't known
   else
     -- Nothing is stored, or this server lost what the replica still knows (a failover to a server that lagged).
-    known.version = admitted_alone and next_version(0) or known.version
+    known.version = without_redis and next_version(0) or known.version
     known.admitted_at = now - known_age
   end
   known.changed = true
@@ -131,8 +131,8 @@ local function decide_between(state, ts, period)
   return admit(state, math.max(state.slot, slot), state.last_ts, base, admitted)
 end
 
--- The twin of reorder._followed.
-local function follow(state, slot, ts, period)
+-- The twin of reorder._append.
+local function append(state, slot, ts, period)
   local base = #state.earlier > 0 and state.base or state.slot
   local admitted = state.earlier
   admitted[#admitted + 1] = state.last_ts
@@ -145,7 +145,7 @@ local function follow(state, slot, ts, period)
   return admit(state, slot, ts, #admitted > 0 and base or 0, admitted)
 end
 
--- The twin of reorder.decide and, in it, of schedule.decide.
+-- The twin of reorder.decide, and of schedule.decide within it.
 local function decide(state, ts, fps)
   if fps == 0 then
     return PAUSED
@@ -173,7 +173,7 @@ local function decide(state, ts, fps)
   if ts < state.slot + period - tolerance then
     return TOO_SOON
   end
-  return follow(state, slot_after(state.slot, ts, period), ts, period)
+  return append(state, slot_after(state.slot, ts, period), ts, period)
 end
 
 local stored = redis.call('MGET', unpack(KEYS))
@@ -185,7 +185,7 @@ for i = 1, #KEYS do
   states[i] = state_of(stored[i], known, age)
 end
 
--- A state as it travels, packed once for the answer and the message.
+-- Returns a state as it travels, packed once for the answer and the message.
 local NO_STATE = pack({slot = 0, last_ts = 0, version = 0, base = 0, earlier = {}}, 0)
 local function described(state)
   if not state.slot then

@@ -1,81 +1,84 @@
-"""Hears of the states that other replicas' claims change, so that what is certain to be denied costs no claim."""
+"""Receives the states that other replicas' claims change, so that a frame that is certain to be denied costs no claim."""
 
 import asyncio
-import contextlib
 import logging
-import random
 from collections.abc import Callable
+from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
-
-from sidecar.connections.link import DEAD_AFTER_S, LONGEST_BACKOFF_S, PING_EVERY_S, SHORTEST_BACKOFF_S
-from sidecar.connections.servers import AnyConnection, RedisServers
+from process.backoff import Backoff
+from sidecar.connections.errors import RedisServerError, UnreachableError
+from sidecar.connections.link import DEAD_AFTER_S, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, PING_EVERY_S
+from sidecar.connections.servers import RedisServers
+from sidecar.connections.wire import Wire
 from sidecar.fleet.claims import State, channel, unpacked_changes
 
 logger = logging.getLogger(__name__)
 
 
 class ClaimFeed:
-    """Listens to the claims' channel.
+    """Subscribes to the channel of the claims.
 
-    A message is lost only together with the connection (in a cluster, messages between its nodes may be lost too), so
-    the listener is told of gaps instead of states being confirmed again and again.
+    Messages are lost only together with the connection (in a cluster, messages between its nodes may be lost too). So the feed
+    reports gaps, and no state has to be confirmed again and again.
+
+    Args:
+        servers: Where Redis is.
+        on_change: Is called with each stream whose state was changed, and the new state.
+        on_listening: Is called with whether changes are received, whenever that changes.
     """
 
     def __init__(
         self,
         servers: RedisServers,
         on_change: Callable[[str, State], None],
-        on_gap: Callable[[bool], None],
+        on_listening: Callable[[bool], None],
     ) -> None:
-        """Calls on_change for each changed stream, and on_gap with whether it listens when that changes."""
         self._servers = servers
         self._on_change = on_change
-        self._on_gap = on_gap
+        self._on_listening = on_listening
         self._channel = channel(servers.url.db)
+        self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
 
     async def run(self) -> None:
-        """Listens until cancelled. Whatever goes wrong, another connection is tried."""
-        backoff_s = SHORTEST_BACKOFF_S
+        """Listens until cancelled, and reconnects after any failure."""
         while True:
             try:
-                # In a cluster any server hears what is published at any other; so the channel's name does for a key.
-                connection = await self._servers.connect_to(self._channel)
+                # Any server of a cluster receives what is published at the others, so the channel's name serves as a key.
+                address = await self._servers.holder(self._channel)
+                wire = await self._servers.connect(address, on_push=self._receive)
                 try:
-                    await connection.send_command("SUBSCRIBE", self._channel)
-                    async with asyncio.timeout(DEAD_AFTER_S):
-                        await connection.read_response()
-                    self._on_gap(True)
-                    backoff_s = SHORTEST_BACKOFF_S
-                    await self._listen(connection)
+                    await self._listen(wire)
                 finally:
-                    self._on_gap(False)
-                    with contextlib.suppress(RedisError, OSError):
-                        await connection.disconnect(nowait=True)
+                    self._on_listening(False)
+                    await wire.close()
+            except RedisServerError as error:
+                self._log(error.fields())
             except Exception as error:
-                level = logging.WARNING if backoff_s == SHORTEST_BACKOFF_S else logging.DEBUG
-                logger.log(level, "the claims of other replicas aren't heard", extra={"error": str(error)})
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
-            backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
+                self._log({"reason": repr(error)})
+            await asyncio.sleep(self._backoff.next())
 
-    async def _listen(self, connection: AnyConnection) -> None:
-        pinged = False
-        while True:
-            # A time-out of read_response leaves what has arrived in its buffer, so nothing is lost.
-            message = await connection.read_response(timeout=PING_EVERY_S)
-            if message is None:
-                if pinged:
-                    raise ResponseError("no answer to a ping")
-                await connection.send_command("PING")
-                pinged = True
-                continue
-            pinged = False
-            if message[0] == b"message":
-                self._heard(message[2])
-
-    def _heard(self, message: bytes) -> None:
+    async def _listen(self, wire: Wire) -> None:
+        """Listens until the connection is lost or no longer answers, and raises why."""
+        await wire.subscribe(self._channel, timeout_s=DEAD_AFTER_S)
+        self._on_listening(True)
+        self._backoff.reset()
+        losing = asyncio.create_task(wire.wait_until_lost())
         try:
-            for stream_name, state in unpacked_changes(message):
+            while not losing.done():
+                await asyncio.wait((losing,), timeout=PING_EVERY_S)
+                if not losing.done():
+                    await wire.call("PING", timeout_s=PING_EVERY_S)
+        finally:
+            losing.cancel()
+        raise losing.result() or UnreachableError("the connection was closed")
+
+    def _receive(self, message: list[Any]) -> None:
+        try:
+            for stream_name, state in unpacked_changes(message[2]):
                 self._on_change(stream_name, state)
         except ValueError as error:
-            logger.warning("a foreign message on the claims' channel", extra={"error": str(error)})
+            logger.warning("ignored a foreign message on the channel of the claims", extra={"reason": str(error)})
+
+    def _log(self, fields: dict[str, str]) -> None:
+        level = logging.DEBUG if self._backoff.failures else logging.WARNING
+        logger.log(level, "can't receive the claims of other replicas", extra=fields)

@@ -1,4 +1,4 @@
-"""Sends claims to Redis: batched while a call is under way, grouped by slot, and never waited for too long."""
+"""Sends claims to Redis: batched while a call is under way, grouped by hash slot, each waited for a bounded time."""
 
 import asyncio
 import hashlib
@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
-
 from handcounter.pacing.schedule import Pacing
-from sidecar.connections.link import Link, Links, redirection
+from sidecar.connections.errors import RedisServerError, RejectedError, UnreachableError
+from sidecar.connections.link import Link
+from sidecar.connections.links import Links
 from sidecar.fleet.claims import (
     CLAIM_SCRIPT,
     MOST_CLAIMS_PER_CALL,
@@ -30,33 +30,46 @@ logger = logging.getLogger(__name__)
 MOST_REDIRECTIONS = 3
 
 STEPS_TO_AN_ANSWER = 6
-"""Turns of the event loop from bytes in the socket to an answer, and one to spare. If this process was busy for too
-long, the answer is often there already when the time is up, and needs only these."""
+"""Steps of the event loop from bytes in the socket to an answer, and one to spare. If this process was busy for too long, the
+answer has often arrived by the deadline, and needs only these steps."""
 
 
 class Script:
-    """A Lua script, called by its hash; the server is taught it where it doesn't know it."""
+    """A Lua script, called by its hash and loaded where the server doesn't have it."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def call(self, link: Link, keys: Sequence[bytes | str], *arguments: bytes | str, asking: bool = False) -> Any:
-        """Runs it; raises RedisError."""
+        """Runs it and returns its answer; raises RedisServerError."""
         try:
             return await link.call("EVALSHA", self._hash, len(keys), *keys, *arguments, asking=asking)
-        except NoScriptError:
-            return await link.call("EVAL", self._text, len(keys), *keys, *arguments, asking=asking)
+        except RejectedError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await link.call("EVAL", self._text, len(keys), *keys, *arguments, asking=asking)
 
 
 class _Batch:
-    """Claims of one caller for one group, and their answers, as many as Redis gave."""
+    """The claims of one caller that belong to one group."""
 
-    __slots__ = ("answers", "claims")
+    __slots__ = ("_on_answer", "answered", "claims", "done", "places")
 
-    def __init__(self, claims: list[Claim]) -> None:
+    def __init__(self, claims: list[Claim], places: list[int], on_answer: Callable[[int, Claimed], None]) -> None:
         self.claims = claims
-        self.answers: asyncio.Future[list[Claimed]] = asyncio.get_running_loop().create_future()
+        self.places = places
+        """The places of the claims among all that the caller asked about."""
+        self.answered = 0
+        """How many of the claims, from the first, have an answer."""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when there will be no more answers, cancelled when the caller no longer waits for any."""
+        self._on_answer = on_answer
+
+    def answer(self, answer: Claimed) -> None:
+        """Passes on the answer to the next claim."""
+        self._on_answer(self.places[self.answered], answer)
+        self.answered += 1
 
 
 class _Group:
@@ -67,9 +80,9 @@ class _Group:
         self.waiting: list[_Batch] = []
         self.sender: asyncio.Task[None] | None = None
 
-    def give_up(self, batch: _Batch) -> None:
-        """Nobody waits for a batch any more: it isn't sent, and if it was, its answers are late."""
-        batch.answers.cancel()
+    def abandon(self, batch: _Batch) -> None:
+        """Stops waiting for a batch. If it wasn't sent yet it won't be; otherwise its answers will be late."""
+        batch.done.cancel()
         if batch in self.waiting:
             self.waiting.remove(batch)
 
@@ -77,14 +90,18 @@ class _Group:
 class ClaimQueue:
     """Claims frames in Redis.
 
-    On a plain server one call carries all claims that wait; on a cluster, those of one hash tag. While a call is under
-    way, new claims wait for the next one; so the number of calls adapts to the load and their order is kept.
+    On a single server one call carries all claims that wait; on a cluster, those of one hash tag. While a call is under
+    way, new claims wait for the next one. So the number of calls adapts to the load, and the claims keep their order.
+
+    Args:
+        links: the connections to Redis, and how long to wait for an answer.
+        pacing: how a slot advances.
     """
 
-    def __init__(self, links: Links, pacing: Pacing, on_answer: Callable[[Claim, Claimed, bool], None]) -> None:
-        """Calls on_answer for each answer as it arrives, with whether it is too late: nobody waits for it any more."""
+    def __init__(self, links: Links, pacing: Pacing) -> None:
+        self.call_count = 0
+        """Calls of the script so far."""
         self._links = links
-        self._on_answer = on_answer
         self._script = Script(CLAIM_SCRIPT)
         self._constants = packed_constants(pacing)
         self._channel = channel(links.servers.url.db)
@@ -92,41 +109,37 @@ class ClaimQueue:
         groups = {slot: _Group(slot) for slot in slots}
         self._groups = [groups[slot] for slot in slots]
         self._grouped = len(groups) > 1
-        self.call_count = 0
-        """Calls of the script so far."""
 
-    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | Missing]:
-        """Decides frames in Redis, in their order; what it doesn't decide in time is for the caller to decide."""
-        answers: list[Claimed | Missing] = [Missing.AWAY] * len(claims)
-        waited: list[tuple[_Group, Link, _Batch, list[int]]] = []
+    async def claim(self, claims: Sequence[Claim], on_answer: Callable[[int, Claimed], None]) -> list[Missing | None]:
+        """Claims frames in their order; see :class:`sidecar.fleet.fleet.Claims`."""
+        missing: list[Missing | None] = [Missing.UNREACHABLE] * len(claims)
+        waited: list[tuple[_Group, Link, _Batch]] = []
         for group, places in self._by_group(claims):
             link = self._links.holding(group.slot)
             if link is None or not link.in_time:
                 continue
-            batch = _Batch([claims[place] for place in places])
+            batch = _Batch([claims[place] for place in places], places, on_answer)
             self._put(group, batch)
-            waited.append((group, link, batch, places))
+            waited.append((group, link, batch))
         if not waited:
-            return answers
-        answered = [batch.answers for _, _, batch, _ in waited]
+            return missing
         try:
-            _, late = await asyncio.wait(answered, timeout=self._links.in_time_s)
+            _, late = await asyncio.wait([batch.done for _, _, batch in waited], timeout=self._links.in_time_s)
             for _ in range(STEPS_TO_AN_ANSWER if late else 0):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
-            for group, _, batch, _ in waited:
-                group.give_up(batch)
+            for group, _, batch in waited:
+                group.abandon(batch)
             raise
-        for group, link, batch, places in waited:
-            if not batch.answers.done():
-                link.was_late()
-                group.give_up(batch)
-                for place in places:
-                    answers[place] = Missing.LATE
-                continue
-            for place, answer in zip(places, batch.answers.result(), strict=False):
-                answers[place] = answer
-        return answers
+        for group, link, batch in waited:
+            why = Missing.UNREACHABLE
+            if not batch.done.done():
+                why = Missing.LATE
+                link.report_late()
+                group.abandon(batch)
+            for number, place in enumerate(batch.places):
+                missing[place] = None if number < batch.answered else why
+        return missing
 
     def _by_group(self, claims: Sequence[Claim]) -> list[tuple[_Group, list[int]]]:
         if not self._grouped:
@@ -154,23 +167,19 @@ class ClaimQueue:
             group.sender = None
 
     async def _send(self, group: _Group, batches: list[_Batch]) -> None:
-        waiting = [(claim, batch) for batch in batches for claim in batch.claims]
-        answers: list[Claimed] = []
+        claimed = [(batch, claim) for batch in batches for claim in batch.claims]
         try:
-            # One caller may bring more than a call should carry.
-            for first in range(0, len(waiting), MOST_CLAIMS_PER_CALL):
-                part = waiting[first : first + MOST_CLAIMS_PER_CALL]
-                answers += await self._call(group, [claim for claim, _ in part])
-                for (claim, batch), answer in zip(part, answers[first:], strict=True):
-                    self._on_answer(claim, answer, batch.answers.done())
-        except (RedisError, OSError) as error:
-            logger.debug("a claim failed", extra={"error": str(error)})
-        first = 0
+            # A single caller may have more claims than a call should carry.
+            for first in range(0, len(claimed), MOST_CLAIMS_PER_CALL):
+                part = claimed[first : first + MOST_CLAIMS_PER_CALL]
+                answers = await self._call(group, [claim for _, claim in part])
+                for (batch, _), answer in zip(part, answers, strict=True):
+                    batch.answer(answer)
+        except RedisServerError as error:
+            logger.debug("claims failed", extra=error.fields() | {"claims": str(len(claimed))})
         for batch in batches:
-            last = first + len(batch.claims)
-            if not batch.answers.done():
-                batch.answers.set_result(answers[first:last])
-            first = last
+            if not batch.done.done():
+                batch.done.set_result(None)
 
     async def _call(self, group: _Group, claims: list[Claim]) -> list[Claimed]:
         keys, states, frames = packed_claims(claims)
@@ -183,12 +192,13 @@ class ClaimQueue:
                 reply = await self._script.call(
                     link, keys, self._constants, self._channel, states, frames, asking=asking
                 )
-            except MovedError as error:
-                link, asking = self._links.moved(group.slot, error, link), False
-            except AskError as error:
-                link, asking = self._links.to(redirection(error, link)), True
-            except TryAgainError:
-                continue
+            except RejectedError as error:
+                if error.code == "MOVED" and error.redirect:
+                    link, asking = self._links.follow_move(group.slot, error.redirect), False
+                elif error.code == "ASK" and error.redirect:
+                    link, asking = self._links.to(error.redirect), True
+                elif error.code != "TRYAGAIN":
+                    raise
             else:
                 return unpacked_answers(reply)
-        raise RedisError("no server takes the claim")
+        raise UnreachableError("no server takes the claims")

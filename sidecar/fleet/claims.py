@@ -1,7 +1,7 @@
 """The claim: a frame's admission decided in Redis, where all replicas meet (``claim.lua``).
 
-This module is the format of claims: their keys, and how they travel to the script and back. It does no I/O; doubles
-travel as their 8 bytes, so both sides compute with the very same numbers. ``fleet`` decides what to claim, and
+This module is the format of claims: their keys, and how they travel to the script and back. It does no I/O. Doubles
+travel as their 8 bytes, so both sides compute with exactly the same numbers. ``fleet`` decides what to claim,
 ``claim_queue`` sends it.
 """
 
@@ -14,28 +14,29 @@ from importlib import resources
 from typing import NamedTuple
 
 from handcounter.pacing.schedule import CREDIT_PERIODS, LATE_WINDOW_S, TOLERANCE_S, Pacing, Reason
+from handcounter.pacing.times import StreamTime
 from sidecar.fleet.reorder import MOST_EARLIER, REORDER_WINDOW_S
 
 KEY_PREFIX = "stream_fps_slot"
 """State keys are ``stream_fps_slot:{TAG}:NAME``."""
 
 TAG_COUNT = 64
-"""Hash tags of the state keys. On a cluster the claims of a batch travel in at most so many calls."""
+"""Number of hash tags of the state keys. On a cluster the claims of a batch travel in at most that many calls."""
 
 REPLICAS_KEY = "stream_fps_replicas"
-"""The sorted set of the replicas' heartbeats."""
+"""The key of the sorted set of heartbeats."""
 
 SHORTEST_TTL_S = 3600.0
-"""A state key lives for this or two periods, whichever is longer."""
+"""A state key expires after this or two periods, whichever is longer."""
 
 REPLICA_GONE_S = 5.0
-"""A replica without a heartbeat for this long is no longer counted."""
+"""A replica without a heartbeat for this long isn't counted any more."""
 
 MOST_CLAIMS_PER_CALL = 256
-"""Bounds how long one call of the script keeps Redis from others (about 2 ms)."""
+"""Bounds how long one call of the script blocks Redis: about 2 ms."""
 
 UNMERGED = math.inf
-"""The version of a state with admissions that Redis hasn't heard of."""
+"""The version of a state with admissions that Redis doesn't know of."""
 
 CLAIM_SCRIPT = resources.files("sidecar.fleet").joinpath("claim.lua").read_text()
 HEARTBEAT_SCRIPT = resources.files("sidecar.fleet").joinpath("heartbeat.lua").read_text()
@@ -50,69 +51,68 @@ _LENGTH = struct.Struct("<H")
 class State(NamedTuple):
     """A stream's timing state as it travels; see :class:`sidecar.fleet.reorder.Trail` and its schedule."""
 
-    slot: float
-    last_ts: float
+    slot: StreamTime
+    last_ts: StreamTime
     age: float
-    """Seconds since the last admission: spans travel between clocks, times don't."""
+    """Seconds since the last admission. Real time differs between processes, time spans don't."""
     version: float
-    """Grows with each change of the stream's state; 0 where there is none."""
-    base: float = 0.0
-    earlier: tuple[float, ...] = ()
+    """Grows with each change of the stream's state; 0 if there is no state."""
+    base: StreamTime = StreamTime(0.0)
+    earlier: tuple[StreamTime, ...] = ()
 
 
-NO_STATE = State(0.0, 0.0, 0.0, 0.0)
+NO_STATE = State(StreamTime(0.0), StreamTime(0.0), 0.0, 0.0)
 
 
 class Claim(NamedTuple):
     """One frame to be decided in Redis."""
 
     stream_name: str
-    ts: float
+    ts: StreamTime
     fps: float
+    """The limit in force, frames per second."""
     known: State
-    """What this replica knows of the stream, so that Redis may learn it again."""
-    gap: int = 0
-    """The number of the replica's last gap in hearing others, when it claimed; for itself."""
+    """What this replica knows of the stream, for the case that Redis knows less."""
 
 
 class Claimed(NamedTuple):
-    """The answer: the reason, and the stream's state after it."""
+    """The answer to a claim: the reason, and the stream's state after it."""
 
     reason: Reason
     state: State
 
 
 class Missing(enum.Enum):
-    """Why Redis gave no answer to a claim."""
+    """Why there is no answer to a claim."""
 
     LATE = enum.auto()
-    """It didn't come in time; Redis may have decided the frame all the same."""
-    AWAY = enum.auto()
-    """Redis is known to be out of reach or too slow, or refused."""
+    """It didn't arrive in time. Redis may have decided the frame all the same."""
+    UNREACHABLE = enum.auto()
+    """Redis is known to be unreachable or too slow, or it rejected the claim."""
 
 
 def tag_of(stream_name: str) -> int:
-    """The number of the stream's hash tag, below TAG_COUNT."""
+    """Returns the number of the stream's hash tag, below TAG_COUNT."""
     return zlib.crc32(stream_name.encode()) % TAG_COUNT
 
 
 def tag_key(tag: int) -> bytes:
-    """The part of a state key that decides which server of a cluster holds it."""
+    """Returns the part of a state key that determines which server of a cluster holds it."""
     return b"%s:{%d}" % (KEY_PREFIX.encode(), tag)
 
 
 def state_key(stream_name: str) -> bytes:
-    """The key of the stream's state."""
+    """Returns the key of the stream's state."""
     return tag_key(tag_of(stream_name)) + b":" + stream_name.encode()
 
 
 def channel(db: int) -> bytes:
-    """The channel on which changed states are published: channels, unlike keys, are shared by all databases."""
+    """Returns the channel on which changed states are published. It names the database, since all databases share channels."""
     return b"%s:%d" % (KEY_PREFIX.encode(), db)
 
 
 def packed_constants(pacing: Pacing) -> bytes:
-    """The constants of the rule, from the one place that has them."""
+    """Returns the constants of the rule for the script, from the modules that define them."""
     return _CONSTANTS.pack(
         TOLERANCE_S,
         CREDIT_PERIODS,
@@ -125,16 +125,16 @@ def packed_constants(pacing: Pacing) -> bytes:
 
 
 def packed_claims(claims: Sequence[Claim]) -> tuple[list[bytes], bytes, bytes]:
-    """Gives the keys, the known states and the frames of these claims, in their order.
+    """Returns the keys, the known states and the frames of claims, in their order.
 
-    Where several claims know of one stream, the newest knowledge travels.
+    If there are several claims for one stream, the newest state that any of them knows travels.
     """
     keys: list[bytes] = []
     states: list[bytes] = []
     versions: list[float] = []
     numbers: dict[str, int] = {}
     frames = bytearray()
-    for stream_name, ts, fps, known, _ in claims:
+    for stream_name, ts, fps, known in claims:
         number = numbers.get(stream_name)
         if number is None:
             keys.append(state_key(stream_name))
@@ -148,7 +148,7 @@ def packed_claims(claims: Sequence[Claim]) -> tuple[list[bytes], bytes, bytes]:
 
 
 def unpacked_answers(reply: bytes) -> list[Claimed]:
-    """Reads the script's reply."""
+    """Returns the answers in the script's reply."""
     answers, at = [], 0
     while at < len(reply):
         state, end = _unpacked(reply, at + 1)
@@ -158,7 +158,7 @@ def unpacked_answers(reply: bytes) -> list[Claimed]:
 
 
 def unpacked_changes(message: bytes) -> Iterator[tuple[str, State]]:
-    """Reads a published message: streams and their new states. Raises ValueError if it is none."""
+    """Yields the streams in a published message, and their new states. Raises ValueError if it isn't valid."""
     at = 0
     try:
         while at < len(message):
@@ -178,7 +178,7 @@ def _packed(state: State) -> bytes:
 
 
 def _unpacked(text: bytes, at: int) -> tuple[State, int]:
-    """The state that starts there, and where it ends."""
+    """Returns the state that starts there, and where it ends."""
     slot, last_ts, age, version, base, count = _STATE.unpack_from(text, at)
     at += _STATE.size
     earlier = _EARLIER[count]

@@ -1,10 +1,10 @@
--- Tells the other replicas of this one and counts them all.
+-- Makes a replica known to the fleet and counts all replicas.
 --
 -- KEYS[1]  the replicas, a sorted set: identity -> Unix seconds of its last heartbeat by this server's clock
 -- ARGV[1]  this replica's identity
--- ARGV[2]  seconds after which a silent replica is gone
+-- ARGV[2]  seconds of silence after which a replica isn't counted any more
 --
--- Returns the number of replicas and the place of this one among them, from 0.
+-- Returns the number of replicas and the place of this one among them, which counts from 0.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1e6

@@ -1,4 +1,4 @@
-"""Fleet scope put together: the fleet's decisions, and what keeps them in touch with Redis and the other replicas."""
+"""Fleet scope put together: the fleet's decisions, and what connects them to Redis and the other replicas."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from handcounter.pacing.schedule import Pacing, Schedule
-from sidecar.connections.link import Links
+from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claim_feed import ClaimFeed
@@ -19,11 +19,20 @@ from sidecar.fleet.fleet import Fleet, Frame, Verdict
 from sidecar.fleet.heartbeat import Heartbeat
 
 CLAIM_WAIT_S: Final = 0.015
-"""How long a claim may take: with it, a decision takes less than 20 ms."""
+"""How long a claim is waited for. It keeps decisions below 20 ms."""
 
 
 class FleetScope:
-    """Decides frames by schedules that all replicas share."""
+    """Decides frames by schedules that all replicas share. It connects to Redis only while it is ``running``.
+
+    Args:
+        servers: where Redis is.
+        leases: see :class:`Fleet`, as for the next two and the clock.
+        pacing: how a slot advances.
+        replicas: how many replicas there are until heartbeats count them.
+        claim_wait_s: how long a claim is waited for, seconds.
+        clock: real time, seconds by a monotonic clock.
+    """
 
     def __init__(
         self,
@@ -35,39 +44,38 @@ class FleetScope:
         claim_wait_s: float = CLAIM_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Takes the arguments of :class:`Fleet`, where Redis is and how long to wait for it. Connects to nothing yet."""
         self._fleet = Fleet(clock, leases, pacing=pacing, replicas=replicas)
         self._links = Links(servers, claim_wait_s)
-        self._claims = ClaimQueue(self._links, pacing, self._fleet.answered)
-        self._feed = ClaimFeed(servers, self._fleet.heard, self._fleet.listening)
-        # A replica that starts anew is another one: its predecessor's heartbeat may still count.
+        self._claims = ClaimQueue(self._links, pacing)
+        self._feed = ClaimFeed(servers, self._fleet.record_change, self._fleet.set_listening)
+        # A replica that restarts is another replica: its predecessor's heartbeat may still count.
         identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._heartbeat = Heartbeat(self._links, identity, self._fleet.counted, replicas)
+        self._heartbeat = Heartbeat(self._links, identity, self._fleet.set_replicas, replicas)
 
     async def decide(self, frames: Sequence[Frame]) -> list[Verdict]:
-        """Decides frames in their order, hardly later than the claim may take, however Redis is doing."""
+        """Decides frames in their order. It takes little longer than a claim may take, whatever the state of Redis."""
         return await self._fleet.decide(frames, self._claims)
 
     def forget(self, stream_name: str) -> None:
-        """Drops what is known of a stream; Redis still knows."""
+        """Drops what this replica knows of a stream; Redis keeps its state."""
         self._fleet.forget(stream_name)
 
     def schedule(self, stream_name: str) -> Schedule | None:
-        """The state of a stream as far as is known; None if nothing is."""
+        """Returns the state of a stream as far as it is known; None if nothing is known."""
         return self._fleet.schedule(stream_name)
 
-    def certain(self, stream_name: str, fps: float) -> Schedule | None:
-        """The state of a stream if what it denies at this fps is certain to be denied until it is said to have changed."""
-        return self._fleet.certain(stream_name, fps)
+    def certain_schedule(self, stream_name: str, fps: float) -> Schedule | None:
+        """Returns the state of a stream if all that it denies at this fps is certain to be denied until leases are revoked."""
+        return self._fleet.certain_schedule(stream_name, fps)
 
-    async def wait_until_in_touch(self, at_most_s: float) -> None:
-        """Waits for Redis, so that the first frames after a start are claimed."""
+    async def wait_until_reachable(self, at_most_s: float) -> None:
+        """Waits for Redis, so that the first frames after a start are claimed. Returns after at most so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at_most_s):
                 await self._links.reached.wait()
 
     @property
-    def in_touch(self) -> bool:
+    def in_time(self) -> bool:
         """Whether every server of Redis answers in time."""
         return self._links.all_in_time
 
@@ -77,9 +85,9 @@ class FleetScope:
         return self._fleet.replicas
 
     @property
-    def alone_count(self) -> int:
+    def without_redis_count(self) -> int:
         """Frames decided without Redis so far."""
-        return self._fleet.alone_count
+        return self._fleet.without_redis_count
 
     @property
     def call_count(self) -> int:
@@ -88,8 +96,8 @@ class FleetScope:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keeps in touch for the length of an async with block; says goodbye to the fleet at its end."""
-        beat = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
+        """Stays connected while an async with block runs, and leaves the fleet at its end."""
+        heartbeat = asyncio.create_task(self._heartbeat.run(), name="heartbeat")
         tasks = [
             asyncio.create_task(self._links.run(), name="redis-links"),
             asyncio.create_task(self._feed.run(), name="claim-feed"),
@@ -97,12 +105,12 @@ class FleetScope:
         try:
             yield
         finally:
-            await _cancelled(beat)
+            await _cancel(heartbeat)
             await self._heartbeat.stop()
-            await _cancelled(*tasks)
+            await _cancel(*tasks)
 
 
-async def _cancelled(*tasks: "asyncio.Task[None]") -> None:
+async def _cancel(*tasks: "asyncio.Task[None]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

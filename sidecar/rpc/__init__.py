@@ -1,1 +1,1 @@
-"""What is served over gRPC."""
+"""The gRPC services of the sidecar."""

@@ -58,7 +58,7 @@ def _bind(server: "grpc.aio.Server", address: str, credentials: "grpc.ServerCred
 
 
 def _reason(address: str) -> str:
-    """Returns why an address can't be bound. gRPC doesn't tell, so this tries once more with plain sockets."""
+    """Returns why an address can't be bound. gRPC doesn't say, so this tries once more with plain sockets."""
     path = address.removeprefix("unix:")
     try:
         if path != address:

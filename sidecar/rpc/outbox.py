@@ -1,10 +1,11 @@
 """The messages that a session still has to send, and the leases that its client holds. No I/O; see session for the wire.
 
-Answers and revocations leave in the order in which they came about. The client handles them in that order, so an answer from
-before a revocation can't revive the lease.
+Answers and revocations leave in the order in which they came about. The client handles them in that order, so an answer
+from before a revocation can't revive the lease.
 
-A revocation names its streams. If there are too many of them, or if a change concerns all streams, it revokes all leases at
-once. So an outbox stays small however many streams change, and no change iterates over the streams of a session.
+A revocation names its streams. If there are too many of them, or if a change concerns all streams, it revokes all
+leases at once. So an outbox stays small however many streams change, and no change iterates over the streams of a
+session.
 """
 
 import itertools

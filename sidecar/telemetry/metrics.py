@@ -20,9 +20,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
-from sidecar.deciding.limiter import Limiter
+from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.table import FpsTable
 from sidecar.telemetry.stream_metrics import StreamMetrics
 
 DECIDING_METHODS: Final = ("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession")
@@ -110,11 +111,13 @@ class Metrics:
         for state in RedisState:
             self.redis_state_changes.labels(state.name)
 
-    def show(self, limiter: Limiter, follower: FpsFollower, max_streams: int) -> None:
-        """Adds the metrics of these two to every scrape, and per-stream metrics of at most ``max_streams`` streams."""
-        self.registry.register(_Scrape(limiter, follower))
+    def show(
+        self, roster: Roster, table: FpsTable, follower: FpsFollower, *, max_streams: int, shadow: bool = False
+    ) -> None:
+        """Adds the metrics of these to every scrape, and per-stream metrics of at most ``max_streams`` streams."""
+        self.registry.register(_Scrape(roster, follower, shadow=shadow))
         if max_streams:
-            self.registry.register(StreamMetrics(limiter, max_streams))
+            self.registry.register(StreamMetrics(roster, table, max_streams))
 
     def show_fleet(self, fleet: FleetScope) -> None:
         """Adds the metrics of fleet scope to every scrape."""
@@ -131,35 +134,36 @@ class _FleetScrape(Collector):
         yield CounterMetricFamily(
             "sidecar_alone_decisions",
             "Frames decided without Redis, at this replica's share of the limit.",
-            fleet.alone_count,
+            fleet.without_redis_count,
         )
         yield GaugeMetricFamily(
             "sidecar_replicas", "Replicas that share the limits, including this one.", fleet.replicas
         )
         yield GaugeMetricFamily(
-            "sidecar_claims_in_time", "1 while Redis answers claims in time, else 0.", float(fleet.in_touch)
+            "sidecar_claims_in_time", "1 while Redis answers claims in time, else 0.", float(fleet.in_time)
         )
 
 
 class _Scrape(Collector):
-    def __init__(self, limiter: Limiter, follower: FpsFollower) -> None:
-        self._limiter = limiter
+    def __init__(self, roster: Roster, follower: FpsFollower, *, shadow: bool) -> None:
+        self._roster = roster
         self._follower = follower
+        self._shadow = shadow
 
     def collect(self) -> Iterator[Metric]:
-        limiter, follower = self._limiter, self._follower
+        roster, follower = self._roster, self._follower
         decisions = CounterMetricFamily("sidecar_decisions", "Frames decided, by reason.", labels=["reason"])
         for reason in Reason:
-            decisions.add_metric([reason.name], limiter.decisions[reason])
+            decisions.add_metric([reason.name], roster.decisions[reason])
         yield decisions
-        yield GaugeMetricFamily("sidecar_streams", "Streams that have a schedule.", len(limiter))
+        yield GaugeMetricFamily("sidecar_streams", "Streams that have a schedule.", len(roster))
         yield CounterMetricFamily(
-            "sidecar_evicted_streams", "Schedules evicted to make room for another stream.", limiter.evicted
+            "sidecar_evicted_streams", "Schedules evicted to make room for another stream.", roster.evicted
         )
         yield CounterMetricFamily(
             "sidecar_refused_frames",
             "Frames denied because there was no room for the schedule of their stream.",
-            limiter.refused,
+            roster.refused,
         )
         state = GaugeMetricFamily(
             "sidecar_redis_state",
@@ -177,5 +181,5 @@ class _Scrape(Collector):
             "sidecar_redis_resyncs", "Readings of all limits in use that no push caused.", follower.resyncs
         )
         yield GaugeMetricFamily(
-            "sidecar_shadow", "1 in shadow mode (--shadow), when all frames are admitted.", float(limiter.shadow)
+            "sidecar_shadow", "1 in shadow mode (--shadow), when all frames are admitted.", float(self._shadow)
         )

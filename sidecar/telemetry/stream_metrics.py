@@ -18,8 +18,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
-from sidecar.deciding.limiter import Limiter
+from handcounter.pacing.times import RealTime
+from sidecar.deciding.roster import Roster
 from sidecar.deciding.stream import Stream
+from sidecar.limits.table import FpsTable
 
 OTHER: Final = "other"
 """The label of all other streams; a stream of this name is therefore one of them."""
@@ -59,13 +61,17 @@ class StreamMetrics(Collector):
     """The collector of per-stream metrics.
 
     Args:
-        limiter: Has the streams.
+        roster: Has the streams.
+        table: Has their limits.
         max_streams: How many streams may have their own series.
-        clock: The limiter's clock, seconds.
+        clock: Real time, seconds by the clock of the decisions.
     """
 
-    def __init__(self, limiter: Limiter, max_streams: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limiter = limiter
+    def __init__(
+        self, roster: Roster, table: FpsTable, max_streams: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._roster = roster
+        self._table = table
         self._max_streams = max_streams
         self._clock = clock
         self._series: dict[str, _Series] = {}
@@ -94,18 +100,18 @@ class StreamMetrics(Collector):
                 count = series.report()
                 reported += count
                 admitted.add_metric([name], count)
-                if self._limiter.stream(name) is series.stream:
-                    fps.add_metric([name], self._limiter.fps(name))
-                    achieved.add_metric([name], series.stream.achieved_fps(self._clock()))
-            self._other = max(self._other, self._limiter.decisions[Reason.ADMITTED] - reported)
+                if self._roster.streams.get(name) is series.stream:
+                    fps.add_metric([name], self._table.fps(name))
+                    achieved.add_metric([name], series.stream.achieved_fps(RealTime(self._clock())))
+            self._other = max(self._other, self._roster.decisions[Reason.ADMITTED] - reported)
             admitted.add_metric([OTHER], self._other)
         yield from (admitted, fps, achieved)
 
     def _choose(self) -> None:
         """Chooses the streams that have their own series at this scrape."""
-        streams = self._limiter.streams()
+        streams = self._roster.snapshot()
         for name, series in self._series.items():
-            current = self._limiter.stream(name)
+            current = self._roster.streams.get(name)
             if current is not None and current is not series.stream:
                 series.returned(current)
         without = [stream for stream in streams if stream.name not in self._series and stream.name != OTHER]
@@ -124,7 +130,7 @@ class StreamMetrics(Collector):
         ended = [
             name
             for name, series in self._series.items()
-            if self._limiter.stream(name) is None or series.stream.heard_at <= silent_since
+            if self._roster.streams.get(name) is None or series.stream.heard_at <= silent_since
         ][: max(0, wanted)]
         for name in ended:
             self._ended += self._series.pop(name).last_reported

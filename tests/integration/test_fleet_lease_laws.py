@@ -102,12 +102,12 @@ def operate(fleet: LeasedFleet, choose: random.Random, faults: bool) -> None:
         case "unary":
             fleet.unary(replica, choose.choice(STREAMS), stamp(fleet, some_delta(choose)))
         case "lose":
-            fleet.lose(client)
+            fleet.lose(client, cancels=faults)
         case "settle":
             fleet.settle()
         case "sleep":
             fleet.server.wait(choose.choice([1.0, 61.0]))
-            replica.limiter.sweep(replica.clock())
+            replica.limiter.sweep()
         case "report":
             if not client.waits:
                 client.report()
@@ -219,10 +219,10 @@ def test_an_answer_from_before_a_gap_confirms_nothing(client: redis.Redis) -> No
     replica.notice()
     fleet.unary(other, "a", 1000.2)
     other.arrive()
-    replica.fleet.listening(True)
+    replica.fleet.set_listening(True)
     replica.listening = replica.subscribed = True
     replica.answer()
-    assert replica.certain("a", 5.0) is None
+    assert replica.certain_schedule("a", 5.0) is None
     fleet.settle()
     fleet.frames(fleet.clients[0], [("a", 1000.1)])
     assert replica.truth("a", 1000.1) is Reason.LATE

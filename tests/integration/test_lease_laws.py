@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.clients.leased import Frames, LeasedClient, run
+from support.clients.leased import Frames, LeasedClient
+from support.coroutines import run
 from support.models.sidecar_world import World
 
 from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.deciding.roster import LeasedDenials
 from sidecar.rpc.session import Sessions
 from sidecar.telemetry.metrics import Metrics
 
@@ -26,8 +28,8 @@ class Fleet:
 
     def __init__(self, pacing: Pacing, max_streams: int) -> None:
         self.leased, self.plain = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
-        sessions = Sessions(self.leased.limiter, self.leased.leases, Metrics(), clock=lambda: self.leased.now)
-        self.clients = [LeasedClient(sessions) for _ in range(CLIENTS)]
+        sessions = Sessions(self.leased.limiter, self.leased.leases, Metrics())
+        self.clients = [LeasedClient(sessions, lambda: self.leased.now) for _ in range(CLIENTS)]
         self.by_lease = 0
 
     def stamp(self, delta: float) -> float:
@@ -36,12 +38,7 @@ class Fleet:
 
     def ask_plain(self, frames: Frames) -> list[Reason]:
         """Decides frames one by one at the reference."""
-        reasons = []
-        for name, ts in frames:
-            if unprepared := self.plain.limiter.unprepared((name,)):
-                run(self.plain.limiter.prepare(unprepared))
-            reasons.append(self.plain.limiter.decide(name, ts, self.plain.now)[0])
-        return reasons
+        return [self.plain.ask(name, ts) for name, ts in frames]
 
     def frames(self, number: int, frames: Frames) -> None:
         """Lets one client decide frames."""
@@ -53,7 +50,7 @@ class Fleet:
             self.by_lease += 1
             if client.told_soon(name):
                 denied = [int(reason is each) for each in (None, *Reason)]
-                self.plain.limiter.take_in(name, denied, ts, reason, self.plain.now)
+                self.plain.limiter.record_leased_denials([LeasedDenials(name, denied, ts, reason, 0.0)])
             else:
                 assert [reason] == self.ask_plain([(name, ts)]), (name, ts)
         if open_ones:
@@ -64,9 +61,7 @@ class Fleet:
     def unary(self, frame: tuple[str, float]) -> None:
         """Asks about a frame without a session."""
         self.report()
-        if unprepared := self.leased.limiter.unprepared(frame[:1]):
-            run(self.leased.limiter.prepare(unprepared))
-        assert [self.leased.limiter.decide(*frame, self.leased.now)[0]] == self.ask_plain([frame])
+        assert [self.leased.ask(*frame)] == self.ask_plain([frame])
 
     def report(self) -> None:
         """Lets all clients report leased denials; no message reaches them."""
@@ -101,7 +96,7 @@ class Fleet:
         """Runs the sweep, after which silent streams are no longer watched."""
         self.report()
         for world in (self.leased, self.plain):
-            world.limiter.sweep(world.now)
+            world.limiter.sweep()
 
     def lose(self, number: int) -> None:
         """Breaks one client's session."""
@@ -143,7 +138,7 @@ def operate(fleet: Fleet, choose: random.Random) -> None:
 def exact_silence() -> Any:
     """Reports arrive at once here, so eviction needs no allowance for them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidecar.deciding.limiter.REPORT_GRACE_S", 0.0)
+        patch.setattr("sidecar.deciding.roster.REPORT_GRACE_S", 0.0)
         yield
 
 
@@ -158,7 +153,7 @@ def test_decisions_with_and_without_leases_are_the_same(
     for _ in range(operations):
         operate(fleet, choose)
     fleet.report()
-    assert fleet.leased.limiter.decisions == fleet.plain.limiter.decisions
+    assert fleet.leased.roster.decisions == fleet.plain.roster.decisions
     told = [run(world.limiter.list_streams("", "", 10)) for world in (fleet.leased, fleet.plain)]
     assert told[0] == told[1]
 

@@ -52,7 +52,7 @@ def test_check_passes_a_good_hash(redis: Valkey) -> None:
         client.hset(HASH, mapping={f"cam{number}": str(number / 10) for number in range(3000)})
         done = check(redis.url, "--fps", "0.5")
         assert (done.returncode, done.stderr) == (0, "")
-        assert "3000 fields, 0 of them wrong" in done.stdout
+        assert "3000 fields, 0 invalid" in done.stdout
         assert "--fps 0.5" in done.stdout
         client.hset(HASH, "*", "4")
         assert "4 (*)" in check(redis.url).stdout
@@ -69,7 +69,7 @@ def test_check_lists_each_wrong_field(redis: Valkey) -> None:
     assert "300" in lines[0]
     assert lines[1].startswith("'cam2': 'fast'")
     assert lines[2].startswith("'cam3': '-2'")
-    assert "4 fields, 3 of them wrong" in lines[3]
+    assert "4 fields, 3 invalid" in lines[3]
 
 
 def test_check_of_an_empty_hash_is_fine(redis: Valkey) -> None:

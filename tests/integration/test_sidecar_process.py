@@ -108,9 +108,9 @@ def test_health_tells_the_server_from_its_redis(channel: grpc.Channel) -> None:
     assert stub.Check(health_pb2.HealthCheckRequest(), timeout=120).status == SERVING
     assert stub.Check(health_pb2.HealthCheckRequest(service="redis"), timeout=120).status == NOT_SERVING
     with pytest.raises(grpc.RpcError) as error:
-        stub.Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=120)
+        stub.Check(health_pb2.HealthCheckRequest(service="disk"), timeout=120)
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
-    watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=120)
+    watch = stub.Watch(health_pb2.HealthCheckRequest(service="disk"), timeout=120)
     assert next(watch).status == SERVICE_UNKNOWN
     watch.cancel()
 

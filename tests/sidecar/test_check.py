@@ -1,15 +1,19 @@
-"""Which fields of the hash set a limit."""
+"""Which fields of the hash set a limit, and what --check says about the others."""
 
 import pytest
+from support.processes.ports import free_port
+from support.redis.scripted import scripted_redis
 
-from sidecar.check import field_error
+from process.redis_access import RedisAccess
+from process.redis_url import parse_redis_url
+from sidecar.check import check, field_error
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [(b"cam1", b"0.25"), (b"*", b"inf"), ("café".encode(), b" 0 "), (b"a" * 256, b"1")]
 )
-def test_a_limit_is_fine(field: bytes, value: bytes) -> None:
-    """A stream's name and a valid fps."""
+def test_a_valid_field_has_no_error(field: bytes, value: bytes) -> None:
+    """A name that a stream can have, or the wildcard, with a valid fps."""
     assert field_error(field, value) is None
 
 
@@ -26,9 +30,78 @@ def test_a_limit_is_fine(field: bytes, value: bytes) -> None:
         (b"\xff", b"1", ["xff", "UTF-8"]),
     ],
 )
-def test_a_field_without_effect_is_told_with_its_value(field: bytes, value: bytes, words: list[str]) -> None:
-    """What is no valid fps, or a name that no stream can have, is one line that shows it."""
+def test_an_invalid_field_is_shown_with_its_value(field: bytes, value: bytes, words: list[str]) -> None:
+    """An invalid fps, or a name that no stream can have, is one line that shows it."""
     error = field_error(field, value)
     assert error is not None
     assert "\n" not in error
     assert [word for word in words if word not in error] == []
+
+
+class Pages:
+    """A server that answers HSCAN with these pages, or with an error."""
+
+    def __init__(self, *pages: list[bytes] | bytes) -> None:
+        self._pages = list(pages)
+        self.cursors: list[bytes] = []
+
+    def answer(self, words: list[bytes]) -> bytes:
+        """The answer to a command."""
+        assert words[:2] == [b"HSCAN", b"limits"]
+        self.cursors.append(words[2])
+        page = self._pages.pop(0)
+        if isinstance(page, bytes):
+            return page
+        cursor = b"7" if self._pages else b"0"
+        fields = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in page)
+        return b"*2\r\n$1\r\n%s\r\n*%d\r\n%s" % (cursor, len(page), fields)
+
+
+async def run(pages: Pages) -> tuple[int, str]:
+    """Checks a hash with these pages, at a default of 1 fps; returns the exit code and where the server is."""
+    async with scripted_redis(pages.answer) as server:
+        url = parse_redis_url(f"redis://127.0.0.1:{server.port}/0")
+        return await check(url, RedisAccess(), "limits", 1.0), url.shown
+
+
+async def test_all_pages_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Redis returns the hash in pages and may repeat a field; the summary counts each field once."""
+    pages = Pages([b"cam1", b"1", b"*", b"4"], [], [b"cam1", b"1", b"cam2", b"2"])
+    code, shown = await run(pages)
+    assert code == 0
+    assert capsys.readouterr() == (f"limits at {shown}: 3 fields, 0 invalid; all other streams: 4 (*)\n", "")
+    assert pages.cursors == [b"0", b"7", b"7"]
+
+
+async def test_invalid_fields_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is a line, in the order of the names, before the summary; the exit code is 1."""
+    code, _ = await run(Pages([b"z", b"fast", b"a", b"-1", b"*", b"x"]))
+    assert code == 1
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["'*'", "'a'", "'z'"]
+    assert summary.endswith("3 fields, 3 invalid; all other streams: --fps 1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"-WRONGTYPE not a hash\r\n", "WRONGTYPE not a hash"),
+        (b"-NOPERM no\r\n", "NOPERM no (grant the user the permissions in docs/redis-acl.md)"),
+    ],
+)
+async def test_a_rejected_reading_is_one_line(capsys: pytest.CaptureFixture[str], answer: bytes, reason: str) -> None:
+    """It names the key, the server and the error, and what to do where that is known."""
+    code, shown = await run(Pages([b"cam1", b"1"], answer))
+    assert code == 1
+    assert capsys.readouterr() == ("", f"fps-sidecar: can't read limits at {shown}: {reason}\n")
+
+
+async def test_a_missing_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the server without its password, and the reason."""
+    url = parse_redis_url(f"redis://:secret@127.0.0.1:{free_port()}/0")
+    assert await check(url, RedisAccess(), "limits", 1.0) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith(f"fps-sidecar: can't read limits at {url.shown}: ")
+    assert errors.count("\n") == 1
+    assert "secret" not in errors

@@ -1,226 +1,157 @@
-"""What ListStreams and the metrics tell of rates, against an independent count, with simulated clocks."""
+"""Achieved fps and speed, against an independent count with a simulated clock."""
 
-import bisect
+import math
 import random
 
 import pytest
-from support.clients.leased import LeasedClient
-from support.models.sidecar_world import World
 
-from handcounter.client.session import REPORT_S
-from handcounter.pacing.schedule import Reason
-from sidecar.deciding.limiter import StreamStatus
-from sidecar.rpc.session import Sessions
-from sidecar.telemetry.metrics import Metrics
-from sidecar.telemetry.stream_metrics import StreamMetrics
+from handcounter.pacing.schedule import Schedule
+from sidecar.deciding.stream import Stream
 
 
-class Watched:
-    """One camera, its frames decided one by one, and every admission noted besides."""
+class Count:
+    """Counts the plain way: keeps every admission."""
 
     def __init__(self) -> None:
-        self.world = World(default=1.0)
-        self.metrics = StreamMetrics(self.world.limiter, 10, clock=lambda: self.world.now)
-        self.admitted_at: list[float] = []
-        self.asked = 0
+        self.times: list[float] = []
 
-    async def status(self) -> StreamStatus:
-        """What ListStreams tells."""
-        (status,) = await self.world.limiter.list_streams("cam", "", 10)
-        return status
-
-    def scraped(self) -> dict[str, float]:
-        """What /metrics tells, by metric."""
-        return {
-            sample.name: sample.value
-            for metric in self.metrics.collect()
-            for sample in metric.samples
-            if sample.labels["stream_name"] == "cam"
-        }
-
-    def film(self, source_fps: float, seconds: float, jitter: float, chance: random.Random) -> None:
-        """Has the camera film for some time, each frame displaced by up to so many of its periods."""
-        start = self.world.now
-        for number in range(1, round(seconds * source_fps) + 1):
-            self.world.now = start + (number + chance.uniform(-jitter, jitter)) / source_fps
-            self.asked += 1
-            if self.decide(self.world.now) is Reason.ADMITTED:
-                self.admitted_at.append(self.world.now)
-
-    def decide(self, ts: float) -> Reason:
-        """Decides one frame."""
-        (reason,) = self.world.limiter.decide_all(("cam",), (ts,), self.world.now).reasons
-        return reason
-
-    async def check(self) -> None:
-        """Both tell what a count of the window until now gives, within 2 %; a frame more or less is nobody's error."""
-        now, times = self.world.now, self.admitted_at
-        since = min(now - 10.0, times[-51])
-        counted = (len(times) - bisect.bisect_right(times, since)) / (now - since)
-        achieved = (await self.status()).achieved_fps
-        assert achieved == self.scraped()["sidecar_stream_achieved_fps"]
-        assert abs(achieved - counted) <= 0.02 * counted + 1.0 / (now - since)
-
-    def counted_fps(self) -> float:
-        """Admissions per second over the longer of 10 s and 50 admissions, from the first of them to the last."""
-        window = max(10.0, self.admitted_at[-1] - self.admitted_at[-min(51, len(self.admitted_at))])
-        inside = [at for at in self.admitted_at if at >= self.admitted_at[-1] - window - 1e-9]
-        return (len(inside) - 1) / (inside[-1] - inside[0])
+    def fps(self, now: float) -> float:
+        """Admissions per second over the longer of 10 s and 50 admissions before now."""
+        since = min(now - 10.0, self.times[-51] if len(self.times) > 50 else self.times[0])
+        inside = [time for time in self.times if time > since]
+        return len(inside) / (now - since)
 
 
-class WatchedByLease(Watched):
-    """The same through a client that denies by its lease what it can, and reports that as often as the real one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        sessions = Sessions(self.world.limiter, self.world.leases, Metrics(), clock=lambda: self.world.now)
-        self.client = LeasedClient(sessions)
-        self.report_at = self.world.now + REPORT_S
-        self.by_lease = 0
-
-    def decide(self, ts: float) -> Reason:
-        """Decides one frame by the lease, else asks."""
-        if self.world.now >= self.report_at:
-            self.report()
-        self.client.deliver(100)
-        (reason,), asked = self.client.leases.deny((("cam", ts),), self.world.now)
-        if asked:
-            (number,) = self.client.ask((("cam", ts),))
-            return Reason(number)
-        assert reason is not None
-        self.by_lease += 1
-        return reason
-
-    def report(self) -> None:
-        """Reports, and waits for the answer."""
-        self.client.report()
-        self.client.deliver(100)
-        self.report_at = self.world.now + REPORT_S
+def drive(stream: Stream, now: float, fps: float, seconds: float, speed: float = 1.0) -> float:
+    """Admits frames at a rate for some time; returns the time of the last one."""
+    base_ts = stream.heard_ts
+    for number in range(1, round(fps * seconds) + 1):
+        at = now + number / fps
+        ts = base_ts + (at - now) * speed
+        stream.heard_at, stream.heard_ts = at, ts
+        stream.admit(Schedule(ts, ts, at))
+    return at
 
 
-@pytest.mark.parametrize("source_fps", [10.0, 15.0, 25.0, 29.97, 60.0])
-@pytest.mark.parametrize("target_fps", [0.2, 0.5, 1.0, 4.9, 5.0, 7.0, 12.5, 20.0, 30.0, float("inf")])
+@pytest.mark.parametrize("fps", [0.2, 0.5, 1.0, 2.0, 4.9, 5.1, 7.5, 15.0, 30.0, 120.0])
 @pytest.mark.parametrize("jitter", [0.0, 0.2])
-async def test_rates_are_those_that_one_counts(source_fps: float, target_fps: float, jitter: float) -> None:
-    """Configured and achieved fps, told by ListStreams and by the metrics, are within 2 % of what was let through."""
-    watched = Watched()
-    watched.world.set("cam", str(target_fps))
-    chance = random.Random(f"{source_fps} {target_fps}")
-    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
-    for _ in range(10):
-        watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
-        status, scraped = await watched.status(), watched.scraped()
-        counted = watched.counted_fps()
-        assert status.achieved_fps == pytest.approx(counted, rel=0.02)
-        assert scraped["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
-        assert status.achieved_fps == pytest.approx(min(source_fps, target_fps), rel=0.02)
-        assert status.fps == scraped["sidecar_stream_fps"] == target_fps
-        assert scraped["sidecar_stream_admitted_total"] == status.admitted == len(watched.admitted_at)
-        assert status.admitted + status.denied == watched.asked
+def test_achieved_fps_is_the_rate_of_admissions(fps: float, jitter: float) -> None:
+    """A steady stream's achieved fps is its rate within 2 %, as soon as a window has passed and ever after."""
+    chance = random.Random(1)
+    stream = Stream("a", 0.0, 50.0)
+    window = max(10.0, 50 / fps)
+    for number in range(round(fps * 6 * window)):
+        at = 50.0 + (number + chance.uniform(-jitter, jitter)) / fps
+        stream.heard_at = stream.heard_ts = at
+        stream.admit(Schedule(at, at, at))
+        if number > fps * window:
+            for later in (0.0, 0.4, 0.7):
+                if later / fps < 5.0:
+                    assert stream.achieved_fps(at + later / fps) == pytest.approx(fps, rel=0.02)
 
 
-CHANGES = [(20.0, 2.0), (0.5, 10.0), (5.0, 0.5), (2.0, 20.0), (30.0, 1.0), (1.0, 30.0), (10.0, 5.0), (7.0, 3.0)]
-
-
-@pytest.mark.parametrize(("before", "after"), CHANGES)
-@pytest.mark.parametrize("kind", [Watched, WatchedByLease])
-async def test_a_changed_limit_is_told_as_one_counts_it(before: float, after: float, kind: type[Watched]) -> None:
-    """The configured fps is told at once, and at any time the achieved one is that of the window, before and after."""
-    watched, chance = kind(), random.Random(f"{before} {after}")
-    watched.world.set("cam", str(before))
-    watched.film(30.0, 60.0 + max(10.0, 50 / before), 0.1, chance)
-    watched.world.set("cam", str(after))
-    assert (await watched.status()).fps == watched.scraped()["sidecar_stream_fps"] == after
+@pytest.mark.parametrize(("before", "after"), [(30.0, 2.0), (2.0, 30.0), (30.0, 15.0), (0.5, 10.0), (10.0, 0.5)])
+def test_achieved_fps_follows_a_change(before: float, after: float) -> None:
+    """At any time from a change on it is that of an independent count over the window, within 2 % and a frame."""
+    stream, count = Stream("a", 0.0, 0.0), Count()
+    now = drive(stream, 0.0, before, 100.0)
+    count.times = [number / before for number in range(1, round(100.0 * before) + 1)]
     window = max(10.0, 50 / after)
-    changed_at = watched.world.now
-    while watched.world.now < changed_at + 1.2 * window:
-        watched.film(30.0, chance.uniform(0.1, 1.0), 0.1, chance)
-        await watched.check()
-    assert watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(after, rel=0.02)
+    for _ in range(round(1.2 * window * after)):
+        now = drive(stream, now, after, 1 / after)
+        count.times.append(now)
+        counted = count.fps(now)
+        assert abs(stream.achieved_fps(now) - counted) <= 0.02 * counted + 1.0 / window
+    assert stream.achieved_fps(now) == pytest.approx(after, rel=0.02)
 
 
-@pytest.mark.parametrize("sources", [(30.0, 3.0), (3.0, 30.0), (30.0, 8.0)])
-async def test_a_changed_source_is_told_as_one_counts_it(sources: tuple[float, float]) -> None:
-    """A camera that slows down below its limit, or comes back up, is told so while the window passes, too."""
-    watched, chance = Watched(), random.Random(f"{sources}")
-    watched.world.set("cam", "20")
-    watched.film(sources[0], 60.0, 0.1, chance)
-    changed_at = watched.world.now
-    while watched.world.now < changed_at + 60.0:
-        watched.film(sources[1], chance.uniform(0.4, 1.0), 0.1, chance)
-        await watched.check()
+@pytest.mark.parametrize("fps", [1e-6, 1000.0, 100_000.0])
+def test_achieved_fps_of_extreme_streams(fps: float) -> None:
+    """Of one frame in days, and of more frames in a moment than anybody has."""
+    stream = Stream("a", 0.0, 0.0)
+    now = drive(stream, 0.0, fps, 60 / fps if fps < 1.0 else 12.0)
+    assert stream.achieved_fps(now) == pytest.approx(fps, rel=0.02)
+    assert stream.speed(now) == pytest.approx(1.0, rel=0.02)
 
 
-async def test_a_silent_stream_achieves_nothing() -> None:
-    """5 s after a stream's last frame both tell 0, and not before; its counters stay."""
-    watched = Watched()
-    watched.film(30.0, 20.0, 0.0, random.Random(1))
-    admitted = len(watched.admitted_at)
-    watched.world.now += 4.9
-    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
-    watched.world.now += 0.11
-    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
-    assert watched.scraped()["sidecar_stream_admitted_total"] == admitted
+def test_a_leap_of_the_streams_clock_is_no_error() -> None:
+    """After a bogus ts far in the future, the rates are still finite numbers."""
+    stream = Stream("a", 0.0, 0.0)
+    now = drive(stream, 0.0, 10.0, 20.0)
+    stream.heard_at, stream.heard_ts = now + 0.5, 1e11
+    stream.admit(Schedule(1e11, 1e11, now + 0.5))
+    now = drive(stream, now + 0.5, 10.0, 3.0)
+    assert 1e3 < stream.speed(now) < math.inf
+    now = drive(stream, now, 10.0, 30.0)
+    assert stream.speed(now) == pytest.approx(1.0, rel=0.02)
 
 
-@pytest.mark.parametrize("fps", [0.5, 3.0, 10.0, 30.0])
-@pytest.mark.parametrize("step_s", [0.9, 20.0])
-async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float) -> None:
-    """Pausing a camera that goes on filming brings what is told down as the window empties."""
-    watched, chance = Watched(), random.Random(1)
-    watched.world.set("cam", str(fps))
-    watched.film(30.0, max(20.0, 70 / fps), 0.0, chance)
-    watched.world.set("cam", "0")
+def test_achieved_fps_falls_when_admissions_stop() -> None:
+    """A stream whose frames are all denied from now on achieves less and less."""
+    stream = Stream("a", 0.0, 0.0)
+    now = drive(stream, 0.0, 30.0, 60.0)
+    told = []
+    for second in range(1, 40):
+        stream.heard_at = now + second
+        told.append(stream.achieved_fps(now + second))
+    assert told == sorted(told, reverse=True)
+    assert told[-1] < 2.0
+
+
+def test_a_silent_stream_achieves_nothing() -> None:
+    """After 5 s without any frame the achieved fps is 0, just before it isn't."""
+    stream = Stream("a", 0.0, 0.0)
+    now = drive(stream, 0.0, 10.0, 30.0)
+    assert stream.achieved_fps(now + 4.99) > 0.0
+    assert stream.achieved_fps(now + 5.0) == 0.0
+
+
+def test_a_stream_without_an_admission_achieves_nothing() -> None:
+    """Before its first admission a stream's achieved fps is 0."""
+    assert Stream("a", 0.0, 0.0).achieved_fps(1.0) == 0.0
+
+
+def test_one_admission_is_one_in_a_window() -> None:
+    """A single admission isn't taken for a high rate."""
+    stream = Stream("a", 0.0, 0.0)
+    stream.admit(Schedule(0.0, 0.0, 0.0))
+    assert stream.achieved_fps(0.001) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("speed", [0.1, 1.0, 4.0, 1000.0])
+def test_speed_is_stream_seconds_per_real_second(speed: float) -> None:
+    """A live camera's speed is 1; milliseconds sent as seconds are seen as 1000, within seconds and ever after."""
+    stream = Stream("a", 5.0, 0.0)
+    now = drive(stream, 0.0, 10.0, 3.0, speed=speed)
+    assert stream.speed(now) == pytest.approx(speed, rel=0.02)
+    now = drive(stream, now, 10.0, 60.0, speed=speed)
+    assert stream.speed(now) == pytest.approx(speed, rel=0.02)
+
+
+def test_speed_of_a_paused_stream_is_seen_too() -> None:
+    """Frames that are all denied still show how fast the stream's clock runs."""
+    stream = Stream("a", 0.0, 0.0)
+    for number in range(300):
+        stream.heard_at, stream.heard_ts = number / 30, 1000 * number / 30
+    assert stream.speed(10.0) == pytest.approx(1000.0, rel=0.02)
+
+
+def test_a_clock_that_goes_back_doesnt_make_the_speed_negative() -> None:
+    """A looped file's speed stays near 1: steps back are no stream time."""
+    stream = Stream("a", 0.0, 0.0)
+    now = 0.0
     for _ in range(10):
-        watched.film(30.0, max(step_s, 2 / fps), 0.0, chance)
-        since = min(watched.world.now - 10.0, watched.admitted_at[-51])
-        counted = sum(at > since for at in watched.admitted_at) / (watched.world.now - since)
-        told = (await watched.status()).achieved_fps
-        assert told == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
-    assert watched.scraped()["sidecar_stream_fps"] == 0.0
+        now = drive(stream, now, 10.0, 20.0)
+        stream.heard_ts = 0.0
+        stream.admit(Schedule(0.0, 0.0, now))
+    assert stream.speed(now) == pytest.approx(1.0, rel=0.02)
 
 
-@pytest.mark.parametrize("source_fps", [15.0, 29.97, 60.0])
-@pytest.mark.parametrize("target_fps", [0.05, 0.5, 1.0, 5.0, 7.0])
-@pytest.mark.parametrize("jitter", [0.0, 0.2])
-async def test_rates_are_the_same_where_leases_deny(source_fps: float, target_fps: float, jitter: float) -> None:
-    """Rates, speed and counters are within 2 % of a count at the camera, though the sidecar is asked about few frames.
-
-    Also of a stream so slow that its frames are all denied at the client for longer than what counts as silence.
-    """
-    watched = WatchedByLease()
-    watched.world.set("cam", str(target_fps))
-    chance = random.Random(f"{source_fps} {target_fps}")
-    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
-    for _ in range(10):
-        watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
-        status, scraped, counted = await watched.status(), watched.scraped(), watched.counted_fps()
-        assert status.achieved_fps == scraped["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
-        assert status.achieved_fps == pytest.approx(target_fps, rel=0.02)
-        assert status.fps == scraped["sidecar_stream_fps"] == target_fps
-        assert status.speed == pytest.approx(1.0, rel=0.02)
-        assert scraped["sidecar_stream_admitted_total"] == status.admitted == len(watched.admitted_at)
-        unreported = watched.asked - status.admitted - status.denied
-        assert 0 <= unreported <= (REPORT_S + 2 / source_fps) * source_fps
-    watched.report()
-    status = await watched.status()
-    assert status.admitted + status.denied == sum(watched.world.limiter.decisions) == watched.asked
-    assert status.last_reason is Reason.TOO_SOON or status.last_ts == watched.admitted_at[-1]
-    assert watched.by_lease >= watched.asked - 3 * len(watched.admitted_at)
-
-
-@pytest.mark.parametrize("fps", ["0.05", "0", "1"])
-async def test_a_leased_stream_is_silent_when_its_camera_is(fps: str) -> None:
-    """Frames that only leases deny keep the stream from being silent; 5 s after the last of them both tell 0."""
-    watched = WatchedByLease()
-    watched.film(30.0, 20.0, 0.0, random.Random(1))
-    watched.world.set("cam", fps)
-    watched.film(30.0, 8.0, 0.0, random.Random(1))
-    last_frame_at = watched.world.now
-    watched.world.now += REPORT_S
-    watched.report()
-    watched.world.now = last_frame_at + 4.99
-    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
-    watched.world.now = last_frame_at + 5.01
-    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
-    assert (await watched.status()).denied == watched.asked - len(watched.admitted_at)
+@pytest.mark.parametrize(("later_s", "achieved"), [(0.5, 10.0), (9.0, 10.0), (10.0, 5.1), (30.0, 1.7)])
+def test_frames_that_are_admitted_at_once_count_in_the_window(later_s: float, achieved: float) -> None:
+    """A batch of a stream without a limit is admitted at one instant. The window has 50 of its frames later."""
+    stream = Stream("a", 0.0, 0.0)
+    for number in range(1, 101):
+        stream.admit(Schedule(number / 100, number / 100, 5.0))
+    stream.heard_at = 5.0 + later_s
+    assert stream.achieved_fps(5.0 + later_s) == pytest.approx(achieved)

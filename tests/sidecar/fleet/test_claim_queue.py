@@ -12,7 +12,7 @@ from support.waiting import until
 
 from handcounter.pacing.schedule import Pacing, Reason
 from process.redis_url import parse_redis_url
-from sidecar.connections.link import Links
+from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
 from sidecar.fleet.claim_feed import ClaimFeed
 from sidecar.fleet.claim_queue import ClaimQueue
@@ -30,12 +30,25 @@ def server() -> Iterator[Valkey]:
 
 
 class Queue(ClaimQueue):
-    """A queue that remembers the answers that it reports."""
+    """A queue that records the answers that arrive."""
 
     def __init__(self, links: Links) -> None:
-        super().__init__(links, Pacing.GCRA, lambda *answer: self.reported.append(answer))
+        super().__init__(links, Pacing.GCRA)
         self.links = links
-        self.reported: list[tuple[Claim, Claimed, bool]] = []
+        self.arrived: list[tuple[Claim, Claimed]] = []
+        """In the order of their arrival, with their claims."""
+
+    async def ask(self, *claims: Claim) -> list[Claimed | Missing]:
+        """Claims frames; returns the answers that arrived in time, and why the others didn't."""
+        answers: list[Claimed | None] = [None] * len(claims)
+
+        def on_answer(number: int, answer: Claimed) -> None:
+            self.arrived.append((claims[number], answer))
+            answers[number] = answer
+
+        missing = await self.claim(claims, on_answer)
+        assert [answer is None for answer in answers] == [why is not None for why in missing]
+        return [answer or why for answer, why in zip(list(answers), missing, strict=True)]
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +88,7 @@ def fresh(server: Valkey) -> str:
 async def test_claims_of_many_callers_share_calls(server):
     """What comes while a call is under way waits for the next one, whoever asks; each gets its own answers."""
     async with queue_to(fresh(server)) as queue:
-        answers = await asyncio.gather(*(queue.claim([claim(1.0, f"cam{n % 25}"), claim(1.5, "x")]) for n in range(50)))
+        answers = await asyncio.gather(*(queue.ask(claim(1.0, f"cam{n % 25}"), claim(1.5, "x")) for n in range(50)))
     reasons = [[answer.reason for answer in pair] for pair in answers]
     assert [first for first, _ in reasons] == [Reason.ADMITTED] * 25 + [Reason.DUPLICATE] * 25
     assert [second for _, second in reasons] == [Reason.ADMITTED] + [Reason.DUPLICATE] * 49
@@ -86,7 +99,7 @@ async def test_large_batches_are_cut(server):
     """More claims than a call may carry become several, and their answers keep the order."""
     count = 3 * MOST_CLAIMS_PER_CALL + 1
     async with queue_to(fresh(server)) as queue:
-        answers = await queue.claim([claim(1.0 + n / 2, "cam") for n in range(count)])
+        answers = await queue.ask(*(claim(1.0 + n / 2, "cam") for n in range(count)))
         assert queue.call_count == 4
     assert [answer.reason is Reason.ADMITTED for answer in answers] == [n % 2 == 0 for n in range(count)]
 
@@ -94,16 +107,16 @@ async def test_large_batches_are_cut(server):
 async def test_no_claims_no_call(server):
     """An empty batch costs nothing."""
     async with queue_to(server.url) as queue:
-        assert await queue.claim([]) == []
+        assert await queue.ask() == []
         assert queue.call_count == 0
 
 
 async def test_forgotten_script_is_taught_again(server):
     """SCRIPT FLUSH, or a failover to a server that never saw the script, is noticed by nobody."""
     async with queue_to(fresh(server)) as queue:
-        assert (await queue.claim([claim(1.0)]))[0].reason is Reason.ADMITTED
+        assert (await queue.ask(claim(1.0)))[0].reason is Reason.ADMITTED
         fresh(server)
-        assert (await queue.claim([claim(1.0)]))[0].reason is Reason.ADMITTED
+        assert (await queue.ask(claim(1.0)))[0].reason is Reason.ADMITTED
 
 
 async def test_slow_server_is_not_waited_for(server):
@@ -112,37 +125,37 @@ async def test_slow_server_is_not_waited_for(server):
         fresh(server)
         async with queue_to(proxy.url, in_time_s=0.1) as queue:
             proxy.delay_s = 1e9
-            assert await queue.claim([claim(1.0), claim(5.0, "other")]) == [Missing.LATE] * 2
-            assert queue.reported == []
+            assert await queue.ask(claim(1.0), claim(5.0, "other")) == [Missing.LATE] * 2
+            assert queue.arrived == []
             calls = queue.call_count
-            assert await queue.claim([claim(2.0)]) == [Missing.AWAY]
+            assert await queue.ask(claim(2.0)) == [Missing.UNREACHABLE]
             assert queue.call_count == calls
             proxy.delay_s = 0.2  # before the connection is given up
-            await until(lambda: queue.reported)
-            assert [(asked.ts, answer.reason, late) for asked, answer, late in queue.reported] == [
-                (1.0, Reason.ADMITTED, True),
-                (5.0, Reason.ADMITTED, True),
+            await until(lambda: queue.arrived)
+            assert [(asked.ts, answer.reason) for asked, answer in queue.arrived] == [
+                (1.0, Reason.ADMITTED),
+                (5.0, Reason.ADMITTED),
             ]
             proxy.delay_s = 0.0
             await until(lambda: queue.links.all_in_time)
-            assert (await queue.claim([claim(3.0)]))[0].reason is Reason.ADMITTED
+            assert (await queue.ask(claim(3.0)))[0].reason is Reason.ADMITTED
 
 
-async def test_an_answer_after_its_caller_was_cancelled_is_late():
-    """Redis may have admitted the frame that nobody waits for any more; so the admission goes to another one."""
+async def test_an_answer_arrives_after_its_caller_was_cancelled():
+    """Redis may have admitted the frame, so the admission can go to another one. What wasn't sent yet isn't sent any more."""
     with valkey() as server:
         async with queue_to(server.url) as queue:
             server.pause()
-            asking = asyncio.create_task(queue.claim([claim(1.0)]))
+            asking = asyncio.create_task(queue.ask(claim(1.0)))
             await until(lambda: queue.call_count)
-            unsent = asyncio.create_task(queue.claim([claim(1.0, "unsent")]))
+            unsent = asyncio.create_task(queue.ask(claim(1.0, "unsent")))
             await asyncio.sleep(0)
             for caller in (asking, unsent):
                 caller.cancel()
             await asyncio.gather(asking, unsent, return_exceptions=True)
             server.resume()
-            await until(lambda: queue.reported)
-            assert [(asked.stream_name, late) for asked, _, late in queue.reported] == [("cam", True)]
+            await until(lambda: queue.arrived)
+            assert [asked.stream_name for asked, _ in queue.arrived] == ["cam"]
             assert queue.call_count == 1
 
 
@@ -150,7 +163,7 @@ async def test_refusing_server_is_away():
     """A server that refuses to run the script is no answer, at once."""
     with valkey("--maxmemory", "1") as server:
         async with queue_to(server.url) as queue:
-            assert await queue.claim([claim(1.0)]) == [Missing.AWAY]
+            assert await queue.ask(claim(1.0)) == [Missing.UNREACHABLE]
             assert queue.links.all_in_time
 
 
@@ -159,14 +172,14 @@ async def test_lost_connection_is_away_until_it_is_back():
     with valkey() as server:
         async with queue_to(server.url) as queue:
             server.pause()
-            waiting = asyncio.create_task(queue.claim([claim(1.0)]))
+            waiting = asyncio.create_task(queue.ask(claim(1.0)))
             await until(lambda: queue.call_count)
             server.kill()
-            assert await waiting == [Missing.AWAY]
-            assert await queue.claim([claim(1.0)]) == [Missing.AWAY]
+            assert await waiting == [Missing.UNREACHABLE]
+            assert await queue.ask(claim(1.0)) == [Missing.UNREACHABLE]
             await asyncio.to_thread(server.restart)
             await until(lambda: queue.links.all_in_time)
-            assert (await queue.claim([claim(1.0)]))[0].reason is Reason.ADMITTED
+            assert (await queue.ask(claim(1.0)))[0].reason is Reason.ADMITTED
 
 
 async def test_hanging_server_is_given_up():
@@ -174,11 +187,11 @@ async def test_hanging_server_is_given_up():
     with valkey() as server:
         async with queue_to(server.url, in_time_s=0.1) as queue:
             server.pause()
-            assert await queue.claim([claim(1.0)]) == [Missing.LATE]
-            await until(lambda: not queue.links.holding(0)._waiting)
+            assert await queue.ask(claim(1.0)) == [Missing.LATE]
+            await until(lambda: queue.links.holding(0)._wire is None)
             server.resume()
             await until(lambda: queue.links.all_in_time)
-            assert isinstance((await queue.claim([claim(100.0)]))[0], Claimed)
+            assert isinstance((await queue.ask(claim(100.0)))[0], Claimed)
 
 
 class TestFeed:
@@ -196,7 +209,7 @@ class TestFeed:
     async def test_admissions_of_others_are_heard(self, server):
         """What one replica's claims change, the others hear, one by one."""
         async with queue_to(fresh(server)) as queue, self.listening(server.url) as (changes, _):
-            answers = await queue.claim([claim(1.0, "a"), claim(2.0, "b"), claim(1.5, "a")])
+            answers = await queue.ask(claim(1.0, "a"), claim(2.0, "b"), claim(1.5, "a"))
             await until(lambda: len(changes) >= 2)
         assert changes == [("a", answers[0].state), ("b", answers[1].state)]
 
@@ -208,7 +221,7 @@ class TestFeed:
             self.listening(server.url) as (changes, _),
             queue_to(fresh(server)) as queue,
         ):
-            await queue.claim([claim(1.0)])
+            await queue.ask(claim(1.0))
             await until(lambda: changes)
         assert foreign == []
 
@@ -235,7 +248,7 @@ class TestFeed:
             with plain_client(server.port) as client:
                 client.publish(channel(0), b"hello")
             async with queue_to(fresh(server)) as queue:
-                await queue.claim([claim(1.0)])
+                await queue.ask(claim(1.0))
                 await until(lambda: changes)
         assert gaps == [True, False]
 

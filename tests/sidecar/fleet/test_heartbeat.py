@@ -40,5 +40,5 @@ def test_count(heard: list[tuple[float, int] | None], replicas: int) -> None:
             count.interrupt()
         else:
             at, replicas_heard = each
-            count.hear(replicas_heard, at)
+            count.add(replicas_heard, at)
     assert count.replicas == replicas

@@ -39,10 +39,9 @@ async def served() -> AsyncIterator[Served]:
         world.limiter,
         follower,
         metrics,
-        Sessions(world.limiter, world.leases, metrics, clock=lambda: world.now, wall_clock=lambda: 5000.0),
+        Sessions(world.limiter, world.leases, metrics, wall_clock=lambda: 5000.0),
         version="1.2.3",
         settings={"fps": "2.0"},
-        clock=lambda: world.now,
         wall_clock=lambda: 5000.0,
     )
     server = grpc.aio.server()
@@ -82,7 +81,7 @@ async def test_the_first_frame_of_a_stream_has_its_limit(served: Served) -> None
     for ts in (1.0, 1.1, 2.0):
         answer = await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="new", ts=ts))
         assert (answer.fps, answer.fps_source) == (4.0, pb.FPS_SOURCE_OVERRIDE)
-    assert served.world.learned == [["new"]]
+    assert served.world.reads == [["new"]]
 
 
 async def test_a_stale_table_is_said(served: Served) -> None:
@@ -125,7 +124,7 @@ async def test_nonsense_is_refused_with_what_is_wrong(
         assert [word for word in [*words, *more] if word not in message] == []
     assert len(served.world.limiter) == 0
     assert served.world.table.names() == set()
-    assert sum(served.world.limiter.decisions) == 0
+    assert sum(served.world.roster.decisions) == 0
     assert (
         served.metrics.registry.get_sample_value("sidecar_invalid_requests_total", {"method": "ShouldProcessBatch"})
         == 1.0
@@ -156,7 +155,7 @@ async def test_a_batch_answers_in_columns(served: Served) -> None:
     assert list(answer.reasons) == [pb.REASON_ADMITTED, pb.REASON_PAUSED, pb.REASON_TOO_SOON, pb.REASON_ADMITTED]
     assert list(answer.fps) == [2.0, 0.0, 2.0, 2.0]
     assert list(answer.next_ts) == pytest.approx([10.5, math.inf, 10.5, 11.0], abs=1e-5)
-    assert len(served.world.learned) == 1
+    assert len(served.world.reads) == 1
 
 
 async def test_an_empty_batch_is_answered(served: Served) -> None:
@@ -211,7 +210,7 @@ async def test_list_streams_has_a_default_and_a_largest_page(served: Served) -> 
     """page_size 0 means 100, more than 1000 means 1000, less than 0 is refused."""
     names = [f"s{number:04d}" for number in range(1500)]
     for start in (0, 750):
-        served.world.limiter.decide_all(names[start : start + 750], [1.0] * 750, 1000.0)
+        served.world.decide_all(names[start : start + 750], [1.0] * 750, 1000.0)
     for asked, given_ in [(0, 100), (1, 1), (1000, 1000), (5000, 1000)]:
         page = await served.stub.ListStreams(pb.ListStreamsRequest(page_size=asked))
         assert len(page.streams) == given_

@@ -45,9 +45,8 @@ def serve(world: World, metrics: Metrics) -> Serve:
     @asynccontextmanager
     async def serving(traced: Traced | None = None) -> AsyncIterator[Stub]:
         follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
-        clocks: dict[str, Any] = {"clock": lambda: world.now, "wall_clock": lambda: 5000.0}
-        sessions = Sessions(world.limiter, world.leases, metrics, **clocks)
-        service = RateLimitService(world.limiter, follower, metrics, sessions, version="1", settings={}, **clocks)
+        sessions = Sessions(world.limiter, world.leases, metrics)
+        service = RateLimitService(world.limiter, follower, metrics, sessions, version="1", settings={})
         server = grpc.aio.server()
         served: Any = TracedService(service, traced) if traced else service
         rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(served, server)
@@ -84,7 +83,7 @@ async def test_each_decision_is_timed_once(serve: Serve, metrics: Metrics) -> No
 
 async def test_shadow_mode_admits_every_frame(serve: Serve, world: World) -> None:
     """Each answer is yes, without a next_ts to deny by; reasons and counters show the actual decisions."""
-    world.limiter.shadow = True
+    world.enter_shadow_mode()
     world.set("paused", "0")
     async with serve() as stub:
         answers = [
@@ -112,22 +111,18 @@ async def test_shadow_mode_admits_every_frame(serve: Serve, world: World) -> Non
     ]
 
 
-async def test_a_session_is_timed_by_request_and_has_no_leases_in_shadow_mode(
-    serve: Serve, world: World, metrics: Metrics
-) -> None:
-    """Each answered request of a session is one observation; in shadow mode its answers are yes, without leases."""
+async def test_a_session_is_timed_by_request(serve: Serve, metrics: Metrics) -> None:
+    """Each answered request with frames is one observation."""
     request = pb.ShouldProcessSessionRequest(stream_names=["a", "a"], ts=[1.0, 1.1])
     async with serve() as stub:
         session = stub.ShouldProcessSession()
         await session.write(request)
-        leased = (await session.read()).answers
-        world.limiter.shadow = True
+        await session.read()
+        await session.write(pb.ShouldProcessSessionRequest())
+        await session.read()
         await session.write(request)
-        admitted = (await session.read()).answers
+        await session.read()
         await session.done_writing()
-    assert (list(leased.should_process), leased.next_ts[1] > 1.1) == ([True, False], True)
-    assert (list(admitted.should_process), list(admitted.next_ts)) == ([True, True], [0.0, 0.0])
-    assert list(admitted.reasons) == [pb.REASON_DUPLICATE, pb.REASON_TOO_SOON]
     method = {"method": "ShouldProcessSession"}
     assert metrics.registry.get_sample_value("sidecar_decision_seconds_count", method) == 2
 

@@ -28,12 +28,12 @@ async def metrics() -> dict[str, Metric]:
     """All metrics, by name, of a sidecar in fleet scope that has decided a frame."""
     world, metrics = World(), Metrics()
     servers = RedisServers(parse_redis_url("redis://127.0.0.1:1"))
-    metrics.show(world.limiter, FpsFollower(world.table, servers, "key"), 10)
+    metrics.show(world.roster, world.table, FpsFollower(world.table, servers, "key"), max_streams=10)
     metrics.show_fleet(FleetScope(servers, LeaseBook(), pacing=Pacing.GCRA))
     for counted in vars(metrics).values():
         if isinstance(counted, Counter | Gauge | Histogram) and counted._labelnames:
             counted.labels(*counted._labelnames)  # without an event it would have no samples
-    world.limiter.decide("cam1", 1.0, world.now)
+    world.decide("cam1", 1.0, world.now)
     return {exposed_name(family): family for family in metrics.registry.collect()}
 
 

@@ -18,13 +18,13 @@ class Scrapes:
 
     def __init__(self, max_series: int, max_streams: int = 1000) -> None:
         self.world = World(default=1.0, max_streams=max_streams)
-        self.metrics = StreamMetrics(self.world.limiter, max_series, clock=lambda: self.world.now)
+        self.metrics = StreamMetrics(self.world.roster, self.world.table, max_series, clock=lambda: self.world.now)
 
     def admit(self, stream_name: str, frames: int = 1) -> None:
         """Admits frames of a stream, a second apart; real time goes on."""
         for _ in range(frames):
             self.world.now += 1.0
-            reason, _, _ = self.world.limiter.decide(stream_name, self.world.now, self.world.now)
+            reason, _, _ = self.world.decide(stream_name, self.world.now, self.world.now)
             assert reason is Reason.ADMITTED
 
     def scrape(self, family: str = "sidecar_stream_admitted") -> dict[str, float]:
@@ -67,7 +67,7 @@ def test_an_evicted_stream_continues_where_it_was() -> None:
     scrapes.scrape()
     scrapes.admit("b")
     scrapes.admit("c")
-    assert scrapes.world.limiter.stream("a") is None
+    assert scrapes.world.roster.streams.get("a") is None
     assert scrapes.scrape() == {"a": 5, "b": 1, "c": 1, OTHER: 0}
     assert set(scrapes.scrape("sidecar_stream_achieved_fps")) == {"b", "c"}
     scrapes.admit("a", 2)
@@ -81,7 +81,7 @@ def test_a_place_passes_on_without_counting_frames_twice() -> None:
     scrapes.admit("b", 3)
     assert scrapes.scrape() == {"a": 5, OTHER: 3}
     scrapes.admit("c", 1)
-    assert scrapes.world.limiter.stream("a") is None
+    assert scrapes.world.roster.streams.get("a") is None
     reported = scrapes.scrape()
     assert reported == {"b": 0, OTHER: 4}
     scrapes.admit("b", 2)
@@ -118,11 +118,11 @@ def test_a_scrape_during_a_decision_decreases_nothing() -> None:
     scrapes.admit("a")
     scrapes.admit("b", 3)
     assert scrapes.scrape() == {"a": 1, OTHER: 3}
-    stream = scrapes.world.limiter.stream("a")
+    stream = scrapes.world.roster.streams.get("a")
     assert stream is not None
     stream.admitted += 1
     assert scrapes.scrape() == {"a": 2, OTHER: 3}
-    scrapes.world.limiter.decisions[Reason.ADMITTED] += 1
+    scrapes.world.roster.decisions[Reason.ADMITTED] += 1
     assert scrapes.scrape() == {"a": 2, OTHER: 3}
 
 
@@ -137,7 +137,7 @@ def test_scrapes_run_in_other_threads() -> None:
             second += 1
             scrapes.world.now += 1.0
             names = [f"s{(second // 5 + number) % 60}" for number in range(25)]
-            scrapes.world.limiter.decide_all(names, [scrapes.world.now] * len(names), scrapes.world.now)
+            scrapes.world.decide_all(names, [scrapes.world.now] * len(names), scrapes.world.now)
         scraping.result()
     for before, after in itertools.pairwise(scraped):
         assert [name for name in after if after[name] < before.get(name, 0.0)] == []
@@ -154,12 +154,12 @@ def test_no_series_ever_decreases_and_all_rates_add_up(seed: int, max_series: in
         for _ in range(chance.randrange(12)):
             scrapes.world.now += chance.choice([0.0, 0.3, 2.0, 2 * MAKES_ROOM_AFTER_S])
             name = chance.choice(["a", "b", "c", "d", "e", "f", "g", "h", OTHER])
-            scrapes.world.limiter.decide(name, scrapes.world.now, scrapes.world.now)
+            scrapes.world.decide(name, scrapes.world.now, scrapes.world.now)
         reported = scrapes.scrape()
         assert len(reported) <= max_series + 1
         kept = [name for name in reported if name in before]
         assert [name for name in kept if reported[name] < before[name]] == []
-        decided = scrapes.world.limiter.decisions[Reason.ADMITTED]
+        decided = scrapes.world.roster.decisions[Reason.ADMITTED]
         grown = sum(reported[name] - before.get(name, 0.0) for name in reported)
         assert grown == decided - decided_before
         before, decided_before = reported, decided

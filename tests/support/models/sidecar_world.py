@@ -1,36 +1,68 @@
-"""A limiter without Redis and without a clock, for the tests of the sidecar's rooms."""
+"""A limiter without Redis and without a real clock, for the tests of the sidecar's packages."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from handcounter.pacing.schedule import Pacing
+from support.coroutines import run
+
+from handcounter.pacing.schedule import Pacing, Reason
+from sidecar.deciding.decider import Answers, Batch, Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
+from sidecar.deciding.pod import PodDecider
+from sidecar.deciding.roster import Roster
+from sidecar.deciding.shadow import ShadowDecider
 from sidecar.limits.table import FpsTable
+from sidecar.limits.values import Limit
 
 
 class World:
-    """A limiter over a table whose Redis is a dict, with a clock that stands until it is moved."""
+    """A limiter over a table whose Redis is a dict, with a clock that only the test advances."""
 
-    def __init__(self, default: float = 1.0, max_streams: int = 1000, pacing: Pacing = Pacing.GCRA) -> None:
+    def __init__(
+        self, default: float = 1.0, max_streams: int = 1000, pacing: Pacing = Pacing.GCRA, *, shadow: bool = False
+    ) -> None:
         self.now = 1000.0
         self.redis: dict[str, bytes] = {}
-        self.learned: list[list[str]] = []
+        self.reads: list[list[str]] = []
+        """The streams of each read."""
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
-        """What happens between Redis' answer and the end of the wait for it."""
+        """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
         self.table = FpsTable(default, lambda _field, _value: None, self.leases)
-        self.limiter = Limiter(
-            self.table, self.leases, self._learn, pacing=pacing, max_streams=max_streams, clock=lambda: self.now
-        )
+        self.roster = Roster(self.table, self.leases, max_streams=max_streams)
+        self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
+        self.limiter = self._limiter(self.decider)
+        if shadow:
+            self.enter_shadow_mode()
 
-    async def _learn(self, stream_names: Collection[str]) -> None:
-        self.learned.append(list(stream_names))
+    def enter_shadow_mode(self) -> None:
+        """Makes the limiter one of shadow mode."""
+        self.limiter = self._limiter(ShadowDecider(self.decider))
+
+    def _limiter(self, decider: Decider) -> Limiter:
+        return Limiter(self.table, self.roster, decider, self._read_limits, lambda: self.now)
+
+    async def _read_limits(self, stream_names: Collection[str]) -> None:
+        self.reads.append(list(stream_names))
         self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
         if self.meanwhile is not None:
             await self.meanwhile()
         self.table.assume(stream_names)
 
     def set(self, stream_name: str, fps: str) -> None:
-        """What HSET and its push do."""
+        """Has the effect of HSET and its push."""
         self.redis[stream_name] = fps.encode()
         self.table.store([stream_name], [fps.encode()])
+
+    def decide(self, stream_name: str, ts: float, now: float) -> tuple[Reason, Limit, float]:
+        """Decides one frame without reading its limit. Returns the reason, the limit and next_ts."""
+        answers = self.decide_all([stream_name], [ts], now)
+        return answers.reasons[0], self.table.limit(stream_name), answers.next_ts[0]
+
+    def decide_all(self, stream_names: Sequence[str], tss: Sequence[float], now: float) -> Answers:
+        """Decides a batch without reading limits."""
+        return run(self.decider.decide(Batch(stream_names, tss), now))
+
+    def ask(self, stream_name: str, ts: float) -> Reason:
+        """Decides one frame now, as a call would that needn't wait for Redis."""
+        return run(self.limiter.decide(Batch([stream_name], [ts]))).reasons[0]

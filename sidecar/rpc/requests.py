@@ -1,0 +1,86 @@
+"""What requests ask for: from protobuf to validated values. An invalid request is rejected here, before anything changes.
+
+Their sizes and shapes have been checked already, when they were decoded; see request_guard.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, cast
+
+import grpc
+
+from handcounter.pacing.bounds import batch_error, frame_error
+from handcounter.pacing.schedule import Reason
+from handcounter.pacing.times import StreamTime
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.deciding.decider import Batch
+from sidecar.deciding.roster import LeasedDenials
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+MOST_DENIED: Final = 2**31
+"""Frames of one reason in a report, which is about a second of one stream. Sums of it stay far below what counters can hold."""
+
+_DENIAL_REASONS: Final = frozenset(int(reason) for reason in Reason if reason is not Reason.ADMITTED)
+
+
+class RejectedError(ValueError):
+    """A request is rejected. Nothing was changed."""
+
+    def __init__(self, status: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SessionRequest(NamedTuple):
+    """A request of a session."""
+
+    batch: Batch
+    reports: Sequence[LeasedDenials]
+
+
+def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> Batch:
+    """Returns the frame of a request as a batch.
+
+    Args:
+        request: the request.
+        arrival_ts: the ts of a frame without one, Unix seconds.
+
+    Raises:
+        RejectedError: The frame is invalid.
+    """
+    name, ts = request.stream_name, request.ts if request.HasField("ts") else arrival_ts
+    if error := frame_error(name, ts):
+        raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, error)
+    return Batch((name,), (StreamTime(ts),))
+
+
+def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionRequest, arrival_ts: float) -> Batch:
+    """Returns the frames of a request. Arguments and errors are those of :func:`one_frame`; the error names the frame."""
+    names, tss = list(request.stream_names), list(request.ts)
+    if not tss:
+        tss = [arrival_ts] * len(names)
+    if error := batch_error(names, tss):
+        raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, error)
+    return Batch(names, cast(list[StreamTime], tss))
+
+
+def session_request(request: pb.ShouldProcessSessionRequest, arrival_ts: float) -> SessionRequest:
+    """Returns the frames and the reports of a request. Arguments and errors are those of :func:`frames`."""
+    return SessionRequest(frames(request, arrival_ts), [_report(*each) for each in enumerate(request.leased_denials)])
+
+
+def _report(index: int, report: pb.LeasedDenials) -> LeasedDenials:
+    """Returns what a client denied under its lease on one stream."""
+    name, last_ts, age_s, last_reason = report.stream_name, report.last_ts, report.age_seconds, int(report.last_reason)
+    denied = (0, 0, report.too_soon, report.paused, report.duplicate, report.late)  # at the reasons' numbers
+    error = frame_error(name, last_ts)
+    if not 0 <= min(denied) <= max(denied) <= MOST_DENIED:
+        error = f"the numbers of denied frames must be from 0 to {MOST_DENIED}"
+    elif last_reason not in _DENIAL_REASONS:
+        error = f"last_reason must be that of a denial, got {last_reason}"
+    elif not 0.0 <= age_s < math.inf:
+        error = f"age_seconds must be finite and not negative, got {age_s}"
+    if error:
+        raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, f"report {index}: {error}")
+    return LeasedDenials(name, denied, StreamTime(last_ts), Reason(last_reason), age_s)

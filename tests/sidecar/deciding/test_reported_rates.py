@@ -1,0 +1,225 @@
+"""The rates in ListStreams and the metrics, compared with an independent count, with simulated clocks."""
+
+import bisect
+import random
+
+import pytest
+from support.clients.leased import LeasedClient
+from support.models.sidecar_world import World
+
+from handcounter.client.session import REPORT_S
+from handcounter.pacing.schedule import Reason
+from sidecar.deciding.limiter import StreamStatus
+from sidecar.rpc.session import Sessions
+from sidecar.telemetry.metrics import Metrics
+from sidecar.telemetry.stream_metrics import StreamMetrics
+
+
+class Watched:
+    """One camera whose frames are decided one by one, with a record of every admission."""
+
+    def __init__(self) -> None:
+        self.world = World(default=1.0)
+        self.metrics = StreamMetrics(self.world.roster, self.world.table, 10, clock=lambda: self.world.now)
+        self.admitted_at: list[float] = []
+        self.asked = 0
+
+    async def status(self) -> StreamStatus:
+        """Returns the status in ListStreams."""
+        (status,) = await self.world.limiter.list_streams("cam", "", 10)
+        return status
+
+    def scraped(self) -> dict[str, float]:
+        """Returns the values of /metrics by metric."""
+        return {
+            sample.name: sample.value
+            for metric in self.metrics.collect()
+            for sample in metric.samples
+            if sample.labels["stream_name"] == "cam"
+        }
+
+    def film(self, source_fps: float, seconds: float, jitter: float, chance: random.Random) -> None:
+        """Lets the camera run for some time, each frame displaced by up to this many of its periods."""
+        start = self.world.now
+        for number in range(1, round(seconds * source_fps) + 1):
+            self.world.now = start + (number + chance.uniform(-jitter, jitter)) / source_fps
+            self.asked += 1
+            if self.decide(self.world.now) is Reason.ADMITTED:
+                self.admitted_at.append(self.world.now)
+
+    def decide(self, ts: float) -> Reason:
+        """Decides one frame."""
+        return self.world.decide("cam", ts, self.world.now)[0]
+
+    async def check(self) -> None:
+        """Asserts that both agree with a count over the window within 2 % and one frame."""
+        now, times = self.world.now, self.admitted_at
+        since = min(now - 10.0, times[-51])
+        counted = (len(times) - bisect.bisect_right(times, since)) / (now - since)
+        achieved = (await self.status()).achieved_fps
+        assert achieved == self.scraped()["sidecar_stream_achieved_fps"]
+        assert abs(achieved - counted) <= 0.02 * counted + 1.0 / (now - since)
+
+    def counted_fps(self) -> float:
+        """Returns the admissions per second over the longer of 10 s and 50 admissions, from the first to the last."""
+        window = max(10.0, self.admitted_at[-1] - self.admitted_at[-min(51, len(self.admitted_at))])
+        inside = [at for at in self.admitted_at if at >= self.admitted_at[-1] - window - 1e-9]
+        return (len(inside) - 1) / (inside[-1] - inside[0])
+
+
+class WatchedByLease(Watched):
+    """The same through a client that denies under its lease, and reports as often as the real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sessions = Sessions(self.world.limiter, self.world.leases, Metrics())
+        self.client = LeasedClient(sessions, lambda: self.world.now)
+        self.report_at = self.world.now + REPORT_S
+        self.by_lease = 0
+
+    def decide(self, ts: float) -> Reason:
+        """Decides one frame under the lease, or asks."""
+        if self.world.now >= self.report_at:
+            self.report()
+        self.client.deliver(100)
+        (reason,), asked = self.client.leases.deny((("cam", ts),), self.world.now)
+        if asked:
+            (number,) = self.client.ask((("cam", ts),))
+            return Reason(number)
+        assert reason is not None
+        self.by_lease += 1
+        return reason
+
+    def report(self) -> None:
+        """Sends a report and waits for the answer."""
+        self.client.report()
+        self.client.deliver(100)
+        self.report_at = self.world.now + REPORT_S
+
+
+@pytest.mark.parametrize("source_fps", [10.0, 15.0, 25.0, 29.97, 60.0])
+@pytest.mark.parametrize("target_fps", [0.2, 0.5, 1.0, 4.9, 5.0, 7.0, 12.5, 20.0, 30.0, float("inf")])
+@pytest.mark.parametrize("jitter", [0.0, 0.2])
+async def test_rates_are_those_that_one_counts(source_fps: float, target_fps: float, jitter: float) -> None:
+    """Configured and achieved fps in ListStreams and the metrics are within 2 % of the admissions."""
+    watched = Watched()
+    watched.world.set("cam", str(target_fps))
+    chance = random.Random(f"{source_fps} {target_fps}")
+    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
+    for _ in range(10):
+        watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
+        status, scraped = await watched.status(), watched.scraped()
+        counted = watched.counted_fps()
+        assert status.achieved_fps == pytest.approx(counted, rel=0.02)
+        assert scraped["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+        assert status.achieved_fps == pytest.approx(min(source_fps, target_fps), rel=0.02)
+        assert status.fps == scraped["sidecar_stream_fps"] == target_fps
+        assert scraped["sidecar_stream_admitted_total"] == status.admitted == len(watched.admitted_at)
+        assert status.admitted + status.denied == watched.asked
+
+
+CHANGES = [(20.0, 2.0), (0.5, 10.0), (5.0, 0.5), (2.0, 20.0), (30.0, 1.0), (1.0, 30.0), (10.0, 5.0), (7.0, 3.0)]
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+@pytest.mark.parametrize("kind", [Watched, WatchedByLease])
+async def test_a_changed_limit_is_reported_as_counted(before: float, after: float, kind: type[Watched]) -> None:
+    """The configured fps changes at once, and the achieved one is that of the window at any time."""
+    watched, chance = kind(), random.Random(f"{before} {after}")
+    watched.world.set("cam", str(before))
+    watched.film(30.0, 60.0 + max(10.0, 50 / before), 0.1, chance)
+    watched.world.set("cam", str(after))
+    assert (await watched.status()).fps == watched.scraped()["sidecar_stream_fps"] == after
+    window = max(10.0, 50 / after)
+    changed_at = watched.world.now
+    while watched.world.now < changed_at + 1.2 * window:
+        watched.film(30.0, chance.uniform(0.1, 1.0), 0.1, chance)
+        await watched.check()
+    assert watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(after, rel=0.02)
+
+
+@pytest.mark.parametrize("sources", [(30.0, 3.0), (3.0, 30.0), (30.0, 8.0)])
+async def test_a_changed_source_is_reported_as_counted(sources: tuple[float, float]) -> None:
+    """The rates of a camera that slows down below its limit, or speeds up again, also follow the window."""
+    watched, chance = Watched(), random.Random(f"{sources}")
+    watched.world.set("cam", "20")
+    watched.film(sources[0], 60.0, 0.1, chance)
+    changed_at = watched.world.now
+    while watched.world.now < changed_at + 60.0:
+        watched.film(sources[1], chance.uniform(0.4, 1.0), 0.1, chance)
+        await watched.check()
+
+
+async def test_a_silent_stream_achieves_nothing() -> None:
+    """Both are 0 from 5 s after a stream's last frame on, and not before; its counters stay."""
+    watched = Watched()
+    watched.film(30.0, 20.0, 0.0, random.Random(1))
+    admitted = len(watched.admitted_at)
+    watched.world.now += 4.9
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
+    watched.world.now += 0.11
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
+    assert watched.scraped()["sidecar_stream_admitted_total"] == admitted
+
+
+@pytest.mark.parametrize("fps", [0.5, 3.0, 10.0, 30.0])
+@pytest.mark.parametrize("step_s", [0.9, 20.0])
+async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float) -> None:
+    """If a running camera is paused, the achieved fps falls as the window empties."""
+    watched, chance = Watched(), random.Random(1)
+    watched.world.set("cam", str(fps))
+    watched.film(30.0, max(20.0, 70 / fps), 0.0, chance)
+    watched.world.set("cam", "0")
+    for _ in range(10):
+        watched.film(30.0, max(step_s, 2 / fps), 0.0, chance)
+        since = min(watched.world.now - 10.0, watched.admitted_at[-51])
+        counted = sum(at > since for at in watched.admitted_at) / (watched.world.now - since)
+        told = (await watched.status()).achieved_fps
+        assert told == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+    assert watched.scraped()["sidecar_stream_fps"] == 0.0
+
+
+@pytest.mark.parametrize("source_fps", [15.0, 29.97, 60.0])
+@pytest.mark.parametrize("target_fps", [0.05, 0.5, 1.0, 5.0, 7.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.2])
+async def test_rates_are_the_same_where_leases_deny(source_fps: float, target_fps: float, jitter: float) -> None:
+    """Rates, speed and counters are within 2 % of a count at the camera, although the sidecar is asked about few frames.
+
+    This includes a stream so slow that leases deny all its frames for longer than the time that counts as silence.
+    """
+    watched = WatchedByLease()
+    watched.world.set("cam", str(target_fps))
+    chance = random.Random(f"{source_fps} {target_fps}")
+    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
+    for _ in range(10):
+        watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
+        status, scraped, counted = await watched.status(), watched.scraped(), watched.counted_fps()
+        assert status.achieved_fps == scraped["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+        assert status.achieved_fps == pytest.approx(target_fps, rel=0.02)
+        assert status.fps == scraped["sidecar_stream_fps"] == target_fps
+        assert status.speed == pytest.approx(1.0, rel=0.02)
+        assert scraped["sidecar_stream_admitted_total"] == status.admitted == len(watched.admitted_at)
+        unreported = watched.asked - status.admitted - status.denied
+        assert 0 <= unreported <= (REPORT_S + 2 / source_fps) * source_fps
+    watched.report()
+    status = await watched.status()
+    assert status.admitted + status.denied == sum(watched.world.roster.decisions) == watched.asked
+    assert status.last_reason is Reason.TOO_SOON or status.last_ts == watched.admitted_at[-1]
+    assert watched.by_lease >= watched.asked - 3 * len(watched.admitted_at)
+
+
+@pytest.mark.parametrize("fps", ["0.05", "0", "1"])
+async def test_a_leased_stream_is_silent_when_its_camera_is(fps: str) -> None:
+    """A stream whose frames are denied by leases isn't silent; 5 s after the last of them both rates are 0."""
+    watched = WatchedByLease()
+    watched.film(30.0, 20.0, 0.0, random.Random(1))
+    watched.world.set("cam", fps)
+    watched.film(30.0, 8.0, 0.0, random.Random(1))
+    last_frame_at = watched.world.now
+    watched.world.now += REPORT_S
+    watched.report()
+    watched.world.now = last_frame_at + 4.99
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
+    watched.world.now = last_frame_at + 5.01
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
+    assert (await watched.status()).denied == watched.asked - len(watched.admitted_at)
