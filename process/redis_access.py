@@ -1,4 +1,4 @@
-"""What a connection to Redis needs besides the URL, and redis-py's options for it."""
+"""What a connection to Redis needs in addition to the URL, and redis-py's options for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +12,25 @@ from process.redis_url import Kind, RedisUrl
 
 @dataclass(frozen=True)
 class RedisAccess:
-    """What a connection needs besides the URL. Files are read anew for each connection, so they may be replaced."""
+    """What a connection needs in addition to the URL. Files are read for each connection, so they may be replaced."""
 
     password_file: Path | None = None
     ca: Path | None = None
-    """Certificates to trust besides the system's."""
+    """CA certificates to trust in addition to the system's."""
     certificate: Path | None = None
-    """This client's own certificate, with its key beside it."""
+    """The client certificate; its key is in ``key``."""
     key: Path | None = None
     sentinel_username: str = ""
     sentinel_password: str = ""
 
     def error(self, url: RedisUrl) -> str | None:
-        """Says what is wrong with it for this URL; None if nothing is."""
+        """Returns why this doesn't fit a URL or a file can't be used; None if all is valid."""
         if (self.ca or self.certificate or self.key) and not url.tls:
             return f"certificates for Redis need rediss://, got {url.shown}"
         if (self.certificate is None) != (self.key is None):
             return "a client certificate for Redis needs both the certificate and its key"
         if self.password_file and url.password:
-            return "the password of Redis is given twice: by itself and by a file"
+            return "the password of Redis is given twice: as text and in a file"
         if self.sentinel_password and url.kind is not Kind.SENTINEL:
             return f"a password for Sentinels needs redis+sentinel://, got {url.shown}"
         if self.password_file:
@@ -42,7 +42,7 @@ class RedisAccess:
 
 
 class _FilePassword(CredentialProvider):
-    """Reads the password when a connection is made, so that a rotated secret is picked up."""
+    """Reads the password for each new connection, so that a rotated secret is picked up."""
 
     def __init__(self, username: str, path: Path) -> None:
         self._username = username
@@ -54,8 +54,8 @@ class _FilePassword(CredentialProvider):
 
 
 def connection_options(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
-    """The options of redis-py, synchronous or not, for a connection to a server of this URL, without its address."""
-    # CLIENT SETINFO would ask for one more permission.
+    """Returns redis-py's options, synchronous or not, for a connection to a server of this URL, without its address."""
+    # CLIENT SETINFO would need one more permission.
     options: dict[str, Any] = {"db": url.db, "driver_info": None}
     if access.password_file:
         options["credential_provider"] = _FilePassword(url.username, access.password_file)
@@ -65,6 +65,6 @@ def connection_options(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
 
 
 def tls_options(access: RedisAccess) -> dict[str, Any]:
-    """The options of redis-py for a connection with TLS."""
+    """Returns redis-py's options for a connection with TLS."""
     paths = {"ssl_ca_certs": access.ca, "ssl_certfile": access.certificate, "ssl_keyfile": access.key}
     return {name: str(path) for name, path in paths.items() if path}

@@ -31,29 +31,31 @@ class RedisSettings(BaseSettings):
         "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
         json_schema_extra={"metavar": "URL", "secret": True},
     )
-    redis_username: str = Field("", description="the user of Redis, if the URL names none")
+    redis_username: str = Field("", description="user for the login to Redis, unless the URL names one")
     redis_password: SecretStr | None = Field(
-        None, description="the password of Redis; give it by the variable or a file, flags are seen by others"
+        None, description="password for Redis; use the variable or a file, because other users can see flags"
     )
     redis_password_file: Path | None = Field(
-        None, description="holds the password of Redis; read at each connection, so it may change"
+        None, description="file with the password for Redis; read for each connection, so it may change"
     )
-    redis_ca: Path | None = Field(None, description="PEM file of those who may sign Redis' certificate")
-    redis_cert: Path | None = Field(None, description="PEM file of the certificate to show to Redis")
-    redis_key: Path | None = Field(None, description="PEM file of that certificate's key")
-    redis_sentinel_username: str = Field("", description="the user of the Sentinels")
-    redis_sentinel_password: SecretStr | None = Field(None, description="the password of the Sentinels")
+    redis_ca: Path | None = Field(
+        None, description="CA certificate that verifies Redis, in addition to the system's CAs (PEM file)"
+    )
+    redis_cert: Path | None = Field(None, description="client certificate for Redis (PEM file)")
+    redis_key: Path | None = Field(None, description="key of that certificate (PEM file)")
+    redis_sentinel_username: str = Field("", description="user for the login to the Sentinels")
+    redis_sentinel_password: SecretStr | None = Field(None, description="password for the Sentinels")
 
     @property
     def redis(self) -> RedisUrl:
-        """Where Redis is and who logs in; raises ValueError with what is wrong."""
+        """Returns where Redis is and who logs in; raises ValueError if both the URL and a flag say it."""
         password = self.redis_password.get_secret_value() if self.redis_password else ""
         return parse_redis_url(self.redis_url).with_credentials(self.redis_username, password)
 
     @property
     def redis_access(self) -> RedisAccess:
-        """What connections to Redis need besides."""
-        from process.redis_access import RedisAccess  # --help needs no client
+        """Returns what connections to Redis need in addition to the URL."""
+        from process.redis_access import RedisAccess  # --help doesn't need redis-py
 
         sentinel_password = self.redis_sentinel_password
         return RedisAccess(

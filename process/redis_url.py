@@ -5,7 +5,7 @@
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/SERVICE[/DB]       rediss+sentinel:// for TLS
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],…                     rediss+cluster:// for TLS
 
-Nothing here does I/O. No message repeats any part of a URL: a password with an unescaped / ends up in any part.
+Nothing here does I/O. No message shows any part of a URL, because a password with an unescaped / can be in any part.
 """
 
 import enum
@@ -18,7 +18,7 @@ DEFAULT_SENTINEL_PORT = 26379
 
 
 class Kind(enum.Enum):
-    """What the addresses of a URL lead to."""
+    """What the addresses of a URL belong to."""
 
     SERVER = "server"
     SENTINEL = "sentinel"
@@ -46,14 +46,14 @@ class RedisUrl:
     """The server, the Sentinels, or some nodes of the cluster; never empty."""
     db: int = 0
     service: str = ""
-    """The name that the Sentinels know the master by."""
+    """The Sentinels' name for the master."""
     tls: bool = False
     username: str = ""
     password: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
-        """The URL again, its password masked: fit for logs."""
+        """Returns the URL with its password masked, for logs."""
         if self.addresses[0].port == 0:
             return f"unix://{self._user()}{quote(self.addresses[0].host)}" + (f"?db={self.db}" if self.db else "")
         suffix = "" if self.kind is Kind.SERVER else f"+{self.kind.value}"
@@ -63,11 +63,11 @@ class RedisUrl:
         return f"redis{'s' if self.tls else ''}{suffix}://{self._user()}{','.join(map(str, self.addresses))}{path}"
 
     def with_credentials(self, username: str, password: str) -> "RedisUrl":
-        """Adds what the URL leaves out; raises ValueError where both name a user or both give a password."""
+        """Adds a user and a password; raises ValueError if the URL already has one of them."""
         if username and self.username:
             raise ValueError("the Redis URL already names a user: give the user once")
         if password and self.password:
-            raise ValueError("the Redis URL already holds a password: give the password once")
+            raise ValueError("the Redis URL already has a password: give the password once")
         return replace(self, username=username or self.username, password=password or self.password)
 
     def _user(self) -> str:
@@ -77,7 +77,7 @@ class RedisUrl:
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Parses a URL; raises ValueError with one sentence on what is wrong with it."""
+    """Parses a URL; raises ValueError with the mistake in one sentence."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         raise ValueError("a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
@@ -86,12 +86,12 @@ def parse_redis_url(url: str) -> RedisUrl:
         return _unix(_split(url))
     if base not in ("redis", "rediss") or suffix not in ("", "sentinel", "cluster"):
         raise ValueError(
-            "not a scheme of Redis: use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+            "not a scheme for Redis: use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
         )
     kind = Kind(suffix) if suffix else Kind.SERVER
     parts = _split(url)
     if parts.query or parts.fragment:
-        raise ValueError(f"a {scheme}:// URL takes nothing after ? or #: certificates and time-outs are flags")
+        raise ValueError(f"a {scheme}:// URL takes nothing after ? or #: certificates and timeouts are flags")
     login, _, hosts = parts.netloc.rpartition("@")
     default_port = DEFAULT_SENTINEL_PORT if kind is Kind.SENTINEL else DEFAULT_PORT
     addresses = tuple(_address(host, default_port) for host in hosts.split(","))

@@ -1,16 +1,15 @@
-"""The command fps-sidecar --check: reads all limits in Redis once and reports the fields that don't set one."""
+"""The command fps-sidecar --check: reads all limits in Redis once and reports the invalid ones."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from handcounter.pacing.schedule import stream_name_error
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
-from sidecar.connections.servers import AnyConnection, RedisServers
+from sidecar.connections.errors import RedisServerError
+from sidecar.connections.servers import RedisServers
+from sidecar.connections.wire import Wire
 from sidecar.limits.values import WILDCARD_FIELD, parse_fps, show
 
 FINE: Final = 0
@@ -26,42 +25,46 @@ async def check(url: RedisUrl, access: RedisAccess, config_key: str, default_fps
     """Prints each field of the hash that sets no limit, and a summary.
 
     Args:
-        url: The address of Redis.
-        access: What a connection needs besides the URL.
+        url: The URL of Redis.
+        access: What the connection needs besides the URL.
         config_key: The key of the hash.
-        default_fps: The fps of streams without a limit in the hash.
+        default_fps: The limit of streams that the hash doesn't mention, frames per second.
 
     Returns:
-        The exit code: 0, or 1 if Redis can't be read or a field is invalid.
+        The exit code: 0 if every field sets a limit; 1 if one doesn't, or if Redis can't be read.
     """
-    invalid: dict[bytes, str] = {}
+    problems: dict[bytes, str] = {}
     fields: set[bytes] = set()  # HSCAN may return a field twice
     wildcard: float | None = None
     try:
-        connection = await RedisServers(url, access).connect_to(config_key)
+        servers = RedisServers(url, access)
+        wire = await servers.connect(await servers.holder(config_key))
         try:
-            async for field, value in _fields(connection, config_key):
+            async for field, value in _fields(wire, config_key):
                 fields.add(field)
-                if error := field_error(field, value):
-                    invalid[field] = error
+                if problem := field_error(field, value):
+                    problems[field] = problem
                 elif field.decode() == WILDCARD_FIELD:
                     wildcard = parse_fps(value)
         finally:
-            await connection.disconnect(nowait=True)
-    except (RedisError, OSError, TimeoutError) as error:
-        sys.stderr.write(f"fps-sidecar: can't read {config_key} at {url.shown}: {str(error) or type(error).__name__}\n")
+            await wire.close()
+    except RedisServerError as error:
+        hint = error.fields().get("hint", "")
+        sys.stderr.write(
+            f"fps-sidecar: can't read {config_key} at {url.shown}: {error}{f' ({hint})' if hint else ''}\n"
+        )
         return FAILED
-    for _, line in sorted(invalid.items()):
-        sys.stdout.write(f"{line}\n")
+    for _, problem in sorted(problems.items()):
+        sys.stdout.write(f"{problem}\n")
     others = f"--fps {default_fps:g}" if wildcard is None else f"{wildcard:g} ({WILDCARD_FIELD})"
     sys.stdout.write(
-        f"{config_key} at {url.shown}: {len(fields)} fields, {len(invalid)} invalid; all other streams: {others}\n"
+        f"{config_key} at {url.shown}: {len(fields)} fields, {len(problems)} invalid; all other streams: {others}\n"
     )
-    return FAILED if invalid else FINE
+    return FAILED if problems else FINE
 
 
 def field_error(field: bytes, value: bytes) -> str | None:
-    """Returns what is wrong with one field of the hash, or None if it sets a limit."""
+    """Returns why one field of the hash sets no limit; None if it sets one."""
     try:
         name_error = stream_name_error(field.decode())
     except UnicodeDecodeError:
@@ -73,12 +76,11 @@ def field_error(field: bytes, value: bytes) -> str | None:
     return None
 
 
-async def _fields(connection: AnyConnection, config_key: str) -> AsyncIterator[tuple[bytes, bytes]]:
+async def _fields(wire: Wire, config_key: str) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Yields all fields and values of the hash, a page at a time."""
     cursor: Any = "0"
     while True:
-        async with asyncio.timeout(ANSWER_S):
-            await connection.send_command("HSCAN", config_key, cursor, "COUNT", _FIELDS_PER_CALL)
-            cursor, pairs = await connection.read_response()
+        cursor, pairs = await wire.call("HSCAN", config_key, cursor, "COUNT", _FIELDS_PER_CALL, timeout_s=ANSWER_S)
         for index in range(0, len(pairs), 2):
             yield pairs[index], pairs[index + 1]
         if cursor == b"0":

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
+from sidecar.limits.change_log import ChangeLog
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.debugging import add_debugging_services
@@ -32,6 +32,7 @@ from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
 from sidecar.settings import SidecarSettings
+from sidecar.stop_signals import StopSignals
 from sidecar.telemetry.calls import Traced, TracedService
 from sidecar.telemetry.metrics import Metrics
 
@@ -64,7 +65,7 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.leases = LeaseBook()
-        self.table = FpsTable(settings.fps, self._report_invalid, self.leases)
+        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
@@ -128,7 +129,7 @@ class Sidecar:
 
     def _redis_changed(self, state: RedisState) -> None:
         self.metrics.redis_state_changes.labels(state.name).inc()
-        self.health.set(REDIS, state is not RedisState.AWAY)
+        self.health.set(REDIS, state.is_reachable)
 
 
 async def serve(settings: SidecarSettings) -> int:
@@ -146,7 +147,7 @@ async def serve(settings: SidecarSettings) -> int:
     """
     sidecar = Sidecar(settings)
     async with contextlib.AsyncExitStack() as stack:
-        signals = stack.enter_context(_Signals())
+        signals = stack.enter_context(StopSignals())
         if settings.http:
             stack.callback(_http(sidecar).close)
         if settings.health_listen:
@@ -157,7 +158,7 @@ async def serve(settings: SidecarSettings) -> int:
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())
         await sidecar.follower.wait_for_first_attempt(FIRST_ATTEMPT_S)
-        if sidecar.fleet and sidecar.follower.state is not RedisState.AWAY:
+        if sidecar.fleet and sidecar.follower.state.is_reachable:
             await sidecar.fleet.wait_until_reachable(FIRST_ATTEMPT_S)
         await server.start()
         sidecar.health.set(SERVER, True)  # until now the server for probes answered NOT_SERVING
@@ -184,26 +185,6 @@ async def _stop(server: "grpc.aio.Server", sidecar: Sidecar, second_signal: asyn
         await server.stop(None)
     await stopping
     return was_forced
-
-
-class _Signals:
-    """Turns SIGTERM and SIGINT into events, and restores the handlers at the end."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-
-    def __enter__(self) -> "_Signals":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _received(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
 
 
 async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -> Traced | None:

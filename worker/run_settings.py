@@ -41,15 +41,15 @@ examples:
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
-    max_age: Seconds = Field(10.0, description="skip frames that are older, seconds; inf: none")
+    max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
     decision_timeout: Seconds = Field(
-        0.25, description="consider the sidecar unreachable if it doesn't answer within so many seconds"
+        0.25, description="seconds without an answer after which the sidecar is considered unreachable"
     )
     sidecar_wait: FiniteSeconds = Field(
         1.0, le=60, description="seconds to wait at start for a sidecar that starts at the same time"
     )
     claim_idle: Seconds = Field(
-        30.0, description="adopt the frames of another worker after so many seconds without a sign of life"
+        30.0, description="seconds without a sign of life after which another worker's frames are adopted"
     )
     max_deliveries: int = Field(3, ge=1, description="attempts before a frame whose workers crash is dead-lettered")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="dead-letter pictures with more pixels")

@@ -45,5 +45,5 @@ def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None
 
 
 def frame_error(stream_name: str, ts: float) -> str | None:
-    """Says what is wrong with a frame's name or capture time; None for a good one."""
+    """Returns the error for a frame's name or capture time; None if both are valid."""
     return stream_name_error(stream_name) or ts_error(ts)

@@ -1,1 +1,1 @@
-"""Connections to Redis: where its servers are, and what is kept up to them."""
+"""Connections to Redis: where its servers are, and the connections that are kept up to them."""

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, TryAgainError
-
 from handcounter.pacing.schedule import Pacing
-from sidecar.connections.link import Link, Links, redirection
+from sidecar.connections.errors import RedisServerError, RejectedError, UnreachableError
+from sidecar.connections.link import Link
+from sidecar.connections.links import Links
 from sidecar.fleet.claims import (
     CLAIM_SCRIPT,
     MOST_CLAIMS_PER_CALL,
@@ -42,11 +42,13 @@ class Script:
         self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def call(self, link: Link, keys: Sequence[bytes | str], *arguments: bytes | str, asking: bool = False) -> Any:
-        """Runs the script and returns its reply. Raises RedisError."""
+        """Runs it and returns its answer; raises RedisServerError."""
         try:
             return await link.call("EVALSHA", self._hash, len(keys), *keys, *arguments, asking=asking)
-        except NoScriptError:
-            return await link.call("EVAL", self._text, len(keys), *keys, *arguments, asking=asking)
+        except RejectedError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await link.call("EVAL", self._text, len(keys), *keys, *arguments, asking=asking)
 
 
 class _Batch:
@@ -133,7 +135,7 @@ class ClaimQueue:
             why = Missing.UNREACHABLE
             if not batch.done.done():
                 why = Missing.LATE
-                link.was_late()
+                link.report_late()
                 group.abandon(batch)
             for number, place in enumerate(batch.places):
                 missing[place] = None if number < batch.answered else why
@@ -173,8 +175,8 @@ class ClaimQueue:
                 answers = await self._call(group, [claim for _, claim in part])
                 for (batch, _), answer in zip(part, answers, strict=True):
                     batch.answer(answer)
-        except (RedisError, OSError) as error:
-            logger.debug("claims failed", extra={"reason": str(error), "claims": len(claimed)})
+        except RedisServerError as error:
+            logger.debug("claims failed", extra=error.fields() | {"claims": str(len(claimed))})
         for batch in batches:
             if not batch.done.done():
                 batch.done.set_result(None)
@@ -190,12 +192,13 @@ class ClaimQueue:
                 reply = await self._script.call(
                     link, keys, self._constants, self._channel, states, frames, asking=asking
                 )
-            except MovedError as error:
-                link, asking = self._links.moved(group.slot, error, link), False
-            except AskError as error:
-                link, asking = self._links.to(redirection(error, link)), True
-            except TryAgainError:
-                continue
+            except RejectedError as error:
+                if error.code == "MOVED" and error.redirect:
+                    link, asking = self._links.follow_move(group.slot, error.redirect), False
+                elif error.code == "ASK" and error.redirect:
+                    link, asking = self._links.to(error.redirect), True
+                elif error.code != "TRYAGAIN":
+                    raise
             else:
                 return unpacked_answers(reply)
-        raise RedisError("no server takes the claims")
+        raise UnreachableError("no server takes the claims")

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from redis.exceptions import MovedError, RedisError
-
-from sidecar.connections.link import DEAD_AFTER_S, Links
+from sidecar.connections.errors import RedisServerError, RejectedError
+from sidecar.connections.link import DEAD_AFTER_S
+from sidecar.connections.links import Links
 from sidecar.fleet.claim_queue import Script
 from sidecar.fleet.claims import HEARTBEAT_SCRIPT, REPLICA_GONE_S, REPLICAS_KEY
 
@@ -83,11 +83,11 @@ class Heartbeat:
                         count, place = await self._script.call(
                             link, [REPLICAS_KEY], self._identity, str(REPLICA_GONE_S)
                         )
-                except (RedisError, OSError) as error:
+                except (RedisServerError, TimeoutError) as error:
                     logger.debug("no answer to a heartbeat", extra={"reason": str(error)})
                     self._count.interrupt()
-                    if isinstance(error, MovedError):
-                        self._links.moved(self._slot, error, link)
+                    if isinstance(error, RejectedError) and error.code == "MOVED" and error.redirect:
+                        self._links.follow_move(self._slot, error.redirect)
                 else:
                     self._count.add(count, clock())
                     self._on_count(self._count.replicas, place)
@@ -102,5 +102,5 @@ class Heartbeat:
         try:
             async with asyncio.timeout(GOODBYE_WITHIN_S):
                 await link.call("ZREM", REPLICAS_KEY, self._identity)
-        except (RedisError, OSError) as error:
+        except (RedisServerError, TimeoutError) as error:
             logger.debug("couldn't leave the fleet", extra={"reason": str(error)})

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from handcounter.pacing.schedule import Pacing, Schedule
-from sidecar.connections.link import Links
+from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claim_feed import ClaimFeed

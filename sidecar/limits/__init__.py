@@ -1,1 +1,1 @@
-"""Which limit is in force: the hash in Redis, and the table that follows it."""
+"""The limits in force: the hash in Redis, and the table that follows it."""

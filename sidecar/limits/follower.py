@@ -1,15 +1,11 @@
-"""Keeps the fps table in step with the hash in Redis.
+"""Keeps the fps table in step with the hash in Redis: one task, one connection.
 
-One task, one connection. The server pushes that the hash changed, not what; so a change makes the table *dirty*, and
-the task reads the watched streams, a chunk at a time, so that the event loop never stalls for long. Dirty is cleared
-before the reading begins, so a change in the middle of it leads to another one. Changes are coalesced for 2 ms; when
-reading takes long because very many streams are watched, the pauses grow with it. A slow resync covers what a push can't
-tell (SWAPDB), and a heartbeat notices a server that hangs.
-
-Where the server refuses to push, the task polls. Where it is away, the table stays as it is.
+What is read when is decided by the reading plan; this file does it. Watched streams are read a chunk at a time, so that the
+event loop never stalls for long. Where the server refuses to push, the task polls. While Redis is unreachable, the table
+stays as it is.
 
 A stream's first frame waits for the stream's first reading: at most 50 ms, and not at all while Redis is known to be
-away or hasn't answered another first frame in time. So an outage costs one wait at most, and no decision after it.
+unreachable or hasn't answered another first frame in time. So an outage costs one wait at most, and no decision after it.
 """
 
 import asyncio
@@ -19,14 +15,17 @@ import functools
 import itertools
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-from sidecar.connections.push import ConnectionLostError, PushConnection, RefusedError
+from process.backoff import Backoff
+from process.redis_url import Address
+from sidecar.connections.errors import RedisServerError, RejectedError
+from sidecar.connections.push import PushConnection
 from sidecar.connections.servers import RedisServers
-from sidecar.limits.hash import FpsHash, NoHashError
+from sidecar.limits.hash import FpsHash, NotAHashError
+from sidecar.limits.reading_plan import Action, ReadingPlan, Step
 from sidecar.limits.table import FpsTable
 from sidecar.limits.values import WILDCARD_FIELD
 
@@ -35,42 +34,41 @@ logger = logging.getLogger(__name__)
 FIRST_READING_S: Final = 0.05
 """How long a stream's first frame waits for the stream's value."""
 
-COALESCE_S: Final = 0.002
-"""Changes within this time lead to one reading. 20 ms put the p99 at 24 ms at 200 changes a second, 5 ms at 9.7."""
-
-BUSY_FACTOR: Final = 0.5
-"""The pause before the next reading is at least this many times as long as the last one took, so that changes without end
-leave a third of the time to decisions however many streams are watched. A change waits for two readings and the pause
-between them at worst: 4.0 put the p99 with a thousand streams and 200 changes a second at 16 to 32 ms."""
-
 CHUNK: Final = 512
-"""Streams at a time: well under 1 ms of the event loop."""
+"""Streams that are read at a time: well under 1 ms of the event loop."""
 
-HEARTBEAT_S: Final = 1.0
 RESYNC_S: Final = 30.0
 POLL_S: Final = 1.0
-BACKOFF_S: Final = (0.05, 1.0)
-"""First and longest pause between attempts to connect; each is cut by up to half, so that a fleet doesn't march in."""
+FIRST_BACKOFF_S: Final = 0.05
+LONGEST_BACKOFF_S: Final = 1.0
 
 
 class RedisState(enum.IntEnum):
-    """How the sidecar stands with Redis; the numbers are those of the contract."""
+    """How the sidecar stands with Redis; names and numbers are those of the contract, metrics and /healthz."""
 
     TRACKING = 1
+    """Redis pushes changes."""
     POLLING = 2
+    """Redis doesn't push, so changes are polled."""
     AWAY = 3
+    """Redis is unreachable, or rejects the login or a command."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the limits can be read."""
+        return self is not RedisState.AWAY
 
 
 class FpsFollower:
     """Follows one hash in Redis.
 
     Args:
-        table: is kept up to date.
-        servers: where Redis is.
-        config_key: the hash.
-        on_state: called at each change of the state, with the new one.
-        on_read: called at each reading of fields.
-        poll_s: the period of polling, seconds.
+        table: Is kept up to date.
+        servers: Where Redis is.
+        config_key: The key of the hash.
+        on_state: Is called at each change of the state, with the new one.
+        on_read: Is called at each command that reads fields.
+        poll_s: The period of polling, seconds.
     """
 
     def __init__(
@@ -87,205 +85,205 @@ class FpsFollower:
         self.pushes = 0
         """Pushes that named the hash, or all keys."""
         self.resyncs = 0
-        """Readings of all watched streams that no push led to: after connecting, slow resyncs, polls."""
+        """Readings of all watched streams without a push: after connecting, slow resyncs, polls."""
         self._table = table
         self._servers = servers
         self._config_key = config_key
         self._on_state = on_state
         self._on_read = on_read
         self._poll_s = poll_s
-        self._dirty = False
-        self._unresponsive = False
-        self._wrong_type = False
         self._agreed_at = -math.inf
+        self._plan: ReadingPlan | None = None
+        """What is read when on the connection; None while there is none, so that nothing is kept about new streams."""
         self._wake = asyncio.Event()
-        self._reads = False
-        """Whether there is a connection by which what is wanted will be read; else nothing is kept about it."""
-        self._wanted: dict[str, None] = {}
-        self._wanted_read: asyncio.Future[None] | None = None
+        self._awaited_done: asyncio.Future[None] | None = None
+        self._unresponsive = False
         self._tried = asyncio.Event()
-        self._failures = 0
-        self._address: tuple[str, int] | None = None  # where a cluster said that the key is
+        self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
+        self._redirect: Address | None = None  # where a cluster said that the key is
+        self._failures_logged: set[str] = set()
+        self._wrong_type_logged = False
         self._ask_to_push = True
         self._ask_to_scan = True
 
     async def wait_for_first_attempt(self, at_most_s: float) -> None:
-        """Waits until Redis was read or found to be away, so that the first frames after a start are decided well."""
+        """Waits until Redis was read or found to be unreachable, so that the first frames after a start get their limits."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at_most_s):
                 await self._tried.wait()
 
     def age_s(self) -> float:
-        """Seconds since the table was last known to agree with Redis. Infinity: never yet."""
+        """Returns the time since the table was last known to agree with Redis, seconds; infinity if it never was."""
         return time.monotonic() - self._agreed_at
 
     async def learn(self, stream_names: Collection[str]) -> None:
-        """Makes the table watch these streams; waits for their values where that is promising, at most 50 ms."""
-        if self._reads:
-            self._wanted.update(dict.fromkeys(stream_names))
-        if self.state is not RedisState.AWAY and not self._unresponsive:
-            if self._wanted_read is None:
-                self._wanted_read = asyncio.get_running_loop().create_future()
+        """Makes the table watch these streams. Waits for their values where Redis is likely to answer, at most 50 ms."""
+        if self._plan is not None:
+            self._plan.await_streams(stream_names)
+        if self.state.is_reachable and not self._unresponsive:
+            if self._awaited_done is None:
+                self._awaited_done = asyncio.get_running_loop().create_future()
             self._wake.set()
-            _, late = await asyncio.wait((self._wanted_read,), timeout=FIRST_READING_S)
+            _, late = await asyncio.wait((self._awaited_done,), timeout=FIRST_READING_S)
             if late:
                 self._unresponsive = True
         self._table.assume(stream_names)
 
     async def run(self) -> None:
-        """Follows until cancelled. Whatever goes wrong, the table stays as it is, and another connection is tried."""
+        """Follows until cancelled. Whatever fails, the table stays as it is, and another connection is tried."""
         while True:
             try:
                 await self._follow_once()
-            except (ConnectionLostError, RefusedError) as error:
-                self._address = error.moved_to if isinstance(error, RefusedError) else None
-                self._enter(RedisState.AWAY, str(error))
+            except RedisServerError as error:
+                self._redirect = error.redirect if isinstance(error, RejectedError) and error.code == "MOVED" else None
+                self._fail(error)
             except Exception as error:
-                logger.exception("following the limits failed; trying again")
-                self._address = None
-                self._enter(RedisState.AWAY, repr(error))
-            pause = min(BACKOFF_S[0] * 2.0**self._failures, BACKOFF_S[1])
-            self._failures = min(self._failures + 1, 16)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                self._redirect = None
+                self._fail(error)
+            await asyncio.sleep(self._backoff.next())
 
     async def _follow_once(self) -> None:
         """Follows over one connection until it fails."""
         connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
         try:
-            await connection.open(self._address)
+            await connection.open(self._redirect)
             state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING
-            # Some proxies hang up on what they refuse; the next connection then does without.
+            # Some proxies hang up on what they reject; the next connection then does without.
             self._ask_to_push = state is RedisState.TRACKING
-            self._reads = True  # those that are watched by now are read with the rest
-            self.resyncs += 1
+            period_s = RESYNC_S if state is RedisState.TRACKING else self._poll_s
+            plan = ReadingPlan(time.monotonic(), period_s=period_s, pushed=state is RedisState.TRACKING)
+            self._plan = plan  # from here on new streams are read
             call = functools.partial(self._call, connection)
             limits = FpsHash(call, self._config_key, self._on_read, may_scan=self._ask_to_scan)
             try:
-                await self._read_watched(limits)
+                await self._act(plan.next(time.monotonic()), plan, connection, limits)
             finally:
                 self._ask_to_scan = limits.may_scan
             self._ask_to_push = self._ask_to_scan = True
-            self._failures = 0
-            self._enter(state, "")
-            await self._follow(connection, limits)
+            self._succeed(state)
+            while True:
+                await self._act(plan.next(time.monotonic()), plan, connection, limits)
         finally:
-            self._reads = False
-            self._wanted.clear()
+            self._plan = None
             await connection.close()
 
     async def _start_tracking(self, connection: PushConnection) -> RedisState:
         try:
             await connection.track(self._config_key)
-        except RefusedError as error:
+        except RejectedError as error:
             if error.code == "LOADING":
                 raise
-            logger.info("Redis won't push changes, so they are polled", extra={"reason": str(error)})
+            logger.info("Redis doesn't push changes, so they are polled", extra=error.fields())
             return RedisState.POLLING
         return RedisState.TRACKING
 
-    async def _follow(self, connection: PushConnection, limits: FpsHash) -> None:
-        period = RESYNC_S if self.state is RedisState.TRACKING else self._poll_s
-        read_at = time.monotonic()
-        rest_until = read_at
-        while True:
-            if not (self._wanted or self._dirty):
+    async def _act(self, action: Action, plan: ReadingPlan, connection: PushConnection, limits: FpsHash) -> None:
+        """Takes one step of the plan; raises RedisServerError if the connection is lost."""
+        match action.step:
+            case Step.WAIT:
                 with contextlib.suppress(TimeoutError):
-                    due_in = max(0.0, read_at + period - time.monotonic())
-                    async with asyncio.timeout(min(HEARTBEAT_S, due_in)):
+                    async with asyncio.timeout(action.until - time.monotonic()):
                         await self._wake.wait()
-            self._wake.clear()
-            was_heard = await self._read_wanted(limits)
-            now = time.monotonic()
-            if self._dirty and now < rest_until:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rest_until - now):
-                        await self._wake.wait()
-                continue
-            if self._dirty or now >= read_at + period:
-                if self._dirty:
-                    await asyncio.sleep(COALESCE_S)
-                else:
-                    self.resyncs += 1
-                read_at = time.monotonic()
-                await self._read_watched(limits)
-                ended = time.monotonic()
-                rest_until = ended + BUSY_FACTOR * (ended - read_at) - COALESCE_S  # which comes after the rest
-            elif not was_heard:
+                self._wake.clear()
+                connection.raise_if_lost()
+                return
+            case Step.COALESCE:
+                await asyncio.sleep(action.until - time.monotonic())
+                return
+            case Step.READ_AWAITED:
+                await self._read_awaited(plan, limits)
+            case Step.READ_WATCHED:
+                await self._read_watched(plan, limits)
+            case Step.RESYNC:
+                self.resyncs += 1
+                await self._read_watched(plan, limits)
+            case Step.PING:
                 await self._call(connection, "PING")
-            if not self._dirty and self.state is RedisState.TRACKING:
-                self._agreed_at = time.monotonic()
+                plan.record_answer(time.monotonic())
+        self._agreed_at = max(self._agreed_at, plan.agreed_at)
 
-    async def _read_watched(self, limits: FpsHash) -> None:
-        self._dirty = False
+    async def _read_watched(self, plan: ReadingPlan, limits: FpsHash) -> None:
+        await self._read_awaited(plan, limits)
+        plan.begin_reading(time.monotonic())
         watched = self._table.watched
         names = [WILDCARD_FIELD, *watched]
         try:
-            whole = await limits.whole()
+            whole = await limits.read_whole()
             for start in range(0, len(names), CHUNK):
                 chunk = names[start : start + CHUNK]
                 if whole is None:
-                    values = await limits.fields(chunk)
+                    values = await limits.read_fields(chunk)
                 else:
-                    # Older than what a first frame has read since, if that changed; then the table is dirty again.
+                    # Older than what was read for a first frame since then, if that changed; then a push came, too.
                     values = [whole.get(name) for name in chunk]
                     await asyncio.sleep(0)
                 if start == 0:
                     self._table.store_wildcard(values[0])
                     chunk, values = chunk[1:], values[1:]
-                # Those that were forgotten or fell asleep while Redis answered stay so.
+                # Streams that were forgotten or put to sleep while Redis answered stay so.
                 pairs = [pair for pair in zip(chunk, values, strict=True) if pair[0] in watched]
                 self._table.store((name for name, _ in pairs), (value for _, value in pairs))
-                await self._read_wanted(limits)
-            self._wrong_type = False
-        except NoHashError:
+                await self._read_awaited(plan, limits)
+            self._wrong_type_logged = False
+        except NotAHashError:
             self._table.clear()
-            if not self._wrong_type:
-                logger.warning("the config key is no hash, so no limits can be read", extra={"key": self._config_key})
-            self._wrong_type = True
-        if not self._dirty:
-            self._agreed_at = time.monotonic()
+            if not self._wrong_type_logged:
+                message = "the config key isn't a hash, so it sets no limits; delete it or change --config-key"
+                logger.warning(message, extra={"key": self._config_key})
+            self._wrong_type_logged = True
+        plan.end_reading(time.monotonic())
 
-    async def _read_wanted(self, limits: FpsHash) -> bool:
-        """Reads the streams that first frames wait for; whether there were any."""
-        if not self._wanted:
-            return False
-        wanted, self._wanted = self._wanted, {}
-        read, self._wanted_read = self._wanted_read, None
+    async def _read_awaited(self, plan: ReadingPlan, limits: FpsHash) -> None:
+        """Reads the streams whose first frames wait, if there are any, and lets the frames go on."""
+        awaited = plan.take_awaited()
+        if not awaited:
+            return
+        done, self._awaited_done = self._awaited_done, None
         try:
-            names = iter(wanted)
+            names = iter(awaited)
             while chunk := list(itertools.islice(names, CHUNK)):
                 values: list[bytes | None] = [None] * len(chunk)
-                with contextlib.suppress(NoHashError):  # the next reading says so
-                    values = await limits.fields(chunk)
+                with contextlib.suppress(NotAHashError):  # the next reading of the watched streams logs it
+                    values = await limits.read_fields(chunk)
                 self._table.store(chunk, values)
+            plan.record_answer(time.monotonic())
         finally:
-            if read is not None:
-                read.set_result(None)
-        return True
+            if done is not None:
+                done.set_result(None)
 
     async def _call(self, connection: PushConnection, *command: str) -> Any:
-        reply = await connection.call(*command)
+        answer = await connection.call(*command)
         self._unresponsive = False
-        return reply
+        return answer
 
     def _pushed(self, keys: list[bytes] | None) -> None:
         if keys is None or self._config_key.encode() in keys:
             self.pushes += 1
-            self._dirty = True
+            if self._plan is not None:  # else the first reading is still to come
+                self._plan.record_push(time.monotonic())
             self._wake.set()
 
-    def _enter(self, state: RedisState, reason: str) -> None:
+    def _succeed(self, state: RedisState) -> None:
+        self._backoff.reset()
+        self._failures_logged.clear()
+        logger.info("following the limits in Redis", extra={"state": state.name, "key": self._config_key})
+        self._enter(state)
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, RedisServerError):
+            logger.error("following the limits failed unexpectedly; trying again", exc_info=error)
+        elif error.summary not in self._failures_logged:  # once for each kind, until it works again
+            self._failures_logged.add(error.summary)
+            logger.warning(f"{error.summary}; the last known limits stay in force", extra=error.fields())
+        self._enter(RedisState.AWAY)
+
+    def _enter(self, state: RedisState) -> None:
         changed = state is not self.state or not self._tried.is_set()
         self.state = state
-        self._table.stale = state is RedisState.AWAY
+        self._table.stale = not state.is_reachable
         self._tried.set()
-        if state is RedisState.AWAY and self._wanted_read is not None:
-            self._wanted_read.set_result(None)
-            self._wanted_read = None
-        if not changed:
-            return
-        if state is RedisState.AWAY:
-            logger.warning("Redis is away; the last known limits stay in force", extra={"reason": reason})
-        else:
-            logger.info("following the limits in Redis", extra={"state": state.name, "key": self._config_key})
-        self._on_state(state)
+        if not state.is_reachable and self._awaited_done is not None:
+            self._awaited_done.set_result(None)
+            self._awaited_done = None
+        if changed:
+            self._on_state(state)

@@ -1,4 +1,4 @@
-"""What an fps value in Redis means, and which of several is in force."""
+"""What a value in the hash of limits means, and which of several limits is in force. Pure."""
 
 import enum
 import math
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 WILDCARD_FIELD = "*"
-"""The field of the hash that is the live default for all streams without a field of their own."""
+"""The field of the hash with the limit of all streams without a valid field of their own."""
 
 _DECIMAL = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(rb"\+?inf(?:inity)?", re.IGNORECASE)
@@ -14,7 +14,7 @@ _SHOWN_CHARACTERS = 64
 
 
 class FpsSource(enum.IntEnum):
-    """Where a limit came from; the numbers are those of the contract."""
+    """The source of a limit; the numbers are those of the contract."""
 
     OVERRIDE = 1
     WILDCARD = 2
@@ -22,18 +22,18 @@ class FpsSource(enum.IntEnum):
 
 
 class Limit(NamedTuple):
-    """A limit and where it came from."""
+    """An fps and its source."""
 
     fps: float
-    """Frames per second; 0 pauses, infinity lifts. Never negative, never NaN."""
+    """Frames per second; 0 pauses the stream, infinity lifts the limit. Never negative or NaN."""
     source: FpsSource
 
 
 def parse_fps(raw: bytes) -> float | None:
-    """Reads a value of the hash; None if it is no valid fps and so counts as absent.
+    """Returns the fps that a value of the hash stands for, frames per second; None if it isn't valid and is to be ignored.
 
-    Valid are decimal numbers in ASCII and inf, with whitespace around. float() alone would also take 1_000, nan, other
-    scripts' digits and 1e400 (as infinity, which would lift the limit by a slip of the keyboard).
+    Decimal numbers in ASCII and inf are valid, with or without whitespace around. float() alone would also accept 1_000, nan,
+    digits of other scripts, and 1e400 as infinity, so that a typing error would lift the limit.
     """
     text = raw.strip()
     if _INFINITY.fullmatch(text):
@@ -47,7 +47,7 @@ def parse_fps(raw: bytes) -> float | None:
 
 
 def show(raw: bytes) -> str:
-    """A value that was refused, for people: never empty, at most 64 characters and an ellipsis."""
+    """Returns an invalid value as text for people: never empty, at most 64 characters and an ellipsis."""
     text = raw.decode(errors="backslashreplace")
     if not text.strip():
         return repr(text)
@@ -55,7 +55,7 @@ def show(raw: bytes) -> str:
 
 
 def fallback(wildcard: float | None, default: float) -> Limit:
-    """The limit of a stream without a valid field of its own: the wildcard if there is one, else the default."""
+    """Returns the limit of streams without a valid field of their own: the wildcard if there is one, else the default."""
     if wildcard is not None:
         return Limit(wildcard, FpsSource.WILDCARD)
     return Limit(default, FpsSource.DEFAULT)

@@ -148,6 +148,23 @@ def test_a_bad_value_is_reported(asker: Asker, client: "redis.Redis") -> None:
     assert asker.sidecar.logs().count("isn't a valid fps") == 1
 
 
+def test_a_changed_limit_is_a_log_line(asker: Asker, client: "redis.Redis") -> None:
+    """It has the stream, both fps and the source; streams that nobody asks about are no lines."""
+    client.hset(KEY, mapping={"cam1": "2", "cam2": "2"})
+    asker.wait_for_fps(2.0)
+    client.hset(KEY, mapping={"cam1": "0.25", "cam2": "5"})
+    asker.wait_for_fps(0.25)
+    client.hset(KEY, "*", "3")
+    client.hdel(KEY, "cam1")
+    asker.wait_for_fps(3.0)
+    lines = [line for line in asker.sidecar.logs().splitlines() if " limit changed " in line]
+    fields = [line.partition(" limit changed ")[2] for line in lines]
+    assert "stream_name=cam1 old_fps=2 new_fps=0.25 source=override" in fields
+    assert "stream_name=* old_fps=7 new_fps=3 source=wildcard" in fields
+    assert "stream_name=cam1 old_fps=0.25 new_fps=3 source=wildcard" in fields
+    assert not any("cam2" in line for line in lines)
+
+
 def test_no_redis_command_per_decision(asker: Asker, client: "redis.Redis") -> None:
     """A thousand decisions about known streams cause no command, by the server's own statistics."""
 
@@ -216,7 +233,7 @@ def test_the_wrong_type_and_back(asker: Asker, client: "redis.Redis") -> None:
     client.delete(KEY)
     client.hset(KEY, "cam1", "3")
     asker.wait_for_fps(3.0)
-    assert asker.sidecar.logs().count("is no hash") == 1
+    assert asker.sidecar.logs().count("isn't a hash") == 1
 
 
 # Without pushes.
@@ -246,7 +263,7 @@ def test_a_least_privilege_user_is_enough(server: Valkey, client: "redis.Redis",
 
 
 def test_a_wrong_password_is_an_outage(server: Valkey, client: "redis.Redis") -> None:
-    """A rejected login has the effect of an outage: decisions at the default, and one log line."""
+    """A Redis that rejects the login: decisions at the default, and one line that says so and what to do."""
     client.config_set("requirepass", "secret")
     with (
         sidecar_process(redis_url=f"redis://:wrong@127.0.0.1:{server.port}/0", fps=DEFAULT) as sidecar,
@@ -255,7 +272,8 @@ def test_a_wrong_password_is_an_outage(server: Valkey, client: "redis.Redis") ->
         asker = Asker(sidecar, channel)
         answer = asker.ask("cam1")
         assert (answer.fps, answer.stale, asker.state()) == (DEFAULT, True, AWAY)
-        assert sidecar.logs().count("Redis is away") == 1
+        assert sidecar.logs().count("Redis rejected the login") == 1
+        assert "check the user and the password" in sidecar.logs()
 
 
 # Outages. Decisions continue throughout: no error, no delay, the last known limits.
@@ -340,7 +358,7 @@ def test_an_outage_changes_nothing(asker: Asker, server: Valkey, client: "redis.
     assert camera.errors == []
     assert camera.slow == 0
     assert health(asker, asker.sidecar.address) == {"": SERVING, "redis": SERVING}
-    assert asker.sidecar.logs().count("Redis is away") == 1
+    assert asker.sidecar.logs().count("Redis is unreachable") == 1
 
 
 def test_redis_may_come_later() -> None:

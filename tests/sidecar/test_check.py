@@ -1,12 +1,11 @@
 """Which fields of the hash set a limit, and what --check says about the others."""
 
-from typing import Any
-
 import pytest
+from support.processes.ports import free_port
+from support.redis.scripted import scripted_redis
 
 from process.redis_access import RedisAccess
 from process.redis_url import parse_redis_url
-from sidecar import check as check_module
 from sidecar.check import check, field_error
 
 
@@ -40,67 +39,69 @@ def test_an_invalid_field_is_shown_with_its_value(field: bytes, value: bytes, wo
 
 
 class Pages:
-    """A connection that answers HSCAN with these pages."""
+    """A server that answers HSCAN with these pages, or with an error."""
 
-    def __init__(self, *pages: list[bytes] | Exception) -> None:
+    def __init__(self, *pages: list[bytes] | bytes) -> None:
         self._pages = list(pages)
-        self.commands: list[tuple[object, ...]] = []
-        self.is_open = True
+        self.cursors: list[bytes] = []
 
-    async def send_command(self, *command: object) -> None:
-        self.commands.append(command)
-
-    async def read_response(self) -> Any:
+    def answer(self, words: list[bytes]) -> bytes:
+        """The answer to a command."""
+        assert words[:2] == [b"HSCAN", b"limits"]
+        self.cursors.append(words[2])
         page = self._pages.pop(0)
-        if isinstance(page, Exception):
-            raise page
-        return (b"7" if self._pages else b"0"), page
-
-    async def disconnect(self, nowait: bool) -> None:
-        assert nowait
-        self.is_open = False
+        if isinstance(page, bytes):
+            return page
+        cursor = b"7" if self._pages else b"0"
+        fields = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in page)
+        return b"*2\r\n$1\r\n%s\r\n*%d\r\n%s" % (cursor, len(page), fields)
 
 
-async def run(monkeypatch: pytest.MonkeyPatch, pages: Pages) -> int:
-    """Checks a hash with these pages, at a default of 1 fps; returns the exit code."""
-
-    class Servers:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        async def connect_to(self, key: str) -> Pages:
-            assert key == "limits"
-            return pages
-
-    monkeypatch.setattr(check_module, "RedisServers", Servers)
-    code = await check(parse_redis_url("redis://:secret@h"), RedisAccess(), "limits", 1.0)
-    assert not pages.is_open
-    return code
+async def run(pages: Pages) -> tuple[int, str]:
+    """Checks a hash with these pages, at a default of 1 fps; returns the exit code and where the server is."""
+    async with scripted_redis(pages.answer) as server:
+        url = parse_redis_url(f"redis://127.0.0.1:{server.port}/0")
+        return await check(url, RedisAccess(), "limits", 1.0), url.shown
 
 
-async def test_all_pages_are_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Redis gives the hash in pages and may repeat a field; the summary counts each field once."""
+async def test_all_pages_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Redis returns the hash in pages and may repeat a field; the summary counts each field once."""
     pages = Pages([b"cam1", b"1", b"*", b"4"], [], [b"cam1", b"1", b"cam2", b"2"])
-    assert await run(monkeypatch, pages) == 0
-    assert capsys.readouterr() == (
-        "limits at redis://:***@h:6379/0: 3 fields, 0 invalid; all other streams: 4 (*)\n",
-        "",
-    )
-    assert [command[2] for command in pages.commands] == ["0", b"7", b"7"]
+    code, shown = await run(pages)
+    assert code == 0
+    assert capsys.readouterr() == (f"limits at {shown}: 3 fields, 0 invalid; all other streams: 4 (*)\n", "")
+    assert pages.cursors == [b"0", b"7", b"7"]
 
 
-async def test_invalid_fields_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_invalid_fields_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """Each is a line, in the order of the names, before the summary; the exit code is 1."""
-    assert await run(monkeypatch, Pages([b"z", b"fast", b"a", b"-1", b"*", b"x"])) == 1
+    code, _ = await run(Pages([b"z", b"fast", b"a", b"-1", b"*", b"x"]))
+    assert code == 1
     *lines, summary = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["'*'", "'a'", "'z'"]
     assert summary.endswith("3 fields, 3 invalid; all other streams: --fps 1")
 
 
-@pytest.mark.parametrize(("error", "words"), [(OSError("lost"), "lost"), (TimeoutError(), "TimeoutError")])
-async def test_a_hash_that_cant_be_read_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, words: str
-) -> None:
-    """It names the key, the server without its password, and the reason."""
-    assert await run(monkeypatch, Pages([b"cam1", b"1"], error)) == 1
-    assert capsys.readouterr() == ("", f"fps-sidecar: can't read limits at redis://:***@h:6379/0: {words}\n")
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"-WRONGTYPE not a hash\r\n", "WRONGTYPE not a hash"),
+        (b"-NOPERM no\r\n", "NOPERM no (grant the user the permissions in docs/redis-acl.md)"),
+    ],
+)
+async def test_a_rejected_reading_is_one_line(capsys: pytest.CaptureFixture[str], answer: bytes, reason: str) -> None:
+    """It names the key, the server and the error, and what to do where that is known."""
+    code, shown = await run(Pages([b"cam1", b"1"], answer))
+    assert code == 1
+    assert capsys.readouterr() == ("", f"fps-sidecar: can't read limits at {shown}: {reason}\n")
+
+
+async def test_a_missing_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the server without its password, and the reason."""
+    url = parse_redis_url(f"redis://:secret@127.0.0.1:{free_port()}/0")
+    assert await check(url, RedisAccess(), "limits", 1.0) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith(f"fps-sidecar: can't read limits at {url.shown}: ")
+    assert errors.count("\n") == 1
+    assert "secret" not in errors

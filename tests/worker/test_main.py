@@ -24,7 +24,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("words", [(), ("models",), *(command.words for command in cli.COMMANDS)])
 def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """Each help ends in examples."""
+    """Every help text ends with examples."""
     with pytest.raises(SystemExit) as ended:
         cli.main([*words, "--help"])
     assert ended.value.code == 0
@@ -32,7 +32,7 @@ def test_help_has_worked_examples(words: tuple[str, ...], capsys: pytest.Capture
 
 
 def test_help_loads_neither_models_nor_redis() -> None:
-    """So that it is quick."""
+    """It imports none of the heavy modules, so it is quick."""
     heavy = ["cv2", "numpy", "redis", "grpc", "pydantic", "ai_edge_litert"]
     program = "import sys, worker.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
     program += f"sys.exit(' '.join(set(sys.modules) & set({heavy})))"
@@ -96,7 +96,7 @@ def test_wrong_usage_is_one_clear_line(
 
 
 def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files that hold something else are wrong usage: neither the sidecar nor Redis would ever be reached."""
+    """Files with something else in them are wrong usage; with them no connection would ever succeed."""
     other = tmp_path / "other"
     other.write_text("no certificate")
     authority = Authority(tmp_path)
@@ -125,7 +125,7 @@ def test_certificates_are_checked_at_once(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_every_flag_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """WORKER_ and the name; the flag wins."""
+    """It is WORKER_ and the name in capitals; the flag takes precedence."""
     monkeypatch.setenv("WORKER_FPS", "0.25")
     monkeypatch.setenv("WORKER_DRAIN", "true")
     monkeypatch.setenv("WORKER_SIDECAR", "unix:/run/fps.sock")
@@ -168,7 +168,7 @@ def test_hamer_without_a_checkpoint_is_wrong_usage(command, capsys):
 
 
 def test_hamers_weights_are_fetched_with_consent_only(tmp_path, capsys, monkeypatch):
-    """Without a terminal to ask at and without --accept-licence nothing is fetched, and the licences are shown."""
+    """Without a terminal and without --accept-licence nothing is fetched, and the licences are shown."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert cli.main(["models", "fetch", "--hamer", "--models-dir", str(tmp_path)]) == 1
     message = capsys.readouterr().err

@@ -1,29 +1,29 @@
-"""Who is asked which server holds a key, when some of those who know hang."""
+"""Which server holds a key, where some of the Sentinels or nodes that could tell hang."""
 
 import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.exceptions import AskError, ResponseError
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.crc import key_slot
 from support.redis.scripted import OK, RESP3, ScriptedRedis, scripted_redis
 
 from process.redis_access import RedisAccess
 from process.redis_url import Address, parse_redis_url
-from sidecar.connections import push as redis_push
 from sidecar.connections import servers as redis_servers
-from sidecar.connections.push import PushConnection, RefusedError
-from sidecar.connections.servers import RedisServers
+from sidecar.connections import wire as redis_wire
+from sidecar.connections.errors import UnreachableError
+from sidecar.connections.push import PushConnection
+from sidecar.connections.servers import SLOT_COUNT, RedisServers
 
 PASSWORD = "secret"
-"""With one, even a server that accepts and then hangs keeps a client waiting that only wants to connect."""
+"""With one, a client waits already while it connects for a server that accepts and then hangs."""
 
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they stand to each other in earnest, a tenth of them."""
-    monkeypatch.setattr(redis_servers, "CONNECT_TIMEOUT_S", redis_servers.CONNECT_TIMEOUT_S / 10)
-    monkeypatch.setattr(redis_push, "TIMEOUT_S", redis_push.TIMEOUT_S / 10)
+    """A tenth of the real ones, in the same proportion."""
+    monkeypatch.setattr(redis_wire, "CONNECT_TIMEOUT_S", redis_wire.CONNECT_TIMEOUT_S / 10)
+    monkeypatch.setattr(redis_servers, "LOCATE_TIMEOUT_S", redis_servers.LOCATE_TIMEOUT_S / 10)
 
 
 def silence(_: list[bytes]) -> None:
@@ -32,7 +32,7 @@ def silence(_: list[bytes]) -> None:
 
 @contextlib.asynccontextmanager
 async def sentinels(hanging: int) -> AsyncIterator[tuple[RedisServers, list[ScriptedRedis]]]:
-    """Some Sentinels that hang and one that knows the master, which is itself, and what a client knows of them."""
+    """A client of some Sentinels that hang and one that names the master, which is itself."""
 
     def answer(words: list[bytes]) -> bytes:
         if words[0] == b"SENTINEL":
@@ -48,32 +48,87 @@ async def sentinels(hanging: int) -> AsyncIterator[tuple[RedisServers, list[Scri
 
 
 @pytest.mark.parametrize("hanging", [0, 1, 2])
-async def test_a_push_connection_gets_past_those_that_hang(hanging: int) -> None:
-    """However many Sentinels in front hang, the server is reached: each of them has a time of its own."""
+async def test_sentinels_that_hang_are_passed_over(hanging: int) -> None:
+    """However many Sentinels in front hang, the server is reached: each of them has a time-out of its own."""
     async with sentinels(hanging) as (servers, _):
         connection = PushConnection(servers, "limits", lambda _keys: None)
         await connection.open()
         await connection.close()
 
 
-async def test_who_told_last_is_asked_first() -> None:
-    """One that hangs is waited for once."""
-    async with sentinels(1) as (servers, (hanging, telling)):
-        assert await servers.holder("limits") == Address("127.0.0.1", telling.port)
-        assert await servers.holder("limits") == Address("127.0.0.1", telling.port)
+async def test_the_last_responder_is_asked_first() -> None:
+    """A Sentinel that hangs is waited for once."""
+    async with sentinels(1) as (servers, (hanging, responding)):
+        assert await servers.holder("limits") == Address("127.0.0.1", responding.port)
+        assert await servers.holder("limits") == Address("127.0.0.1", responding.port)
         assert hanging.connections == 1
-        assert telling.connections == 2
+        assert responding.connections == 2
 
 
-async def test_nobody_tells() -> None:
+async def test_no_sentinel_answers() -> None:
     """All that hang are named."""
-    async with sentinels(1) as (servers, (hanging, telling)):
-        telling.answer = silence
-        with pytest.raises(RedisConnectionError, match=f"nobody tells.*:{hanging.port}: .*:{telling.port}: "):
+    async with sentinels(1) as (servers, (hanging, responding)):
+        responding.answer = silence
+        pattern = f"no Sentinel answered: .*:{hanging.port}: no answer.*:{responding.port}: no answer"
+        with pytest.raises(UnreachableError, match=pattern):
             await servers.refresh()
 
 
-def test_a_slot_that_moves_is_no_lack_of_permission() -> None:
-    """redis-py takes the word ASK out of the error's text."""
-    assert RefusedError(AskError("3999 127.0.0.1:7001")).code == "ASK"
-    assert RefusedError(ResponseError("unknown command")).code == "ERR"
+async def test_a_service_that_the_sentinel_does_not_know() -> None:
+    """The error names the service, since its name may be mistyped."""
+    async with scripted_redis(lambda words: b"*-1\r\n" if words[0] == b"SENTINEL" else OK) as sentinel:
+        servers = RedisServers(parse_redis_url(f"redis+sentinel://127.0.0.1:{sentinel.port}/typo/0"))
+        with pytest.raises(UnreachableError, match="doesn't know the service 'typo'"):
+            await servers.refresh()
+
+
+async def test_a_cluster_is_known_by_any_of_its_nodes() -> None:
+    """Each slot's owner is read from a node's answer; a node without a host of its own is the one that was asked."""
+    half = SLOT_COUNT // 2
+    slots = b"*2\r\n" + b"".join(
+        b"*3\r\n:%d\r\n:%d\r\n*2\r\n%s\r\n:%d\r\n" % owner
+        for owner in [(0, half - 1, b"$-1", 7001), (half, SLOT_COUNT - 2, b"$8\r\n10.0.0.2", 7002)]
+    )
+    async with scripted_redis(lambda _: slots) as node:
+        servers = RedisServers(parse_redis_url(f"redis+cluster://127.0.0.1:1,127.0.0.1:{node.port}"))
+        assert servers.clustered
+        assert servers.addresses() == set()
+        await servers.refresh()
+        assert servers.address(0) == Address("127.0.0.1", 7001)
+        assert servers.address(half) == Address("10.0.0.2", 7002)
+        assert servers.address(SLOT_COUNT - 1) is None
+        assert servers.addresses() == {Address("127.0.0.1", 7001), Address("10.0.0.2", 7002)}
+        servers.record_owner(0, Address("10.0.0.3", 7003))
+        assert servers.address(0) == Address("10.0.0.3", 7003)
+
+
+async def test_a_key_that_no_node_holds() -> None:
+    """A cluster may have lost the node of the key."""
+    async with scripted_redis(lambda _: b"*0\r\n") as node:
+        servers = RedisServers(parse_redis_url(f"redis+cluster://127.0.0.1:{node.port}"))
+        with pytest.raises(UnreachableError, match="no node of the cluster holds the key"):
+            await servers.holder("limits")
+
+
+async def test_no_node_of_a_cluster_answers() -> None:
+    """The nodes that were named once are asked too, and named in the error."""
+    servers = RedisServers(parse_redis_url("redis+cluster://127.0.0.1:1"))
+    servers.record_owner(5, Address("127.0.0.1", 2))
+    with pytest.raises(UnreachableError, match=r"no node of the cluster answered: .*:1: .*:2: "):
+        await servers.holder("limits")
+
+
+async def test_one_server_holds_everything() -> None:
+    """A plain URL needs no answer."""
+    servers = RedisServers(parse_redis_url("redis://127.0.0.1:1/0"))
+    await servers.refresh()
+    assert not servers.clustered
+    assert servers.slot("limits") == servers.slot(b"other") == 0
+    assert await servers.holder("limits") == servers.address(0) == Address("127.0.0.1", 1)
+    assert servers.addresses() == {Address("127.0.0.1", 1)}
+
+
+def test_slots_of_a_cluster() -> None:
+    """Keys with the same hash tag share a slot, whether they are text or bytes."""
+    servers = RedisServers(parse_redis_url("redis+cluster://127.0.0.1:1"))
+    assert servers.slot("{7}:cam") == servers.slot(b"{7}:other") == key_slot(b"7")

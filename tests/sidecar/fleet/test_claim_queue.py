@@ -12,7 +12,7 @@ from support.waiting import until
 
 from handcounter.pacing.schedule import Pacing, Reason
 from process.redis_url import parse_redis_url
-from sidecar.connections.link import Links
+from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
 from sidecar.fleet.claim_feed import ClaimFeed
 from sidecar.fleet.claim_queue import ClaimQueue
@@ -188,7 +188,7 @@ async def test_a_hanging_server_is_connected_to_again():
         async with queue_to(server.url, in_time_s=0.1) as queue:
             server.pause()
             assert await queue.ask(claim(1.0)) == [Missing.LATE]
-            await until(lambda: not queue.links.holding(0)._waiting)
+            await until(lambda: queue.links.holding(0)._wire is None)
             server.resume()
             await until(lambda: queue.links.all_in_time)
             assert isinstance((await queue.ask(claim(100.0)))[0], Claimed)

@@ -1,4 +1,4 @@
-"""Fleet scope with Redis lost or slow: how long a decision waits, in simulated time, and what it is."""
+"""Redis lost or slow in fleet scope: how long a decision waits, in the loop's time, and what it answers."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ EXACT_S = 1e-6
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[redis.Redis]:
-    """A connection to a server of this module."""
+    """Returns a client of this module's server."""
     with valkey() as server, redis.Redis(port=server.port) as connection:
         yield connection
 
 
 class Sidecar:
-    """A decider of fleet scope in simulated time; the other replicas only exist as a number."""
+    """A decider of fleet scope in simulated time; the other replicas exist only as a number."""
 
     def __init__(self, servers: SlowServers) -> None:
         self.servers = servers
@@ -47,13 +47,13 @@ class Sidecar:
         self.decider = FleetDecider(roster, table, leases, self.scope)
 
     async def decide(self, name: str = "cam") -> tuple[Reason, bool, float]:
-        """Decides a frame of this moment. Returns the reason, whether the answer is stale, and how many seconds it took."""
+        """Decides a frame with the current ts; returns the reason, the stale flag, and the seconds that it took."""
         began = self.clock()
         answers = await self.decider.decide(Batch([name], [began]), began)
         return answers.reasons[0], answers.stale, self.clock() - began
 
     async def play(self, seconds: float) -> list[tuple[Reason, bool, float]]:
-        """Decides a camera's frames at their times."""
+        """Plays a camera's frames at their times."""
         decisions = []
         for _ in range(round(seconds * SOURCE_FPS)):
             await asyncio.sleep(1 / SOURCE_FPS)
@@ -63,10 +63,10 @@ class Sidecar:
 
 @contextlib.asynccontextmanager
 async def reached(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
-    """A sidecar that has reached Redis."""
+    """Yields a sidecar that has reached its Redis."""
     client.flushall()
     sidecar = Sidecar(SlowServers(client, nodes))
-    # Heartbeats of the other replicas, which don't exist.
+    # The number of replicas according to heartbeats; they needn't exist.
     client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
     async with sidecar.scope.running():
         await sidecar.scope.wait_until_reachable(10.0)
@@ -75,13 +75,13 @@ async def reached(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]
 
 
 def admitted(decisions: list[tuple[Reason, bool, float]]) -> int:
-    """How many frames were admitted."""
+    """Returns how many frames were admitted."""
     return sum(reason is Reason.ADMITTED for reason, _, _ in decisions)
 
 
 @pytest.mark.parametrize("delay_s", [0.2, 0.016, float("inf")])
 def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, delay_s: float) -> None:
-    """Redis takes 200 ms, is just too slow, or hangs: one decision waits for it, all are stale and at fps / replicas."""
+    """If Redis takes 200 ms, is slightly too slow, or hangs, one decision waits for it; all are stale, at fps / replicas."""
 
     async def work() -> None:
         async with reached(client) as sidecar:
@@ -94,12 +94,14 @@ def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, del
             assert waits == [pytest.approx(CLAIM_WAIT_S, abs=EXACT_S)]
             assert max(waits) < PROMISED_S
             since = next(number for number, (_, _, took) in enumerate(decisions) if took > 0.0)
-            assert decisions[since][0] is Reason.TOO_SOON  # Redis may be admitting a frame of another replica
+            assert (
+                decisions[since][0] is Reason.TOO_SOON
+            )  # a Redis that is only late may still admit frames of other replicas
             after = decisions[since:]
-            # The admission that came too late is spent on the next frame, which is therefore decided by Redis.
+            # The admission that came too late goes to the next frame; Redis made that decision.
             given = 0 if math.isinf(delay_s) else 1
             assert sum(not stale for reason, stale, _ in after if reason is Reason.ADMITTED) == given
-            # Frames that the last shared state denies need no Redis, so their answers aren't stale.
+            # What the fleet's last state denies needs no Redis, so it isn't stale.
             assert sum(stale for _, stale, _ in after) > 0.9 * len(after)
             assert admitted(after) == pytest.approx(60.0 * FPS / REPLICAS, abs=2.5)
 
@@ -107,7 +109,7 @@ def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, del
 
 
 def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
-    """If connections are refused, decisions take no time, are stale, and keep to fps / replicas."""
+    """With refused connections, decisions take no time, are stale, and keep to fps / replicas."""
 
     async def work() -> None:
         async with reached(client) as sidecar:
@@ -123,7 +125,7 @@ def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
 
 
 def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
-    """A batch over the hash tags of a slow cluster waits once, not once for each of its calls."""
+    """A batch over the hash tags of a slow cluster waits once, not once per call."""
 
     async def work() -> None:
         async with reached(client, nodes=3) as sidecar:
@@ -139,7 +141,7 @@ def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize("fault", ["slow", "lost"])
 def test_redis_back_decides_again_without_a_burst(client: redis.Redis, fault: str) -> None:
-    """Within a second or so Redis decides again, and no window holds more than the law allows."""
+    """Within about a second Redis decides again, and no window exceeds the law."""
 
     async def work() -> None:
         async with reached(client) as sidecar:

@@ -1,4 +1,4 @@
-"""The follower against fakeredis, which knows no CLIENT TRACKING, and against servers that misbehave."""
+"""The follower against fakeredis, which doesn't know CLIENT TRACKING, and against servers that misbehave."""
 
 import asyncio
 import contextlib
@@ -17,12 +17,14 @@ from support.waiting import until
 from process.redis_url import parse_redis_url
 from sidecar.connections import push as redis_push
 from sidecar.connections.servers import RedisServers
-from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.follower import CHUNK, FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.limits.values import FpsSource
 
 KEY = "stream_fps_configs"
 NO_COMMAND = b"-ERR unknown command\r\n"
+CHANGED = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$18\r\nstream_fps_configs\r\n"
+"""The push about a change of the hash."""
 
 
 @pytest.fixture
@@ -38,30 +40,52 @@ def fake_port() -> Iterator[int]:
     thread.join()
 
 
+class Following:
+    """A follower at work, its table with a default of 1, and the states that it reported."""
+
+    def __init__(self, port: int) -> None:
+        self.table = FpsTable(1.0, lambda _field, _value: None)
+        self.states: list[RedisState] = []
+        servers = RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0"))
+        self.follower = FpsFollower(self.table, servers, KEY, poll_s=0.02, on_state=self.states.append)
+
+    async def until(self, state: RedisState) -> None:
+        """Waits for a state."""
+        await until(lambda: self.follower.state is state, state.name)
+
+    async def learn(self, *stream_names: str) -> None:
+        """Learns new streams, as their first frames do."""
+        await self.follower.learn(stream_names)
+
+    async def learns_at_once(self, stream_name: str) -> bool:
+        """Learns a stream; returns whether that didn't even yield to the event loop."""
+        learning = asyncio.create_task(self.learn(stream_name))
+        await asyncio.sleep(0)
+        at_once = learning.done()
+        await learning
+        return at_once
+
+
 @contextlib.asynccontextmanager
-async def following(port: int, states: list[RedisState] | None = None) -> AsyncIterator[FpsFollower]:
-    """A follower at work, at a default of 1; its table is its ``_table``."""
-    table = FpsTable(1.0, lambda _field, _value: None)
-    url = parse_redis_url(f"redis://127.0.0.1:{port}/0")
-    told = states if states is not None else []
-    follower = FpsFollower(table, RedisServers(url), KEY, poll_s=0.02, on_state=told.append)
-    task = asyncio.create_task(follower.run())
+async def following(port: int) -> AsyncIterator[Following]:
+    """A follower of the hash in the server at this port."""
+    made = Following(port)
+    task = asyncio.create_task(made.follower.run())
     try:
-        yield follower
+        yield made
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
 
-async def test_where_tracking_is_refused_it_polls(fake_port: int) -> None:
-    """Changes of a server that won't push are seen all the same, the wildcard's too."""
-    states: list[RedisState] = []
-    async with following(fake_port, states) as follower:
-        table = follower._table
-        await until(lambda: follower.state is RedisState.POLLING)
+async def test_without_tracking_it_polls(fake_port: int) -> None:
+    """Changes of a server that doesn't push are seen all the same, the wildcard's too."""
+    async with following(fake_port) as made:
+        table = made.table
+        await made.until(RedisState.POLLING)
         assert not table.stale
-        await follower.learn(["a", "b"])
+        await made.learn("a", "b")
         with redis.Redis(port=fake_port) as client:
             client.hset(KEY, mapping={"a": "5", "*": "3"})
             await until(lambda: table.limit("a").fps == 5.0 and table.limit("b").fps == 3.0)
@@ -70,59 +94,58 @@ async def test_where_tracking_is_refused_it_polls(fake_port: int) -> None:
             await until(lambda: table.limit("a").fps == 3.0)
             client.delete(KEY)
             await until(lambda: table.limit("a").fps == 1.0)
-            assert follower.age_s() < 60.0
-    assert RedisState.TRACKING not in states
+            assert made.follower.age_s() < 60.0
+    assert RedisState.TRACKING not in made.states
 
 
 async def test_a_first_frame_gets_the_value_of_its_stream(fake_port: int) -> None:
     """Learning a stream waits for its value, so that the first decision is already right."""
     with redis.Redis(port=fake_port) as client:
         client.hset(KEY, "a", "0.5")
-    async with following(fake_port) as follower:
-        await until(lambda: follower.state is RedisState.POLLING)
-        await follower.learn(["a"])
-        assert follower._table.watched["a"] == 0.5
+    async with following(fake_port) as made:
+        await made.until(RedisState.POLLING)
+        await made.learn("a")
+        assert made.table.watched["a"] == 0.5
 
 
 class Name(str):
-    """A name of which one can see whether anybody still has it."""
+    """A name that can be referenced weakly, to see whether anything still keeps it."""
 
 
 async def test_without_redis_nothing_is_kept_of_forgotten_streams() -> None:
-    """However many names come and go while Redis is away, memory stays as it is."""
-    async with following(free_port()) as follower:
-        await follower.wait_for_first_attempt(60)
+    """However many names come and go while Redis is unreachable, memory stays as it is."""
+    async with following(free_port()) as made:
+        await made.follower.wait_for_first_attempt(60)
         name = Name("camera")
         kept = weakref.ref(name)
-        await follower.learn([name])
-        assert follower._table.watched == {"camera": None}
-        follower._table.forget("camera")
+        await made.learn(name)
+        assert made.table.watched == {"camera": None}
+        made.table.forget("camera")
         del name
         gc.collect()
         assert kept() is None
 
 
 async def test_without_redis_nothing_waits() -> None:
-    """With nobody there a first frame is decided at once, at the default, and the table says it is stale."""
-    async with following(free_port()) as follower:
-        await follower.wait_for_first_attempt(10.0)
-        loop = asyncio.get_running_loop()
-        # The test's own measure: learning must not even yield to the loop.
-        learned = loop.create_task(follower.learn(["a"]))
-        await asyncio.sleep(0)
-        assert learned.done()
-        assert follower._table.limit("a") == (1.0, FpsSource.DEFAULT)
-        assert follower._table.stale
-        assert follower.state is RedisState.AWAY
+    """Without a server a first frame is decided at once, at the default, and the table is stale."""
+    async with following(free_port()) as made:
+        await made.follower.wait_for_first_attempt(60.0)
+        assert await made.learns_at_once("a")
+        assert made.table.limit("a") == (1.0, FpsSource.DEFAULT)
+        assert made.table.stale
+        assert made.follower.state is RedisState.AWAY
+        assert made.states == [RedisState.AWAY]
 
 
 class Script:
-    """A server that answers HMGET as told, and refuses to scan; CLIENT TRACKING and PING are fine."""
+    """Answers HMGET as a test sets it, and rejects HSCAN; CLIENT TRACKING and PING succeed."""
 
     def __init__(self) -> None:
         self.error = b""
-        """The answer to HMGET; empty: all fields are absent."""
+        """The answer to HMGET; empty if all fields are absent."""
         self.silent = False
+        self.read: list[list[bytes]] = []
+        """The fields of each HMGET."""
         self.redis = ScriptedRedis(self.answer)
 
     def answer(self, words: list[bytes]) -> bytes | None:
@@ -132,6 +155,7 @@ class Script:
         if words[0] == b"HSCAN":
             return NO_COMMAND
         if words[0] == b"HMGET":
+            self.read.append(words[2:])
             return self.error or b"*%d\r\n" % (len(words) - 2) + b"_\r\n" * (len(words) - 2)
         return RESP3 if words[0] == b"HELLO" else OK
 
@@ -151,144 +175,263 @@ async def scripted() -> AsyncIterator[tuple[Script, int]]:
         yield script, port
 
 
-async def test_a_server_that_never_answers_is_away(
+async def test_a_server_that_never_answers_is_unreachable(
     scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that accepts and says nothing counts as away; waiting for the first attempt is bounded."""
+    """A server that accepts and says nothing is unreachable; waiting for the first attempt is bounded."""
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.1)
     script, port = scripted
     script.silent = True
-    async with following(port) as follower:
-        await follower.wait_for_first_attempt(0.001)
-        await follower.wait_for_first_attempt(10.0)
-        assert follower.state is RedisState.AWAY
+    async with following(port) as made:
+        await made.follower.wait_for_first_attempt(0.001)
+        await made.follower.wait_for_first_attempt(60.0)
+        assert made.follower.state is RedisState.AWAY
 
 
 @pytest.mark.parametrize(
-    "error", [b"-NOPERM no permissions\r\n", b"-LOADING loading the dataset\r\n", b"-CLUSTERDOWN hash slot\r\n"]
+    ("error", "hint"),
+    [
+        (b"-NOPERM no permissions\r\n", "permissions"),
+        (b"-LOADING loading the dataset\r\n", "wait"),
+        (b"-CLUSTERDOWN hash slot\r\n", "cluster"),
+    ],
 )
-async def test_errors_keep_the_last_good_table(scripted: tuple[Script, int], error: bytes) -> None:
-    """A server that answers with an error is away: what was known stays in force until it can be read again."""
+async def test_errors_keep_the_last_good_table(
+    scripted: tuple[Script, int], error: bytes, hint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that rejects the reading: the known limits stay in force, and one line has the error and what to do."""
+    caplog.set_level("WARNING")
     script, port = scripted
-    async with following(port) as follower:
-        table = follower._table
-        await until(lambda: follower.state is RedisState.TRACKING)
-        table.store(["a"], [b"5"])
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        made.table.store(["a"], [b"5"])
         script.error = error
-        follower._pushed(None)
-        await until(lambda: follower.state is RedisState.AWAY)
-        assert table.limit("a").fps == 5.0
-        assert table.stale
+        script.redis.push(CHANGED)
+        await made.until(RedisState.AWAY)
+        connections = script.redis.connections
+        await until(lambda: script.redis.connections > connections + 1, "it is tried again")
+        assert made.table.limit("a").fps == 5.0
+        assert made.table.stale
         script.error = b""
-        await until(lambda: follower.state is RedisState.TRACKING)
-        assert table.limit("a").fps == 1.0
-        assert not table.stale
+        await made.until(RedisState.TRACKING)
+        assert made.table.limit("a").fps == 1.0
+        assert not made.table.stale
+    (record,) = [record for record in caplog.records if "in force" in record.message]
+    assert record.message == "Redis rejected a command; the last known limits stay in force"
+    assert record.error == error.decode()[1:-2]  # type: ignore[attr-defined]
+    assert hint in record.hint  # type: ignore[attr-defined]
 
 
-async def test_moved_is_followed(scripted: tuple[Script, int]) -> None:
-    """A cluster node that hasn't the key names the one that has, and that one is followed."""
+async def test_a_key_of_another_type_sets_no_limits(
+    scripted: tuple[Script, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It isn't an outage. It is logged once, and again after the key was a hash in between."""
+    caplog.set_level("WARNING")
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        for times in (1, 2):
+            made.table.store(["a"], [b"5"])
+            script.error = b"-WRONGTYPE not a hash\r\n"
+            for _ in range(2):
+                readings = len(script.read)
+                script.redis.push(CHANGED)
+                await until(lambda readings=readings: len(script.read) > readings)
+            await made.learn(f"new {times}")
+            assert made.table.limit("a").fps == 1.0
+            assert not made.table.stale
+            assert [record.key for record in caplog.records] == [KEY] * times  # type: ignore[attr-defined]
+            script.error = b""
+            script.redis.push(CHANGED)
+            await until(lambda: not made.follower._wrong_type_logged)
+    assert made.states == [RedisState.TRACKING]
+
+
+async def test_a_redirection_is_followed(scripted: tuple[Script, int]) -> None:
+    """A cluster node that doesn't hold the key names the one that does, and that one is followed."""
     other, other_port = scripted
     script = Script()
     script.error = b"-MOVED 1234 127.0.0.1:%d\r\n" % other_port
-    async with serving(script) as port, following(port) as follower:
-        await until(lambda: follower.state is RedisState.TRACKING)
+    async with serving(script) as port, following(port) as made:
+        await made.until(RedisState.TRACKING)
         assert (script.redis.connections, other.redis.connections) == (1, 1)
 
 
-@pytest.mark.parametrize("refused", [{b"HSCAN"}, {b"CLIENT"}, {b"HSCAN", b"CLIENT"}])
-async def test_a_proxy_that_hangs_up_on_what_it_refuses_is_done_without(refused: set[bytes]) -> None:
-    """The connection after it doesn't ask again, so the limits are read, and followed as well as may be."""
+@pytest.mark.parametrize("rejected", [{b"HSCAN"}, {b"CLIENT"}, {b"HSCAN", b"CLIENT"}])
+async def test_a_proxy_that_hangs_up_on_what_it_rejects(rejected: set[bytes]) -> None:
+    """The next connection doesn't ask again, so the limits are read, and followed as well as possible."""
     script = Script()
 
     def answer(words: list[bytes]) -> bytes | None:
-        return NO_COMMAND + HANGS_UP if words[0] in refused else script.answer(words)
+        return NO_COMMAND + HANGS_UP if words[0] in rejected else script.answer(words)
 
-    async with scripted_redis(answer) as proxy, following(proxy.port) as follower:
-        await until(lambda: follower.state is not RedisState.AWAY)
-        assert follower.state is (RedisState.POLLING if b"CLIENT" in refused else RedisState.TRACKING)
+    async with scripted_redis(answer) as proxy, following(proxy.port) as made:
+        await until(lambda: made.follower.state is not RedisState.AWAY)
+        expected = RedisState.POLLING if b"CLIENT" in rejected else RedisState.TRACKING
+        assert made.follower.state is expected
 
 
 async def test_one_wait_in_an_outage(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """When Redis hangs, the first new stream waits in vain; those after it don't wait at all."""
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.3)
     script, port = scripted
-    async with following(port) as follower:
-        await until(lambda: follower.state is RedisState.TRACKING)
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
         script.silent = True
         async with asyncio.timeout(60.0):
-            await follower.learn(["a"])
-        learned = asyncio.get_running_loop().create_task(follower.learn(["b"]))
-        await asyncio.sleep(0)
-        assert learned.done()
-        assert {"a", "b"} <= set(follower._table.watched)
-        await until(lambda: follower.state is RedisState.AWAY)
+            await made.learn("a")
+        assert await made.learns_at_once("b")
+        assert {"a", "b"} <= set(made.table.watched)
+        await made.until(RedisState.AWAY)
         script.silent = False
-        await until(lambda: follower.state is RedisState.TRACKING)
+        await made.until(RedisState.TRACKING)
         # It answers again, so the next new stream waits for its value again.
-        learned = asyncio.get_running_loop().create_task(follower.learn(["c"]))
-        await asyncio.sleep(0)
-        assert not learned.done()
-        await learned
+        assert not await made.learns_at_once("c")
 
 
-async def test_a_lost_connection_lets_waiters_go(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits for a first reading goes on as soon as the connection is lost, and isn't forgotten."""
+async def test_a_lost_connection_lets_first_frames_go_on(
+    scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first frame that waits goes on as soon as the connection is lost, and its stream is watched."""
     monkeypatch.setattr("sidecar.limits.follower.FIRST_READING_S", 60.0)
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.1)
     script, port = scripted
-    async with following(port) as follower:
-        await until(lambda: follower.state is RedisState.TRACKING)
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
         script.silent = True
         async with asyncio.timeout(50.0):
-            await follower.learn(["a"])
-        assert "a" in follower._table.watched
-        await until(lambda: follower.state is RedisState.AWAY)
+            await made.learn("a")
+        assert "a" in made.table.watched
+        await made.until(RedisState.AWAY)
         script.silent = False
-        await until(lambda: follower.state is RedisState.TRACKING)
+        await made.until(RedisState.TRACKING)
 
 
-async def test_a_mistake_of_ours_doesnt_end_the_following(
+async def test_a_lost_connection_is_noticed_at_once(
+    scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a command under way, and before the next heartbeat."""
+    monkeypatch.setattr("sidecar.limits.reading_plan.HEARTBEAT_S", 1e6)
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        for writer in script.redis._writers:
+            writer.close()
+        await made.until(RedisState.AWAY)
+        await made.until(RedisState.TRACKING)
+        assert made.states == [RedisState.TRACKING, RedisState.AWAY, RedisState.TRACKING]
+
+
+async def test_heartbeats_keep_the_table_current(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ping that is answered says that no change was missed."""
+    monkeypatch.setattr("sidecar.limits.reading_plan.HEARTBEAT_S", 0.01)
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        readings = len(script.read)
+        agreed_at = made.follower._agreed_at
+        await until(lambda: made.follower._agreed_at > agreed_at)
+        assert len(script.read) == readings
+
+
+async def test_a_new_stream_is_read_between_the_parts_of_a_long_reading(
+    scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first frame doesn't wait for the thousands of other streams."""
+    monkeypatch.setattr("sidecar.limits.follower.FIRST_READING_S", 60.0)
+    script, port = scripted
+    learning: list[asyncio.Task[None]] = []
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        made.table.assume(f"stream {number}" for number in range(3 * CHUNK))
+        script.read.clear()
+        answer = script.answer
+
+        def meanwhile(words: list[bytes]) -> bytes | None:
+            if words[0] == b"HMGET" and not learning:
+                learning.append(asyncio.create_task(made.learn("new")))
+            return answer(words)
+
+        script.redis.answer = meanwhile
+        script.redis.push(CHANGED)
+        await until(lambda: len(script.read) == 5)
+        assert [len(fields) for fields in script.read] == [CHUNK, 1, CHUNK, CHUNK, 1]
+        assert script.read[1] == [b"new"]
+        await learning[0]
+        assert "new" in made.table.watched
+
+
+async def test_many_new_streams_are_read_in_parts(scripted: tuple[Script, int]) -> None:
+    """A batch of new streams doesn't stall the event loop for long."""
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        script.read.clear()
+        await made.learn(*(f"stream {number}" for number in range(CHUNK + 1)))
+        assert [len(fields) for fields in script.read] == [CHUNK, 1]
+
+
+async def test_a_stream_that_is_forgotten_while_it_is_read_stays_so(scripted: tuple[Script, int]) -> None:
+    """The answer about it comes too late to bring it back."""
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        made.table.assume(["a", "b"])
+        answer = script.answer
+
+        def meanwhile(words: list[bytes]) -> bytes | None:
+            made.table.forget("a")
+            return answer(words)
+
+        script.read.clear()
+        script.redis.answer = meanwhile
+        script.redis.push(CHANGED)
+        await until(lambda: script.read)
+        await made.learn("c")
+        assert set(made.table.watched) == {"b", "c"}
+
+
+async def test_an_unexpected_error_doesnt_end_the_following(
     scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unexpected error is logged with its traceback, and the hash is followed again."""
-    _, port = scripted
-    async with following(port) as follower:
-        await until(lambda: follower.state is RedisState.TRACKING)
+    """It is logged with its traceback, and the hash is followed again."""
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
         with monkeypatch.context() as patch:
-            patch.setattr(follower._table, "store_wildcard", None)
-            follower._pushed(None)
-            await until(lambda: follower.state is RedisState.AWAY)
-        await until(lambda: follower.state is RedisState.TRACKING)
+            patch.setattr(made.table, "store_wildcard", None)
+            script.redis.push(CHANGED)
+            await made.until(RedisState.AWAY)
+        await made.until(RedisState.TRACKING)
     assert "TypeError" in caplog.text
 
 
 async def test_other_keys_with_the_same_prefix_cause_no_reading(scripted: tuple[Script, int]) -> None:
-    """Tracking goes by prefix; a push about another key is none of ours."""
-    _, port = scripted
-    async with following(port) as follower:
-        await until(lambda: follower.state is RedisState.TRACKING)
-        follower._pushed([b"stream_fps_configs:old"])
-        assert not follower._dirty
-        follower._pushed([b"stream_fps_configs:old", KEY.encode()])
-        assert follower._dirty
+    """Tracking goes by prefix, so pushes about other keys come too."""
+    script, port = scripted
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        readings = len(script.read)
+        script.redis.push(CHANGED.replace(b"$18\r\nstream_fps_configs", b"$22\r\nstream_fps_configs:old"))
+        await made.learn("a")  # answered after the push
+        assert (made.follower.pushes, len(script.read)) == (0, readings + 1)
+        script.redis.push(CHANGED)
+        await until(lambda: len(script.read) > readings + 1)
+        assert made.follower.pushes == 1
 
 
 async def test_it_can_be_cancelled_at_any_time(scripted: tuple[Script, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """However far it is with connecting, reading, or hanging up, a cancelled follower ends and closes its connection."""
+    """However far it is with connecting, reading or hanging up, a cancelled follower ends and closes its connection."""
     monkeypatch.setattr(redis_push, "TIMEOUT_S", 0.02)
     script, port = scripted
     for turns in range(60):
         script.silent = turns % 3 == 2
-        follower = FpsFollower(
-            FpsTable(1.0, lambda _field, _value: None),
-            RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0")),
-            KEY,
-        )
+        follower = Following(port).follower
         task = asyncio.create_task(follower.run())
         for _ in range(turns):
             await asyncio.sleep(0)
         if script.silent:
-            await until(lambda follower=follower: follower._tried.is_set())  # type: ignore[misc]
+            await follower.wait_for_first_attempt(60.0)
         task.cancel()
         _, running = await asyncio.wait((task,), timeout=120)
         assert not running

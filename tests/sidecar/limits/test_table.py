@@ -1,9 +1,12 @@
-"""The table in memory: which limit holds for a stream, given what Redis said."""
+"""The table in memory: which limit is in force for a stream, given the values in Redis."""
+
+import math
 
 import pytest
 
+from sidecar.limits import table as fps_table
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource
+from sidecar.limits.values import FpsSource, Limit
 
 
 class Reports(list[tuple[str, str]]):
@@ -39,15 +42,15 @@ def test_the_exact_field_comes_before_the_wildcard_and_the_default(table: FpsTab
 
 
 def test_an_override_of_zero_counts(table: FpsTable) -> None:
-    """A stream paused by its own field stays paused, whatever the wildcard says."""
+    """A stream paused by its own field stays paused, whatever the wildcard is."""
     table.store(["a"], [b"0"])
     table.store_wildcard(b"3")
     assert table.limit("a") == (0.0, FpsSource.OVERRIDE)
 
 
 @pytest.mark.parametrize("raw", [b"abc", b"", b"nan", b"-1"])
-def test_an_invalid_value_counts_as_absent_and_is_told(table: FpsTable, reports: Reports, raw: bytes) -> None:
-    """A value that is no fps gives the fallback, is reported, and is told for the stream until it is mended."""
+def test_an_invalid_value_is_ignored_and_shown(table: FpsTable, reports: Reports, raw: bytes) -> None:
+    """A value that isn't an fps leaves the fallback, is reported, and is shown for the stream until it is corrected."""
     table.store(["a"], [raw])
     assert table.limit("a") == (1.0, FpsSource.DEFAULT)
     assert table.invalid_value("a") == (raw.decode() or "''")
@@ -58,7 +61,7 @@ def test_an_invalid_value_counts_as_absent_and_is_told(table: FpsTable, reports:
 
 
 def test_an_invalid_value_is_forgotten_when_its_field_is_deleted(table: FpsTable) -> None:
-    """HDEL of a bad value takes it off the list too."""
+    """HDEL of an invalid value ends its report too."""
     table.store(["a"], [b"abc"])
     table.store(["a"], [None])
     assert table.invalid_value("a") == ""
@@ -72,8 +75,8 @@ def test_each_distinct_invalid_value_is_reported_once(table: FpsTable, reports: 
     assert reports == [("a", "abc"), ("c", "fast")]
 
 
-def test_an_invalid_wildcard_is_told_for_the_streams_it_would_hold_for(table: FpsTable) -> None:
-    """A bad wildcard leaves the default and shows for the streams without a value of their own."""
+def test_an_invalid_wildcard_is_shown_for_the_streams_without_an_override(table: FpsTable) -> None:
+    """An invalid wildcard leaves the default, and is shown for the streams without a value of their own."""
     table.store(["a", "b"], [b"5", None])
     table.store_wildcard(b"many")
     assert table.limit("b") == (1.0, FpsSource.DEFAULT)
@@ -81,7 +84,7 @@ def test_an_invalid_wildcard_is_told_for_the_streams_it_would_hold_for(table: Fp
 
 
 def test_a_stream_asleep_keeps_its_last_known_value(table: FpsTable) -> None:
-    """A silent stream isn't watched, but when it speaks again while Redis is away its override still holds."""
+    """A silent stream isn't watched, but its override is in force if its next frame comes while Redis is unreachable."""
     table.store(["a"], [b"0"])
     table.put_to_sleep("a")
     assert "a" not in table.watched
@@ -91,7 +94,7 @@ def test_a_stream_asleep_keeps_its_last_known_value(table: FpsTable) -> None:
 
 
 def test_assuming_doesnt_overwrite_what_is_known(table: FpsTable) -> None:
-    """A value that Redis told in time stays when the waiter gives up."""
+    """A value that was read in time stays when another first frame stops waiting."""
     table.store(["a"], [b"7"])
     table.assume(["a"])
     assert table.limit("a").fps == 7.0
@@ -128,3 +131,105 @@ def test_an_override_removed_while_its_stream_slept_is_gone_when_it_wakes() -> N
     assert table.limit("cam1").fps == 2.0
     table.put_to_sleep("cam1")
     assert table.limit("cam1").fps == 2.0
+
+
+Change = tuple[str, float, float]
+FALLBACK = "the fallback"
+
+
+class Watcher:
+    """Records what the table reports to its watcher."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def limit_changed(self, stream_name: str, old_fps: float, new_fps: float) -> None:
+        self.changes.append((stream_name, old_fps, new_fps))
+
+    def fallback_changed(self, old_fps: float, new_fps: float) -> None:
+        self.changes.append((FALLBACK, old_fps, new_fps))
+
+
+CHANGES: list[tuple[str, bytes | None, bytes | None, bytes | None, list[Change]]] = [
+    # The stream's value and the wildcard before, what is stored for the stream, and what is reported.
+    ("the same value", b"5", None, b"5", []),
+    ("another text of the same value", b"5", None, b"5.0", []),
+    ("another value", b"5", None, b"7", [("a", 5.0, 7.0)]),
+    ("pause", b"5", None, b"0", [("a", 5.0, 0.0)]),
+    ("no limit", b"5", None, b"inf", [("a", 5.0, math.inf)]),
+    ("a first override", None, None, b"7", [("a", 1.0, 7.0)]),
+    ("a first override over a wildcard", None, b"3", b"7", [("a", 3.0, 7.0)]),
+    ("a deleted override", b"5", None, None, [("a", 5.0, 1.0)]),
+    ("a deleted override over a wildcard", b"5", b"3", None, [("a", 5.0, 3.0)]),
+    ("an override that becomes invalid", b"5", b"3", b"many", [("a", 5.0, 3.0)]),
+    ("an override as large as the fallback", None, None, b"1", [("a", 1.0, 1.0)]),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "wildcard", "stored", "changes"), [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES]
+)
+def test_changes_of_a_watched_stream_are_reported(
+    before: bytes | None, wildcard: bytes | None, stored: bytes | None, changes: list[Change]
+) -> None:
+    """Each change is reported to the watcher, and with the source to on_change, and makes another version."""
+    watcher = Watcher()
+    limits: list[tuple[str, float, Limit]] = []
+    table = FpsTable(1.0, lambda _field, _value: None, watcher, lambda *change: limits.append(change))
+    table.store_wildcard(wildcard)
+    table.store(["a"], [before])
+    watcher.changes.clear()
+    limits.clear()
+    version = table.version
+    table.store(["a"], [stored])
+    assert watcher.changes == changes
+    assert [(name, old_fps, limit.fps) for name, old_fps, limit in limits] == changes
+    assert all(limit == table.limit("a") for _, _, limit in limits)
+    assert (table.version != version) == bool(changes)
+
+
+def test_changes_of_the_fallback_are_reported() -> None:
+    """The wildcard's changes too, however many streams they are about; a stream's first value isn't a change."""
+    watcher = Watcher()
+    table = FpsTable(1.0, lambda _field, _value: None, watcher)
+    table.store(["a", "b"], [b"5", None])
+    assert watcher.changes == []
+    for raw in (b"3", b"3", b"none", None, b"1"):
+        table.store_wildcard(raw)
+    assert watcher.changes == [(FALLBACK, 1.0, 3.0), (FALLBACK, 3.0, 1.0), (FALLBACK, 1.0, 1.0)]
+
+
+def test_another_type_of_key_is_reported_for_each_stream() -> None:
+    """All overrides are gone, and so is the wildcard."""
+    watcher = Watcher()
+    table = FpsTable(1.0, lambda _field, _value: None, watcher)
+    table.store_wildcard(b"3")
+    table.store(["a", "b"], [b"5", None])
+    watcher.changes.clear()
+    table.clear()
+    assert watcher.changes == [("a", 5.0, 3.0), (FALLBACK, 3.0, 1.0)]
+
+
+def test_fps_is_the_limit_without_its_source(table: FpsTable) -> None:
+    """For watched, sleeping and unknown streams alike."""
+    assert table.fps("unknown") == 1.0
+    table.store(["watched", "asleep", "other"], [b"5", b"7", None])
+    assert table.fps("other") == 1.0
+    table.put_to_sleep("asleep")
+    table.put_to_sleep("other")
+    for name in ("watched", "asleep", "other", "unknown"):
+        assert table.fps(name) == table.limit(name).fps
+    assert table.fps("asleep") == 7.0
+
+
+def test_memory_of_values_is_bounded(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many distinct values there ever are, few are remembered, and each still has its meaning."""
+    monkeypatch.setattr(fps_table, "_CACHED_VALUES", 10)
+    monkeypatch.setattr(fps_table, "_REPORTED_VALUES", 10)
+    table = FpsTable(1.0, reports)
+    for number in range(35):
+        table.store(["a", "b"], [f"{number}".encode(), f"x{number}".encode()])
+        assert table.fps("a") == number
+        assert len(table._meanings) <= 10
+        assert len(table._reported) <= 10
+    assert len(reports) == 35

@@ -1,4 +1,4 @@
-"""What a value in the hash means."""
+"""What a value in the hash stands for."""
 
 import math
 
@@ -68,14 +68,14 @@ def test_decimal_numbers_and_inf_are_valid(raw: bytes, fps: float) -> None:
 
 
 @pytest.mark.parametrize("raw", INVALID)
-def test_everything_else_is_absent(raw: bytes) -> None:
-    """What is no decimal number, negative, NaN or too large for a double counts as absent."""
+def test_everything_else_is_invalid(raw: bytes) -> None:
+    """A value that isn't a decimal number, or is negative, NaN or too large for a double."""
     assert parse_fps(raw) is None
 
 
 @given(st.binary(max_size=12))
 def test_a_parsed_value_is_one_that_float_reads_alike(raw: bytes) -> None:
-    """No bytes raise, and whatever is accepted is float()'s value, not negative and not NaN."""
+    """No bytes raise an error, and an accepted value is that of float(), not negative and not NaN."""
     fps = parse_fps(raw)
     if fps is not None:
         assert fps >= 0.0
@@ -84,7 +84,7 @@ def test_a_parsed_value_is_one_that_float_reads_alike(raw: bytes) -> None:
 
 @given(st.floats(min_value=0.0, allow_nan=False))
 def test_every_limit_survives_its_text(fps: float) -> None:
-    """A limit written as Python or Redis would write it is read back exactly."""
+    """A limit that Python or Redis wrote is read back exactly."""
     assert parse_fps(repr(fps).encode()) == fps
 
 
@@ -99,6 +99,6 @@ def test_the_wildcard_comes_before_the_default() -> None:
     ("raw", "shown"),
     [(b"abc", "abc"), (b"", "''"), (b"  ", "'  '"), (b"\xff", "\\xff"), (b"x" * 100, "x" * 64 + "…")],
 )
-def test_a_refused_value_can_be_shown(raw: bytes, shown: str) -> None:
-    """A refused value is shown as short, visible text, also when it is empty or no UTF-8."""
+def test_an_invalid_value_can_be_shown(raw: bytes, shown: str) -> None:
+    """It is shown as short, visible text, even if it is empty or isn't UTF-8."""
     assert show(raw) == shown

@@ -16,6 +16,8 @@ import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from process.redis_url import Address, parse_redis_url
+from sidecar.connections.errors import UnreachableError
+from sidecar.connections.wire import Wire
 
 T = TypeVar("T")
 
@@ -70,17 +72,17 @@ class SlowServers:
         self.connections: list[SlowConnection] = []
         self._nodes = [Address("127.0.0.1", 1 + number) for number in range(nodes)]
 
-    async def connect(self, _: Address) -> "SlowConnection":
+    async def connect(self, address: Address, **options: Any) -> Wire:
         """A connection to one of the servers."""
         if not self.reachable:
-            raise RedisConnectionError("refused")
+            raise UnreachableError("refused")
         connection = SlowConnection(self)
         self.connections.append(connection)
-        return connection
+        return Wire(connection, address, **options)  # type: ignore[arg-type]
 
-    async def connect_to(self, _: bytes) -> "SlowConnection":
-        """A connection to the server that holds a key."""
-        return await self.connect(self._nodes[0])
+    async def holder(self, _: bytes) -> Address:
+        """The server that holds a key."""
+        return self._nodes[0]
 
     async def refresh(self) -> None:
         """Nothing changes."""
@@ -106,7 +108,9 @@ class SlowServers:
 
 
 class SlowConnection:
-    """A connection whose answers are there at once, and arrive later."""
+    """Stands for redis-py's connection: its answers are there at once, and arrive later."""
+
+    protocol = 2
 
     def __init__(self, servers: SlowServers) -> None:
         self._servers = servers
@@ -114,28 +118,29 @@ class SlowConnection:
         self._changed = asyncio.Event()
         self._lost = False
 
-    async def send_packed_command(self, packed: Iterable[bytes]) -> None:
-        """Sends commands that are bytes already."""
+    @property
+    def is_connected(self) -> bool:
+        """Whether it isn't broken."""
+        return not self._lost
+
+    async def send_packed_command(self, packed: Iterable[bytes], **_: object) -> None:
+        """Sends commands."""
+        if self._lost:
+            raise RedisConnectionError("lost")
         reader = hiredis.Reader()
         for part in packed:
             reader.feed(part)
         while (command := reader.gets()) is not False:
-            await self.send_command(*command)
-
-    async def send_command(self, *command: Any) -> None:
-        """Sends a command."""
-        if self._lost:
-            raise RedisConnectionError("lost")
-        reply: Any
-        if command[0] == "SUBSCRIBE":
-            reply = [b"subscribe", command[1], 1]
-        else:
-            try:
-                reply = self._servers.client.execute_command(*command)
-            except redis.ResponseError as error:
-                reply = error
-        self._replies.append((asyncio.get_running_loop().time(), reply))
+            self._replies.append((asyncio.get_running_loop().time(), self._reply_to(command)))
         self._changed.set()
+
+    def _reply_to(self, command: list[bytes]) -> Any:
+        if command[0] == b"SUBSCRIBE":
+            return [b"subscribe", command[1], 1]
+        try:
+            return self._servers.client.execute_command(*command)
+        except redis.ResponseError as error:
+            return error
 
     async def read_response(self, timeout: float | None = None, **_: object) -> Any:  # noqa: ASYNC109
         """The next reply; None when the time is up before."""

@@ -25,23 +25,33 @@ class ScriptedRedis:
         self.port = 0
         self.connections = 0
         """How many connections were made."""
-        self.open = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def open(self) -> int:
         """How many connections are open."""
+        return len(self._writers)
+
+    def push(self, data: bytes) -> None:
+        """Sends something that no command asked for, to all clients."""
+        for writer in self._writers:
+            writer.write(data)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one client."""
         self.connections += 1
-        self.open += 1
+        self._writers.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                answer = self.answer(await _command(reader)) or b""
+                command = await _command(reader)  # before the answer is looked up, which may be replaced meanwhile
+                answer = self.answer(command) or b""
                 writer.write(answer.removesuffix(HANGS_UP))
                 if answer.endswith(HANGS_UP):
                     break
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        self.open -= 1
+        self._writers.discard(writer)
 
 
 async def _command(reader: asyncio.StreamReader) -> list[bytes]:
