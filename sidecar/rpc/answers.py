@@ -14,7 +14,6 @@ from sidecar.deciding.decider import Answers, Lease
 from sidecar.deciding.limiter import StreamStatus
 from sidecar.limits.values import FpsSource
 
-
 _NO_LEASE = Lease(None, StreamTime(0.0))
 """On the wire."""
 
