@@ -3,19 +3,17 @@
 import importlib
 import re
 import sys
-from pathlib import Path
 
 import pytest
+from support.files import files
 
 from bench.quick import NEEDS, QUICK
 from bench.soak import slope_per_hour
 
-BENCH = Path(__file__).resolve().parent.parent.parent / "bench"
-
 
 def test_each_bench_has_a_short_run() -> None:
     """Every program in bench/ is listed, and every listed one exists."""
-    programs = {path.stem for path in BENCH.glob("*.py") if "argparse.ArgumentParser" in path.read_text()}
+    programs = {path.stem for path in files("bench/*.py") if "argparse.ArgumentParser" in path.read_text()}
     assert {f"bench.{name}" for name in programs - {"quick"}} | {"fuzz"} == set(QUICK)
 
 

@@ -3,9 +3,10 @@
 import tomllib
 
 import pytest
+from support.files import files
 from support.processes.programs import REPOSITORY
 
-DOCKERFILES = sorted(REPOSITORY.glob("Dockerfile.*"))
+DOCKERFILES = files("Dockerfile.*")
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)

@@ -20,6 +20,7 @@ from support.deploy import (
     walk,
     with_fleet_scope,
 )
+from support.files import files
 from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
@@ -51,9 +52,7 @@ def overlay(request, tmp_path_factory):
     return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
 
 
-@pytest.mark.parametrize(
-    "path", [*sorted(K8S.rglob("*.yaml")), REPOSITORY / "compose.yaml"], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", files("k8s/**/*.yaml", "compose.yaml"), ids=lambda path: path.name)
 def test_no_key_is_duplicated(path: Path):
     """No mapping has a duplicate key, whose first value would silently be lost."""
     list(yaml.load_all(path.read_text(), UniqueKeys))

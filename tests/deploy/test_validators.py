@@ -17,6 +17,7 @@ from support.deploy import (
     tool,
     with_fleet_scope,
 )
+from support.files import files
 from support.processes.programs import REPOSITORY
 
 pytestmark = needs_tools
@@ -68,7 +69,7 @@ def test_manifests_pass_the_official_schemas_strictly(documents: list, tmp_path:
 
 def test_dockerfiles_pass_hadolint():
     """Hadolint reports nothing about the Dockerfiles, at any level."""
-    run(tool("hadolint"), *map(str, sorted(REPOSITORY.glob("Dockerfile.*"))))
+    run(tool("hadolint"), *map(str, files("Dockerfile.*")))
 
 
 def trivy(folder: Path) -> dict[str, str]:
@@ -80,7 +81,7 @@ def trivy(folder: Path) -> dict[str, str]:
 
 def test_images_and_manifests_pass_trivy(tmp_path: Path):
     """Trivy finds nothing in Dockerfiles and manifests except what is switched off with a reason."""
-    for path in REPOSITORY.glob("Dockerfile.*"):
+    for path in files("Dockerfile.*"):
         (tmp_path / path.name).write_text(path.read_text())
     for overlay in OVERLAYS:
         (tmp_path / f"{overlay}.yaml").write_text(yaml.safe_dump_all(render(K8S / "overlays" / overlay)))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.deploy import SHIPPING, run
+from support.files import files
 from support.processes.programs import REPOSITORY
 
 pytestmark = [
@@ -94,12 +95,8 @@ def test_types_come_with_it(wheel):
 
 def test_data_files_come_with_it(wheel):
     """Lua scripts and JSON schemas, which the code reads at run time, are in the wheel."""
-    tree = {
-        str(p.relative_to(REPOSITORY)) for top in ("sidecar", "worker") for p in (REPOSITORY / top).rglob("*.[lj]*")
-    }
-    data = {name for name in tree if name.endswith((".lua", ".json"))}
-    assert data
-    assert data <= set(wheel.namelist())
+    data = files("sidecar/**/*.lua", "worker/**/*.lua", "worker/**/*.json")
+    assert {str(path.relative_to(REPOSITORY)) for path in data} <= set(wheel.namelist())
 
 
 def test_the_metadata_is_complete(wheel):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from support.files import files
 from support.processes.ports import free_port
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import sidecar_process
@@ -161,8 +162,8 @@ def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str,
 def test_no_documented_permission_is_spare(users: dict[str, list[str]]) -> None:
     """The program, or redis-py for it, runs each command that its documented user is permitted."""
     sources = {
-        "hand-counter": [*REPOSITORY.glob("worker/queue/*.py"), *REPOSITORY.glob("worker/queue/lua/*.lua")],
-        "hand-counter-publish": [*REPOSITORY.glob("worker/publish/*.lua")],
+        "hand-counter": files("worker/queue/*.py", "worker/queue/lua/*.lua"),
+        "hand-counter-publish": files("worker/publish/*.lua"),
     }
     for user, paths in sources.items():
         text = "".join(path.read_text() for path in paths)

@@ -1,4 +1,4 @@
-"""The limiter: what happens before a decision, and what is known about each stream."""
+"""The limiter: the steps before a decision, and the status of each stream."""
 
 from collections import defaultdict
 

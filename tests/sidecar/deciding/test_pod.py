@@ -179,7 +179,7 @@ def test_no_lease_where_a_change_would_go_unnoticed() -> None:
 
 
 def test_a_refused_frame_has_no_next_ts() -> None:
-    """There is no schedule to tell it by."""
+    """There is no schedule to compute it from."""
     world = World(default=2.0, max_streams=1)
     answers = world.decide_all(["a", "b"], [10.0, 10.0], 1000.0)
     assert answers.reasons == [Reason.ADMITTED, Reason.TOO_SOON]

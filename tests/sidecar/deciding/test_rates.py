@@ -23,7 +23,7 @@ class Count:
 
 
 def drive(stream: Stream, now: float, fps: float, seconds: float, speed: float = 1.0) -> float:
-    """Admits frames at a rate for some time; gives the time of the last one."""
+    """Admits frames at a rate for some time; returns the time of the last one."""
     base_ts = stream.heard_ts
     for number in range(1, round(fps * seconds) + 1):
         at = now + number / fps
@@ -75,7 +75,7 @@ def test_achieved_fps_of_extreme_streams(fps: float) -> None:
 
 
 def test_a_leap_of_the_streams_clock_is_no_error() -> None:
-    """A bogus ts far in the future leaves a number behind that can be told."""
+    """After a bogus ts far in the future, the rates are still finite numbers."""
     stream = Stream("a", 0.0, 0.0)
     now = drive(stream, 0.0, 10.0, 20.0)
     stream.heard_at, stream.heard_ts = now + 0.5, 1e11

@@ -1,4 +1,4 @@
-"""What ListStreams and the metrics tell of rates, against an independent count, with simulated clocks."""
+"""The rates in ListStreams and the metrics, compared with an independent count, with simulated clocks."""
 
 import bisect
 import random
@@ -16,7 +16,7 @@ from sidecar.telemetry.stream_metrics import StreamMetrics
 
 
 class Watched:
-    """One camera, its frames decided one by one, and every admission noted besides."""
+    """One camera whose frames are decided one by one, with a record of every admission."""
 
     def __init__(self) -> None:
         self.world = World(default=1.0)
@@ -25,12 +25,12 @@ class Watched:
         self.asked = 0
 
     async def status(self) -> StreamStatus:
-        """What ListStreams tells."""
+        """Returns the status in ListStreams."""
         (status,) = await self.world.limiter.list_streams("cam", "", 10)
         return status
 
     def scraped(self) -> dict[str, float]:
-        """What /metrics tells, by metric."""
+        """Returns the values of /metrics by metric."""
         return {
             sample.name: sample.value
             for metric in self.metrics.collect()
@@ -39,7 +39,7 @@ class Watched:
         }
 
     def film(self, source_fps: float, seconds: float, jitter: float, chance: random.Random) -> None:
-        """Has the camera film for some time, each frame displaced by up to so many of its periods."""
+        """Lets the camera run for some time, each frame displaced by up to this many of its periods."""
         start = self.world.now
         for number in range(1, round(seconds * source_fps) + 1):
             self.world.now = start + (number + chance.uniform(-jitter, jitter)) / source_fps
@@ -52,7 +52,7 @@ class Watched:
         return self.world.decide("cam", ts, self.world.now)[0]
 
     async def check(self) -> None:
-        """Both tell what a count of the window until now gives, within 2 %; a frame more or less is nobody's error."""
+        """Asserts that both agree with a count over the window within 2 % and one frame."""
         now, times = self.world.now, self.admitted_at
         since = min(now - 10.0, times[-51])
         counted = (len(times) - bisect.bisect_right(times, since)) / (now - since)
@@ -61,14 +61,14 @@ class Watched:
         assert abs(achieved - counted) <= 0.02 * counted + 1.0 / (now - since)
 
     def counted_fps(self) -> float:
-        """Admissions per second over the longer of 10 s and 50 admissions, from the first of them to the last."""
+        """Returns the admissions per second over the longer of 10 s and 50 admissions, from the first to the last."""
         window = max(10.0, self.admitted_at[-1] - self.admitted_at[-min(51, len(self.admitted_at))])
         inside = [at for at in self.admitted_at if at >= self.admitted_at[-1] - window - 1e-9]
         return (len(inside) - 1) / (inside[-1] - inside[0])
 
 
 class WatchedByLease(Watched):
-    """The same through a client that denies by its lease what it can, and reports that as often as the real one."""
+    """The same through a client that denies under its lease, and reports as often as the real one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class WatchedByLease(Watched):
         self.by_lease = 0
 
     def decide(self, ts: float) -> Reason:
-        """Decides one frame by the lease, else asks."""
+        """Decides one frame under the lease, or asks."""
         if self.world.now >= self.report_at:
             self.report()
         self.client.deliver(100)
@@ -91,7 +91,7 @@ class WatchedByLease(Watched):
         return reason
 
     def report(self) -> None:
-        """Reports, and waits for the answer."""
+        """Sends a report and waits for the answer."""
         self.client.report()
         self.client.deliver(100)
         self.report_at = self.world.now + REPORT_S
@@ -101,7 +101,7 @@ class WatchedByLease(Watched):
 @pytest.mark.parametrize("target_fps", [0.2, 0.5, 1.0, 4.9, 5.0, 7.0, 12.5, 20.0, 30.0, float("inf")])
 @pytest.mark.parametrize("jitter", [0.0, 0.2])
 async def test_rates_are_those_that_one_counts(source_fps: float, target_fps: float, jitter: float) -> None:
-    """Configured and achieved fps, told by ListStreams and by the metrics, are within 2 % of what was let through."""
+    """Configured and achieved fps in ListStreams and the metrics are within 2 % of the admissions."""
     watched = Watched()
     watched.world.set("cam", str(target_fps))
     chance = random.Random(f"{source_fps} {target_fps}")
@@ -123,8 +123,8 @@ CHANGES = [(20.0, 2.0), (0.5, 10.0), (5.0, 0.5), (2.0, 20.0), (30.0, 1.0), (1.0,
 
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 @pytest.mark.parametrize("kind", [Watched, WatchedByLease])
-async def test_a_changed_limit_is_told_as_one_counts_it(before: float, after: float, kind: type[Watched]) -> None:
-    """The configured fps is told at once, and at any time the achieved one is that of the window, before and after."""
+async def test_a_changed_limit_is_reported_as_counted(before: float, after: float, kind: type[Watched]) -> None:
+    """The configured fps changes at once, and the achieved one is that of the window at any time."""
     watched, chance = kind(), random.Random(f"{before} {after}")
     watched.world.set("cam", str(before))
     watched.film(30.0, 60.0 + max(10.0, 50 / before), 0.1, chance)
@@ -139,8 +139,8 @@ async def test_a_changed_limit_is_told_as_one_counts_it(before: float, after: fl
 
 
 @pytest.mark.parametrize("sources", [(30.0, 3.0), (3.0, 30.0), (30.0, 8.0)])
-async def test_a_changed_source_is_told_as_one_counts_it(sources: tuple[float, float]) -> None:
-    """A camera that slows down below its limit, or comes back up, is told so while the window passes, too."""
+async def test_a_changed_source_is_reported_as_counted(sources: tuple[float, float]) -> None:
+    """The rates of a camera that slows down below its limit, or speeds up again, also follow the window."""
     watched, chance = Watched(), random.Random(f"{sources}")
     watched.world.set("cam", "20")
     watched.film(sources[0], 60.0, 0.1, chance)
@@ -151,7 +151,7 @@ async def test_a_changed_source_is_told_as_one_counts_it(sources: tuple[float, f
 
 
 async def test_a_silent_stream_achieves_nothing() -> None:
-    """5 s after a stream's last frame both tell 0, and not before; its counters stay."""
+    """Both are 0 from 5 s after a stream's last frame on, and not before; its counters stay."""
     watched = Watched()
     watched.film(30.0, 20.0, 0.0, random.Random(1))
     admitted = len(watched.admitted_at)
@@ -165,7 +165,7 @@ async def test_a_silent_stream_achieves_nothing() -> None:
 @pytest.mark.parametrize("fps", [0.5, 3.0, 10.0, 30.0])
 @pytest.mark.parametrize("step_s", [0.9, 20.0])
 async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float) -> None:
-    """Pausing a camera that goes on filming brings what is told down as the window empties."""
+    """If a running camera is paused, the achieved fps falls as the window empties."""
     watched, chance = Watched(), random.Random(1)
     watched.world.set("cam", str(fps))
     watched.film(30.0, max(20.0, 70 / fps), 0.0, chance)
@@ -183,9 +183,9 @@ async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float)
 @pytest.mark.parametrize("target_fps", [0.05, 0.5, 1.0, 5.0, 7.0])
 @pytest.mark.parametrize("jitter", [0.0, 0.2])
 async def test_rates_are_the_same_where_leases_deny(source_fps: float, target_fps: float, jitter: float) -> None:
-    """Rates, speed and counters are within 2 % of a count at the camera, though the sidecar is asked about few frames.
+    """Rates, speed and counters are within 2 % of a count at the camera, although the sidecar is asked about few frames.
 
-    Also of a stream so slow that its frames are all denied at the client for longer than what counts as silence.
+    This includes a stream so slow that leases deny all its frames for longer than the time that counts as silence.
     """
     watched = WatchedByLease()
     watched.world.set("cam", str(target_fps))
@@ -210,7 +210,7 @@ async def test_rates_are_the_same_where_leases_deny(source_fps: float, target_fp
 
 @pytest.mark.parametrize("fps", ["0.05", "0", "1"])
 async def test_a_leased_stream_is_silent_when_its_camera_is(fps: str) -> None:
-    """Frames that only leases deny keep the stream from being silent; 5 s after the last of them both tell 0."""
+    """A stream whose frames are denied by leases isn't silent; 5 s after the last of them both rates are 0."""
     watched = WatchedByLease()
     watched.film(30.0, 20.0, 0.0, random.Random(1))
     watched.world.set("cam", fps)

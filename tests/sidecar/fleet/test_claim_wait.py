@@ -1,4 +1,4 @@
-"""Redis lost or slow in fleet scope: how long a decision waits, in the loop's time, and what it says."""
+"""Redis lost or slow in fleet scope: how long a decision waits, in the loop's time, and what it answers."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ EXACT_S = 1e-6
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[redis.Redis]:
-    """A connection to a server of this module."""
+    """Returns a client of this module's server."""
     with valkey() as server, redis.Redis(port=server.port) as connection:
         yield connection
 
 
 class Sidecar:
-    """A decider of fleet scope in simulated time; the other replicas only exist as a number."""
+    """A decider of fleet scope in simulated time; the other replicas exist only as a number."""
 
     def __init__(self, servers: SlowServers) -> None:
         self.servers = servers
@@ -47,13 +47,13 @@ class Sidecar:
         self.decider = FleetDecider(roster, table, leases, self.scope)
 
     async def decide(self, name: str = "cam") -> tuple[Reason, bool, float]:
-        """Decides a frame of now: the reason, whether it is flagged as stale, and the seconds that it took."""
+        """Decides a frame with the current ts; returns the reason, the stale flag, and the seconds that it took."""
         began = self.clock()
         answers = await self.decider.decide(Batch([name], [began]), began)
         return answers.reasons[0], answers.stale, self.clock() - began
 
     async def play(self, seconds: float) -> list[tuple[Reason, bool, float]]:
-        """A camera's frames in their time."""
+        """Plays a camera's frames at their times."""
         decisions = []
         for _ in range(round(seconds * SOURCE_FPS)):
             await asyncio.sleep(1 / SOURCE_FPS)
@@ -63,10 +63,10 @@ class Sidecar:
 
 @contextlib.asynccontextmanager
 async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
-    """A sidecar that reached its Redis."""
+    """Yields a sidecar that has reached its Redis."""
     client.flushall()
     sidecar = Sidecar(SlowServers(client, nodes))
-    # So many replicas as the others' heartbeats say; they needn't be there.
+    # The number of replicas according to heartbeats; they needn't exist.
     client.zadd("stream_fps_replicas", {f"other{number}": 1e11 for number in range(REPLICAS - 1)})
     async with sidecar.scope.running():
         await sidecar.scope.wait_until_reachable(10.0)
@@ -75,31 +75,33 @@ async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar
 
 
 def admitted(decisions: list[tuple[Reason, bool, float]]) -> int:
-    """How many frames were admitted."""
+    """Returns how many frames were admitted."""
     return sum(reason is Reason.ADMITTED for reason, _, _ in decisions)
 
 
 @pytest.mark.parametrize("delay_s", [0.2, 0.016, float("inf")])
 def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, delay_s: float) -> None:
-    """Redis takes 200 ms, is hardly too slow, or hangs: one decision waits for it, all are flagged, at fps / replicas."""
+    """If Redis takes 200 ms, is slightly too slow, or hangs, one decision waits for it; all are stale, at fps / replicas."""
 
     async def work() -> None:
         async with in_touch(client) as sidecar:
             reason, stale, took = await sidecar.decide()
             assert (reason, stale) == (Reason.ADMITTED, False)
-            assert took <= 2 * sidecar.servers.delay_s + EXACT_S  # once more where the script was to be taught
+            assert took <= 2 * sidecar.servers.delay_s + EXACT_S  # once more if the script had to be loaded
             sidecar.servers.delay_s = delay_s
             decisions = await sidecar.play(60.0)
             waits = [took for _, _, took in decisions if took > 0.0]
             assert waits == [pytest.approx(CLAIM_WAIT_S, abs=EXACT_S)]
             assert max(waits) < PROMISED_S
             since = next(number for number, (_, _, took) in enumerate(decisions) if took > 0.0)
-            assert decisions[since][0] is Reason.TOO_SOON  # what is only late may still admit somebody else's frame
+            assert (
+                decisions[since][0] is Reason.TOO_SOON
+            )  # a Redis that is only late may still admit frames of other replicas
             after = decisions[since:]
-            # The frame that Redis admitted too late is given to the next one; that was decided by Redis.
+            # The admission that came too late goes to the next frame; Redis made that decision.
             given = 0 if math.isinf(delay_s) else 1
             assert sum(not stale for reason, stale, _ in after if reason is Reason.ADMITTED) == given
-            # What the fleet's last state denies needs no Redis, and there is nothing to flag.
+            # What the fleet's last state denies needs no Redis, so it isn't stale.
             assert sum(stale for _, stale, _ in after) > 0.9 * len(after)
             assert admitted(after) == pytest.approx(60.0 * FPS / REPLICAS, abs=2.5)
 
@@ -107,7 +109,7 @@ def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, del
 
 
 def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
-    """Connections that are refused: decisions take no time, are flagged, and keep to fps / replicas."""
+    """With refused connections, decisions take no time, are stale, and keep to fps / replicas."""
 
     async def work() -> None:
         async with in_touch(client) as sidecar:
@@ -123,7 +125,7 @@ def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
 
 
 def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
-    """A batch over the hash tags of a slow cluster waits once, not once for each of its calls."""
+    """A batch over the hash tags of a slow cluster waits once, not once per call."""
 
     async def work() -> None:
         async with in_touch(client, nodes=3) as sidecar:
@@ -139,7 +141,7 @@ def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize("fault", ["slow", "lost"])
 def test_redis_back_decides_again_without_a_burst(client: redis.Redis, fault: str) -> None:
-    """Within a second or so Redis decides again, and no window holds more than the law allows."""
+    """Within about a second Redis decides again, and no window exceeds the law."""
 
     async def work() -> None:
         async with in_touch(client) as sidecar:

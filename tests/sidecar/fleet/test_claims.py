@@ -18,7 +18,7 @@ from sidecar.fleet.reorder import Trail
 
 CHANNEL = claims.channel(0)
 
-# The same script with the time as an argument, so that the model and the server agree on it.
+# The same script with the time as an argument, so that model and server use the same.
 TIMED_SCRIPT = claims.CLAIM_SCRIPT.replace("redis.call('TIME')", "{ARGV[5], ARGV[6]}")
 START_S = 1_700_000_000
 
@@ -72,14 +72,14 @@ STEPS = st.one_of(
     ),
     st.floats(-1e10, 1e10),
 )
-DUE = st.integers(-2, 2)  # so many floats from the earliest ts that is admitted
+DUE = st.integers(-2, 2)  # this many floats from the earliest ts that is admitted
 HISTORIES = st.lists(
     st.tuples(st.integers(0, 2), STEPS | DUE, RATES, st.floats(0.0, 3.0).map(lambda wait: round(wait, 6))), max_size=40
 )
 
 
 def stepped(ts: float, step: float | int, state: Schedule | None, fps: float) -> float:
-    """The next ts of a history: a step on, or within a few floats of the stream's next admission."""
+    """Returns the next ts of a history: one step further, or within a few floats of the stream's next admission."""
     if isinstance(step, float):
         ts += step
     else:
@@ -93,7 +93,7 @@ def stepped(ts: float, step: float | int, state: Schedule | None, fps: float) ->
 @settings(max_examples=150)
 @given(HISTORIES, st.sampled_from(Pacing), st.lists(st.integers(1, 6), min_size=1))
 def test_lua_rule_is_the_python_rule(client, history, pacing, batch_sizes):
-    """Any history of several streams, in batches of any size, gets the answers and the states of reorder.decide."""
+    """Any history of several streams, in batches of any size, has the answers and the states of reorder.decide."""
     client.flushall()
     model: dict[str, Trail | None] = {}
     now, ts, at, batch = 0.0, 1000.0, 0, 0
@@ -139,7 +139,7 @@ def test_restart_is_paced_by_the_servers_clock(client):
 
 
 def test_servers_clock_may_be_set_back(client):
-    """When the clock of the server goes back by hours, restarted streams don't wait for it to come around again."""
+    """If the server's clock is set back by hours, restarted streams don't wait until it has caught up."""
     ask(client, claim(5000.0, 0.5, "back"), now=90_000.0)
     [(reason, state)] = ask(client, claim(1.0, 0.5, "back"), now=100.0)
     assert reason is Reason.ADMITTED
@@ -150,7 +150,7 @@ def test_servers_clock_may_be_set_back(client):
 
 @pytest.mark.parametrize("microseconds", range(-3, 3))
 def test_restart_is_due_at_the_same_instant(client, microseconds):
-    """The instant at which a restart is admitted is that of the Python rule, tolerance and rounding included."""
+    """A restart is admitted from the same instant on as by the Python rule, including tolerance and rounding."""
     name = f"instant{microseconds}"
     now = 102 + microseconds / 1e6
     ask(client, claim(5000.0, 0.5, name), now=100)
@@ -160,7 +160,7 @@ def test_restart_is_due_at_the_same_instant(client, microseconds):
 
 
 def test_real_time_is_the_servers(client):
-    """The age of an admission is counted by Redis TIME, and its version follows it."""
+    """The age of an admission is measured with Redis TIME, and its version follows it."""
     [(_, state)] = ask(client, claim(7.0, 1, "timed"))
     seconds, microseconds = client.time()
     assert state.age == 0.0
@@ -176,8 +176,8 @@ def test_state_outlives_two_periods(client, fps, shortest, longest):
     assert shortest <= client.ttl(claims.state_key(f"ttl{fps}")) <= longest
 
 
-def test_lost_state_is_learnt_from_the_replica(client):
-    """After a flush the state that the replica carries stands in, so the flush admits nothing."""
+def test_a_lost_state_is_restored_from_the_replica(client):
+    """After a flush the state in the claim replaces the lost one, so the flush admits nothing."""
     [(_, state)] = ask(client, claim(100.0, 1, "flushed"))
     client.flushall()
     [(reason, after)] = ask(client, claim(100.5, 1, "flushed", state))
@@ -185,8 +185,8 @@ def test_lost_state_is_learnt_from_the_replica(client):
     assert (after.slot, after.last_ts, after.version) == (100.0, 100.0, state.version)
 
 
-def test_lost_trail_is_learnt_from_the_replica(client):
-    """After a flush the replica's knowledge of the last admissions decides late frames, too."""
+def test_a_lost_trail_is_restored_from_the_replica(client):
+    """After a flush late frames are also decided by the admissions that the replica knows."""
     for ts in (100.0, 100.1):
         [(_, state)] = ask(client, claim(ts, 30, "trail"))
     client.flushall()
@@ -195,7 +195,7 @@ def test_lost_trail_is_learnt_from_the_replica(client):
 
 
 def test_older_knowledge_is_ignored(client):
-    """A replica that knows an older state than Redis changes nothing."""
+    """A claim with an older state than that in Redis changes nothing."""
     [(_, older)] = ask(client, claim(100.0, 1, "older"))
     [(_, newer)] = ask(client, claim(101.0, 1, "older"))
     [(reason, after)] = ask(client, claim(101.5, 1, "older", older))
@@ -203,8 +203,8 @@ def test_older_knowledge_is_ignored(client):
     assert after[:2] == newer[:2]
 
 
-def test_admissions_made_alone_are_merged(client):
-    """What a replica admitted while Redis was away holds the next frame back, and all replicas hear of it."""
+def test_admissions_without_redis_are_merged(client):
+    """Admissions while Redis was unreachable delay the next frame, and all replicas hear of them."""
     [(_, before)] = ask(client, claim(100.0, 1, "alone"))
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(CHANNEL)
@@ -219,8 +219,8 @@ def test_admissions_made_alone_are_merged(client):
     assert (name, published) == ("alone", after)
 
 
-def test_admissions_made_alone_never_set_the_state_back(client):
-    """Merging takes the later of both, so that a replica that admitted less doesn't free what others used."""
+def test_admissions_without_redis_never_set_the_state_back(client):
+    """A merge takes the later state, so a replica that admitted less doesn't undo what others used."""
     ask(client, claim(200.0, 1, "ahead"))
     [(reason, after)] = ask(client, claim(200.5, 1, "ahead", State(150.0, 150.0, 9.0, UNMERGED)))
     assert reason is Reason.TOO_SOON
@@ -228,7 +228,7 @@ def test_admissions_made_alone_never_set_the_state_back(client):
 
 
 def test_version_grows_across_a_flush(client):
-    """A state that begins anew has a higher version than the one that was lost, so nobody takes it for old news."""
+    """A new state has a higher version than the lost one, so no replica takes it for an old one."""
     [(_, before)] = ask(client, claim(100.0, 10, "versions"))
     client.flushall()
     [(_, after)] = ask(client, claim(100.0, 10, "versions"))
@@ -236,7 +236,7 @@ def test_version_grows_across_a_flush(client):
 
 
 def test_each_admission_is_published_with_its_state(client):
-    """One call publishes one message with all the states that it changed, and none when it changed nothing."""
+    """One call publishes one message with all states that it changed, and none if it changed nothing."""
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(CHANNEL)
         assert listener.get_message(timeout=120) is None
@@ -247,8 +247,8 @@ def test_each_admission_is_published_with_its_state(client):
     assert list(claims.unpacked_changes(message["data"])) == [("a:}{", answers[0].state), ("b\0ü", answers[1].state)]
 
 
-def test_newest_knowledge_of_a_stream_travels():
-    """Of several claims for one stream, the one that knows most speaks for it."""
+def test_the_newest_state_of_a_stream_is_used():
+    """If several claims for one stream carry states, the newest state counts."""
     known = [State(1, 1, 0, 5), State(2, 2, 0, 9), State(3, 3, 0, 7)]
     keys, states, frames = claims.packed_claims([claim(1, 1, known=state) for state in known])
     assert len(keys) == 1
@@ -257,14 +257,14 @@ def test_newest_knowledge_of_a_stream_travels():
 
 
 @pytest.mark.parametrize("message", [b"hello", b"\x04\0" + 40 * b"\0" + b"\xff" + 60 * b"\0"])
-def test_a_foreign_message_is_refused(message):
-    """Bytes on the channel that no claim wrote raise ValueError."""
+def test_a_foreign_message_is_rejected(message):
+    """Bytes on the channel that no claim published raise ValueError."""
     with pytest.raises(ValueError, match="not a message of a claim"):
         list(claims.unpacked_changes(message))
 
 
-def test_a_foreign_value_is_no_state(client):
-    """A string or another type under a state key counts as no state, and is replaced."""
+def test_a_foreign_value_is_replaced(client):
+    """A foreign string or another type under a state key is ignored and replaced."""
     client.set(claims.state_key("foreign"), "hello")
     client.hset(claims.state_key("foreign2"), "a", "b")
     client.set(claims.state_key("foreign3"), 40 * b"\0" + b"\xff" + 255 * 8 * b"\0")  # more than any trail
@@ -273,7 +273,7 @@ def test_a_foreign_value_is_no_state(client):
 
 
 def test_keys_of_a_tag_share_a_slot():
-    """All keys with one tag live in one slot of a cluster, whatever the name contains."""
+    """All keys with one tag share a hash slot of a cluster, whatever the name contains."""
     for name in ("cam1", "{x}", "}{", "ü" * 256):
         key = claims.state_key(name)
         tag = claims.tag_of(name)
@@ -285,7 +285,7 @@ class TestHeartbeat:
         return client.eval(claims.HEARTBEAT_SCRIPT, 1, claims.REPLICAS_KEY, identity, claims.REPLICA_GONE_S)
 
     def test_counts_and_ranks(self, client):
-        """Each replica hears how many there are and its own place, which is the same whoever asks first."""
+        """Each replica gets the number of replicas and its own place, which doesn't depend on who asks first."""
         client.flushall()
         assert self.beat(client, "b") == [1, 0]
         assert self.beat(client, "a") == [2, 0]

@@ -1,4 +1,4 @@
-"""The decider of fleet scope: what it asks the fleet, and what it makes of the verdicts."""
+"""The decider of fleet scope: what it asks the fleet, and how it uses the verdicts."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sidecar.fleet.fleet import Frame, Verdict
 
 
 class Scope:
-    """A fleet whose verdicts are given by hand."""
+    """A fleet whose verdicts the test sets."""
 
     replicas = 4
 
@@ -73,7 +73,7 @@ def admitted(ts: float, without_redis: bool = False) -> Verdict:
 
 
 async def test_frames_are_asked_at_their_limits(world):
-    """The fleet decides each frame at its stream's limit; the answers are its own, in order."""
+    """The fleet decides each frame at its stream's limit; the answers are the fleet's, in order."""
     world.set("fast", "10")
     world.scope.verdicts = [admitted(5.0), Verdict(Reason.LATE, Schedule(7.0, 7.0, 1.0), without_redis=False)]
     answers = world.decide_all(["fast", "plain"], [5.0, 6.0], world.now)
@@ -103,7 +103,7 @@ async def test_streams_without_room_are_not_asked_about():
 
 
 async def test_evicted_streams_are_forgotten():
-    """What is known of a stream goes with its schedule."""
+    """The fleet forgets a stream together with its schedule."""
     world = FleetWorld(max_streams=1)
     world.scope.verdicts = [admitted(5.0), admitted(5.0)]
     world.decide_all(["a"], [5.0], world.now)
@@ -124,7 +124,7 @@ async def test_streams_that_were_evicted_before_their_own_frame_are_forgotten_to
 
 
 async def test_status_is_the_fleets(world):
-    """Counters are this replica's; last_ts and next_ts are those of the schedule that all share."""
+    """Counters are this replica's; last_ts and next_ts are those of the shared schedule."""
     world.scope.verdicts = [admitted(5.0), Verdict(Reason.TOO_SOON, Schedule(6.0, 6.0, 1000.0), without_redis=False)]
     world.decide_all(["cam", "cam"], [5.0, 6.5], world.now)
     world.scope.schedules["cam"] = Schedule(7.0, 7.0, 1000.0)
@@ -150,7 +150,7 @@ async def test_decisions_are_counted(world):
 
 
 async def test_leases_are_what_the_fleet_is_certain_of(world):
-    """Only on streams that are watched and have a schedule; a paused stream needs no certainty."""
+    """Leases are granted only on watched streams with a schedule; a paused stream needs no certainty."""
     world.table.store(["known", "claims", "off", "new"], [b"2", b"2", b"0", None])
     after = Schedule(5.0, 5.0, 1000.0)
     world.scope.verdicts = [Verdict(Reason.TOO_SOON, after, without_redis=False)] * 4
@@ -170,7 +170,7 @@ async def test_an_admission_without_redis_revokes_leases(world):
 
 
 async def test_refused_frames_have_no_next_ts():
-    """No schedule tells it, so any ts would be admitted as far as is known."""
+    """There is no schedule, so any ts might be admitted."""
     world = FleetWorld(max_streams=1)
     world.scope.verdicts = [admitted(5.0)]
     answers = world.decide_all(["a", "b"], [5.0, 5.0], world.now)

@@ -1,4 +1,4 @@
-"""Fleet scope: what costs a claim, what a replica decides alone, and what it tells when Redis is back."""
+"""Fleet scope: what costs a claim, what a replica decides without Redis, and what it reports afterwards."""
 
 import math
 
@@ -51,7 +51,7 @@ async def test_only_frames_that_may_be_admitted_are_claimed(redis):
 
 
 async def test_winner_spares_the_others_their_claims(redis):
-    """What one replica was admitted is known to all, so that nobody claims before the next frame is due."""
+    """All replicas learn of an admission, so none claims before the next frame is due."""
     first, second = redis.replica(), redis.replica()
     await redis.decide(second, frame(100))
     await redis.decide(first, frame(100.1))
@@ -62,7 +62,7 @@ async def test_winner_spares_the_others_their_claims(redis):
 
 
 async def test_copies_are_not_trusted_across_a_gap(redis):
-    """After a while of not hearing the others each stream is claimed once, and denied locally again from then on."""
+    """After a gap each stream is claimed once, and then denied locally again."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100))
     fleet.set_listening(False)
@@ -75,7 +75,7 @@ async def test_copies_are_not_trusted_across_a_gap(redis):
 
 
 async def test_frames_of_one_stream_stay_in_order(redis):
-    """A batch is one call, decided as if its frames were asked one by one, whatever a local copy would have said."""
+    """A batch is one call with the same decisions as frame by frame, whatever a local copy would have said."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(1000))
     redis.clock.now = 10.0
@@ -86,7 +86,7 @@ async def test_frames_of_one_stream_stay_in_order(redis):
     assert len(redis.calls) == 1
 
 
-async def test_restart_is_served_by_all_replicas_at_once(redis):
+async def test_a_restart_applies_to_all_replicas_at_once(redis):
     """After one replica admitted the first frame of a restarted clock, the others deny and admit by the new clock."""
     first, second = redis.replica(), redis.replica()
     await redis.decide(second, frame(1000))
@@ -115,7 +115,7 @@ async def test_fps_change_acts_at_once(redis):
     assert await redis.decide(fleet, frame(101.2, fps=0.1)) == [Reason.TOO_SOON]
 
 
-async def test_late_news_is_ignored(redis):
+async def test_a_late_state_is_ignored(redis):
     """A state that arrives after a newer one changes nothing."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100))
@@ -126,15 +126,15 @@ async def test_late_news_is_ignored(redis):
     assert redis.calls == []
 
 
-async def test_strange_streams_are_not_kept(redis):
-    """News of a stream that this replica was never asked about isn't remembered; its first frame is claimed."""
+async def test_unknown_streams_are_not_kept(redis):
+    """The state of a stream that this replica was never asked about isn't kept; its first frame is claimed."""
     fleet = redis.replica()
     fleet.record_change("strange", State(200, 200, 0.0, VERSION))
     assert await redis.decide(fleet, frame(200.0, name="strange")) == [Reason.ADMITTED]
 
 
 async def test_forgotten_stream_is_claimed(redis):
-    """A stream whose copy was dropped costs a claim and nothing else."""
+    """A stream whose copy was forgotten costs a claim and nothing else."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100))
     fleet.forget("cam")
@@ -142,8 +142,8 @@ async def test_forgotten_stream_is_claimed(redis):
     assert len(redis.calls) == 2
 
 
-async def test_verdict_tells_the_state_after_it(redis):
-    """The schedule of a verdict is that after its frame, whoever decided it."""
+async def test_a_verdict_has_the_state_after_it(redis):
+    """The schedule of a verdict is the one after its frame, with or without Redis."""
     fleet = redis.replica(replicas=2)
     assert await fleet.decide([frame(100)], redis) == [(Reason.ADMITTED, (100, 100, 0), False)]
     redis.clock.now = 2.5
@@ -156,7 +156,7 @@ async def test_verdict_tells_the_state_after_it(redis):
 
 class TestAlone:
     async def play(self, redis: Redis, fleets: list[Fleet], start: float, seconds: float, fps: float) -> list[float]:
-        """Spreads 30 frames per second over the replicas in turn; gives the admitted ts."""
+        """Spreads 30 frames per second over the replicas in turn; returns the admitted ts."""
         admitted = []
         for number in range(int(seconds * 30)):
             ts = start + number / 30
@@ -167,7 +167,7 @@ class TestAlone:
         return admitted
 
     async def test_replicas_share_the_rate(self, redis):
-        """With Redis away three replicas together admit the fps, one after the other, and not in step."""
+        """Without Redis, three replicas together admit the fps, one after the other and not in step."""
         fleets = [redis.replica() for _ in range(3)]
         for place, fleet in enumerate(fleets):
             fleet.set_replicas(3, place)
@@ -178,12 +178,12 @@ class TestAlone:
 
         assert len(admitted) == pytest.approx(58, abs=2)
         gaps = [later - earlier for earlier, later in zip(before[-1:] + admitted, admitted, strict=False)]
-        assert gaps[0] == pytest.approx(3.0, abs=0.2)  # what was late only once isn't made up for by three
+        assert gaps[0] == pytest.approx(3.0, abs=0.2)  # the lateness of one frame isn't caught up on by all three
         assert min(gaps) > 0.5
         assert max(gaps[1:]) < 1.5
 
     async def test_no_burst_when_redis_returns(self, redis):
-        """Over loss and return no window holds more than the law allows, plus a frame for each other replica."""
+        """Over loss and return no window exceeds the law by more than one frame per other replica."""
         fleets = [redis.replica() for _ in range(3)]
         for place, fleet in enumerate(fleets):
             fleet.set_replicas(3, place)
@@ -197,7 +197,7 @@ class TestAlone:
                 assert last - first + 1 <= (admitted[last] - start) * 2.0 + 1 + CREDIT_PERIODS + 2
 
     async def test_late_admission_goes_to_the_next_frame(self, redis):
-        """A frame that Redis admitted too late was denied; the next one is admitted in its stead, and no more."""
+        """A frame that Redis admitted too late was denied; exactly one later frame is admitted in its place."""
         fleet = redis.replica(replicas=4)
         await redis.decide(fleet, frame(100))
         redis.reachable, redis.missing = False, Missing.LATE
@@ -212,20 +212,20 @@ class TestAlone:
         [(frame(102.5), True), (frame(102.6), False), (frame(102, fps=0.0), False), (frame(102, fps=1e-9), True)],
     )
     async def test_late_admission_expires(self, redis, then, admitted):
-        """It is to be had as long as the rule forgives lateness, at the fps in force."""
+        """It can be used as long as the rule's credit covers the lateness, at the fps in force."""
         fleet = redis.replica(replicas=4)
         await redis.decide(fleet, frame(100))
         redis.reachable, redis.missing = False, Missing.LATE
         await redis.decide(fleet, frame(101))
         redis.answer_late(Claimed(Reason.ADMITTED, State(101.0, 101.0, 0.0, VERSION + 5)))
         redis.reachable = True
-        redis.trails["cam"] = Trail(Schedule(1e9, 1e9, 0.0))  # whoever claims is denied
+        redis.trails["cam"] = Trail(Schedule(1e9, 1e9, 0.0))  # every claim is denied
         reasons = await redis.decide(fleet, then)
         assert (reasons == [Reason.ADMITTED]) is admitted
 
     @pytest.mark.parametrize("pacing", list(Pacing))
     async def test_late_admission_between_others_is_lost_with_its_frame(self, redis, pacing):
-        """A later frame can't have the place of one that came out of order: it would be too close to the last admitted."""
+        """A later frame can't replace one that came out of order, because it would be too close to the last admitted one."""
         fleet = redis.replica(replicas=4, pacing=pacing)
         trail = None
         for ts in (100.0, 100.2):
@@ -239,8 +239,8 @@ class TestAlone:
         assert await redis.decide(fleet, frame(100.21, fps=10.0)) == [Reason.TOO_SOON]
         assert fleet.certain_schedule("cam", 10.0).last_ts == 100.2
 
-    async def test_frame_admitted_alone_is_not_admitted_again(self, redis):
-        """A late answer about a frame that was admitted alone meanwhile leaves nothing for the next one."""
+    async def test_a_frame_admitted_without_redis_is_not_admitted_again(self, redis):
+        """A late answer about a frame that was meanwhile admitted without Redis leaves nothing for the next one."""
         fleet = redis.replica()
         await redis.decide(fleet, frame(100))
         redis.reachable = False
@@ -249,7 +249,7 @@ class TestAlone:
         assert await redis.decide(fleet, frame(101.1)) == [Reason.TOO_SOON]
 
     async def test_late_answer_admits_nothing(self, redis):
-        """While Redis is only late, others may be admitted: a replica of several denies what it can't ask about."""
+        """While Redis is only late, it may admit frames of others, so one of several replicas denies what it can't claim."""
         redis.reachable, redis.missing = False, Missing.LATE
         several, single = redis.replica(replicas=4), redis.replica(replicas=1)
         assert await redis.decide(several, frame(100), frame(200)) == [Reason.TOO_SOON, Reason.TOO_SOON]
@@ -257,14 +257,14 @@ class TestAlone:
         assert await redis.decide(single, frame(100)) == [Reason.ADMITTED]
 
     async def test_unknown_fleet_size_is_the_setting(self, redis):
-        """Before Redis was ever seen, a replica takes its share of as many as it was told."""
+        """Before Redis was ever reached, a replica takes its share of the configured number of replicas."""
         redis.reachable = False
         fleet = redis.replica(replicas=4)
         reasons = await redis.decide(fleet, frame(100), frame(101), frame(103), frame(104), frame(108))
         assert [reason is Reason.ADMITTED for reason in reasons] == [True, False, False, True, True]
 
-    async def test_tells_redis_what_it_admitted(self, redis):
-        """The next claim carries the last frame admitted alone, without credit, until an answer confirms it."""
+    async def test_reports_to_redis_what_it_admitted(self, redis):
+        """Claims carry the last frame admitted without Redis, without credit, until an answer confirms it."""
         fleet = redis.replica()
         await redis.decide(fleet, frame(100))
         redis.reachable = False
@@ -280,7 +280,7 @@ class TestAlone:
         assert told[1].version < UNMERGED
 
     async def test_extreme_rates_are_paced(self, redis):
-        """Rates at the ends of the range are neither an error nor an admission too many."""
+        """Rates at the ends of the range cause neither an error nor an extra admission."""
         fleet = redis.replica()
         fleet.set_replicas(3, 0)
         await redis.decide(fleet, frame(100))
@@ -289,8 +289,8 @@ class TestAlone:
         assert await redis.decide(fleet, frame(1e9, fps=math.inf)) == [Reason.ADMITTED]
 
 
-async def test_those_who_predict_hear_of_changes(redis):
-    """What another replica does to a stream is told, and nothing else is; what is certain of it is then the new state."""
+async def test_changes_by_other_replicas_revoke_leases(redis):
+    """Only changes by another replica revoke leases on a stream; the new state is then the certain one."""
     leases = Revocations()
     told = leases.revoked
     first, second = redis.replica(leases=leases), redis.replica()
@@ -310,7 +310,7 @@ async def test_those_who_predict_hear_of_changes(redis):
 
 
 async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
-    """What a replica admitted alone may be overruled by the claim that tells Redis of it."""
+    """The claim that reports an admission without Redis may overrule it."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(1000))
     redis.reachable = False
@@ -321,8 +321,8 @@ async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
     assert fleet.certain_schedule("cam", 1.0).last_ts == 1020
 
 
-async def test_while_others_are_not_heard_nothing_is_certain(redis):
-    """Those who predict are told of the gap, at both its ends."""
+async def test_during_a_gap_nothing_is_certain(redis):
+    """A gap revokes all leases, at both its ends."""
     leases = Revocations()
     gaps = leases.revoked
     fleet = redis.replica(leases=leases)
@@ -337,7 +337,7 @@ async def test_while_others_are_not_heard_nothing_is_certain(redis):
 
 
 async def test_min_gap_is_kept(clock):
-    """The pacing is that of the settings, also for what is denied without Redis and alone."""
+    """The configured pacing also applies to what is denied locally and decided without Redis."""
     redis = Redis(clock)
     redis.reachable = False
     fleet = redis.replica(pacing=Pacing.MIN_GAP)

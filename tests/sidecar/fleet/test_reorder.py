@@ -1,4 +1,4 @@
-"""The rule of the fleet: what late frames get, by a table of cases and by its laws."""
+"""The rule of the fleet, which admits some late frames: a table of cases, and laws."""
 
 import math
 import random
@@ -32,7 +32,7 @@ CASES = [
 
 
 def answers(fps: float, tss: Sequence[float], pacing: Pacing = Pacing.GCRA) -> list[Reason]:
-    """Decides frames in this order, a minute of real time apart."""
+    """Returns the answers to frames in this order, a minute of real time apart."""
     trail, reasons = None, []
     for number, ts in enumerate(tss):
         reason, trail = decide(trail, 1000.0 + ts, fps, 60.0 * number, pacing)
@@ -52,7 +52,7 @@ def test_min_gap_keeps_its_gap_on_both_sides():
 
 
 def test_a_lowered_limit_holds_late_frames_back():
-    """What was admitted at a higher limit leaves no place at a lower one, a raised one counts from now on."""
+    """Admissions at a higher limit leave no place at a lower one; a raised limit counts from now on."""
     _, trail = decide(None, 1.0, 30.0, 0.0)
     _, trail = decide(trail, 1.1, 30.0, 0.0)
     assert decide(trail, 1.05, 5.0, 0.0) == (L, trail)
@@ -61,7 +61,7 @@ def test_a_lowered_limit_holds_late_frames_back():
 
 
 def test_a_late_frame_never_sets_the_slot_back():
-    """What follows from a raised limit for the past is less than what was used up then."""
+    """A limit that was raised later doesn't undo what earlier admissions used up."""
     _, trail = decide(None, 1.0, 5.0, 0.0)
     _, trail = decide(trail, 1.2, 5.0, 0.0)
     reason, after = decide(trail, 1.1, 100.0, 7.0)
@@ -75,7 +75,7 @@ SPREADS = st.sampled_from([0.0, 0.03, 0.1, 0.3, 1.0])
 
 @st.composite
 def arrivals(draw) -> list[float]:
-    """Capture times in the order of their arrival: a camera with gaps, each frame late by up to some spread."""
+    """Returns capture times in the order of arrival: of a camera with gaps, each frame late by up to the spread."""
     rnd = random.Random(draw(st.integers(0, 2**32)))
     period, spread, length = 1 / draw(st.sampled_from([10, 25, 30, 60, 200])), draw(SPREADS), draw(st.integers(1, 120))
     ts, frames = 1000.0, []
@@ -86,7 +86,7 @@ def arrivals(draw) -> list[float]:
 
 
 def trails(tss: Sequence[float], fps: float, pacing: Pacing) -> list[tuple[Reason, Trail]]:
-    """The answers, and the trails after them."""
+    """Returns the answers and the trails after them."""
     trail, result = None, []
     for ts in tss:
         reason, trail = decide(trail, ts, fps, 0.0, pacing)
@@ -112,12 +112,12 @@ def test_admitted_frames_are_a_history_of_the_rule(tss, fps, pacing):
 
 @given(st.lists(st.integers(0, 1000), min_size=20, max_size=100, unique=True), st.floats(80.0, 2000.0), PACINGS)
 def test_trails_that_overflow_are_histories_of_the_rule(quarters, fps, pacing):
-    """Also where more frames than a trail holds arrive in any order."""
+    """It also holds if more frames than a trail has room for arrive in any order."""
     check_history([1000.0 + each / 4000.0 for each in quarters], fps, pacing)
 
 
 def check_history(tss: Sequence[float], fps: float, pacing: Pacing) -> None:
-    """Checks the admitted frames against the rule."""
+    """Asserts that the rule allows the admitted frames."""
     decided = trails(tss, fps, pacing)
     expected = None
     for ts in sorted(ts for ts, (reason, _) in zip(tss, decided, strict=True) if reason is A):
@@ -129,7 +129,7 @@ def check_history(tss: Sequence[float], fps: float, pacing: Pacing) -> None:
 
 @given(arrivals(), FPS, PACINGS)
 def test_denied_frames_change_nothing_and_trails_stay_short(tss, fps, pacing):
-    """Only an admission makes a new trail, which holds no more than it may."""
+    """Only an admission creates a new trail, whose length is bounded."""
     before = None
     for reason, trail in trails(tss, fps, pacing):
         assert (trail is before) == (reason is not A)
@@ -145,7 +145,7 @@ def test_what_a_copy_denies_stays_denied(tss, fps, pacing, data):
     decided = [trail for _, trail in trails(tss, fps, pacing)]
     old = data.draw(st.integers(0, len(decided) - 1))
     ts = data.draw(st.sampled_from(tss) | st.floats(tss[0] - 1.0, tss[-1] + 1.0))
-    assume(ts >= decided[-1].schedule.last_ts - schedule.LATE_WINDOW_S)  # else its clock was restarted
+    assume(ts >= decided[-1].schedule.last_ts - schedule.LATE_WINDOW_S)  # otherwise its clock has restarted
     if decide(decided[old], ts, fps, 0.0, pacing)[0] is not A:
         assert all(decide(trail, ts, fps, 0.0, pacing)[0] is not A for trail in decided[old:])
 

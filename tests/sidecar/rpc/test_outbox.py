@@ -1,4 +1,4 @@
-"""What waits to be sent in a session."""
+"""The messages that wait to be sent in a session."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from sidecar.rpc.outbox import MAX_NAMES_PER_REVOCATION, Outbox
 
 
 def answers(*next_ts: float) -> pb.SessionAnswers:
-    """Answers of which only next_ts matters."""
+    """Returns answers in which only next_ts matters."""
     return pb.SessionAnswers(next_ts=next_ts)
 
 
 def sent(outbox: Outbox) -> list[object]:
-    """Takes out everything: the number of answers of an answer, the names of a drop, or "all"."""
+    """Takes all messages: for an answer the number of frames, for a drop the names or "all"."""
     messages: list[object] = []
     while (message := outbox.take()) is not None:
         drop = message.dropped_leases
@@ -24,7 +24,7 @@ def sent(outbox: Outbox) -> list[object]:
 
 
 def test_answers_and_drops_keep_their_order() -> None:
-    """Drops that follow each other are one message; an answer between them parts them."""
+    """Consecutive drops share one message; an answer between them separates them."""
     outbox = Outbox()
     outbox.answer(["a", "b", "c"], answers(1.0, 1.0, 1.0))
     assert outbox.revoke("a")
@@ -37,7 +37,7 @@ def test_answers_and_drops_keep_their_order() -> None:
 
 
 def test_only_leases_are_dropped() -> None:
-    """Whoever holds none, or lost it already, is told nothing; a next_ts of 0 is no lease."""
+    """A client without a lease, or that already lost it, gets no message; a next_ts of 0 grants no lease."""
     outbox = Outbox()
     outbox.answer(["a", "b"], answers(1.0, 0.0))
     assert outbox.leased == {"a"}
@@ -50,7 +50,7 @@ def test_only_leases_are_dropped() -> None:
 
 
 def test_all_leases_are_dropped_in_one_message() -> None:
-    """Names that wait in the same message are in it already."""
+    """The message for all leases replaces waiting names."""
     outbox = Outbox()
     outbox.answer(["a", "b"], answers(1.0, 1.0))
     outbox.revoke("a")
@@ -63,7 +63,7 @@ def test_all_leases_are_dropped_in_one_message() -> None:
     "drops", [MAX_NAMES_PER_REVOCATION + 1, MAX_NAMES_PER_REVOCATION + 2, 3 * MAX_NAMES_PER_REVOCATION]
 )
 def test_very_many_drops_become_one_of_all(drops: int) -> None:
-    """However many streams change while nothing can be sent, what waits stays small, and nobody keeps a lease."""
+    """However many streams change while nothing can be sent, the outbox stays small, and no lease remains."""
     names = [f"cam{number}" for number in range(drops)]
     outbox = Outbox()
     outbox.answer(names, answers(*[1.0] * len(names)))
@@ -74,7 +74,7 @@ def test_very_many_drops_become_one_of_all(drops: int) -> None:
 
 
 def test_a_lease_after_the_drop_of_all_is_dropped_too() -> None:
-    """The message that says all covers what is dropped after it, until an answer comes between."""
+    """A waiting message for all leases also covers later drops, until an answer comes between."""
     outbox = Outbox()
     outbox.answer(["a"], answers(1.0))
     outbox.revoke_all()

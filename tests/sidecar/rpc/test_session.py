@@ -18,13 +18,13 @@ from sidecar.telemetry.metrics import Metrics
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    """A server that takes three sessions."""
+    """Yields a server that accepts three sessions."""
     async with serving() as served:
         yield served
 
 
 async def test_an_answer_has_columns_and_the_lease(served: Served) -> None:
-    """Verdicts, reasons, limits and both edges of the lease, as long as the question; none for a paused stream."""
+    """An answer has verdicts, reasons, limits and both ends of the lease, one per frame."""
     served.world.redis.update(cam1=b"4", off=b"0")
     answers = await Call(served).ask(("cam1", 100.0), ("cam1", 100.1), ("off", 7.0), ("cam2", 9.0))
     assert list(answers.should_process) == [True, False, False, True]
@@ -35,7 +35,7 @@ async def test_an_answer_has_columns_and_the_lease(served: Served) -> None:
 
 
 async def test_in_shadow_mode_there_are_no_leases() -> None:
-    """Every frame is admitted, so no client may deny one, of a paused stream either."""
+    """Every frame is admitted, so no client may deny one, not even of a paused stream."""
     async with serving(shadow=True) as served:
         served.world.redis["off"] = b"0"
         answers = await Call(served).ask(("a", 1.0), ("a", 1.1), ("off", 1.0))
@@ -45,7 +45,7 @@ async def test_in_shadow_mode_there_are_no_leases() -> None:
 
 
 async def test_every_request_is_answered_in_order(served: Served) -> None:
-    """Also the empty ones, and those without ts, whose ts is the time of arrival."""
+    """Every request gets an answer, also empty ones and those without ts, whose ts is the time of arrival."""
     call = Call(served)
     await call.send()
     await call.send(("a", 1.0))
@@ -61,7 +61,7 @@ async def test_every_request_is_answered_in_order(served: Served) -> None:
 
 @pytest.mark.parametrize(("field", "fps"), [("a", "30"), ("a", "inf"), ("a", "0")])
 async def test_a_raise_or_a_pause_drops_the_lease_unasked(served: Served, field: str, fps: str) -> None:
-    """Only that stream's, and each session that holds it is told."""
+    """Only that stream's lease is revoked, in each session that holds it."""
     first, second, third = Call(served), Call(served), Call(served)
     for call in (first, second):
         await call.ask(("a", 1.0), ("b", 1.0))
@@ -73,7 +73,7 @@ async def test_a_raise_or_a_pause_drops_the_lease_unasked(served: Served, field:
 
 
 async def test_a_lower_limit_drops_nothing(served: Served) -> None:
-    """The next message is the answer to the next question."""
+    """Nothing is sent before the answer to the next request."""
     call = Call(served)
     await call.ask(("a", 1.0))
     served.world.set("a", "1")
@@ -81,7 +81,7 @@ async def test_a_lower_limit_drops_nothing(served: Served) -> None:
 
 
 async def test_a_raised_default_drops_all_leases_at_once(served: Served) -> None:
-    """One message, however many streams; a lower default says nothing."""
+    """There is one message, however many streams; a lower default causes none."""
     call = Call(served)
     await call.ask(*[(f"cam{number}", 1.0) for number in range(MAX_BATCH)])
     served.world.table.store_wildcard(b"1")
@@ -90,8 +90,8 @@ async def test_a_raised_default_drops_all_leases_at_once(served: Served) -> None
     assert served.metric("sidecar_dropped_leases_total", extent="all") == 1
 
 
-async def test_somebody_elses_admission_drops_the_lease_but_ones_own_does_not(served: Served) -> None:
-    """Whoever's frame was admitted has the new lease in the answer."""
+async def test_another_clients_admission_revokes_the_lease_but_ones_own_does_not(served: Served) -> None:
+    """The client whose frame was admitted gets the new lease in the answer."""
     one, other = Call(served), Call(served)
     await one.ask(("a", 1.0))
     await one.ask(("a", 2.0))
@@ -104,8 +104,8 @@ async def test_somebody_elses_admission_drops_the_lease_but_ones_own_does_not(se
     assert await other.dropped() == ["a"]
 
 
-async def test_a_stream_that_falls_asleep_loses_its_lease(served: Served) -> None:
-    """Its limit isn't followed any more."""
+async def test_a_stream_that_is_no_longer_watched_loses_its_lease(served: Served) -> None:
+    """Changes of its limit are no longer noticed."""
     call = Call(served)
     await call.ask(("a", 1.0))
     served.world.now += 100.0
@@ -113,8 +113,8 @@ async def test_a_stream_that_falls_asleep_loses_its_lease(served: Served) -> Non
     assert await call.dropped() == ["a"]
 
 
-async def test_no_lease_on_a_stream_that_falls_asleep_while_it_is_asked_about(served: Served) -> None:
-    """No change of its limit would revoke the lease, so a paused stream would stay paused for ever."""
+async def test_no_lease_on_a_stream_whose_watch_ends_while_it_is_asked_about(served: Served) -> None:
+    """No change of its limit would revoke the lease, so a paused stream would stay paused forever."""
     world, call = served.world, Call(served)
     world.redis["old"] = b"0"
     await call.ask(("old", 1.0))
@@ -133,7 +133,7 @@ async def test_no_lease_on_a_stream_that_falls_asleep_while_it_is_asked_about(se
 
 
 async def test_reports_keep_the_counters_true(served: Served) -> None:
-    """Frames by reason, the last reason, the silence and the speed; a stream that isn't known is counted alone."""
+    """Reports update frames by reason, last reason, silence and speed; an unknown stream is only counted in the totals."""
     call = Call(served)
     await call.ask(("a", 100.0))
     served.world.now += 10.0
@@ -160,7 +160,7 @@ async def test_reports_keep_the_counters_true(served: Served) -> None:
 
 
 async def test_an_old_report_does_not_undo_newer_news(served: Served) -> None:
-    """A question that was answered after the frames of a report tells more about the stream."""
+    """A decision that is newer than the reported frames determines the stream's last reason."""
     call = Call(served)
     await call.ask(("a", 100.0))
     served.world.now += 1.0
@@ -194,10 +194,10 @@ GOOD = {"stream_name": "a", "too_soon": 1, "last_ts": 1.0, "last_reason": pb.REA
         ({"leased_denials": [{**GOOD, "age_seconds": math.inf}]}, "report 0: age_seconds must be"),
     ],
 )
-async def test_nonsense_ends_the_session_and_changes_nothing(
+async def test_an_invalid_request_ends_the_session_and_changes_nothing(
     served: Served, request_: dict[str, object], message: str
 ) -> None:
-    """INVALID_ARGUMENT says which item; what was asked before is answered all the same."""
+    """INVALID_ARGUMENT names the item; earlier requests are still answered."""
     call = Call(served)
     await call.send(("good", 1.0))
     nonsense = {"stream_names": ["bystander"], "ts": [1.0], "leased_denials": [GOOD], **request_}
@@ -222,7 +222,7 @@ async def test_nonsense_ends_the_session_and_changes_nothing(
     ],
 )
 async def test_too_much_at_once_ends_the_session(served: Served, request_: dict[str, Any], message: str) -> None:
-    """RESOURCE_EXHAUSTED; nothing is changed."""
+    """It ends with RESOURCE_EXHAUSTED, and nothing is changed."""
     call = Call(served)
     await call.call.write(pb.ShouldProcessSessionRequest(**request_))
     assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, message)
@@ -230,7 +230,7 @@ async def test_too_much_at_once_ends_the_session(served: Served, request_: dict[
 
 
 def test_eviction_waits_for_the_reports_of_a_leased_stream() -> None:
-    """A stream that clients deny by lease isn't silent; without a lease its silence is known at once."""
+    """A stream with leases may have unreported frames, so it isn't silent yet; without a lease its silence is certain."""
     world = World(default=2.0, max_streams=1)
     sessions = Sessions(world.limiter, world.leases, Metrics())
     session = sessions.enter()

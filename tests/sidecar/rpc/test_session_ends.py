@@ -1,4 +1,4 @@
-"""How sessions end: too many of them, nobody left, a shutdown, a client that doesn't read."""
+"""How sessions end: too many of them, the last one, a shutdown, a client that doesn't read."""
 
 import asyncio
 import contextlib
@@ -15,13 +15,13 @@ from sidecar.rpc.session import MAX_UNSENT
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    """A server that takes three sessions."""
+    """Yields a server that accepts three sessions."""
     async with serving() as served:
         yield served
 
 
 async def test_only_so_many_sessions(served: Served) -> None:
-    """One more is refused; when one has ended there is room again."""
+    """One more is refused; when one has ended, there is room again."""
     calls = [Call(served) for _ in range(3)]
     for call in calls:
         await call.ask()
@@ -34,7 +34,7 @@ async def test_only_so_many_sessions(served: Served) -> None:
 
 
 async def test_open_sessions_are_in_the_book_of_leases(served: Served) -> None:
-    """A session is in it from its first request to its end, so that changes cost nothing while there is none."""
+    """A session is in it from its start to its end, so that changes cost nothing without sessions."""
     holders = served.world.leases.holders
     assert holders == []
     first, second = Call(served), Call(served)
@@ -50,7 +50,7 @@ async def test_open_sessions_are_in_the_book_of_leases(served: Served) -> None:
 
 
 async def test_at_shutdown_sessions_end_and_new_ones_are_refused(served: Served) -> None:
-    """With UNAVAILABLE, as for a sidecar that is gone; what was asked is answered."""
+    """They end with UNAVAILABLE, like those of a lost sidecar, after pending requests were answered."""
     call = Call(served)
     await call.ask(("a", 1.0))
     served.sessions.shut_down()
@@ -58,8 +58,8 @@ async def test_at_shutdown_sessions_end_and_new_ones_are_refused(served: Served)
     assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_question_that_is_being_decided_at_shutdown_is_answered(served: Served) -> None:
-    """Else its frames would be lost though they were admitted."""
+async def test_a_request_in_progress_at_shutdown_is_answered(served: Served) -> None:
+    """Otherwise its admitted frames would be lost."""
     deciding, redis_answers = asyncio.Event(), asyncio.Event()
 
     async def answer() -> None:
@@ -71,18 +71,18 @@ async def test_a_question_that_is_being_decided_at_shutdown_is_answered(served: 
     await call.send(("a", 1.0))
     await deciding.wait()
     served.sessions.shut_down()
-    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE  # so the shutdown was taken in
+    assert (await Call(served).end())[0] is grpc.StatusCode.UNAVAILABLE  # so the shutdown has been noticed
     redis_answers.set()
     assert list((await call.next()).answers.should_process) == [True]
     assert await call.end() == (grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
 
 
 async def test_a_client_that_does_not_read_is_cut() -> None:
-    """After a while nobody tells it of changes any more; it takes up room until it reads, and learns that it is over."""
+    """After a while it gets no more revocations; it occupies its place until it reads and learns of the end."""
     async with serving(max_sessions=1, stalled_s=0.5) as served:
         call = Call(served)
         frames = [(f"{number % 100}", 1.0) for number in range(MAX_BATCH)]
-        await call.send(*frames)  # the answer is larger than what HTTP/2 takes in for one who doesn't read
+        await call.send(*frames)  # the answer is larger than what HTTP/2 buffers for a client that doesn't read
         await served.until("sidecar_sessions", 1)
         await served.until("sidecar_sessions", 0)
         assert served.world.leases.holders == []
@@ -95,7 +95,7 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
 
 
 async def test_requests_wait_while_answers_do() -> None:
-    """Of a client that asks without reading only so much is decided, and then it is cut."""
+    """For a client that asks without reading, a bounded number of requests is decided; then it is cut."""
     async with serving(stalled_s=0.5) as served:
         call = Call(served)
         names = [f"{number % 100:0200}" for number in range(MAX_BATCH)]
@@ -111,6 +111,6 @@ async def test_requests_wait_while_answers_do() -> None:
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await call.call.read() is not grpc.aio.EOF:
                 pass
-        assert call.call.done()  # as soon as it reads, it learns that this is over
+        assert call.call.done()  # as soon as it reads, it learns that the session is over
         await asyncio.gather(flooding, return_exceptions=True)
         assert served.metric("sidecar_batch_frames_count") < 10 * MAX_UNSENT

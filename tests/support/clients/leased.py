@@ -1,4 +1,4 @@
-"""A client with leases whose messages arrive when they are told to, for the laws of leases."""
+"""A client with leases whose messages arrive when the test says so, for the laws of leases."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Frames = Sequence[tuple[str, float]]
 
 
 class LeasedClient:
-    """The leases are the client's own, the session is the sidecar's; what lies between them is simulated."""
+    """The client's real leases and the sidecar's real session, with a simulated transport between them."""
 
     def __init__(self, sessions: Sessions, clock: Callable[[], float]) -> None:
         self.sessions = sessions
@@ -25,12 +25,12 @@ class LeasedClient:
         self.session = sessions.enter()
 
     def fetch(self) -> None:
-        """Lets the sidecar send what it has to."""
+        """Lets the sidecar send its messages."""
         while (message := self.session.outbox.take()) is not None:
             self.inbox.append(pb.ShouldProcessSessionResponse.FromString(message.SerializeToString()))
 
     def deliver(self, messages: int) -> pb.SessionAnswers | None:
-        """Takes in so many messages; gives the last answer to a question."""
+        """Applies this many messages; returns the last answer to a request."""
         self.fetch()
         answers = None
         for _ in range(min(messages, len(self.inbox))):
@@ -50,13 +50,13 @@ class LeasedClient:
         return answers
 
     def told_soon(self, stream_name: str) -> bool:
-        """Whether a drop of the stream's lease is on its way."""
+        """Whether a revocation of the stream's lease is in transit."""
         self.fetch()
         drops = [message.dropped_leases for message in self.inbox]
         return any(drop.all_streams or stream_name in drop.stream_names for drop in drops)
 
     def request(self, frames: Frames) -> pb.ShouldProcessSessionRequest:
-        """A question, with what is to be reported, as it arrives; its answer is expected from now on."""
+        """Builds a request with the due reports; its answer is expected from now on."""
         denials = self.leases.take_denials(self.clock())
         request = pb.ShouldProcessSessionRequest(
             stream_names=[name for name, _ in frames],
@@ -67,11 +67,11 @@ class LeasedClient:
         return pb.ShouldProcessSessionRequest.FromString(request.SerializeToString())
 
     def send(self, frames: Frames) -> None:
-        """Sends a question that needs no waiting, and what is to be reported."""
+        """Sends a request that needn't wait, with the due reports."""
         run(self.sessions.ask(self.session, self.request(frames)))
 
     def ask(self, frames: Frames) -> list[int]:
-        """Asks, and waits for the answer: all that was sent before it arrives too."""
+        """Asks and waits for the answer; everything that was sent before it arrives too."""
         self.send(frames)
         self.fetch()
         number = 1 + max(i for i, message in enumerate(self.inbox) if message.HasField("answers"))
@@ -80,11 +80,11 @@ class LeasedClient:
         return list(answers.reasons)
 
     def report(self) -> None:
-        """Reports what leases denied; the answer to that may be late."""
+        """Reports leased denials; the answer may be late."""
         self.send(())
 
     def lose(self) -> None:
-        """Loses the session, with all that was on its way; opens another."""
+        """Loses the session with all messages in transit; opens another one."""
         self.sessions.leave(self.session)
         self.inbox.clear()
         self.unanswered.clear()

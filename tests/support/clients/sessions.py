@@ -23,7 +23,7 @@ DEADLINE_S = 60.0
 
 
 class Served(SimpleNamespace):
-    """A world, its sessions, and a stub that talks to it."""
+    """A world, its sessions, and a stub for it."""
 
     world: World
     sessions: Sessions
@@ -31,7 +31,7 @@ class Served(SimpleNamespace):
     stub: "rate_limit_pb2_grpc.RateLimitServiceAsyncStub"
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric."""
+        """Returns the value of a metric."""
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def until(self, name: str, value: float, **labels: str) -> None:
@@ -41,7 +41,7 @@ class Served(SimpleNamespace):
 
 @contextlib.asynccontextmanager
 async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool = False) -> AsyncIterator[Served]:
-    """A server at the default fps of 2 whose wall clock says 5000."""
+    """Yields a server with a default of 2 fps whose wall clock is at 5000."""
     world, metrics = World(default=2.0, shadow=shadow), Metrics()
     sessions = Sessions(
         world.limiter,
@@ -58,7 +58,7 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool =
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    # What HTTP/2 takes in for a client that doesn't read shall not grow.
+    # Keeps HTTP/2's buffer for a client that doesn't read from growing.
     options = [("grpc.http2.bdp_probe", 0)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
@@ -67,13 +67,13 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool =
 
 
 class Call:
-    """A session, as a client has it."""
+    """A client's side of a session."""
 
     def __init__(self, served: Served) -> None:
         self.call = served.stub.ShouldProcessSession()
 
     async def send(self, *frames: tuple[str, float], reports: tuple[pb.LeasedDenials, ...] = ()) -> None:
-        """Sends a question."""
+        """Sends a request."""
         names, tss = [name for name, _ in frames], [ts for _, ts in frames]
         await self.call.write(pb.ShouldProcessSessionRequest(stream_names=names, ts=tss, leased_denials=reports))
 
@@ -85,19 +85,19 @@ class Call:
         return message
 
     async def ask(self, *frames: tuple[str, float], reports: tuple[pb.LeasedDenials, ...] = ()) -> pb.SessionAnswers:
-        """Sends a question; the next message must be the answer."""
+        """Sends a request; the next message must be the answer."""
         await self.send(*frames, reports=reports)
         message = await self.next()
         assert message.HasField("answers"), message
         return message.answers
 
     async def dropped(self) -> list[str] | str:
-        """Reads a message that must be a drop: the names, or "all"."""
+        """Reads a message that must be a revocation; returns the names, or "all"."""
         message = await self.next()
         assert message.HasField("dropped_leases"), message
         return "all" if message.dropped_leases.all_streams else sorted(message.dropped_leases.stream_names)
 
     async def end(self) -> tuple[grpc.StatusCode, str]:
-        """How it ended."""
+        """Returns how it ended."""
         async with asyncio.timeout(DEADLINE_S):
             return await self.call.code(), await self.call.details()

@@ -1,4 +1,4 @@
-"""A fleet of replicas and its store, in one process: the rule in Python, time set by hand."""
+"""A fleet of replicas and its store in one process: the rule in Python, and a clock set by the test."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +13,7 @@ VERSION = 1000.0
 
 
 class Clock:
-    """Real time, set by hand."""
+    """Real time, set by the test."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -23,13 +23,13 @@ class Clock:
 
 
 class Redis:
-    """The store of one fleet with the rule in it. It answers at once, or when it is told to."""
+    """The store of one fleet, with the rule. It answers at once, or when a test says so."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.reachable = True
         self.missing = Missing.UNREACHABLE
-        """Why there is no answer while it isn't reachable."""
+        """The reason for missing answers while it is unreachable."""
         self.trails: dict[str, Trail] = {}
         self.version = VERSION
         self.calls: list[list[Claim]] = []
@@ -48,7 +48,7 @@ class Redis:
         return [verdict.reason for verdict in await fleet.decide(frames, self)]
 
     async def claim(self, claims: Sequence[Claim], on_answer: Callable[[int, Claimed], None]) -> list[Missing | None]:
-        """Answers claims; those that come while it is unreachable are answered by ``answer_late``."""
+        """Answers claims; ``answer_late`` answers those that arrive while it is unreachable."""
         if not self.reachable:
             self._unanswered += [(claim, partial(on_answer, number)) for number, claim in enumerate(claims)]
             return [self.missing] * len(claims)

@@ -1,7 +1,7 @@
-"""Replicas in fleet scope with leases, in one process: the real rule on a real server, everything between is simulated.
+"""Replicas in fleet scope with leases, in one process: the real rule on a real server; everything between is simulated.
 
-Claims, answers, messages between replicas, changes of limits and what is sent to clients arrive when they are told to.
-A replica's coroutines are stepped by hand, so there is no event loop and no time but the simulated one.
+Claims, answers, messages between replicas, changes of limits and messages to clients arrive when the test says so.
+A replica's coroutines are stepped by the test, so there is no event loop, and all time is simulated.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ OnAnswer = Callable[[int, Claimed], None]
 
 
 class Call:
-    """A call of the claim script on its way."""
+    """A call to the claim script in transit."""
 
     def __init__(self, asked: Sequence[Claim], on_answer: OnAnswer) -> None:
         self.asked = asked
@@ -54,10 +54,10 @@ class Asking:
     def __init__(self, replica: "Replica") -> None:
         self._replica = replica
         self.claimed: Counter[str] = Counter()
-        """How many of each stream's frames, which are the last ones of the stream."""
+        """How many frames of each stream it holds; they are the last ones of the stream."""
 
     async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
-        """Puts them on their way, if anybody would wait for them."""
+        """Sends the claims, if a decision may wait for them."""
         self.claimed.update(claim.stream_name for claim in asked)
         if self._replica.away:
             return [Missing.UNREACHABLE] * len(asked)
@@ -73,7 +73,7 @@ class Peeking:
         self._replica = replica
 
     async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
-        """Decides as the server would now."""
+        """Decides as the server would at this moment."""
         if self._replica.away:
             return [Missing.UNREACHABLE] * len(asked)
         for number, answer in enumerate(self._replica.server.peek(asked)):
@@ -89,11 +89,11 @@ class Book(LeaseBook):
 
 
 class Replica:
-    """One sidecar: its fleet, limiter and sessions, and what is on its way to it."""
+    """One sidecar: its fleet, limiter and sessions, and the messages in transit to it."""
 
     def __init__(self, server: Server, number: int, replicas: int, pacing: Pacing, max_streams: int) -> None:
         self.server = server
-        self._ahead_s = 1000.0 * number  # real time is each process's own
+        self._ahead_s = 1000.0 * number  # each process has its own real time
         self.leases = Book()
         self.table = FpsTable(1.0, lambda _field, _value: None, self.leases)
         self.fleet = Fleet(self.clock, self.leases, pacing=pacing, replicas=replicas)
@@ -105,18 +105,18 @@ class Replica:
         self.pipe: deque[Call] = deque()
         self.news: list[tuple[str, State]] = []
         self.changed: set[str] = set()
-        """Fields of the hash whose change is on its way."""
+        """Fields of the hash whose change is in transit."""
         self.subscribed = True
         self.listening = True
         self.away = False
-        """Whether nobody waits for the server."""
+        """Whether decisions don't wait for the server."""
         self.admitted_alone = 0
         self.checked = 0
-        """Frames that were denied without a claim, and compared with one."""
+        """How many frames were denied without a claim and compared with one."""
         server.listeners.append(self)
 
     def clock(self) -> float:
-        """Real time by this process's clock."""
+        """Returns real time on this process's clock."""
         return self.server.now + self._ahead_s
 
     def __deepcopy__(self, _: object) -> "Replica":
@@ -125,14 +125,14 @@ class Replica:
     async def _read_limits(self, stream_names: Collection[str]) -> None:
         self.table.store(stream_names, [self.server.limits.get(name) for name in stream_names])
 
-    # What a decider needs of its scope
+    # The scope's side of a decider
 
     @property
     def replicas(self) -> int:
         return self.fleet.replicas
 
     async def decide(self, frames: Sequence[Frame]) -> list[Verdict]:
-        """Decides; what is denied without a claim must be what a claim would be denied, unless there is news."""
+        """Decides, and asserts that a claim would also deny what is denied without one, unless there is news."""
         due = [self._truth(frame) for frame in frames]
         asking = Asking(self)
         verdicts = await self.fleet.decide(frames, asking)
@@ -154,43 +154,43 @@ class Replica:
     def certain_schedule(self, stream_name: str, fps: float) -> Schedule | None:
         return self.fleet.certain_schedule(stream_name, fps)
 
-    # What is true
+    # The truth
 
     def news_of(self, stream_name: str) -> bool:
-        """Whether the fleet's state isn't known here yet."""
+        """Whether this replica doesn't know the fleet's state yet."""
         return self.listening != self.subscribed or any(name == stream_name for name, _ in self.news)
 
     def truth(self, stream_name: str, ts: float) -> Reason:
-        """What a claim of somebody who knows nothing else would be answered."""
+        """Returns the answer to a claim without a known state."""
         [answer] = self.server.peek([Claim(stream_name, ts, self.table.fps(stream_name), claims.NO_STATE)])
         return answer.reason
 
     def would_say(self, stream_name: str, ts: float) -> Reason:
-        """What this replica would answer if it were asked now."""
+        """Returns what this replica would answer at this moment."""
         fleet = copy.deepcopy(self.fleet)
         [verdict] = run(fleet.decide([Frame(stream_name, ts, self.table.fps(stream_name))], Peeking(self)))
         return verdict.reason
 
     def _truth(self, frame: Frame) -> Reason | None:
-        """What a claim would be answered, where the replica must say the same without one."""
+        """Returns a claim's answer if the replica must give the same without one."""
         known = self.fleet.schedule(frame.stream_name)
         restarted = known is not None and frame.ts < known.last_ts - LATE_WINDOW_S
-        # Restarts are paced by real time, and how long the news of an admission took isn't known.
+        # Restarts are paced by real time, and the delay of a state's message is unknown.
         if restarted or self.news_of(frame.stream_name):
             return None
         return self.truth(frame.stream_name, frame.ts)
 
-    # What happens
+    # Events
 
     def arrive(self) -> None:
-        """The next call reaches the server."""
+        """Lets the next call reach the server."""
         for call in self.pipe:
             if call.reply is None:
                 call.reply = self.server.claim(call.asked)
                 return
 
     def answer(self) -> None:
-        """The next reply reaches this replica; who waited for it goes on later."""
+        """Lets the next reply reach this replica; whatever waited for it continues later."""
         if self.pipe and self.pipe[0].reply is not None:
             call = self.pipe.popleft()
             assert call.reply is not None
@@ -199,12 +199,12 @@ class Replica:
             call.missing = call.missing or [None] * len(call.reply)
 
     def hear(self, at: int) -> None:
-        """One of the messages is heard, not necessarily the oldest one."""
+        """Lets one of the messages arrive, not necessarily the oldest one."""
         if self.news:
             self.fleet.record_change(*self.news.pop(at % len(self.news)))
 
     def push(self) -> None:
-        """What changed in the hash is read."""
+        """Reads the changes of the hash."""
         for field in self.changed:
             if field == "*":
                 self.table.store_wildcard(self.server.limits.get("*"))
@@ -212,33 +212,33 @@ class Replica:
                 self.table.store([field], [self.server.limits.get(field)])
         self.changed.clear()
 
-    # What goes wrong
+    # Faults
 
     def give_up(self) -> None:
-        """An answer takes too long: those who wait for it decide by themselves, and nobody waits any more."""
+        """Lets an answer take too long: the waiting decisions are made without Redis, and later ones don't wait."""
         for call in self.pipe:
             if call.missing is None:
                 call.missing = [Missing.LATE] * len(call.asked)
         self.away = True
 
     def probe(self) -> None:
-        """The server is found to be in time, behind whose back there are no older calls."""
+        """Lets a probe find the server in time; no older calls are in transit."""
         self.away = self.away and bool(self.pipe)
 
     def cut(self) -> None:
-        """The connection to the server is lost; what it was told and what not is anybody's guess."""
+        """Breaks the connection to the server; which calls reached it is undefined."""
         for call in self.pipe:
             call.missing = call.missing or [Missing.UNREACHABLE] * len(call.asked)
         self.pipe.clear()
         self.away = True
 
     def unsubscribe(self) -> None:
-        """The connection on which the others are heard is lost, and what was on its way; that isn't noticed yet."""
+        """Breaks the subscription and loses the messages in transit; the replica hasn't noticed it yet."""
         self.subscribed = False
         self.news.clear()
 
     def notice(self) -> None:
-        """It is noticed that the others aren't heard, or they are heard again."""
+        """Lets the replica notice that the subscription is lost, or restored."""
         if self.listening and not self.subscribed:
             self.listening = False
             self.fleet.set_listening(False)
@@ -248,7 +248,7 @@ class Replica:
 
 
 class Question:
-    """A call of a client in a replica that has to wait for Redis."""
+    """A client's request at a replica, which may have to wait for Redis."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], client: "Client | None") -> None:
         self.work = work
@@ -263,11 +263,11 @@ class Client(LeasedClient):
         super().__init__(replica.sessions, replica.clock)
         self.replica = replica
         self.waits: Frames = ()
-        """What it asked about, until it has the answer."""
+        """The frames of its request, until it has the answer."""
 
 
 class LeasedFleet:
-    """Replicas, their clients, and what the clients were told."""
+    """Replicas, their clients, and the answers to the clients."""
 
     def __init__(
         self, server: Server, replicas: int, clients_each: int, pacing: Pacing, max_streams: int = 1000
@@ -280,14 +280,14 @@ class LeasedFleet:
         self.questions: list[Question] = []
         self.told: Counter[Reason] = Counter()
         self.admitted: Counter[tuple[str, float]] = Counter()
-        """What clients were told that they may process."""
+        """The frames that clients may process."""
         self.offered = 0
         self.by_lease = 0
         self.checked = 0
-        """Denials by a lease that were compared with what would have been answered."""
+        """How many denials by a lease were compared with the replica's answer."""
 
     def frames(self, client: Client, frames: Frames) -> None:
-        """A client decides frames; what its leases say must be what its replica would say, unless there is news."""
+        """Lets a client decide frames; its leases must agree with its replica, unless there is news."""
         if client.waits:
             return
         self.offered += len(frames)
@@ -310,7 +310,7 @@ class LeasedFleet:
             self.step(Question(client.sessions.ask(client.session, request), client))
 
     def unary(self, replica: Replica, name: str, ts: float) -> None:
-        """Somebody without a session asks about a frame."""
+        """Asks about a frame without a session."""
         self.offered += 1
 
         async def asked() -> None:
@@ -320,7 +320,7 @@ class LeasedFleet:
         self.step(Question(asked(), None))
 
     def step(self, question: Question) -> None:
-        """Lets a question go on, as far as it can."""
+        """Lets a request continue as far as it can."""
         if question in self.questions:
             self.questions.remove(question)
         try:
@@ -330,7 +330,7 @@ class LeasedFleet:
         self.questions.append(question)
 
     def deliver(self, client: Client, messages: int) -> None:
-        """What was sent to a client arrives."""
+        """Delivers the messages to a client."""
         answers = client.deliver(messages)
         if answers is not None:
             for (name, ts), reason in zip(client.waits, answers.reasons, strict=True):
@@ -340,8 +340,8 @@ class LeasedFleet:
     def lose(self, client: Client, cancels: bool) -> None:
         """Breaks a client's session. The client reports before, so that all frames are counted somewhere.
 
-        If that cancels its question, an admission on its way is left for the stream's next frame. Otherwise the question
-        goes on, and the client never gets the answer.
+        If that cancels its request, an admission in transit is left for the stream's next frame. Otherwise the request
+        continues, and the client never gets the answer.
         """
         if not client.waits:
             client.report()
@@ -355,7 +355,7 @@ class LeasedFleet:
         client.waits = ()
 
     def set(self, field: str, fps: bytes | None) -> None:
-        """The hash in Redis is changed; the replicas read that later."""
+        """Changes the hash in Redis; the replicas read it later."""
         if fps is None:
             self.server.limits.pop(field, None)
         else:
@@ -364,7 +364,7 @@ class LeasedFleet:
             replica.changed.add(field)
 
     def settle(self) -> None:
-        """All that is on its way arrives."""
+        """Lets everything in transit arrive."""
         while self.questions or any(client.waits for client in self.clients):
             for replica in self.replicas:
                 while replica.pipe:

@@ -1,4 +1,4 @@
-"""A limiter without Redis and without a clock, for the tests of the sidecar's rooms."""
+"""A limiter without Redis and without a real clock, for the tests of the sidecar's packages."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -16,7 +16,7 @@ from sidecar.limits.values import Limit
 
 
 class World:
-    """A limiter over a table whose Redis is a dict, with a clock that stands until it is moved."""
+    """A limiter over a table whose Redis is a dict, with a clock that only the test advances."""
 
     def __init__(
         self, default: float = 1.0, max_streams: int = 1000, pacing: Pacing = Pacing.GCRA, *, shadow: bool = False
@@ -26,7 +26,7 @@ class World:
         self.reads: list[list[str]] = []
         """The streams of each read."""
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
-        """What happens between Redis' answer and the end of the wait for it."""
+        """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
         self.table = FpsTable(default, lambda _field, _value: None, self.leases)
         self.roster = Roster(self.table, self.leases, max_streams=max_streams)
@@ -50,7 +50,7 @@ class World:
         self.table.assume(stream_names)
 
     def set(self, stream_name: str, fps: str) -> None:
-        """What HSET and its push do."""
+        """Has the effect of HSET and its push."""
         self.redis[stream_name] = fps.encode()
         self.table.store([stream_name], [fps.encode()])
 

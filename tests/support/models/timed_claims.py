@@ -1,4 +1,4 @@
-"""The real claim script on a real server, at a time that stands until it is moved."""
+"""The real claim script on a real server, with a clock that only the test advances."""
 
 import re
 from collections import deque
@@ -14,23 +14,23 @@ from sidecar.fleet.claims import Claim, Claimed, State
 CHANNEL: Final = claims.channel(0)
 
 _TIMED = claims.CLAIM_SCRIPT.replace("redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}")
-# What is published is kept for the replicas to hear it later.
+# Published messages are kept, and the replicas get them later.
 _SCRIPT = _TIMED.replace("redis.call('PUBLISH',", "redis.call('RPUSH',")
-# What a claim would be answered: the same without its effects. The server refuses it if it writes.
+# The answer to a claim without its effects; the server rejects the script if it writes.
 _PEEK = "local function ignored() end\n" + re.sub(r"redis\.call\('(SET|PUBLISH)',", "ignored(", _TIMED)
 assert _SCRIPT != _TIMED != claims.CLAIM_SCRIPT
 
 
 class Listener(Protocol):
-    """Who hears what is published."""
+    """A subscriber."""
 
     subscribed: bool
     news: deque[tuple[str, State]]
-    """What is on its way there."""
+    """The messages in transit to it."""
 
 
 class Server:
-    """Redis, with a clock that stands until it is moved."""
+    """Redis, with a clock that only the test advances."""
 
     def __init__(self, client: redis.Redis, pacing: Pacing) -> None:
         client.flushall()
@@ -41,19 +41,19 @@ class Server:
         self.listeners: list[Listener] = []
         self.limits: dict[str, bytes] = {}
         self.admitted: dict[str, list[tuple[float, float, float]]] = {}
-        """Of each stream's admissions here, in their order: real time, ts, fps."""
+        """The admissions of each stream, in order: real time, ts, fps."""
 
     @property
     def now(self) -> float:
-        """Real time since the beginning, seconds."""
+        """Returns the real time since the beginning, seconds."""
         return (self._now_us - 1_700_000_000_000_000) / 1e6
 
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Lets time pass."""
         self._now_us += round(seconds * 1e6)
 
     def claim(self, asked: Sequence[Claim]) -> list[Claimed]:
-        """Decides; what is published is on its way to each replica."""
+        """Decides; published states are then in transit to each replica."""
         keys, arguments = self._packed(asked)
         reply, messages, _ = (
             self._client.pipeline(transaction=False)
@@ -73,7 +73,7 @@ class Server:
         return answers
 
     def peek(self, asked: Sequence[Claim]) -> list[Claimed]:
-        """What these claims would be answered now."""
+        """Returns the answers that these claims would get at this moment."""
         keys, arguments = self._packed(asked)
         return claims.unpacked_answers(self._client.evalsha_ro(self._peek, len(keys), *keys, *arguments))
 
