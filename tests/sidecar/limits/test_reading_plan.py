@@ -235,7 +235,7 @@ class World:
         began = self.now
         took = self.reading_s[min(len(self.readings), len(self.reading_s) - 1)]
         self.plan.begin_reading(began)
-        # The worst case: what is read first is what changes right after that.
+        # The worst case: a stream is read at the start and changes right after that.
         version, covered = self.version, len(self._unread)
         self._pass(began + took)
         self.plan.end_reading(self.now)
