@@ -16,7 +16,7 @@ from worker.queue.frame import Frame, parse_entry
 Publish = Callable[..., PublishProcess]
 
 BLOCKED_S = 30.0
-"""A publisher ends within a second on an idle machine; one that is blocked takes as long as the time-outs below."""
+"""A publisher ends within a second on an idle machine; one that is blocked takes as long as the timeouts below."""
 
 FOREVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
 """Time-outs for a silent peer: normally 5 s, but so long if a test must distinguish them from a busy machine."""

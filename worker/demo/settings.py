@@ -43,7 +43,7 @@ examples:
     )
     phase_seconds: FiniteSeconds = Field(8.0, ge=2, le=60, description="length of each of the five phases")
     tiles: int = Field(1, ge=1, le=8, description="the worker's --tiles; the simulated hands are large")
-    seed: int = Field(1, description="another seed is another film")
+    seed: int = Field(1, description="seed of the simulated cameras; another seed shows other scenes")
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     annotate: Path | None = Field(
         None,

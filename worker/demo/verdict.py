@@ -9,7 +9,7 @@ from worker.queue.frame import SkipReason
 
 RATE_SHARE = 0.05
 RATE_FRAMES = 2.0
-"""Tolerance of an achieved rate: this share of the expected frames, or so many frames, whichever is more."""
+"""Tolerance of an achieved rate: this share of the expected frames, or this many frames, whichever is more."""
 
 RIGHT_SHARE = 0.9
 """Share of the counted frames whose number of hands must be the true one."""

@@ -1,4 +1,4 @@
-"""OpenCV's captures with time-outs, without OpenCV's own messages, and with motion JPEG as the bytes received."""
+"""OpenCV's captures with timeouts, without OpenCV's own messages, and with motion JPEG as the bytes received."""
 
 from __future__ import annotations
 

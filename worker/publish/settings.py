@@ -55,8 +55,8 @@ examples:
     loop: bool = Field(False, description="start a file or folder over at its end; ts continues")
     fast: bool = Field(False, description="don't wait for a file's timestamps; ts still follows them")
     source_fps: float = Field(10.0, gt=0, le=1000, description="frames per second of a folder of pictures")
-    count: int | None = Field(None, ge=1, description="stop after so many published frames")
-    duration: Seconds = Field(float("inf"), description="stop after so many seconds, by the frames' own clock")
+    count: int | None = Field(None, ge=1, description="stop after this many published frames")
+    duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality when frames must be encoded")
     payload_ttl: FiniteSeconds = Field(
         30.0, ge=0.1, le=1e6, description="seconds after which a picture that no worker has fetched is deleted"

@@ -21,7 +21,7 @@ class SyntheticSpec:
     hands: tuple[int, int] = (0, 3)
     """The lowest and highest number of hands in a frame, 0 to 3; if they differ, it changes every few seconds."""
     seed: int = 0
-    """Another seed is another film."""
+    """Another seed shows another scene."""
     size: tuple[int, int] = (640, 480)
     """Width and height, 64 to 4096 pixels."""
     jitter: float = 0.0

@@ -14,7 +14,7 @@ HAND = {"box": [10.0, 20.0, 110.0, 180.0], "is_right": True, "score": 0.9, "keyp
 
 
 def ledger(hands: int = 2) -> StreamLedger:
-    """Returns the ledger of a camera that always shows so many hands; its first frame is at START."""
+    """Returns the ledger of a camera that always shows this many hands; its first frame is at START."""
     source = SimulatedCamera(
         SyntheticSpec(fps=10.0, hands=(hands, hands)), lambda _: b"", paced=True, clock=lambda: START
     )

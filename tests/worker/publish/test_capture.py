@@ -109,7 +109,7 @@ def test_no_webcam() -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_silent_camera_fails_to_open_in_time() -> None:
-    """A camera that accepts a connection and sends nothing fails after the time-out, not after OpenCV's 30 s."""
+    """A camera that accepts a connection and sends nothing fails after the timeout, not after OpenCV's 30 s."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(SourceError, match="can't be opened"):
@@ -119,7 +119,7 @@ def test_a_silent_camera_fails_to_open_in_time() -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_camera_that_stops_sending_ends_in_time() -> None:
-    """The capture of a camera that stops sending ends after the time-out."""
+    """The capture of a camera that stops sending ends after the timeout."""
     camera = MotionJpegCamera([jpeg(1)], frames=20)
     try:
         source = open_url(camera.url)

@@ -54,14 +54,14 @@ def test_a_source_is_published_to_its_end() -> None:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_count_ends_it(live: bool) -> None:
-    """It stops after so many published frames of an endless source."""
+    """It stops after the given number of published frames of an endless source."""
     queue = FakeQueue()
     run(Publisher(ListSource(map(captured, itertools.repeat(0), itertools.count()), live), queue, count=5))
     assert len(queue.published) == 5
 
 
 def test_duration_ends_it() -> None:
-    """It stops after so many seconds by the frames' own clock; the last frame is before that."""
+    """It stops after the given seconds on the frames' own clock; the last frame is before that."""
     queue = FakeQueue()
     run(Publisher(ListSource([captured(0, 100.0 + index) for index in range(50)]), queue, duration=7.0))
     assert queue.published == [100.0 + index for index in range(7)]
