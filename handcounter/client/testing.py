@@ -174,6 +174,7 @@ class FakeSidecar(RateLimitServiceServicer):
     ) -> Iterator[pb.ShouldProcessSessionResponse]:
         """Answers a session."""
         if not self.sessions:
+            self._hang_if_silent(context)
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "this fake sidecar has no sessions")
         outbox: _Outbox = queue.SimpleQueue()
         rejections: list[_RejectedError] = []
@@ -213,14 +214,16 @@ class FakeSidecar(RateLimitServiceServicer):
     def _answer_call(
         self, stream_names: Sequence[str], ts: Sequence[float], context: grpc.ServicerContext
     ) -> pb.SessionAnswers:
-        if self.silent:
-            ended = threading.Event()
-            if context.add_callback(ended.set):
-                ended.wait()
+        self._hang_if_silent(context)
         try:
             return self._decide(stream_names, ts)
         except _RejectedError as error:
             context.abort(error.code, str(error))
+
+    def _hang_if_silent(self, context: grpc.ServicerContext) -> None:
+        ended = threading.Event()
+        if self.silent and context.add_callback(ended.set):
+            ended.wait()
 
     def _decide(self, stream_names: Sequence[str], ts: Sequence[float]) -> pb.SessionAnswers:
         """Records the frames of a request and returns the answers to them."""

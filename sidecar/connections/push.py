@@ -89,7 +89,7 @@ class PushConnection:
             await self._wire.close()
 
     async def _connect(self, protocol: int, address: Address | None) -> Wire:
-        # Each Sentinel or node that is asked has a time-out of its own: one that hangs mustn't use up that of the server.
+        # Each Sentinel or node that is asked has a timeout of its own: one that hangs mustn't use up that of the server.
         server = address or await self._servers.holder(self._key)
         try:
             async with asyncio.timeout(TIMEOUT_S):

@@ -214,7 +214,7 @@ async def open_wire(
         UnreachableError: There is no server, or it doesn't answer in time.
         RejectedError: The server rejects the login, the protocol or the database.
     """
-    # One attempt, bounded: each owner has a policy of its own for failures. All time-outs are set here: redis-py sends
+    # One attempt, bounded: each owner has a policy of its own for failures. All timeouts are set here: redis-py sends
     # through asyncio.wait_for, which can swallow a cancellation in Python 3.11.
     bounded = {
         **options,
@@ -232,7 +232,7 @@ async def open_wire(
     else:
         connection = Connection(host=address.host, port=address.port, **bounded)
     try:
-        # redis-py's own time-out ends with the TCP handshake; a server may also stop answering after that.
+        # redis-py's own timeout ends with the TCP handshake; a server may also stop answering after that.
         async with asyncio.timeout(2 * CONNECT_TIMEOUT_S):
             await connection.connect()  # type: ignore[no-untyped-call]
     except BaseException as error:

@@ -8,7 +8,7 @@ its claims.
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from handcounter.pacing.schedule import Reason, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
@@ -61,7 +61,7 @@ class Limiter:
         self._roster = roster
         self._decider = decider
         self._read_limits = read_limits
-        self._clock = clock
+        self._clock = cast(Callable[[], RealTime], clock)
 
     def __len__(self) -> int:
         """Returns how many streams have a schedule."""
@@ -73,7 +73,7 @@ class Limiter:
         if unread := self._roster.unread(names):
             with self._roster.expecting(names):
                 await self._read_limits(unread)
-        return await self._decider.decide(batch, RealTime(self._clock()))
+        return await self._decider.decide(batch, self._clock())
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None where nothing is certain."""
@@ -81,7 +81,7 @@ class Limiter:
 
     def record_leased_denials(self, reports: Sequence[LeasedDenials]) -> None:
         """Counts what clients denied under their leases."""
-        now = RealTime(self._clock())
+        now = self._clock()
         for report in reports:
             self._roster.record_leased_denials(report, now)
 
@@ -102,12 +102,12 @@ class Limiter:
         if asleep:
             with self._roster.expecting(asleep):
                 await self._read_limits(asleep)
-        now, streams = RealTime(self._clock()), self._roster.streams
+        now, streams = self._clock(), self._roster.streams
         return [self._status(streams[name], now) for name in page if name in streams]
 
     def sweep(self) -> None:
         """Stops watching the limits of silent streams; to be called every few seconds."""
-        self._roster.sweep(RealTime(self._clock()))
+        self._roster.sweep(self._clock())
 
     def _status(self, stream: Stream, now: RealTime) -> StreamStatus:
         limit = self._table.limit(stream.name)

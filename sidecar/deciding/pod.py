@@ -29,7 +29,9 @@ class PodDecider:
     """
 
     def __init__(self, roster: Roster, table: FpsTable, leases: LeaseBook, pacing: Pacing) -> None:
-        self._roster = roster
+        self._add_stream = roster.add
+        self._streams = roster.streams
+        self._decisions = roster.decisions
         self._table = table
         self._leases = leases
         self._pacing = pacing
@@ -40,7 +42,7 @@ class PodDecider:
         version = self._table.version
         # Looking all streams up at once lets the processor wait for the memory of many of them at the same time. A stream that
         # is evicted meanwhile has no version any more, and one that is added isn't here: both take the long way.
-        streams = list(map(self._roster.streams.get, stream_names))
+        streams = list(map(self._streams.get, stream_names))
         should_process = [False] * len(stream_names)
         reasons = [_TOO_SOON] * len(stream_names)
         fps_of: list[float] = []
@@ -61,7 +63,7 @@ class PodDecider:
             should_process[index] = reason is _ADMITTED
             fps_of.append(fps)
             next_tss.append(due)
-        self._roster.decisions[_TOO_SOON] += early
+        self._decisions[_TOO_SOON] += early
         return Answers(should_process, reasons, fps_of, next_tss, self._table.stale)
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
@@ -72,7 +74,7 @@ class PodDecider:
             Lease(stream.last_ts, stream.next_ts)
             if stream is not None and stream.table_version == version and stream.next_ts > ANY_TIME
             else self._lease(name, stream)
-            for name, stream in zip(stream_names, map(self._roster.streams.get, stream_names), strict=True)
+            for name, stream in zip(stream_names, map(self._streams.get, stream_names), strict=True)
         ]
 
     def schedule(self, stream: Stream) -> Schedule | None:
@@ -81,14 +83,14 @@ class PodDecider:
 
     def _decide(self, name: str, ts: StreamTime, now: RealTime) -> tuple[Reason, float, StreamTime]:
         """Decides one frame. Returns the reason, the fps in force and next_ts."""
-        roster, fps = self._roster, self._table.fps(name)
-        stream = roster.streams.get(name) or roster.add(name, ts, now)
+        fps = self._table.fps(name)
+        stream = self._streams.get(name) or self._add_stream(name, ts, now)
         if stream is None:
-            roster.decisions[_TOO_SOON] += 1
+            self._decisions[_TOO_SOON] += 1
             return _TOO_SOON, fps, ANY_TIME
         before = stream.schedule
         reason, schedule = decide(before, ts, fps, now, self._pacing)
-        roster.decisions[reason] += 1
+        self._decisions[reason] += 1
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
             stream.admit(schedule)

@@ -7,11 +7,15 @@ admitted and where there is no lease, a ``last_ts`` of 0 where nothing was admit
 from collections.abc import Sequence
 from typing import Any, cast
 
+from handcounter.pacing.schedule import ANY_TIME
 from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.deciding.decider import Answers, Lease
 from sidecar.deciding.limiter import StreamStatus
 from sidecar.limits.values import FpsSource
+
+_NO_LEASE = Lease(None, StreamTime(0.0))
+"""On the wire."""
 
 
 def one_answer(answers: Answers, source: FpsSource) -> pb.ShouldProcessResponse:
@@ -32,18 +36,19 @@ def batch_answers(answers: Answers) -> pb.ShouldProcessBatchResponse:
         should_process=answers.should_process,
         reasons=cast(Any, answers.reasons),
         fps=answers.fps,
-        next_ts=[due if due > 0.0 else 0.0 for due in answers.next_ts],
+        next_ts=_next_ts_column(answers.next_ts),
     )
 
 
 def session_answers(answers: Answers, leases: Sequence[Lease | None]) -> pb.SessionAnswers:
     """Returns the answers about a session's batch, and the leases that they grant."""
+    edges = [_NO_LEASE if lease is None else lease for lease in leases]
     return pb.SessionAnswers(
         should_process=answers.should_process,
         reasons=cast(Any, answers.reasons),
         fps=answers.fps,
-        next_ts=[0.0 if lease is None else lease.next_ts for lease in leases],
-        last_ts=[0.0 if lease is None or lease.last_ts is None else lease.last_ts for lease in leases],
+        next_ts=[next_ts for _, next_ts in edges],
+        last_ts=[last_ts or 0.0 for last_ts, _ in edges],
     )
 
 
@@ -53,6 +58,10 @@ def stream_status(status: StreamStatus) -> pb.StreamStatus:
     fields["last_ts"] = status.last_ts or 0.0
     fields["next_ts"] = _next_ts(status.next_ts)
     return pb.StreamStatus(**fields)
+
+
+def _next_ts_column(next_ts: list[StreamTime]) -> list[StreamTime]:
+    return [_next_ts(due) for due in next_ts] if ANY_TIME in next_ts else next_ts
 
 
 def _next_ts(due: StreamTime) -> StreamTime:

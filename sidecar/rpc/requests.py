@@ -21,7 +21,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 MOST_DENIED: Final = 2**31
 """Frames of one reason in a report, which is about a second of one stream. Sums of it stay far below what counters can hold."""
 
-_DENIAL_REASONS: Final = frozenset(int(reason) for reason in Reason if reason is not Reason.ADMITTED)
+_DENIAL_REASONS: Final = {int(reason): reason for reason in Reason if reason is not Reason.ADMITTED}
 
 
 class RejectedError(ValueError):
@@ -67,20 +67,24 @@ def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionReques
 
 def session_request(request: pb.ShouldProcessSessionRequest, arrival_ts: float) -> SessionRequest:
     """Returns the frames and the reports of a request. Arguments and errors are those of :func:`frames`."""
-    return SessionRequest(frames(request, arrival_ts), [_report(*each) for each in enumerate(request.leased_denials)])
+    return SessionRequest(frames(request, arrival_ts), _reports(request.leased_denials))
 
 
-def _report(index: int, report: pb.LeasedDenials) -> LeasedDenials:
-    """Returns what a client denied under its lease on one stream."""
-    name, last_ts, age_s, last_reason = report.stream_name, report.last_ts, report.age_seconds, int(report.last_reason)
-    denied = (0, 0, report.too_soon, report.paused, report.duplicate, report.late)  # at the reasons' numbers
-    error = frame_error(name, last_ts)
-    if not 0 <= min(denied) <= max(denied) <= MOST_DENIED:
-        error = f"the numbers of denied frames must be from 0 to {MOST_DENIED}"
-    elif last_reason not in _DENIAL_REASONS:
-        error = f"last_reason must be that of a denial, got {last_reason}"
-    elif not 0.0 <= age_s < math.inf:
-        error = f"age_seconds must be finite and not negative, got {age_s}"
-    if error:
-        raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, f"report {index}: {error}")
-    return LeasedDenials(name, denied, StreamTime(last_ts), Reason(last_reason), age_s)
+def _reports(denials: Sequence[pb.LeasedDenials]) -> list[LeasedDenials]:
+    """Returns what a client denied under its leases."""
+    reports = []
+    for index, report in enumerate(denials):
+        name, last_ts, age_s = report.stream_name, report.last_ts, report.age_seconds
+        last_reason = _DENIAL_REASONS.get(report.last_reason)
+        denied = (0, 0, report.too_soon, report.paused, report.duplicate, report.late)  # at the reasons' numbers
+        error = frame_error(name, last_ts)
+        if not 0 <= min(denied) <= max(denied) <= MOST_DENIED:
+            error = f"the numbers of denied frames must be from 0 to {MOST_DENIED}"
+        elif last_reason is None:
+            error = f"last_reason must be that of a denial, got {report.last_reason}"
+        elif not 0.0 <= age_s < math.inf:
+            error = f"age_seconds must be finite and not negative, got {age_s}"
+        if error or last_reason is None:
+            raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, f"report {index}: {error}")
+        reports.append(LeasedDenials(name, denied, StreamTime(last_ts), last_reason, age_s))
+    return reports

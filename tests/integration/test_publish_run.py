@@ -15,11 +15,11 @@ from worker.queue.frame import Frame, parse_entry
 
 Publish = Callable[..., PublishProcess]
 
-HELD_UP_S = 30.0
-"""A publisher ends within a second on a machine that isn't busy; one that is held up takes as long as below."""
+BLOCKED_S = 30.0
+"""A publisher ends within a second on an idle machine; one that is blocked takes as long as the timeouts below."""
 
-FOR_EVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
-"""What a silent peer is waited for: 5 s as a rule, and so long where a test tells that from a busy machine."""
+FOREVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
+"""Time-outs for a silent peer: normally 5 s, but so long if a test must distinguish them from a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def valkey(valkey_process: QueueServer) -> QueueServer:
 
 @pytest.fixture
 def publish(valkey: QueueServer) -> Iterator[Publish]:
-    """Starts publishers, and ends those that a test left."""
+    """Starts publishers, and ends those that a test leaves."""
     processes = []
 
     def start(source: object, *flags: str, constants: dict[str, float] | None = None) -> PublishProcess:
@@ -70,17 +70,17 @@ def rtsp(films: Path) -> Iterator[RtspServer]:
 
 
 def entries(valkey: QueueServer) -> list[Frame]:
-    """What lies in the queue."""
+    """Returns the frames in the queue."""
     return [parse_entry(entry_id.decode(), fields) for entry_id, fields in valkey.bytes.xrange(KEYS.frames)]
 
 
 def length(valkey: QueueServer) -> int:
-    """How many entries the queue has."""
+    """Returns the number of entries in the queue."""
     return valkey.bytes.xlen(KEYS.frames)
 
 
 def ended_by(process: PublishProcess, number: int) -> float:
-    """Sends a signal, expects exit code 0, gives the seconds it took."""
+    """Sends a signal, expects exit code 0, and returns the seconds until the exit."""
     started = time.monotonic()
     process.signal(number)
     assert process.wait() == 0, process.said
@@ -88,7 +88,7 @@ def ended_by(process: PublishProcess, number: int) -> float:
 
 
 def test_a_film_in_real_time(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
-    """A film comes at the pace of its own timestamps; ts are Unix seconds that keep its gaps."""
+    """A film is published at the pace of its own timestamps; ts are Unix seconds with the same gaps."""
     times = [0.0, 0.1, 0.2, 0.8, 0.9, 1.5]
     before = time.time()
     process = publish(h264(tmp_path / "film.mp4", times))
@@ -98,12 +98,12 @@ def test_a_film_in_real_time(valkey: QueueServer, publish: Publish, tmp_path: Pa
     assert [frame.ts - frames[0].ts for frame in frames] == pytest.approx(times, abs=0.002)
     assert before < frames[0].ts < time.time()
     assert frames[-1].arrived_at - frames[0].arrived_at > 1.4
-    assert process.says("6 published")
-    assert process.says("0 dropped")
+    assert process.says("published=6")
+    assert process.says("dropped=0")
 
 
-def test_a_looped_film_as_fast_as_it_goes(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
-    """With --fast and --loop ts goes on evenly over the loops though nothing is waited for; --count ends it."""
+def test_a_looped_film_as_fast_as_possible(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
+    """With --fast and --loop ts continues evenly across loops, though nothing is waited for; --count stops it."""
     pictures = [jpeg(index) for index in range(7)]
     process = publish(motion_jpeg(tmp_path / "film.avi", pictures), "--fast", "--loop", "--count", "500")
     assert process.wait() == 0
@@ -116,7 +116,7 @@ def test_a_looped_film_as_fast_as_it_goes(valkey: QueueServer, publish: Publish,
 
 
 def test_a_folder(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
-    """A folder of pictures comes at --source-fps."""
+    """A folder of pictures is published at --source-fps."""
     for index in range(4):
         (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
     assert publish(tmp_path, "--source-fps", "20").wait() == 0
@@ -125,7 +125,7 @@ def test_a_folder(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None
 
 
 def test_motion_jpeg_over_http_is_not_encoded_again(valkey: QueueServer, publish: Publish) -> None:
-    """What a motion JPEG camera sends is what lies in Redis, byte for byte; ts is the time of capture."""
+    """The JPEGs of a motion JPEG camera are in Redis byte for byte; ts is the time of arrival."""
     pictures = [jpeg(index) for index in range(20)]
     camera = MotionJpegCamera(pictures)
     try:
@@ -141,26 +141,26 @@ def test_motion_jpeg_over_http_is_not_encoded_again(valkey: QueueServer, publish
         camera.close()
 
 
-def test_a_lost_rtsp_camera_comes_back(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
-    """A camera that is killed and started again is published on; each change is one line, and ts never goes back."""
+def test_a_lost_rtsp_camera_works_again(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
+    """A camera that is killed and started again is published again; each change is one line, and ts never decreases."""
     process = publish(rtsp.url("door.mkv"), "--progress", "0.5")
     process.until(lambda: length(valkey) > 30)
     rtsp.kill()
-    process.until(lambda: process.says("gives no more frames"))
+    process.until(lambda: process.says("it sends no more frames"))
     before = length(valkey)
     rtsp.start()
-    process.until(lambda: process.says("is back"))
+    process.until(lambda: process.says("the camera works again"))
     process.until(lambda: length(valkey) > before + 30)
-    assert ended_by(process, signal.SIGTERM) < HELD_UP_S
-    assert len(process.says("trying again")) == 1
-    assert len(process.says("is back")) == 1
+    assert ended_by(process, signal.SIGTERM) < BLOCKED_S
+    assert len(process.says("the camera is lost; retrying")) == 1
+    assert len(process.says("the camera works again")) == 1
     times = [frame.ts for frame in entries(valkey)]
     assert times == sorted(times)
-    assert process.says("fps")
+    assert process.says("progress stream=cam1 published=")
 
 
-def test_a_camera_that_comes_up_later(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
-    """A publisher may be started before its camera."""
+def test_a_camera_that_starts_later(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
+    """A publisher may start before its camera."""
     rtsp.kill()
     process = publish(rtsp.url("door.mkv"), "--count", "10")
     process.until(lambda: process.says("can't be opened"))
@@ -170,73 +170,73 @@ def test_a_camera_that_comes_up_later(valkey: QueueServer, publish: Publish, rts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_at_once(valkey: QueueServer, publish: Publish, number: int) -> None:
-    """Ctrl-C and SIGTERM end a running publisher, which waits for nothing then, with exit code 0 and the totals."""
+def test_a_signal_stops_it_at_once(valkey: QueueServer, publish: Publish, number: int) -> None:
+    """Ctrl-C and SIGTERM end a running publisher without any wait, with exit code 0 and the totals."""
     process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "600")
     process.until(lambda: length(valkey) > 5)
-    assert ended_by(process, number) < HELD_UP_S
-    assert process.says("the end after")
+    assert ended_by(process, number) < BLOCKED_S
+    assert process.says("finished stream=cam1 seconds=")
     assert "Traceback" not in "\n".join(process.said)
 
 
-def test_ctrl_c_while_a_camera_says_nothing(valkey: QueueServer, publish: Publish) -> None:
-    """A camera that accepts the connection and then is silent doesn't hold up Ctrl-C."""
+def test_ctrl_c_while_a_camera_is_silent(valkey: QueueServer, publish: Publish) -> None:
+    """A camera that accepts the connection and sends nothing doesn't delay Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", constants=FOR_EVER)
+        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", constants=FOREVER)
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(1000).startswith(b"OPTIONS")
-            assert ended_by(process, signal.SIGINT) < HELD_UP_S
+            assert ended_by(process, signal.SIGINT) < BLOCKED_S
 
 
-def test_ctrl_c_while_a_camera_has_stopped(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
-    """A camera that stops in the middle doesn't hold up Ctrl-C."""
-    process = publish(rtsp.url("door.mkv"), "--progress", "0.5", constants=FOR_EVER)
+def test_ctrl_c_after_a_camera_stopped_sending(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
+    """A camera that stops sending doesn't delay Ctrl-C."""
+    process = publish(rtsp.url("door.mkv"), "--progress", "0.5", constants=FOREVER)
     process.until(lambda: length(valkey) > 10)
     rtsp.signal(signal.SIGSTOP)
     said = len(process.said)
-    process.until(lambda: any(" 0.0 fps" in line for line in process.said[said:]))
-    assert ended_by(process, signal.SIGINT) < HELD_UP_S
+    process.until(lambda: any(" fps=0 " in line for line in process.said[said:]))
+    assert ended_by(process, signal.SIGINT) < BLOCKED_S
 
 
-def test_ctrl_c_while_redis_is_stopped(valkey: QueueServer, publish: Publish) -> None:
-    """A Redis that has stopped doesn't hold up Ctrl-C."""
-    process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "0.2", constants=FOR_EVER)
+def test_ctrl_c_while_redis_is_paused(valkey: QueueServer, publish: Publish) -> None:
+    """A paused Redis doesn't delay Ctrl-C."""
+    process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "0.2", constants=FOREVER)
     process.until(lambda: length(valkey) > 5)
     valkey.pause()
     try:
-        process.until(lambda: any(not line.endswith(" 0 dropped") for line in process.says("dropped")))
-        assert ended_by(process, signal.SIGINT) < HELD_UP_S
+        process.until(lambda: any(not line.endswith(" dropped=0") for line in process.says("dropped=")))
+        assert ended_by(process, signal.SIGINT) < BLOCKED_S
     finally:
         valkey.resume()
 
 
-def test_a_live_source_goes_on_without_redis(valkey: QueueServer, publish: Publish) -> None:
-    """While Redis is away a camera's frames are dropped and counted; afterwards it goes on, and says each once."""
+def test_a_live_source_continues_without_redis(valkey: QueueServer, publish: Publish) -> None:
+    """While Redis is unreachable a camera's frames are dropped and counted; both changes are logged once."""
     process = publish("synthetic:fps=30,hands=0,size=160x120", "--progress", "0.2")
     process.until(lambda: length(valkey) > 5)
     valkey.kill()
     try:
-        process.until(lambda: process.says("Redis is away"))
-        process.until(lambda: any(not line.endswith(" 0 dropped") for line in process.says("dropped")))
+        process.until(lambda: process.says("Redis is unreachable"))
+        process.until(lambda: any(not line.endswith(" dropped=0") for line in process.says("dropped=")))
     finally:
         valkey.restart()
-    process.until(lambda: process.says("Redis is back"))
+    process.until(lambda: process.says("Redis works again"))
     before = length(valkey)
     process.until(lambda: length(valkey) > before + 10)
-    assert ended_by(process, signal.SIGINT) < HELD_UP_S
-    assert len(process.says("Redis is away")) == 1
+    assert ended_by(process, signal.SIGINT) < BLOCKED_S
+    assert len(process.says("Redis is unreachable")) == 1
     times = [frame.ts for frame in entries(valkey)]
     assert len(set(times)) == len(times)
 
 
 def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
-    """While Redis is away a film waits; every frame arrives exactly once."""
+    """While Redis is unreachable a film waits; every frame is published exactly once."""
     film = h264(tmp_path / "film.mp4", [index / 25 for index in range(100)])
     process = publish(film)
     process.until(lambda: length(valkey) > 5)
     valkey.pause()
-    process.until(lambda: process.says("Redis is away"))
+    process.until(lambda: process.says("Redis is unreachable"))
     valkey.resume()
     assert process.wait() == 0
     times = [frame.ts for frame in entries(valkey)]
@@ -249,7 +249,7 @@ def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publis
         ("nothing.mp4", [], 1, "nothing.mp4: no such file or folder"),
         (__file__, [], 1, "can't be opened as a video"),
         (str(Path(__file__).parent), [], 1, "no pictures in this folder"),
-        ("99", [], 1, "no webcam 99"),
+        ("99", [], 1, "this machine has no webcam 99"),
         ("ftp://host/film", [], 2, "expected a URL that begins with rtsp"),
         ("synthetic:fps=fast", [], 2, "expected fps=25"),
         ("0", ["--stream-name", ""], 2, "stream_name must not be empty"),
@@ -257,13 +257,16 @@ def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publis
         ("0", ["--redis-url", "localhost"], 2, "a Redis URL begins with redis://"),
         ("0", ["--count", "0"], 2, "--count"),
         ("0", ["--payload-ttl", "0"], 2, "--payload-ttl"),
-        ("rtsp://127.0.0.1:1/x", ["--duration", "0.1"], 1, "no frame of rtsp://127.0.0.1:1/x was published"),
+        (
+            "rtsp://127.0.0.1:1/x",
+            ["--duration", "0.1"],
+            1,
+            "no frame was published stream=cam1 source=rtsp://127.0.0.1:1/x",
+        ),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
-    publish: Publish, source: str, flags: list[str], code: int, complaint: str
-) -> None:
-    """A source that can't be read is exit code 1, a wrong value 2; the last line says what is wrong."""
+def test_an_error_is_one_clear_line(publish: Publish, source: str, flags: list[str], code: int, complaint: str) -> None:
+    """A source that can't be read is exit code 1, a wrong value 2; the last line has the reason."""
     process = publish(source, *flags)
     assert process.wait() == code, process.said
     assert complaint in process.said[-1]

@@ -1,1 +1,1 @@
-"""The demo: the whole service on this machine, with drawn cameras, checked at the end."""
+"""The demo: the whole service on this machine, with simulated cameras and a check at the end."""

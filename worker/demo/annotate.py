@@ -1,4 +1,4 @@
-"""An annotated frame of the demo, for people to see."""
+"""An annotated frame of the demo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.picture import Picture
 
 
 def annotated_frame(ledgers: Sequence[StreamLedger]) -> Picture | None:
-    """Draws what the worker found into the frame with the most hands; None if no frame was counted."""
+    """Returns the counted frame with the most hands, with the worker's detections drawn; None if none was counted."""
     counted = [(frame, ledger) for ledger in ledgers for frame in ledger.counted]
     if not counted:
         return None
@@ -22,7 +22,7 @@ def annotated_frame(ledgers: Sequence[StreamLedger]) -> Picture | None:
 
 
 def hands_of(frame: Counted) -> Hands:
-    """Turns the hands of a result back into arrays."""
+    """Converts the hands of a result to arrays."""
     rows = frame.result["hands"]
     unknown = [[np.nan, np.nan]] * KEYPOINTS
     return Hands(
@@ -34,7 +34,7 @@ def hands_of(frame: Counted) -> Hands:
 
 
 def _rank(frame: Counted) -> tuple[bool, int, int, float]:
-    """Right ones first, then the most hands, both sides of them, the surest."""
+    """Returns the sort key: frames with the right number, then most hands, both sides, and the highest lowest score."""
     hands = frame.result["hands"]
     sides = len({hand["is_right"] for hand in hands})
     surest = min((hand["score"] for hand in hands), default=0.0)

@@ -1,4 +1,4 @@
-"""What was published and what was counted, by the frames' own clock."""
+"""The published and the counted frames of each stream, by the frames' own clock."""
 
 from __future__ import annotations
 
@@ -11,42 +11,44 @@ from typing import Any
 
 from worker.demo.plan import DemoCamera, Limit
 from worker.demo.verdict import Row
-from worker.publish.film import DrawnCamera
+from worker.publish.film import SimulatedCamera
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 
 
 @dataclass(frozen=True)
 class Counted:
-    """One result of the worker."""
+    """A counted frame."""
 
     ts: float
     true_hands: int
     counted_hands: int
     result: Mapping[str, Any]
-    """The whole of it: worker/schemas/frame_result.v1.json."""
+    """The worker's result: worker/schemas/frame_result.v1.json."""
 
 
 class StreamLedger:
-    """One stream's. The sender of its camera writes what was published; all else is for one other thread."""
+    """The frames of one stream. Its publisher's thread appends to `published`; one other thread uses the rest."""
 
-    def __init__(self, camera: DemoCamera, source: DrawnCamera) -> None:
-        """Takes the camera's source, which knows the hands of each frame."""
+    def __init__(self, camera: DemoCamera, source: SimulatedCamera) -> None:
+        """Takes the camera's source, which knows the true number of hands of each frame."""
         self.camera = camera
         self.published: list[float] = []
         """Capture times, in order."""
         self.counted: list[Counted] = []
-        """In order of their capture times."""
+        """In order of capture times."""
         self.source = source
 
     def add_result(self, text: bytes) -> None:
-        """Takes a result as the worker wrote it."""
+        """Adds a result as the worker wrote it."""
         result = json.loads(text)
         row = Counted(result["ts"], self.source.true_hands(result["ts"]), result["hand_count"], result)
-        bisect.insort(self.counted, row, key=lambda counted: counted.ts)  # two threads count: not always in order
+        bisect.insort(
+            self.counted, row, key=lambda counted: counted.ts
+        )  # several threads count, so not always in order
 
     def row(self, phase: int, limit: Limit, start: float, end: float) -> Row:
-        """Sums up the frames with start <= ts < end, Unix seconds by the frames' clock."""
+        """Returns the totals of the frames with start <= ts < end, Unix seconds."""
         counted = [frame for frame in self.counted if start <= frame.ts < end]
         return Row(
             phase=phase,
@@ -63,16 +65,16 @@ class StreamLedger:
         )
 
 
-class NotingQueue:
-    """A publisher's queue that notes what was published."""
+class RecordingQueue:
+    """A publisher's queue that records the published frames in a ledger."""
 
     def __init__(self, queue: FrameQueue, ledger: StreamLedger) -> None:
         self._queue = queue
         self._ledger = ledger
 
-    def publish(self, frame: Captured, give_up: threading.Event) -> bool:
-        """Publishes a frame, and notes its ts."""
-        published = self._queue.publish(frame, give_up)
+    def publish(self, frame: Captured, cancelled: threading.Event) -> bool:
+        """Publishes a frame and records its ts."""
+        published = self._queue.publish(frame, cancelled)
         if published:
             self._ledger.published.append(frame.ts)
         return published

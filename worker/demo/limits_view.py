@@ -1,4 +1,4 @@
-"""What the sidecar says is in force."""
+"""The limits in force, as the sidecar reports them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _POLL_S = 0.05
 
 
 class LimitsView:
-    """Asks a sidecar for the limits of its streams."""
+    """Reads the limits of a sidecar's streams."""
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.insecure_channel(address)
         self._stub = rate_limit_pb2_grpc.RateLimitServiceStub(self._channel)
 
     def wait_ready(self, sidecar: Child) -> None:
-        """Waits until the sidecar serves. Raises DemoError if it ends instead, or takes too long."""
+        """Waits until the sidecar serves. Raises DemoError if it exits, or takes too long."""
         ready, deadline = grpc.channel_ready_future(self._channel), time.monotonic() + START_S
         try:
             while time.monotonic() < deadline:
@@ -32,10 +32,10 @@ class LimitsView:
                     return
         finally:
             ready.cancel()
-        raise DemoError(f"the sidecar doesn't answer{sidecar.last_words()}")
+        raise DemoError(f"the sidecar doesn't answer{sidecar.last_lines()}")
 
     def in_force(self) -> dict[str, float]:
-        """The fps of each stream that the sidecar has seen. Raises DemoError if it doesn't answer."""
+        """Returns the fps of each stream that the sidecar knows. Raises DemoError if it doesn't answer."""
         try:
             answer = self._stub.ListStreams(rate_limit_pb2.ListStreamsRequest(), timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
@@ -43,5 +43,5 @@ class LimitsView:
         return {stream.stream_name: stream.fps for stream in answer.streams}
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the channel."""
         self._channel.close()

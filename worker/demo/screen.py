@@ -1,4 +1,4 @@
-"""What the demo shows: a live table on a terminal, lines elsewhere, and the summary."""
+"""The demo's output: a live table on a terminal, lines elsewhere, and the summary."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rich.text import Text
 from worker.demo.verdict import Row
 
 _LINE_WIDTH = 110
-"""Where there is no terminal: wide enough for the table."""
+"""Width without a terminal: enough for the table."""
 
 
 class Screen:
-    """Writes to one console. Used in a `with` block, at whose end the live table is gone."""
+    """Writes to one console. Used in a `with` block, at whose end the live table disappears."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # Who wants no colour gets plain lines: a live table can't do without escape sequences.
+        # NO_COLOR means plain lines: a live table needs escape sequences.
         self._console = console or Console(force_terminal=False if os.environ.get("NO_COLOR") else None)
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, _LINE_WIDTH)
@@ -40,36 +40,36 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def say(self, line: str) -> None:
-        """Writes a line that stays."""
-        self._console.print(Text(line), soft_wrap=True)
+    def line(self, text: str) -> None:
+        """Writes a line above the live table."""
+        self._console.print(Text(text), soft_wrap=True)
 
     def phase(self, number: int, total: int, title: str, commands: Sequence[str]) -> None:
-        """Says that a phase begins."""
+        """Announces a phase."""
         self._heading = f"phase {number} of {total}: {title}"
-        self.say(self._heading)
+        self.line(self._heading)
         for command in commands:
-            self.say(f"    redis-cli {command}")
+            self.line(f"    redis-cli {command}")
 
     def progress(self, rows: Sequence[Row], left: float) -> None:
-        """Shows how the phase goes; `left` are the seconds until its end."""
+        """Updates the live table; `left` are the seconds until the end of the phase."""
         if self._live:
-            self._live.update(Group(Text(f"{self._heading}, {max(0.0, left):.0f} s to go"), _table(rows)), refresh=True)
+            self._live.update(Group(Text(f"{self._heading}, {max(0.0, left):.0f} s left"), _table(rows)), refresh=True)
 
     def phase_done(self, rows: Sequence[Row]) -> None:
-        """Says what came of a phase."""
+        """Writes the outcome of a phase."""
         for row in rows:
-            self.say(
+            self.line(
                 f"    {row.stream_name}: {row.achieved:.2f} of {row.configured:g} fps ({row.set_by}), "
                 f"{row.skipped} of {row.published} frames skipped undecoded, "
                 f"{row.counted_hands} hands counted of {row.true_hands}{'  OFF' if row.off else ''}"
             )
 
     def summary(self, rows: Sequence[Row], remarks: Sequence[str]) -> None:
-        """Shows the table of all phases, and remarks below it."""
+        """Writes the table of all phases, and remarks below it."""
         self._console.print(_table(rows))
         for remark in remarks:
-            self.say(remark)
+            self.line(remark)
 
 
 _COLUMNS = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from process.fields import FiniteSeconds, LogLevel
 from process.redis_settings import RedisUrlText
 from process.redis_url import parse_redis_url
+from worker.demo.options import DemoOptions
 from worker.settings import WorkerSettings, queue_url_error
 
 
@@ -20,34 +21,36 @@ def _queue_url(url: str) -> str:
 
 
 class DemoSettings(WorkerSettings):
-    """Runs the whole service on this machine, with three drawn cameras, and checks what it does."""
+    """Runs the whole service on this machine with three simulated cameras, and checks the outcome."""
 
     EXAMPLES: ClassVar[str] = """\
-It starts a Valkey, the sidecar and the worker, publishes the cameras, changes their limits while all of that runs, and
-ends with a table: what was configured and what was achieved, hands drawn and hands counted. Exit code 0 says that each
-rate was within 5 % or 2 frames and that the hands were right in 90 % of the frames.
+It starts a Valkey, the sidecar and the worker, publishes the cameras' frames, and changes their limits live. At the end
+a table compares configured and achieved rates, and true and counted hands. Exit code 0 means that each rate was within
+5 % or 2 frames, and that the number of hands was right in 90 % of the frames.
 
 examples:
   hand-counter demo
-  hand-counter demo --annotate demo.jpg              an annotated frame of it
+  hand-counter demo --annotate demo.jpg              also write an annotated frame
   hand-counter demo --redis-url redis://127.0.0.1:6379/0
-                                                     your own Redis; its keys are the demo's own, and gone afterwards
+                                                     use your own Redis; the demo deletes its keys at the end
 """
 
     log_level: LogLevel = "warning"
     redis_url: Annotated[RedisUrlText, AfterValidator(_queue_url)] | None = Field(
         None,
-        description="a Redis or Valkey, 7.0 or newer; the embedded one by default",
+        description="Redis or Valkey, 7.0 or newer; default: the embedded Valkey",
         json_schema_extra={"metavar": "URL"},
     )
-    phase_seconds: FiniteSeconds = Field(
-        8.0, ge=2, le=60, description="how long the limits stay as they are, five times"
-    )
-    tiles: int = Field(1, ge=1, le=8, description="the worker's --tiles; the hands drawn are large")
-    seed: int = Field(1, description="another seed is another film")
-    models_dir: Path | None = Field(None, description="folder of the hand models; the user's cache by default")
+    phase_seconds: FiniteSeconds = Field(8.0, ge=2, le=60, description="length of each of the five phases")
+    tiles: int = Field(1, ge=1, le=8, description="the worker's --tiles; the simulated hands are large")
+    seed: int = Field(1, description="seed of the simulated cameras; another seed shows other scenes")
+    models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     annotate: Path | None = Field(
         None,
-        description="write a counted frame with what was found drawn into it",
+        description="write a counted frame with its detections drawn",
         json_schema_extra={"metavar": "FILE"},
     )
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of :func:`worker.demo.command.run_demo`."""
+        return {"options": DemoOptions(**super().arguments())}

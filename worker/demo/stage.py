@@ -1,9 +1,9 @@
-"""All that runs during the demo: Valkey, sidecar, worker and cameras, and how they are started and ended.
+"""The demo's Valkey, sidecar, worker and cameras: how they are started, watched and stopped.
 
-The ends of the phases need care. A limit acts on decisions, and a frame that waits in the queue is decided after it
-came. So a phase begins, by the frames' clock, when the sidecar says that all of its limits are in force: every frame
-captured from then on is decided by them. And limits are changed only after every frame captured before the end of the
-phase has been dealt with. What is captured in between belongs to no phase.
+The boundaries of the phases need care. A limit applies to decisions, and a frame is decided some time after its
+capture, because it waits in the queue. So a phase begins, by the frames' clock, when the sidecar reports all of its
+limits as in force: they apply to every frame captured from then on. And limits are changed only after every frame
+captured before the end of the phase has been settled. Frames captured in between belong to no phase.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any
 import redis
 
 from process.backoff import Backoff
-from worker.demo.ledger import NotingQueue, StreamLedger
+from worker.demo.ledger import RecordingQueue, StreamLedger
 from worker.demo.limits_view import LimitsView
+from worker.demo.options import DemoOptions
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
 from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
-from worker.publish.command import jpeg_encoder
-from worker.publish.film import DrawnCamera
+from worker.publish.film import SimulatedCamera
 from worker.publish.frame_queue import FrameQueue
+from worker.publish.open_source import jpeg_encoder
 from worker.publish.publisher import Publisher
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
 from worker.queue.redis_client import connect
@@ -32,75 +33,74 @@ from worker.synthetic.spec import SyntheticSpec
 
 CONFIG_KEY = "stream_fps_configs"
 PAYLOAD_TTL_S = 1200.0
-"""Longer than the demo: where the machine is slow, frames are late and still counted."""
+"""Longer than the demo: on a slow machine frames are late, but they are still counted."""
 
 CATCH_UP_S = 120.0
-"""How far cameras and worker may fall behind before the demo is given up: about as long as all of it may take."""
+"""How far cameras and worker may fall behind before the demo fails: about as long as all of it may take."""
 
 _TOO_BUSY = "this machine is too slow or too busy"
 
 _BUFFER_FRAMES = 300
-"""Ten seconds: a camera's frames aren't dropped where the machine is busy."""
+"""Ten seconds, so that no frames are dropped on a busy machine."""
 
 _DEATH_S = 5.0
-"""A broken connection is noticed before the death of the process at its other end."""
+"""Seconds to wait for the end of a process after its connection broke, which is noticed first."""
 
 _POLL_S = 0.02
 
 
 class Stage(contextlib.ExitStack):
-    """What runs; leaving it ends all of that, in the reverse of the order in which it was started."""
+    """The running parts of the demo; leaving it stops them in the reverse order of their start."""
 
     def __init__(
-        self, folder: Path, redis_url: str | None, *, tiles: int, seed: int, models_dir: Path, idle: Callable[[], None]
+        self, folder: Path, options: DemoOptions, *, models_dir: Path, check_interrupt: Callable[[], None]
     ) -> None:
-        """Takes a folder for logs and sockets; `idle` is called while waiting, and may raise to end that."""
+        """Takes a folder for logs; `check_interrupt` is called during waits and may raise to end them."""
         super().__init__()
         self.children: list[Child] = []
         self.ledgers: list[StreamLedger] = []
         self._folder = folder
-        self._seed = seed
-        self._tiles = tiles
+        self._options = options
         self._models_dir = models_dir
-        self._idle = idle
+        self._check_interrupt = check_interrupt
         self._publishers: list[Publisher] = []
         self._last_result = "0-0"
         self.sidecar = ""
-        self.redis_url, own = redis_url or "", f"demo_{secrets.token_hex(4)}"
-        self.config_key = f"{CONFIG_KEY}:{own}" if redis_url else CONFIG_KEY
-        self.keys = Keys(f"{DEFAULT_PREFIX}:{own}" if redis_url else DEFAULT_PREFIX)
+        self.redis_url, own = options.redis_url or "", f"demo_{secrets.token_hex(4)}"
+        self.config_key = f"{CONFIG_KEY}:{own}" if options.redis_url else CONFIG_KEY
+        self.keys = Keys(f"{DEFAULT_PREFIX}:{own}" if options.redis_url else DEFAULT_PREFIX)
 
     def start(self) -> None:
-        """Starts everything but the cameras. Raises DemoError."""
+        """Starts everything except the cameras. Raises DemoError."""
         if not self.redis_url:
             valkey, self.redis_url = start_valkey(self._folder)
             self._add(valkey)
-        # redis-py types each reply as all that it may be in any mode.
+        # redis-py's type of a reply is a union over all modes.
         self._redis: Any = self.enter_context(contextlib.closing(connect(self.redis_url)))
         try:
             self._redis.ping()
         except redis.RedisError as error:
             raise DemoError(f"no Redis at --redis-url: {error}") from error
-        self.callback(self._forget)
+        self.callback(self._delete_keys)
         sidecar, port = start_on_free_port(self._start_sidecar, self._wait_for_sidecar)
         self._add(sidecar)
         self.sidecar = f"127.0.0.1:{port}"
         self._limits = self.enter_context(contextlib.closing(LimitsView(self.sidecar)))
         self._add(Child("worker", self._worker_command(), self._folder))
-        self._until(self._worker_reads, "the worker doesn't start to read the queue")
+        self._until(self._worker_reads, "the worker doesn't start reading the queue")
 
     def publish(self, cameras: Sequence[DemoCamera]) -> None:
         """Starts the cameras."""
         encode = jpeg_encoder(85)
         for number, camera in enumerate(cameras):
-            spec = SyntheticSpec(fps=camera.fps, seed=self._seed * len(cameras) + number)
-            source = DrawnCamera(spec, encode, paced=True)
+            spec = SyntheticSpec(fps=camera.fps, seed=self._options.seed * len(cameras) + number)
+            source = SimulatedCamera(spec, encode, paced=True)
             ledger = StreamLedger(camera, source)
             client = self.enter_context(contextlib.closing(connect(self.redis_url)))
             queue = FrameQueue(
                 client, self.keys, camera.stream_name, payload_ttl=PAYLOAD_TTL_S, max_queue=100_000, backoff=Backoff()
             )
-            publisher = Publisher(source, NotingQueue(queue, ledger), buffer_frames=_BUFFER_FRAMES)
+            publisher = Publisher(source, RecordingQueue(queue, ledger), buffer_frames=_BUFFER_FRAMES)
             self.callback(publisher.stop)
             self.ledgers.append(ledger)
             self._publishers.append(publisher)
@@ -108,20 +108,20 @@ class Stage(contextlib.ExitStack):
             publisher.start()
 
     def change(self, phase: Phase) -> None:
-        """Changes the hash as an operator would."""
+        """Makes a phase's changes of the hash."""
         for name, value in phase.changes.items():
             if value is None:
                 self._redis.hdel(self.config_key, name)
             else:
                 self._redis.hset(self.config_key, name, value)
 
-    def wait_in_force(self, wanted: Mapping[str, float]) -> float:
-        """Waits until the sidecar says that these limits are in force; gives the time, Unix seconds."""
-        self._until(lambda: self._limits.in_force() == wanted, f"the limits {wanted} don't come into force", 0.002)
+    def wait_in_force(self, limits: Mapping[str, float]) -> float:
+        """Waits until the sidecar reports these limits as in force; returns the time, Unix seconds."""
+        self._until(lambda: self._limits.in_force() == limits, f"the limits {limits} don't come into force", 0.002)
         return time.time()
 
-    def wait_dealt_with(self, end: float) -> None:
-        """Waits until every frame captured before this time has been counted or skipped, and its result read."""
+    def wait_until_settled(self, end: float) -> None:
+        """Waits until every frame captured before this time is settled, and reads the results."""
 
         def all_published() -> bool:
             return all(ledger.published and ledger.published[-1] >= end for ledger in self.ledgers)
@@ -129,18 +129,18 @@ class Stage(contextlib.ExitStack):
         self._until(all_published, f"a camera is too far behind: {_TOO_BUSY}")
         ((newest, _),) = self._redis.xrevrange(self.keys.frames, count=1)
 
-        def all_ended() -> bool:
+        def all_settled() -> bool:
             (group,) = self._redis.xinfo_groups(self.keys.frames)
             pending = self._redis.xpending(self.keys.frames, CONSUMER_GROUP)["min"]
             return _order(group["last-delivered-id"]) >= _order(newest) and (
                 pending is None or _order(pending) > _order(newest)
             )
 
-        self._until(all_ended, f"the worker is too far behind: {_TOO_BUSY}")
+        self._until(all_settled, f"the worker is too far behind: {_TOO_BUSY}")
         self.read_results()
 
     def end(self) -> dict[str, int]:
-        """Stops the cameras, lets the worker finish, reads the last results; gives its account of all frames."""
+        """Stops the cameras, waits for the worker, reads the last results, and returns the worker's accounting."""
         for publisher in self._publishers:
             publisher.stop()
         self._until(self._drained, f"the worker is too far behind: {_TOO_BUSY}")
@@ -149,7 +149,7 @@ class Stage(contextlib.ExitStack):
         return {name.decode(): int(number) for name, number in fields.items()}
 
     def read_results(self) -> None:
-        """Reads what the worker has counted since the last time."""
+        """Reads the worker's results since the last call."""
         by_name = {ledger.camera.stream_name.encode(): ledger for ledger in self.ledgers}
         while entries := self._redis.xrange(self.keys.counts, min=f"({self._last_result}", count=1000):
             for entry_id, fields in entries:
@@ -157,21 +157,21 @@ class Stage(contextlib.ExitStack):
                 self._last_result = entry_id.decode()
 
     def check(self) -> None:
-        """Raises DemoError if something has ended that shouldn't have."""
+        """Raises DemoError if a process or a camera has ended."""
         for child in self.children:
             child.check()
         for publisher in self._publishers:
             if publisher.error:
                 raise DemoError(f"a camera failed: {publisher.error}")
 
-    def blame(self, error: Exception) -> DemoError:
-        """Turns an error of a connection into one that names the process which broke it, if that has ended."""
+    def cause_of(self, error: Exception) -> DemoError:
+        """Returns the end of the process that broke a connection, or else the connection's error."""
         deadline = time.monotonic() + _DEATH_S
         while time.monotonic() < deadline:
             try:
                 self.check()
-            except DemoError as of_child:
-                return of_child
+            except DemoError as ended:
+                return ended
             time.sleep(_POLL_S)
         return error if isinstance(error, DemoError) else DemoError(f"Redis failed: {error}")
 
@@ -191,9 +191,9 @@ class Stage(contextlib.ExitStack):
 
     def _worker_command(self) -> list[str]:
         flags = ["--redis-url", self.redis_url, "--prefix", self.keys.prefix, "--fps", str(DEFAULT_FPS)]
-        flags += ["--sidecar", self.sidecar, "--http", "", "--tiles", str(self._tiles)]
+        flags += ["--sidecar", self.sidecar, "--http", "", "--tiles", str(self._options.tiles)]
         flags += ["--models-dir", str(self._models_dir)]
-        # Where the machine is slow, counting is late and the sidecar's answers too, but the rates are the same.
+        # On a slow machine counting and the sidecar's answers are late, but the rates are the same.
         flags += ["--max-age", "inf", "--decision-timeout", "60"]
         return python_module("worker", "run", *flags, "--counts-maxlen", "100000")
 
@@ -206,8 +206,8 @@ class Stage(contextlib.ExitStack):
         published = sum(len(ledger.published) for ledger in self.ledgers)
         return received >= published and received == sum(fields.values())
 
-    def _forget(self) -> None:
-        """Leaves nothing behind in a Redis that isn't ours."""
+    def _delete_keys(self) -> None:
+        """Deletes the demo's keys, because the Redis may be the user's own."""
         with contextlib.suppress(redis.RedisError):
             keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
             self._redis.unlink(*keys, self.config_key, *self._redis.scan_iter(match=self.keys.payload("*"), count=1000))
@@ -216,9 +216,9 @@ class Stage(contextlib.ExitStack):
         deadline = time.monotonic() + CATCH_UP_S
         while not condition():
             self.check()
-            self._idle()
+            self._check_interrupt()
             if time.monotonic() > deadline:
-                raise DemoError(f"{complaint}{''.join(child.last_words() for child in self.children)}")
+                raise DemoError(f"{complaint}{''.join(child.last_lines() for child in self.children)}")
             time.sleep(poll)
 
 

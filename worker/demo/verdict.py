@@ -1,4 +1,4 @@
-"""What was achieved against what was configured, and whether that is good enough. Pure."""
+"""Compares the achieved rates and counts with the configured limits and the truth. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from worker.queue.frame import SkipReason
 
 RATE_SHARE = 0.05
 RATE_FRAMES = 2.0
-"""An achieved rate may be off by this share of the frames expected, or by so many frames, whichever is more."""
+"""Tolerance of an achieved rate: this share of the expected frames, or this many frames, whichever is more."""
 
 RIGHT_SHARE = 0.9
-"""So many of the counted frames must have as many hands as the camera drew."""
+"""Share of the counted frames whose number of hands must be the true one."""
 
 LIMITED = (SkipReason.TOO_SOON, SkipReason.PAUSED)
-"""The only reasons to skip a frame here; any other means that something was too slow or went wrong."""
+"""The only expected reasons to skip a frame; any other means that something failed or was too slow."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stream in one phase. A frame belongs to a phase by its ts, by the frame's own clock."""
+    """One stream in one phase. A frame's ts determines its phase."""
 
     phase: int
     """From 1."""
@@ -31,53 +31,53 @@ class Row:
     """The limit in force, frames per second."""
     set_by: str
     seconds: float
-    """How long the phase was, by the frames' clock."""
+    """Length of the phase, by the frames' own clock."""
     published: int
     counted: int
-    """Frames."""
+    """Frames, as `published`."""
     true_hands: int
-    """In the counted frames; so are the two below."""
+    """Hands in the counted frames; as `counted_hands`."""
     counted_hands: int
     right: int
-    """Frames in which as many hands were counted as there are."""
+    """Counted frames with the true number of hands."""
 
     @property
     def expected(self) -> float:
-        """Frames that should have been counted: no limit gives more than the source has."""
+        """Frames that should have been counted: at most those of the source."""
         return min(self.configured, self.source_fps) * self.seconds
 
     @property
     def tolerance(self) -> float:
-        """Frames by which that may be missed; a paused stream gets none."""
+        """Frames by which `counted` may differ from `expected`; 0 for a paused stream."""
         return max(RATE_SHARE * self.expected, RATE_FRAMES) if self.configured > 0 else 0.0
 
     @property
     def achieved(self) -> float:
-        """Frames counted per second of the frames' clock."""
+        """Frames counted per second, by the frames' own clock."""
         return self.counted / self.seconds if self.seconds else 0.0
 
     @property
     def skipped(self) -> int:
-        """Frames that were published and not counted: never fetched, never decoded."""
+        """Frames that were published but not counted: their pictures were neither fetched nor decoded."""
         return self.published - self.counted
 
     @property
     def off(self) -> bool:
-        """Whether the rate isn't what was configured."""
+        """Whether the rate differs from the configured one by more than the tolerance."""
         return abs(self.counted - self.expected) > self.tolerance + 1e-9
 
 
 def faults(rows: Sequence[Row], accounting: Mapping[str, int]) -> list[str]:
-    """Says what was not as it should be, a sentence each.
+    """Returns a sentence for each deviation.
 
     Args:
         rows: every stream in every phase.
-        accounting: the worker's own account of all frames, the phases' and those between them: received, counted,
+        accounting: the worker's counters of all frames, in the phases and between them: received, counted,
             skipped:<reason>, dead:<reason>.
     """
     found = [
-        f"{row.stream_name} in phase {row.phase}: {row.counted} frames in {row.seconds:.1f} s, {row.achieved:.2f} fps, "
-        f"where {min(row.configured, row.source_fps):g} fps make {row.expected:.1f} (at most {row.tolerance:.1f} off)"
+        f"{row.stream_name} in phase {row.phase}: counted {row.counted} frames in {row.seconds:.1f} s, {row.achieved:.2f} fps; "
+        f"expected {row.expected:.1f} at {min(row.configured, row.source_fps):g} fps, with a tolerance of {row.tolerance:.1f}"
         for row in rows
         if row.off
     ]
@@ -86,14 +86,16 @@ def faults(rows: Sequence[Row], accounting: Mapping[str, int]) -> list[str]:
         found.append("no frame was counted")
     elif right < RIGHT_SHARE * counted:
         found.append(
-            f"the hands were right in {right} of {counted} frames, {right / counted:.0%}; {RIGHT_SHARE:.0%} are needed"
+            f"the number of hands was right in {right} of {counted} frames, {right / counted:.0%}; expected {RIGHT_SHARE:.0%}"
         )
-    wanted = {"received", "counted", *(f"skipped:{reason.value}" for reason in LIMITED)}
+    expected = {"received", "counted", *(f"skipped:{reason.value}" for reason in LIMITED)}
     found += [
-        f"{number} frames ended as {name}" for name, number in accounting.items() if number and name not in wanted
+        f"{number} frames were settled as {name}"
+        for name, number in accounting.items()
+        if number and name not in expected
     ]
     received = accounting.get("received", 0)
     ended = sum(number for name, number in accounting.items() if name != "received")
     if received != ended:
-        found.append(f"{received} frames were received and {ended} ended")
+        found.append(f"{received} frames were received, but {ended} were settled")
     return found

@@ -31,7 +31,7 @@ SHORT_WAIT_S = 0.02
 """The same while there is something else to look for: deliveries to take up, or the end of a drain."""
 
 MOST_HELD = 2 * MAX_BATCH
-"""If entries can be read but not settled, no more are read beyond so many held. Two of the largest batches, so that the
+"""If entries can be read but not settled, no more are read beyond this many held. Two of the largest batches, so that the
 limit never slows a worker that settles its deliveries."""
 
 T = TypeVar("T")

@@ -1,1 +1,1 @@
-"""Publishers: from a camera, a file or a folder to entries of the queue."""
+"""Publishers: turn a camera, a file or a folder into entries of the queue."""

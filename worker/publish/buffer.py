@@ -1,4 +1,4 @@
-"""The few frames between the thread that captures and the thread that publishes."""
+"""The frames between the thread that captures and the thread that publishes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from worker.publish.source import Captured
 
 
 class FrameBuffer:
-    """A bounded queue that, when full, either drops its oldest frame or makes the capture wait."""
+    """A bounded buffer that drops its oldest frame when it is full, or makes the capture wait."""
 
     def __init__(self, size: int, drop_oldest: bool) -> None:
         self.dropped = 0
-        """Frames that were captured and will not be published."""
+        """Frames that were captured but won't be published."""
         self._size = size
         self._drop_oldest = drop_oldest
         self._frames: collections.deque[Captured] = collections.deque()
@@ -21,7 +21,7 @@ class FrameBuffer:
         self._closed = False
 
     def put(self, frame: Captured) -> bool:
-        """Adds a frame; says whether the buffer still takes any."""
+        """Adds a frame; returns False if the buffer is closed."""
         with self._changed:
             if self._drop_oldest and len(self._frames) >= self._size:
                 self._frames.popleft()
@@ -35,7 +35,7 @@ class FrameBuffer:
             return True
 
     def get(self) -> Captured | None:
-        """Takes the oldest frame, waiting for one; None when the buffer is closed and empty."""
+        """Removes and returns the oldest frame; waits for one. None means that the buffer is closed and empty."""
         with self._changed:
             while not self._frames and not self._closed:
                 self._changed.wait()
@@ -46,7 +46,7 @@ class FrameBuffer:
             return frame
 
     def close(self, discard: bool = False) -> None:
-        """Takes no more frames; those in it can still be got, unless they are discarded, which counts as dropped."""
+        """Accepts no more frames. Those in the buffer can still be taken, or are discarded and count as dropped."""
         with self._changed:
             self._closed = True
             if discard:

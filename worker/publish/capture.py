@@ -1,4 +1,4 @@
-"""OpenCV's captures, with what they need around them: time-outs, quiet, and motion JPEG as the bytes it came in."""
+"""OpenCV's captures with timeouts, without OpenCV's own messages, and with motion JPEG as the bytes received."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from worker.picture_header import PictureError
 from worker.publish.source import SourceError
 
 TIMEOUT_S = 5.0
-"""Silence after which an open or a read fails. OpenCV's own 30 s would be 30 s in which a lost camera isn't missed."""
+"""Seconds of silence after which opening or reading fails. With OpenCV's own 30 s, a loss is noticed too late."""
 
 _MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
 _ENCODED = -1
-"""The value of CAP_PROP_FORMAT by which FFmpeg hands over what it received instead of decoding it."""
+"""The value of CAP_PROP_FORMAT with which FFmpeg returns the bytes received instead of decoding them."""
 
 
 class _VideoCapture(Protocol):
-    """What we use of cv2.VideoCapture."""
+    """The part of cv2.VideoCapture that is used here."""
 
     def isOpened(self) -> bool: ...  # noqa: N802 (OpenCV's name)
     def grab(self) -> bool: ...
@@ -33,34 +33,34 @@ class _VideoCapture(Protocol):
 
 
 class Capture:
-    """An open film or camera. Used by one thread, which it may block for up to TIMEOUT_S."""
+    """An open film or camera. For one thread, which it may block for up to TIMEOUT_S."""
 
     def __init__(self, video: _VideoCapture, encoded: bool) -> None:
-        """Takes an open video; where it gives encoded frames, the first one was grabbed already, to see that."""
+        """Takes an open video. If its frames are encoded, the first one has been grabbed already, to find that out."""
         self._video = video
         self._encoded = encoded
         self._grabbed = encoded
 
     @property
     def fps(self) -> float | None:
-        """The nominal frames per second, where the source says so."""
+        """The nominal frames per second, None if the source has none."""
         fps = self._video.get(cv2.CAP_PROP_FPS)
         return fps if 0 < fps <= 1000 else None
 
     @property
     def position(self) -> float:
-        """Of the frame that was grabbed, seconds from the beginning, as the film has it."""
+        """Position of the grabbed frame in the film, seconds from its beginning."""
         return self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def grab(self) -> bool:
-        """Takes the next frame, without giving it; False at the end, and where there was none in time."""
+        """Advances to the next frame; returns False at the end, or if no frame arrived in time."""
         if self._grabbed:
             self._grabbed = False
             return True
         return self._video.grab()
 
     def retrieve(self) -> Picture | bytes | None:
-        """Gives the grabbed frame: a picture, or a JPEG as it came; None if it can't be had."""
+        """Returns the grabbed frame: a picture, or a JPEG as it was received; None if it can't be decoded."""
         there, image = self._video.retrieve()
         if not there or image is None:
             return None
@@ -68,16 +68,16 @@ class Capture:
         return frame.tobytes() if self._encoded else frame
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the film or camera."""
         self._video.release()
 
 
 def open_url(name: str) -> Capture:
     """Opens a file or a URL. Raises SourceError."""
-    _be_quiet()
+    _silence_libraries()
     video = _open_ffmpeg(name)
     if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
-        if _gives_jpeg(video):
+        if _is_jpeg(video):
             return Capture(video, encoded=True)
         video.release()
         video = _open_ffmpeg(name)
@@ -85,19 +85,19 @@ def open_url(name: str) -> Capture:
 
 
 def open_webcam(index: int) -> Capture:
-    """Opens a camera of this machine, with motion JPEG if it has that. Raises SourceError."""
-    _be_quiet()
+    """Opens a camera of this machine, with motion JPEG if it supports that. Raises SourceError."""
+    _silence_libraries()
     return webcam(cv2.VideoCapture(index), index)
 
 
 def webcam(video: _VideoCapture, index: int) -> Capture:
-    """Sets up a camera's capture."""
+    """Configures a camera's capture. Raises SourceError if there is no such camera."""
     if not video.isOpened():
         video.release()
-        raise SourceError(f"no webcam {index} on this machine")
+        raise SourceError(f"this machine has no webcam {index}")
     video.set(cv2.CAP_PROP_FOURCC, _MOTION_JPEG)
     if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_CONVERT_RGB, 0):
-        if _gives_jpeg(video):
+        if _is_jpeg(video):
             return Capture(video, encoded=True)
         video.set(cv2.CAP_PROP_CONVERT_RGB, 1)
     return Capture(video, encoded=False)
@@ -113,8 +113,8 @@ def _open_ffmpeg(name: str) -> _VideoCapture:
     return video
 
 
-def _gives_jpeg(video: _VideoCapture) -> bool:
-    """Grabs a frame and tries it: some cameras leave out of their JPEGs what a decoder needs."""
+def _is_jpeg(video: _VideoCapture) -> bool:
+    """Grabs a frame and decodes it: the JPEGs of some cameras lack tables that a decoder needs."""
     if not video.grab():
         return False
     there, frame = video.retrieve()
@@ -127,8 +127,8 @@ def _gives_jpeg(video: _VideoCapture) -> bool:
     return True
 
 
-def _be_quiet() -> None:
-    """Keeps the libraries' own complaints off standard error: what matters is told in our words."""
+def _silence_libraries() -> None:
+    """Keeps the libraries' own messages off standard error: important ones are logged here."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(int(TIMEOUT_S)))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

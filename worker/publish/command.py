@@ -1,75 +1,63 @@
-"""``hand-counter publish``: builds a publisher out of its flags and watches it."""
+"""``hand-counter publish``: builds a publisher from its options and reports its progress."""
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 
 import cv2
 
 from process.address import mask_password
 from process.backoff import Backoff
-from process.redis_access import RedisAccess
-from process.redis_url import RedisUrl
-from worker.picture import Picture
-from worker.publish.film import DrawnCamera, Film, Folder
 from worker.publish.frame_queue import FrameQueue
-from worker.publish.live import LiveCamera
+from worker.publish.open_source import open_source
+from worker.publish.options import PublishOptions
 from worker.publish.publisher import Progress, Publisher
-from worker.publish.source import Encode, Kind, Source, SourceError, kind_of
+from worker.publish.source import SourceError
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect
 from worker.stop_signals import stop_signals
-from worker.synthetic.spec import parse_synthetic
 
 logger = logging.getLogger(__name__)
 
+_START = Progress(0, 0, 0.0)
 
-def run_publish(
-    *,
-    source: str,
-    stream_name: str,
-    redis: RedisUrl,
-    redis_access: RedisAccess,
-    loop: bool,
-    fast: bool,
-    source_fps: float,
-    count: int | None,
-    duration: float,
-    jpeg_quality: int,
-    payload_ttl: float,
-    max_queue: int,
-    prefix: str,
-    progress: float,
-) -> int:
-    """Publishes until the source ends or a signal comes; the arguments are those of PublishSettings.
+
+def run_publish(options: PublishOptions) -> int:
+    """Publishes until the source ends or a signal arrives.
 
     Returns:
-        The exit code. Where OpenCV holds a thread in a call that can't be interrupted, the process ends right here.
+        The exit code. If OpenCV holds a thread in a call that can't be interrupted, the process exits in here instead.
     """
-    cv2.setNumThreads(1)  # one frame at a time is enough, and the other cores have hands to count
+    cv2.setNumThreads(1)  # frames are processed one at a time, and the other cores are for counting
     try:
-        frames = open_source(source, jpeg_encoder(jpeg_quality), loop=loop, fast=fast, source_fps=source_fps)
+        source = open_source(options.source)
     except SourceError as error:
         logger.error("%s", error)
         return 1
-    client = connect(redis, redis_access)
+    destination = options.destination
+    stream, name = destination.stream_name, mask_password(options.source.source)
+    client, keys = connect(destination.redis, destination.access), Keys(destination.prefix)
     queue = FrameQueue(
-        client, Keys(prefix), stream_name, payload_ttl=payload_ttl, max_queue=max_queue, backoff=Backoff()
+        client,
+        keys,
+        stream,
+        payload_ttl=destination.payload_ttl,
+        max_queue=destination.max_queue,
+        backoff=Backoff(),
     )
-    publisher = Publisher(frames, queue, count=count, duration=duration)
+    publisher = Publisher(source, queue, count=options.count, duration=options.duration)
     with stop_signals(publisher.done) as signalled:
-        logger.info("publishing %s as %s to %s", mask_password(source), stream_name, Keys(prefix).frames)
+        logger.info("publishing", extra={"stream": stream, "source": name, "queue": keys.frames})
         publisher.start()
-        _watch(publisher, stream_name, progress)
+        _report_progress(publisher, stream, options.progress)
         interruptible = publisher.stop()
     total = publisher.progress()
-    logger.info("%s: the end after %.1f s: %s", stream_name, total.seconds, _line(total, total.seconds))
+    logger.info("finished", extra={"stream": stream, "seconds": round(total.seconds, 1), **_figures(total)})
     if isinstance(publisher.error, SourceError):
         logger.error("%s", publisher.error)
     elif not (total.published or publisher.error or signalled.is_set()):
-        logger.error("no frame of %s was published", mask_password(source))
+        logger.error("no frame was published", extra={"stream": stream, "source": name})
     code = 0 if signalled.is_set() or (total.published and not publisher.error) else 1
     if not interruptible:
         logging.shutdown()
@@ -78,40 +66,19 @@ def run_publish(
     return code
 
 
-def open_source(source: str, encode: Encode, *, loop: bool, fast: bool, source_fps: float) -> Source:
-    """Builds what gives the frames. Raises SourceError."""
-    kind, start = kind_of(source), time.time()
-    if kind is Kind.SYNTHETIC:
-        return DrawnCamera(parse_synthetic(source), encode, paced=not fast)
-    if kind is Kind.WEBCAM:
-        return LiveCamera.from_webcam(int(source), encode)
-    if kind is Kind.CAMERA_URL:
-        return LiveCamera.from_url(source, encode)
-    if kind is Kind.FOLDER:
-        return Folder(source, encode, fps=source_fps, start=start, loop=loop, paced=not fast)
-    return Film(source, encode, start=start, loop=loop, paced=not fast)
-
-
-def jpeg_encoder(quality: int) -> Encode:
-    """Gives what turns pictures into JPEGs of this quality, 1 to 100."""
-
-    def encode(picture: Picture) -> bytes:
-        return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-    return encode
-
-
-def _watch(publisher: Publisher, stream_name: str, interval: float) -> None:
-    """Logs a line about the progress now and then, until there is nothing left to do."""
+def _report_progress(publisher: Publisher, stream: str, interval: float) -> None:
+    """Logs a progress line every `interval` seconds until the publisher is done."""
     before, due = publisher.progress(), interval
     while not publisher.wait(max(0.0, due - publisher.progress().seconds)):
         now = publisher.progress()
         if now.seconds < due:
             continue
-        logger.info("%s: %s", stream_name, _line(now, now.seconds - before.seconds, before.published))
+        logger.info("progress", extra={"stream": stream, **_figures(now, before)})
         before, due = now, now.seconds + interval
 
 
-def _line(progress: Progress, seconds: float, published_before: int = 0) -> str:
-    fps = (progress.published - published_before) / seconds if seconds > 0 else 0.0
-    return f"{progress.published} published, {fps:.1f} fps, {progress.dropped} dropped"
+def _figures(now: Progress, before: Progress = _START) -> dict[str, object]:
+    """Returns what a line says about a publisher: its frames in total, and its rate since the line before."""
+    seconds = now.seconds - before.seconds
+    fps = (now.published - before.published) / seconds if seconds > 0 else 0.0
+    return {"published": now.published, "fps": round(fps, 1), "dropped": now.dropped}

@@ -1,4 +1,4 @@
-"""Sources with a clock of their own: films, folders of pictures, drawn cameras."""
+"""Sources whose frames have capture times of their own: films, folders of pictures, simulated cameras."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from worker.synthetic.spec import SyntheticSpec
 logger = logging.getLogger(__name__)
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""What is taken from a folder."""
+"""Suffixes of the files that are read from a folder."""
 
 _UNKNOWN_FPS = 25.0
 
 
 class Film:
-    """A video file, at the times that it says itself."""
+    """A video file, with its own timestamps."""
 
     live = False
 
     def __init__(self, name: str, encode: Encode, *, start: float, loop: bool, paced: bool) -> None:
-        """Opens the file, so that a wrong one is known before anything is published. Raises SourceError."""
+        """Opens the file, so that an error comes before the first frame is published. Raises SourceError."""
         if "://" not in name and not Path(name).is_file():
             raise SourceError(f"{name}: no such file or folder")
         self.paced = paced
@@ -45,7 +45,7 @@ class Film:
         self._capture: Capture | None = open_url(name)
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields the frames, pass after pass where it loops."""
+        """Yields the frames, over and over if it loops."""
         capture = self._capture or open_url(self._name)
         self._capture = None
         timeline = Timeline(self._start, 1 / (capture.fps or _UNKNOWN_FPS))
@@ -63,7 +63,7 @@ class Film:
                 if stop.is_set():
                     return
                 if not number:
-                    raise SourceError(f"{mask_password(self._name)} has no frame that can be read")
+                    raise SourceError(f"{mask_password(self._name)} has no readable frame")
                 if not self._loop:
                     return
                 timeline.loop()
@@ -74,18 +74,18 @@ class Film:
 
 
 class Folder:
-    """The pictures of a folder by name, at an even pace; JPEG and PNG go out as they are."""
+    """The pictures of a folder in order of their names, at an even pace; JPEG and PNG aren't encoded again."""
 
     live = False
 
     def __init__(self, name: str, encode: Encode, *, fps: float, start: float, loop: bool, paced: bool) -> None:
-        """Lists the folder. Raises SourceError if there is no picture in it."""
+        """Lists the folder. Raises SourceError if it has no pictures."""
         try:
             self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
         except OSError as error:
             raise SourceError(f"{name}: {error.strerror or error}") from error
         if not self._paths:
-            raise SourceError(f"{name}: no pictures in this folder ({', '.join(PICTURES)})")
+            raise SourceError(f"{name}: there are no pictures in this folder ({', '.join(PICTURES)})")
         self.paced = paced
         self._name = name
         self._encode = encode
@@ -94,7 +94,7 @@ class Folder:
         self._loop = loop
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields the pictures; one that can't be read is named and left out."""
+        """Yields the pictures; one that can't be read is logged and skipped."""
         index = 0
         while True:
             before = index
@@ -104,13 +104,13 @@ class Folder:
                 try:
                     picture = self._read(path)
                 except (OSError, PictureError) as error:
-                    logger.warning("%s is left out: %s", path, error)
+                    logger.warning("skipping a picture", extra={"file": str(path), "reason": str(error)})
                     self._paths.remove(path)
                     continue
                 yield Captured(self._start + index / self._fps, picture)
                 index += 1
             if index == before:
-                raise SourceError(f"{self._name}: no picture in this folder can be read")
+                raise SourceError(f"{self._name}: none of the pictures in this folder can be read")
             if not self._loop:
                 return
 
@@ -121,35 +121,35 @@ class Folder:
             return content
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
         if image is None:
-            raise PictureError("it can't be decoded")
+            raise PictureError("can't be decoded")
         return self._encode(image.astype(np.uint8, copy=False))
 
 
-class DrawnCamera:
-    """A synthetic camera: live in that it waits for nobody, with capture times that are its schedule's."""
+class SimulatedCamera:
+    """A simulated camera: like a live one it doesn't wait for Redis, but its capture times follow its specification."""
 
     def __init__(
         self, spec: SyntheticSpec, encode: Encode, *, paced: bool, clock: Callable[[], float] = time.time
     ) -> None:
-        """Draws the hands; the clock gives the time at which the camera is switched on, Unix seconds."""
+        """Draws the hands; the clock returns the capture time of the first frame, Unix seconds."""
         self.live = paced
         self.paced = paced
         self._spec = spec
         self._encode = encode
         self._clock = clock
         self._start = 0.0
-        self._camera = SyntheticCamera(spec.seed, spec.fps, spec.size, spec.hands)
+        self._camera = SyntheticCamera(spec)
 
     def true_hands(self, ts: float) -> int:
-        """The number of hands in the frame with this capture time."""
+        """Returns the true number of hands in the frame with this capture time."""
         return self._camera.true_hands(self._index(ts))
 
     def picture(self, ts: float) -> Picture:
-        """Draws the frame with this capture time."""
+        """Returns the frame with this capture time."""
         return self._camera.frame(self._index(ts))
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields frames without end; the camera is switched on when the first one is asked for."""
+        """Yields frames without end; the first one's capture time is the time of the call."""
         self._start = self._clock()
         index = 0
         while not stop.is_set():

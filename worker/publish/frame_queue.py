@@ -1,4 +1,4 @@
-"""The queue as a publisher sees it: everything that publishing says to Redis."""
+"""The publisher's side of the queue: writes frames to Redis."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from process.backoff import Backoff
 from worker.publish.source import Captured
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
+from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -21,17 +22,17 @@ _SCRIPT = Path(__file__).parent / "publish.lua"
 
 
 class FrameQueue:
-    """Publishes the frames of one stream, each exactly once, however often that takes.
+    """Publishes the frames of one stream, each exactly once, in as many attempts as it takes.
 
-    Picture and entry are written by one script that does nothing where the picture's key exists already. So a frame
-    whose reply was lost is simply published again: an entry written twice, which a repeated XADD makes, can't happen
-    while the picture lives.
+    One script writes picture and entry; it does nothing if the picture's key exists already. So a frame whose reply was
+    lost can be published again without a second entry, which a repeated XADD would create, as long as the picture's TTL
+    hasn't expired.
     """
 
     def __init__(
         self, client: redis.Redis, keys: Keys, stream_name: str, *, payload_ttl: float, max_queue: int, backoff: Backoff
     ) -> None:
-        """Takes a client that repeats nothing by itself; the time to live in seconds, the cap in entries."""
+        """Takes a client that doesn't retry; the payload's TTL in seconds, the queue's cap in entries."""
         self._script = client.register_script(_SCRIPT.read_text())
         self._keys = keys
         self._stream_name = stream_name
@@ -40,10 +41,10 @@ class FrameQueue:
         self._backoff = backoff
         self._run = secrets.token_hex(8)
         self._number = 0
-        self._away_since: float | None = None
+        self._failing_since: float | None = None
 
-    def publish(self, frame: Captured, give_up: threading.Event) -> bool:
-        """Publishes a frame, trying until it succeeds; False if told to give up before that."""
+    def publish(self, frame: Captured, cancelled: threading.Event) -> bool:
+        """Publishes a frame, retrying until that succeeds; returns False if it is cancelled before."""
         self._number += 1
         key = self._keys.payload(f"{self._run}:{self._number}")
         entry = encode_entry(self._stream_name, frame.ts, key)
@@ -52,20 +53,22 @@ class FrameQueue:
             try:
                 self._script([self._keys.frames, key], [frame.picture, self._ttl_ms, self._max_queue, *words])
             except redis.RedisError as error:
-                self._say_away(error)
+                self._failed(error)
             else:
-                self._say_back()
+                self._succeeded()
                 return True
-            if give_up.wait(self._backoff.next()):
+            if cancelled.wait(self._backoff.next()):
                 return False
 
-    def _say_away(self, error: redis.RedisError) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
-            logger.warning("Redis is away, trying again until it's back (%s: %s)", type(error).__name__, error)
+    def _failed(self, error: redis.RedisError) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+            about = {"stream": self._stream_name, "error": f"{type(error).__name__}: {error}"}
+            logger.warning("%s; retrying", failure_in_words(error), extra=about)
 
-    def _say_back(self) -> None:
+    def _succeeded(self) -> None:
         self._backoff.reset()
-        if self._away_since is not None:
-            logger.info("Redis is back after %.1f s", time.monotonic() - self._away_since)
-            self._away_since = None
+        if self._failing_since is not None:
+            seconds = round(time.monotonic() - self._failing_since, 1)
+            logger.info("Redis works again", extra={"stream": self._stream_name, "outage_seconds": seconds})
+            self._failing_since = None

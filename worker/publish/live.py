@@ -1,4 +1,4 @@
-"""Sources that go on by themselves: network cameras and webcams. A lost one is tried again until it's back."""
+"""Live sources: network cameras and webcams. A lost camera is retried until it works again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class LiveCamera:
-    """A camera whose capture times are the times at which its frames come."""
+    """A camera; the capture time of a frame is the time of its arrival."""
 
     live = True
     paced = False
@@ -30,7 +30,7 @@ class LiveCamera:
         backoff: Backoff,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Takes a name for messages and what opens the camera; the clock gives Unix seconds."""
+        """Takes a name for logs and a function that opens the camera; the clock returns Unix seconds."""
         self._name = name
         self._open = open_capture
         self._encode = encode
@@ -40,12 +40,12 @@ class LiveCamera:
 
     @classmethod
     def from_url(cls, url: str, encode: Encode) -> LiveCamera:
-        """A network camera, which may come up later than we do."""
+        """Returns a network camera, which may start later than the publisher."""
         return cls(mask_password(url), lambda: open_url(url), encode, backoff=Backoff())
 
     @classmethod
     def from_webcam(cls, index: int, encode: Encode) -> LiveCamera:
-        """A camera of this machine. Raises SourceError if it isn't there, since that is a wrong index."""
+        """Opens a camera of this machine. Raises SourceError if there is none with this index."""
         first: list[Capture] = [open_webcam(index)]
         return cls(
             f"webcam {index}",
@@ -55,18 +55,18 @@ class LiveCamera:
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields frames until told to stop, over any number of losses."""
+        """Yields frames until `stop` is set, across any number of losses."""
         while not stop.is_set():
             try:
                 capture = self._open()
             except SourceError as error:
-                self._say_lost(str(error))
+                self._report_loss(str(error))
             else:
                 try:
                     yield from self._frames_of(capture, stop)
                 finally:
                     capture.close()
-                self._say_lost(f"{self._name} gives no more frames")
+                self._report_loss("it sends no more frames")
             stop.wait(self._backoff.next())
 
     def _frames_of(self, capture: Capture, stop: threading.Event) -> Iterator[Captured]:
@@ -77,13 +77,13 @@ class LiveCamera:
                 continue
             if self._lost:
                 self._lost = False
-                logger.info("%s is back", self._name)
+                logger.info("the camera works again", extra={"camera": self._name})
             self._backoff.reset()
             yield Captured(ts, frame if isinstance(frame, bytes) else self._encode(frame))
         if stop.is_set():
-            self._lost = True  # nothing is lost: it was told to stop, and there is nothing to say about that
+            self._lost = True  # a stop isn't a loss, so nothing is logged
 
-    def _say_lost(self, why: str) -> None:
+    def _report_loss(self, reason: str) -> None:
         if not self._lost:
-            logger.warning("%s; trying again until it's back", why)
+            logger.warning("the camera is lost; retrying", extra={"camera": self._name, "reason": reason})
         self._lost = True

@@ -1,10 +1,10 @@
--- Publishes one frame, once: repeated because its reply was lost, it does nothing.
+-- Publishes one frame once: a repetition, after a lost reply, does nothing.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
--- KEYS[2]  {...}:frame:<id>  string  the encoded picture; that it is there says that the frame was published
+-- KEYS[2]  {...}:frame:<id>  string  the encoded picture; it exists if the frame was published
 -- ARGV     picture, its time to live in ms, cap of the queue, then field, value, ... of the entry
--- Returns  1 if the frame was published by this call, 0 if it was before
-redis.call('XLEN', KEYS[1])
+-- Returns  1 if this call published the frame, 0 if an earlier one did
+redis.call('XLEN', KEYS[1]) -- fails if the key has another type, before the picture is written
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return 0
 end

@@ -1,4 +1,4 @@
-"""What a publisher can publish: the kinds of sources, and what they all give."""
+"""The kinds of sources that can be published, and their common interface."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from worker.picture import Picture
 from worker.synthetic.spec import PREFIX, parse_synthetic
 
 Encode = Callable[[Picture], bytes]
-"""Turns a picture into a JPEG."""
+"""Encodes a picture as JPEG."""
 
 LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https")
-MOST_WEBCAMS = 99
-"""From 100 on, OpenCV takes a number for an index and a driver."""
+LAST_WEBCAM = 99
+"""OpenCV interprets numbers from 100 as an index and a driver."""
 
 _FILM_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
-"""What a web address of a film ends in; any other is taken for a camera's."""
+"""Suffixes by which an HTTP URL is a film's; any other URL is a camera's."""
 
 
 class SourceError(Exception):
-    """A source can't be read; the text names it and says why."""
+    """A source can't be read; the text has its name and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,20 @@ class Captured:
 
 
 class Source(Protocol):
-    """Gives frames, once."""
+    """Something whose frames can be published."""
 
     live: bool
-    """Whether it goes on by itself: what can't be sent in time is lost, where a film waits."""
+    """Whether it continues regardless of Redis: frames that can't be published in time are dropped, while a film waits."""
     paced: bool
-    """Whether its capture times are its own, to be waited for; a camera's are the time at which they come."""
+    """Whether the publisher waits for the frames' capture times; those of a camera are their times of arrival."""
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields the frames; returns at the end or soon after `stop` is set. Raises SourceError."""
+        """Yields the frames, once; ends soon after `stop` is set. Raises SourceError."""
         ...
 
 
 class Kind(enum.Enum):
-    """Where frames can come from."""
+    """The kinds of sources."""
 
     SYNTHETIC = enum.auto()
     WEBCAM = enum.auto()
@@ -62,22 +62,22 @@ class Kind(enum.Enum):
 
 
 def kind_of(source: str) -> Kind:
-    """Tells what a user's SOURCE is, not yet whether it's there. Raises ValueError if it can't be any."""
+    """Returns the kind of a user's SOURCE, which may still be missing. Raises ValueError if it can't be any kind."""
     if not source:
         raise ValueError("expected a file, a folder, a webcam's index, a URL or synthetic:")
     if source.startswith(PREFIX) or source == PREFIX.rstrip(":"):
         parse_synthetic(source)
         return Kind.SYNTHETIC
     if source.isascii() and source.isdigit():
-        if int(source) > MOST_WEBCAMS:
-            raise ValueError(f"expected a webcam's index, 0 to {MOST_WEBCAMS}")
+        if int(source) > LAST_WEBCAM:
+            raise ValueError(f"expected a webcam's index, 0 to {LAST_WEBCAM}")
         return Kind.WEBCAM
     scheme, colons, _ = source.partition("://")
     if colons:
         if scheme.lower() not in LIVE_SCHEMES:
             raise ValueError(f"expected a URL that begins with {', '.join(LIVE_SCHEMES)}")
         parts = urlsplit(source)
-        if not parts.hostname or parts.port == 0:  # reading the port raises ValueError for nonsense
+        if not parts.hostname or parts.port == 0:  # the property raises ValueError for an invalid port
             raise ValueError("expected a URL with a host, as in rtsp://camera.local/stream")
         return (
             Kind.FILM if parts.path.lower().endswith(_FILM_SUFFIXES) and scheme.startswith("http") else Kind.CAMERA_URL

@@ -15,6 +15,7 @@ import redis
 
 from process.backoff import Backoff
 from worker.queue.keys import CONSUMER_GROUP, Keys
+from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +117,7 @@ class Commands:
                 return failure
             if not self._problems:
                 self._failing_since = time.monotonic()
-                if rejected:
-                    what = "Redis rejected a command"
-                elif isinstance(error, redis.AuthenticationError):
-                    what = "Redis rejected the login, check user and password"
-                else:
-                    what = "Redis is unreachable"
+                what = failure_in_words(error)
                 logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, "error": problem})
             self._problems[name if rejected else _UNREACHABLE] = problem
         return failure

@@ -1,1 +1,1 @@
-"""Drawn hands and the cameras that see them: a picture source whose truth is known."""
+"""Simulated cameras: they draw moving hands, whose true number in each frame is known."""

@@ -1,4 +1,4 @@
-"""A camera that draws what it sees: moving hands over a textured background, the same for the same seed."""
+"""A simulated camera: draws moving hands over a textured background, always the same for the same seed."""
 
 from __future__ import annotations
 
@@ -16,53 +16,38 @@ from worker.synthetic.spec import SyntheticSpec
 Image = NDArray[np.uint8]
 
 _SPRITES = 4
-"""Hands that a camera knows; drawing one takes some 50 ms, so that is done once."""
+"""Different hands of a camera. Drawing one takes about 50 ms, so each is drawn once."""
 
 
 class SyntheticCamera:
-    """Frames as a function of (seed, index): nothing is remembered from one to the next."""
+    """Draws frames as a function of the specification and the frame's index alone."""
 
-    def __init__(
-        self, seed: int = 0, fps: float = 25.0, size: tuple[int, int] = (640, 480), hands: tuple[int, int] = (0, 3)
-    ) -> None:
-        """Draws the sprites and the background.
-
-        Args:
-            seed: another seed is another film.
-            fps: frames per second, above 0.
-            size: width and height, pixels.
-            hands: the least and the most hands in a frame, 0 to 3.
-
-        Raises:
-            ValueError: A value isn't in its range.
-        """
-        SyntheticSpec(fps, hands, seed, size)  # checks them
-        self.fps = fps
-        self.size = size
-        rng = random.Random(f"{seed}/sprites")
+    def __init__(self, spec: SyntheticSpec) -> None:
+        """Draws the sprites and the background."""
+        rng = random.Random(f"{spec.seed}/sprites")
         self._sprites = [draw_hand(rng) for _ in range(_SPRITES)]
-        self._background = _background(random.Random(f"{seed}/background"), size)
-        self._scene = Scene(seed, fps, size, hands, [sprite.outline for sprite in self._sprites])
+        self._background = _background(random.Random(f"{spec.seed}/background"), spec.size)
+        self._scene = Scene(spec, [sprite.outline for sprite in self._sprites])
 
     def true_hands(self, index: int) -> int:
-        """The number of hands in frame `index`, without drawing it."""
+        """Returns the number of hands in frame `index`, without drawing it."""
         return self._scene.true_hands(index)
 
     def frame(self, index: int) -> Image:
-        """Draws frame `index`: (height, width, 3) uint8, BGR."""
+        """Returns frame `index`: (height, width, 3) uint8, BGR."""
         image = self._background.copy()
         for pose in self._scene.poses(index):
             self._paste(image, pose)
         return image
 
     def _paste(self, image: Image, pose: Pose) -> None:
-        """Lays a turned and scaled sprite over the picture, touching no more of it than the hand covers."""
+        """Draws a rotated and scaled sprite into the picture, processing only the window that the hand covers."""
         sprite = self._sprites[pose.sprite]
         reach = Extent.of(sprite.outline, [pose.turn], pose.scale)
         x0, y0 = math.floor(pose.x + reach.left) - 1, math.floor(pose.y + reach.top) - 1
         x1, y1 = math.ceil(pose.x + reach.right) + 2, math.ceil(pose.y + reach.bottom) + 2
         height, width = sprite.image.shape[:2]
-        # cv2 turns counterclockwise; the matrix maps the sprite's centre to the pose's place in the window.
+        # cv2 rotates counterclockwise. The matrix maps the sprite's centre to the pose's position in the window.
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -pose.turn, pose.scale)
         matrix[:, 2] += (pose.x - x0 - (width - 1) / 2, pose.y - y0 - (height - 1) / 2)
         warped = cv2.warpAffine(sprite.image, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
@@ -72,7 +57,7 @@ class SyntheticCamera:
 
 
 def _background(rng: random.Random, size: tuple[int, int]) -> Image:
-    """A room's wall out of focus: soft blotches and a few panels in cool colours, far from any skin's."""
+    """Returns a wall out of focus: soft blotches and a few panels, in cool colours that differ from any skin's."""
     width, height = size
     noise = np.array([[rng.random() for _ in range(16)] for _ in range(12)], np.float32)
     blotches = cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)

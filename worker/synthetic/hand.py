@@ -1,6 +1,6 @@
-"""Draws one hand: palm polygon, five capsule fingers and a forearm in skin colour, shaded and creased.
+"""Draws one hand: palm polygon, five capsule fingers and a forearm in skin colour, with shading and creases.
 
-The drawing is plain enough to be made in milliseconds and close enough to a hand for a detector trained on photographs.
+The drawing is simple enough to take milliseconds, and realistic enough for a detector that was trained on photographs.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 Points = NDArray[np.float32]
 
 UNIT = 96
-"""Pixels of a sprite from the wrist to the knuckles; everything below is given in this unit."""
+"""Pixels of a sprite from the wrist to the knuckles; all lengths below are in this unit."""
 
 _OVERSAMPLING = 2
 _WIDTH, _ABOVE, _BELOW = 1.6, 2.3, 1.05
-"""What a sprite shows: to each side of the wrist, above and below it."""
+"""Extent of a sprite: to each side of the wrist, above it and below it."""
 
 _PALM = (
     (-0.29, -0.10), (-0.36, 0.22), (-0.45, 0.62), (-0.47, 0.90), (-0.36, 1.02), (-0.12, 1.08),
     (0.12, 1.10), (0.34, 1.06), (0.47, 0.94), (0.47, 0.68), (0.50, 0.42), (0.40, 0.14), (0.29, -0.10),
 )  # fmt: skip
-"""The outline of a right hand's palm, seen from its inner side, fingers upwards, the wrist at the origin, y upwards."""
+"""Outline of a right hand's palm, inner side visible, fingers upwards, the wrist at the origin, y upwards."""
 
 _PALM_CREASES = (
     ((-0.45, 0.72), (-0.20, 0.66), (0.08, 0.74), (0.24, 0.94)),  # heart
@@ -36,7 +36,7 @@ _PALM_CREASES = (
 )
 
 _SKINS = ((148, 172, 224), (128, 158, 214), (110, 140, 198), (92, 122, 180), (70, 98, 152))  # BGR
-"""From light to dark; all well apart from the backgrounds of worker/synthetic/scene.py."""
+"""From light to dark; all clearly different from the backgrounds of worker/synthetic/camera.py."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class _Finger:
     angle: float
     """Degrees from straight upwards, clockwise."""
     lengths: tuple[float, float, float]
-    """Of its phalanges, from the palm outwards."""
+    """Of its phalanges, from the palm to the tip."""
     radius: float
-    """At the base; a tip has four fifths of it."""
+    """At the base; the tip has four fifths of it."""
 
 
 _FINGERS = (
@@ -61,16 +61,16 @@ _THUMB = _Finger((0.27, 0.30), 44, (0.42, 0.33, 0.25), 0.135)
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """A drawn hand that stands upright."""
+    """An upright hand."""
 
     image: NDArray[np.uint8]
-    """(H, W, 4) BGR, multiplied by the opacity, and the opacity."""
+    """(H, W, 4) BGR premultiplied by the opacity, and the opacity."""
     outline: Points
-    """(N, 2) convex outline of all that isn't transparent, x to the right and y down, from the sprite's centre."""
+    """(N, 2) convex outline of the opaque pixels, x to the right and y down, relative to the sprite's centre."""
 
 
 def draw_hand(rng: random.Random) -> Sprite:
-    """Draws a hand whose side, skin, spread and build are drawn from the generator."""
+    """Draws a hand with a random side, skin, spread and build."""
     skin = np.array(rng.choice(_SKINS), np.float32) * rng.uniform(0.96, 1.04)
     spread, length = rng.uniform(0.9, 1.7), rng.uniform(0.92, 1.08)
     sheet = _Sheet(skin, light=rng.uniform(-0.12, 0.12))
@@ -80,7 +80,7 @@ def draw_hand(rng: random.Random) -> Sprite:
     sheet.add(_outline(np.array(_PALM, np.float32)))
     for crease in _PALM_CREASES:
         sheet.crease(_curve(np.array(crease, np.float32)))
-    # The ball of the thumb lies over the palm, so that the thumb grows out of the hand instead of ending at its edge.
+    # The ball of the thumb covers the palm's edge, so that the thumb doesn't look cut off there.
     sheet.add(_capsules(np.stack([thumb[0] - (0.03, 0.10), thumb[1] * 0.55 + thumb[0] * 0.45]), 0.16), rim=0.93)
     sheet.joint_creases(thumb, _THUMB.radius)
     for finger in _FINGERS:
@@ -91,7 +91,7 @@ def draw_hand(rng: random.Random) -> Sprite:
 
 
 def _bones(finger: _Finger, spread: float, length: float, bend: float) -> Points:
-    """Gives the four joints of a finger, each phalanx turned against the one before it by `bend` degrees."""
+    """Returns the four joints of a finger, each phalanx rotated by `bend` degrees relative to the previous one."""
     joints, angle = [np.array(finger.base)], finger.angle * spread
     for phalanx in finger.lengths:
         direction = np.array([math.sin(math.radians(angle)), math.cos(math.radians(angle))])
@@ -111,7 +111,7 @@ def _blank() -> NDArray[np.uint8]:
 
 
 def _outline(points: Points) -> NDArray[np.uint8]:
-    """A filled polygon with its corners rounded off."""
+    """Returns the mask of a polygon with rounded corners."""
     mask = _blank()
     cv2.fillPoly(mask, [_to_pixels(points).round().astype(np.int32)], 255, cv2.LINE_AA)
     smooth = cv2.GaussianBlur(mask, (0, 0), 0.04 * UNIT * _OVERSAMPLING)
@@ -119,7 +119,7 @@ def _outline(points: Points) -> NDArray[np.uint8]:
 
 
 def _capsules(joints: Points, radius: float) -> NDArray[np.uint8]:
-    """Thick lines with round ends from joint to joint, thinner towards the tip."""
+    """Returns the mask of thick lines with round ends from joint to joint, thinner towards the tip."""
     mask = _blank()
     pixels = _to_pixels(joints)
     for index, (start, end) in enumerate(itertools.pairwise(pixels)):
@@ -134,7 +134,7 @@ def _forearm() -> NDArray[np.uint8]:
 
 
 def _curve(controls: Points) -> Points:
-    """A cubic Bezier curve."""
+    """Returns points of a cubic Bezier curve."""
     t = np.linspace(0, 1, 16, dtype=np.float32)[:, None]
     weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
     return (weights @ controls).astype(np.float32)
@@ -145,25 +145,25 @@ def _point(pixel: Points) -> tuple[int, int]:
 
 
 def _window(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """The rows and columns that hold all of a mask, and a few around them: most parts are small on their sheet."""
+    """Returns the rows and columns of a mask's content, with a margin: most parts cover little of the sheet."""
     x, y, width, height = cv2.boundingRect(mask)
     margin = 8
     return slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
 
 
 class _Sheet:
-    """The picture of one hand, part by part, the nearer ones later."""
+    """The picture of one hand, to which parts are added from far to near."""
 
     def __init__(self, skin: NDArray[np.float32], light: float) -> None:
         alpha = _blank()
         self._skin = skin
         self._alpha = alpha
         self._colour = np.zeros((*alpha.shape, 3), np.float32)
-        # The light comes from one side: a slope of brightness over the whole hand.
+        # The light comes from one side: the brightness changes linearly across the hand.
         self._light = 1 + light * np.linspace(-1, 1, alpha.shape[1], dtype=np.float32)[None, :]
 
     def add(self, mask: NDArray[np.uint8], rim: float = 0.62) -> None:
-        """Lays a part over what is there, its rim darker by this factor so that it looks round and apart."""
+        """Adds a part over the others; its rim is darker by this factor, so that it looks round and separate."""
         rows, columns = _window(mask)
         part = mask[rows, columns]
         depth = cv2.distanceTransform((np.pad(part, 1) > 127).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
@@ -191,7 +191,7 @@ class _Sheet:
             self.crease(np.stack([joint - across, joint + across]), darkness=0.78)
 
     def sprite(self, mirrored: bool) -> Sprite:
-        """Shrinks the sheet to its final size; a mirrored right hand is a left one."""
+        """Returns the sheet at its final size; a mirrored right hand is a left one."""
         size = (self._alpha.shape[1] // _OVERSAMPLING, self._alpha.shape[0] // _OVERSAMPLING)
         alpha = cv2.resize(self._alpha, size, interpolation=cv2.INTER_AREA)
         cover = (self._alpha.astype(np.float32) / 255)[:, :, None]

@@ -1,9 +1,9 @@
-"""Who is in the picture when, and where: the truth that a drawn camera's frames are painted from.
+"""Which hands are in a simulated camera's frames, and where: the truth from which the frames are drawn.
 
-Time is cut into acts of a few seconds. The cast of an act (how many hands, which, how large, on which paths) follows
-from the seed and the act's number alone, so that any frame can be known without those before it. In an act the
-picture is divided into one column for each hand, and a hand's path keeps all of it inside its column. So hands never
-touch, none is cut off by the border, and the true number of hands is certain.
+Time is divided into segments of a few seconds. The hands of a segment (how many, which sprites, sizes and paths) depend
+on the seed and the segment's number alone, so any frame can be drawn without those before it. The picture is divided
+into one column for each hand of the segment, and a hand's path keeps all of it inside its column. So hands never touch,
+the border cuts none off, and the true number of hands is certain.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ACT_S = 4.0
-"""Seconds of an act. The number of hands changes from one to the next only."""
+from worker.synthetic.spec import SyntheticSpec
+
+SEGMENT_S = 4.0
+"""Seconds of a segment. The number of hands changes only from one segment to the next."""
 
 _MAX_TURN = {1: 40.0, 2: 30.0, 3: 12.0}
-"""Degrees that a hand may lean, by the number of columns: a hand that leans is wide."""
+"""Largest lean of a hand in degrees, by the number of columns: a leaning hand is wide."""
 
 _MARGIN = 4.0
-"""Pixels kept free around a hand, more than the leans between those that were tried can add to its extent."""
+"""Pixels kept free around a hand: more than leans between the sampled ones can add to its extent."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a sprite stands in one frame."""
+    """A sprite's place in one frame."""
 
     sprite: int
     x: float
@@ -41,7 +43,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class _Wave:
-    """A smooth way to and fro."""
+    """A sinusoidal motion."""
 
     centre: float
     amplitude: float
@@ -53,7 +55,7 @@ class _Wave:
 
 
 @dataclass(frozen=True)
-class _Actor:
+class _MovingHand:
     sprite: int
     scale: float
     x: _Wave
@@ -66,7 +68,7 @@ class _Actor:
 
 @dataclass(frozen=True)
 class Extent:
-    """How far a hand reaches from its sprite's centre, over all its leans; pixels."""
+    """How far a hand reaches from its sprite's centre, over all of its leans; pixels."""
 
     left: float
     top: float
@@ -75,60 +77,54 @@ class Extent:
 
     @classmethod
     def of(cls, outline: NDArray[np.float32], turns: Sequence[float], scale: float = 1.0) -> Extent:
-        """Gives the reach of an (N, 2) outline, x to the right and y down, when turned by each of these degrees."""
-        around = np.concatenate([turned(outline, turn) for turn in turns]) * scale
+        """Returns the extent of an (N, 2) outline, x to the right and y down, over rotations by these degrees."""
+        around = np.concatenate([rotated(outline, turn) for turn in turns]) * scale
         (left, top), (right, bottom) = around.min(axis=0).tolist(), around.max(axis=0).tolist()
         return cls(left, top, right, bottom)
 
 
-def turned(points: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
-    """Turns (N, 2) points clockwise, as seen with y down, around the origin."""
+def rotated(points: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
+    """Rotates (N, 2) points around the origin, clockwise with y down."""
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     matrix = np.array([[cosine, sine], [-sine, cosine]], np.float32)
     return points @ matrix
 
 
 class Scene:
-    """The acts of one camera."""
+    """The hands of one camera over time."""
 
-    def __init__(
-        self,
-        seed: int,
-        fps: float,
-        size: tuple[int, int],
-        hands: tuple[int, int],
-        outlines: Sequence[NDArray[np.float32]],
-    ) -> None:
-        self._seed = seed
-        self._fps = fps
-        self._width, self._height = size
-        self._hands = hands
+    def __init__(self, spec: SyntheticSpec, outlines: Sequence[NDArray[np.float32]]) -> None:
+        """Takes the camera's specification and its sprites' outlines (N, 2), relative to their centres."""
+        self._seed = spec.seed
+        self._fps = spec.fps
+        self._width, self._height = spec.size
+        self._hands = spec.hands
         self._outlines = outlines
-        self._act_frames = max(1, round(ACT_S * fps))
-        self._last: tuple[int, list[_Actor]] | None = None
+        self._segment_frames = max(1, round(SEGMENT_S * spec.fps))
+        self._last: tuple[int, list[_MovingHand]] | None = None
 
     def true_hands(self, index: int) -> int:
-        """The number of hands in a frame."""
-        act = index // self._act_frames
-        return self._rng(act).randint(*self._hands)
+        """Returns the number of hands in a frame."""
+        segment = index // self._segment_frames
+        return self._rng(segment).randint(*self._hands)
 
     def poses(self, index: int) -> list[Pose]:
-        """Where the hands of a frame are."""
-        act = index // self._act_frames
-        if self._last is None or self._last[0] != act:
-            self._last = act, self._cast(act)
-        return [actor.pose(index / self._fps) for actor in self._last[1]]
+        """Returns the places of a frame's hands."""
+        segment = index // self._segment_frames
+        if self._last is None or self._last[0] != segment:
+            self._last = segment, self._hands_of(segment)
+        return [hand.pose(index / self._fps) for hand in self._last[1]]
 
-    def _rng(self, act: int) -> random.Random:
-        return random.Random(f"{self._seed}/{act}")  # a text is hashed the same way by every Python
+    def _rng(self, segment: int) -> random.Random:
+        return random.Random(f"{self._seed}/{segment}")  # a text seeds every Python alike
 
-    def _cast(self, act: int) -> list[_Actor]:
-        rng = self._rng(act)
+    def _hands_of(self, segment: int) -> list[_MovingHand]:
+        rng = self._rng(segment)
         count = rng.randint(*self._hands)
         sprites = rng.sample(range(len(self._outlines)), count)
-        return [self._actor(rng, sprite, column, count) for column, sprite in enumerate(sprites)]
+        return [self._moving_hand(rng, sprite, column, count) for column, sprite in enumerate(sprites)]
 
-    def _actor(self, rng: random.Random, sprite: int, column: int, columns: int) -> _Actor:
+    def _moving_hand(self, rng: random.Random, sprite: int, column: int, columns: int) -> _MovingHand:
         swing = rng.uniform(0.2, 0.4) * _MAX_TURN[columns]
         lean = rng.uniform(-1, 1) * (_MAX_TURN[columns] - swing)
         turns = np.linspace(lean - swing, lean + swing, 9).tolist()
@@ -139,7 +135,7 @@ class Scene:
         x0 = column * self._width / columns + _MARGIN - whole.left * scale
         x1 = (column + 1) * self._width / columns - _MARGIN - whole.right * scale
         y0, y1 = _MARGIN - whole.top * scale, self._height - _MARGIN - whole.bottom * scale
-        return _Actor(
+        return _MovingHand(
             sprite,
             scale,
             _Wave((x0 + x1) / 2, (x1 - x0) / 2, rng.uniform(4, 9), rng.random()),

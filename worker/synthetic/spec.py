@@ -1,4 +1,4 @@
-"""A drawn camera as users write it: synthetic:fps=15,hands=2,seed=1. Pure."""
+"""A simulated camera as users write it: synthetic:fps=15,hands=2,seed=1. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ MAX_JITTER = 0.45
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """What a drawn camera is asked to be. Raises ValueError if a value isn't in its range."""
+    """The properties of a simulated camera. Raises ValueError if a value is out of range."""
 
     fps: float = 25.0
     """Frames per second, above 0."""
     hands: tuple[int, int] = (0, 3)
-    """The least and the most hands in a frame, 0 to 3; where they differ, the number changes every few seconds."""
+    """The lowest and highest number of hands in a frame, 0 to 3; if they differ, it changes every few seconds."""
     seed: int = 0
+    """Another seed shows another scene."""
     size: tuple[int, int] = (640, 480)
     """Width and height, 64 to 4096 pixels."""
     jitter: float = 0.0
-    """How far capture times stray from the even grid, as a share of the period: 0 to MAX_JITTER."""
+    """Largest deviation of capture times from the even grid, as a share of the period: 0 to MAX_JITTER."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fps) and self.fps > 0):
@@ -37,20 +38,20 @@ class SyntheticSpec:
             raise ValueError(f"jitter must be 0 to {MAX_JITTER}, got {self.jitter}")
 
     def position(self, index: int) -> float:
-        """The capture time of frame `index`, seconds since the camera was switched on."""
+        """Returns the capture time of frame `index`, seconds since the first frame."""
         stray = random.Random(f"{self.seed}/jitter/{index}").uniform(-1, 1) if self.jitter and index else 0.0
         return (index + self.jitter * stray) / self.fps
 
 
 def parse_synthetic(text: str) -> SyntheticSpec:
-    """Reads a specification; every word may be left out. Raises ValueError that says what is wrong."""
+    """Parses a specification, in which every property may be omitted. Raises ValueError."""
     if text.rstrip(":") == PREFIX.rstrip(":"):
         return SyntheticSpec()
     given: dict[str, str] = {}
-    for word in text.removeprefix(PREFIX).split(","):
-        name, equals, value = word.partition("=")
+    for item in text.removeprefix(PREFIX).split(","):
+        name, equals, value = item.partition("=")
         if not equals or name not in _READERS:
-            raise ValueError(f"expected {PREFIX}{'=,'.join(_READERS)}= (each may be left out), got {word!r}")
+            raise ValueError(f"expected {PREFIX}{'=,'.join(_READERS)}= (each may be omitted), got {item!r}")
         given[name] = value
     read = {name: _read(name, value) for name, value in given.items()}
     return SyntheticSpec(**read)  # type: ignore[arg-type]

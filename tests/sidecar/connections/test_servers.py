@@ -49,7 +49,7 @@ async def sentinels(hanging: int) -> AsyncIterator[tuple[RedisServers, list[Scri
 
 @pytest.mark.parametrize("hanging", [0, 1, 2])
 async def test_sentinels_that_hang_are_passed_over(hanging: int) -> None:
-    """However many Sentinels in front hang, the server is reached: each of them has a time-out of its own."""
+    """However many Sentinels in front hang, the server is reached: each of them has a timeout of its own."""
     async with sentinels(hanging) as (servers, _):
         connection = PushConnection(servers, "limits", lambda _keys: None)
         await connection.open()

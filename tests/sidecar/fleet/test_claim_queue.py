@@ -1,4 +1,4 @@
-"""Claims on their way to a real server: batched, in order, never waited for too long, and taught to who forgot."""
+"""Claims and a real server: batched, in order, waited for a bounded time; the feed of changes, and heartbeats."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ class Queue(ClaimQueue):
 
 @contextlib.asynccontextmanager
 async def background(*works: Callable) -> AsyncIterator[None]:
-    """Runs coroutine functions for the length of a block."""
+    """Runs coroutine functions while a block runs."""
     tasks = [asyncio.create_task(work()) for work in works]
     try:
         yield
@@ -65,7 +65,7 @@ async def background(*works: Callable) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def queue_to(url: str, in_time_s: float = PATIENT_S) -> AsyncIterator[Queue]:
-    """A queue whose server is reached."""
+    """A queue that has reached its server."""
     queue = Queue(Links(RedisServers(parse_redis_url(url)), in_time_s))
     async with background(queue.links.run):
         async with asyncio.timeout(60):
@@ -78,7 +78,7 @@ def claim(ts: float, name: str = "cam", fps: float = 1.0) -> Claim:
 
 
 def fresh(server: Valkey) -> str:
-    """The server's URL, after its data and its scripts were thrown away."""
+    """Deletes the server's data and scripts, and returns its URL."""
     with plain_client(server.port) as client:
         client.flushall()
         client.script_flush()
@@ -86,7 +86,7 @@ def fresh(server: Valkey) -> str:
 
 
 async def test_claims_of_many_callers_share_calls(server):
-    """What comes while a call is under way waits for the next one, whoever asks; each gets its own answers."""
+    """Claims that come while a call is under way wait for the next one; each caller gets its own answers."""
     async with queue_to(fresh(server)) as queue:
         answers = await asyncio.gather(*(queue.ask(claim(1.0, f"cam{n % 25}"), claim(1.5, "x")) for n in range(50)))
     reasons = [[answer.reason for answer in pair] for pair in answers]
@@ -111,8 +111,8 @@ async def test_no_claims_no_call(server):
         assert queue.call_count == 0
 
 
-async def test_forgotten_script_is_taught_again(server):
-    """SCRIPT FLUSH, or a failover to a server that never saw the script, is noticed by nobody."""
+async def test_a_missing_script_is_loaded_again(server):
+    """Callers don't notice SCRIPT FLUSH, or a failover to a server that never had the script."""
     async with queue_to(fresh(server)) as queue:
         assert (await queue.ask(claim(1.0)))[0].reason is Reason.ADMITTED
         fresh(server)
@@ -120,7 +120,7 @@ async def test_forgotten_script_is_taught_again(server):
 
 
 async def test_slow_server_is_not_waited_for(server):
-    """The first claim that isn't answered in time is late; the next ones aren't sent; then the server is fast again."""
+    """The first claims that aren't answered in time are late, the next ones aren't sent, until the server is fast again."""
     with redis_proxy(server.port) as proxy:
         fresh(server)
         async with queue_to(proxy.url, in_time_s=0.1) as queue:
@@ -159,16 +159,16 @@ async def test_an_answer_arrives_after_its_caller_was_cancelled():
             assert queue.call_count == 1
 
 
-async def test_refusing_server_is_away():
-    """A server that refuses to run the script is no answer, at once."""
+async def test_a_server_that_rejects_the_script_is_as_good_as_unreachable():
+    """Its claims are missing at once, without a wait."""
     with valkey("--maxmemory", "1") as server:
         async with queue_to(server.url) as queue:
             assert await queue.ask(claim(1.0)) == [Missing.UNREACHABLE]
             assert queue.links.all_in_time
 
 
-async def test_lost_connection_is_away_until_it_is_back():
-    """Claims under way when the server dies end at once; a new server on the same port is found."""
+async def test_a_lost_connection_is_made_again():
+    """Claims under way when the server dies are missing at once; a new server on the same port is found."""
     with valkey() as server:
         async with queue_to(server.url) as queue:
             server.pause()
@@ -182,8 +182,8 @@ async def test_lost_connection_is_away_until_it_is_back():
             assert (await queue.ask(claim(1.0)))[0].reason is Reason.ADMITTED
 
 
-async def test_hanging_server_is_given_up():
-    """A server that stops answering is connected to anew; whatever it answers then counts."""
+async def test_a_hanging_server_is_connected_to_again():
+    """The answers on the new connection count."""
     with valkey() as server:
         async with queue_to(server.url, in_time_s=0.1) as queue:
             server.pause()
@@ -207,14 +207,14 @@ class TestFeed:
             yield changes, gaps
 
     async def test_admissions_of_others_are_heard(self, server):
-        """What one replica's claims change, the others hear, one by one."""
+        """The others receive each state that the claims of one replica change."""
         async with queue_to(fresh(server)) as queue, self.listening(server.url) as (changes, _):
             answers = await queue.ask(claim(1.0, "a"), claim(2.0, "b"), claim(1.5, "a"))
             await until(lambda: len(changes) >= 2)
         assert changes == [("a", answers[0].state), ("b", answers[1].state)]
 
     async def test_databases_do_not_mix(self, server):
-        """Two fleets in two databases of one server hear nothing of each other."""
+        """Two fleets in two databases of one server receive nothing of each other."""
         other = server.url.removesuffix("0") + "1"
         async with (
             self.listening(other) as (foreign, _),
@@ -225,8 +225,8 @@ class TestFeed:
             await until(lambda: changes)
         assert foreign == []
 
-    async def test_gaps_are_told(self):
-        """Each loss of the connection, and each return, is told: what was said meanwhile wasn't heard."""
+    async def test_gaps_are_reported(self):
+        """Each loss of the connection is, and each return: what was published in between is missing."""
         with valkey() as server:
             async with self.listening(server.url) as (_, gaps):
                 with plain_client(server.port) as client:
@@ -234,7 +234,7 @@ class TestFeed:
                 await until(lambda: gaps == [True, False, True])
 
     async def test_hanging_server_is_a_gap(self):
-        """A connection on which nothing is said for too long is given up."""
+        """A connection that is silent for too long is replaced."""
         with valkey() as server:
             async with self.listening(server.url) as (_, gaps):
                 server.pause()
@@ -242,7 +242,7 @@ class TestFeed:
                 server.resume()
                 await until(lambda: gaps == [True, False, True])
 
-    async def test_foreign_message_is_passed_over(self, server):
+    async def test_a_foreign_message_is_ignored(self, server):
         """A message that no claim published is logged and does no harm."""
         async with self.listening(server.url) as (changes, gaps):
             with plain_client(server.port) as client:
@@ -254,7 +254,7 @@ class TestFeed:
 
 
 async def test_replicas_count_each_other(server):
-    """Each replica hears how many there are; one that leaves is no longer counted."""
+    """Each replica knows how many there are; one that leaves isn't counted any more."""
     fresh(server)
     counts: dict[str, tuple[int, int]] = {}
     async with queue_to(server.url) as queue:

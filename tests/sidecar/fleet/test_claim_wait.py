@@ -62,7 +62,7 @@ class Sidecar:
 
 
 @contextlib.asynccontextmanager
-async def in_touch(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
+async def reached(client: redis.Redis, nodes: int = 1) -> AsyncIterator[Sidecar]:
     """Yields a sidecar that has reached its Redis."""
     client.flushall()
     sidecar = Sidecar(SlowServers(client, nodes))
@@ -84,7 +84,7 @@ def test_one_decision_waits_and_no_longer_than_promised(client: redis.Redis, del
     """If Redis takes 200 ms, is slightly too slow, or hangs, one decision waits for it; all are stale, at fps / replicas."""
 
     async def work() -> None:
-        async with in_touch(client) as sidecar:
+        async with reached(client) as sidecar:
             reason, stale, took = await sidecar.decide()
             assert (reason, stale) == (Reason.ADMITTED, False)
             assert took <= 2 * sidecar.servers.delay_s + EXACT_S  # once more if the script had to be loaded
@@ -112,7 +112,7 @@ def test_a_lost_redis_costs_no_wait_at_all(client: redis.Redis) -> None:
     """With refused connections, decisions take no time, are stale, and keep to fps / replicas."""
 
     async def work() -> None:
-        async with in_touch(client) as sidecar:
+        async with reached(client) as sidecar:
             await sidecar.decide()
             sidecar.servers.lose()
             decisions = await sidecar.play(60.0)
@@ -128,7 +128,7 @@ def test_claims_at_many_servers_wait_together(client: redis.Redis) -> None:
     """A batch over the hash tags of a slow cluster waits once, not once per call."""
 
     async def work() -> None:
-        async with in_touch(client, nodes=3) as sidecar:
+        async with reached(client, nodes=3) as sidecar:
             sidecar.servers.delay_s = 0.2
             names = [f"cam{number}" for number in range(500)]
             for expected in (CLAIM_WAIT_S, 0.0):
@@ -144,7 +144,7 @@ def test_redis_back_decides_again_without_a_burst(client: redis.Redis, fault: st
     """Within about a second Redis decides again, and no window exceeds the law."""
 
     async def work() -> None:
-        async with in_touch(client) as sidecar:
+        async with reached(client) as sidecar:
             before = await sidecar.play(10.0)
             if fault == "slow":
                 sidecar.servers.delay_s = 0.2

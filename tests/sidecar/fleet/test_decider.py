@@ -112,7 +112,7 @@ async def test_evicted_streams_are_forgotten():
 
 
 async def test_streams_that_were_evicted_before_their_own_frame_are_forgotten_too():
-    """Without a limit a stream makes room for a later one of its batch; deciding it then leaves nothing behind."""
+    """A stream without a limit makes room for a later one of its batch; deciding it then leaves nothing behind."""
     world = FleetWorld(max_streams=1)
     world.set("a", "inf")
     forgotten_before_the_decision: list[str] = []
@@ -133,8 +133,8 @@ async def test_status_is_the_fleets(world):
     assert (status.last_ts, status.next_ts) == (7.0, 8.0 - TOLERANCE_S)
 
 
-async def test_change_while_redis_decides_is_in_the_answer(world):
-    """The answer's fps and next_ts are those in force when it leaves, so it revives no prediction of the old limit."""
+async def test_a_change_while_redis_decides_is_in_the_answer(world):
+    """The fps and next_ts of an answer are those in force when it leaves, so it can't revive a revoked lease."""
     world.scope.verdicts = [admitted(5.0), Verdict(Reason.PAUSED, None, without_redis=False)]
     world.scope.meanwhile = lambda: (world.set("cam", "10"), world.set("held", "0"))
     answers = world.decide_all(["cam", "held"], [5.0, 5.0], world.now)

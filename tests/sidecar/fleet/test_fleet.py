@@ -7,7 +7,7 @@ from support.models.fleet_model import VERSION, Clock, Redis
 
 from handcounter.pacing.schedule import CREDIT_PERIODS, Pacing, Reason, Schedule
 from sidecar.deciding.lease_book import LeaseBook
-from sidecar.fleet.claims import UNMERGED, Claimed, Missing, State
+from sidecar.fleet.claims import NO_STATE, UNMERGED, Claimed, Missing, State
 from sidecar.fleet.fleet import Fleet, Frame
 from sidecar.fleet.reorder import Trail, decide
 
@@ -98,8 +98,8 @@ async def test_a_restart_applies_to_all_replicas_at_once(redis):
     assert await redis.decide(second, frame(6.0)) == [Reason.ADMITTED]
 
 
-async def test_flapping_clock_costs_few_claims(redis):
-    """Frames of a restarted clock that come before a period of real time are denied without Redis."""
+async def test_a_clock_that_jumps_back_and_forth_costs_few_claims(redis):
+    """Frames of a restarted clock are denied without Redis until a period of real time has passed."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(1000, fps=0.1))
     redis.calls.clear()
@@ -108,7 +108,7 @@ async def test_flapping_clock_costs_few_claims(redis):
 
 
 async def test_fps_change_acts_at_once(redis):
-    """The copy holds no period, so a raise admits the next frame and a cut denies it."""
+    """The copy has no period, so a raised limit admits the next frame and a lowered one denies it."""
     fleet = redis.replica()
     await redis.decide(fleet, frame(100, fps=1))
     assert await redis.decide(fleet, frame(100.2, fps=10)) == [Reason.ADMITTED]
@@ -129,8 +129,8 @@ async def test_a_late_state_is_ignored(redis):
 async def test_unknown_streams_are_not_kept(redis):
     """The state of a stream that this replica was never asked about isn't kept; its first frame is claimed."""
     fleet = redis.replica()
-    fleet.record_change("strange", State(200, 200, 0.0, VERSION))
-    assert await redis.decide(fleet, frame(200.0, name="strange")) == [Reason.ADMITTED]
+    fleet.record_change("unknown", State(200, 200, 0.0, VERSION))
+    assert await redis.decide(fleet, frame(200.0, name="unknown")) == [Reason.ADMITTED]
 
 
 async def test_forgotten_stream_is_claimed(redis):
@@ -154,7 +154,7 @@ async def test_a_verdict_has_the_state_after_it(redis):
     assert await fleet.decide([frame(300, fps=0.0)], redis) == [(Reason.PAUSED, (100, 100, 0), False)]
 
 
-class TestAlone:
+class TestWithoutRedis:
     async def play(self, redis: Redis, fleets: list[Fleet], start: float, seconds: float, fps: float) -> list[float]:
         """Spreads 30 frames per second over the replicas in turn; returns the admitted ts."""
         admitted = []
@@ -275,9 +275,9 @@ class TestAlone:
         redis.calls.clear()
         await redis.decide(fleet, frame(110.5))
         await redis.decide(fleet, frame(113.0))
-        told = [claim.known for [claim] in redis.calls]
-        assert told[0] == State(110.4, 110.4, pytest.approx(0.1), UNMERGED)
-        assert told[1].version < UNMERGED
+        known = [claim.known for [claim] in redis.calls]
+        assert known[0] == State(110.4, 110.4, pytest.approx(0.1), UNMERGED)
+        assert known[1].version < UNMERGED
 
     async def test_extreme_rates_are_paced(self, redis):
         """Rates at the ends of the range cause neither an error nor an extra admission."""
@@ -292,20 +292,19 @@ class TestAlone:
 async def test_changes_by_other_replicas_revoke_leases(redis):
     """Only changes by another replica revoke leases on a stream; the new state is then the certain one."""
     leases = Revocations()
-    told = leases.revoked
     first, second = redis.replica(leases=leases), redis.replica()
-    del told[:]
+    leases.revoked.clear()
     assert first.certain_schedule("cam", 1.0) is None
     await redis.decide(first, frame(1000))
     await redis.decide(first, frame(1000.5))
-    assert told == []
+    assert leases.revoked == []
     assert first.certain_schedule("cam", 1.0).last_ts == 1000
     await redis.decide(second, frame(1001))
-    assert told == ["cam"]
+    assert leases.revoked == ["cam"]
     assert first.certain_schedule("cam", 1.0).last_ts == 1001
     redis.clock.now = 5.0
     await redis.decide(second, frame(7))
-    assert told == ["cam", "cam"]
+    assert leases.revoked == ["cam", "cam"]
     assert first.certain_schedule("cam", 1.0).last_ts == 7
 
 
@@ -324,13 +323,12 @@ async def test_nothing_is_certain_of_what_redis_has_not_heard(redis):
 async def test_during_a_gap_nothing_is_certain(redis):
     """A gap revokes all leases, at both its ends."""
     leases = Revocations()
-    gaps = leases.revoked
     fleet = redis.replica(leases=leases)
     await redis.decide(fleet, frame(1000))
-    del gaps[:]
+    leases.revoked.clear()
     fleet.set_listening(False)
     fleet.set_listening(True)
-    assert gaps == ["all", "all"]
+    assert leases.revoked == ["all", "all"]
     assert fleet.certain_schedule("cam", 1.0) is None
     await redis.decide(fleet, frame(1001))
     assert fleet.certain_schedule("cam", 1.0).last_ts == 1001
@@ -343,3 +341,93 @@ async def test_min_gap_is_kept(clock):
     fleet = redis.replica(pacing=Pacing.MIN_GAP)
     reasons = await redis.decide(fleet, frame(100), frame(101.9), frame(102.8), frame(103))
     assert [reason is Reason.ADMITTED for reason in reasons] == [True, True, False, True]
+
+
+async def test_the_schedule_is_that_of_the_newest_admission(redis):
+    """Of an admission without Redis, too; there is none of an unknown stream."""
+    fleet = redis.replica()
+    assert fleet.schedule("cam") is None
+    await redis.decide(fleet, frame(100))
+    assert fleet.schedule("cam") == (100, 100, 0)
+    redis.reachable, redis.clock.now = False, 5.0
+    await redis.decide(fleet, frame(105))
+    assert fleet.schedule("cam")[1:] == (105, 5)
+
+
+async def test_nothing_is_certain_while_a_late_frame_may_be_admitted(redis):
+    """A frame that fits between two recent admissions isn't denied."""
+    fleet = redis.replica()
+    await redis.decide(fleet, frame(100.0, fps=10.0), frame(100.2, fps=10.0))
+    assert fleet.certain_schedule("cam", 10.0) is None
+    assert fleet.certain_schedule("cam", 5.0).last_ts == 100.2
+
+
+async def test_nothing_is_certain_while_an_admission_is_unspent(redis):
+    """The next frame gets it; leases are revoked as soon as it is there."""
+    leases = Revocations()
+    fleet = redis.replica(leases=leases, replicas=2)
+    await redis.decide(fleet, frame(100))
+    redis.reachable, redis.missing = False, Missing.LATE
+    await redis.decide(fleet, frame(101))
+    leases.revoked.clear()
+    redis.answer_late()
+    assert set(leases.revoked) == {"cam"}
+    assert fleet.certain_schedule("cam", 1.0) is None
+    assert await redis.decide(fleet, frame(101.5)) == [Reason.ADMITTED]
+    assert fleet.certain_schedule("cam", 1.0).last_ts == 101
+
+
+async def test_min_gap_counts_from_the_frame_that_spends_an_admission(redis):
+    """Redis knows an earlier frame as the last admitted one, so the next claim reports the later one."""
+    fleet = redis.replica(replicas=2, pacing=Pacing.MIN_GAP)
+    await redis.decide(fleet, frame(100))
+    redis.reachable, redis.missing = False, Missing.LATE
+    await redis.decide(fleet, frame(101))
+    redis.answer_late()
+    redis.reachable = True
+    assert await redis.decide(fleet, frame(101.8), frame(102.3)) == [Reason.ADMITTED, Reason.TOO_SOON]
+    assert redis.calls[-1][0].known[:2] == (101.8, 101.8)
+
+
+class Forgetting:
+    """Claims during which the replica forgets the stream."""
+
+    def __init__(self, redis: Redis, fleet: Fleet) -> None:
+        self._redis = redis
+        self._fleet = fleet
+
+    async def claim(self, claims, on_answer):
+        self._fleet.forget("cam")
+        return await self._redis.claim(claims, on_answer)
+
+
+@pytest.mark.parametrize(("reachable", "without_redis"), [(True, False), (False, True)])
+async def test_a_stream_that_is_forgotten_while_a_frame_waits_is_decided(redis, reachable, without_redis):
+    """By the answer, or without Redis as a new stream. Nothing is kept about it."""
+    fleet = redis.replica()
+    redis.reachable = reachable
+    [verdict] = await fleet.decide([frame(100)], Forgetting(redis, fleet))
+    assert verdict == (Reason.ADMITTED, (100, 100, 0), without_redis)
+    assert fleet.schedule("cam") is None
+
+
+async def test_an_answer_without_a_state_teaches_nothing(redis):
+    """The copy stays as it was."""
+    fleet = redis.replica(replicas=2)
+    redis.reachable, redis.missing = False, Missing.LATE
+    await redis.decide(fleet, frame(100))
+    redis.answer_late(Claimed(Reason.PAUSED, NO_STATE))
+    assert fleet.schedule("cam") is None
+
+
+async def test_an_answer_that_arrives_before_its_caller_goes_on_is_in_time(redis):
+    """Even if the wait has ended for it: the frame isn't decided twice."""
+    fleet = redis.replica(replicas=2)
+
+    class Hesitating:
+        async def claim(self, claims, on_answer):
+            await redis.claim(claims, on_answer)
+            return [Missing.LATE] * len(claims)
+
+    assert await fleet.decide([frame(100)], Hesitating()) == [(Reason.ADMITTED, (100, 100, 0), False)]
+    assert fleet.without_redis_count == 0

@@ -1,4 +1,4 @@
-"""How many replicas are believed to be there, by what is heard of them."""
+"""How many replicas there are, by the recent counts."""
 
 import pytest
 
@@ -33,7 +33,7 @@ JUST_BEFORE_S = REPLICA_GONE_S - 0.5
     ],
 )
 def test_count(heard: list[tuple[float, int] | None], replicas: int) -> None:
-    """The most that were counted of late, without a break; after a break, what held before it counts as heard."""
+    """The highest recent count since the last break; the number from before the break counts as one of them."""
     count = ReplicaCount(3)
     for each in heard:
         if each is BREAK:

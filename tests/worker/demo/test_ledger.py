@@ -4,9 +4,9 @@ import threading
 from support.publishing import captured
 
 from worker.demo.annotate import annotated_frame, hands_of
-from worker.demo.ledger import NotingQueue, StreamLedger
+from worker.demo.ledger import RecordingQueue, StreamLedger
 from worker.demo.plan import DemoCamera, Limit
-from worker.publish.film import DrawnCamera
+from worker.publish.film import SimulatedCamera
 from worker.synthetic.spec import SyntheticSpec
 
 START = 1_700_000_000.0
@@ -14,19 +14,21 @@ HAND = {"box": [10.0, 20.0, 110.0, 180.0], "is_right": True, "score": 0.9, "keyp
 
 
 def ledger(hands: int = 2) -> StreamLedger:
-    """The ledger of a camera that always shows so many hands, switched on at the start."""
-    source = DrawnCamera(SyntheticSpec(fps=10.0, hands=(hands, hands)), lambda _: b"", paced=True, clock=lambda: START)
+    """Returns the ledger of a camera that always shows this many hands; its first frame is at START."""
+    source = SimulatedCamera(
+        SyntheticSpec(fps=10.0, hands=(hands, hands)), lambda _: b"", paced=True, clock=lambda: START
+    )
     next(source.frames(threading.Event()))
     return StreamLedger(DemoCamera("cam1", 10.0), source)
 
 
 def result(ts: float, hand_count: int) -> bytes:
-    """A result as the worker writes it, as far as it is read."""
+    """Returns a result with the fields that the demo reads."""
     return json.dumps({"ts": ts, "hand_count": hand_count, "hands": [HAND] * hand_count}).encode()
 
 
-def test_a_phase_is_a_stretch_of_the_frames_clock() -> None:
-    """Frames count for a phase from its start up to but not at its end, whatever the order of their results."""
+def test_a_phase_is_an_interval_of_the_frames_clock() -> None:
+    """A phase has the frames from its start, inclusive, to its end, exclusive, whatever the order of their results."""
     stream = ledger()
     stream.published = [START + index / 10 for index in range(40)]
     for tenths, hand_count in ((25, 3), (5, 2), (30, 2), (10, 2), (20, 1)):
@@ -37,21 +39,21 @@ def test_a_phase_is_a_stretch_of_the_frames_clock() -> None:
     assert (row.true_hands, row.counted_hands, row.right) == (6, 6, 1)
 
 
-def test_only_what_was_published_is_noted() -> None:
-    """A frame that was given up is not on the ledger."""
+def test_only_published_frames_are_recorded() -> None:
+    """A cancelled frame isn't in the ledger."""
 
-    class Fussy:
+    class Cancelling:
         def publish(self, frame: object, _: object) -> bool:
             return frame.ts != 2.0
 
     stream = ledger()
-    queue = NotingQueue(Fussy(), stream)
+    queue = RecordingQueue(Cancelling(), stream)
     assert [queue.publish(captured(0, ts), threading.Event()) for ts in (1.0, 2.0, 3.0)] == [True, False, True]
     assert stream.published == [1.0, 3.0]
 
 
-def test_the_annotated_frame_is_one_that_was_right() -> None:
-    """Of all counted frames one with the true number of hands is drawn on; without any there is no picture."""
+def test_the_annotated_frame_is_a_right_one() -> None:
+    """A counted frame with the true number of hands is annotated; without counted frames there is none."""
     wrong, right = ledger(hands=1), ledger(hands=2)
     assert annotated_frame([wrong, right]) is None
     wrong.add_result(result(START + 1.0, 3))

@@ -14,20 +14,20 @@ from worker.demo.plan import CAMERAS, DEFAULT_FPS, PHASES, Limit, Phase, after, 
     ],
 )
 def test_limit_of(fields: dict[str, str], limit: Limit) -> None:
-    """A stream's own field comes first, then the wildcard, then the default."""
+    """A stream's own field precedes the wildcard, and that the default."""
     assert limit_of("cam1", fields) == limit
 
 
 def test_changes_add_up() -> None:
-    """The hash after some phases is what the changes leave, and they are shown as one would type them."""
+    """The hash after some phases has all of their changes; a phase's commands are redis-cli's."""
     phases = [Phase("one", {"a": "1", "b": "2"}), Phase("two", {"a": None, "*": "3"})]
     assert after(phases[:1]) == {"a": "1", "b": "2"}
     assert after(phases) == {"b": "2", "*": "3"}
     assert phases[1].commands("key") == ["HDEL key 'a'", "HSET key '*' 3"]
 
 
-def test_the_plan_shows_all_that_limits_can_do() -> None:
-    """The phases hold a raise, a cut, a pause, a return to the default and the wildcard, at a load for a small machine."""
+def test_the_plan_shows_all_kinds_of_changes() -> None:
+    """The phases raise, cut and pause, return to the default and use the wildcard, at a load for a small machine."""
     shown, before = set(), {camera.stream_name: limit_of(camera.stream_name, {}) for camera in CAMERAS}
     for number in range(1, len(PHASES) + 1):
         fields = after(PHASES[:number])

@@ -14,7 +14,7 @@ ROWS = [
 
 
 def shown(*, terminal: bool) -> str:
-    """What a screen writes over a phase and a summary, 80 columns wide."""
+    """Returns the output of a screen for a phase and a summary, 80 columns wide."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=80, color_system=None, legacy_windows=False)
     with Screen(console) as screen:
@@ -26,7 +26,7 @@ def shown(*, terminal: bool) -> str:
 
 
 def test_without_a_terminal_there_are_plain_lines() -> None:
-    """A log gets what begins, what came of it, the table and the remarks, and no control sequences."""
+    """A log has a phase's announcement and outcome, the table and the remarks, without control sequences."""
     text = shown(terminal=False)
     assert "\x1b" not in text
     assert "phase 1 of 5: two limits" in text
@@ -37,16 +37,16 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
 
 
 def test_a_terminal_gets_a_live_table() -> None:
-    """A terminal sees the table while the phase runs, cut off nowhere at 80 columns."""
+    """A terminal shows the table during the phase, complete at 80 columns."""
     text = shown(terminal=True)
-    assert "two limits, 3 s to go" in text
+    assert "two limits, 3 s left" in text
     for cell in ("source", "configured", "skipped", "undecoded", "4 (cam2)", "188 of 200", "11 of 12", "0 (cam1)"):
         assert cell in text
     assert "…" not in text
 
 
-def test_who_wants_no_colour_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With NO_COLOR a terminal gets no escape sequence at all, which the live table would need."""
+def test_no_color_means_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR a terminal gets no escape sequences, so no live table."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes that for a terminal
     monkeypatch.setattr("sys.stdout", out := io.StringIO())

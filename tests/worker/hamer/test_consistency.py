@@ -132,7 +132,7 @@ def test_hands_cut_off_by_the_border():
 
 
 def judge_two(offset: float, scores: tuple[float, float], boxes_apart: float | None = None) -> list[Verdict]:
-    """Returns the verdicts on two hands whose joints, and boxes unless given, are so many pixels apart."""
+    """Returns the verdicts on two hands whose joints, and boxes unless given, are this many pixels apart."""
     apart = offset if boxes_apart is None else boxes_apart
     boxes = np.stack([BOX, BOX + np.tile([apart, 0.0], 2)])
     joints = np.stack([joints_in(BOX), joints_in(BOX) + np.array([offset, 0.0])])

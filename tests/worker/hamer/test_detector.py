@@ -129,7 +129,7 @@ def test_auto_opens_hamer_if_a_checkpoint_is_given(golden):
 
 
 def test_a_missing_or_broken_checkpoint_is_an_error_at_the_start(golden, tmp_path):
-    """Also with `auto`: whoever configures a checkpoint wants it used."""
+    """With `auto` too, a configured checkpoint is used."""
     for backend in ("auto", "hamer"):
         with pytest.raises(BackendError, match=r"gone\.ckpt"):
             open_with(golden, backend=backend, hamer_checkpoint=tmp_path / "gone.ckpt")

@@ -67,7 +67,7 @@ def test_no_hands(
     predictor: HamerPredictor,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A frame without detections gives no hands and costs no batch."""
+    """A frame without detections has no hands and costs no batch."""
     none = SimpleNamespace(**{name: value[:0] for name, value in vars(hands).items()})
     monkeypatch.setattr(predictor.engine, "forward", None)
     refined = make().refine(golden.image, none)

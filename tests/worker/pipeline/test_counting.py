@@ -29,7 +29,7 @@ def job(payload: bytes) -> Job:
 
 
 class Failing:
-    """Raises an error so many times, then finds one hand."""
+    """Raises an error a number of times, then finds one hand."""
 
     name = "failing"
 

@@ -141,7 +141,7 @@ def test_a_failed_thread_ends_the_worker(
 
 
 def test_stuck_seconds_are_those_of_the_slowest_part(valkey: QueueServer, commands: LossyCommands) -> None:
-    """A counting thread that is stuck shows although the reader goes on."""
+    """A counting thread that is stuck shows although the reader continues."""
     publish_many(valkey.bytes, 1)
     gate = Gate()
     parts = pipeline(commands, gate, drain=False)

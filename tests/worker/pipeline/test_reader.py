@@ -130,7 +130,7 @@ def test_a_stop_doesnt_wait_for_redis(valkey: QueueServer, commands: LossyComman
 def test_nothing_more_is_read_if_nothing_is_settled(
     valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With too much held the reader leaves the rest to other workers, and goes on as soon as some of it is settled."""
+    """With too much held the reader leaves the rest to other workers, and continues as soon as some of it is settled."""
     monkeypatch.setattr("worker.pipeline.reader.MOST_HELD", 10)
     monkeypatch.setattr("worker.pipeline.reader.WAIT_S", 0.01)
     publish_many(valkey.bytes, 30)

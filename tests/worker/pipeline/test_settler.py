@@ -1,4 +1,4 @@
-"""The settler, with a queue in memory that fails when told to."""
+"""The settler, with a queue in memory that fails on demand."""
 
 import queue as queues
 import threading

@@ -7,7 +7,7 @@ from worker.publish.buffer import FrameBuffer
 
 
 def test_a_live_buffer_keeps_the_newest() -> None:
-    """When full it drops the oldest frame and counts it, and never makes the capture wait."""
+    """A full buffer drops its oldest frame and counts it; the capture never waits."""
     buffer = FrameBuffer(3, drop_oldest=True)
     assert all(buffer.put(captured(index)) for index in range(5))
     buffer.close()
@@ -17,7 +17,7 @@ def test_a_live_buffer_keeps_the_newest() -> None:
 
 
 def test_a_film_waits() -> None:
-    """When full it makes the capture wait until there is room; nothing is dropped."""
+    """A full buffer makes the capture wait until there is room; nothing is dropped."""
     buffer, put = FrameBuffer(2, drop_oldest=False), []
     thread = threading.Thread(target=lambda: [put.append(buffer.put(captured(index))) for index in range(4)])
     thread.start()
@@ -30,8 +30,8 @@ def test_a_film_waits() -> None:
     assert buffer.dropped == 0
 
 
-def test_a_closed_buffer_frees_whoever_waits() -> None:
-    """A capture that waits for room and a sender that waits for a frame both end when the buffer is closed."""
+def test_closing_ends_all_waits() -> None:
+    """Closing ends the wait of a capture for room, and of a sender for a frame."""
     full, empty, ends = FrameBuffer(1, drop_oldest=False), FrameBuffer(1, drop_oldest=True), []
     full.put(captured(0))
     threads = [

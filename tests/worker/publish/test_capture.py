@@ -16,17 +16,17 @@ MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time-outs that a test can wait for."""
+    """Time-outs that are short enough for a test."""
     monkeypatch.setattr(capture, "TIMEOUT_S", 0.5)
 
 
 def as_row(content: bytes) -> np.ndarray:
-    """Encoded bytes as OpenCV hands them over."""
+    """Returns encoded bytes as OpenCV returns them."""
     return np.frombuffer(content, np.uint8)[None, :]
 
 
 def all_of(path: Path) -> list:
-    """Each frame of a film with its position."""
+    """Returns each frame of a film with its position."""
     film = open_url(str(path))
     frames = []
     while film.grab():
@@ -35,16 +35,16 @@ def all_of(path: Path) -> list:
     return frames
 
 
-def test_motion_jpeg_comes_as_it_was_written(tmp_path: Path) -> None:
-    """Every frame of a motion JPEG film is the very bytes that it was made of, the first one too."""
+def test_motion_jpeg_is_not_decoded(tmp_path: Path) -> None:
+    """Every frame of a motion JPEG film, the first one too, is exactly the JPEG in the file."""
     pictures = [jpeg(index) for index in range(8)]
     frames = all_of(motion_jpeg(tmp_path / "film.avi", pictures))
     assert [frame for _, frame in frames] == pictures
     assert [position for position, _ in frames] == pytest.approx([index / 10 for index in range(8)])
 
 
-def test_jpegs_that_cannot_be_decoded_are_not_passed_on_as_such(tmp_path: Path) -> None:
-    """Where the first JPEG can't be decoded by itself, the film is decoded by FFmpeg, which may know better."""
+def test_incomplete_jpegs_are_decoded_by_ffmpeg(tmp_path: Path) -> None:
+    """If the first JPEG can't be decoded on its own, FFmpeg decodes the film, which may succeed."""
     whole = jpeg(3)
     without_end = whole[: whole.rindex(b"\xff\xd9")]
     frames = all_of(motion_jpeg(tmp_path / "film.avi", [without_end, whole]))
@@ -52,17 +52,17 @@ def test_jpegs_that_cannot_be_decoded_are_not_passed_on_as_such(tmp_path: Path) 
     assert all(frame.shape == numbered(0).shape for _, frame in frames)
 
 
-def test_other_films_come_decoded(tmp_path: Path) -> None:
-    """H.264 comes as pictures, in order, at the film's own times, uneven ones too."""
+def test_other_films_are_decoded(tmp_path: Path) -> None:
+    """H.264 is decoded to pictures, in order, at the film's own times, uneven ones too."""
     times = [0.0, 0.04, 0.08, 0.5, 0.54, 1.0]
     frames = all_of(h264(tmp_path / "film.mp4", times))
     assert [position for position, _ in frames] == pytest.approx(times, abs=0.002)
     assert [number_of(cv2.imencode(".jpg", frame)[1].tobytes()) for _, frame in frames] == list(range(6))
 
 
-@pytest.mark.parametrize("content", [b"", b"no film at all"])
-def test_what_is_no_film_is_a_source_error(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    """A file that is no video is told in our words, and the libraries say nothing."""
+@pytest.mark.parametrize("content", [b"", b"not a film"])
+def test_a_file_that_is_not_a_film(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file that isn't a film is a SourceError, and the libraries print nothing."""
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"film\.mp4 can't be opened as a video"):
@@ -70,8 +70,8 @@ def test_what_is_no_film_is_a_source_error(tmp_path: Path, content: bytes, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_a_webcam_is_asked_for_motion_jpeg() -> None:
-    """A webcam that has motion JPEG gives its bytes as they come, beginning with the first frame."""
+def test_a_webcam_with_motion_jpeg() -> None:
+    """Frames of a webcam with motion JPEG aren't decoded, from the first one on."""
     video = FakeVideo([as_row(jpeg(1)), as_row(jpeg(2))])
     camera = webcam(video, 0)
     assert video.properties[cv2.CAP_PROP_FOURCC] == MOTION_JPEG
@@ -81,8 +81,8 @@ def test_a_webcam_is_asked_for_motion_jpeg() -> None:
 
 
 @pytest.mark.parametrize("refused", [{cv2.CAP_PROP_FOURCC}, {cv2.CAP_PROP_CONVERT_RGB}])
-def test_a_webcam_without_motion_jpeg_gives_pictures(refused: set[int]) -> None:
-    """Where the driver refuses, frames are decoded."""
+def test_a_webcam_without_motion_jpeg(refused: set[int]) -> None:
+    """If the driver refuses motion JPEG, frames are decoded."""
     video = FakeVideo([numbered(1)])
     video.refuses = refused
     camera = webcam(video, 0)
@@ -90,8 +90,8 @@ def test_a_webcam_without_motion_jpeg_gives_pictures(refused: set[int]) -> None:
     np.testing.assert_array_equal(camera.retrieve(), numbered(1))
 
 
-def test_a_webcam_that_says_motion_jpeg_but_gives_pictures() -> None:
-    """A driver that agrees to motion JPEG and then hands over something else is asked for pictures again."""
+def test_a_webcam_whose_motion_jpeg_is_not_jpeg() -> None:
+    """If a driver accepts motion JPEG but returns something else, frames are decoded."""
     video = FakeVideo([numbered(1), numbered(2)])
     camera = webcam(video, 0)
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 1
@@ -100,16 +100,16 @@ def test_a_webcam_that_says_motion_jpeg_but_gives_pictures() -> None:
 
 
 def test_no_webcam() -> None:
-    """An index without a camera is told as that."""
+    """An index without a camera is a SourceError."""
     video = FakeVideo([], opened=False)
-    with pytest.raises(SourceError, match="no webcam 3"):
+    with pytest.raises(SourceError, match="this machine has no webcam 3"):
         webcam(video, 3)
     assert video.released
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_silent_camera_fails_to_open_in_time() -> None:
-    """A camera that accepts a connection and says nothing is given up after the time-out, not after OpenCV's 30 s."""
+    """A camera that accepts a connection and sends nothing fails after the timeout, not after OpenCV's 30 s."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(SourceError, match="can't be opened"):
@@ -118,8 +118,8 @@ def test_a_silent_camera_fails_to_open_in_time() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_camera_that_falls_silent_ends_in_time() -> None:
-    """A camera that sends nothing more is at its end after the time-out."""
+def test_a_camera_that_stops_sending_ends_in_time() -> None:
+    """The capture of a camera that stops sending ends after the timeout."""
     camera = MotionJpegCamera([jpeg(1)], frames=20)
     try:
         source = open_url(camera.url)

@@ -7,7 +7,7 @@ import pytest
 from support.publishing import h264, jpeg, motion_jpeg, number_of, numbered
 
 from worker.picture import Picture
-from worker.publish.film import DrawnCamera, Film, Folder
+from worker.publish.film import Film, Folder, SimulatedCamera
 from worker.publish.source import Captured, Source, SourceError
 from worker.synthetic.spec import SyntheticSpec
 
@@ -16,12 +16,12 @@ TIMES = [0.0, 0.1, 0.2, 0.6, 0.7]
 
 
 def encode(picture: Picture) -> bytes:
-    """Encodes a picture."""
+    """Returns a picture as JPEG."""
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
 def take(source: Source, count: int) -> list[Captured]:
-    """The first frames of a source."""
+    """Returns the first frames of a source."""
     frames = source.frames(threading.Event())
     taken = list(itertools.islice(frames, count))
     frames.close()
@@ -29,19 +29,19 @@ def take(source: Source, count: int) -> list[Captured]:
 
 
 def film(path: Path, loop: bool = False) -> Film:
-    """A film as a source."""
+    """Returns a film as a source."""
     return Film(str(path), encode, start=START, loop=loop, paced=False)
 
 
-def test_a_film_is_given_once_at_its_own_times(tmp_path: Path) -> None:
-    """Each frame comes once, in order, its ts the start plus its position."""
+def test_a_film_is_read_once_at_its_own_times(tmp_path: Path) -> None:
+    """Each frame is yielded once, in order, with the start plus its position as ts."""
     frames = take(film(h264(tmp_path / "film.mp4", TIMES)), 100)
     assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
     assert [frame.ts - START for frame in frames] == pytest.approx(TIMES, abs=0.002)
 
 
-def test_a_looped_film_goes_on(tmp_path: Path) -> None:
-    """Over a loop the pictures begin again, and ts goes on by one frame of the film's nominal rate."""
+def test_a_looped_film_continues(tmp_path: Path) -> None:
+    """After a loop the pictures start over, and ts continues with one frame of the film's nominal rate."""
     path = motion_jpeg(tmp_path / "film.avi", [jpeg(index) for index in range(3)])
     frames = take(film(path, loop=True), 8)
     assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 0, 1, 2, 0, 1]
@@ -49,7 +49,7 @@ def test_a_looped_film_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_looped_film_keeps_its_own_times(tmp_path: Path) -> None:
-    """In each pass the gaps between the frames are the film's own."""
+    """In each pass the gaps between frames are the film's own."""
     frames = take(film(h264(tmp_path / "film.mp4", TIMES), loop=True), 10)
     for first in (0, 5):
         times = [frame.ts - frames[first].ts for frame in frames[first : first + 5]]
@@ -57,13 +57,13 @@ def test_a_looped_film_keeps_its_own_times(tmp_path: Path) -> None:
 
 
 def test_no_such_film() -> None:
-    """A file that isn't there is told before anything is published."""
+    """A missing file is an error before anything is published."""
     with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):
         film(Path("nothing.mp4"))
 
 
-def test_a_film_ends_at_once_when_told(tmp_path: Path) -> None:
-    """After a stop no further frame comes."""
+def test_a_film_ends_at_a_stop(tmp_path: Path) -> None:
+    """After a stop no more frames are yielded."""
     stop = threading.Event()
     frames = film(h264(tmp_path / "film.mp4", TIMES), loop=True).frames(stop)
     next(frames)
@@ -72,12 +72,12 @@ def test_a_film_ends_at_once_when_told(tmp_path: Path) -> None:
 
 
 def folder(path: Path, loop: bool = False) -> Folder:
-    """A folder as a source."""
+    """Returns a folder as a source."""
     return Folder(str(path), encode, fps=4.0, start=START, loop=loop, paced=False)
 
 
-def test_a_folder_is_given_by_name_at_an_even_pace(tmp_path: Path) -> None:
-    """JPEG and PNG go out as the bytes they are, others as JPEG; what is no picture by name isn't looked at."""
+def test_a_folder_is_read_by_name_at_an_even_pace(tmp_path: Path) -> None:
+    """JPEG and PNG aren't encoded again, others become JPEG; files with other suffixes are ignored."""
     png = cv2.imencode(".png", numbered(2))[1].tobytes()
     (tmp_path / "b.png").write_bytes(png)
     (tmp_path / "a.JPG").write_bytes(jpeg(1))
@@ -89,8 +89,8 @@ def test_a_folder_is_given_by_name_at_an_even_pace(tmp_path: Path) -> None:
     assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5]
 
 
-def test_a_looped_folder_goes_on(tmp_path: Path) -> None:
-    """Over a loop ts goes on at the same pace."""
+def test_a_looped_folder_continues(tmp_path: Path) -> None:
+    """After a loop ts continues at the same pace."""
     for index in range(2):
         (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
     frames = take(folder(tmp_path, loop=True), 5)
@@ -98,28 +98,28 @@ def test_a_looped_folder_goes_on(tmp_path: Path) -> None:
     assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def test_a_broken_picture_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A picture that can't be read is named once, and takes no time; the others are published."""
-    for name, content in {"a.jpg": b"nonsense", "b.jpg": jpeg(5), "c.bmp": b"nonsense", "d.bmp": b""}.items():
+def test_a_broken_picture_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A picture that can't be read is logged once and takes no place in time; the others are published."""
+    for name, content in {"a.jpg": b"broken", "b.jpg": jpeg(5), "c.bmp": b"broken", "d.bmp": b""}.items():
         (tmp_path / name).write_bytes(content)
     frames = take(folder(tmp_path, loop=True), 3)
     assert [number_of(frame.picture) for frame in frames] == [5, 5, 5]
     assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5]
-    assert [record.args[0].name for record in caplog.records] == ["a.jpg", "c.bmp", "d.bmp"]
+    assert [Path(record.file).name for record in caplog.records] == ["a.jpg", "c.bmp", "d.bmp"]
 
 
 def test_a_folder_without_pictures(tmp_path: Path) -> None:
-    """An empty folder is told before anything is published, one of broken pictures when that is known."""
+    """A folder without pictures is an error at once; one of broken pictures, after all were tried."""
     with pytest.raises(SourceError, match="no pictures in this folder"):
         folder(tmp_path)
-    (tmp_path / "a.jpg").write_bytes(b"nonsense")
-    with pytest.raises(SourceError, match="no picture in this folder can be read"):
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    with pytest.raises(SourceError, match="none of the pictures in this folder can be read"):
         take(folder(tmp_path, loop=True), 1)
 
 
-def test_a_drawn_camera_keeps_to_its_schedule() -> None:
-    """Its capture times are those of its frame rate, and tell the true number of hands of each frame."""
-    camera = DrawnCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, paced=True, clock=lambda: START)
+def test_a_simulated_camera_keeps_to_its_schedule() -> None:
+    """Its capture times follow its frame rate, and determine the true number of hands of each frame."""
+    camera = SimulatedCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, paced=True, clock=lambda: START)
     frames = take(camera, 70)
     assert [frame.ts - START for frame in frames] == pytest.approx([index / 5 for index in range(70)], abs=0.061)
     truth = [camera.true_hands(frame.ts) for frame in frames]

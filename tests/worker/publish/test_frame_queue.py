@@ -17,14 +17,14 @@ NEVER = threading.Event()
 
 
 def frame_queue(client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000) -> FrameQueue:
-    """A queue that tries again soon."""
+    """Returns a queue that retries soon."""
     return FrameQueue(
         client, KEYS, stream_name, payload_ttl=60, max_queue=max_queue, backoff=Backoff(first_s=0.02, longest_s=0.05)
     )
 
 
 def entries(valkey: QueueServer) -> list[tuple[float, bytes]]:
-    """The ts and the picture of each entry."""
+    """Returns the ts and the picture of each entry."""
     rows = []
     for entry_id, fields in valkey.bytes.xrange(KEYS.frames):
         frame = parse_entry(entry_id.decode(), fields)
@@ -33,7 +33,7 @@ def entries(valkey: QueueServer) -> list[tuple[float, bytes]]:
 
 
 def test_a_frame_becomes_an_entry_and_a_picture(valkey: QueueServer) -> None:
-    """The entry is one that the worker reads, its picture lies under its own key and will expire."""
+    """The worker can read the entry; the picture has its own key, which will expire."""
     with connect(valkey.url) as client:
         assert frame_queue(client, "cäm 1").publish(Captured(1_700_000_000.123456, jpeg(7)), NEVER)
     ((entry_id, fields),) = valkey.bytes.xrange(KEYS.frames)
@@ -43,8 +43,8 @@ def test_a_frame_becomes_an_entry_and_a_picture(valkey: QueueServer) -> None:
     assert 50_000 < valkey.bytes.pttl(frame.frame_key) <= 60_000
 
 
-def test_two_publishers_of_one_stream_do_not_meet(valkey: QueueServer) -> None:
-    """Pictures of two publishers have different keys, though both count from one."""
+def test_two_publishers_of_one_stream_do_not_collide(valkey: QueueServer) -> None:
+    """Pictures of two publishers have different keys, though both number their frames from one."""
     with connect(valkey.url) as client:
         frame_queue(client).publish(captured(1), NEVER)
         frame_queue(client).publish(captured(2), NEVER)
@@ -52,7 +52,7 @@ def test_two_publishers_of_one_stream_do_not_meet(valkey: QueueServer) -> None:
 
 
 def test_the_queue_is_capped(valkey: QueueServer) -> None:
-    """The queue keeps about as many entries as it may, the newest."""
+    """The queue keeps about as many entries as its cap allows, the newest ones."""
     with connect(valkey.url) as client:
         queue = frame_queue(client, max_queue=100)
         for index in range(400):
@@ -62,7 +62,7 @@ def test_the_queue_is_capped(valkey: QueueServer) -> None:
 
 
 class LostReplies(redis.Connection):
-    """A connection that loses replies to scripts after the server has done the work, as a broken network would."""
+    """A connection that loses replies to scripts after the server has run them, as a broken network would."""
 
     lost = 0
 
@@ -75,8 +75,8 @@ class LostReplies(redis.Connection):
         return reply
 
 
-def test_a_lost_reply_makes_no_second_entry(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
-    """A frame whose reply is lost is published again, without a trace; loss and recovery are said once each."""
+def test_a_lost_reply_causes_no_second_entry(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A frame whose reply is lost is published again without a second entry; loss and recovery are logged once each."""
     with connect(valkey.url) as client, caplog.at_level(logging.INFO):
         client.connection_pool.connection_class = LostReplies
         queue = frame_queue(client)
@@ -89,7 +89,7 @@ def test_a_lost_reply_makes_no_second_entry(valkey: QueueServer, caplog: pytest.
 def test_nothing_is_lost_while_redis_is_killed_and_started_again(
     valkey: QueueServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A publish waits for Redis however often it has to try, and says so once."""
+    """Publishing is retried until Redis works again, and logged once."""
     with connect(valkey.url) as client, caplog.at_level(logging.INFO):
         queue = frame_queue(client)
         assert queue.publish(captured(1), NEVER)
@@ -105,8 +105,8 @@ def test_nothing_is_lost_while_redis_is_killed_and_started_again(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_a_refusal_waits_too(valkey: QueueServer) -> None:
-    """A key of the wrong type leaves no picture behind, and the frame goes out once that is mended."""
+def test_a_rejection_is_retried_too(valkey: QueueServer) -> None:
+    """A key of the wrong type leaves no picture behind; the frame is published once the key is deleted."""
     valkey.bytes.set(KEYS.frames, "not a queue")
     with connect(valkey.url) as client:
         queue, done = frame_queue(client), []
@@ -120,13 +120,13 @@ def test_a_refusal_waits_too(valkey: QueueServer) -> None:
     assert entries(valkey) == [(1.0, jpeg(1))]
 
 
-def test_it_gives_up_when_told(valkey: QueueServer) -> None:
-    """A publish that is told to give up while Redis is away returns, and says that it didn't publish."""
+def test_it_can_be_cancelled(valkey: QueueServer) -> None:
+    """Publishing that is cancelled while Redis is unreachable returns False."""
     valkey.pause()
-    give_up = threading.Event()
+    cancelled = threading.Event()
     try:
         with redis.Redis(port=valkey.port, socket_timeout=0.05, retry=None) as client:
-            give_up.set()
-            assert not frame_queue(client).publish(captured(1), give_up)
+            cancelled.set()
+            assert not frame_queue(client).publish(captured(1), cancelled)
     finally:
         valkey.resume()

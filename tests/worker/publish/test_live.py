@@ -12,7 +12,7 @@ from worker.publish.source import SourceError
 
 
 class NoWait(Backoff):
-    """Counts its waits, which take no time."""
+    """Counts its delays, which are 0."""
 
     waits = 0
     resets = 0
@@ -26,28 +26,28 @@ class NoWait(Backoff):
 
 
 class Openings:
-    """Opens one thing after the other: a list of frames, or an error; at the end of all it stops the camera."""
+    """Opens one result after the other: a list of frames, or an error; stops the camera after the last."""
 
-    def __init__(self, stop: threading.Event, *things: list[int] | str) -> None:
+    def __init__(self, stop: threading.Event, *results: list[int] | str) -> None:
         self._stop = stop
-        self._things = iter(things)
+        self._results = iter(results)
         self.videos: list[FakeVideo] = []
 
     def __call__(self) -> Capture:
-        thing = next(self._things, None)
-        if thing is None:
+        result = next(self._results, None)
+        if result is None:
             self._stop.set()
             raise SourceError("the end")
-        if isinstance(thing, str):
-            raise SourceError(thing)
-        self.videos.append(FakeVideo([numbered(index) for index in thing]))
+        if isinstance(result, str):
+            raise SourceError(result)
+        self.videos.append(FakeVideo([numbered(index) for index in result]))
         return Capture(self.videos[-1], encoded=False)
 
 
-def run(*things: list[int] | str) -> tuple[list[tuple[float, int]], Openings, NoWait]:
-    """Runs a camera through its openings; the clock counts the frames."""
+def run(*results: list[int] | str) -> tuple[list[tuple[float, int]], Openings, NoWait]:
+    """Runs a camera through these results; the clock counts the frames."""
     stop, backoff = threading.Event(), NoWait()
-    openings = Openings(stop, *things)
+    openings = Openings(stop, *results)
     clock = iter(range(1000))
     camera = LiveCamera(
         "door",
@@ -60,26 +60,23 @@ def run(*things: list[int] | str) -> tuple[list[tuple[float, int]], Openings, No
 
 
 def test_a_lost_camera_is_opened_again(caplog: pytest.LogCaptureFixture) -> None:
-    """Over losses and failed openings all frames come, at the time of their capture; each change is said once."""
+    """Frames are yielded across losses and failed openings, with their time of arrival; each change is logged once."""
     with caplog.at_level(logging.INFO):
         frames, openings, backoff = run("not there", "not there", [1, 2], "gone", "gone", [], [3], [4])
     assert frames == [(0.0, 1), (1.0, 2), (2.0, 3), (3.0, 4)]
     assert all(video.released for video in openings.videos)
     assert backoff.waits == 9
     assert backoff.resets == 4
-    assert [record.getMessage() for record in caplog.records] == [
-        "not there; trying again until it's back",
-        "door is back",
-        "door gives no more frames; trying again until it's back",
-        "door is back",
-        "door gives no more frames; trying again until it's back",
-        "door is back",
-        "door gives no more frames; trying again until it's back",
+    lost, back = "the camera is lost; retrying", "the camera works again"
+    assert [(record.getMessage(), getattr(record, "reason", None)) for record in caplog.records] == [
+        (lost, "not there"),
+        *[(back, None), (lost, "it sends no more frames")] * 3,
     ]
+    assert {record.camera for record in caplog.records} == {"door"}
 
 
-def test_a_stop_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
-    """A camera that is told to stop is closed, and nothing is said about it."""
+def test_a_stop_is_not_a_loss(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop closes the camera, and nothing is logged."""
     stop = threading.Event()
     openings = Openings(stop, [1, 2, 3])
     frames = LiveCamera("door", openings, lambda _: b"", backoff=NoWait()).frames(stop)

@@ -12,7 +12,7 @@ from worker.publish.source import Captured, SourceError
 
 
 class FakeQueue:
-    """Takes frames, unless it is closed for a while."""
+    """Accepts frames, except while it is closed."""
 
     def __init__(self) -> None:
         self.published: list[float] = []
@@ -20,17 +20,17 @@ class FakeQueue:
         self.open = threading.Event()
         self.open.set()
 
-    def publish(self, frame: Captured, give_up: threading.Event) -> bool:
+    def publish(self, frame: Captured, cancelled: threading.Event) -> bool:
         self.asked.set()
         while not self.open.wait(0.01):
-            if give_up.is_set():
+            if cancelled.is_set():
                 return False
         self.published.append(frame.ts)
         return True
 
 
 def frames(count: int) -> list[Captured]:
-    """Frames with the ts 0, 1, 2, ..."""
+    """Returns frames with the ts 0, 1, 2, ..."""
     return [captured(0, float(index)) for index in range(count)]
 
 
@@ -42,7 +42,7 @@ def run(publisher: Publisher) -> None:
 
 
 def test_a_source_is_published_to_its_end() -> None:
-    """All frames of a film come out, in order, however few the buffer holds."""
+    """All frames of a film are published, in order, with any size of the buffer."""
     queue = FakeQueue()
     publisher = Publisher(ListSource(frames(100)), queue, buffer_frames=3)
     run(publisher)
@@ -54,21 +54,21 @@ def test_a_source_is_published_to_its_end() -> None:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_count_ends_it(live: bool) -> None:
-    """It ends after so many published frames, of a source without end."""
+    """It stops after the given number of published frames of an endless source."""
     queue = FakeQueue()
     run(Publisher(ListSource(map(captured, itertools.repeat(0), itertools.count()), live), queue, count=5))
     assert len(queue.published) == 5
 
 
 def test_duration_ends_it() -> None:
-    """It ends after so many seconds by the frames' own clock, the last frame being before that."""
+    """It stops after the given seconds on the frames' own clock; the last frame is before that."""
     queue = FakeQueue()
     run(Publisher(ListSource([captured(0, 100.0 + index) for index in range(50)]), queue, duration=7.0))
     assert queue.published == [100.0 + index for index in range(7)]
 
 
-def test_frames_with_a_clock_of_their_own_are_waited_for() -> None:
-    """A paced source is published no faster than its capture times say."""
+def test_capture_times_are_waited_for() -> None:
+    """A paced source is published no faster than by its capture times."""
     queue = FakeQueue()
     started = time.monotonic()
     run(Publisher(ListSource([captured(0, index * 0.05) for index in range(6)], paced=True), queue))
@@ -76,8 +76,8 @@ def test_frames_with_a_clock_of_their_own_are_waited_for() -> None:
     assert len(queue.published) == 6
 
 
-def test_a_live_source_drops_the_oldest_while_redis_is_away() -> None:
-    """While nothing can be published a live capture goes on; what came last is published, the rest is counted."""
+def test_a_live_source_drops_the_oldest_while_redis_is_unreachable() -> None:
+    """While nothing can be published a live capture continues; the last frames are published, the rest is counted."""
     queue = FakeQueue()
     queue.open.clear()
     taken: list[int] = []
@@ -99,8 +99,8 @@ def test_a_live_source_drops_the_oldest_while_redis_is_away() -> None:
     assert progress.published <= 6
 
 
-def test_a_film_waits_while_redis_is_away() -> None:
-    """A film that can't be published isn't read further than the buffer holds, and comes out whole afterwards."""
+def test_a_film_waits_while_redis_is_unreachable() -> None:
+    """A film that can't be published is read no further than the buffer's size, and is published completely afterwards."""
     queue, taken = FakeQueue(), []
     queue.open.clear()
 
@@ -121,16 +121,16 @@ def test_a_film_waits_while_redis_is_away() -> None:
 
 
 def endless() -> Iterator[Captured]:
-    """Frames without end, quickly."""
+    """Returns endless frames."""
     return (captured(0, float(index)) for index in itertools.count())
 
 
-@pytest.mark.parametrize("redis_away", [False, True])
+@pytest.mark.parametrize("unreachable", [False, True])
 @pytest.mark.parametrize("live", [False, True])
-def test_a_stop_ends_both_threads(live: bool, redis_away: bool) -> None:
-    """A stop ends the publisher at once, whether it waits for Redis, for room or for nothing."""
+def test_a_stop_ends_both_threads(live: bool, unreachable: bool) -> None:
+    """A stop ends the publisher at once, whether it waits for Redis, for room in the buffer or for nothing."""
     queue = FakeQueue()
-    if redis_away:
+    if unreachable:
         queue.open.clear()
     publisher = Publisher(ListSource(endless(), live), queue)
     publisher.start()
@@ -140,8 +140,8 @@ def test_a_stop_ends_both_threads(live: bool, redis_away: bool) -> None:
     assert publisher.error is None
 
 
-def test_a_stop_says_when_a_capture_cannot_be_interrupted() -> None:
-    """A capture that is held by the system outlives a stop, which says so instead of waiting for it."""
+def test_a_capture_that_cannot_be_interrupted() -> None:
+    """If the capture is in a system call, a stop returns False instead of waiting for it."""
     released = threading.Event()
 
     def silent() -> Iterator[Captured]:
@@ -156,8 +156,8 @@ def test_a_stop_says_when_a_capture_cannot_be_interrupted() -> None:
 
 
 def test_duration_ends_a_silent_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A live source that gives no frame at all ends after the duration too."""
-    # Without a frame to try, there is nothing to wait this long for.
+    """A live source without any frame ends after the duration too."""
+    # There is no frame whose retries would take this long.
     monkeypatch.setattr("worker.publish.publisher._LAST_FRAMES_S", 3600.0)
     stop = threading.Event()
 
@@ -176,7 +176,7 @@ def test_duration_ends_a_silent_camera(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(error: Exception) -> Callable[[], Iterator[Captured]]:
-    """A source that fails after two frames."""
+    """Returns a source that fails after two frames."""
 
     def given() -> Iterator[Captured]:
         yield from frames(2)
@@ -187,7 +187,7 @@ def failing(error: Exception) -> Callable[[], Iterator[Captured]]:
 
 @pytest.mark.parametrize("error", [SourceError("the film is gone"), RuntimeError("a defect")])
 def test_an_error_of_the_source_ends_it(error: Exception) -> None:
-    """What the source fails with is kept; the frames before it are published."""
+    """The source's error is kept; the frames before it are published."""
     queue = FakeQueue()
     publisher = Publisher(ListSource(failing(error)()), queue)
     run(publisher)
@@ -196,7 +196,7 @@ def test_an_error_of_the_source_ends_it(error: Exception) -> None:
 
 
 def test_an_error_of_the_queue_ends_it() -> None:
-    """A frame that makes no sense ends the publisher with an error instead of leaving it waiting."""
+    """An invalid frame ends the publisher with an error instead of leaving it waiting."""
 
     class Broken(FakeQueue):
         def publish(self, *_: object) -> bool:

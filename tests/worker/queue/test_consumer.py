@@ -133,7 +133,7 @@ def test_only_silent_workers_lose_their_entries(valkey: QueueServer, queue: Queu
 def test_all_pages_are_adopted(
     valkey: QueueServer, queue: Queue, other: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One script adopts a page, and the next one goes on behind it."""
+    """One script adopts a page, and the next one continues behind it."""
     monkeypatch.setattr("worker.queue.consumer._PAGE", 2)
     publish_many(valkey.bytes, 5)
     entry_ids = ids(other.read(5))

@@ -1,0 +1,79 @@
+"""From positions in a film to capture times."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.publish.timeline import MAX_POSITION, Timeline
+
+START = 1_700_000_000.0
+STEP = 0.04
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("passes", "offsets"),
+    [
+        # even and uneven positions
+        ([[0.0, 0.1, 0.2]], [0.0, 0.1, 0.2]),
+        ([[0.0, 0.5, 0.6]], [0.0, 0.5, 0.6]),
+        # only differences count
+        ([[7.0, 7.1]], [0.0, 0.1]),
+        ([[-3.0, -2.5]], [0.0, 0.5]),
+        # positions that stand still, go back or aren't there are one step each
+        ([[0.0, 0.0, 0.0]], [0.0, 0.04, 0.08]),
+        ([[NAN, NAN, NAN]], [0.0, 0.04, 0.08]),
+        ([[5.0, 4.0, 3.0]], [0.0, 0.04, 0.08]),
+        ([[0.0, math.inf, 0.5]], [0.0, 0.04, 0.5]),
+        ([[0.0, 2 * MAX_POSITION, 0.5]], [0.0, 0.04, 0.5]),
+        # the first valid position is the origin
+        ([[NAN, 9.0, 9.5]], [0.0, 0.04, 0.54]),
+        # a loop is one step
+        ([[0.0, 0.1], [0.0, 0.1]], [0.0, 0.1, 0.14, 0.24]),
+        ([[0.0, 0.1], [3.0, 3.2]], [0.0, 0.1, 0.14, 0.34]),
+        ([[0.0], [], [0.0]], [0.0, 0.04]),
+    ],
+)
+def test_capture_times(passes: list[list[float]], offsets: list[float]) -> None:
+    """The capture times of a film's passes, relative to the start."""
+    timeline, times = Timeline(START, STEP), []
+    for positions in passes:
+        times += [timeline.ts(position) - START for position in positions]
+        timeline.loop()
+    assert times == pytest.approx(offsets, abs=1e-6)
+
+
+@given(
+    passes=st.lists(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=20), max_size=4),
+    step=st.floats(0.001, 1.0),
+)
+def test_capture_times_only_increase(passes: list[list[float]], step: float) -> None:
+    """Whatever a container's positions are, capture times begin at the start and increase, across loops too."""
+    timeline = Timeline(START, step)
+    times = []
+    for positions in passes:
+        times += [timeline.ts(position) for position in positions]
+        timeline.loop()
+    assert times[:1] in ([], [START])
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+
+
+@given(
+    gaps=st.lists(st.floats(0.001, 5.0), min_size=1, max_size=30),
+    first=st.floats(0, 1000),
+    step=st.floats(0.001, 1.0),
+    loops=st.integers(1, 4),
+)
+def test_capture_times_follow_the_film(gaps: list[float], first: float, step: float, loops: int) -> None:
+    """Within a pass the gaps are the film's own; between passes there is exactly one step."""
+    positions = list(itertools.accumulate(gaps, initial=first))
+    timeline = Timeline(START, step)
+    times = []
+    for _ in range(loops):
+        times += [timeline.ts(position) for position in positions]
+        timeline.loop()
+    expected = ([*gaps, step] * loops)[:-1]
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx(expected, abs=1e-5)

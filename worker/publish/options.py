@@ -1,0 +1,54 @@
+"""What users of ``hand-counter publish`` choose, as values: built from the flags in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from process.redis_access import RedisAccess
+    from process.redis_url import RedisUrl
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Where the frames come from, and how they are read."""
+
+    source: str
+    """A file, a folder, a webcam's index, a URL or a simulated camera; see `kind_of`."""
+    loop: bool = False
+    """Whether a file or folder starts over at its end."""
+    fast: bool = False
+    """Whether frames are published without waiting for their capture times."""
+    folder_fps: float = 10.0
+    """Frames per second of a folder of pictures."""
+    jpeg_quality: int = 85
+    """Of frames that must be encoded, 1 to 100."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DestinationOptions:
+    """The queue, and how frames are kept in it."""
+
+    redis: RedisUrl
+    access: RedisAccess
+    prefix: str
+    stream_name: str
+    payload_ttl: float
+    """Seconds after which a picture that no worker has fetched is deleted."""
+    max_queue: int
+    """About how many entries the queue keeps, of all streams."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishOptions:
+    """A publisher."""
+
+    source: SourceOptions
+    destination: DestinationOptions
+    count: int | None
+    """Published frames after which it stops."""
+    duration: float
+    """Seconds, by the frames' own clock, after which it stops."""
+    progress: float
+    """Seconds between progress lines; infinity for none."""
