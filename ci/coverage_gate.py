@@ -67,9 +67,7 @@ def faults(files: Mapping[str, Covered], rules: Iterable[Rule]) -> list[str]:
             all_parts = Covered(sum(part.covered for part in parts), sum(part.total for part in parts))
             if all_parts.percent < rule.floor:
                 missing = all_parts.total - all_parts.covered
-                found.append(
-                    f"{name}: {all_parts.percent:.1f} % of lines and branches, {rule.floor:g} % demanded, {missing} missing"
-                )
+                found.append(f"{name}: {all_parts.percent:.1f} % covered, {rule.floor:g} % demanded, {missing} missing")
     return found + [f"no rule for {name}" for name in left]
 
 

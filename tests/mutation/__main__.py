@@ -135,7 +135,7 @@ def main() -> int:
         counts[file] = count
         survivors += alive
     text, good = report(counts, survivors, explained((REPOSITORY / "docs/mutation.md").read_text()))
-    print(text)
+    sys.stdout.write(f"{text}\n")
     return 0 if good else 1
 
 

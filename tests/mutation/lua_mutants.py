@@ -41,7 +41,9 @@ REASONS = ("ADMITTED", "TOO_SOON", "PAUSED", "DUPLICATE", "LATE")
 NAMES.update({name: (following,) for name, following in zip(REASONS, (*REASONS[1:], REASONS[0]), strict=True)})
 
 STATEMENT = re.compile(
-    r"^[ ]*+(?!(?:local|for|if|elseif|while|return)\b)(?:[\w.\[\]#, +]+ = [^{]+|table\.remove\(.*\)|redis\.call\(.*\))$"
+    r"""^[ ]*+(?!(?:local|for|if|elseif|while|return)\b)
+        (?:[\w.\[\]\#,+ ]+[ ]=[ ][^{]+|(?:table\.remove|redis\.call)\(.*\))$""",
+    re.VERBOSE,
 )
 """A line that can be left out: an assignment to what exists, or a call for its effect."""
 
