@@ -35,7 +35,7 @@ class RedisServerError(Exception):
 
 
 class UnreachableError(RedisServerError):
-    """There is no connection, it was lost, or no answer came in time. The connection is of no more use."""
+    """There is no connection, it was lost, or no answer came in time. The connection can't be used any more."""
 
     summary = "Redis is unreachable"
 

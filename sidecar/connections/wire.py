@@ -63,12 +63,12 @@ class Wire:
         self._subscribed = False
         self._loss: Exception | None = None
         self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._sending = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
         if self.speaks_resp3:
             parser: Any = connection._parser
             parser.set_invalidation_push_handler(self._pushed)
             parser.set_pubsub_push_handler(self._pushed)
-        self._reader = asyncio.create_task(self._read(), name=f"redis-reader {address}")
+        self._reader = self._loop.create_task(self._read(), name=f"redis-reader {address}")
 
     @property
     def speaks_resp3(self) -> bool:
@@ -92,13 +92,28 @@ class Wire:
             UnreachableError: The connection is lost, or the answer didn't come in time.
             RejectedError: The answer is an error.
         """
-        if timeout_s == math.inf:
-            return await self._call(command, asking)
+        # redis-py packs in Python, which took half of the time of reading a thousand streams.
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stubs know one argument type only
+        # redis-py would connect again if it isn't connected.
+        if self._loss is not None or not self._connection.is_connected:
+            raise UnreachableError(f"the connection to {self.address} was lost")
+        if asking:
+            self._waiting.append(self._loop.create_future())
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.append(answer)
+        # This writes before it waits for anything, so commands leave in the order of the futures.
+        sending = self._connection.send_packed_command([_ASKING, packed] if asking else [packed], check_health=False)
         try:
+            if timeout_s == math.inf:
+                await sending
+                return await answer
             async with asyncio.timeout(timeout_s):
-                return await self._call(command, asking)
+                await sending
+                return await answer
         except TimeoutError:
             raise UnreachableError(f"no answer within {timeout_s:g} s") from None
+        except (RedisError, OSError) as error:
+            raise _unreachable(error) from error
 
     async def subscribe(self, channel: bytes | str, *, timeout_s: float) -> None:
         """Subscribes to a channel: its messages are given to on_push. After this, PING is the only command allowed.
@@ -123,31 +138,17 @@ class Wire:
             with contextlib.suppress(RedisError, OSError):
                 await self._connection.disconnect(nowait=True)
 
-    async def _call(self, command: tuple[bytes | str | float, ...], asking: bool) -> Any:
-        # redis-py packs in Python, which took half of the time of reading a thousand streams.
-        packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stubs know one argument type only
-        async with self._sending:
-            # redis-py would connect again if it isn't connected.
-            if self._loss is not None or self._reader.done() or not self._connection.is_connected:
-                raise UnreachableError(f"the connection to {self.address} was lost")
-            loop = asyncio.get_running_loop()
-            if asking:
-                self._waiting.append(loop.create_future())
-            answer: asyncio.Future[Any] = loop.create_future()
-            self._waiting.append(answer)
-            try:
-                await self._connection.send_packed_command(
-                    [_ASKING, packed] if asking else [packed], check_health=False
-                )
-            except (RedisError, OSError) as error:
-                raise _unreachable(error) from error
-        return await answer
-
     async def _read(self) -> None:
         """Gives each answer to its command, until the connection is lost."""
+        read = self._connection.read_response
         try:
             while True:
-                answer = await self._receive()
+                try:
+                    answer = await read(timeout=math.inf, disconnect_on_error=False, push_request=True)
+                except RedisError as error:
+                    if not _is_answer(error):
+                        raise
+                    answer = _rejected(error, self.address)
                 if answer is _PUSH:
                     continue
                 if self._subscribed and isinstance(answer, list) and answer[0] == b"message":
@@ -166,14 +167,6 @@ class Wire:
             self._lose(_unreachable(error))
         except Exception as error:
             self._lose(error)
-
-    async def _receive(self) -> Any:
-        try:
-            return await self._connection.read_response(timeout=math.inf, disconnect_on_error=False, push_request=True)
-        except RedisError as error:
-            if not _is_answer(error):
-                raise
-            return _rejected(error, self.address)
 
     async def _pushed(self, push: list[Any]) -> object:
         self._on_push(push)

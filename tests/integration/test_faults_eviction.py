@@ -35,13 +35,13 @@ async def test_no_stream_exceeds_its_rate_by_eviction(seed: int, source_fps: flo
         due.sort()
         after, name = due[0]
         world.now = began + after
-        answers = world.limiter.decide_all([name], [world.now], world.now)
+        answers = world.decide_all([name], [world.now], world.now)
         if answers.should_process[0]:
             admitted[name].append(world.now)
         # Some cameras are silent for a while; only then may they be evicted.
         pause = dice.choice((1.0, 1.0, 1.0, 1.0, 20.0)) / source_fps
         due[0] = (after + pause * dice.uniform(0.9, 1.1), name)
-    assert world.limiter.evicted > 10
+    assert world.roster.evicted > 10
     assert len(world.limiter) == MAX_STREAMS
     worst = {name: worst_excess(tss, limits[name]) for name, tss in admitted.items()}
     assert max(worst.values()) <= CREDIT_FRAMES + 1e-4, worst

@@ -61,7 +61,7 @@ def test_decisions_continue(server: Valkey, fault: str) -> None:
             if fault in CONNECTION_IS_LOST - {"restarting"}:
                 state_of(sidecar, wait_for=AWAY)
             load.wait_for_batches(60)
-            told = load.fps_since(begun)
+            fps_in_force = load.fps_since(begun)
         state_of(sidecar, wait_for=TRACKING)
         if fault in LOSE_DATA:
             wait_until(lambda: set(load.batches[-1].answer.fps) == {DEFAULT}, "the default, since nothing is set")
@@ -69,9 +69,9 @@ def test_decisions_continue(server: Valkey, fault: str) -> None:
         wait_until(lambda: set(load.batches[-1].answer.fps) == {LIMIT / 2 + 0.25}, "a change after the fault")
         load.wait_for_batches(20)
     load.check(most_fps=LIMIT)
-    assert told <= {LIMIT, DEFAULT}
+    assert fps_in_force <= {LIMIT, DEFAULT}
     if fault not in {"flushed", "restarting"}:
-        assert told == {LIMIT}
+        assert fps_in_force == {LIMIT}
 
 
 @pytest.mark.parametrize("fault", ["killed", "flushed", "slow"])

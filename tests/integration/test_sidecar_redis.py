@@ -138,18 +138,18 @@ def test_a_bad_value_is_reported(asker: Asker, client: "redis.Redis") -> None:
     asker.wait_for_fps(3.0, "cam1")
     asker.wait_for_fps(3.0, "cam2")
 
-    def told() -> list[str]:
+    def invalid_values() -> list[str]:
         return [stream.invalid_value for stream in asker.stub.ListStreams(pb.ListStreamsRequest()).streams]
 
-    assert told() == ["fast", "fast"]
+    assert invalid_values() == ["fast", "fast"]
     client.hset(KEY, "cam1", "6")
     asker.wait_for_fps(6.0)
-    assert told() == ["", "fast"]
+    assert invalid_values() == ["", "fast"]
     assert asker.sidecar.logs().count("isn't a valid fps") == 1
 
 
 def test_a_changed_limit_is_a_log_line(asker: Asker, client: "redis.Redis") -> None:
-    """It has the stream, both fps and the source; streams that nobody asks about are no lines."""
+    """It has the stream, both fps and the source. Changes of streams without frames aren't logged."""
     client.hset(KEY, mapping={"cam1": "2", "cam2": "2"})
     asker.wait_for_fps(2.0)
     client.hset(KEY, mapping={"cam1": "0.25", "cam2": "5"})

@@ -116,7 +116,7 @@ class Engine:
     def free_memory(self) -> None:
         """Returns cached but unused memory to the device."""
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # pragma: no cover - needs a GPU
 
     def unpack(self, rows: Rows) -> HandOutputs:
         """Splits rows into the network's outputs."""
@@ -161,7 +161,7 @@ def _tensor_cores(allowed: bool) -> Iterator[None]:
             torch.set_float32_matmul_precision(before)
 
 
-class CudaGraph:
+class CudaGraph:  # pragma: no cover - needs a GPU
     """One batch size's forward as a CUDA graph: about 500 kernels in a single launch. Smaller batches are padded.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which server holds a key, where some of the Sentinels or nodes that could tell hang."""
+"""Which server holds a key, when some of the Sentinels or nodes hang."""
 
 import contextlib
 from collections.abc import AsyncIterator

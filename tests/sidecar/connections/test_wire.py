@@ -48,7 +48,7 @@ async def test_answers_come_in_the_order_of_the_commands() -> None:
 
 
 async def test_asking_is_sent_right_before_its_command() -> None:
-    """A cluster's ASKING counts for the next command alone, and its answer is nobody's."""
+    """A cluster's ASKING applies to the next command only, and its answer belongs to no caller."""
     commands: list[bytes] = []
 
     def answer(words: list[bytes]) -> bytes:
@@ -154,12 +154,12 @@ async def test_messages_are_told_from_answers() -> None:
         b"SUBSCRIBE": b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n" + message,
         b"PING": message + b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
     }
-    heard: list[list[Any]] = []
-    async with wired(lambda words: answers[words[0]], on_push=heard.append) as (wire, _):
+    messages: list[list[Any]] = []
+    async with wired(lambda words: answers[words[0]], on_push=messages.append) as (wire, _):
         assert await wire.call("HMGET", "key", "field") == [b"message"]
         await wire.subscribe("news", timeout_s=PATIENT_S)
         assert await wire.call("PING") == [b"pong", b""]
-        assert heard == [[b"message", b"news", b"hello"]] * 2
+        assert messages == [[b"message", b"news", b"hello"]] * 2
 
 
 async def test_pushes_are_told_from_answers() -> None:
@@ -178,7 +178,7 @@ async def test_pushes_are_told_from_answers() -> None:
 
 
 async def test_a_mistake_of_the_handler_ends_the_connection() -> None:
-    """Nothing is lost without a word: the owner learns of the error."""
+    """The owner learns of the error."""
 
     def fail(_: list[Any]) -> None:
         raise ZeroDivisionError
@@ -214,7 +214,7 @@ async def test_closing_ends_all_that_wait() -> None:
 
 
 async def test_a_cancelled_write_ends_the_connection() -> None:
-    """Half a command may have been sent, so nothing else can be; redis-py mustn't connect again by itself."""
+    """Half a command may have been sent, so nothing else can be; redis-py mustn't reconnect silently."""
     async with wired(lambda _: None) as (wire, server):
         huge = b"x" * (64 << 20)  # more than any socket takes at once
         writing = asyncio.create_task(wire.call("SET", "a", huge))

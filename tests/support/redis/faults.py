@@ -52,9 +52,9 @@ def slow(_: "Valkey", proxy: "RedisProxy") -> Iterator[None]:
 @contextlib.contextmanager
 def read_only(server: "Valkey", _: "RedisProxy") -> Iterator[None]:
     """The replica of a master that doesn't answer: readable, but rejects every write."""
-    with server.client() as client, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        client.replicaof("127.0.0.1", nobody.getsockname()[1])
+    with server.client() as client, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        client.replicaof("127.0.0.1", unused.getsockname()[1])
         try:
             yield
         finally:

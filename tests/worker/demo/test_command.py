@@ -1,0 +1,117 @@
+"""``hand-counter demo``, run in this process; its own processes are real ones."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+from support.processes.programs import repository_environment
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
+
+from worker import __main__ as cli
+from worker.demo import command
+from worker.demo.command import run_demo
+from worker.demo.options import DemoOptions
+from worker.download import Progress
+from worker.hands.models import ModelError
+
+OPTIONS = DemoOptions(redis_url=None, phase_seconds=2.0, tiles=1, seed=1, models_dir=None, annotate=None)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One phase, slow cameras, and child processes that import this tree."""
+    monkeypatch.setattr(command, "PHASES", command.PHASES[:1])
+    monkeypatch.setattr(command, "CAMERAS", tuple(replace(camera, fps=8.0) for camera in command.CAMERAS))
+    monkeypatch.setattr(cv2, "setNumThreads", lambda _: None)
+    monkeypatch.setenv("PYTHONPATH", repository_environment()["PYTHONPATH"])
+
+
+def change_a_limit(server: Valkey) -> None:
+    """Changes a limit of the demo once it counts frames by its own limits."""
+    with server.client() as client:
+        wait_until(lambda: any(client.xlen(key) > 5 for key in client.scan_iter("*demo_*:counts")), "results")
+        (config_key,) = client.scan_iter("stream_fps_configs:demo_*")
+        client.hset(config_key, "cam2", "0.1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_limit_changed_by_somebody_else_fails_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a user's own Redis it fails if a limit is changed from outside, and deletes nothing but its own keys."""
+    picture = tmp_path / "frame.png"
+    with valkey() as server, server.client() as client:
+        client.hset("stream_fps_configs", "cam1", "7")
+        other = threading.Thread(target=change_a_limit, args=(server,))
+        other.start()
+        code = run_demo(replace(OPTIONS, redis_url=server.url, phase_seconds=8.0, annotate=picture))
+        other.join()
+        output = capsys.readouterr().out
+        assert code == 1, output
+        assert "NOT as configured: cam2 in phase 1" in output
+        assert list(client.scan_iter("*")) == ["stream_fps_configs"]
+        assert client.hgetall("stream_fps_configs") == {"cam1": "7"}
+    assert cv2.imread(str(picture)).shape == (480, 640, 3)
+
+
+def test_an_unreachable_redis_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is exit code 1."""
+    assert run_demo(replace(OPTIONS, redis_url="redis://127.0.0.1:1/0")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hand-counter demo: no Redis at --redis-url")
+
+
+def interrupt(_: Path, progress: Progress) -> None:
+    """Interrupts the demo while it downloads the models."""
+    os.kill(os.getpid(), signal.SIGINT)
+    wait_until(lambda: progress(0, 1), "the interrupt")
+
+
+def fail(_: Path, __: Progress) -> None:
+    """Finds a wrong model."""
+    raise ModelError("palm.tflite isn't the expected model")
+
+
+@pytest.mark.parametrize(
+    ("ensure_models", "message"), [(interrupt, "interrupted"), (fail, "palm.tflite isn't the expected model")]
+)
+def test_it_may_end_before_it_starts_anything(
+    ensure_models: Callable[[Path, Progress], None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An interrupt during the download of the models, or a wrong model, is exit code 1 and one line."""
+    monkeypatch.setattr(command, "ensure_models", ensure_models)
+    assert run_demo(OPTIONS) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"hand-counter demo: {message}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--redis-url", "localhost"], "a Redis URL begins with redis://"),
+        (["--phase-seconds", "1"], "--phase-seconds"),
+        (["--tiles", "none"], "--tiles"),
+    ],
+)
+def test_wrong_values_are_one_clear_line(flags: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong value is exit code 2; the line names the flag or the reason."""
+    with pytest.raises(SystemExit) as exited:
+        cli.main(["demo", *flags])
+    assert exited.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+
+
+def test_flags_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command gets its flags as one value."""
+    passed = []
+    monkeypatch.setattr(command, "run_demo", lambda options: passed.append(options) or 0)
+    assert cli.main(["demo", "--tiles", "2", "--seed", "7", "--annotate", "frame.png"]) == 0
+    assert passed == [replace(OPTIONS, phase_seconds=8.0, tiles=2, seed=7, annotate=Path("frame.png"))]
