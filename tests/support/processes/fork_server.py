@@ -88,6 +88,9 @@ class ForkServer:
 
 def main() -> None:
     """Imports the modules, then serves; in each fork runs what was asked for."""
+    if "COVERAGE_PROCESS_START" in os.environ:
+        coverage = importlib.import_module("coverage")
+        coverage.process_startup()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal goes to all; the tests end what they started
     for module in sys.argv[1:]:
         importlib.import_module(module)
