@@ -13,7 +13,7 @@ import numpy as np
 
 from process.address import mask_password
 from worker.picture import Picture
-from worker.picture_header import PictureError, size
+from worker.picture_header import PICTURE_SUFFIXES, PictureError, size
 from worker.publish.capture import Capture, open_url
 from worker.publish.source import Captured, Encode, SourceError
 from worker.publish.timeline import Timeline
@@ -21,9 +21,6 @@ from worker.synthetic.camera import SyntheticCamera
 from worker.synthetic.spec import SyntheticSpec
 
 logger = logging.getLogger(__name__)
-
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Suffixes of the files that are read from a folder."""
 
 _UNKNOWN_FPS = 25.0
 
@@ -81,11 +78,11 @@ class Folder:
     def __init__(self, name: str, encode: Encode, *, fps: float, start: float, loop: bool, paced: bool) -> None:
         """Lists the folder. Raises SourceError if it has no pictures."""
         try:
-            self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+            self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         except OSError as error:
             raise SourceError(f"{name}: {error.strerror or error}") from error
         if not self._paths:
-            raise SourceError(f"{name}: there are no pictures in this folder ({', '.join(PICTURES)})")
+            raise SourceError(f"{name}: there are no pictures in this folder ({', '.join(PICTURE_SUFFIXES)})")
         self.paced = paced
         self._name = name
         self._encode = encode
