@@ -143,7 +143,7 @@ class Queue:
 
     # Payloads
 
-    def payloads(self, keys: Sequence[bytes]) -> list[bytes | None | EntryError]:
+    def payloads(self, keys: Sequence[bytes]) -> list[bytes | EntryError | None]:
         """Fetches encoded pictures.
 
         Returns:
@@ -153,17 +153,17 @@ class Queue:
             QueueError: Redis can't be used, or rejected a GET for a reason that isn't the key's. All may be fetched again.
         """
 
-        def get(client: redis.Redis) -> list[bytes | None | EntryError]:
+        def get(client: redis.Redis) -> list[bytes | EntryError | None]:
             pipeline = client.pipeline(transaction=False)
             for key in keys:
                 pipeline.get(key)
             replies = pipeline.execute(raise_on_error=False)
             return [self._payload(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
-        payloads: list[bytes | None | EntryError] = self._commands.call("payloads", get)
+        payloads: list[bytes | EntryError | None] = self._commands.call("payloads", get)
         return payloads
 
-    def _payload(self, key: bytes, reply: bytes | None | redis.RedisError) -> bytes | None | EntryError:
+    def _payload(self, key: bytes, reply: bytes | redis.RedisError | None) -> bytes | EntryError | None:
         """Returns what the reply to a GET means; raises it if the next attempt may succeed.
 
         Redis rejects the GET of a key elsewhere (in another hash slot, or beyond the user's permissions) for as long as
@@ -175,7 +175,7 @@ class Queue:
         beside_the_queue = key.startswith(self.keys.payload("").encode())
         denied = isinstance(reply, redis.exceptions.NoPermissionError) and "command" not in str(reply)
         elsewhere = denied or isinstance(reply, redis.exceptions.AskError)
-        if str(reply).startswith("WRONGTYPE") or elsewhere and not beside_the_queue:
+        if str(reply).startswith("WRONGTYPE") or (elsewhere and not beside_the_queue):
             return EntryError(DeadReason.BAD_FRAME_KEY, f"frame_key {key[:64]!r} isn't the key of a picture: {reply}")
         raise reply
 

@@ -225,13 +225,13 @@ class Replies:
     def __init__(self, *replies: object) -> None:
         self._replies = replies
 
-    def pipeline(self, transaction: bool) -> "Replies":  # noqa: ARG002, FBT001
+    def pipeline(self, transaction: bool) -> "Replies":  # noqa: ARG002
         return self
 
     def get(self, key: bytes) -> None:
         """Sends nothing."""
 
-    def execute(self, raise_on_error: bool) -> list[object]:  # noqa: ARG002, FBT001
+    def execute(self, raise_on_error: bool) -> list[object]:  # noqa: ARG002
         return list(self._replies)
 
     def register_script(self, _text: str) -> None:
