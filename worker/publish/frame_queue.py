@@ -25,9 +25,9 @@ _SCRIPT = Path(__file__).parent / "publish.lua"
 class FrameQueue:
     """Publishes the frames of one stream, each exactly once, in as many attempts as it takes.
 
-    One script writes picture and entry, or neither; it does nothing if the picture's key exists already. So a frame whose reply was
-    lost can be published again without a second entry, which a repeated XADD would create, as long as the picture's TTL
-    hasn't expired.
+    One script writes picture and entry, or neither; it does nothing if the picture's key exists already. So a frame whose
+    reply was lost can be published again without a second entry, which a repeated XADD would create, as long as the
+    picture's TTL hasn't expired.
     """
 
     def __init__(

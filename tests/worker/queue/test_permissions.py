@@ -74,12 +74,12 @@ def test_probes_change_nothing_in_a_queue_in_use(valkey: QueueServer) -> None:
     queue.read(1)
     for key in (KEYS.counts, KEYS.dead):
         valkey.bytes.xadd(key, {"a": "b"})
-    before = {key: valkey.bytes.dump(key) for key in valkey.bytes.keys()}
+    before = {key: valkey.bytes.dump(key) for key in valkey.bytes.scan_iter()}
     assert len(before) == 5
     queue.report_missing_permissions()
     with connect(valkey.url) as client:
         assert missing_permissions(client, publisher_probes(KEYS)) == []
-    assert {key: valkey.bytes.dump(key) for key in valkey.bytes.keys()} == before
+    assert {key: valkey.bytes.dump(key) for key in valkey.bytes.scan_iter()} == before
     queue.close()
 
 
