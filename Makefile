@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PROTO := handcounter/ratelimit/v1/rate_limit.proto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint types imports proto-lint check proto lock torch clean
+.PHONY: help demo test coverage lint types imports proto-lint check proto lock torch clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
@@ -21,6 +21,14 @@ demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute
 JOBS ?= 4
 test: $(VENV)/dev ## the whole test suite (ARGS=... go to pytest)
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+
+# The tracer takes half as much time again, so the suite runs without it, and the slow tests don't run with it.
+COVERAGE := $(VENV)/coverage
+coverage: $(VENV)/dev ## do the tests cover as much as pyproject.toml demands?
+	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/data $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile -m "not slow" \
+	  --ignore tests/deploy --cov --cov-report json:$(COVERAGE)/report.json $(ARGS)
+	$(BIN)/python ci/coverage_gate.py $(COVERAGE)/report.json
 
 lint: $(VENV)/dev ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -53,6 +61,7 @@ lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar ../pyproject.toml -o sidecar.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) build.in -o build.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt mutants.in -o mutants.txt
 LOCK := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
 torch: $(VENV)/dev ## install torch for HaMeR (not in the hashed locks, because its CPU and CUDA files differ)

@@ -1,5 +1,5 @@
 # The long trials of the sidecar. `make test` runs short versions of them. Included by the Makefile.
-.PHONY: fuzz faults soak bench-quick
+.PHONY: fuzz faults soak bench-quick mutants
 
 fuzz: $(VENV)/dev ## 1,000,000 random and mutated requests to a sidecar (about 8 minutes; ARGS=--seed=N)
 	$(BIN)/python -m fuzz $(ARGS)
@@ -12,3 +12,11 @@ soak: $(VENV)/dev ## 500 streams for 30 minutes: does memory grow? (ARGS="--scop
 
 bench-quick: $(VENV)/dev ## every bench once, shortened: does it still run? (about 3 minutes)
 	$(BIN)/python -m bench.quick $(ARGS)
+
+mutants: $(VENV)/mutants/stamp ## does a test notice each small error in the rule? (about 20 minutes; ARGS=FILE for one file)
+	PYTHONPATH=tests $(VENV)/mutants/bin/python -m mutation $(ARGS)
+
+$(VENV)/mutants/stamp: requirements/mutants.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/mutants
+	$(VENV)/mutants/bin/pip install --quiet --require-hashes -r requirements/mutants.txt
+	@touch $@

@@ -1,7 +1,10 @@
 """Set-up of all tests."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
-from support.processes.programs import use_forks
+from support.processes.programs import forks
 
 # No test depends on the machine's speed or on luck: hypothesis has no deadlines and uses the same examples each time.
 # `--hypothesis-profile search` tries other examples and prints how to replay a failing one.
@@ -9,5 +12,9 @@ settings.register_profile("search", deadline=None, print_blob=True, suppress_hea
 settings.register_profile("suite", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("suite")
 
-# The programs are real processes in all tests, but most needn't import everything again.
-use_forks()
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_are_forked() -> Iterator[None]:
+    """Starts the programs without importing everything again; each is a process of its own all the same."""
+    with forks():
+        yield

@@ -18,9 +18,7 @@ from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
 from worker.options import HandsOptions
-
-SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
-"""Files of a folder that are taken for pictures; a file given by name may have any suffix."""
+from worker.picture_header import PICTURE_SUFFIXES
 
 
 class ImageError(Exception):
@@ -33,7 +31,7 @@ def expand(paths: Iterable[str]) -> list[str]:
     for path in paths:
         if Path(path).is_dir():
             inside = sorted(
-                entry for entry in Path(path).iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()
+                entry for entry in Path(path).iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
             )
             expanded += (os.path.join(path, entry.name) for entry in inside)  # noqa: PTH118 - keeps "./" as given
         else:
@@ -66,7 +64,7 @@ def read_image(path: str) -> NDArray[np.uint8]:
 def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
     """Returns the path of a picture's annotated copy: the picture's name, numbered if it is taken already."""
     name, number = Path(path), 1
-    suffix = name.suffix if name.suffix.lower() in SUFFIXES else f"{name.suffix}.png"
+    suffix = name.suffix if name.suffix.lower() in PICTURE_SUFFIXES else f"{name.suffix}.png"
     target = draw_dir / f"{name.stem}{suffix}"
     while target in taken:
         number += 1
@@ -137,10 +135,10 @@ def run_detect(
     """Finds the hands in pictures and prints them.
 
     Args:
-        images: Files, or folders of which all pictures are taken.
-        hands: How hands are found; None for the defaults.
-        json_output: Print one JSON object {image: [hand, ...]} at the end, instead of lines as they come.
-        draw_dir: Folder for annotated pictures.
+        images: files, or folders whose pictures are all processed.
+        hands: how hands are found; None means the defaults.
+        json_output: prints one JSON object {image: [hand, ...]} at the end instead of lines for each picture.
+        draw_dir: folder for annotated copies.
 
     Returns:
         The exit code: 0 done, 1 if the models or a picture failed, with the reason on standard error.

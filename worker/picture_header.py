@@ -5,6 +5,9 @@ import struct
 MAX_PIXELS = 50_000_000
 """A few kilobytes may claim to be 65535x65535 pixels, 13 GB of memory. The largest cameras in use have 8K, 33 MP."""
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Files of a folder with these suffixes are taken for pictures."""
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _END_OF_IMAGE = b"\xff\xd9"

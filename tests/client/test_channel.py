@@ -1,9 +1,15 @@
 """Channels: the same options for all clients, with TLS and without."""
 
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from support.tls import Authority
+from support.waiting import wait_until
 
 from handcounter.client import CHANNEL_OPTIONS, RateLimiter, Reason, open_channel, tls_credentials
 from handcounter.client.testing import FakeSidecar
@@ -52,3 +58,37 @@ def test_the_backoff_is_short() -> None:
     options = dict(CHANNEL_OPTIONS)
     assert options["grpc.max_reconnect_backoff_ms"] <= 500
     assert options["grpc.initial_reconnect_backoff_ms"] <= options["grpc.max_reconnect_backoff_ms"]
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[tuple[str, list[None]]]:
+    """An address at which every connection is closed at once, and an item for each."""
+    accepted: list[None] = []
+
+    def refuse() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.close()
+                accepted.append(None)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}", accepted
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_lost_sidecar_is_looked_for_more_often_than_by_default() -> None:
+    """By the fourth attempt of a channel with gRPC's default backoff, 5 s, one of ours has made a dozen."""
+    with (
+        refusals() as (address, ours),
+        refusals() as (default_address, defaults),
+        open_channel(address) as channel,
+        grpc.insecure_channel(default_address) as default,
+    ):
+        for each in (channel, default):
+            each.unary_unary("/service/Method").future(b"", wait_for_ready=True, timeout=120)
+        wait_until(lambda: len(defaults) >= 4, "attempts at gRPC's default backoff")
+        assert len(ours) >= 2 * len(defaults)

@@ -122,9 +122,10 @@ def test_the_worker_finds_hands_without_a_network():
         "from worker.synthetic.camera import SyntheticCamera\n"
         "from worker.hands.detector import PalmLandmarkDetector\n"
         "from worker.hands.models import find_models\n"
+        "from worker.synthetic.spec import SyntheticSpec\n"
         "import os, pathlib\n"
         "detector = PalmLandmarkDetector(find_models(pathlib.Path(os.environ['WORKER_MODELS_DIR'])))\n"
-        "camera = SyntheticCamera(seed=1, hands=(1, 1))\n"
+        "camera = SyntheticCamera(SyntheticSpec(seed=1, hands=(1, 1)))\n"
         "print(camera.true_hands(0), len(detector.detect(camera.frame(0))))"
     )
     assert python(WORKER, code).split() == ["1", "1"]

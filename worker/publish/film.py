@@ -11,9 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from process.address import mask_password
 from worker.picture import Picture
-from worker.picture_header import PictureError, size
+from worker.picture_header import PICTURE_SUFFIXES, PictureError, size
 from worker.publish.capture import Capture, open_url
 from worker.publish.source import Captured, Encode, SourceError
 from worker.publish.timeline import Timeline
@@ -21,9 +20,6 @@ from worker.synthetic.camera import SyntheticCamera
 from worker.synthetic.spec import SyntheticSpec
 
 logger = logging.getLogger(__name__)
-
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Suffixes of the files that are read from a folder."""
 
 _UNKNOWN_FPS = 25.0
 
@@ -33,20 +29,27 @@ class Film:
 
     live = False
 
-    def __init__(self, name: str, encode: Encode, *, start: float, loop: bool, paced: bool) -> None:
-        """Opens the file, so that an error comes before the first frame is published. Raises SourceError."""
-        if "://" not in name and not Path(name).is_file():
-            raise SourceError(f"{name}: no such file or folder")
+    def __init__(
+        self, name: str, address: Callable[[], str], encode: Encode, *, start: float, loop: bool, paced: bool
+    ) -> None:
+        """Opens the file, so that an error comes before the first frame is published.
+
+        Takes a name for logs, and a function that returns the path or the URL each time the film is opened.
+
+        Raises:
+            SourceError: it can't be opened.
+        """
         self.paced = paced
         self._name = name
         self._encode = encode
         self._start = start
         self._loop = loop
-        self._capture: Capture | None = open_url(name)
+        self._address = address
+        self._capture: Capture | None = self._open()
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
         """Yields the frames, over and over if it loops."""
-        capture = self._capture or open_url(self._name)
+        capture = self._capture or self._open()
         self._capture = None
         timeline = Timeline(self._start, 1 / (capture.fps or _UNKNOWN_FPS))
         try:
@@ -63,14 +66,20 @@ class Film:
                 if stop.is_set():
                     return
                 if not number:
-                    raise SourceError(f"{mask_password(self._name)} has no readable frame")
+                    raise SourceError(f"{self._name} has no readable frame")
                 if not self._loop:
                     return
                 timeline.loop()
                 capture.close()
-                capture = open_url(self._name)
+                capture = self._open()
         finally:
             capture.close()
+
+    def _open(self) -> Capture:
+        address = self._address()
+        if "://" not in address and not Path(address).is_file():
+            raise SourceError(f"{self._name}: no such file or folder")
+        return open_url(address, self._name)
 
 
 class Folder:
@@ -81,11 +90,11 @@ class Folder:
     def __init__(self, name: str, encode: Encode, *, fps: float, start: float, loop: bool, paced: bool) -> None:
         """Lists the folder. Raises SourceError if it has no pictures."""
         try:
-            self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURES)
+            self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
         except OSError as error:
             raise SourceError(f"{name}: {error.strerror or error}") from error
         if not self._paths:
-            raise SourceError(f"{name}: there are no pictures in this folder ({', '.join(PICTURES)})")
+            raise SourceError(f"{name}: there are no pictures in this folder ({', '.join(PICTURE_SUFFIXES)})")
         self.paced = paced
         self._name = name
         self._encode = encode

@@ -130,8 +130,8 @@ class Scene:
         turns = np.linspace(lean - swing, lean + swing, 9).tolist()
         whole = Extent.of(self._outlines[sprite], turns)
         width, height = self._width / columns - 2 * _MARGIN, self._height - 2 * _MARGIN
-        wanted = rng.uniform(0.75, 1.2) * min(self._width / 640, self._height / 480)
-        scale = min(wanted, 0.9 * width / (whole.right - whole.left), 0.9 * height / (whole.bottom - whole.top))
+        preferred = rng.uniform(0.75, 1.2) * min(self._width / 640, self._height / 480)
+        scale = min(preferred, 0.9 * width / (whole.right - whole.left), 0.9 * height / (whole.bottom - whole.top))
         x0 = column * self._width / columns + _MARGIN - whole.left * scale
         x1 = (column + 1) * self._width / columns - _MARGIN - whole.right * scale
         y0, y1 = _MARGIN - whole.top * scale, self._height - _MARGIN - whole.bottom * scale

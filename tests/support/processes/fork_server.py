@@ -76,7 +76,7 @@ class ForkServer:
             if not process:
                 return
             file = self._statuses.pop(process)
-            with contextlib.suppress(BrokenPipeError):  # nobody waits for this process any more
+            with contextlib.suppress(BrokenPipeError):  # nothing waits for this process any more
                 os.write(file, b"%d\n" % os.waitstatus_to_exitcode(status))
             os.close(file)
 
@@ -88,6 +88,9 @@ class ForkServer:
 
 def main() -> None:
     """Imports the modules, then serves; in each fork runs what was asked for."""
+    if "COVERAGE_PROCESS_START" in os.environ:
+        coverage = importlib.import_module("coverage")
+        coverage.process_startup()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal goes to all; the tests end what they started
     for module in sys.argv[1:]:
         importlib.import_module(module)

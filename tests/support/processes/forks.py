@@ -3,7 +3,6 @@
 See :mod:`support.processes.fork_server` for how it works. Benches, and tests of what a start does, don't use this.
 """
 
-import atexit
 import contextlib
 import json
 import os
@@ -71,6 +70,12 @@ class Forks:
         self._environment = environment
         self._server: socket.socket | None = None
 
+    def __enter__(self) -> "Forks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def start(
         self,
         module: str,
@@ -115,9 +120,12 @@ class Forks:
             command = [sys.executable, str(SERVER), *self._modules]
             process = subprocess.Popen(command, stdin=theirs, env=dict(self._environment))
 
-        def end() -> None:
-            ours.close()
-            process.wait()
-
-        atexit.register(end)
+        self._process = process
         return ours
+
+    def close(self) -> None:
+        """Ends the process, and the forks that still run."""
+        if self._server is not None:
+            self._server.close()
+            self._process.wait()
+            self._server = None

@@ -1,11 +1,12 @@
 """The programs of this repository as child processes: where they are, their environment, their command lines, their end."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -36,12 +37,20 @@ WITH_SUPPORT = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY /
 _forks: dict[str, Forks] = {}
 
 
-def use_forks() -> None:
-    """Makes :func:`start` fork the programs from now on, which saves the time of their imports."""
+@contextlib.contextmanager
+def forks() -> Iterator[None]:
+    """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports."""
     # The programs set it for themselves before they import gRPC, which reads it then.
     variables = repository_environment({**WITH_SUPPORT, "GRPC_VERBOSITY": "NONE"})
-    _forks["sidecar"] = Forks(SIDECAR, variables)
-    _forks.update(dict.fromkeys(WORKER_PROGRAMS, Forks(WORKER, variables)))
+    if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current():
+        variables["COVERAGE_PROCESS_START"] = str(REPOSITORY / "pyproject.toml")
+    with Forks(SIDECAR, variables) as sidecars, Forks(WORKER, variables) as workers:
+        _forks["sidecar"] = sidecars
+        _forks.update(dict.fromkeys(WORKER_PROGRAMS, workers))
+        try:
+            yield
+        finally:
+            _forks.clear()
 
 
 def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -60,7 +69,7 @@ def start(
     constants: Mapping[str, float] | None = None,
     fresh: bool = False,
 ) -> Process:
-    """Starts ``python -m MODULE ARGUMENTS``, as a fork if :func:`use_forks` was called.
+    """Starts ``python -m MODULE ARGUMENTS``, as a fork inside a :func:`forks` block.
 
     Args:
         module: the program, such as "sidecar".
