@@ -24,6 +24,7 @@ from support.files import files
 from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
+from worker.publish.settings import PublishSettings
 from worker.run_settings import RunSettings
 
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
@@ -224,7 +225,7 @@ def test_each_shard_has_its_own_queue_and_label():
         assert [r["targetLabel"] for r in endpoint["relabelings"]] == ["shard"]
 
 
-def test_each_camera_has_its_own_secret():
+def test_each_camera_has_its_own_secret(monkeypatch):
     """A camera's URL comes from its own Secret and is no argument, which other users of the node could see."""
     documents = render(K8S / "overlays/cameras")
     found = {}
@@ -234,6 +235,12 @@ def test_each_camera_has_its_own_secret():
         assert camera["args"] == ["publish"]
         secret = environment["WORKER_SOURCE"]["valueFrom"]["secretKeyRef"]["name"]
         found[environment["WORKER_STREAM_NAME"]["value"]] = secret
+        given = {"WORKER_SOURCE": "rtsp://door.example.com/", "WORKER_REDIS_URL": "rediss://r:1/0"}
+        assert_known(environment, PublishSettings)
+        with monkeypatch.context() as patch:
+            for name, entry in environment.items():
+                patch.setenv(name, entry.get("value") or given[name])
+            assert PublishSettings().stream_name == deployment["metadata"]["name"].removeprefix("camera-")
     assert found == {"door": "camera-door", "yard": "camera-yard"}
 
 
@@ -294,10 +301,6 @@ def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
     made = []
     for raw, settings in zip(containers(template["spec"]["template"]), (SidecarSettings, RunSettings), strict=True):
         environment = manifests._environment(raw["name"], raw, {})
-        if "scope" not in SidecarSettings.model_fields:
-            environment.pop(
-                "SIDECAR_SCOPE", None
-            )  # required by the scaling overlays, and not a setting of this sidecar
         assert_known(environment, settings)
         with monkeypatch.context() as patch:
             for name, value in environment.items():
