@@ -19,7 +19,8 @@ class Panel(NamedTuple):
     queries: dict[str, str]
 
 
-WHERE = '{namespace="$namespace"}'
+WHERE = '{namespace=~"$namespace"}'
+"""All namespaces are `.*`, which also selects series that have no such label, as with compose."""
 
 
 def _rate(metric: str, by: str = "") -> str:
@@ -152,6 +153,9 @@ def dashboard() -> dict[str, Any]:
             "datasource": source,
             "query": "label_values(hand_counter_redis_up, namespace)",
             "refresh": 2,
+            "includeAll": True,
+            "allValue": ".*",
+            "current": {"text": "All", "value": "$__all"},
         },
     ]
     return {
