@@ -14,6 +14,7 @@ from process.backoff import Backoff
 from worker.publish.source import Captured
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
+from worker.queue.permissions import log_missing_permissions, missing_permissions, publisher_probes
 from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
@@ -27,9 +28,9 @@ _SCRIPT = Path(__file__).parent / "publish.lua"
 class FrameQueue:
     """Publishes the frames of one stream, each exactly once, in as many attempts as it takes.
 
-    One script writes picture and entry; it does nothing if the picture's key exists already. So a frame whose reply was
-    lost can be published again without a second entry, which a repeated XADD would create, as long as the picture's TTL
-    hasn't expired.
+    One script writes picture and entry, or neither; it does nothing if the picture's key exists already. So a frame whose
+    reply was lost can be published again without a second entry, which a repeated XADD would create, as long as the
+    picture's TTL hasn't expired.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class FrameQueue:
         """
         self.pushed_out = 0
         """Entries that frames of this publisher pushed out of the full queue before any worker read them."""
+        self._client = client
+        self._permissions_checked = False
         self._script = client.register_script(_SCRIPT.read_text())
         self._keys = keys
         self._stream_name = stream_name
@@ -70,6 +73,7 @@ class FrameQueue:
         words = [word for pair in entry.items() for word in pair]
         while True:
             try:
+                self._report_missing_permissions()
                 given = [frame.picture, self._ttl_ms, self._max_queue, "wait" if self._waits else "drop", *words]
                 reply = int(self._script([self._keys.frames, key], given))
             except redis.RedisError as error:
@@ -90,6 +94,11 @@ class FrameQueue:
             self._was_full = True
             about = {"stream": self._stream_name, "max_queue": self._max_queue}
             logger.warning("the queue is full; waiting until workers make room", extra=about)
+
+    def _report_missing_permissions(self) -> None:
+        if not self._permissions_checked:
+            log_missing_permissions(missing_permissions(self._client, publisher_probes(self._keys)))
+            self._permissions_checked = True
 
     def _failed(self, error: redis.RedisError) -> None:
         if self._failing_since is None:

@@ -192,6 +192,41 @@ def test_a_rejection_is_retried_too(valkey: QueueServer) -> None:
     assert entries(valkey) == [(1.0, jpeg(1))]
 
 
+def refused(valkey: QueueServer, times: int) -> bool:
+    """Whether this many XADDs were refused."""
+    stats = valkey.bytes.info("commandstats").get("cmdstat_xadd", {})
+    return stats.get("rejected_calls", 0) + stats.get("failed_calls", 0) >= times
+
+
+@pytest.mark.parametrize("refusal", ["permission", "no ids left"])
+def test_a_frame_whose_entry_is_refused_is_not_published(
+    valkey: QueueServer, caplog: pytest.LogCaptureFixture, refusal: str
+) -> None:
+    """Its picture doesn't stay either; a repetition publishes both, once Redis accepts the entry."""
+    valkey.bytes.execute_command("ACL SETUSER", "limited", "on", ">SECRET", "~*", "+@all")
+    if refusal == "permission":
+        valkey.bytes.execute_command("ACL SETUSER", "limited", "-xadd")
+    else:
+        valkey.bytes.xadd(KEYS.frames, {"a": "b"}, id="18446744073709551615-18446744073709551615")
+    with connect(valkey.url.replace("redis://", "redis://limited:SECRET@")) as client, caplog.at_level(logging.ERROR):
+        queue, done = frame_queue(client), []
+        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1), NEVER)))
+        thread.start()
+        wait_until(lambda: refused(valkey, 4))
+        assert done == []
+        wait_until(lambda: valkey.bytes.keys(KEYS.payload("*")) == [])
+        if refusal == "permission":
+            assert valkey.bytes.xlen(KEYS.frames) == 0
+            assert [record.missing for record in caplog.records] == ["+xadd"]
+            valkey.bytes.execute_command("ACL SETUSER", "limited", "+xadd")
+        else:
+            valkey.bytes.delete(KEYS.frames)
+        thread.join()
+    assert done == [True]
+    assert entries(valkey) == [(1.0, jpeg(1))]
+    valkey.bytes.execute_command("ACL DELUSER", "limited")
+
+
 def test_it_can_be_cancelled(valkey: QueueServer) -> None:
     """Publishing that is cancelled while Redis is unreachable returns False."""
     valkey.pause()
