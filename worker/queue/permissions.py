@@ -85,7 +85,7 @@ def missing_permissions(client: redis.Redis, probes: Sequence[Probe]) -> list[st
     """
     pipeline = client.pipeline(transaction=False)
     for probe in probes:
-        pipeline.execute_command(*probe.words)
+        pipeline.execute_command(*probe.words)  # type: ignore[no-untyped-call]
     replies = pipeline.execute(raise_on_error=False)
     return [
         f"+{probe.permission}" if "command" in str(reply) else f"+{probe.permission} ~{probe.key}"
