@@ -8,6 +8,7 @@ import math
 import pytest
 
 from handcounter.pacing.schedule import (
+    TOLERANCE_S,
     Pacing,
     Reason,
     Schedule,
