@@ -1,6 +1,6 @@
 """What both probes have in common: the command line, the address to ask, and the exit codes.
 
-A probe asks a process on the same machine whether it is healthy, for containers whose runtime can't ask by itself.
+A probe asks a process on the same machine whether it is healthy, for containers whose runtime can't ask.
 """
 
 import sys

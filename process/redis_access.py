@@ -1,13 +1,17 @@
 """What a connection to Redis needs in addition to the URL, and redis-py's options for it."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import redis
 from redis.credentials import CredentialProvider
 
 from process.pem import pem_error
 from process.redis_url import Kind, RedisUrl
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,30 +39,70 @@ class RedisAccess:
             return f"a password for Sentinels needs redis+sentinel://, got {url.shown}"
         if self.password_file:
             try:
-                self.password_file.read_bytes()
-            except OSError as problem:
-                return f"cannot read {self.password_file}: {problem.strerror}"
+                _read_password(self.password_file)
+            except ValueError as problem:
+                return str(problem)
         return pem_error(self.ca, self.certificate, self.key)
 
 
-class _FilePassword(CredentialProvider):
-    """Reads the password for each new connection, so that a rotated secret is picked up."""
+class FilePassword(CredentialProvider):
+    """Reads the password for each new connection, so that a rotated secret is picked up.
+
+    While a secret is replaced, its file may be missing, unreadable or half written for a moment. Until it can be read
+    again, the last password is used. Without one, the server counts as unreachable, which every caller retries.
+    """
 
     def __init__(self, username: str, path: Path) -> None:
         self._username = username
         self._path = path
+        self._password = ""
+        self._readable = True
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        password = self._path.read_text().strip()
-        return (self._username, password) if self._username else (password,)
+        """Returns the words of the login. Raises redis.ConnectionError if no password was ever read."""
+        try:
+            self._password = _read_password(self._path)
+        except ValueError as problem:
+            if not self._password:
+                raise redis.ConnectionError(str(problem)) from problem
+            if self._readable:  # the file's path and the reason, but never its content
+                logger.warning("using the last password of Redis", extra={"reason": str(problem)})
+            self._readable = False
+        else:
+            self._readable = True
+        return (self._username, self._password) if self._username else (self._password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Returns the same; redis-py's own version of this method logs a warning at each call."""
+        return self.get_credentials()
+
+
+def _read_password(path: Path) -> str:
+    """Returns the password in a file, without the line's end and a byte order mark.
+
+    Raises:
+        ValueError: The file can't be read, is empty, or isn't text; the message names the file and the reason.
+    """
+    try:
+        password = path.read_bytes().decode("utf-8-sig").strip()
+    except OSError as problem:
+        raise ValueError(f"cannot read {path}: {problem.strerror}") from problem
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} isn't UTF-8 text") from None
+    if not password:
+        raise ValueError(f"{path} is empty; it must contain the password of Redis")
+    return password
 
 
 def connection_options(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
-    """Returns redis-py's options, synchronous or not, for a connection to a server of this URL, without its address."""
+    """Returns redis-py's options, synchronous or not, for connections to the servers of a URL, without their addresses.
+
+    Whoever connects more than once keeps the options, because they know the last password that a file contained.
+    """
     # CLIENT SETINFO would need one more permission.
     options: dict[str, Any] = {"db": url.db, "driver_info": None}
     if access.password_file:
-        options["credential_provider"] = _FilePassword(url.username, access.password_file)
+        options["credential_provider"] = FilePassword(url.username, access.password_file)
     elif url.password or url.username:
         options |= {"username": url.username or None, "password": url.password}
     return options

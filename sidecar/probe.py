@@ -1,4 +1,4 @@
-"""Asks a running sidecar for its health: ``python -m sidecar.probe``, for containers whose runtime can't ask by itself.
+"""Asks a running sidecar for its health: ``python -m sidecar.probe``, for containers whose runtime can't ask.
 
 Asks in plain text at the address that the environment configures (SIDECAR_HEALTH_LISTEN, else the first address of
 SIDECAR_LISTEN) or at the one that is given. Exit code 0 if the sidecar serves, 1 if it doesn't, 2 if the address isn't

@@ -1,4 +1,4 @@
-"""Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask by itself.
+"""Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask.
 
 Asks /healthz at the address that the environment configures (WORKER_HTTP) or at the HOST:PORT that is given. Exit code 0
 if the worker can count frames, 1 if it can't, 2 if the address isn't valid, with the reason on standard error.

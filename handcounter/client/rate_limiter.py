@@ -94,7 +94,7 @@ class RateLimiter:
         self._no_session_until = 0.0
         self._logged: set[grpc.StatusCode] = set()
         self._unreachable_since: float | None = None
-        # Held over a change and its log line, so that whoever sees either sees both, and the lines are in order.
+        # Held over a change and its log line, so that no thread sees one without the other, and the lines are in order.
         # Reentrant for log handlers that look at the limiter.
         self._reachability = threading.RLock()
         self._closed = threading.Event()

@@ -27,6 +27,7 @@ class RedisServers:
     def __init__(self, url: RedisUrl, access: RedisAccess | None = None) -> None:
         self._url = url
         self._access = access or RedisAccess()
+        self._options = connection_options(url, self._access)
         self._lock = asyncio.Lock()
         self._last_responder: Address | None = None
         single = url.kind is Kind.SERVER
@@ -115,7 +116,7 @@ class RedisServers:
         """Connects to one server and logs in; the arguments and errors are those of ``open_wire``."""
         return await open_wire(
             address,
-            connection_options(self._url, self._access),
+            self._options,
             tls=self._tls_options,
             protocol=protocol,
             on_push=on_push,
@@ -130,7 +131,7 @@ class RedisServers:
     async def _locate(self, address: Address) -> list[Address | None]:
         """Asks one Sentinel or node for the owner of each slot."""
         if self.clustered:
-            slots = await self._ask(address, connection_options(self._url, self._access), "CLUSTER", "SLOTS")
+            slots = await self._ask(address, self._options, "CLUSTER", "SLOTS")
             return _owners(address, slots)
         options: dict[str, Any] = {}
         if self._access.sentinel_password:

@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
     schedule: Schedule | None
     """The stream's state after it, by this process's clock, as far as this replica knows it."""
     without_redis: bool
-    """Whether this replica decided by itself, at its share of the fps."""
+    """Whether this replica decided without Redis, at its share of the fps."""
 
 
 class Claims(Protocol):
@@ -96,7 +96,7 @@ class _Copy:
         return self.local_schedule or self.shared_schedule
 
     def as_state(self, now: RealTime) -> State:
-        """Returns what a claim tells Redis about the stream."""
+        """Returns the state that a claim carries to Redis."""
         local = self.local_schedule
         if local is not None:
             return State(local.last_ts, local.last_ts, now - local.admitted_at, UNMERGED)

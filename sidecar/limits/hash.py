@@ -4,7 +4,7 @@ Redis keeps a hash of few fields as a list (hash-max-listpack-entries, 512 by de
 for each stream. For a thousand streams that takes milliseconds, in which Redis serves nobody else. HSCAN returns such a
 list whole in its first step, in a fraction of the time, but only a few fields of a real table. So a reading of all streams
 begins with HSCAN. If that returned the whole hash, there is nothing else to read; if not, HMGET reads the streams, because
-the whole table would be too much for the event loop. One command both tells the two apart and reads, so nothing can
+the whole table would be too much for the event loop. One command both distinguishes the two and reads, so nothing can
 change in between.
 """
 

@@ -1,4 +1,4 @@
-"""Sessions: one long call per client, with leases under which the client denies by itself what is certain to be denied.
+"""Sessions: one long call per client, with leases under which the client itself denies what is certain to be denied.
 
 One coroutine reads a session's requests, another one sends the messages in its outbox. A decision, the revocations that
 it causes and its answer happen in one step of the event loop, so the outbox has them in the order of the decisions.

@@ -16,7 +16,7 @@ CASES = {
     "an admission is continued from its slot": ((YES, 1.0, 10.7), [(10.6, SOON), (10.7, YES), (11.7, YES)]),
     "an admission without next_ts is continued from its ts": ((YES, 1.0, None), [(10.9, SOON), (11.0, YES)]),
     "an infinite next_ts says nothing about the slot": ((YES, 1.0, math.inf), [(10.9, SOON), (11.0, YES)]),
-    "a denial tells when the next frame is due": ((SOON, 1.0, 10.3), [(10.2, SOON), (10.3, YES), (11.3, YES)]),
+    "a denial says when the next frame is due": ((SOON, 1.0, 10.3), [(10.2, SOON), (10.3, YES), (11.3, YES)]),
     "a denial without next_ts counts as an admission": ((SOON, 1.0, None), [(10.5, SOON), (11.0, YES)]),
     "a paused stream stays paused": ((PAUSED, 0.0, math.inf), [(10.5, PAUSED), (1e9, PAUSED)]),
     "a stream without a limit has none here": ((YES, math.inf, 10.000001), [(10.0, SAME), (10.1, YES), (10.2, YES)]),

@@ -133,7 +133,7 @@ class SlowHandler(logging.Handler):
 
 
 def test_the_return_and_its_line_are_seen_together(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever sees the line finds the sidecar reachable, and whoever finds it reachable has the line."""
+    """A thread that sees the line finds the sidecar reachable, and one that finds it reachable has the line."""
     caplog.set_level(logging.INFO)
     logger = logging.getLogger("handcounter.client.rate_limiter")
     with OddSidecar() as sidecar, client_of(sidecar, Counter()) as limiter:

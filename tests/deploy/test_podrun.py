@@ -79,7 +79,7 @@ def test_everything_in_the_manifest_arrives(documents: list):
 
 
 @pytest.mark.parametrize(
-    ("place", "mistake", "told"),
+    ("place", "mistake", "message"),
     [
         ([], {"hostNetwork": True}, "doesn't know hostNetwork"),
         (["securityContext"], {"runAsNonRoot": True, "runAsUser": 0}, "no runAsUser"),
@@ -95,13 +95,13 @@ def test_everything_in_the_manifest_arrives(documents: list):
         (["initContainers", 0], {"restartPolicy": "Never", "livenessProbe": {"exec": {}}}, "only a native sidecar"),
     ],
 )
-def test_a_mistake_is_named(documents: list, place: list, mistake: dict, told: str):
+def test_a_mistake_is_named(documents: list, place: list, mistake: dict, message: str):
     """Each mistake in a manifest raises an error that names it."""
     node = documents[2]["spec"]["template"]["spec"]
     for step in place:
         node = node[step]
     node.update(mistake)
-    with pytest.raises(ManifestError, match=told):
+    with pytest.raises(ManifestError, match=message):
         pod(documents)
 
 

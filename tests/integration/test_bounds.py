@@ -1,4 +1,4 @@
-"""What callers can't make grow: the calls that are open at one time, and what those that are refused leave behind."""
+"""Bounds on what callers can use: the open calls, and the memory that refused ones leave behind."""
 
 import re
 import threading
@@ -25,21 +25,21 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @pytest.fixture
 def probes() -> Iterator[grpc.Channel]:
-    """A channel to the address for probes."""
+    """Yields a channel to the address for probes."""
     address = f"127.0.0.1:{free_port()}"
     with sidecar_process("--health-listen", address), grpc.insecure_channel(address) as channel:
         yield channel
 
 
 def status_of(call: grpc.Future) -> grpc.StatusCode:
-    """How a call that failed ended."""
+    """Returns the status of a failed call."""
     error = call.exception(timeout=120)
     assert isinstance(error, grpc.RpcError)
     return error.code()
 
 
 def test_watchers_leave_room_for_probes(probes: grpc.Channel) -> None:
-    """A few may watch the health; more are refused, probes are answered meanwhile, and who leaves makes room."""
+    """A bounded number of calls may watch the health; more are refused, probes are answered, and an ended call makes room."""
     stub = health_pb2_grpc.HealthStub(probes)
     request = health_pb2.HealthCheckRequest()
     watching = [stub.Watch(request, timeout=120) for _ in range(MAX_WATCHERS)]
@@ -62,7 +62,7 @@ def test_watchers_leave_room_for_probes(probes: grpc.Channel) -> None:
 
 
 def test_calls_for_probes_are_bounded(probes: grpc.Channel) -> None:
-    """Calls that never send their request don't add up: those beyond the bound are refused at once."""
+    """Calls that never send their request are bounded: those beyond the bound are refused at once."""
     over = threading.Event()
     check = probes.stream_unary(CHECK)
     calls = [check.future(iter(over.wait, True), timeout=120) for _ in range(MAX_HEALTH_CALLS + 50)]
@@ -75,7 +75,7 @@ def test_calls_for_probes_are_bounded(probes: grpc.Channel) -> None:
 
 
 def test_requests_of_probes_are_small(probes: grpc.Channel) -> None:
-    """What is larger than the name of any component is refused."""
+    """A request that is larger than the name of any component is rejected."""
     request = health_pb2.HealthCheckRequest(service="x" * MAX_HEALTH_REQUEST_BYTES)
     with pytest.raises(grpc.RpcError) as refused:
         health_pb2_grpc.HealthStub(probes).Check(request, timeout=120)
@@ -84,7 +84,7 @@ def test_requests_of_probes_are_small(probes: grpc.Channel) -> None:
 
 @pytest.fixture(scope="module")
 def sidecar() -> Iterator[SidecarProcess]:
-    """A sidecar for tests that leave it as it was."""
+    """Returns a sidecar for tests that don't change it."""
     with sidecar_process() as running:
         yield running
 
@@ -106,7 +106,7 @@ BIG_BATCH = pb.ShouldProcessBatchRequest(stream_names=["x" * (MAX_BATCH_BYTES + 
 def test_more_than_a_method_needs_is_refused(
     sidecar: SidecarProcess, method: str, request_bytes: bytes, says: str
 ) -> None:
-    """What no valid request of a method has is refused with RESOURCE_EXHAUSTED, and the message says the bound."""
+    """A request larger than any valid one of its method gets RESOURCE_EXHAUSTED, and the message names the bound."""
     with grpc.insecure_channel(sidecar.address) as channel:
         with pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(f"{SERVICE}/{method}")(request_bytes, timeout=120)
@@ -116,12 +116,12 @@ def test_more_than_a_method_needs_is_refused(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell a process's memory")
 @pytest.mark.parametrize("method", ["ShouldProcessBatch", "ShouldProcessSession"])
-def test_what_is_refused_leaves_nothing_behind(method: str) -> None:
+def test_refused_calls_leave_nothing_behind(method: str) -> None:
     """Many refused calls, one after the other, take no more memory than a few."""
     with sidecar_process(fresh=True) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
 
         def refuse(times: int) -> int:
-            """Gives the peak of the memory so far, MiB."""
+            """Makes refused calls; returns the peak of the memory so far, MiB."""
             for _ in range(times):
                 with pytest.raises(grpc.RpcError):
                     list(channel.stream_stream(f"{SERVICE}/{method}")(iter((MANY_NAMES,)), timeout=120))

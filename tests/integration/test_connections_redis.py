@@ -87,6 +87,12 @@ def test_user_and_password(scope, tmp_path):
             assert sidecar.state() == pb.REDIS_STATE_AWAY
             password.write_text("secret\n")
             sidecar.follows(set_fps)
+            for damage in (b"\xff\xfe\x00", b"", None):  # a secret that is being replaced
+                password.unlink() if damage is None else password.write_bytes(damage)
+                with plain_client(server.port, password="secret") as client:
+                    client.client_kill_filter(_type="normal", skipme=True)
+                sidecar.follows(set_fps)
+            assert "backward compatibility" not in sidecar.process.logs()
 
 
 @pytest.mark.parametrize("scope", SCOPES)

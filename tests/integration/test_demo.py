@@ -1,4 +1,4 @@
-"""``hand-counter demo`` as its users run it."""
+"""``hand-counter demo`` as users run it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from support.processes.demos import whole_demo
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
-    """It ends with the table and exit code 0, leaves an annotated frame if asked to, and nothing else."""
+    """It ends with the table and exit code 0, writes an annotated frame on request, and leaves nothing else behind."""
     folder, picture = tmp_path / "demo", tmp_path / "frame.png"
     folder.mkdir()
     with whole_demo(folder, "--phase-seconds", "2", "--annotate", str(picture)) as demo:

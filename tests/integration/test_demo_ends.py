@@ -1,4 +1,4 @@
-"""``hand-counter demo`` ends early: interrupted by its user, or by the death of one of its processes."""
+"""``hand-counter demo`` ends early: interrupted by the user, or because one of its processes died."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    """A demo in the middle of a long phase."""
+    """Yields a demo in the middle of a long phase."""
     with short_demo(tmp_path, *LONG) as running:
         running.until_it_says("phase 1 of 1")
         yield running
@@ -22,7 +22,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything(demo: Demo, number: signal.Signals) -> None:
-    """Interrupted, it stops what it started, says so and fails; a second signal changes nothing."""
+    """An interrupted demo stops what it started, says so and fails; a second signal changes nothing."""
     children = demo.children()
     assert len(children) == 3
     demo.signal(number)
@@ -36,7 +36,7 @@ def test_a_signal_ends_everything(demo: Demo, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("name", ["valkey-server", "sidecar", "worker"])
 def test_the_death_of_a_process_ends_the_demo(demo: Demo, name: str) -> None:
-    """It names the process that died, shows its last words, stops the others and fails."""
+    """It names the process that died, shows the end of its output, stops the others and fails."""
     children = demo.children()
     os.kill(children[name], signal.SIGKILL)
     assert demo.wait() == 1

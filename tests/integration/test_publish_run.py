@@ -19,7 +19,7 @@ BLOCKED_S = 30.0
 """A publisher ends within a second on an idle machine; one that is blocked takes as long as the timeouts below."""
 
 FOREVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
-"""Time-outs for a silent peer: normally 5 s, but so long if a test must distinguish them from a busy machine."""
+"""Timeouts for a silent peer: normally 5 s, but so long if a test must distinguish them from a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_film_in_real_time(valkey: QueueServer, publish: Publish, tmp_path: Pa
 
 
 def test_a_looped_film_as_fast_as_possible(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
-    """With --fast and --loop ts continues evenly across loops, though nothing is waited for; --count stops it."""
+    """With --fast and --loop ts continues evenly across loops, although nothing waits; --count stops it."""
     pictures = [jpeg(index) for index in range(7)]
     process = publish(motion_jpeg(tmp_path / "film.avi", pictures), "--fast", "--loop", "--count", "500")
     assert process.wait() == 0

@@ -17,6 +17,7 @@ from support.processes.sidecars import sidecar_process
 from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, picture, publish_many, worker
 from support.redis.topologies import plain_client, replicated, tls_server, tls_skip
 from support.redis.valkey import Valkey
+from support.redis.valkey import valkey as valkey_server
 from support.tls import Authority
 from support.waiting import wait_until
 
@@ -97,6 +98,41 @@ def test_password_of_the_queue_in_a_file(tmp_path: Path) -> None:
             assert accounting(client) == {"received": 20, "counted": 20}
     finally:
         server.close()
+
+
+def test_password_file_that_vanishes(tmp_path: Path) -> None:
+    """While a secret is replaced its file may be missing or unreadable: worker and publisher go on with the last password."""
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    with valkey_server("--requirepass", "secret") as server, plain_client(server.port, password="secret") as client:
+        queue = types.SimpleNamespace(url=server.url, folder=tmp_path)
+        with worker(queue, "--redis-password-file", str(password)) as process:
+            for round_number, content in enumerate([None, b"\xff\xfe\x00", b""], start=1):
+                publish_many(client, 10, name=f"round{round_number}-")
+                wait_until(lambda end=10 * round_number: accounting(client).get("counted") == end)
+                password.unlink(missing_ok=True) if content is None else password.write_bytes(content)
+                client.client_kill_filter(_type="normal", skipme=True)
+            publish_many(client, 10, name="last")
+            wait_until(lambda: accounting(client).get("counted") == 40)
+            assert process.terminate() == 0
+        assert process.log.count("using the last password of Redis") == 1
+        assert "Traceback" not in process.log
+        assert balance(client) == 0
+
+
+def test_password_file_that_appears_late(tmp_path: Path) -> None:
+    """Without any password Redis counts as unreachable, and the frame is published once there is one."""
+    password = tmp_path / "password"
+    access = RedisAccess(password_file=password)
+    with valkey_server("--requirepass", "secret") as server, connect(server.url, access) as client:
+        frames = FrameQueue(client, KEYS, "cam", payload_ttl=600.0, max_queue=1000, backoff=Backoff())
+        published = threading.Thread(target=frames.publish, args=(Captured(1.0, picture()), threading.Event()))
+        published.start()
+        with pytest.raises(redis.ConnectionError, match="cannot read"):
+            client.ping()
+        password.write_text("secret\n")
+        published.join(20.0)
+        assert client.xlen(KEYS.frames) == 1
 
 
 @pytest.mark.skipif(tls_skip(), reason="no Redis server with TLS on this machine")

@@ -34,14 +34,14 @@ from worker.results import SCHEMA
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[QueueServer]:
-    """A Valkey of the test's own, which it may kill."""
+    """Yields a Valkey of this test, which it may kill."""
     server = QueueServer(tmp_path)
     yield server
     server.close()
 
 
 def results(valkey: QueueServer) -> list[dict]:
-    """Reads all results and checks each against the schema."""
+    """Returns all results, each validated against the schema."""
     schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     found = [json.loads(fields[b"result"]) for _, fields in valkey.bytes.xrange(KEYS.counts)]
     for result in found:
@@ -50,13 +50,13 @@ def results(valkey: QueueServer) -> list[dict]:
 
 
 def letters(valkey: QueueServer) -> list[dict[str, str]]:
-    """Reads all dead letters."""
+    """Returns all dead letters."""
     entries = valkey.bytes.xrange(KEYS.dead)
     return [{name.decode(): value.decode(errors="replace") for name, value in fields.items()} for _, fields in entries]
 
 
 def test_skipped_frames_are_never_fetched(valkey: QueueServer) -> None:
-    """Of 300 frames limited to a sixth, 50 are counted, and only their payloads are read."""
+    """Of 300 frames limited to a sixth of their rate, 50 are counted, and only their payloads are read."""
     publish_many(valkey.bytes, 300, fps=30.0)
     with worker(valkey, "--drain", "--fps", "5") as process:
         assert process.wait() == 0
@@ -67,8 +67,8 @@ def test_skipped_frames_are_never_fetched(valkey: QueueServer) -> None:
     ]
 
 
-def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: QueueServer) -> None:
-    """Each kind of nonsense ends by its own reason, with its own fields, and the good frame behind it is counted."""
+def test_invalid_entries_are_dead_letters_and_the_worker_continues(valkey: QueueServer) -> None:
+    """Each kind of invalid entry is dead-lettered with its reason and its fields, and the valid frame after it is counted."""
     frames, client = KEYS.frames, valkey.bytes
     bad = {
         "bad_stream_name": {"ts": "1", "frame": b"x"},
@@ -92,8 +92,8 @@ def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: QueueServer
     assert accounting(client) == {
         "received": 9,
         "counted": 1,
-        "skipped:payload_expired": 2,
-        **{f"dead:{reason}": 1 for reason in bad},
+        "skipped:payload_expired": 1,
+        **{f"dead:{reason}": 1 for reason in (*bad, "bad_frame_key")},
         "dead:undecodable": 2,
         "dead:failed": 1,
     }
@@ -105,20 +105,20 @@ def test_bad_entries_are_dead_letters_and_the_worker_goes_on(valkey: QueueServer
 
 
 def test_old_frames_are_skipped_and_cost_no_admission(valkey: QueueServer) -> None:
-    """Frames beyond --max-age end as stale before anything is decided about them."""
+    """Frames older than --max-age are skipped as stale before any decision about them."""
     an_hour_ago = valkey.bytes.time()[0] - 3600
     for i in range(10):
         valkey.bytes.xadd(KEYS.frames, encode_entry("cam0", T0 + i / 30, "gone"), id=f"{an_hour_ago}000-{i}")
     with worker(valkey, "--max-age", "1800", "--fps", "5") as process:
         wait_until(lambda: accounting(valkey.bytes).get("skipped:stale") == 10)
         publish_many(valkey.bytes, 1)
-        wait_until(lambda: accounting(valkey.bytes).get("counted") == 1)  # its ts is that of a skipped one
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 1)  # it has the ts of a skipped one
         assert process.terminate() == 0
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: QueueServer) -> None:
-    """However often the worker is killed at any point: received = counted + skipped + dead, one result per entry."""
+def test_each_entry_is_settled_exactly_once_however_often_the_worker_is_killed(valkey: QueueServer) -> None:
+    """However often the worker is killed, at any point, received = counted + skipped + dead, with one result per entry."""
     total = 0
     flags = ("--consumer", "same-pod", "--batch-size", "16", "--fps", "15", "--max-deliveries", "1000")
     for round_ in range(8):
@@ -127,7 +127,7 @@ def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: QueueServer
         with worker(valkey, *flags, seconds=0.002) as process:
             ended = sum(accounting(valkey.bytes).values())
             wait_until(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)
-            time.sleep(0.02 * round_)  # another point of its work each time
+            time.sleep(0.02 * round_)  # at another point of its work each time
             process.kill()
             assert balance(valkey.bytes) == pending(valkey.bytes)
     with worker(valkey, *flags, "--drain") as process:
@@ -141,8 +141,8 @@ def test_killed_again_and_again_each_entry_ends_exactly_once(valkey: QueueServer
     assert set(counted) <= ids
 
 
-def test_what_a_dead_worker_held_is_adopted_by_another(valkey: QueueServer) -> None:
-    """The frames of a killed worker are counted by one of another name, and the dead consumer is forgotten."""
+def test_the_deliveries_of_a_dead_worker_are_adopted(valkey: QueueServer) -> None:
+    """A worker with another name counts the frames of a killed one, and the dead consumer is removed."""
     publish_many(valkey.bytes, 20)
     with worker(valkey, "--consumer", "first", seconds=600.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 20)
@@ -157,7 +157,7 @@ def test_what_a_dead_worker_held_is_adopted_by_another(valkey: QueueServer) -> N
 
 
 def test_a_slow_worker_keeps_what_it_holds(valkey: QueueServer) -> None:
-    """A frame that takes longer than --claim-idle isn't taken away from a worker that lives."""
+    """A frame that takes longer than --claim-idle isn't adopted from a live worker."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--consumer", "slow", "--claim-idle", "4", seconds=12.0) as slow:
         wait_until(lambda: pending(valkey.bytes) == 2)
@@ -169,8 +169,8 @@ def test_a_slow_worker_keeps_what_it_holds(valkey: QueueServer) -> None:
     assert "counted=2" in slow.log
 
 
-def test_a_poisonous_frame_is_given_up_and_condemns_no_other(valkey: QueueServer) -> None:
-    """A frame that kills each worker that takes it is dead after --max-deliveries; all others are counted."""
+def test_a_poisonous_frame_is_dead_lettered_and_harms_no_other(valkey: QueueServer) -> None:
+    """A frame that kills every worker is dead-lettered after --max-deliveries; all others are counted."""
     for i in range(10):
         publish(valkey.bytes, "cam", T0 + i, POISON if i == 4 else None)
     deaths = 0
@@ -186,8 +186,8 @@ def test_a_poisonous_frame_is_given_up_and_condemns_no_other(valkey: QueueServer
     assert "each time the worker crashed" in letters(valkey)[0]["message"]
 
 
-def test_an_entry_trimmed_while_it_was_held_is_dead(valkey: QueueServer) -> None:
-    """What the queue dropped from under a dead worker is counted as trimmed, by itself or by another worker."""
+def test_an_entry_trimmed_while_it_was_held_is_dead_lettered(valkey: QueueServer) -> None:
+    """An entry that the queue dropped while a worker was dead is counted as trimmed, by that worker or another one."""
     for name, flags in (("same", ["--consumer", "first"]), ("other", ["--consumer", "second", "--claim-idle", "0.3"])):
         valkey.bytes.flushall()
         publish_many(valkey.bytes, 5)
@@ -201,8 +201,8 @@ def test_an_entry_trimmed_while_it_was_held_is_dead(valkey: QueueServer) -> None
         assert [letter["reason"] for letter in letters(valkey)] == ["trimmed"] * 3
 
 
-def test_flushall_makes_it_start_anew(valkey: QueueServer) -> None:
-    """After a FLUSHALL the group is made again and new frames are counted."""
+def test_the_worker_continues_after_flushall(valkey: QueueServer) -> None:
+    """After a FLUSHALL the consumer group is created again, and new frames are counted."""
     with worker(valkey) as process:
         publish_many(valkey.bytes, 5)
         wait_until(lambda: accounting(valkey.bytes).get("counted") == 5)
@@ -214,7 +214,7 @@ def test_flushall_makes_it_start_anew(valkey: QueueServer) -> None:
 
 
 def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
-    """While Redis is unreachable the worker waits, says so once, and afterwards every frame ends exactly once."""
+    """While Redis is unreachable the worker waits and logs it once; afterwards every frame is settled exactly once."""
     publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
@@ -230,7 +230,7 @@ def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
 
 @pytest.mark.slow
 def test_redis_frozen_and_thawed_loses_nothing(valkey: QueueServer) -> None:
-    """A Redis that stops answering in the middle of a script costs no frame either."""
+    """A Redis that stops answering during a script costs no frame either."""
     publish_many(valkey.bytes, 200)
     with worker(valkey, "--batch-size", "16", seconds=0.01) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 20)
@@ -242,8 +242,8 @@ def test_redis_frozen_and_thawed_loses_nothing(valkey: QueueServer) -> None:
     assert accounting(valkey.bytes) == {"received": 200, "counted": 200}
 
 
-def test_it_waits_for_a_redis_that_is_not_there_yet(valkey: QueueServer) -> None:
-    """Started before Redis, the worker goes on as soon as that is there."""
+def test_it_waits_for_a_redis_that_starts_later(valkey: QueueServer) -> None:
+    """A worker that starts before Redis continues as soon as Redis is reachable."""
     valkey.kill()
     with worker(valkey) as process:
         wait_until(lambda: "Redis is unreachable" in process.log)
@@ -253,8 +253,8 @@ def test_it_waits_for_a_redis_that_is_not_there_yet(valkey: QueueServer) -> None
         assert process.terminate() == 0
 
 
-def test_sigterm_finishes_what_is_in_work(valkey: QueueServer) -> None:
-    """Frames in the threads are counted and settled; what wasn't begun is left to others at once."""
+def test_sigterm_finishes_frames_in_progress(valkey: QueueServer) -> None:
+    """Frames in the counting threads are counted and settled; the others are released at once."""
     publish_many(valkey.bytes, 50)
     with worker(valkey, "--consumer", "first", "--grace", "20", seconds=0.3) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) >= 2)
@@ -269,7 +269,7 @@ def test_sigterm_finishes_what_is_in_work(valkey: QueueServer) -> None:
 
 
 def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
-    """A frame that takes forever doesn't keep the worker from ending; it is delivered again."""
+    """A frame that takes forever doesn't prevent the worker from stopping; it is delivered again."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "0.5", seconds=600.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 2)
@@ -278,18 +278,18 @@ def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
 
 
 def test_a_second_signal_ends_it_at_once(valkey: QueueServer) -> None:
-    """Who sends SIGTERM twice doesn't wait for the grace period."""
+    """A second SIGTERM ends the grace period."""
     publish_many(valkey.bytes, 2)
     with worker(valkey, "--grace", "3600", seconds=600.0) as process:
         wait_until(lambda: pending(valkey.bytes) == 2)
         process.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "a second signal exits at once" in process.log)  # two signals at once would be one
+        wait_until(lambda: "a second signal exits at once" in process.log)  # two signals at once would count as one
         process.process.send_signal(signal.SIGTERM)
         assert process.wait() == -signal.SIGTERM
 
 
 def test_metrics_and_health(valkey: QueueServer) -> None:
-    """/metrics counts the endings, /healthz tells that Redis is unreachable with a 503."""
+    """/metrics counts settled deliveries, and /healthz is 503 while Redis is unreachable."""
     port = free_port()
     publish_many(valkey.bytes, 30)
     with worker(valkey, "--http", f"127.0.0.1:{port}", "--fps", "5") as process:
@@ -320,7 +320,7 @@ def test_metrics_and_health(valkey: QueueServer) -> None:
 
 
 def test_a_taken_port_is_one_clear_line(valkey: QueueServer) -> None:
-    """A worker that can't listen says so and ends with 1."""
+    """A worker that can't listen exits with 1 and one line about it."""
     with worker(valkey, "--http", f"127.0.0.1:{valkey.port}") as process:
         assert process.wait() == 1
     assert f"can't listen on --http; port 0 takes a free one address=127.0.0.1:{valkey.port}" in process.log

@@ -49,7 +49,7 @@ BOTH = {
         (8.0, 1.0, 0.3, LATE),
         (10.0, 1.0, 9.0, SAME),
     ],
-    "a clock that goes back by more than 2 s starts anew, once real time allows": [
+    "a clock that goes back by more than 2 s restarts the stream, once real time allows": [
         (10.0, 1.0, 50.0, YES),
         (7.999, 1.0, 50.1, SOON),
         (7.999, 1.0, 50.999, SOON),

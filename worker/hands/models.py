@@ -20,7 +20,7 @@ from pathlib import Path
 from worker.download import Progress, WrongDigestError, sha256_of, write_checked
 
 TITLE = "downloading the hand models"
-"""For whoever shows the progress."""
+"""Shown with the progress of the download."""
 
 WHEEL_BYTES = 35_622_638
 """Size of the download."""

@@ -25,7 +25,7 @@ JUST_BEFORE_S = REPLICA_GONE_S - 0.5
         # Each replica that is heard again counts.
         ([(0.0, 4), (1.0, 1), (2.0, 2), (3.0, 4), (20.0, 4)], 4),
         ([(0.0, 4), (1.0, 1), (2.0, 3), (6.9, 2)], 3),
-        # What was heard before Redis was away isn't confirmed by one answer after it.
+        # What was heard before an outage of Redis isn't confirmed by one answer after it.
         ([(0.0, 4), BREAK, (100.0, 1)], 4),
         ([(0.0, 4), BREAK, (100.0, 1), (101.0, 2), BREAK, (200.0, 1)], 4),
         ([(0.0, 4), BREAK, (100.0, 1), (100.0 + REPLICA_GONE_S, 2)], 2),

@@ -85,7 +85,7 @@ async def test_the_first_frame_of_a_stream_has_its_limit(served: Served) -> None
 
 
 async def test_a_stale_table_is_said(served: Served) -> None:
-    """While Redis is out of reach the answer says so."""
+    """While Redis is unreachable, the answer is stale."""
     served.world.table.stale = True
     assert (await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=1))).stale
 
@@ -243,5 +243,5 @@ def test_the_numbers_are_those_of_the_contract() -> None:
         (FpsSource, pb.FpsSource, "FPS_SOURCE_"),
         (RedisState, pb.RedisState, "REDIS_STATE_"),
     ]:
-        told = {prefix + member.name: member.value for member in ours}
-        assert told == {name: number for name, number in theirs.items() if number}
+        named = {prefix + member.name: member.value for member in ours}
+        assert named == {name: number for name, number in theirs.items() if number}

@@ -158,7 +158,7 @@ class SlowConnection:
             if clock() >= give_up_at:
                 return None
             self._changed.clear()
-            # Looks again now and then, since the delay may change; nobody else's time depends on it.
+            # Polls, because the delay may change; no other time depends on it.
             until = min(there_at, give_up_at, clock() + 0.01)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):

@@ -76,7 +76,7 @@ class ForkServer:
             if not process:
                 return
             file = self._statuses.pop(process)
-            with contextlib.suppress(BrokenPipeError):  # nobody waits for this process any more
+            with contextlib.suppress(BrokenPipeError):  # nothing waits for this process any more
                 os.write(file, b"%d\n" % os.waitstatus_to_exitcode(status))
             os.close(file)
 
