@@ -19,6 +19,9 @@ from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
 
+_ROOM_S = 0.1
+"""Seconds between two looks whether a full queue has room again."""
+
 _SCRIPT = Path(__file__).parent / "publish.lua"
 
 
@@ -31,9 +34,23 @@ class FrameQueue:
     """
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, stream_name: str, *, payload_ttl: float, max_queue: int, backoff: Backoff
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        stream_name: str,
+        *,
+        payload_ttl: float,
+        max_queue: int,
+        backoff: Backoff,
+        waits: bool = False,
     ) -> None:
-        """Takes a client that doesn't retry; the payload's TTL in seconds, the queue's cap in entries."""
+        """Takes a client that doesn't retry; the payload's TTL in seconds, the queue's cap in entries.
+
+        If the queue is full of entries that no worker has settled, a source that can wait waits for room. Otherwise the
+        oldest entries are pushed out, of whichever stream they are.
+        """
+        self.pushed_out = 0
+        """Entries that frames of this publisher pushed out of the full queue before any worker read them."""
         self._client = client
         self._permissions_checked = False
         self._script = client.register_script(_SCRIPT.read_text())
@@ -42,6 +59,8 @@ class FrameQueue:
         self._ttl_ms = max(1, round(payload_ttl * 1000))
         self._max_queue = max_queue
         self._backoff = backoff
+        self._waits = waits
+        self._was_full = False
         self._run = secrets.token_hex(8)
         self._number = 0
         self._failing_since: float | None = None
@@ -55,14 +74,26 @@ class FrameQueue:
         while True:
             try:
                 self._report_missing_permissions()
-                self._script([self._keys.frames, key], [frame.picture, self._ttl_ms, self._max_queue, *words])
+                given = [frame.picture, self._ttl_ms, self._max_queue, "wait" if self._waits else "drop", *words]
+                reply = int(self._script([self._keys.frames, key], given))
             except redis.RedisError as error:
                 self._failed(error)
+                pause = self._backoff.next()
             else:
                 self._succeeded()
-                return True
-            if cancelled.wait(self._backoff.next()):
+                if reply >= 0:
+                    self.pushed_out += max(0, reply - 1)
+                    return True
+                self._report_full()
+                pause = _ROOM_S
+            if cancelled.wait(pause):
                 return False
+
+    def _report_full(self) -> None:
+        if not self._was_full:  # it may be full again after each frame
+            self._was_full = True
+            about = {"stream": self._stream_name, "max_queue": self._max_queue}
+            logger.warning("the queue is full; waiting until workers make room", extra=about)
 
     def _report_missing_permissions(self) -> None:
         if not self._permissions_checked:
