@@ -1,12 +1,21 @@
-"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz for probes and people."""
+"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz for probes and people.
 
+Clients that connect and send nothing, half a request, or don't read the answer can't take the process's descriptors and
+threads: at most MAX_CONNECTIONS are open, and the next one closes the oldest. A real request takes milliseconds, so the oldest
+is one that waits for nothing.
+"""
+
+import contextlib
+import io
 import json
 import logging
+import math
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, make_wsgi_app
@@ -25,16 +34,88 @@ _POLL_S = 0.1
 """How often the thread checks whether to end. The default of 0.5 s would be most of a program's shutdown."""
 
 
+MAX_CONNECTIONS: Final = 16
+"""More than Prometheus, the kubelet and a few people need at a time; few beside the least usual limit of descriptors."""
+
+CONNECTION_S: Final = 10.0
+"""How long a connection may last, which has one request. Prometheus itself gives up after 10 s."""
+
+_NO_DESCRIPTOR_S: Final = 0.1
+"""How long to wait before the next attempt when a connection can't be accepted. It stays ready, so the loop would spin."""
+
+
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int) -> None:
         if ":" in host:
             self.address_family = socket.AF_INET6
+        self._opened: dict[socket.socket, float] = {}
+        """When each connection was accepted, the oldest first."""
+        self._lock = threading.Lock()
+        self._starved = False
         super().__init__((host, port), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accepts a connection. Raises OSError after a pause if there is no descriptor for it."""
+        try:
+            connection, client = super().get_request()
+        except OSError as error:
+            if not self._starved:
+                logger.warning("can't accept HTTP connections", extra={"reason": error.strerror or str(error)})
+            self._starved = True
+            self._close_oldest(keep=0)
+            time.sleep(_NO_DESCRIPTOR_S)
+            raise
+        self._starved = False
+        with self._lock:
+            self._opened[connection] = time.monotonic()
+        self._close_oldest(keep=MAX_CONNECTIONS)
+        return connection, client
+
+    def service_actions(self) -> None:
+        """Closes connections that last too long; called after each poll."""
+        self._close_oldest(keep=0, accepted_before=time.monotonic() - CONNECTION_S)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection."""
+        with self._lock:
+            self._opened.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Logs what ended a connection, most often the client or the limit of time."""
+        logger.debug("an HTTP connection failed", extra={"client": client_address[0]}, exc_info=True)
+
+    def _close_oldest(self, *, keep: int, accepted_before: float = math.inf) -> None:
+        """Closes the oldest connection if more than ``keep`` are open. Its thread notices, and frees the descriptor."""
+        with self._lock:
+            if len(self._opened) <= keep:
+                return
+            oldest, accepted = next(iter(self._opened.items()))
+            if accepted >= accepted_before:
+                return
+            del self._opened[oldest]
+            with contextlib.suppress(OSError):  # closed by the other side
+                oldest.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
+    def setup(self) -> None:
+        super().setup()
+        self._errors = io.StringIO()
+
+    def finish(self) -> None:
+        """Logs a failure in the application, which wsgiref would print."""
+        super().finish()
+        if trace := self._errors.getvalue():
+            logger.debug("an HTTP request failed", extra={"client": self.client_address[0], "trace": trace})
+
+    def get_stderr(self) -> io.StringIO:
+        """Returns where wsgiref prints tracebacks."""
+        return self._errors
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
         logger.debug("HTTP request", extra={"client": self.client_address[0], "request": format % args})
 

@@ -46,6 +46,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with one line and the exit code of wrong usage."""
+        if message.startswith("unrecognized arguments:"):  # a URL may hold a password
+            message = " ".join("…" if "://" in word or "@" in word else word for word in message.split(" "))
         self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -56,7 +58,8 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
         text = (field.description or "").replace("%", "%%")
         repeatable = _is(field, list)
         if _is_positional(field):
-            parser.add_argument(name, metavar=name.upper(), help=text, nargs="+" if repeatable else None)
+            count = "+" if repeatable else None if field.is_required() else "?"
+            parser.add_argument(name, metavar=name.upper(), help=text, nargs=count, default=argparse.SUPPRESS)
             continue
         text = f"{text} [{_variable(settings_class, name)}{_default(field)}]"
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from handcounter.pacing.schedule import Reason, Schedule
 from handcounter.pacing.times import RealTime, StreamTime
 from sidecar.deciding.stream import Stream
+from sidecar.limits.values import Limit
 
 
 class Batch(NamedTuple):
@@ -28,6 +29,16 @@ class Answers(NamedTuple):
     """Whether any of them was decided while Redis was unreachable or too slow."""
 
 
+class Answer(NamedTuple):
+    """The decision about one frame; its fields are those of :class:`Answers`, and the source of the limit."""
+
+    should_process: bool
+    reason: Reason
+    limit: Limit
+    next_ts: StreamTime
+    stale: bool
+
+
 class Lease(NamedTuple):
     """What a client may deny without asking: frames from 2 s before ``last_ts`` up to ``next_ts``."""
 
@@ -46,6 +57,9 @@ class Decider(Protocol):
             batch: frames of streams that aren't ``unread`` (see :class:`sidecar.deciding.roster.Roster`).
             now: real time, seconds by a monotonic clock.
         """
+
+    async def decide_one(self, stream_name: str, ts: StreamTime, now: RealTime) -> Answer:
+        """Decides one frame, as a batch of one. It exists because building columns takes 4 % of a call about one frame."""
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None where nothing is certain."""

@@ -12,11 +12,11 @@ from typing import NamedTuple, cast
 
 from handcounter.pacing.schedule import Reason, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.decider import Answers, Batch, Decider, Lease
+from sidecar.deciding.decider import Answer, Answers, Batch, Decider, Lease
 from sidecar.deciding.roster import LeasedDenials, Roster
 from sidecar.deciding.stream import Stream
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource, Limit
+from sidecar.limits.values import FpsSource
 
 
 class StreamStatus(NamedTuple):
@@ -71,9 +71,14 @@ class Limiter:
         """Decides frames in their order, as if one by one."""
         names = batch.stream_names
         if unread := self._roster.unread(names):
-            with self._roster.expecting(names):
-                await self._read_limits(unread)
+            await self._read(unread, names)
         return await self._decider.decide(batch, self._clock())
+
+    async def decide_one(self, stream_name: str, ts: StreamTime) -> Answer:
+        """Decides one frame, as a batch of one."""
+        if stream_name not in self._table.watched:
+            await self._read((stream_name,), (stream_name,))
+        return await self._decider.decide_one(stream_name, ts, self._clock())
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None where nothing is certain."""
@@ -84,10 +89,6 @@ class Limiter:
         now = self._clock()
         for report in reports:
             self._roster.record_leased_denials(report, now)
-
-    def limit(self, stream_name: str) -> Limit:
-        """Returns the limit in force for a stream, and its source."""
-        return self._table.limit(stream_name)
 
     async def list_streams(self, name_prefix: str, after: str, count: int) -> list[StreamStatus]:
         """Returns the state of streams in the order of their names.
@@ -100,14 +101,18 @@ class Limiter:
         page = self._roster.page(name_prefix, after, count)
         asleep = [name for name in page if name not in self._table.watched]
         if asleep:
-            with self._roster.expecting(asleep):
-                await self._read_limits(asleep)
+            await self._read(asleep, asleep)
         now, streams = self._clock(), self._roster.streams
         return [self._status(streams[name], now) for name in page if name in streams]
 
     def sweep(self) -> None:
         """Stops watching the limits of silent streams; to be called every few seconds."""
         self._roster.sweep(self._clock())
+
+    async def _read(self, unread: Collection[str], batch: Collection[str]) -> None:
+        """Reads the limits of those streams of a batch that aren't watched; the limits of the others are kept meanwhile."""
+        with self._roster.expecting(batch):
+            await self._read_limits(unread)
 
     def _status(self, stream: Stream, now: RealTime) -> StreamStatus:
         limit = self._table.limit(stream.name)

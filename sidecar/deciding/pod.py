@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from handcounter.pacing.schedule import ANY_TIME, NEVER, Pacing, Reason, Schedule, decide, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.decider import Answers, Batch, Lease
+from sidecar.deciding.decider import Answer, Answers, Batch, Lease
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.roster import Roster
 from sidecar.deciding.stream import NO_VERSION, Stream
@@ -65,6 +65,11 @@ class PodDecider:
             next_tss.append(due)
         self._decisions[_TOO_SOON] += early
         return Answers(should_process, reasons, fps_of, next_tss, self._table.stale)
+
+    async def decide_one(self, stream_name: str, ts: StreamTime, now: RealTime) -> Answer:
+        """Decides one frame, as a batch of one."""
+        reason, _, due = self._decide(stream_name, ts, now)
+        return Answer(reason is _ADMITTED, reason, self._table.limit(stream_name), due, self._table.stale)
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now."""

@@ -100,8 +100,6 @@ class Roster:
     def unread(self, stream_names: Sequence[str]) -> list[str]:
         """Returns those of the streams whose limits have to be read before a decision, because they aren't watched."""
         watched, version = self._table.watched, self._table.version
-        if len(stream_names) == 1:
-            return [] if stream_names[0] in watched else [stream_names[0]]
         # A stream that was decided at this version needs no lookup in another dict, which counts with very many streams.
         return [
             name

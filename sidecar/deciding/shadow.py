@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from handcounter.pacing.schedule import ANY_TIME, Schedule
-from handcounter.pacing.times import RealTime
-from sidecar.deciding.decider import Answers, Batch, Decider, Lease
+from handcounter.pacing.times import RealTime, StreamTime
+from sidecar.deciding.decider import Answer, Answers, Batch, Decider, Lease
 from sidecar.deciding.stream import Stream
 
 
@@ -23,6 +23,11 @@ class ShadowDecider:
         answers = await self._decider.decide(batch, now)
         frames = len(batch.stream_names)
         return answers._replace(should_process=[True] * frames, next_ts=[ANY_TIME] * frames)
+
+    async def decide_one(self, stream_name: str, ts: StreamTime, now: RealTime) -> Answer:
+        """Decides one frame, as a batch of one."""
+        answer = await self._decider.decide_one(stream_name, ts, now)
+        return answer._replace(should_process=True, next_ts=ANY_TIME)
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Grants no lease: no client may deny a frame."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from handcounter.pacing.schedule import ANY_TIME, NEVER, Reason, Schedule, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.decider import Answers, Batch, Lease
+from sidecar.deciding.decider import Answer, Answers, Batch, Lease
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.roster import Roster
 from sidecar.deciding.stream import Stream
@@ -77,6 +77,12 @@ class FleetDecider:
                 if name not in roster.streams:
                     self._scope.forget(name)
         return Answers(should_process, reasons, fps_of, next_tss, stale)
+
+    async def decide_one(self, stream_name: str, ts: StreamTime, now: RealTime) -> Answer:
+        """Decides one frame, as a batch of one."""
+        answers = await self.decide(Batch((stream_name,), (ts,)), now)
+        limit = self._table.limit(stream_name)
+        return Answer(answers.should_process[0], answers.reasons[0], limit, answers.next_ts[0], answers.stale)
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None while only a claim can tell."""

@@ -10,24 +10,21 @@ from typing import Any, cast
 from handcounter.pacing.schedule import ANY_TIME
 from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.deciding.decider import Answers, Lease
+from sidecar.deciding.decider import Answer, Answers, Lease
 from sidecar.deciding.limiter import StreamStatus
-from sidecar.limits.values import FpsSource
 
 _NO_LEASE = Lease(None, StreamTime(0.0))
 """On the wire."""
 
 
-def one_answer(answers: Answers, source: FpsSource) -> pb.ShouldProcessResponse:
-    """Returns the answer about a batch of one frame, whose limit has this source."""
-    answer = pb.ShouldProcessResponse()  # setting fields takes half as long as passing them
-    answer.should_process = answers.should_process[0]
-    answer.reason = cast(pb.Reason, answers.reasons[0])
-    answer.fps = answers.fps[0]
-    answer.fps_source = cast(pb.FpsSource, source)
-    answer.stale = answers.stale
-    answer.next_ts = _next_ts(answers.next_ts[0])
-    return answer
+def one_answer(answer: Answer) -> pb.ShouldProcessResponse:
+    """Returns the answer about one frame."""
+    response = pb.ShouldProcessResponse()  # setting fields takes half as long as passing them
+    response.should_process, reason, (response.fps, source), due, response.stale = answer
+    response.reason = cast(pb.Reason, reason)
+    response.fps_source = cast(pb.FpsSource, source)
+    response.next_ts = _next_ts(due)
+    return response
 
 
 def batch_answers(answers: Answers) -> pb.ShouldProcessBatchResponse:

@@ -39,8 +39,8 @@ class SessionRequest(NamedTuple):
     reports: Sequence[LeasedDenials]
 
 
-def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> Batch:
-    """Returns the frame of a request as a batch.
+def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> tuple[str, StreamTime]:
+    """Returns the name and the ts of a request's frame.
 
     Args:
         request: the request.
@@ -52,7 +52,7 @@ def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> Batch:
     name, ts = request.stream_name, request.ts if request.HasField("ts") else arrival_ts
     if error := frame_error(name, ts):
         raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, error)
-    return Batch((name,), (StreamTime(ts),))
+    return name, StreamTime(ts)
 
 
 def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionRequest, arrival_ts: float) -> Batch:

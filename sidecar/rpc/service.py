@@ -62,11 +62,10 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         """Decides one frame."""
         started = time.perf_counter()
         try:
-            batch = one_frame(request, self._wall_clock())
+            name, ts = one_frame(request, self._wall_clock())
         except RejectedError as error:
             await self._reject(context, "ShouldProcess", error)
-        answers = await self._limiter.decide(batch)
-        answer = one_answer(answers, self._limiter.limit(batch.stream_names[0]).source)
+        answer = one_answer(await self._limiter.decide_one(name, ts))
         self._observe_one(time.perf_counter() - started)
         return answer
 

@@ -157,8 +157,8 @@ def test_leases_say_what_the_replica_would_say_when_redis_fails(
     """With late or lost answers and replicas that don't hear each other, no lease outlives its validity."""
     fleet = build(client, pacing)
     play(fleet, operations, seed, faults=True)
-    alone = sum(replica.admitted_alone for replica in fleet.replicas)
-    assert fleet.told[Reason.ADMITTED] <= alone + sum(map(len, fleet.server.admitted.values()))
+    without_redis = sum(replica.admitted_without_redis for replica in fleet.replicas)
+    assert fleet.answered[Reason.ADMITTED] <= without_redis + sum(map(len, fleet.server.admitted.values()))
 
 
 def test_leases_save_questions(client: redis.Redis) -> None:
@@ -171,7 +171,7 @@ def test_leases_save_questions(client: redis.Redis) -> None:
         fleet.frames(fleet.clients[number * 5 % 6], [("b", stamp(fleet))])
         fleet.settle()
         fleet.server.wait(1 / 30)
-    assert fleet.told[Reason.ADMITTED] == 10
+    assert fleet.answered[Reason.ADMITTED] == 10
     assert fleet.by_lease > 600 - 10 * (6 + 1)
     assert fleet.checked == fleet.by_lease
 
@@ -206,7 +206,7 @@ def test_what_a_replica_admits_alone_ends_leases(client: redis.Redis) -> None:
     assert len(other.leases) == 0
     fleet.frames(other, [("b", 1001.0)])
     fleet.settle()
-    assert fleet.told[Reason.LATE] == 1
+    assert fleet.answered[Reason.LATE] == 1
 
 
 def test_an_answer_from_before_a_gap_confirms_nothing(client: redis.Redis) -> None:

@@ -48,7 +48,7 @@ class Fleet:
             if reason is None:
                 continue
             self.by_lease += 1
-            if client.told_soon(name):
+            if client.has_revocation_underway(name):
                 denied = [int(reason is each) for each in (None, *Reason)]
                 self.plain.limiter.record_leased_denials([LeasedDenials(name, denied, ts, reason, 0.0)])
             else:
@@ -154,8 +154,8 @@ def test_decisions_with_and_without_leases_are_the_same(
         operate(fleet, choose)
     fleet.report()
     assert fleet.leased.roster.decisions == fleet.plain.roster.decisions
-    told = [run(world.limiter.list_streams("", "", 10)) for world in (fleet.leased, fleet.plain)]
-    assert told[0] == told[1]
+    listed = [run(world.limiter.list_streams("", "", 10)) for world in (fleet.leased, fleet.plain)]
+    assert listed[0] == listed[1]
 
 
 def test_leases_save_questions() -> None:

@@ -1,13 +1,21 @@
 """The HTTP endpoint, over real sockets."""
 
+import contextlib
 import json
+import os
+import resource
+import socket
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
+from support.waiting import wait_until
 
-from process.http import HttpEndpoint
+from process import http
+from process.http import MAX_CONNECTIONS, HttpEndpoint
 
 
 @pytest.fixture
@@ -65,3 +73,71 @@ def test_a_taken_port_is_an_error(endpoint):
     """A port that is in use raises OSError at once."""
     with pytest.raises(OSError, match="in use"):
         HttpEndpoint(endpoint[0].address, CollectorRegistry(), lambda: (True, {}))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTT", b"GET /metrics HTTP/1.1\r\nHost: x\r\n"])
+def test_connections_that_wait_for_nothing_leave_room(endpoint, sent):
+    """Any number of silent or half-sent connections: the endpoint answers, and holds only its number of descriptors."""
+    before = len(descriptors())
+    with contextlib.ExitStack() as stack:
+        for _ in range(10 * MAX_CONNECTIONS):
+            client = stack.enter_context(connected(endpoint[0]))
+            client.sendall(sent)
+        assert "toys_total" in get(endpoint[0], "/metrics")
+        ours = 10 * MAX_CONNECTIONS
+        wait_until(lambda: len(descriptors()) <= before + ours + MAX_CONNECTIONS)
+
+
+def test_a_connection_ends_after_its_time(endpoint, monkeypatch):
+    """A connection that sends a byte now and then is closed all the same."""
+    monkeypatch.setattr(http, "CONNECTION_S", 0.2)
+    with connected(endpoint[0]) as client, contextlib.suppress(ConnectionError):
+        client.sendall(b"GET /")
+        client.settimeout(60)
+        assert client.recv(1) == b""
+
+
+def test_no_descriptor_is_left(endpoint, caplog):
+    """Without a descriptor to accept with, the loop rests between attempts, says so once, and serves again afterwards."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with connected(endpoint[0], connect=False) as client:
+        highest = max(descriptors())
+        try:
+            spare = occupy(highest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+            client.connect(address(endpoint[0]))
+            busy = time.process_time()
+            time.sleep(1)
+            busy = time.process_time() - busy
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in spare:
+                os.close(descriptor)
+        assert busy < 0.5
+        assert "toys_total" in get(endpoint[0], "/metrics")
+    assert [record.reason for record in caplog.records if record.name == "process.http"] == ["Too many open files"]
+
+
+def address(server):
+    host, _, port = server.address.rpartition(":")
+    return host, int(port)
+
+
+def connected(server, *, connect=True):
+    client = socket.socket()
+    if connect:
+        client.connect(address(server))
+    return client
+
+
+def occupy(highest):
+    """Opens every descriptor up to this one."""
+    taken = []
+    while (descriptor := os.open("/dev/null", os.O_RDONLY)) < highest:
+        taken.append(descriptor)
+    return [*taken, descriptor]
+
+
+def descriptors():
+    """Returns the open descriptors of this process."""
+    return [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]

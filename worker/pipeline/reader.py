@@ -169,6 +169,8 @@ class Reader:
                 payload = frame.payload if frame.frame_key is None else next(payloads)
                 if payload is None:
                     self._settled.put(Skipped(frame.entry_id, SkipReason.PAYLOAD_EXPIRED))
+                elif isinstance(payload, EntryError):
+                    self._settled.put(dead_letter(delivery, payload.reason, str(payload)))
                 else:
                     self._metrics.payload_bytes.inc(len(payload))
                     self._put(Job(frame, payload, delivery))

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from process.address import mask_password
 from worker.picture import Picture, decode
 from worker.picture_header import PictureError
 from worker.publish.source import SourceError
@@ -72,15 +71,15 @@ class Capture:
         self._video.release()
 
 
-def open_url(name: str) -> Capture:
-    """Opens a file or a URL. Raises SourceError."""
+def open_url(url: str, name: str) -> Capture:
+    """Opens a file or a URL; errors have the name instead, because the URL may hold a password. Raises SourceError."""
     _silence_libraries()
-    video = _open_ffmpeg(name)
+    video = _open_ffmpeg(url, name)
     if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
         if _is_jpeg(video):
             return Capture(video, encoded=True)
         video.release()
-        video = _open_ffmpeg(name)
+        video = _open_ffmpeg(url, name)
     return Capture(video, encoded=False)
 
 
@@ -103,13 +102,13 @@ def webcam(video: _VideoCapture, index: int) -> Capture:
     return Capture(video, encoded=False)
 
 
-def _open_ffmpeg(name: str) -> _VideoCapture:
+def _open_ffmpeg(url: str, name: str) -> _VideoCapture:
     milliseconds = int(TIMEOUT_S * 1000)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
-    video = cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits)
+    video = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
     if not video.isOpened():
         video.release()
-        raise SourceError(f"{mask_password(name)} can't be opened as a video")
+        raise SourceError(f"{name} can't be opened as a video")
     return video
 
 

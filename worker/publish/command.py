@@ -7,10 +7,9 @@ import os
 
 import cv2
 
-from process.address import mask_password
 from process.backoff import Backoff
 from worker.publish.frame_queue import FrameQueue
-from worker.publish.open_source import open_source
+from worker.publish.open_source import name_of, open_source
 from worker.publish.options import PublishOptions
 from worker.publish.publisher import Progress, Publisher
 from worker.publish.source import SourceError
@@ -36,7 +35,7 @@ def run_publish(options: PublishOptions) -> int:
         logger.error("%s", error)
         return 1
     destination = options.destination
-    stream, name = destination.stream_name, mask_password(options.source.source)
+    stream, name = destination.stream_name, name_of(options.source).name
     client, keys = connect(destination.redis, destination.access), Keys(destination.prefix)
     queue = FrameQueue(
         client,

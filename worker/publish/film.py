@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from process.address import mask_password
 from worker.picture import Picture
 from worker.picture_header import PICTURE_SUFFIXES, PictureError, size
 from worker.publish.capture import Capture, open_url
@@ -30,20 +29,27 @@ class Film:
 
     live = False
 
-    def __init__(self, name: str, encode: Encode, *, start: float, loop: bool, paced: bool) -> None:
-        """Opens the file, so that an error comes before the first frame is published. Raises SourceError."""
-        if "://" not in name and not Path(name).is_file():
-            raise SourceError(f"{name}: no such file or folder")
+    def __init__(
+        self, name: str, address: Callable[[], str], encode: Encode, *, start: float, loop: bool, paced: bool
+    ) -> None:
+        """Opens the file, so that an error comes before the first frame is published.
+
+        Takes a name for logs, and a function that returns the path or the URL each time the film is opened.
+
+        Raises:
+            SourceError: it can't be opened.
+        """
         self.paced = paced
         self._name = name
         self._encode = encode
         self._start = start
         self._loop = loop
-        self._capture: Capture | None = open_url(name)
+        self._address = address
+        self._capture: Capture | None = self._open()
 
     def frames(self, stop: threading.Event) -> Iterator[Captured]:
         """Yields the frames, over and over if it loops."""
-        capture = self._capture or open_url(self._name)
+        capture = self._capture or self._open()
         self._capture = None
         timeline = Timeline(self._start, 1 / (capture.fps or _UNKNOWN_FPS))
         try:
@@ -60,14 +66,20 @@ class Film:
                 if stop.is_set():
                     return
                 if not number:
-                    raise SourceError(f"{mask_password(self._name)} has no readable frame")
+                    raise SourceError(f"{self._name} has no readable frame")
                 if not self._loop:
                     return
                 timeline.loop()
                 capture.close()
-                capture = open_url(self._name)
+                capture = self._open()
         finally:
             capture.close()
+
+    def _open(self) -> Capture:
+        address = self._address()
+        if "://" not in address and not Path(address).is_file():
+            raise SourceError(f"{self._name}: no such file or folder")
+        return open_url(address, self._name)
 
 
 class Folder:

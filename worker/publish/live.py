@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from process.address import mask_password
 from process.backoff import Backoff
 from worker.publish.capture import Capture, open_url, open_webcam
 from worker.publish.source import Captured, Encode, SourceError
@@ -39,9 +38,9 @@ class LiveCamera:
         self._lost = False
 
     @classmethod
-    def from_url(cls, url: str, encode: Encode) -> LiveCamera:
-        """Returns a network camera, which may start later than the publisher."""
-        return cls(mask_password(url), lambda: open_url(url), encode, backoff=Backoff())
+    def from_url(cls, name: str, url: Callable[[], str], encode: Encode) -> LiveCamera:
+        """Returns a network camera, which may start later than the publisher; its URL is asked for at each connection."""
+        return cls(name, lambda: open_url(url(), name), encode, backoff=Backoff())
 
     @classmethod
     def from_webcam(cls, index: int, encode: Encode) -> LiveCamera:

@@ -10,24 +10,44 @@ from worker.picture import Picture
 from worker.publish.film import Film, Folder, SimulatedCamera
 from worker.publish.live import LiveCamera
 from worker.publish.options import SourceOptions
-from worker.publish.source import Encode, Kind, Source, kind_of
+from worker.publish.source import Encode, Source, SourceError
+from worker.publish.source_name import Kind, SourceName, parse_source, read_secret
 from worker.synthetic.spec import parse_synthetic
 
 
 def open_source(options: SourceOptions) -> Source:
     """Opens a source. Raises SourceError."""
-    name, start, paced, encode = options.source, time.time(), not options.fast, jpeg_encoder(options.jpeg_quality)
-    match kind_of(name):
+    start, paced, encode = time.time(), not options.fast, jpeg_encoder(options.jpeg_quality)
+    source = name_of(options)
+    match source.kind:
         case Kind.SYNTHETIC:
-            return SimulatedCamera(parse_synthetic(name), encode, paced=paced)
+            return SimulatedCamera(parse_synthetic(source.opens), encode, paced=paced)
         case Kind.WEBCAM:
-            return LiveCamera.from_webcam(int(name), encode)
+            return LiveCamera.from_webcam(int(source.opens), encode)
         case Kind.CAMERA_URL:
-            return LiveCamera.from_url(name, encode)
+            return LiveCamera.from_url(source.name, lambda: _with_password(options), encode)
         case Kind.FOLDER:
-            return Folder(name, encode, fps=options.folder_fps, start=start, loop=options.loop, paced=paced)
+            return Folder(source.opens, encode, fps=options.folder_fps, start=start, loop=options.loop, paced=paced)
         case Kind.FILM:
-            return Film(name, encode, start=start, loop=options.loop, paced=paced)
+            return Film(
+                source.name, lambda: _with_password(options), encode, start=start, loop=options.loop, paced=paced
+            )
+
+
+def name_of(options: SourceOptions) -> SourceName:
+    """Returns what the source is, without its password if that is in a file."""
+    return parse_source(options.source, "" if options.password_file else None)
+
+
+def _with_password(options: SourceOptions) -> str:
+    """Returns what opens the source, with the password that its file has now. Raises SourceError."""
+    path = options.password_file
+    try:
+        return parse_source(options.source, read_secret(path) if path else None).opens
+    except OSError as error:
+        raise SourceError(f"the password's file {path} can't be read: {error.strerror or error}") from None
+    except ValueError:
+        raise SourceError(f"the password's file {path} isn't text") from None
 
 
 def jpeg_encoder(quality: int) -> Encode:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 class SourceOptions:
     """Where the frames come from, and how they are read."""
 
-    source: str
-    """A file, a folder, a webcam's index, a URL or a simulated camera; see `kind_of`."""
+    source: str = field(repr=False)
+    """A file, a folder, a webcam's index, a URL or a simulated camera; see `parse_source`. It may hold a password."""
+    password_file: Path | None = None
+    """Its content replaces {PASSWORD} in a URL; read for each connection."""
     loop: bool = False
     """Whether a file or folder starts over at its end."""
     fast: bool = False

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
 from process.fields import FiniteSeconds, Seconds
 from process.settings import Positional
 from worker.publish.options import DestinationOptions, PublishOptions, SourceOptions
-from worker.publish.source import kind_of
+from worker.publish.source_name import PASSWORD, parse_source, read_secret
 from worker.settings import QueueSettings
 
 
 def _source(value: str) -> str:
-    kind_of(value)
+    """Checks a source; whether {PASSWORD} can be filled in is checked later."""
+    if value:
+        parse_source(value, password="")
     return value
 
 
@@ -38,7 +41,8 @@ examples:
   hand-counter publish video.mp4 --stream-name cam1 --loop
   hand-counter publish video.mp4 --stream-name cam1 --fast --payload-ttl 600    as fast as it can be read
   hand-counter publish 0 --stream-name desk                                     the first webcam
-  hand-counter publish rtsp://user:password@camera.local/stream --stream-name door
+  hand-counter publish --source-file door.url --stream-name door                a camera; its URL isn't shown by ps
+  hand-counter publish rtsp://user:{PASSWORD}@camera.local/stream --source-password-file door.password --stream-name door
   hand-counter publish http://camera.local/mjpeg --stream-name door             motion JPEG isn't encoded again
   hand-counter publish photos/ --stream-name album --source-fps 2
   hand-counter publish synthetic:fps=15,hands=0-3,seed=1 --stream-name sim1     a simulated camera with moving hands
@@ -47,7 +51,14 @@ examples:
 """
 
     source: Annotated[str, Positional(), AfterValidator(_source)] = Field(
-        description="file, folder, webcam index, URL, or synthetic:fps=,hands=,seed=,size=,jitter="
+        "",
+        description="file, folder, webcam index, URL, or synthetic:fps=,hands=,seed=,size=,jitter=; "
+        "other users can see flags, so a URL with a password belongs into WORKER_SOURCE or a file",
+        json_schema_extra={"secret": True},
+    )
+    source_file: Path | None = Field(None, description="file whose text is SOURCE")
+    source_password_file: Path | None = Field(
+        None, description=f"file with the password that replaces {PASSWORD} in a URL; read for each connection"
     )
     stream_name: Annotated[str, AfterValidator(_stream_name)] = Field(
         description="name of the stream, 1 to 256 characters", json_schema_extra={"metavar": "NAME"}
@@ -68,12 +79,29 @@ examples:
         """Returns the arguments of :func:`worker.publish.command.run_publish`."""
         return {"options": self.options}
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.source and self.source_file:
+            raise ValueError("the source is given twice: as text and in --source-file")
+        if self.source_file:
+            try:
+                self.source = read_secret(self.source_file)
+            except OSError as error:
+                raise ValueError(f"--source-file {self.source_file}: {error.strerror or error}") from None
+            except ValueError:
+                raise ValueError(f"--source-file {self.source_file} isn't text") from None
+        if not self.source:
+            raise ValueError("give SOURCE as an argument, in WORKER_SOURCE or in --source-file")
+        parse_source(self.source, "" if self.source_password_file else None)
+        return self
+
     @property
     def options(self) -> PublishOptions:
         """These settings as a value."""
         return PublishOptions(
             source=SourceOptions(
                 source=self.source,
+                password_file=self.source_password_file,
                 loop=self.loop,
                 fast=self.fast,
                 folder_fps=self.source_fps,

@@ -17,14 +17,13 @@ One :class:`Queue` serves all threads of a worker. Its methods raise :class:`wor
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import redis
 
 from worker.queue import accounting
 from worker.queue.commands import Commands
 from worker.queue.delivery import Counted, Dead, Delivery
-from worker.queue.frame import SkipReason
+from worker.queue.frame import DeadReason, EntryError, SkipReason
 from worker.queue.keys import CONSUMER_GROUP
 
 _PAGE = 500
@@ -144,16 +143,41 @@ class Queue:
 
     # Payloads
 
-    def payloads(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Fetches encoded pictures; None for keys that expired or hold a value of another type."""
+    def payloads(self, keys: Sequence[bytes]) -> list[bytes | EntryError | None]:
+        """Fetches encoded pictures.
 
-        def get(client: redis.Redis) -> list[Any]:
+        Returns:
+            For each key the picture, None if the key doesn't exist (any more), or why it can't be the key of a picture.
+
+        Raises:
+            QueueError: Redis can't be used, or rejected a GET for a reason that isn't the key's. All may be fetched again.
+        """
+
+        def get(client: redis.Redis) -> list[bytes | EntryError | None]:
             pipeline = client.pipeline(transaction=False)
             for key in keys:
                 pipeline.get(key)
-            return pipeline.execute(raise_on_error=False)
+            replies = pipeline.execute(raise_on_error=False)
+            return [self._payload(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
-        return [reply if isinstance(reply, bytes) else None for reply in self._commands.call("payloads", get)]
+        payloads: list[bytes | EntryError | None] = self._commands.call("payloads", get)
+        return payloads
+
+    def _payload(self, key: bytes, reply: bytes | redis.RedisError | None) -> bytes | EntryError | None:
+        """Returns what the reply to a GET means; raises it if the next attempt may succeed.
+
+        Redis rejects the GET of a key elsewhere (in another hash slot, or beyond the user's permissions) for as long as
+        it exists, and such an entry must not block those behind it. If it rejects a key next to the queue, then the
+        permissions or the cluster are at fault, and that may be repaired.
+        """
+        if reply is None or isinstance(reply, bytes):
+            return reply
+        beside_the_queue = key.startswith(self.keys.payload("").encode())
+        denied = isinstance(reply, redis.exceptions.NoPermissionError) and "command" not in str(reply)
+        elsewhere = denied or isinstance(reply, redis.exceptions.AskError)
+        if str(reply).startswith("WRONGTYPE") or (elsewhere and not beside_the_queue):
+            return EntryError(DeadReason.BAD_FRAME_KEY, f"frame_key {key[:64]!r} isn't the key of a picture: {reply}")
+        raise reply
 
     # Settling
 

@@ -25,7 +25,7 @@ class SkipReason(enum.StrEnum):
     STALE = "stale"
     """Older than --max-age when its turn came."""
     PAYLOAD_EXPIRED = "payload_expired"
-    """The key of the picture has expired."""
+    """The key of the picture doesn't exist (any more)."""
 
 
 class DeadReason(enum.StrEnum):
@@ -35,6 +35,8 @@ class DeadReason(enum.StrEnum):
     BAD_TS = "bad_ts"
     NO_PAYLOAD = "no_payload"
     """The entry has neither frame_key nor frame."""
+    BAD_FRAME_KEY = "bad_frame_key"
+    """frame_key names a key that holds no picture, or that the worker can't read."""
     UNDECODABLE = "undecodable"
     """The payload isn't a picture that can be decoded."""
     TRIMMED = "trimmed"

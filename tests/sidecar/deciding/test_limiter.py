@@ -77,7 +77,11 @@ async def test_limits_that_arent_known_are_read_before_a_decision() -> None:
         answers = await world.limiter.decide(Batch(["a", "b", "c"], [ts] * 3))
         assert answers.fps == [0.0, 5.0, 1.0]
     assert world.reads == [["a", "b", "c"]]
-    assert world.limiter.limit("b") == (5.0, FpsSource.OVERRIDE)
+    assert (await world.limiter.decide_one("b", 3.0)).limit == (5.0, FpsSource.OVERRIDE)
+    assert len(world.reads) == 1
+    world.redis["d"] = b"7"
+    assert (await world.limiter.decide_one("d", 3.0)).limit == (7.0, FpsSource.OVERRIDE)
+    assert world.reads[1:] == [["d"]]
 
 
 async def test_limits_are_kept_until_what_waits_for_them_is_decided() -> None:

@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.coroutines import run
 from support.models.sidecar_world import World
 
 from handcounter.pacing import schedule
@@ -112,6 +113,22 @@ def test_one_batch_answers_as_one_by_one(
         for kept in (singles.roster, batches.roster)
     )
     assert one == other
+
+
+@given(FRAMES, st.sampled_from(Pacing), st.integers(1, 6))
+def test_one_frame_is_decided_as_a_batch_of_one(
+    frames: list[tuple[str, float]], pacing: Pacing, max_streams: int
+) -> None:
+    """Whatever the streams, the limits and the room: the answers, the counters and the streams kept are the same."""
+    one, batch = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
+    for world in (one, batch):
+        world.table.store(list("abcde"), [LIMITS.get(name) for name in "abcde"])
+    for name, ts in frames:
+        answer, columns = run(one.decider.decide_one(name, ts, 1000.0)), batch.decide_all([name], [ts], 1000.0)
+        assert answer.limit == batch.table.limit(name)
+        assert columns == ([answer.should_process], [answer.reason], [answer.limit.fps], [answer.next_ts], answer.stale)
+    assert one.roster.decisions == batch.roster.decisions
+    assert list(one.roster.streams) == list(batch.roster.streams)
 
 
 def test_an_evicted_stream_keeps_its_limit_within_the_batch() -> None:

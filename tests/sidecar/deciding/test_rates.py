@@ -67,7 +67,7 @@ def test_achieved_fps_follows_a_change(before: float, after: float) -> None:
 
 @pytest.mark.parametrize("fps", [1e-6, 1000.0, 100_000.0])
 def test_achieved_fps_of_extreme_streams(fps: float) -> None:
-    """Of one frame in days, and of more frames in a moment than anybody has."""
+    """It is right for one frame in days, and for more frames in a moment than any camera has."""
     stream = Stream("a", 0.0, 0.0)
     now = drive(stream, 0.0, fps, 60 / fps if fps < 1.0 else 12.0)
     assert stream.achieved_fps(now) == pytest.approx(fps, rel=0.02)
@@ -90,12 +90,12 @@ def test_achieved_fps_falls_when_admissions_stop() -> None:
     """A stream whose frames are all denied from now on achieves less and less."""
     stream = Stream("a", 0.0, 0.0)
     now = drive(stream, 0.0, 30.0, 60.0)
-    told = []
+    achieved = []
     for second in range(1, 40):
         stream.heard_at = now + second
-        told.append(stream.achieved_fps(now + second))
-    assert told == sorted(told, reverse=True)
-    assert told[-1] < 2.0
+        achieved.append(stream.achieved_fps(now + second))
+    assert achieved == sorted(achieved, reverse=True)
+    assert achieved[-1] < 2.0
 
 
 def test_a_silent_stream_achieves_nothing() -> None:

@@ -174,8 +174,8 @@ async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float)
         watched.film(30.0, max(step_s, 2 / fps), 0.0, chance)
         since = min(watched.world.now - 10.0, watched.admitted_at[-51])
         counted = sum(at > since for at in watched.admitted_at) / (watched.world.now - since)
-        told = (await watched.status()).achieved_fps
-        assert told == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+        achieved = (await watched.status()).achieved_fps
+        assert achieved == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
     assert watched.scraped()["sidecar_stream_fps"] == 0.0
 
 

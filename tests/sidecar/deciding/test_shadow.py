@@ -21,6 +21,15 @@ async def test_every_frame_is_admitted() -> None:
     assert await shadow.limiter.list_streams("", "", 10) == await world.limiter.list_streams("", "", 10)
 
 
+async def test_a_single_frame_is_admitted() -> None:
+    """As a batch of one would be."""
+    world, shadow = World(), World(shadow=True)
+    for ts in (1.0, 1.1):
+        decided, answer = await world.limiter.decide_one("a", ts), await shadow.limiter.decide_one("a", ts)
+        assert answer == decided._replace(should_process=True, next_ts=ANY_TIME)
+    assert answer.reason is Reason.TOO_SOON
+
+
 async def test_no_lease_is_granted() -> None:
     """No client may deny a frame, of a paused stream either."""
     world = World(shadow=True)

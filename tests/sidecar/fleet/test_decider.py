@@ -10,6 +10,7 @@ from handcounter.pacing.schedule import ANY_TIME, NEVER, TOLERANCE_S, Reason, Sc
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.fleet import Frame, Verdict
+from sidecar.limits.values import FpsSource
 
 
 class Scope:
@@ -176,3 +177,12 @@ async def test_refused_frames_have_no_next_ts():
     answers = world.decide_all(["a", "b"], [5.0, 5.0], world.now)
     assert (answers.reasons[1], answers.next_ts[1]) == (Reason.TOO_SOON, ANY_TIME)
     assert world.roster.decisions[Reason.TOO_SOON] == 1
+
+
+async def test_one_frame_is_decided_as_a_batch_of_one(world):
+    """Its answer has the source of the limit, too."""
+    world.set("cam", "2")
+    world.scope.verdicts = [admitted(5.0, without_redis=True)]
+    answer = await world.decider.decide_one("cam", 5.0, world.now)
+    due = 7.0 - TOLERANCE_S
+    assert answer == (True, Reason.ADMITTED, (2.0, FpsSource.OVERRIDE), due, True)

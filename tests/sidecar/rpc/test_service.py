@@ -243,5 +243,5 @@ def test_the_numbers_are_those_of_the_contract() -> None:
         (FpsSource, pb.FpsSource, "FPS_SOURCE_"),
         (RedisState, pb.RedisState, "REDIS_STATE_"),
     ]:
-        told = {prefix + member.name: member.value for member in ours}
-        assert told == {name: number for name, number in theirs.items() if number}
+        named = {prefix + member.name: member.value for member in ours}
+        assert named == {name: number for name, number in theirs.items() if number}

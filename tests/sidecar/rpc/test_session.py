@@ -148,15 +148,15 @@ async def test_reports_keep_the_counters_true(served: Served) -> None:
     )
     foreign = pb.LeasedDenials(stream_name="x", paused=4, last_ts=1.0, last_reason=pb.REASON_PAUSED, age_seconds=0.0)
     await call.ask(reports=(report, foreign))
-    (told,) = await served.world.limiter.list_streams("", "", 10)
-    assert (told.admitted, told.denied, told.last_reason) == (1, 8, Reason.LATE)
-    assert told.speed == pytest.approx(4.0 / 8.0)
-    assert told.achieved_fps > 0.0
+    (status,) = await served.world.limiter.list_streams("", "", 10)
+    assert (status.admitted, status.denied, status.last_reason) == (1, 8, Reason.LATE)
+    assert status.speed == pytest.approx(4.0 / 8.0)
+    assert status.achieved_fps > 0.0
     assert served.world.roster.decisions == [0, 1, 5, 4, 2, 1]
     assert served.metric("sidecar_leased_denials_total") == 12
     served.world.now += 3.0
-    (told,) = await served.world.limiter.list_streams("", "", 10)
-    assert told.achieved_fps == 0.0  # silent for 5 s
+    (status,) = await served.world.limiter.list_streams("", "", 10)
+    assert status.achieved_fps == 0.0  # silent for 5 s
 
 
 async def test_an_old_report_does_not_undo_newer_news(served: Served) -> None:
@@ -166,8 +166,8 @@ async def test_an_old_report_does_not_undo_newer_news(served: Served) -> None:
     served.world.now += 1.0
     report = pb.LeasedDenials(stream_name="a", late=1, last_ts=99.0, last_reason=pb.REASON_LATE, age_seconds=1.5)
     await call.ask(reports=(report,))
-    (told,) = await served.world.limiter.list_streams("", "", 10)
-    assert (told.denied, told.last_reason) == (1, Reason.ADMITTED)
+    (status,) = await served.world.limiter.list_streams("", "", 10)
+    assert (status.denied, status.last_reason) == (1, Reason.ADMITTED)
 
 
 GOOD = {"stream_name": "a", "too_soon": 1, "last_ts": 1.0, "last_reason": pb.REASON_TOO_SOON}

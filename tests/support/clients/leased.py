@@ -49,7 +49,7 @@ class LeasedClient:
                 self.leases.grant(name, fps=fps, last_ts=last_ts, next_ts=next_ts)
         return answers
 
-    def told_soon(self, stream_name: str) -> bool:
+    def has_revocation_underway(self, stream_name: str) -> bool:
         """Whether a revocation of the stream's lease is in transit."""
         self.fetch()
         drops = [message.dropped_leases for message in self.inbox]

@@ -59,7 +59,7 @@ class Asking:
     async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
         """Sends the claims, if a decision may wait for them."""
         self.claimed.update(claim.stream_name for claim in asked)
-        if self._replica.away:
+        if self._replica.unreachable:
             return [Missing.UNREACHABLE] * len(asked)
         call = Call(asked, on_answer)
         self._replica.pipe.append(call)
@@ -74,7 +74,7 @@ class Peeking:
 
     async def claim(self, asked: Sequence[Claim], on_answer: OnAnswer) -> list[Missing | None]:
         """Decides as the server would at this moment."""
-        if self._replica.away:
+        if self._replica.unreachable:
             return [Missing.UNREACHABLE] * len(asked)
         for number, answer in enumerate(self._replica.server.peek(asked)):
             on_answer(number, answer)
@@ -108,9 +108,9 @@ class Replica:
         """Fields of the hash whose change is in transit."""
         self.subscribed = True
         self.listening = True
-        self.away = False
+        self.unreachable = False
         """Whether decisions don't wait for the server."""
-        self.admitted_alone = 0
+        self.admitted_without_redis = 0
         self.checked = 0
         """How many frames were denied without a claim and compared with one."""
         server.listeners.append(self)
@@ -142,7 +142,7 @@ class Replica:
             elif truth is not None and not verdict.without_redis and verdict.reason is not Reason.ADMITTED:
                 self.checked += 1
                 assert verdict.reason is truth, frame
-            self.admitted_alone += verdict.without_redis and verdict.reason is Reason.ADMITTED
+            self.admitted_without_redis += verdict.without_redis and verdict.reason is Reason.ADMITTED
         return verdicts
 
     def forget(self, stream_name: str) -> None:
@@ -219,18 +219,18 @@ class Replica:
         for call in self.pipe:
             if call.missing is None:
                 call.missing = [Missing.LATE] * len(call.asked)
-        self.away = True
+        self.unreachable = True
 
     def probe(self) -> None:
         """Lets a probe find the server in time; no older calls are in transit."""
-        self.away = self.away and bool(self.pipe)
+        self.unreachable = self.unreachable and bool(self.pipe)
 
     def cut(self) -> None:
         """Breaks the connection to the server; which calls reached it is undefined."""
         for call in self.pipe:
             call.missing = call.missing or [Missing.UNREACHABLE] * len(call.asked)
         self.pipe.clear()
-        self.away = True
+        self.unreachable = True
 
     def unsubscribe(self) -> None:
         """Breaks the subscription and loses the messages in transit; the replica hasn't noticed it yet."""
@@ -278,7 +278,7 @@ class LeasedFleet:
             replica.fleet.set_replicas(replicas, number)
         self.clients = [Client(replica) for replica in self.replicas for _ in range(clients_each)]
         self.questions: list[Question] = []
-        self.told: Counter[Reason] = Counter()
+        self.answered: Counter[Reason] = Counter()
         self.admitted: Counter[tuple[str, float]] = Counter()
         """The frames that clients may process."""
         self.offered = 0
@@ -297,12 +297,12 @@ class LeasedFleet:
             if reason is None:
                 continue
             self.by_lease += 1
-            self.told[reason] += 1
-            if client.told_soon(name) or replica.news_of(name):
+            self.answered[reason] += 1
+            if client.has_revocation_underway(name) or replica.news_of(name):
                 continue
             self.checked += 1
             assert reason is replica.would_say(name, ts), (name, ts)
-            if not replica.away:
+            if not replica.unreachable:
                 assert reason is replica.truth(name, ts), (name, ts)
         if open_ones:
             client.waits = [frames[index] for index in open_ones]
@@ -315,7 +315,7 @@ class LeasedFleet:
 
         async def asked() -> None:
             answers = await replica.limiter.decide(Batch([name], [ts]))
-            self._tell(name, ts, answers.reasons[0])
+            self._count(name, ts, answers.reasons[0])
 
         self.step(Question(asked(), None))
 
@@ -334,7 +334,7 @@ class LeasedFleet:
         answers = client.deliver(messages)
         if answers is not None:
             for (name, ts), reason in zip(client.waits, answers.reasons, strict=True):
-                self._tell(name, ts, Reason(reason))
+                self._count(name, ts, Reason(reason))
             client.waits = ()
 
     def lose(self, client: Client, cancels: bool) -> None:
@@ -382,7 +382,7 @@ class LeasedFleet:
             client.report()
             self.deliver(client, 1000)
 
-    def _tell(self, name: str, ts: float, reason: Reason) -> None:
-        self.told[reason] += 1
+    def _count(self, name: str, ts: float, reason: Reason) -> None:
+        self.answered[reason] += 1
         if reason is Reason.ADMITTED:
             self.admitted[name, ts] += 1

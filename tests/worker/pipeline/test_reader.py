@@ -101,6 +101,38 @@ def test_an_expired_payload_is_a_skip(valkey: QueueServer, queue: Queue) -> None
     assert accounting(valkey.bytes) == {"received": 3, "counted": 2, f"skipped:{SkipReason.PAYLOAD_EXPIRED}": 1}
 
 
+def test_payloads_that_redis_refuses_are_fetched_later(valkey: QueueServer) -> None:
+    """While the right to GET is missing nothing is skipped as expired; afterwards all frames are counted."""
+    publish_many(valkey.bytes, 30)
+    valkey.bytes.execute_command("ACL SETUSER", "blind", "on", ">SECRET", "~*", "+@all", "-get")
+    commands = LossyCommands(valkey.url.replace("redis://", "redis://blind:SECRET@"))
+    parts = ReaderAndSettler(Queue(commands, "me"), EveryNth())
+    running = threading.Thread(target=parts.run)
+    running.start()
+    wait_until(lambda: "'get'" in commands.problem)
+    assert "counted" not in accounting(valkey.bytes)
+    valkey.bytes.execute_command("ACL SETUSER", "blind", "+get")
+    running.join(60.0)
+    assert not running.is_alive()
+    assert accounting(valkey.bytes) == {"received": 30, "counted": 30}
+    assert commands.problem == ""
+    valkey.bytes.execute_command("ACL DELUSER", "blind")
+    commands.close()
+
+
+def test_a_key_that_holds_no_picture_is_a_dead_letter(valkey: QueueServer, queue: Queue) -> None:
+    """It names the key; the frames around it are counted."""
+    for i in range(3):
+        publish(valkey.bytes, "cam", T0 + i)
+    key = KEYS.payload(f"cam:{T0 + 1!r}")
+    valkey.bytes.delete(key)
+    valkey.bytes.rpush(key, "x")
+    assert len(ReaderAndSettler(queue, EveryNth()).run()) == 2
+    assert accounting(valkey.bytes) == {"received": 3, "counted": 2, "dead:bad_frame_key": 1}
+    ((_, letter),) = valkey.bytes.xrange(KEYS.dead)
+    assert key.encode()[:20] in letter[b"message"]
+
+
 def test_a_stop_doesnt_wait_for_room(valkey: QueueServer, queue: Queue) -> None:
     """If all counting threads are busy the reader still ends at once, and what it held stays pending."""
     publish_many(valkey.bytes, 10)

@@ -27,7 +27,7 @@ def as_row(content: bytes) -> np.ndarray:
 
 def all_of(path: Path) -> list:
     """Returns each frame of a film with its position."""
-    film = open_url(str(path))
+    film = open_url(str(path), path.name)
     frames = []
     while film.grab():
         frames.append((film.position, film.retrieve()))
@@ -66,7 +66,7 @@ def test_a_file_that_is_not_a_film(tmp_path: Path, content: bytes, capfd: pytest
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"film\.mp4 can't be opened as a video"):
-        open_url(str(path))
+        open_url(str(path), path.name)
     assert capfd.readouterr().err == ""
 
 
@@ -113,7 +113,7 @@ def test_a_silent_camera_fails_to_open_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(SourceError, match="can't be opened"):
-            open_url(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x")
+            open_url(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", "door")
         assert 0.4 < time.monotonic() - started < 25
 
 
@@ -122,7 +122,7 @@ def test_a_camera_that_stops_sending_ends_in_time() -> None:
     """The capture of a camera that stops sending ends after the timeout."""
     camera = MotionJpegCamera([jpeg(1)], frames=20)
     try:
-        source = open_url(camera.url)
+        source = open_url(camera.url, "door")
         started = time.monotonic()
         while source.grab():
             pass

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from support.processes.workers import KEYS, QueueServer
 from support.publishing import ListSource, captured, jpeg
 from support.waiting import wait_until
 
+from process.backoff import Backoff
 from process.redis_access import RedisAccess
 from process.redis_url import parse_redis_url
 from worker import __main__ as cli
 from worker.publish import command
 from worker.publish.command import run_publish
+from worker.publish.open_source import name_of, open_source
 from worker.publish.options import DestinationOptions, PublishOptions, SourceOptions
 from worker.publish.publisher import Publisher
-from worker.publish.source import Captured
+from worker.publish.source import Captured, SourceError
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +116,82 @@ def test_flags_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert options.source == SourceOptions(source="photos/", loop=True, fast=True, folder_fps=4.0, jpeg_quality=70)
     assert (options.destination.stream_name, options.destination.prefix) == ("cam1", "x")
     assert (options.count, options.duration, options.progress) == (9, float("inf"), 5.0)
+
+
+def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SourceOptions:
+    """Returns the source that the command gets for these arguments."""
+    passed: list[PublishOptions] = []
+    monkeypatch.setattr(command, "run_publish", lambda options: passed.append(options) or 0)
+    assert cli.main(["publish", *arguments, "--stream-name", "door"]) == 0
+    assert "secret" not in repr(passed[0])
+    return passed[0].source
+
+
+def test_a_source_by_variable_or_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A URL with a password needn't be an argument, which other users could see."""
+    (tmp_path / "url").write_text("rtsp://me:secret@h/x\n")
+    (tmp_path / "password").write_text("se/cret\n")
+    assert parsed(monkeypatch, "--source-file", str(tmp_path / "url")).source == "rtsp://me:secret@h/x"
+    options = parsed(monkeypatch, "rtsp://me:{PASSWORD}@h/x", "--source-password-file", str(tmp_path / "password"))
+    assert name_of(options).name == "rtsp://h/…"
+    monkeypatch.setenv("WORKER_SOURCE", "rtsp://me:secret@h/x")
+    assert parsed(monkeypatch).source == "rtsp://me:secret@h/x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give SOURCE"),
+        (["film.mp4", "--source-file", "x"], "twice"),
+        (["--source-file", "missing/secret"], "No such file"),
+        (["--source-file", "binary"], "isn't text"),
+        (["rtsp://me:{PASSWORD}@h/x"], "--source-password-file"),
+        (["rtsp://me:pa/secret@h/x"], "escape @ / # ? %"),
+        (["film.mp4", "rtsp://me:secret@h/x"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_sources_are_usage_errors(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each is exit code 2 and a line with the reason, which doesn't repeat the source."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xff")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["publish", *arguments, "--stream-name", "door"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert words in error
+    assert "secret" not in error.replace("missing/secret", "")
+
+
+def test_the_password_is_read_for_each_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replaced password is used at the next connection; while the file is missing, the camera counts as lost."""
+    path, opened = tmp_path / "password", []
+
+    def refuse(url: str, name: str) -> None:
+        opened.append((url, name))
+        raise SourceError(f"{name} can't be opened as a video")
+
+    monkeypatch.setattr("worker.publish.live.open_url", refuse)
+    camera = open_source(SourceOptions(source="rtsp://me:{PASSWORD}@h/x", password_file=path))
+    monkeypatch.setattr(camera, "_backoff", Backoff(0.001, 0.001))
+    stop = threading.Event()
+    reasons: list[str] = []
+
+    def report(reason: str) -> None:
+        reasons.append(reason)
+        if len(reasons) == 1:
+            path.write_text("one\n")
+        elif len(reasons) == 2:
+            path.write_bytes(b"two")
+        else:
+            stop.set()
+
+    monkeypatch.setattr(camera, "_report_loss", report)
+    assert list(camera.frames(stop)) == []
+    assert "can't be read" in reasons[0]
+    assert opened == [("rtsp://me:one@h/x", "rtsp://h/…"), ("rtsp://me:two@h/x", "rtsp://h/…")]

@@ -30,7 +30,7 @@ def take(source: Source, count: int) -> list[Captured]:
 
 def film(path: Path, loop: bool = False) -> Film:
     """Returns a film as a source."""
-    return Film(str(path), encode, start=START, loop=loop, paced=False)
+    return Film(str(path), lambda: str(path), encode, start=START, loop=loop, paced=False)
 
 
 def test_a_film_is_read_once_at_its_own_times(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import redis
+from redis.exceptions import MovedError, NoPermissionError
 from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, publish_many
 from support.waiting import wait_until
 
@@ -11,7 +13,7 @@ from handcounter.pacing.bounds import MAX_BATCH
 from worker.queue.commands import Commands, QueueRejectedError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Delivery, dead_letter
-from worker.queue.frame import DeadReason, SkipReason
+from worker.queue.frame import DeadReason, EntryError, SkipReason
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.redis_client import connect
 
@@ -207,10 +209,67 @@ def test_ages_are_by_redis_clock(valkey: QueueServer, queue: Queue, monkeypatch:
 
 
 def test_payloads_are_fetched_in_order(valkey: QueueServer, queue: Queue) -> None:
-    """None stands for keys that are missing or have another type."""
+    """None stands for keys that don't exist, an error for those that hold something else."""
     valkey.bytes.set("a", b"\xff\xd8")
     valkey.bytes.rpush("b", "x")
-    assert queue.payloads([b"b", b"a", b"c", b"a"]) == [None, b"\xff\xd8", None, b"\xff\xd8"]
+    error, *others = queue.payloads([b"b", b"a", b"c", b"a"])
+    assert others == [b"\xff\xd8", None, b"\xff\xd8"]
+    assert isinstance(error, EntryError)
+    assert error.reason is DeadReason.BAD_FRAME_KEY
+    assert "b'b'" in str(error)
+
+
+class Replies:
+    """A client whose pipeline gets these replies."""
+
+    def __init__(self, *replies: object) -> None:
+        self._replies = replies
+
+    def pipeline(self, transaction: bool) -> "Replies":  # noqa: ARG002
+        return self
+
+    def get(self, key: bytes) -> None:
+        """Sends nothing."""
+
+    def execute(self, raise_on_error: bool) -> list[object]:  # noqa: ARG002
+        return list(self._replies)
+
+    def register_script(self, _text: str) -> None:
+        """Scripts aren't run."""
+
+
+OWN, FOREIGN = KEYS.payload("1").encode(), b"elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("key", "reply", "is_the_keys_fault"),
+    [
+        (OWN, redis.ResponseError("WRONGTYPE Operation against a key"), True),
+        (FOREIGN, NoPermissionError("No permissions to access a key"), True),
+        (FOREIGN, NoPermissionError("this user has no permissions to access one of the keys used as arguments"), True),
+        (FOREIGN, MovedError("1234 10.0.0.1:6379"), True),
+        # Next to the queue it isn't: permissions and clusters can be repaired.
+        (OWN, NoPermissionError("No permissions to access a key"), False),
+        (OWN, MovedError("1234 10.0.0.1:6379"), False),
+        # The server's state.
+        (FOREIGN, NoPermissionError("User u has no permissions to run the 'get' command"), False),
+        (FOREIGN, redis.ResponseError("BUSY Redis is busy running a script"), False),
+        (FOREIGN, redis.ResponseError("MASTERDOWN Link with MASTER is down"), False),
+        (OWN, redis.ResponseError("ERR upstream failure"), False),
+    ],
+)
+def test_an_error_never_means_that_a_payload_is_gone(key: bytes, reply: Exception, is_the_keys_fault: bool) -> None:
+    """It is the key's fault, which no repetition repairs, or a rejection, after which the key is fetched again."""
+    queue = Queue(Commands(Replies(b"jpeg", reply), KEYS), "me")  # type: ignore[arg-type]
+    if is_the_keys_fault:
+        payload, error = queue.payloads([b"other", key])
+        assert payload == b"jpeg"
+        assert isinstance(error, EntryError)
+        assert error.reason is DeadReason.BAD_FRAME_KEY
+        assert str(reply) in str(error)
+    else:
+        with pytest.raises(QueueRejectedError):
+            queue.payloads([b"other", key])
 
 
 def test_a_batch_of_the_largest_size_fits_a_script(valkey: QueueServer, queue: Queue) -> None:

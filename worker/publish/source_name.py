@@ -1,0 +1,110 @@
+"""What a user's SOURCE means, and the name by which logs and errors may mention it.
+
+A camera's URL often holds a password, and not only where passwords belong: some cameras take it in the path or in the
+query, and a password with an unescaped / # or ? moves the parts of the URL. So the text itself is never repeated. Logs and
+errors have the name: of a URL the scheme, host and port, and only if the whole URL could be understood.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from worker.synthetic.spec import PREFIX, parse_synthetic
+
+LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https")
+LAST_WEBCAM = 99
+"""OpenCV interprets numbers from 100 as an index and a driver."""
+PASSWORD = "{PASSWORD}"
+"""Stands for the password in a URL; its characters are escaped when it is filled in."""
+
+_FILM_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+"""Suffixes by which an HTTP URL is a film's; any other URL is a camera's."""
+
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[\w.-]+)?", re.IGNORECASE)
+_MAY_HOLD_SECRETS = re.compile(r"[@?&=;]|//|^[a-z][a-z0-9+.-]*:/|^(rtsps?|rtmps?|https?):", re.IGNORECASE)
+_ESCAPE = "escape @ / # ? % in the user and the password (as %40 %2F %23 %3F %25), and @ elsewhere"
+
+
+class Kind(enum.Enum):
+    """The kinds of sources."""
+
+    SYNTHETIC = enum.auto()
+    WEBCAM = enum.auto()
+    CAMERA_URL = enum.auto()
+    FILM = enum.auto()
+    FOLDER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceName:
+    """A source that was understood."""
+
+    kind: Kind
+    name: str
+    """For logs and errors; without secrets."""
+    opens: str = field(repr=False)
+    """What opens it: a path, a webcam's index, a URL with its secrets, or a specification."""
+
+
+def parse_source(source: str, password: str | None = None) -> SourceName:
+    """Returns what a user's SOURCE means; a file may still be missing.
+
+    Args:
+        source: the user's text.
+        password: replaces {PASSWORD} in a URL, escaped.
+
+    Raises:
+        ValueError: it can't be any source; the text doesn't repeat it.
+    """
+    if not source:
+        raise ValueError("expected a file, a folder, a webcam's index, a URL or synthetic:")
+    if source.startswith(PREFIX) or source == PREFIX.rstrip(":"):
+        parse_synthetic(source)
+        return SourceName(Kind.SYNTHETIC, source, source)
+    if source.isascii() and source.isdigit():
+        if len(source) > 2:
+            raise ValueError(f"expected a webcam's index, 0 to {LAST_WEBCAM}")
+        return SourceName(Kind.WEBCAM, f"webcam {int(source)}", source)
+    scheme, colons, _ = source.partition("://")
+    if colons:
+        return _url(scheme.lower(), source, password)
+    kind = Kind.FOLDER if Path(source).is_dir() else Kind.FILM
+    return SourceName(kind, _file_name(source), source)
+
+
+def _url(scheme: str, source: str, password: str | None) -> SourceName:
+    if scheme not in LIVE_SCHEMES:
+        raise ValueError(f"expected a URL that begins with {', '.join(f'{each}://' for each in LIVE_SCHEMES)}")
+    if PASSWORD in source:
+        if password is None:
+            raise ValueError(f"{PASSWORD} needs --source-password-file")
+        source = source.replace(PASSWORD, quote(password, safe=""))
+    if not source.isprintable() or " " in source:
+        raise ValueError("expected a URL without blanks and control characters; escape a blank as %20")
+    try:
+        parts = urlsplit(source)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its text repeats parts of the URL
+        host, port = None, None
+    if not host or port == 0 or not _HOST.fullmatch(host) or "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError(f"expected a URL with a host, as in rtsp://user:password@camera.local/stream; {_ESCAPE}")
+    shown = f"[{host}]" if ":" in host else host
+    name = f"{scheme}://{shown}{f':{port}' if port else ''}{'/…' if parts.path.strip('/') or parts.query else ''}"
+    is_film = parts.path.lower().endswith(_FILM_SUFFIXES) and scheme.startswith("http")
+    return SourceName(Kind.FILM if is_film else Kind.CAMERA_URL, name, scheme + source[len(scheme) :])
+
+
+def _file_name(path: str) -> str:
+    """Returns the path, unless there is no such file and the text could be a mistyped URL."""
+    if _MAY_HOLD_SECRETS.search(path) and not Path(path).exists():
+        return "a file whose name isn't shown, because it could be a mistyped URL with a password"
+    return path
+
+
+def read_secret(path: Path) -> str:
+    """Returns a file's text without blanks and line breaks at its ends. Raises OSError, or ValueError if it isn't text."""
+    return path.read_text("utf-8-sig").strip()
