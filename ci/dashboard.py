@@ -96,10 +96,11 @@ PANELS = (
     ),
     Panel(
         "Problems",
-        "Dead letters, retries, entries delivered again after a crash, invalid limits, invalid calls.",
+        "Dead letters, frames dropped unread, retries, deliveries after a crash, invalid limits, invalid calls.",
         "short",
         {
             "dead: {{reason}}": _rate("hand_counter_dead_total", "reason"),
+            "dropped unread": 'max (rate(hand_counter_dropped_unread{namespace="$namespace"}[$__rate_interval]))',
             "retries": _rate("hand_counter_retries_total"),
             "redelivered": _rate("hand_counter_redelivered_total"),
             "invalid limits": _rate("sidecar_invalid_fps_values_total"),

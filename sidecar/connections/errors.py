@@ -16,6 +16,8 @@ class Problem(enum.StrEnum):
     NOPERM = "NOPERM"
     WRONGTYPE = "WRONGTYPE"
     LOADING = "LOADING"
+    REPLICA = "REPLICA"
+    """The server is a replica that isn't in step with its master, or has just become one."""
     OTHER = "OTHER"
     """Another error, which the log names."""
 
@@ -47,6 +49,10 @@ _HINTS: Final = {
 }
 
 
+REJECTED_BY_LIVING: Final = frozenset({"MISCONF", "NOPERM"})
+"""Errors in answer to PING from a server that may answer reads all the same: it can't save its data, or an ACL."""
+
+
 class RedisServerError(Exception):
     """A server of Redis couldn't be used.
 
@@ -74,6 +80,14 @@ class UnreachableError(RedisServerError):
 
     summary = "Redis is unreachable"
     problem = Problem.UNREACHABLE
+
+
+class ReplicaError(RedisServerError):
+    """The server is a replica that shouldn't be used. A new connection to the same address may reach the master."""
+
+    summary = "Redis is a replica"
+    hint = "use an address that leads to the master, or a redis+sentinel:// URL"
+    problem = Problem.REPLICA
 
 
 class RejectedError(RedisServerError):
