@@ -209,7 +209,8 @@ class Sessions:
             while len(session.outbox) >= MAX_UNSENT and not self._shut_down.is_set():
                 session.changed.clear()
                 await session.changed.wait()
-            request = await context.read()
+            if not self._shut_down.is_set():
+                request = await context.read()
         return None
 
     async def _send(self, session: Session, context: Context, reading: "asyncio.Task[Any]") -> None:
