@@ -82,6 +82,7 @@ class Reader:
     def run(self) -> None:
         """Reads until stopped, or until the queue is drained if that is asked for."""
         try:
+            self._retry_while_redis_fails(self._queue.report_missing_permissions)
             while not self._stop.is_set():
                 self.turned_at = time.monotonic()
                 if self._retry_while_redis_fails(self._turn):
