@@ -88,6 +88,8 @@ class Sidecar:
         )
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
+        if settings.tls:
+            self.metrics.show_certificate(settings.tls.certificate)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
@@ -101,6 +103,10 @@ class Sidecar:
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
             "streams": len(self.limiter),
         }
+
+    def count_refused(self, method: str) -> None:
+        """Counts a request that was malformed or late."""
+        self.metrics.invalid_requests.labels(method).inc()
 
     async def sweep(self) -> None:
         """Removes inactive streams from the fps table from time to time, until cancelled."""
@@ -201,16 +207,17 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
         options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls
     )
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    registrar = refusing_malformed(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    registrar = refusing_malformed(server, sidecar.count_refused)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
-    add_debugging_services(server, SERVICES)
+    add_debugging_services(registrar, SERVICES)
     return server, listen(server, settings.listen, settings.tls)
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
     server = grpc.aio.server(options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    registrar = refusing_malformed(server, sidecar.count_refused)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     # Probes don't use TLS, and health isn't secret.
     listen(server, [sidecar.settings.health_listen], None)
     return server
