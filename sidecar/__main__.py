@@ -1,6 +1,7 @@
 """The command fps-sidecar, also ``python -m sidecar``."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -58,13 +59,14 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
     import asyncio
 
     from process import logs
-    from process.settings import parse
+    from process.settings import parse, unknown_variables
     from process.version import version
     from sidecar.settings import SidecarSettings
 
     logs.silence_grpc()
     settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
     logs.set_up(settings.log_level, settings.log_format)
+    logs.warn_of_unknown(unknown_variables([SidecarSettings], os.environ))
     if settings.check:
         from sidecar.check import check
 
