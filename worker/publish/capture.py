@@ -75,8 +75,11 @@ def open_url(url: str, name: str) -> Capture:
     """Opens a file or a URL; errors have the name instead, because the URL may hold a password. Raises SourceError."""
     _silence_libraries()
     video = _open_ffmpeg(url, name)
-    if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
-        if _is_jpeg(video):
+    # A decoder also turns the picture as the container says, and weaves the two JPEGs of an interlaced frame.
+    upright = not video.get(cv2.CAP_PROP_ORIENTATION_META)
+    shown = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if upright and video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
+        if _is_jpeg(video, shown):
             return Capture(video, encoded=True)
         video.release()
         video = _open_ffmpeg(url, name)
@@ -112,18 +115,22 @@ def _open_ffmpeg(url: str, name: str) -> _VideoCapture:
     return video
 
 
-def _is_jpeg(video: _VideoCapture) -> bool:
-    """Grabs a frame and decodes it: the JPEGs of some cameras lack tables that a decoder needs."""
+def _is_jpeg(video: _VideoCapture, shown: tuple[int, int] | None = None) -> bool:
+    """Grabs a frame and decodes it: the JPEGs of some cameras lack tables that a decoder needs.
+
+    Returns:
+        Whether it can be decoded, to a picture of the width and height that a decoder of the film shows, if they are known.
+    """
     if not video.grab():
         return False
     there, frame = video.retrieve()
     if not there or frame is None or frame.dtype != np.uint8 or frame.size != max(frame.shape):
         return False
     try:
-        decode(frame.tobytes())
+        height, width = decode(frame.tobytes()).shape[:2]
     except PictureError:
         return False
-    return True
+    return shown is None or 0 in shown or (width, height) == shown
 
 
 def _silence_libraries() -> None:

@@ -1,4 +1,5 @@
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def test_incomplete_jpegs_are_decoded_by_ffmpeg(tmp_path: Path) -> None:
     frames = all_of(motion_jpeg(tmp_path / "film.avi", [without_end, whole]))
     assert frames
     assert all(frame.shape == numbered(0).shape for _, frame in frames)
+
+
+def test_motion_jpeg_is_turned_as_the_container_says(tmp_path: Path) -> None:
+    """A film that is to be shown turned by 90 degrees is decoded and turned."""
+    path = motion_jpeg(tmp_path / "film.mov", [jpeg(index) for index in range(3)])
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    turned = (0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
+    content[matrix : matrix + 36] = struct.pack(">9i", *turned)
+    path.write_bytes(content)
+    assert [frame.shape for _, frame in all_of(path)] == [(160, 120, 3)] * 3
+
+
+def test_the_fields_of_motion_jpeg_are_woven(tmp_path: Path) -> None:
+    """A film whose frames consist of two JPEGs of half the height is decoded to whole frames."""
+    field = cv2.imencode(".jpg", numbered(3)[::2])[1].tobytes()
+    frames = all_of(motion_jpeg(tmp_path / "film.avi", [field * 2] * 3))
+    assert frames
+    assert {frame.shape for _, frame in frames} == {(120, 160, 3)}
 
 
 def test_other_films_are_decoded(tmp_path: Path) -> None:
