@@ -85,7 +85,7 @@ def test_a_file_that_is_not_a_film(tmp_path: Path, content: bytes, capfd: pytest
     """A file that isn't a film is a SourceError, and the libraries print nothing."""
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"film\.mp4 can't be opened as a video"):
+    with pytest.raises(SourceError, match=r"film\.mp4 can't be opened: it can't be read as a video"):
         open_url(str(path), path.name)
     assert capfd.readouterr().err == ""
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_a_film(tmp_path: Path, content: bytes, capfd: pytest
 def test_a_webcam_with_motion_jpeg() -> None:
     """Frames of a webcam with motion JPEG aren't decoded, from the first one on."""
     video = FakeVideo([as_row(jpeg(1)), as_row(jpeg(2))])
-    camera = webcam(video, 0)
+    camera = webcam(video, "webcam 0")
     assert video.properties[cv2.CAP_PROP_FOURCC] == MOTION_JPEG
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 0
     assert [camera.retrieve() for _ in range(2) if camera.grab()] == [jpeg(1), jpeg(2)]
@@ -105,7 +105,7 @@ def test_a_webcam_without_motion_jpeg(refused: set[int]) -> None:
     """If the driver refuses motion JPEG, frames are decoded."""
     video = FakeVideo([numbered(1)])
     video.refuses = refused
-    camera = webcam(video, 0)
+    camera = webcam(video, "webcam 0")
     assert camera.grab()
     np.testing.assert_array_equal(camera.retrieve(), numbered(1))
 
@@ -113,7 +113,7 @@ def test_a_webcam_without_motion_jpeg(refused: set[int]) -> None:
 def test_a_webcam_whose_motion_jpeg_is_not_jpeg() -> None:
     """If a driver accepts motion JPEG but returns something else, frames are decoded."""
     video = FakeVideo([numbered(1), numbered(2)])
-    camera = webcam(video, 0)
+    camera = webcam(video, "webcam 0")
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 1
     assert camera.grab()
     np.testing.assert_array_equal(camera.retrieve(), numbered(2))
@@ -123,7 +123,7 @@ def test_no_webcam() -> None:
     """An index without a camera is a SourceError."""
     video = FakeVideo([], opened=False)
     with pytest.raises(SourceError, match="this machine has no webcam 3"):
-        webcam(video, 3)
+        webcam(video, "webcam 3")
     assert video.released
 
 
