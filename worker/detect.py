@@ -87,8 +87,8 @@ def detect_images(
 
     Yields:
         Each path with its result, whose stream is the file's name and whose ts is 0, followed by the path with an error if
-        the copy couldn't be written; or the path with
-        the error of a picture that can't be read. An error doesn't stop the others.
+        the copy couldn't be written; or the path with the error of a picture that can't be read. An error doesn't stop
+        the others.
     """
     taken: set[Path] = set()
     for path in paths:
