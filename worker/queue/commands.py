@@ -106,13 +106,7 @@ class Commands:
         self._redis.close()
 
     def _create_group(self) -> None:
-        try:
-            self._redis.xgroup_create(self.keys.frames, CONSUMER_GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # another worker was faster
-                raise
-        else:
-            self._redis.hdel(self.keys.unread, "position")  # it belonged to a queue that is gone
+        if self._scripts["create_group"]([self.keys.frames, self.keys.unread], [CONSUMER_GROUP]):
             logger.info("created the consumer group", extra={"group": CONSUMER_GROUP, "queue": self.keys.frames})
 
     def _failed(self, name: str, error: redis.RedisError, began: float) -> QueueError:
