@@ -54,5 +54,5 @@ build() { DOCKER_BUILDKIT=1 "$docker" build --quiet --network host --tag "$1" "$
 
 have python:3.11-slim-bookworm || python_base python:3.11-slim-bookworm
 have pause:ci || pause pause:ci
-valkey_image=$(awk '$1 == "image:" && $2 ~ /^valkey\// {print $2; exit}' k8s/overlays/dev/valkey.yaml)
+valkey_image=$(awk '$1 == "image:" && $2 ~ /\/valkey:/ {print $2; exit}' k8s/overlays/dev/valkey.yaml)
 have "$valkey_image" || valkey "$valkey_image"

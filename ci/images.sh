@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds both images and writes their sizes, digests and SBOMs (SPDX and CycloneDX, by syft) to out/.
 #   ci/images.sh                 needs DOCKER_HOST; syft on the PATH
-#   TORCH=cpu ci/images.sh       the worker with torch as well, as hand-counter/worker:VERSION-cpu
+#   TORCH=cpu ci/images.sh       the worker with torch as well, as localhost/hand-counter/worker:VERSION-cpu
 # PIP_FIND_LINKS and PIP_EXTRA_INDEX_URL are passed to the build if they are set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ mkdir -p "$out"
 
 # build PROGRAM TAG [ARGUMENT...]
 build() {
-  local program=$1 image=hand-counter/$1:$2 begin=$SECONDS
+  local program=$1 image=localhost/hand-counter/$1:$2 begin=$SECONDS
   shift 2
   "$docker" build --quiet --network host --file "Dockerfile.$program" --tag "$image" \
     --build-arg VERSION="$version" --build-arg REVISION="$revision" --build-arg CREATED="$created" \
@@ -44,12 +44,12 @@ describe() {
   done
 }
 
-images=("hand-counter/sidecar:$version" "hand-counter/worker:$version")
+images=("localhost/hand-counter/sidecar:$version" "localhost/hand-counter/worker:$version")
 build sidecar "$version"
 build worker "$version"
 if [ "$torch" != none ]; then
   build worker "$version-$torch" --build-arg TORCH="$torch" \
     ${PIP_EXTRA_INDEX_URL:+--build-arg PIP_EXTRA_INDEX_URL="$PIP_EXTRA_INDEX_URL"}
-  images+=("hand-counter/worker:$version-$torch")
+  images+=("localhost/hand-counter/worker:$version-$torch")
 fi
 describe "${images[@]}"

@@ -92,6 +92,8 @@ class Sidecar:
         )
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
+        if settings.tls:
+            self.metrics.show_certificate(settings.tls.certificate)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
         self.service = RateLimitService(
             self.limiter,

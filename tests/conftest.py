@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from support.processes.programs import forks
 
 # No test depends on the machine's speed or on luck: hypothesis has no deadlines and uses the same examples each time.
 # `--hypothesis-profile search` tries other examples and prints how to replay a failing one.
 settings.register_profile("search", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", settings.get_profile("search"), derandomize=True, database=None)
+# Mutants are only found or not: nobody reads a small example.
+settings.register_profile("mutants", settings.get_profile("suite"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("suite")
 
 

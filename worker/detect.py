@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +17,11 @@ from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
 from worker.options import HandsOptions
-from worker.picture_header import PICTURE_SUFFIXES
+from worker.picture_files import decode_any, encode
+from worker.picture_header import PICTURE_SUFFIXES, PictureError
+
+_MAX_PIXELS = 2**30
+"""What OpenCV decodes. A user may look at larger pictures than a worker, which gets them from anybody."""
 
 
 class ImageError(Exception):
@@ -49,16 +52,11 @@ def read_image(path: str) -> NDArray[np.uint8]:
         ImageError: there is no such file, or it isn't a picture.
     """
     try:
-        content = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        return decode_any(Path(path).read_bytes(), _MAX_PIXELS)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from error
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except cv2.error as error:
-        raise ImageError(f"{path}: can't be decoded: {error.err}") from error
-    if image is None:
-        raise ImageError(f"{path}: not a picture, or in an unsupported format")
-    return image.astype(np.uint8, copy=False)
+    except PictureError as error:
+        raise ImageError(f"{path}: {error}") from error
 
 
 def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
@@ -90,14 +88,31 @@ def detect_images(
     """
     taken: set[Path] = set()
     for path in paths:
+        target = drawing_path(path, draw_dir, taken) if draw_dir is not None else None
         try:
             image = read_image(path)
             hands = detector.detect(image)
             yield path, hands
-            if draw_dir is not None:
-                _write(drawing_path(path, draw_dir, taken), draw(image, hands))
+            if target is not None:
+                _write(target, draw(image, hands))
         except ImageError as error:
             yield path, error
+
+
+def overwritten(paths: Iterable[str], draw_dir: Path) -> list[str]:
+    """Returns the pictures that annotated copies would overwrite, under whatever name or link the copies would reach them."""
+    paths, taken = list(paths), set[Path]()
+    targets = {file for path in paths if (file := _file(drawing_path(path, draw_dir, taken)))}
+    return [path for path in paths if _file(Path(path)) in targets]
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Returns the device and the inode of a file, None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def as_json(hands: Hands) -> list[dict[str, object]]:
@@ -146,6 +161,10 @@ def run_detect(
     paths = expand(images)
     if not paths:
         return _fail(f"no pictures in {', '.join(images)}")
+    if draw_dir is not None and (inputs := overwritten(paths, draw_dir)):
+        return _fail(
+            f"--draw {draw_dir} would overwrite {', '.join(inputs[:3])}{', …' if inputs[3:] else ''}: give another folder"
+        )
     # More than four threads don't help such small models.
     options = replace(hands or HandsOptions(), num_threads=min(4, os.cpu_count() or 1))
     try:
@@ -177,9 +196,8 @@ def _write(path: Path, image: NDArray[np.uint8]) -> None:
     """Writes a picture in the format that its suffix names. Raises ImageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _, content = cv2.imencode(path.suffix, image)
-        path.write_bytes(content.tobytes())
-    except (OSError, cv2.error) as error:
+        path.write_bytes(encode(image, path.suffix))
+    except (OSError, PictureError) as error:
         raise ImageError(f"{path}: can't be written: {error}") from error
 
 

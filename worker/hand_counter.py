@@ -6,6 +6,8 @@ counted. :func:`serve` does the same for the frames of the queue, many at a time
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +18,7 @@ import cv2
 from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from process.http import HttpEndpoint
-from worker.backend import BackendError, open_backend
+from worker.backend import Backend, BackendError, open_backend
 from worker.frame_counter import count_hands
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
@@ -26,7 +28,7 @@ from worker.queue.consumer import Queue
 from worker.queue.frame import SKIP_OF_REASON, DeadReason, SkipReason
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect
-from worker.status import WorkerStatus
+from worker.status import Health, WorkerStatus
 from worker.stop_signals import stop_signals
 
 if TYPE_CHECKING:
@@ -83,29 +85,45 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
     """Runs a worker until a signal stops it, or until the queue is drained if that is asked for.
 
     Args:
-        make_detector: called once per thread.
+        make_detector: called once per thread, after /metrics and /healthz are open, so that loading a model may take long.
         options: everything else.
         metrics: where the worker counts what it does; None: its own.
 
     Returns:
         The exit code: 0 for a clean stop, 1 if the worker failed.
+
+    Raises:
+        BackendError: make_detector raised it.
     """
-    if options.threads > 1:
-        cv2.setNumThreads(1)  # frames are what runs in parallel
     metrics = metrics or Metrics()
-    detectors = [make_detector() for _ in range(options.threads)]
-    queue = _make_queue(options.queue, metrics)
-    limiter = _make_limiter(options.sidecar, metrics)
-    pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline)
-    status = WorkerStatus(queue, limiter, pipeline, metrics)
+    health = Health()
     try:
-        endpoint = HttpEndpoint(options.http, metrics.registry, status.health) if options.http else None
+        endpoint = HttpEndpoint(options.http, metrics.registry, health) if options.http else None
     except OSError as error:
         reason = error.strerror or str(error)
         logger.error(
             "can't listen on --http; port 0 takes a free one", extra={"address": options.http, "error": reason}
         )
         return 1
+    try:
+        return _serve(make_detector, options, metrics, health, endpoint.address if endpoint else "")
+    finally:
+        if endpoint:
+            endpoint.close()
+
+
+def _serve(
+    make_detector: Callable[[], HandDetector], options: RunOptions, metrics: Metrics, health: Health, http: str
+) -> int:
+    """Does the work of `serve` while the endpoint at the address `http` is open."""
+    if options.threads > 1:
+        cv2.setNumThreads(1)  # frames are what runs in parallel
+    detectors = [make_detector() for _ in range(options.threads)]
+    queue = _make_queue(options.queue, metrics)
+    limiter = _make_limiter(options.sidecar, metrics)
+    pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline)
+    status = WorkerStatus(queue, limiter, pipeline, metrics)
+    health.follow(status)
     with stop_signals(pipeline.done) as signalled:
         limiter.wait_ready(options.sidecar.start_wait)
         pipeline.start()
@@ -115,7 +133,7 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
             "sidecar": options.sidecar.address,
             "backend": detectors[0].name,
             "threads": options.threads,
-            "http": endpoint.address if endpoint else "",
+            "http": http,
         }
         logger.info("the worker has started", extra=about)
         status.log_progress(pipeline.done, options.progress)
@@ -124,8 +142,6 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
         pipeline.stop(options.grace)
     limiter.close()
     queue.close()
-    if endpoint:
-        endpoint.close()
     logger.info("the worker has stopped", extra=status.totals())
     return 1 if pipeline.failed else 0
 
@@ -153,15 +169,19 @@ def _make_limiter(options: SidecarOptions, metrics: Metrics) -> RateLimiter:
 def run(hands: HandsOptions, options: RunOptions) -> int:
     """Opens a backend and runs a worker with it: what ``hand-counter run`` does. Returns the exit code."""
     metrics = Metrics()
-    try:
-        backend = open_backend(hands, lambda event, times: metrics.refinements.labels(event).inc(times))
-    except BackendError as error:
-        logger.error("%s", error)
-        return 1
-    try:
-        return serve(backend.make_detector, options, metrics)
-    finally:
-        backend.close()
+    with contextlib.ExitStack() as opened:
+
+        @functools.cache
+        def backend() -> Backend:
+            loaded = open_backend(hands, lambda event, times: metrics.refinements.labels(event).inc(times))
+            opened.callback(loaded.close)
+            return loaded
+
+        try:
+            return serve(lambda: backend().make_detector(), options, metrics)
+        except BackendError as error:
+            logger.error("%s", error)
+            return 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """What the worker counts for Prometheus, since this process started; the exact accounting is in Redis."""
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.queue.frame import DeadReason, SkipReason
@@ -72,6 +74,9 @@ class Metrics:
         self.redis_up = Gauge(
             "hand_counter_redis_up", "0 while Redis is unreachable or rejects commands.", registry=registry
         )
+        # Neither is known while the models load.
+        for gauge in (self.sidecar_up, self.redis_up):
+            gauge.set(math.nan)
 
     def total(self, counter: Counter) -> int:
         """Returns the value of a counter, summed over its labels."""

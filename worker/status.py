@@ -61,3 +61,18 @@ class WorkerStatus:
                 rate = (totals["counted"] - before["counted"]) / interval
                 logger.info("progress", extra={**totals, "counted_per_second": round(rate, 1)})
             before = totals
+
+
+class Health:
+    """What /healthz says: that the worker is loading its models, and then what its status says. For any thread."""
+
+    def __init__(self) -> None:
+        self._status: WorkerStatus | None = None
+
+    def follow(self, status: WorkerStatus) -> None:
+        """From now on, says what this status says."""
+        self._status = status
+
+    def __call__(self) -> tuple[bool, dict[str, object]]:
+        """Returns whether frames can be counted, and details."""
+        return self._status.health() if self._status else (False, {"state": "loading"})

@@ -40,6 +40,12 @@ class UnreachableError(RedisServerError):
     summary = "Redis is unreachable"
 
 
+class ReplicaError(RedisServerError):
+    """The server is a replica that shouldn't be used. A new connection to the same address may reach the master."""
+
+    summary = "Redis is a replica"
+
+
 class RejectedError(RedisServerError):
     """The server answered with an error. The connection is still good.
 

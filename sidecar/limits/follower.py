@@ -23,6 +23,7 @@ from process.backoff import Backoff
 from process.redis_url import Address
 from sidecar.connections.errors import RedisServerError, RejectedError
 from sidecar.connections.push import PushConnection
+from sidecar.connections.role import RoleCheck
 from sidecar.connections.servers import RedisServers
 from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
@@ -105,6 +106,7 @@ class FpsFollower:
         self._wrong_type_logged = False
         self._ask_to_push = True
         self._ask_to_scan = True
+        self._ask_for_role = True
 
     async def wait_for_first_attempt(self, at_most_s: float) -> None:
         """Waits until Redis was read or found to be unreachable, so that the first frames after a start get their limits."""
@@ -147,22 +149,27 @@ class FpsFollower:
         connection = PushConnection(self._servers, self._config_key, self._pushed, self._wake.set)
         try:
             await connection.open(self._redirect)
+            call = functools.partial(self._call, connection)
+            role = RoleCheck(call, may_ask=self._ask_for_role)
+            try:
+                await role.check()
+            finally:
+                self._ask_for_role = role.may_ask
             state = await self._start_tracking(connection) if self._ask_to_push else RedisState.POLLING
             # Some proxies hang up on what they reject; the next connection then does without.
             self._ask_to_push = state is RedisState.TRACKING
             period_s = RESYNC_S if state is RedisState.TRACKING else self._poll_s
             plan = ReadingPlan(time.monotonic(), period_s=period_s, pushed=state is RedisState.TRACKING)
             self._plan = plan  # from here on new streams are read
-            call = functools.partial(self._call, connection)
             limits = FpsHash(call, self._config_key, self._on_read, may_scan=self._ask_to_scan)
             try:
-                await self._act(plan.next(time.monotonic()), plan, connection, limits)
+                await self._act(plan.next(time.monotonic()), plan, connection, limits, role)
             finally:
                 self._ask_to_scan = limits.may_scan
-            self._ask_to_push = self._ask_to_scan = True
+            self._ask_to_push = self._ask_to_scan = self._ask_for_role = True
             self._succeed(state)
             while True:
-                await self._act(plan.next(time.monotonic()), plan, connection, limits)
+                await self._act(plan.next(time.monotonic()), plan, connection, limits, role)
         finally:
             self._plan = None
             await connection.close()
@@ -177,8 +184,10 @@ class FpsFollower:
             return RedisState.POLLING
         return RedisState.TRACKING
 
-    async def _act(self, action: Action, plan: ReadingPlan, connection: PushConnection, limits: FpsHash) -> None:
-        """Takes one step of the plan; raises RedisServerError if the connection is lost."""
+    async def _act(
+        self, action: Action, plan: ReadingPlan, connection: PushConnection, limits: FpsHash, role: RoleCheck
+    ) -> None:
+        """Takes one step of the plan; raises RedisServerError if the connection is lost, or isn't worth keeping."""
         match action.step:
             case Step.WAIT:
                 with contextlib.suppress(TimeoutError):
@@ -192,13 +201,15 @@ class FpsFollower:
                 return
             case Step.READ_AWAITED:
                 await self._read_awaited(plan, limits)
+                await role.check_if_due()  # a server that is always asked about something is never pinged
             case Step.READ_WATCHED:
                 await self._read_watched(plan, limits)
             case Step.RESYNC:
                 self.resyncs += 1
+                await role.check_if_due()
                 await self._read_watched(plan, limits)
             case Step.PING:
-                await self._call(connection, "PING")
+                await role.check()
                 plan.record_answer(time.monotonic())
         self._agreed_at = max(self._agreed_at, plan.agreed_at)
 

@@ -28,6 +28,16 @@ def test_the_base_can_be_pinned_by_digest(path):
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_the_base_is_named_in_full_and_in_the_label(path):
+    """The base's name includes its registry, and the image's label names the base that was used."""
+    text = path.read_text()
+    assert "\nARG BASE=docker.io/library/python:" in text
+    assert 'org.opencontainers.image.base.name="${BASE}"' in text
+    last_stage = text[text.rindex("\nFROM ") :]
+    assert any(line.startswith("ARG ") and "BASE" in line.split() for line in last_stage.splitlines())
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_classic_engines_can_build_it(path):
     """The Dockerfiles need no external frontend and no feature of newer ones."""
     text = path.read_text()

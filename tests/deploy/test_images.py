@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, needs_engine]
 
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
 BASE = "python:3.11-slim-bookworm"
-SIDECAR = f"hand-counter/sidecar:{VERSION}"
-WORKER = f"hand-counter/worker:{VERSION}"
+SIDECAR = f"localhost/hand-counter/sidecar:{VERSION}"
+WORKER = f"localhost/hand-counter/worker:{VERSION}"
 HARDENED = shlex.split("--read-only --cap-drop ALL --security-opt no-new-privileges --network none")
 
 
@@ -63,7 +63,7 @@ def test_labels_say_what_it_is(image: str):
     assert re.match(r"20\d\d-\d\d-\d\dT", labels[prefix + "created"])
     assert labels[prefix + "title"]
     assert labels[prefix + "description"]
-    assert labels[prefix + "base.name"] == BASE
+    assert labels[prefix + "base.name"] == f"docker.io/library/{BASE}"
 
 
 def test_the_sidecar_is_small():

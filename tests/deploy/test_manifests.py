@@ -1,5 +1,7 @@
 """Mistakes in the manifests that the schemas of Kubernetes can't find."""
 
+import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -10,25 +12,24 @@ from pydantic_settings import BaseSettings
 from support.deploy import (
     K8S,
     OVERLAYS,
+    POD_OVERLAYS,
     SCALING_OVERLAYS,
     containers,
     one,
     pod_template,
     render,
-    run,
-    tool,
     walk,
-    with_fleet_scope,
 )
 from support.files import files
 from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
+from worker.publish.settings import PublishSettings
 from worker.run_settings import RunSettings
 
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-EXTERNAL = {"hand-counter-redis"}
-"""The Secret with the address and password of Redis, which the operator creates in production."""
+EXTERNAL = {"hand-counter-redis", "camera-door", "camera-yard"}
+"""The Secrets that the operator creates in production: the address and password of Redis, and each camera's URL."""
 
 MARGIN_S = 5.0
 """The margin for stopping, in addition to the grace periods of both programs."""
@@ -44,12 +45,33 @@ class UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-@pytest.fixture(params=[*OVERLAYS, *SCALING_OVERLAYS], scope="module")
-def overlay(request, tmp_path_factory):
-    """Returns the documents of each overlay; the scaling ones are rendered with fleet scope."""
-    if request.param in OVERLAYS:
-        return render(K8S / "overlays" / request.param)
-    return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
+@pytest.fixture(params=POD_OVERLAYS, scope="module")
+def overlay(request):
+    """Returns the documents of each overlay with one Deployment of workers."""
+    return render(K8S / "overlays" / request.param)
+
+
+@pytest.fixture(params=OVERLAYS, scope="module")
+def documents(request):
+    """Returns the documents of each overlay."""
+    return render(K8S / "overlays" / request.param)
+
+
+def deployments(documents) -> list[dict]:
+    """Returns the Deployments, of which every overlay has at least one."""
+    found = [d for d in documents if d["kind"] == "Deployment"]
+    assert found
+    return found
+
+
+def with_component(tmp_path: Path, *components: str) -> list[dict]:
+    """Returns the documents of the overlay gpu with more components."""
+    shutil.copytree(K8S, tmp_path / "k8s")
+    folder = tmp_path / "k8s/overlays/more"
+    folder.mkdir()
+    added = [f"../../components/{component}" for component in components]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({"resources": ["../gpu"], "components": added}))
+    return render(folder)
 
 
 @pytest.mark.parametrize("path", files("k8s/**/*.yaml", "compose.yaml"), ids=lambda path: path.name)
@@ -64,26 +86,24 @@ def test_a_duplicate_key_is_found():
         yaml.load("a: 1\nb: 2\na: 3\n", UniqueKeys)
 
 
-def test_references_lead_somewhere(overlay):
-    """Every referenced ConfigMap, Secret and ServiceAccount exists and has the referenced key."""
-    there = {(d["kind"], d["metadata"]["name"]): d for d in overlay}
+def test_references_lead_somewhere(documents):
+    """Every referenced ConfigMap, Secret, ServiceAccount and PriorityClass exists and has the referenced key."""
+    there = {(d["kind"], d["metadata"]["name"]): d for d in documents}
     kinds = {
         "configMapRef": "ConfigMap",
         "configMapKeyRef": "ConfigMap",
         "secretRef": "Secret",
         "secretKeyRef": "Secret",
     }
-    followed = 0
-    for mapping in walk(overlay):
+    for mapping in walk(documents):
         for field, kind in kinds.items():
             if field in mapping and mapping[field]["name"] not in EXTERNAL:
                 target = there[kind, mapping[field]["name"]]
                 assert mapping[field].get("key") in (None, *target["data"])
-                followed += 1
-    assert followed >= 2
-    assert ("ServiceAccount", pod_template(overlay)["spec"]["serviceAccountName"]) in there
-    priority = pod_template(overlay)["spec"].get("priorityClassName")
-    assert priority is None or ("PriorityClass", priority) in there
+    for deployment in deployments(documents):
+        spec = deployment["spec"]["template"]["spec"]
+        assert ("serviceAccountName" not in spec) or ("ServiceAccount", spec["serviceAccountName"]) in there
+        assert ("priorityClassName" not in spec) or ("PriorityClass", spec["priorityClassName"]) in there
 
 
 def test_settings_roll_the_pods(overlay):
@@ -93,23 +113,27 @@ def test_settings_roll_the_pods(overlay):
     assert all(len(name.rpartition("-")[2]) == 10 for name in names)
 
 
-def test_selectors_pick_the_pods(overlay):
-    """Every label selector in the namespace selects existing pods."""
-    templates = [d["spec"]["template"]["metadata"]["labels"] for d in overlay if d["kind"] == "Deployment"]
+def test_selectors_pick_the_pods(documents):
+    """Every label selector in the namespace selects existing pods, and no two objects of a kind select the same one."""
+    templates = [d["spec"]["template"]["metadata"]["labels"] for d in deployments(documents)]
     selectors = []
-    for document in overlay:
+    for document in documents:
         spec = document.get("spec", {})
         if document["kind"] in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
-            selectors.append(spec["selector"]["matchLabels"])
+            selectors.append((document["kind"], spec["selector"]["matchLabels"]))
         elif document["kind"] == "Service":
-            selectors.append(spec["selector"])
+            selectors.append(("Service", spec["selector"]))
         elif document["kind"] == "NetworkPolicy":
-            selectors.append(spec["podSelector"]["matchLabels"])
-    spread = pod_template(overlay)["spec"]["topologySpreadConstraints"]
-    selectors += [constraint["labelSelector"]["matchLabels"] for constraint in spread]
+            selectors.append(("NetworkPolicy", spec["podSelector"]["matchLabels"]))
+    for deployment in deployments(documents):
+        spread = deployment["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
+        selectors += [("spread", constraint["labelSelector"]["matchLabels"]) for constraint in spread]
     assert len(selectors) >= 4
-    for selector in selectors:
+    for _, selector in selectors:
         assert any(selector.items() <= labels.items() for labels in templates), selector
+    for labels in templates:
+        kinds = [kind for kind, selector in selectors if selector.items() <= labels.items()]
+        assert len(kinds) == len(set(kinds)), f"{kinds} select {labels}"
 
 
 def test_ports_have_the_names_that_are_used(overlay):
@@ -130,9 +154,15 @@ def test_ports_have_the_names_that_are_used(overlay):
                 probe = container[kind]
                 (way,) = probe.keys() & {"grpc", "httpGet", "tcpSocket"}
                 assert probe[way]["port"] in own
+    numbers = {
+        p["containerPort"]
+        for d in deployments(overlay)
+        for c in containers(d["spec"]["template"])
+        for p in c.get("ports", [])
+    }
     for policy in (d for d in overlay if d["kind"] == "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
-            assert {port["port"] for port in rule["ports"]} <= named[policy["metadata"]["name"]]
+            assert {port["port"] for port in rule["ports"]} <= numbers, "a named port doesn't work with every plugin"
     for service in (d for d in overlay if d["kind"] == "Service"):
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= named[service["metadata"]["name"]]
     for monitor in (d for d in overlay if d["kind"] == "PodMonitor"):
@@ -163,30 +193,101 @@ def test_both_mount_the_socket(overlay):
 def test_pod_scope_means_one_pod(name):
     """With pod scope there is exactly one pod, also during an update, and no autoscaler."""
     documents = render(K8S / "overlays" / name)
-    (settings,) = (d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-"))
-    deployment = one(documents, "Deployment", "hand-counter")["spec"]
-    if settings["data"].get("SIDECAR_SCOPE", "pod") == "pod":
-        assert deployment["replicas"] == 1
-        assert deployment["strategy"] == {"type": "Recreate"}
+    settings = [d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-")]
+    if {d["data"].get("SIDECAR_SCOPE", "pod") for d in settings} <= {"pod"}:
+        for deployment in deployments(documents):
+            assert deployment["spec"]["replicas"] == 1
+            assert deployment["spec"]["strategy"] == {"type": "Recreate"}
         assert not {"HorizontalPodAutoscaler", "ScaledObject"} & {d["kind"] for d in documents}
 
 
 @pytest.mark.parametrize("name", SCALING_OVERLAYS)
-def test_scaling_demands_fleet_scope(name, tmp_path):
-    """An overlay that scales the workers renders with fleet scope, and doesn't with pod scope."""
-    fleet = with_fleet_scope(tmp_path, name)
-    documents = render(fleet)
+def test_scaling_brings_fleet_scope(name):
+    """An overlay that scales the workers renders as it is, in fleet scope, and leaves the replicas to the autoscaler."""
+    documents = render(K8S / "overlays" / name)
     assert {"HorizontalPodAutoscaler", "ScaledObject"} & {d["kind"] for d in documents}
-    assert "replicas" not in one(documents, "Deployment")["spec"], (
-        "the autoscaler and the manifest would both set the replicas"
-    )
-    settings = tmp_path / "k8s/base/sidecar.env"
-    for scope in ("SIDECAR_SCOPE=pod", ""):
-        settings.write_text(settings.read_text().replace("SIDECAR_SCOPE=fleet", scope))
-        refused = run(tool("kubectl"), "kustomize", str(fleet), check=False)
-        assert refused.returncode
-        assert "SIDECAR_SCOPE" in refused.stderr
-        settings.write_text(settings.read_text() + "\nSIDECAR_SCOPE=fleet\n" if not scope else settings.read_text())
+    (settings,) = (d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-"))
+    assert settings["data"]["SIDECAR_SCOPE"] == "fleet"
+    deployment = one(documents, "Deployment")["spec"]
+    assert "replicas" not in deployment, "the autoscaler and the manifest would both set the replicas"
+    assert deployment["strategy"]["type"] == "RollingUpdate"
+
+
+def test_each_shard_has_its_own_queue_and_label():
+    """The shards' pods differ in their label and in their queue, and share one PodMonitor and one set of alerts."""
+    documents = render(K8S / "overlays/shards")
+    shards = {d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/instance"] for d in deployments(documents)}
+    prefixes = {d["data"]["WORKER_PREFIX"] for d in documents if d["metadata"]["name"].startswith("worker-settings-")}
+    assert len(shards) == len(deployments(documents)) >= 2
+    assert prefixes == shards
+    assert len([d for d in documents if d["kind"] in ("PodMonitor", "PrometheusRule", "PriorityClass")]) == 3
+    for endpoint in one(documents, "PodMonitor")["spec"]["podMetricsEndpoints"]:
+        assert [r["targetLabel"] for r in endpoint["relabelings"]] == ["shard"]
+
+
+def test_each_camera_has_its_own_secret(monkeypatch):
+    """A camera's URL comes from its own Secret and is no argument, which other users of the node could see."""
+    documents = render(K8S / "overlays/cameras")
+    found = {}
+    for deployment in deployments(documents):
+        (camera,) = containers(deployment["spec"]["template"])
+        environment = {entry["name"]: entry for entry in camera["env"]}
+        assert camera["args"] == ["publish"]
+        secret = environment["WORKER_SOURCE"]["valueFrom"]["secretKeyRef"]["name"]
+        found[environment["WORKER_STREAM_NAME"]["value"]] = secret
+        given = {"WORKER_SOURCE": "rtsp://door.example.com/", "WORKER_REDIS_URL": "rediss://r:1/0"}
+        assert_known(environment, PublishSettings)
+        with monkeypatch.context() as patch:
+            for name, entry in environment.items():
+                patch.setenv(name, entry.get("value") or given[name])
+            assert PublishSettings().stream_name == deployment["metadata"]["name"].removeprefix("camera-")
+    assert found == {"door": "camera-door", "yard": "camera-yard"}
+
+
+@pytest.mark.parametrize("name", ["gpu", "shards"])
+def test_the_gpu_runs_hamer(name):
+    """A pod that asks for a GPU runs HaMeR on it, with the checkpoint of a volume, and finds a node that has one."""
+    documents = render(K8S / "overlays" / name)
+    for settings in (d for d in documents if d["metadata"]["name"].startswith("worker-settings-")):
+        assert settings["data"]["WORKER_BACKEND"] == "hamer"
+        checkpoint = settings["data"]["WORKER_HAMER_CHECKPOINT"]
+    for deployment in deployments(documents):
+        spec = deployment["spec"]["template"]["spec"]
+        (worker,) = spec["containers"]
+        (mount,) = (mount for mount in worker["volumeMounts"] if checkpoint.startswith(mount["mountPath"] + "/"))
+        (volume,) = (volume for volume in spec["volumes"] if volume["name"] == mount["name"])
+        assert volume["persistentVolumeClaim"] == {"claimName": "hand-counter-weights", "readOnly": True}
+        assert spec["nodeSelector"]
+        assert spec["runtimeClassName"]
+        assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu"]
+
+
+def test_a_private_ca_of_redis_is_mounted(tmp_path, monkeypatch):
+    """With the component redis-ca both programs verify Redis with the certificate of a ConfigMap."""
+    documents = with_component(tmp_path, "redis-ca")
+    settings = [d["data"] for d in documents if "-settings-" in d["metadata"]["name"]]
+    paths = {value for data in settings for name, value in data.items() if name.endswith("_REDIS_CA")}
+    assert paths == {"/etc/hand-counter/redis-ca/ca.crt"}
+    assert len([data for data in settings if any(name.endswith("_REDIS_CA") for name in data)]) == 2
+    for container in containers(pod_template(documents)):
+        assert "/etc/hand-counter/redis-ca" in [mount["mountPath"] for mount in container["volumeMounts"]]
+    (volume,) = (v for v in pod_template(documents)["spec"]["volumes"] if v["name"] == "redis-ca")
+    assert volume["configMap"]["name"] == "hand-counter-redis-ca"
+
+
+def test_dns_is_reachable_through_the_node(documents):
+    """Pods that may send only to some addresses reach the cluster's DNS and a node-local one."""
+    resolving = [d for d in documents if d["kind"] == "NetworkPolicy" and d["spec"].get("egress")]
+    assert resolving
+    for policy in resolving:
+        to = [
+            target
+            for rule in policy["spec"]["egress"]
+            if {"port": 53, "protocol": "UDP"} in rule["ports"]
+            for target in rule["to"]
+        ]
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to
+        assert len(to) == 2
 
 
 def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
@@ -200,10 +301,6 @@ def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
     made = []
     for raw, settings in zip(containers(template["spec"]["template"]), (SidecarSettings, RunSettings), strict=True):
         environment = manifests._environment(raw["name"], raw, {})
-        if "scope" not in SidecarSettings.model_fields:
-            environment.pop(
-                "SIDECAR_SCOPE", None
-            )  # required by the scaling overlays, and not a setting of this sidecar
         assert_known(environment, settings)
         with monkeypatch.context() as patch:
             for name, value in environment.items():
@@ -240,28 +337,31 @@ def test_threads_are_what_is_requested(overlay):
     assert int(settings["data"]["WORKER_THREADS"]) == quantity(worker["resources"]["requests"]["cpu"])
 
 
-def test_every_container_is_limited(overlay):
+def test_every_container_is_limited(documents):
     """Each container requests and limits CPU and memory, and requests no more than its limit."""
-    for document in (d for d in overlay if d["kind"] == "Deployment"):
+    for document in deployments(documents):
         for container in containers(document["spec"]["template"]):
             requests, limits = container["resources"]["requests"], container["resources"]["limits"]
             for name in ("cpu", "memory"):
                 assert quantity(requests[name]) <= quantity(limits[name])
 
 
-def test_pods_are_restricted(overlay):
+def test_pods_are_restricted(documents):
     """The pods meet the restricted Pod Security Standard, which their namespace enforces, and more."""
-    namespace = one(overlay, "Namespace")["metadata"]
-    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    for document in (d for d in overlay if d["kind"] == "Deployment"):
-        assert document["metadata"]["namespace"] == namespace["name"]
+    namespaces = [d["metadata"] for d in documents if d["kind"] == "Namespace"]
+    for namespace in namespaces:
+        assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for document in deployments(documents):
+        assert document["metadata"]["namespace"] in {"hand-counter", *(n["name"] for n in namespaces)}
         spec = document["spec"]["template"]["spec"]
         assert spec["securityContext"]["runAsNonRoot"]
         assert spec["securityContext"]["runAsUser"] > 10000
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-        assert all("emptyDir" in volume for volume in spec.get("volumes", []))
+        for volume in spec.get("volumes", []):
+            assert volume.get("persistentVolumeClaim", {"readOnly": True})["readOnly"]
+            assert volume.keys() & {"emptyDir", "persistentVolumeClaim"}
         for container in containers(document["spec"]["template"]):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -284,15 +384,35 @@ def test_no_secret_is_in_the_repository():
     assert secret == [{"name": "hand-counter-redis", "literals": ["url=redis://valkey:6379/0"]}]
 
 
-def test_images_are_those_of_this_version(overlay):
-    """The manifests and the compose file use the images of the version in pyproject.toml."""
+def images(documents) -> list[str]:
+    """Returns the images of an overlay and of the compose file."""
     compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"].values()
-    templates = [d["spec"]["template"] for d in overlay if d["kind"] == "Deployment"]
-    images = [container["image"] for template in templates for container in containers(template)]
-    images += [service["image"] for service in compose]
-    ours = [image for image in images if image.startswith("hand-counter/")]
+    templates = [d["spec"]["template"] for d in deployments(documents)]
+    found = [container["image"] for template in templates for container in containers(template)]
+    return found + [service["image"] for service in compose]
+
+
+def test_images_are_those_of_this_version(documents):
+    """The manifests and the compose file use the images of the version in pyproject.toml."""
+    ours = [image for image in images(documents) if "/hand-counter/" in image]
     assert len(ours) >= 4
-    assert {image.partition(":")[2].removesuffix("-cuda") for image in ours} == {VERSION}
+    assert {image.rpartition(":")[2].removesuffix("-cuda") for image in ours} == {VERSION}
+
+
+def test_images_name_their_registry(documents):
+    """No image is looked for at whatever registry the node's runtime searches first."""
+    for image in images(documents):
+        registry = image.partition("/")[0]
+        assert "." in registry or registry == "localhost", image
+
+
+def test_a_digest_can_replace_the_tag(tmp_path):
+    """With `digest` in place of `newTag` the pods run exactly that image."""
+    digest = "sha256:" + "0" * 64
+    shutil.copytree(K8S, tmp_path / "k8s")
+    path = tmp_path / "k8s/overlays/gpu/kustomization.yaml"
+    path.write_text(re.sub(r"newTag: [\w.-]+", f"digest: {digest}", path.read_text()))
+    assert {c["image"].partition("@")[2] for c in containers(pod_template(render(path.parent)))} == {digest}
 
 
 def test_compose_gives_settings_that_the_programs_know(monkeypatch):

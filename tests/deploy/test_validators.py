@@ -8,14 +8,12 @@ import yaml
 from support.deploy import (
     K8S,
     OVERLAYS,
-    SCALING_OVERLAYS,
     containers,
     needs_tools,
     pod_template,
     render,
     run,
     tool,
-    with_fleet_scope,
 )
 from support.files import files
 from support.processes.programs import REPOSITORY
@@ -26,12 +24,10 @@ TRIVY_EXCEPTIONS: dict[str, str] = {}
 """Checks of trivy that are switched off, each with its reason. Currently none."""
 
 
-@pytest.fixture(params=[*OVERLAYS, *SCALING_OVERLAYS], scope="module")
-def documents(request, tmp_path_factory) -> list:
-    """Returns the documents of each overlay; the scaling ones are rendered with fleet scope."""
-    if request.param in OVERLAYS:
-        return render(K8S / "overlays" / request.param)
-    return render(with_fleet_scope(tmp_path_factory.mktemp("fleet"), request.param))
+@pytest.fixture(params=OVERLAYS, scope="module")
+def documents(request) -> list:
+    """Returns the documents of each overlay."""
+    return render(K8S / "overlays" / request.param)
 
 
 def schemas(documents: list, check: bool = True):

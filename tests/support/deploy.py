@@ -12,8 +12,10 @@ import yaml
 from support.processes.programs import REPOSITORY
 
 K8S = REPOSITORY / "k8s"
-OVERLAYS = ("dev", "gpu")
 SCALING_OVERLAYS = ("keda", "hpa")
+POD_OVERLAYS = ("dev", "gpu", *SCALING_OVERLAYS)
+"""The overlays with one Deployment of workers."""
+OVERLAYS = (*POD_OVERLAYS, "shards", "cameras")
 SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
 """Set by `make ship`, which installs every tool. There a missing tool is a failure; otherwise its tests are skipped."""
 
@@ -41,17 +43,6 @@ def render(folder: Path) -> list[dict[str, Any]]:
     """Returns the documents of an overlay."""
     rendered = run(tool("kubectl"), "kustomize", str(folder)).stdout
     return [document for document in yaml.safe_load_all(rendered) if document]
-
-
-def with_fleet_scope(tmp_path: Path, overlay: str) -> Path:
-    """Copies k8s/, sets fleet scope in the copy, and returns the folder of the overlay there."""
-    copied = tmp_path / "k8s"
-    if not copied.exists():
-        shutil.copytree(K8S, copied)
-        settings = copied / "base/sidecar.env"
-        lines = [line for line in settings.read_text().splitlines() if not line.startswith("SIDECAR_SCOPE=")]
-        settings.write_text("\n".join([*lines, "SIDECAR_SCOPE=fleet", ""]))
-    return copied / "overlays" / overlay
 
 
 def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:

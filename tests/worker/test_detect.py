@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from support.models.synthetic_hands import scene
 
-from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect
+from worker.detect import ImageError, detect_images, drawing_path, expand, overwritten, read_image, run_detect
 from worker.hands.detection import Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.options import HandsOptions
+
+BOMB = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, *[0] * 6)
+"""The header of a picture of 3.6 billion pixels."""
 
 
 class FakeDetector:
@@ -178,3 +181,55 @@ def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatc
     )
     assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], hands=HandsOptions(models_dir=in_place)) == 0
     assert made == [1]
+
+
+@pytest.mark.parametrize("link", ["same", "symlink", "hardlink", "other"])
+def test_copies_do_not_overwrite_their_originals(tmp_path, capsys, link):
+    """If a copy would be written over an input, by whatever link, nothing is done, and the exit code is 1."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    first, second = photos / "a.png", photos / "b.png"
+    for path in (first, second):
+        cv2.imwrite(str(path), np.full((20, 20, 3), 77, np.uint8))
+    if link == "same":
+        out = tmp_path / "out" / ".." / "photos"
+    elif link == "symlink":
+        (out / "a.png").symlink_to(first)
+    elif link == "hardlink":
+        (out / "a.png").hardlink_to(first)
+    else:  # the copy of one input would replace another input
+        (out / "b.png").hardlink_to(first)
+    before = {path: path.read_bytes() for path in (first, second)}
+    assert run_detect([str(photos)], draw_dir=out) == 1
+    assert "would overwrite" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (first, second)} == before
+
+
+def test_an_earlier_copy_is_replaced(tmp_path):
+    """A file that isn't an input may be written again."""
+    (tmp_path / "a.png").write_bytes(b"an earlier copy")
+    assert overwritten([str(tmp_path / "x" / "a.png")], tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [BOMB, b"BM" + bytes(60), b"\xff\xd8\xff\xe0", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8 "])
+def test_no_codec_ends_the_others(tmp_path, content):
+    """A picture on which a codec fails, with an exception too, is that picture's error."""
+    bad, good = tmp_path / "bad.bmp", tmp_path / "good.png"
+    bad.write_bytes(content)
+    cv2.imwrite(str(good), np.full((20, 20, 3), 77, np.uint8))
+    (_, error), (path, hands) = detect_images([str(bad), str(good)], FakeDetector())
+    assert isinstance(error, ImageError)
+    assert str(error).count("\n") == 0
+    assert path == str(good)
+    assert len(hands) == 1
+
+
+def test_a_copy_that_cannot_be_encoded(tmp_path):
+    """The hands of a picture whose copy its format can't hold are printed, and the next picture is processed."""
+    paths = [tmp_path / "wide.webp", tmp_path / "b.png"]
+    paths[0].write_bytes(cv2.imencode(".png", np.zeros((2, 20_000, 3), np.uint8))[1].tobytes())
+    cv2.imwrite(str(paths[1]), np.full((20, 20, 3), 77, np.uint8))
+    found = list(detect_images(map(str, paths), FakeDetector(), tmp_path / "out"))
+    assert [isinstance(each, ImageError) for _, each in found] == [False, True, False]
+    assert "can't be encoded as .webp" in str(found[1][1])

@@ -1,5 +1,7 @@
 """process_frame_callback, and the life of a worker in this process."""
 
+import http.client
+import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -114,6 +116,28 @@ def test_a_worker_that_cannot_listen_fails(valkey: QueueServer, caplog: pytest.L
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert (record.address, record.error) == (address, "Address already in use")
     assert accounting(valkey.bytes) == {}
+
+
+def test_a_worker_that_loads_its_models_says_so(valkey: QueueServer) -> None:
+    """Its metrics can be scraped meanwhile, without values that raise alerts, and /healthz says that it isn't ready."""
+    address = f"127.0.0.1:{free_port()}"
+    seen: dict[str, Any] = {}
+
+    def load() -> FakeDetector:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        for path in ("/metrics", "/healthz"):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            seen[path] = answer.status, answer.read().decode()
+        connection.close()
+        return FakeDetector()
+
+    assert serve(load, run_options(valkey, http=address, threads=1)) == 0
+    status, metrics = seen["/metrics"]
+    assert status == 200
+    assert {"hand_counter_redis_up NaN", "hand_counter_sidecar_up NaN"} <= set(metrics.splitlines())
+    status, health = seen["/healthz"]
+    assert (status, json.loads(health)) == (503, {"healthy": False, "state": "loading"})
 
 
 def test_a_backend_is_closed_after_the_worker(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:

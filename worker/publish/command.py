@@ -44,15 +44,19 @@ def run_publish(options: PublishOptions) -> int:
         payload_ttl=destination.payload_ttl,
         max_queue=destination.max_queue,
         backoff=Backoff(),
+        waits=not source.live,
     )
     publisher = Publisher(source, queue, count=options.count, duration=options.duration)
     with stop_signals(publisher.done) as signalled:
         logger.info("publishing", extra={"stream": stream, "source": name, "queue": keys.frames})
         publisher.start()
-        _report_progress(publisher, stream, options.progress)
+        _report_progress(publisher, queue, stream, options.progress)
         interruptible = publisher.stop()
     total = publisher.progress()
-    logger.info("finished", extra={"stream": stream, "seconds": round(total.seconds, 1), **_figures(total)})
+    logger.info(
+        "finished",
+        extra={"stream": stream, "seconds": round(total.seconds, 1), **_figures(total), **_pushed_out(queue)},
+    )
     if isinstance(publisher.error, SourceError):
         logger.error("%s", publisher.error)
     elif not (total.published or publisher.error or signalled.is_set()):
@@ -65,14 +69,14 @@ def run_publish(options: PublishOptions) -> int:
     return code
 
 
-def _report_progress(publisher: Publisher, stream: str, interval: float) -> None:
+def _report_progress(publisher: Publisher, queue: FrameQueue, stream: str, interval: float) -> None:
     """Logs a progress line every `interval` seconds until the publisher is done."""
     before, due = publisher.progress(), interval
     while not publisher.wait(max(0.0, due - publisher.progress().seconds)):
         now = publisher.progress()
         if now.seconds < due:
             continue
-        logger.info("progress", extra={"stream": stream, **_figures(now, before)})
+        logger.info("progress", extra={"stream": stream, **_figures(now, before), **_pushed_out(queue)})
         before, due = now, now.seconds + interval
 
 
@@ -81,3 +85,8 @@ def _figures(now: Progress, before: Progress = _START) -> dict[str, object]:
     seconds = now.seconds - before.seconds
     fps = (now.published - before.published) / seconds if seconds > 0 else 0.0
     return {"published": now.published, "fps": round(fps, 1), "dropped": now.dropped}
+
+
+def _pushed_out(queue: FrameQueue) -> dict[str, object]:
+    """Returns the number of frames, of any stream, that this publisher pushed out of the full queue before they were read."""
+    return {"pushed_out": queue.pushed_out}

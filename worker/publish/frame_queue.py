@@ -14,9 +14,13 @@ from process.backoff import Backoff
 from worker.publish.source import Captured
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
+from worker.queue.permissions import log_missing_permissions, missing_permissions, publisher_probes
 from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
+
+_ROOM_S = 0.1
+"""Seconds between two looks whether a full queue has room again."""
 
 _SCRIPT = Path(__file__).parent / "publish.lua"
 
@@ -24,21 +28,39 @@ _SCRIPT = Path(__file__).parent / "publish.lua"
 class FrameQueue:
     """Publishes the frames of one stream, each exactly once, in as many attempts as it takes.
 
-    One script writes picture and entry; it does nothing if the picture's key exists already. So a frame whose reply was
-    lost can be published again without a second entry, which a repeated XADD would create, as long as the picture's TTL
-    hasn't expired.
+    One script writes picture and entry, or neither; it does nothing if the picture's key exists already. So a frame whose
+    reply was lost can be published again without a second entry, which a repeated XADD would create, as long as the
+    picture's TTL hasn't expired.
     """
 
     def __init__(
-        self, client: redis.Redis, keys: Keys, stream_name: str, *, payload_ttl: float, max_queue: int, backoff: Backoff
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        stream_name: str,
+        *,
+        payload_ttl: float,
+        max_queue: int,
+        backoff: Backoff,
+        waits: bool = False,
     ) -> None:
-        """Takes a client that doesn't retry; the payload's TTL in seconds, the queue's cap in entries."""
+        """Takes a client that doesn't retry; the payload's TTL in seconds, the queue's cap in entries.
+
+        If the queue is full of entries that no worker has settled, a source that can wait waits for room. Otherwise the
+        oldest entries are pushed out, of whichever stream they are.
+        """
+        self.pushed_out = 0
+        """Entries that frames of this publisher pushed out of the full queue before any worker read them."""
+        self._client = client
+        self._permissions_checked = False
         self._script = client.register_script(_SCRIPT.read_text())
         self._keys = keys
         self._stream_name = stream_name
         self._ttl_ms = max(1, round(payload_ttl * 1000))
         self._max_queue = max_queue
         self._backoff = backoff
+        self._waits = waits
+        self._was_full = False
         self._run = secrets.token_hex(8)
         self._number = 0
         self._failing_since: float | None = None
@@ -51,14 +73,32 @@ class FrameQueue:
         words = [word for pair in entry.items() for word in pair]
         while True:
             try:
-                self._script([self._keys.frames, key], [frame.picture, self._ttl_ms, self._max_queue, *words])
+                self._report_missing_permissions()
+                given = [frame.picture, self._ttl_ms, self._max_queue, "wait" if self._waits else "drop", *words]
+                reply = int(self._script([self._keys.frames, key], given))
             except redis.RedisError as error:
                 self._failed(error)
+                pause = self._backoff.next()
             else:
                 self._succeeded()
-                return True
-            if cancelled.wait(self._backoff.next()):
+                if reply >= 0:
+                    self.pushed_out += max(0, reply - 1)
+                    return True
+                self._report_full()
+                pause = _ROOM_S
+            if cancelled.wait(pause):
                 return False
+
+    def _report_full(self) -> None:
+        if not self._was_full:  # it may be full again after each frame
+            self._was_full = True
+            about = {"stream": self._stream_name, "max_queue": self._max_queue}
+            logger.warning("the queue is full; waiting until workers make room", extra=about)
+
+    def _report_missing_permissions(self) -> None:
+        if not self._permissions_checked:
+            log_missing_permissions(missing_permissions(self._client, publisher_probes(self._keys)))
+            self._permissions_checked = True
 
     def _failed(self, error: redis.RedisError) -> None:
         if self._failing_since is None:

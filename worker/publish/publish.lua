@@ -2,11 +2,48 @@
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:frame:<id>  string  the encoded picture; it exists if the frame was published
--- ARGV     picture, its time to live in ms, cap of the queue, then field, value, ... of the entry
--- Returns  1 if this call published the frame, 0 if an earlier one did
-redis.call('XLEN', KEYS[1]) -- fails if the key has another type, before the picture is written
+-- ARGV     picture, its time to live in ms, cap of the queue, 'wait' or 'drop', then field, value, ... of the entry
+-- Returns  1 and the number of entries that this one pushed out of the queue unread, if this call published the frame;
+--          0 if an earlier one did; -1 if it has to wait, because the queue is full of entries that aren't settled
+--
+-- Settled entries stay in the queue until the cap drops them, so its length doesn't show whether there is room.
+--
+-- Redis doesn't undo a script that fails half-way. If the entry is refused, the picture has to go, else a repetition would
+-- take the frame for published. SET removes it, because that can't be refused: it has just been permitted.
+
+-- Returns the number of entries that no worker has read, of the last `most` ones, and the number of those that aren't settled.
+local function backlog(groups, most)
+  local unread, pending = 0, 0
+  for i = 1, #groups do
+    local group = {}
+    for j = 1, #groups[i], 2 do
+      group[groups[i][j]] = groups[i][j + 1]
+    end
+    -- The lag includes what was pushed out, unless nothing was ever read.
+    local lag = group['last-delivered-id'] == '0-0' and most or group['lag'] or 0
+    unread, pending = math.max(unread, math.min(lag, most)), math.max(pending, group['pending'])
+  end
+  return #groups == 0 and most or unread, pending -- without a group, no worker has read anything yet
+end
+
+local cap, length = tonumber(ARGV[3]), redis.call('XLEN', KEYS[1]) -- fails if the key has another type
+if ARGV[4] == 'wait' and length >= cap and redis.call('EXISTS', KEYS[2]) == 0 then
+  local unread, pending = backlog(redis.call('XINFO', 'GROUPS', KEYS[1]), length)
+  if unread + pending >= cap then
+    return -1
+  end
+end
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return 0
 end
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, 4))
-return 1
+local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, 5))
+if added.err then
+  redis.call('SET', KEYS[2], '', 'PX', 1)
+  return added
+end
+local left = length >= cap and redis.call('XLEN', KEYS[1]) or length + 1
+local groups = left <= length and redis.pcall('XINFO', 'GROUPS', KEYS[1])
+if not groups or groups.err then
+  return 1
+end
+return 1 + math.max(0, backlog(groups, length + 1) - left)

@@ -72,7 +72,12 @@ examples:
     payload_ttl: FiniteSeconds = Field(
         30.0, ge=0.1, le=1e6, description="seconds after which a picture that no worker has fetched is deleted"
     )
-    max_queue: int = Field(10_000, ge=1, description="about how many entries the queue keeps, of all streams")
+    max_queue: int = Field(
+        20_000,
+        ge=1,
+        description="about how many entries the queue keeps, of all streams; when it is full of unread ones, files "
+        "wait, and a camera's frames push out the oldest",
+    )
     progress: Seconds = Field(5.0, description="seconds between progress lines; inf: none")
 
     def arguments(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -23,6 +23,10 @@ SCRIPTS = Path(__file__).parent / "lua"
 
 _UNREACHABLE = ""
 """Under which name an outage of all commands is kept; others are kept under the name of their command."""
+
+FORGOTTEN_AFTER_S = 3.0
+"""A rejected command that matters is repeated within a second. One that isn't for longer is no longer needed: what it
+concerned was done in another way, or is over. If other commands succeed meanwhile, its rejection is no problem any more."""
 
 
 class QueueError(Exception):
@@ -42,12 +46,19 @@ def retry_delays() -> Backoff:
     return Backoff(first_s=0.05, longest_s=1.0)
 
 
+class _Problem(NamedTuple):
+    error: str
+    at: float
+    """When it was seen last."""
+
+
 class Commands:
     """The commands of one worker about one queue, for all of its threads."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        """Takes a client made by :func:`redis_client.connect`, which sends each command at most once."""
+    def __init__(self, client: redis.Redis, keys: Keys, now: Callable[[], float] = time.monotonic) -> None:
+        """Takes a client made by :func:`redis_client.connect`, which sends each command at most once; and a clock."""
         self.keys = keys
+        self._now = now
         self._redis = client
         self._scripts: dict[str, Callable[..., Any]] = {
             path.stem: client.register_script(path.read_text()) for path in SCRIPTS.glob("*.lua")
@@ -55,12 +66,12 @@ class Commands:
         self._lock = threading.Lock()
         self._failing_since = 0.0
         self._working_since = 0.0
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, _Problem] = {}
 
     @property
     def problem(self) -> str:
         """The error because of which Redis can't be used; empty if it works."""
-        return next(iter(self._problems.copy().values()), "")
+        return next((problem.error for problem in self._problems.copy().values()), "")
 
     def script(self, name: str, keys: Sequence[str], *args: object) -> Any:
         """Runs worker/queue/lua/<name>.lua and returns its reply. Raises QueueError."""
@@ -75,7 +86,7 @@ class Commands:
             name: the name of the command for logs and errors.
             command: sends the command by the client that it gets.
         """
-        began = time.monotonic()
+        began = self._now()
         try:
             try:
                 reply = command(self._redis)
@@ -105,7 +116,10 @@ class Commands:
             logger.info("created the consumer group", extra={"group": CONSUMER_GROUP, "queue": self.keys.frames})
 
     def _failed(self, name: str, error: redis.RedisError, began: float) -> QueueError:
-        """Notes an error. A rejection is over when the same command succeeds, anything else when any command does.
+        """Notes an error.
+
+        A rejection is over when the same command succeeds, or when others do and it isn't repeated any more; anything
+        else is over when any command succeeds.
 
         A command that another thread began before the outage was over belongs to that outage, and is only repeated.
         """
@@ -116,16 +130,23 @@ class Commands:
             if began < self._working_since:
                 return failure
             if not self._problems:
-                self._failing_since = time.monotonic()
+                self._failing_since = self._now()
                 what = failure_in_words(error)
                 logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, "error": problem})
-            self._problems[name if rejected else _UNREACHABLE] = problem
+            self._problems[name if rejected else _UNREACHABLE] = _Problem(problem, self._now())
         return failure
 
     def _succeeded(self, name: str) -> None:
         with self._lock:
-            over = [each for each in (_UNREACHABLE, name) if self._problems.pop(each, None)]
+            forgotten = self._now() - FORGOTTEN_AFTER_S
+            over = [
+                each
+                for each, problem in self._problems.items()
+                if each in (_UNREACHABLE, name) or problem.at < forgotten
+            ]
+            for each in over:
+                del self._problems[each]
             if over and not self._problems:
-                self._working_since = time.monotonic()
+                self._working_since = self._now()
                 seconds = round(self._working_since - self._failing_since, 1)
                 logger.info("Redis works again", extra={"outage_seconds": seconds})

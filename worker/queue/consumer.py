@@ -25,6 +25,7 @@ from worker.queue.commands import Commands
 from worker.queue.delivery import Counted, Dead, Delivery
 from worker.queue.frame import DeadReason, EntryError, SkipReason
 from worker.queue.keys import CONSUMER_GROUP
+from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
 
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
@@ -118,15 +119,14 @@ class Queue:
     def adopt(self, idle: float) -> int:
         """Takes over all deliveries without a sign of life for this many seconds; returns how many."""
         keys = [self.keys.frames, self.keys.accounting, self.keys.dead]
-        cursor, adopted = b"0-0", 0
-        while True:
-            cursor, number, dropped = self._commands.script(
-                "adopt", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, int(idle * 1000), cursor, _PAGE
+        first, adopted = b"-", 0
+        while first:
+            first, number, dropped = self._commands.script(
+                "adopt", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, int(idle * 1000), first, _PAGE
             )
             self._on_trimmed(dropped)
             adopted += int(number)
-            if cursor == b"0-0":
-                return adopted
+        return adopted
 
     def extend_hold(self, entry_ids: Sequence[str]) -> None:
         """Gives a sign of life for what this worker holds, so that no other worker adopts it."""
@@ -208,6 +208,12 @@ class Queue:
     def leave(self) -> None:
         """Deletes this consumer if it holds nothing."""
         self._commands.script("retire", [self.keys.frames], CONSUMER_GROUP, self.consumer, _FOR_EVER_MS)
+
+    def report_missing_permissions(self) -> None:
+        """Logs which permissions Redis' user lacks, so that they don't show only when they are needed. Raises QueueError."""
+        probes = worker_probes(self.keys)
+        missing = self._commands.call("permissions", lambda client: missing_permissions(client, probes))
+        log_missing_permissions(missing)
 
     def close(self) -> None:
         """Closes the connections."""

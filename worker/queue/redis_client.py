@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.driver_info import DriverInfo
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -42,16 +43,22 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     }
     if url.kind is Kind.SENTINEL:
         login = {"username": access.sentinel_username or None, "password": access.sentinel_password or None}
+        ssl = {"ssl": True} if url.tls else {}
         sentinels = [(address.host, address.port) for address in url.addresses]
-        sentinel = Sentinel(sentinels, sentinel_kwargs={**_transport(url, access), **login})  # type: ignore[no-untyped-call]
-        client: redis.Redis = sentinel.master_for(url.service, **options)  # type: ignore[no-untyped-call]
+        sentinel = Sentinel(sentinels, sentinel_kwargs={**_transport(url, access), **ssl, **login})  # type: ignore[no-untyped-call]
+        client: redis.Redis = sentinel.master_for(url.service, **options, **ssl)  # type: ignore[no-untyped-call]
         return client
     if url.kind is Kind.CLUSTER:
         raise ValueError("the queue can't be in a cluster")
     host, port = url.addresses[0]
+    options["generation"] = _Generation()
     if port == 0:
-        return redis.Redis(unix_socket_path=host, **options)
-    return redis.Redis(host=host, port=port, **options)
+        for name in ("socket_connect_timeout", "socket_keepalive"):  # these are of TCP
+            del options[name]
+        pool = redis.ConnectionPool(_UnixConnection, path=host, **options)
+    else:
+        pool = redis.ConnectionPool(_TlsConnection if url.tls else _TcpConnection, host=host, port=port, **options)
+    return redis.Redis.from_pool(pool)
 
 
 def failure_in_words(error: redis.RedisError) -> str:
@@ -75,5 +82,54 @@ def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
     if url.tls:
         # TLS session tickets that arrive before the first reply make redis-py believe that the connection isn't clean.
         # So there has to be a reply, even an error: that to CLIENT SETINFO.
-        options |= {"ssl": True, "driver_info": DriverInfo(), **tls_options(access)}
+        options |= {"driver_info": DriverInfo(), **tls_options(access)}
     return options
+
+
+class _Generation:
+    """Which connections of a client are from before a server said that it is a replica: those of another number."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+class _FollowsMaster(AbstractConnection):
+    """A connection that isn't used any more once a server has said that it is a replica.
+
+    After a failover the old master goes on answering on the connections that it has. An address that follows the master
+    leads to the new one only once a new connection is made. And as long as one old connection is used, reads by it may
+    miss what was written to the new master; so the answer READONLY to one connection makes them all connect again.
+    """
+
+    def __init__(self, *, generation: _Generation, **options: Any) -> None:
+        self._generation = generation
+        self._number = generation.number
+        super().__init__(**options)
+
+    def connect(self) -> None:
+        """Connects unless it is connected. The pool calls this before each use."""
+        if self._number != self._generation.number:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            self._number = self._generation.number
+        super().connect()  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """Returns the next answer; raises redis.ReadOnlyError, among others, for an answer that is an error."""
+        try:
+            return super().read_response(*args, **options)
+        except redis.ReadOnlyError:
+            if self._number == self._generation.number:
+                self._generation.number += 1
+            raise
+
+
+class _TcpConnection(_FollowsMaster, Connection):
+    """By TCP."""
+
+
+class _TlsConnection(_FollowsMaster, SSLConnection):
+    """By TCP, encrypted."""
+
+
+class _UnixConnection(_FollowsMaster, UnixDomainSocketConnection):
+    """By a unix socket."""

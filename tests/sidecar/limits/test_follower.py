@@ -257,7 +257,7 @@ async def test_a_redirection_is_followed(scripted: tuple[Script, int]) -> None:
         assert (script.redis.connections, other.redis.connections) == (1, 1)
 
 
-@pytest.mark.parametrize("rejected", [{b"HSCAN"}, {b"CLIENT"}, {b"HSCAN", b"CLIENT"}])
+@pytest.mark.parametrize("rejected", [{b"HSCAN"}, {b"CLIENT"}, {b"ROLE"}, {b"HSCAN", b"CLIENT", b"ROLE"}])
 async def test_a_proxy_that_hangs_up_on_what_it_rejects(rejected: set[bytes]) -> None:
     """The next connection doesn't ask again, so the limits are read, and followed as well as possible."""
     script = Script()

@@ -30,6 +30,10 @@ class RedisProxy:
         """Returns the value for --redis-url."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def move_to(self, port: int) -> None:
+        """Leads new connections to another port; those that exist stay where they are."""
+        self._target = port
+
     def close(self) -> None:
         """Drops all connections."""
         self._loop.call_soon_threadsafe(self._stopped.set)

@@ -16,10 +16,18 @@ from worker.queue.redis_client import connect
 NEVER = threading.Event()
 
 
-def frame_queue(client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000) -> FrameQueue:
+def frame_queue(
+    client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000, waits: bool = False
+) -> FrameQueue:
     """Returns a queue that retries soon."""
     return FrameQueue(
-        client, KEYS, stream_name, payload_ttl=60, max_queue=max_queue, backoff=Backoff(first_s=0.02, longest_s=0.05)
+        client,
+        KEYS,
+        stream_name,
+        payload_ttl=60,
+        max_queue=max_queue,
+        backoff=Backoff(first_s=0.02, longest_s=0.05),
+        waits=waits,
     )
 
 
@@ -59,6 +67,70 @@ def test_the_queue_is_capped(valkey: QueueServer) -> None:
             queue.publish(Captured(float(index), b"x"), NEVER)
     assert 100 <= valkey.bytes.xlen(KEYS.frames) <= 250
     assert entries(valkey)[-1][0] == 399.0
+    assert queue.pushed_out == 400 - valkey.bytes.xlen(KEYS.frames)
+
+
+GROUP = "workers"
+
+
+def read(valkey: QueueServer, count: int) -> list[bytes]:
+    """Reads entries as a worker does; returns their ids."""
+    ((_, rows),) = valkey.bytes.xreadgroup(GROUP, "worker", {KEYS.frames: ">"}, count=count)
+    return [entry_id for entry_id, _ in rows]
+
+
+@pytest.mark.parametrize("read_before", [0, 130, 310])
+def test_frames_of_a_live_source_push_out_the_oldest(valkey: QueueServer, read_before: int) -> None:
+    """Those that no worker had read are counted, exactly; those that a worker had read aren't lost."""
+    with connect(valkey.url) as client:
+        queue = frame_queue(client, max_queue=100)
+        valkey.bytes.xgroup_create(KEYS.frames, GROUP, "0", mkstream=True)
+        for index in range(400):
+            queue.publish(Captured(float(index), b"x"), NEVER)
+            if index < read_before:
+                valkey.bytes.xack(KEYS.frames, GROUP, *read(valkey, 1))
+    unread = 0
+    while rows := valkey.bytes.xreadgroup(GROUP, "worker", {KEYS.frames: ">"}, count=1000):
+        unread += len(rows[0][1])
+    assert queue.pushed_out == 400 - read_before - unread
+
+
+def test_a_source_that_can_wait_loses_nothing(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
+    """With the queue full of entries that are unread or not settled, it waits; settled ones give room."""
+    published: list[int] = []
+    valkey.bytes.xgroup_create(KEYS.frames, GROUP, "0", mkstream=True)
+    with connect(valkey.url) as client:
+        queue = frame_queue(client, max_queue=100, waits=True)
+
+        def publish() -> None:
+            for index in range(300):
+                assert queue.publish(Captured(float(index), b"x"), NEVER)
+                published.append(index)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        seen: list[bytes] = []
+        for step in range(3):
+            wait_until(lambda step=step: len(published) == 100 * (step + 1))
+            ids = read(valkey, 100)
+            seen += ids
+            assert len(published) == 100 * (step + 1)  # entries that were only read still need their place
+            valkey.bytes.xack(KEYS.frames, GROUP, *ids)
+        thread.join()
+    assert len(set(seen)) == 300
+    assert queue.pushed_out == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_waiting_for_room_can_be_cancelled(valkey: QueueServer) -> None:
+    """A stop ends the wait; the frame isn't published."""
+    cancelled = threading.Event()
+    cancelled.set()
+    with connect(valkey.url) as client:
+        queue = frame_queue(client, max_queue=1, waits=True)
+        assert queue.publish(captured(1), NEVER)
+        assert not queue.publish(captured(2), cancelled)
+    assert len(entries(valkey)) == 1
 
 
 class LostReplies(redis.Connection):
@@ -118,6 +190,41 @@ def test_a_rejection_is_retried_too(valkey: QueueServer) -> None:
         thread.join()
     assert done == [True]
     assert entries(valkey) == [(1.0, jpeg(1))]
+
+
+def refused(valkey: QueueServer, times: int) -> bool:
+    """Whether this many XADDs were refused."""
+    stats = valkey.bytes.info("commandstats").get("cmdstat_xadd", {})
+    return stats.get("rejected_calls", 0) + stats.get("failed_calls", 0) >= times
+
+
+@pytest.mark.parametrize("refusal", ["permission", "no ids left"])
+def test_a_frame_whose_entry_is_refused_is_not_published(
+    valkey: QueueServer, caplog: pytest.LogCaptureFixture, refusal: str
+) -> None:
+    """Its picture doesn't stay either; a repetition publishes both, once Redis accepts the entry."""
+    valkey.bytes.execute_command("ACL SETUSER", "limited", "on", ">SECRET", "~*", "+@all")
+    if refusal == "permission":
+        valkey.bytes.execute_command("ACL SETUSER", "limited", "-xadd")
+    else:
+        valkey.bytes.xadd(KEYS.frames, {"a": "b"}, id="18446744073709551615-18446744073709551615")
+    with connect(valkey.url.replace("redis://", "redis://limited:SECRET@")) as client, caplog.at_level(logging.ERROR):
+        queue, done = frame_queue(client), []
+        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1), NEVER)))
+        thread.start()
+        wait_until(lambda: refused(valkey, 4))
+        assert done == []
+        wait_until(lambda: valkey.bytes.keys(KEYS.payload("*")) == [])
+        if refusal == "permission":
+            assert valkey.bytes.xlen(KEYS.frames) == 0
+            assert [record.missing for record in caplog.records] == ["+xadd"]
+            valkey.bytes.execute_command("ACL SETUSER", "limited", "+xadd")
+        else:
+            valkey.bytes.delete(KEYS.frames)
+        thread.join()
+    assert done == [True]
+    assert entries(valkey) == [(1.0, jpeg(1))]
+    valkey.bytes.execute_command("ACL DELUSER", "limited")
 
 
 def test_it_can_be_cancelled(valkey: QueueServer) -> None:

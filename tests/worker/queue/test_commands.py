@@ -7,7 +7,14 @@ import pytest
 import redis
 from support.processes.workers import KEYS, QueueServer, publish_many
 
-from worker.queue.commands import Commands, QueueError, QueueRejectedError, QueueUnreachableError, retry_delays
+from worker.queue.commands import (
+    FORGOTTEN_AFTER_S,
+    Commands,
+    QueueError,
+    QueueRejectedError,
+    QueueUnreachableError,
+    retry_delays,
+)
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted
 from worker.queue.keys import CONSUMER_GROUP
@@ -86,6 +93,28 @@ def test_a_rejection_is_over_when_the_same_command_succeeds(
     commands.call("settle", fails(None))
     assert commands.problem == ""
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_rejection_that_is_not_repeated_is_over(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
+    """What it concerned was done in another way: a frame ended while Redis was read-only, so its hold isn't extended."""
+    caplog.set_level(logging.INFO)
+    clock = [0.0]
+    commands = Commands(connect(valkey.url), KEYS, now=lambda: clock[0])
+    for _ in range(10):
+        clock[0] += 1.0
+        with pytest.raises(QueueRejectedError):
+            commands.call("set_idle", fails(redis.ReadOnlyError("READONLY")))
+        commands.call("wait", fails(None))
+        assert commands.problem
+    clock[0] += FORGOTTEN_AFTER_S
+    commands.call("read", fails(None))
+    assert commands.problem
+    clock[0] += 0.1
+    commands.call("read", fails(None))
+    assert commands.problem == ""
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert caplog.records[1].outage_seconds == 12.1
+    commands.close()
 
 
 def test_a_straggler_of_an_outage_is_no_new_one(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:

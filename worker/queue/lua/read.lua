@@ -13,8 +13,10 @@
 -- If all entries that are left follow the last one delivered, every entry that is gone was read or dropped; those
 -- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
 -- the last read. Without a position (an older version read this queue) the first read only notes it.
-redis.call('HLEN', KEYS[2]) -- fails on a key of another type before anything is changed
-redis.call('HLEN', KEYS[3])
+--
+-- Redis doesn't undo a script that fails half-way. So the most entries are counted first, which may be refused, and those
+-- that didn't come are subtracted afterwards.
+redis.call('XACK', KEYS[1], ARGV[1], '0-0') -- changes nothing; the first write, which Redis accepts even if memory is short
 
 local function fields(flat)
   local of = {}
@@ -31,6 +33,8 @@ local function is_behind(id, other)
 end
 
 local position = tonumber(redis.call('HGET', KEYS[3], 'position') or nil)
+local dropped = tonumber(redis.call('HGET', KEYS[3], 'dropped') or 0)
+local dropped_before, most = dropped, 0
 local groups = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}
 for i = 1, #groups do
   local group = fields(groups[i])
@@ -41,23 +45,32 @@ for i = 1, #groups do
     local first = queue['first-entry']
     position = position or delivered == '0-0' and 0
     if not first or is_behind(first[1], delivered) then
-      if position and gone > position then
-        redis.call('HINCRBY', KEYS[3], 'dropped', gone - position)
-      end
-      position = position and math.max(gone, position) or gone
+      dropped = dropped + math.max(0, gone - (position or gone))
+      position = math.max(gone, position or gone)
+    end
+    if is_behind(queue['last-generated-id'], delivered) then
+      most = tonumber(ARGV[3])
     end
   end
 end
 
-local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
+if most > 0 or dropped > dropped_before then
+  redis.call('HSET', KEYS[3], 'dropped', dropped, 'position', position or '')
+end
+if most > 0 then
+  redis.call('HINCRBY', KEYS[2], 'received', most)
+end
+local reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
+local entries = reply and reply[1] and reply[1][2] or {}
+if most > #entries then
+  redis.call('HINCRBY', KEYS[2], 'received', #entries - most)
+end
+if reply and reply.err then
+  return reply
+end
 local time = redis.call('TIME')
-local entries = reply and reply[1][2] or {}
-if position then
+if position and #entries > 0 then
   redis.call('HSET', KEYS[3], 'position', position + #entries)
 end
-local dropped = tonumber(redis.call('HGET', KEYS[3], 'dropped') or 0)
-if reply then
-  redis.call('HINCRBY', KEYS[2], 'received', #entries)
-  return {time[1], time[2], entries, entries[#entries][1], dropped}
-end
-return {time[1], time[2], entries, fields(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id'], dropped}
+local last_id = #entries > 0 and entries[#entries][1] or fields(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id']
+return {time[1], time[2], entries, last_id, dropped}

@@ -1,5 +1,5 @@
--- Settles deliveries as counted or dead: acknowledges each, and if it was still pending counts it and writes its result
--- or dead letter.
+-- Settles deliveries as counted or dead: counts each that is still pending, writes its result or dead letter, and
+-- acknowledges it.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
@@ -8,21 +8,28 @@
 -- ARGV     group, cap of the results, cap of the dead letters, then for each delivery:
 --          field of the accounting (counted or dead:<reason>), id, number of words, words {field, value, ...}
 -- Returns  for each delivery 1 if it was still pending, else 0
-redis.call('HLEN', KEYS[2])
+--
+-- Redis doesn't undo a script that fails half-way. So the acknowledgement comes last, when nothing can be refused any more.
+redis.call('XACK', KEYS[1], ARGV[1], '0-0') -- acknowledges nothing, but fails without the permission
 redis.call('XLEN', KEYS[3])
 redis.call('XLEN', KEYS[4])
 local ended = {}
 local i = 4
 while ARGV[i] do
-  local last = i + 2 + ARGV[i + 2]
-  local acknowledged = redis.call('XACK', KEYS[1], ARGV[1], ARGV[i + 1])
-  if acknowledged == 1 then
-    local counted = ARGV[i] == 'counted'
-    redis.call('XADD', counted and KEYS[3] or KEYS[4], 'MAXLEN', '~', counted and ARGV[2] or ARGV[3], '*',
+  local field, id, last = ARGV[i], ARGV[i + 1], i + 2 + ARGV[i + 2]
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+  if pending then
+    local counted = field == 'counted'
+    redis.call('HINCRBY', KEYS[2], field, 1)
+    local added = redis.pcall('XADD', counted and KEYS[3] or KEYS[4], 'MAXLEN', '~', counted and ARGV[2] or ARGV[3], '*',
       unpack(ARGV, i + 3, last))
-    redis.call('HINCRBY', KEYS[2], ARGV[i], 1)
+    if added.err then
+      redis.call('HINCRBY', KEYS[2], field, -1)
+      return added
+    end
+    redis.call('XACK', KEYS[1], ARGV[1], id)
   end
-  ended[#ended + 1] = acknowledged
+  ended[#ended + 1] = pending and 1 or 0
   i = last + 1
 end
 return ended

@@ -7,21 +7,28 @@
 -- ARGV     group, consumer, cap of the dead letters, ids
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}, times delivered},
 --           number dead-lettered}
-redis.call('HLEN', KEYS[2])
-redis.call('XLEN', KEYS[3])
+--
+-- Redis doesn't undo a script that fails half-way. So a dropped entry is acknowledged last, when nothing can be refused
+-- any more. XCLAIM isn't used for it, because it would remove the entry before it is counted.
+redis.call('XACK', KEYS[1], ARGV[1], '0-0') -- acknowledges nothing, but fails without the permission
 local time = redis.call('TIME')
 local taken, dropped = {}, 0
 for i = 4, #ARGV do
   local id = ARGV[i]
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])
   if pending[1] then -- else another worker holds it now, or it was settled
-    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id) -- counts the delivery
-    if claimed[1] then
+    if redis.call('XRANGE', KEYS[1], id, id)[1] then
+      local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id) -- counts the delivery
       taken[#taken + 1] = {id, claimed[1][2], pending[1][4] + 1}
     else
-      redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'entry_id', id, 'reason', 'trimmed',
-        'message', 'the queue dropped the entry while a worker held it')
       redis.call('HINCRBY', KEYS[2], 'dead:trimmed', 1)
+      local added = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'entry_id', id, 'reason', 'trimmed',
+        'message', 'the queue dropped the entry while a worker held it')
+      if added.err then
+        redis.call('HINCRBY', KEYS[2], 'dead:trimmed', -1)
+        return added
+      end
+      redis.call('XACK', KEYS[1], ARGV[1], id)
       dropped = dropped + 1
     end
   end
