@@ -1,5 +1,6 @@
 """Set-up of all tests."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,14 @@ def _programs_are_forked() -> Iterator[None]:
     """Starts the programs without importing everything again; each is a process of its own all the same."""
     with forks():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_not_set_up_for_the_next_test() -> Iterator[None]:
+    """Removes the handler that a program's main leaves when a test calls it: its standard error is closed by then."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        root.removeHandler(handler)
+    root.setLevel(level)
