@@ -19,7 +19,8 @@ class Panel(NamedTuple):
     queries: dict[str, str]
 
 
-WHERE = '{namespace="$namespace"}'
+WHERE = '{namespace=~"$namespace"}'
+"""All namespaces are `.*`, which also selects series that have no such label, as with compose."""
 
 
 def _rate(metric: str, by: str = "") -> str:
@@ -100,7 +101,7 @@ PANELS = (
         "short",
         {
             "dead: {{reason}}": _rate("hand_counter_dead_total", "reason"),
-            "dropped unread": 'max (rate(hand_counter_dropped_unread{namespace="$namespace"}[$__rate_interval]))',
+            "dropped unread": f"sum (max by (namespace, shard) (rate(hand_counter_dropped_unread{WHERE}[$__rate_interval])))",
             "retries": _rate("hand_counter_retries_total"),
             "redelivered": _rate("hand_counter_redelivered_total"),
             "invalid limits": _rate("sidecar_invalid_fps_values_total"),
@@ -153,6 +154,9 @@ def dashboard() -> dict[str, Any]:
             "datasource": source,
             "query": "label_values(hand_counter_redis_up, namespace)",
             "refresh": 2,
+            "includeAll": True,
+            "allValue": ".*",
+            "current": {"text": "All", "value": "$__all"},
         },
     ]
     return {

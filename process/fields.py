@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from process import logs
 from process.address import check_grpc_address, split_host_port
@@ -37,6 +37,21 @@ def _unless_empty(check: Callable[[str], object]) -> Callable[[str], str]:
     return checked
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _check_http_address(address: str) -> str:
+    if address.lower() == NOT_SERVED:
+        return ""
+    if address:
+        split_host_port(address)
+    return address
+
+
+NOT_SERVED: Final = "none"
+"""The address of an HTTP endpoint that isn't served. An empty variable would be the same as none at all."""
+
 Fps = Annotated[float, AfterValidator(_check_fps), Field(json_schema_extra={"metavar": "FPS"})]
 """Frames per second, 0 to infinity; not NaN."""
 
@@ -56,16 +71,20 @@ OptionalGrpcAddress = Annotated[
 
 HttpAddress = Annotated[
     str,
-    AfterValidator(_unless_empty(split_host_port)),
+    AfterValidator(_check_http_address),
     Field(
-        description="address of /metrics and /healthz; empty: not served",
+        description="address of /metrics and /healthz; none: not served",
         json_schema_extra={"metavar": "HOST:PORT"},
     ),
 ]
-"""HOST:PORT; empty for none."""
+"""HOST:PORT; empty if none is served."""
 
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], Field(description="minimum log level")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), Field(description="minimum log level")
+]
 """The level below which nothing is logged."""
 
-LogFormat = Annotated[logs.LogFormat, Field(description="log format: text for people, json for log collectors")]
+LogFormat = Annotated[
+    logs.LogFormat, BeforeValidator(_lower), Field(description="log format: text for people, json for log collectors")
+]
 """Text lines, or one JSON object per line."""

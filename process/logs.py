@@ -10,8 +10,10 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
+
+logger = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
 
@@ -35,6 +37,13 @@ def set_up(level: str, log_format: LogFormat) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # At debug level gRPC logs a line per call, which would hide the program's own lines.
     logging.getLogger("grpc").setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+def warn_of_unknown(variables: Mapping[str, str]) -> None:
+    """Logs environment variables that no setting has: by name, the most similar name, or an empty text."""
+    for variable, similar in variables.items():
+        fields = {"variable": variable} | ({"did_you_mean": similar} if similar else {})
+        logger.warning("no setting has this environment variable", extra=fields)
 
 
 class TextFormatter(logging.Formatter):

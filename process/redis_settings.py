@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings
 
 from process.redis_url import RedisUrl, parse_redis_url
+from process.settings import ProgramSettings
 
 if TYPE_CHECKING:
     from process.redis_access import RedisAccess
@@ -22,7 +22,7 @@ def _check_redis_url(url: str) -> str:
 RedisUrlText = Annotated[str, AfterValidator(_check_redis_url)]
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(ProgramSettings):
     """Where Redis is."""
 
     redis_url: RedisUrlText = Field(

@@ -1,26 +1,38 @@
 """Settings as flags and environment variables, from one pydantic-settings class per command.
 
 Each field is a flag (``fps`` is ``--fps``) and an environment variable (the class's ``env_prefix`` and the field's name
-in capitals); the flag wins. A field's description is its help text. An invalid value ends the process with exit code 2 and
-one line on standard error, which names the flag or the variable, and shows the value unless the field is marked as secret
-(``json_schema_extra={"secret": True}``).
+in capitals); the flag wins. An empty variable is the same as none, and the blanks, line ends and byte order marks around
+a value, which editors and files leave there, are removed. A field's description is its help text. An invalid value ends
+the process with exit code 2 and one line on standard error, which names the flag or the variable, and shows the value
+unless the field is marked as secret (``json_schema_extra={"secret": True}``).
 """
 
 import argparse
+import difflib
 import os
+import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NoReturn, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource
 
 from process.address import mask_password
 
 WRONG_USAGE = 2
 """Exit code for an unknown flag or an invalid value."""
+
+
+_KUBERNETES: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""Variables that Kubernetes sets in every container for a Service, which may be called worker or sidecar."""
+
+
+def strip_text(text: str) -> str:
+    """Returns a text without the blanks, line ends and byte order marks around it."""
+    return text.strip(" \t\r\n\ufeff")
 
 
 class Positional:
@@ -37,12 +49,42 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
+class ProgramSettings(BaseSettings):
+    """The base of all settings: an empty environment variable is the same as none."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Returns where values come from: the flags, then the environment."""
+        if isinstance(env_settings, EnvSettingsSource):
+            texts = {name: strip_text(text or "") for name, text in env_settings.env_vars.items()}
+            env_settings.env_vars = {name: text for name, text in texts.items() if text}
+        return init_settings, env_settings
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line and whose epilog keeps its line breaks."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Returns the arguments; ends the process if there is a flag that doesn't exist."""
+        given, rest = self.parse_known_args(args, namespace)
+        for word in rest:
+            flag = word.partition("=")[0]  # the value may be secret
+            if flag.startswith("--"):
+                self.error(f"unknown flag {flag}{_suggestion(flag, self._option_string_actions)}")
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(map(mask_password, rest))}")
+        return given
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with one line and the exit code of wrong usage."""
@@ -71,6 +113,18 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
         parser.add_argument(_flag(settings_class, name), **options)
 
 
+def _stripped(value: object) -> object:
+    if isinstance(value, list):
+        return [_stripped(item) for item in value]
+    return strip_text(value) if isinstance(value, str) else value
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    """Returns the end of a sentence about an unknown word: the most similar known one, if one is similar."""
+    similar = difflib.get_close_matches(word, known, 1)
+    return f", did you mean {similar[0]}?" if similar else ""
+
+
 def _own_first(settings_class: type[BaseSettings]) -> list[str]:
     """Returns the names of the fields: first the class's own, then those of its base classes."""
     own = vars(settings_class).get("__annotations__", {})
@@ -85,11 +139,34 @@ def settings_from(
     Raises:
         SystemExit: A value is invalid; standard error has one line about it.
     """
-    given = {name: value for name, value in vars(arguments).items() if name in settings_class.model_fields}
+    given = {
+        name: value if _is_positional(field) else _stripped(value)
+        for name, value in vars(arguments).items()
+        if (field := settings_class.model_fields.get(name))
+    }
     try:
         return settings_class(**given)
     except ValidationError as error:
         parser.error("; ".join(_sentences(settings_class, error, given)))
+
+
+def unknown_variables(settings_classes: Iterable[type[BaseSettings]], environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment variables that begin like those of the classes, but that no setting has.
+
+    Args:
+        settings_classes: All classes with the same ``env_prefix``.
+        environ: The environment.
+
+    Returns:
+        The name of each such variable, and the most similar name of a setting's, empty if none is similar.
+    """
+    known = {_variable(each, name) for each in settings_classes for name in each.model_fields}
+    prefixes = tuple({str(each.model_config.get("env_prefix", "")) for each in settings_classes})
+    return {
+        name: next(iter(difflib.get_close_matches(name.upper(), known, 1)), "")
+        for name in sorted(environ)
+        if name.upper().startswith(prefixes) and name.upper() not in known and not _KUBERNETES.fullmatch(name)
+    }
 
 
 def parse(

@@ -1,6 +1,7 @@
 """The command fps-sidecar, also ``python -m sidecar``."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,7 +25,8 @@ examples:
   SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
       no limit except those in Redis; each flag is also an environment variable
   fps-sidecar --check --redis-url redis://redis.internal:6379/0
-      report limits in Redis that aren't a valid fps; exit 1 if there are any or Redis is unreachable
+      report limits in Redis that aren't a valid fps, names that look alike, and fields that no stream of the sidecar
+      running here has; exit 1 if there are invalid ones or Redis is unreachable
   fps-sidecar --shadow
       admit every frame, and see in the metrics what the limits would do
 
@@ -58,17 +60,22 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
     import asyncio
 
     from process import logs
-    from process.settings import parse
+    from process.settings import parse, unknown_variables
     from process.version import version
     from sidecar.settings import SidecarSettings
 
     logs.silence_grpc()
     settings = parse(SidecarSettings, argv, prog=PROGRAM, epilog=EXAMPLES, version=version())
     logs.set_up(settings.log_level, settings.log_format)
+    logs.warn_of_unknown(unknown_variables([SidecarSettings], os.environ))
     if settings.check:
         from sidecar.check import check
+        from sidecar.running import running_streams
 
-        return lambda: asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
+        streams = running_streams(settings.listen)
+        return lambda: asyncio.run(
+            check(settings.redis, settings.redis_access, settings.config_key, settings.fps, streams)
+        )
     from sidecar.rpc.listen import ListenError
     from sidecar.server import serve  # --help and --check do without gRPC
 

@@ -23,7 +23,7 @@ from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.change_log import ChangeLog
-from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.follower import FpsFollower
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
@@ -71,7 +71,8 @@ class Sidecar:
             self.table,
             self.servers,
             settings.config_key,
-            on_state=self._redis_changed,
+            on_state=lambda state: self.metrics.redis_state_changes.labels(state.name).inc(),
+            on_problem=lambda sentence: self.health.set(REDIS, not sentence, sentence),
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
@@ -87,6 +88,8 @@ class Sidecar:
         )
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
+        if settings.tls:
+            self.metrics.show_certificate(settings.tls.certificate)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
         self.service = RateLimitService(
             self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
@@ -96,9 +99,14 @@ class Sidecar:
         """Returns the answer of /healthz; the sidecar is healthy with or without Redis."""
         return True, {
             "redis": self.follower.state.name,
+            "redis_problem": self.follower.problem_sentence,
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
             "streams": len(self.limiter),
         }
+
+    def count_refused(self, method: str) -> None:
+        """Counts a request that was malformed or late."""
+        self.metrics.invalid_requests.labels(method).inc()
 
     async def sweep(self) -> None:
         """Removes inactive streams from the fps table from time to time, until cancelled."""
@@ -126,10 +134,6 @@ class Sidecar:
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
         logger.warning("ignoring a limit that isn't a valid fps", extra={"stream_name": field, "value": value})
-
-    def _redis_changed(self, state: RedisState) -> None:
-        self.metrics.redis_state_changes.labels(state.name).inc()
-        self.health.set(REDIS, state.is_reachable)
 
 
 async def serve(settings: SidecarSettings) -> int:
@@ -203,16 +207,17 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
         options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls
     )
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    registrar = refusing_malformed(server, lambda method: sidecar.metrics.invalid_requests.labels(method).inc())
+    registrar = refusing_malformed(server, sidecar.count_refused)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
-    add_debugging_services(server, SERVICES)
+    add_debugging_services(registrar, SERVICES)
     return server, listen(server, settings.listen, settings.tls)
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
     server = grpc.aio.server(options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
-    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, server)
+    registrar = refusing_malformed(server, sidecar.count_refused)
+    health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     # Probes don't use TLS, and health isn't secret.
     listen(server, [sidecar.settings.health_listen], None)
     return server

@@ -1,15 +1,18 @@
 """Set-up of all tests."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from support.processes.programs import forks
 
 # No test depends on the machine's speed or on luck: hypothesis has no deadlines and uses the same examples each time.
 # `--hypothesis-profile search` tries other examples and prints how to replay a failing one.
 settings.register_profile("search", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", settings.get_profile("search"), derandomize=True, database=None)
+# Mutants are only found or not: nobody reads a small example.
+settings.register_profile("mutants", settings.get_profile("suite"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("suite")
 
 
@@ -18,3 +21,14 @@ def _programs_are_forked() -> Iterator[None]:
     """Starts the programs without importing everything again; each is a process of its own all the same."""
     with forks():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_not_set_up_for_the_next_test() -> Iterator[None]:
+    """Removes the handler that a program's main leaves when a test calls it: its standard error is closed by then."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        root.removeHandler(handler)
+    root.setLevel(level)

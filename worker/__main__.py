@@ -7,6 +7,7 @@ and ``publish`` loads no models.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -90,7 +91,7 @@ def _program(argv: list[str]) -> Callable[[], int]:
 
 
 def _load_command(command: Command, argv: list[str]) -> Callable[[], int]:
-    from process.settings import Parser, add_flags, settings_from
+    from process.settings import Parser, add_flags, settings_from, unknown_variables
 
     settings_class = _load(command.settings)
     prog = " ".join((PROGRAM, *command.words))
@@ -98,6 +99,9 @@ def _load_command(command: Command, argv: list[str]) -> Callable[[], int]:
     add_flags(parser, settings_class)
     settings = settings_from(settings_class, parser.parse_args(argv), parser)
     logs.set_up(settings.log_level, settings.log_format)
+    # Most often the command's own settings explain all variables, and the other commands' needn't be imported.
+    if unknown_variables([settings_class], os.environ):
+        logs.warn_of_unknown(unknown_variables([_load(each.settings) for each in COMMANDS], os.environ))
     function = _load(command.function)
     return lambda: int(function(**settings.arguments()))
 

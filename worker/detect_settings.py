@@ -18,11 +18,13 @@ examples:
   hand-counter detect photo.jpg
   hand-counter detect photos/ --draw out/            annotated copies of all pictures in the folder
   hand-counter detect photo.jpg --hamer-checkpoint hamer.ckpt --mesh --draw out/
-  hand-counter detect a.jpg b.png --json             {image: [{"box": ..., "is_right": ..., "score": ...}, ...]}
+  hand-counter detect a.jpg b.png --json             {image: {"hand_count": ..., "hands": [...], ...}, ...}
 """
 
     images: Annotated[list[str], Positional()] = Field(description="image files, or folders of them")
-    json_output: bool = Field(False, description="print one JSON object", json_schema_extra={"flag": "--json"})
+    json_output: bool = Field(
+        False, description="print one JSON object: a result for each picture", json_schema_extra={"flag": "--json"}
+    )
     draw_dir: Path | None = Field(
         None, description="folder for annotated copies", json_schema_extra={"flag": "--draw", "metavar": "DIR"}
     )

@@ -8,11 +8,12 @@ import os
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from process.fields import LogFormat, LogLevel
 from process.redis_settings import RedisSettings, RedisUrlText
 from process.redis_url import Kind, RedisUrl
+from process.settings import ProgramSettings
 from worker.queue.keys import DEFAULT_PREFIX
 
 
@@ -33,7 +34,7 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(ProgramSettings):
     """The settings of all subcommands."""
 
     model_config = SettingsConfigDict(env_prefix="WORKER_", protected_namespaces=())

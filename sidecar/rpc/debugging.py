@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import grpc
-from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from grpc_channelz.v1._async import ChannelzServicer
 
 from sidecar.rpc.reflection import add_reflection
 
@@ -15,8 +16,8 @@ def add_debugging_services(server: "grpc.aio.Server", service_names: Sequence[st
     """Adds channelz and reflection to a server that isn't started yet.
 
     Args:
-        server: The server.
+        server: The server, guarded against malformed requests.
         service_names: Full names of the server's other services. Reflection lists them besides channelz and itself.
     """
-    channelz.add_channelz_servicer(server)
+    channelz_pb2_grpc.add_ChannelzServicer_to_server(ChannelzServicer(), server)  # type: ignore[no-untyped-call]
     add_reflection(server, [*service_names, _CHANNELZ])

@@ -1,7 +1,9 @@
 """The listening side of a gRPC server: its options, and binding its addresses, with the reason if one can't be bound."""
 
+import resource
 import socket
 from collections.abc import Sequence
+from typing import Final
 
 import grpc
 
@@ -13,9 +15,33 @@ class ListenError(Exception):
     """The process can't listen on an address; the message names it and the reason."""
 
 
+PING_S: Final = 30
+"""A client that sends nothing for so long is pinged. One that was cut off or is frozen is gone 10 s after that."""
+
+PONG_S: Final = 10
+"""How long a client may take to answer a ping."""
+
+SHORTEST_PING_S: Final = 5
+"""Clients may ping as often as this. Those in Go and Java can ping every 10 s; by default gRPC ends the connection of a client
+that pings more often than every 300 s."""
+
+IDLE_S: Final = 60
+"""How long a connection without calls stays open. A client connects again with its next call."""
+
+HANDSHAKE_S: Final = 10
+"""How long a client may take from the connection to its first HTTP/2 frame."""
+
+
 def server_options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
     """Returns gRPC server options; larger requests get RESOURCE_EXHAUSTED."""
     return (
+        ("grpc.keepalive_time_ms", PING_S * 1000),
+        ("grpc.keepalive_timeout_ms", PONG_S * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_S * 1000),
+        ("grpc.max_connection_idle_ms", IDLE_S * 1000),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_S * 1000),
+        ("grpc.max_allowed_incoming_connections", max_connections()),
         # Otherwise a second sidecar could start on the same port and get half of the calls.
         ("grpc.so_reuseport", 0),
         # Otherwise gRPC would, on a fast network, buffer megabytes of each call that isn't served yet.
@@ -23,6 +49,11 @@ def server_options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
         # gRPC's own limit is below the largest valid batch.
         ("grpc.max_receive_message_length", max_request_bytes),
     )
+
+
+def max_connections() -> int:
+    """Returns how many connections each address accepts: half of the process's descriptors, so that the rest of it has some."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
 
 def listen(server: "grpc.aio.Server", addresses: Sequence[str], tls: TlsFiles | None) -> list[str]:

@@ -4,7 +4,7 @@ grpcio-reflection serves only v1alpha, which grpcurl 1.8 asks for; newer clients
 name of their package, so one servicer answers both, and the file descriptor of v1 is a copy under the other name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -20,7 +20,7 @@ def add_reflection(server: "grpc.aio.Server", service_names: Sequence[str]) -> N
     """Adds both versions of reflection to a server that isn't started yet.
 
     Args:
-        server: The server.
+        server: The server, guarded against malformed requests.
         service_names: Full names of the server's other services. Both versions list them and each other.
     """
     _add_v1_descriptor()
@@ -32,7 +32,8 @@ def add_reflection(server: "grpc.aio.Server", service_names: Sequence[str]) -> N
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     handlers: dict[str, Any] = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(V1, handlers),))
+    add: Callable[[str, dict[str, Any]], None] = server.add_registered_method_handlers
+    add(V1, handlers)
 
 
 def _add_v1_descriptor() -> None:

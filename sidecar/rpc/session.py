@@ -21,7 +21,7 @@ from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.rpc.answers import session_answers
 from sidecar.rpc.outbox import Outbox
-from sidecar.rpc.request_guard import Refusal
+from sidecar.rpc.request_guard import REQUEST_S, Refusal
 from sidecar.rpc.requests import Context, RejectedError, session_request
 from sidecar.telemetry.metrics import Metrics
 
@@ -192,8 +192,8 @@ class Sessions:
 
         The error is returned, not raised, since the frames of its traceback would keep the request in memory.
         """
+        request = await _first_request(context)
         while not self._shut_down.is_set():
-            request = await context.read()
             if request is grpc.aio.EOF:
                 return None
             if isinstance(request, Refusal):
@@ -209,6 +209,8 @@ class Sessions:
             while len(session.outbox) >= MAX_UNSENT and not self._shut_down.is_set():
                 session.changed.clear()
                 await session.changed.wait()
+            if not self._shut_down.is_set():
+                request = await context.read()
         return None
 
     async def _send(self, session: Session, context: Context, reading: "asyncio.Task[Any]") -> None:
@@ -240,3 +242,13 @@ class Sessions:
     async def _end(self, context: Context, status: grpc.StatusCode, message: str) -> None:
         self._metrics.refused_sessions.labels(status.name).inc()
         await context.abort(status, message)
+
+
+async def _first_request(context: Context) -> object:
+    """Returns the first request; a refusal if it takes too long, so that a session that is only opened ends."""
+    try:
+        async with asyncio.timeout(REQUEST_S):
+            return cast(object, await context.read())
+    except TimeoutError:
+        message = f"the first request didn't arrive within {REQUEST_S:g} s"
+        return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, message)

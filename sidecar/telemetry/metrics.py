@@ -4,7 +4,9 @@ Counters that other parts keep anyway are read when Prometheus scrapes, so that 
 size of its batch.
 """
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import (
@@ -20,6 +22,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
+from process.pem import expiry
+from sidecar.connections.errors import Problem
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
@@ -119,9 +123,26 @@ class Metrics:
         if max_streams:
             self.registry.register(StreamMetrics(roster, table, max_streams))
 
+    def show_certificate(self, certificate: Path) -> None:
+        """Adds when the server's certificate expires to every scrape."""
+        self.registry.register(_CertificateScrape(certificate))
+
     def show_fleet(self, fleet: FleetScope) -> None:
         """Adds the metrics of fleet scope to every scrape."""
         self.registry.register(_FleetScrape(fleet))
+
+
+class _CertificateScrape(Collector):
+    def __init__(self, certificate: Path) -> None:
+        self._certificate = certificate
+
+    def collect(self) -> Iterator[Metric]:
+        expires = expiry(self._certificate)
+        yield GaugeMetricFamily(
+            "sidecar_certificate_expiry_timestamp_seconds",
+            "When the certificate in --tls-cert expires, seconds since 1970; NaN if it can't be read.",
+            math.nan if expires is None else expires,
+        )
 
 
 class _FleetScrape(Collector):
@@ -173,6 +194,14 @@ class _Scrape(Collector):
         for candidate in RedisState:
             state.add_metric([candidate.name], float(candidate is follower.state))
         yield state
+        problem = GaugeMetricFamily(
+            "sidecar_redis_problem",
+            "1 for the reason why the limits can't be read from Redis, 0 for the others.",
+            labels=["problem"],
+        )
+        for possible in Problem:
+            problem.add_metric([possible.name], float(possible is follower.problem))
+        yield problem
         yield GaugeMetricFamily(
             "sidecar_fps_table_age_seconds", "Seconds since the fps table last agreed with Redis.", follower.age_s()
         )

@@ -99,7 +99,9 @@ def test_the_largest_requests_fit_into_the_container(method: str, request_of: Ca
             statuses = {each.result() for each in asked}
         (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{sidecar.pid}/status").read_text())
         assert "Traceback" not in sidecar.logs()
-    assert statuses <= {OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED}
+    # A call that is refused while its request is still on the way may end as cancelled: then the reset of the HTTP/2
+    # stream has overtaken the status.
+    assert statuses <= {OK, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
     assert int(peak) < memory_limit_kib()
 
 

@@ -38,6 +38,7 @@ def existing() -> set[str]:
     """Returns the series of both programs and the recorded ones."""
     recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
     sidecar = Sidecar(SidecarSettings())
+    sidecar.metrics.show_certificate(Path("tls.crt"))
     return {*series(sidecar.metrics.registry), *series(WorkerMetrics().registry), *recorded}
 
 
@@ -92,9 +93,25 @@ def test_each_alert_says_what_to_do():
     for alert in alerts:
         assert alert["labels"]["severity"] in ("critical", "warning", "info")
         assert alert["annotations"]["summary"]
-        page, _, anchor = alert["annotations"]["runbook"].partition("#")
-        assert page == "docs/operations.md"
+        page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        assert page == "https://docs.example.com/hand-counter/docs/operations.md"
         assert anchor in anchors
+
+
+def test_the_dashboard_needs_no_namespace():
+    """With compose no series has a namespace, and the dashboard shows them all."""
+    (variable,) = (v for v in DASHBOARD["templating"]["list"] if v["name"] == "namespace")
+    assert (variable["includeAll"], variable["allValue"]) == (True, ".*")
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            assert 'namespace="' not in target["expr"]
+
+
+def test_kube_prometheus_stack_selects_the_monitors_and_rules():
+    """Its Prometheus takes only those that have the label of its release."""
+    for name in ("pod-monitor", "prometheus-rule"):
+        labels = yaml.safe_load((MONITORING / f"{name}.yaml").read_text())["metadata"]["labels"]
+        assert labels == {"release": "kube-prometheus-stack"}
 
 
 def test_the_dashboard_is_the_one_that_is_written():

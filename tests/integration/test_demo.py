@@ -9,6 +9,7 @@ from support.processes.demos import whole_demo
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.measured
 def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
     """It ends with the table and exit code 0, writes an annotated frame on request, and leaves nothing else behind."""
     folder, picture = tmp_path / "demo", tmp_path / "frame.png"

@@ -30,7 +30,7 @@ PYTHON = {
 }
 """Mutated files, and the tests that ought to notice."""
 TIMEOUT_S = 300.0
-PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header"]
+PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 
 
 @contextlib.contextmanager
@@ -92,8 +92,11 @@ def run_python(file: str, tests: list[str], jobs: int) -> tuple[int, list[Surviv
     with copy_of_the_tree() as folder:
         settings = f"""
 [tool.mutmut]
-paths_to_mutate = ["{file}"]
-tests_dir = {tests}
+source_paths = ["{file.partition("/")[0]}"]
+only_mutate = ["{file}"]
+pytest_add_cli_args = ["--hypothesis-profile=mutants"]
+timeout_constant = 60.0
+pytest_add_cli_args_test_selection = {tests}
 also_copy = {[name for name in COPIED if (REPOSITORY / name).is_dir()]}
 """
         with (folder / "pyproject.toml").open("a") as project:
@@ -120,7 +123,7 @@ also_copy = {[name for name in COPIED if (REPOSITORY / name).is_dir()]}
 def _line(diff: str, sign: str) -> str:
     """The first line of a diff that begins so, bare."""
     lines = re.findall(rf"^\{sign}(?!\{sign})(.*)$", diff, re.MULTILINE)
-    return lines[0].strip() if lines else ""
+    return re.sub(r"  # .*$", "", lines[0]).strip() if lines else ""
 
 
 def main() -> int:

@@ -7,7 +7,9 @@ import math
 
 import pytest
 
+from handcounter.pacing import schedule
 from handcounter.pacing.schedule import (
+    TOLERANCE_S,
     Pacing,
     Reason,
     Schedule,
@@ -180,6 +182,21 @@ def test_next_ts(schedule, fps, expected):
     assert next_ts(schedule, fps) == expected
 
 
+def test_a_restart_is_due_to_the_instant():
+    """The first instant at which a restarted clock is served is one period after the admission, less the tolerance."""
+    admitted = Schedule(100.0, 100.0, 0.0)
+    due = 1.0 - TOLERANCE_S
+    assert decide(admitted, 5.0, 1.0, due).reason is YES
+    assert decide(admitted, 5.0, 1.0, math.nextafter(due, 0.0)).reason is SOON
+
+
+def test_next_ts_is_never_the_last_admitted_one():
+    """A frame that would be due at the very ts of the last admitted one is a duplicate, so the next float is due."""
+    due = 1.0 - TOLERANCE_S
+    assert next_ts(Schedule(0.0, due, 0.0), 1.0) == math.nextafter(due, INF)
+    assert next_ts(Schedule(0.0, math.nextafter(due, 0.0), 0.0), 1.0) == due
+
+
 @pytest.mark.parametrize("ts", [0.0, -0.0, 1e-9, 1.7e9, 1e11])
 def test_good_ts(ts):
     """Seconds from 0 to 1e11 are valid."""
@@ -187,32 +204,62 @@ def test_good_ts(ts):
 
 
 @pytest.mark.parametrize(
-    ("ts", "words"),
+    ("ts", "message"),
     [
-        (math.nan, ["finite", "nan"]),
-        (INF, ["finite", "inf"]),
-        (-INF, ["finite", "-inf"]),
-        (-1e-9, ["negative", "-1e-09"]),
-        (1.7e12, ["milliseconds", "1700000000000.0"]),
-        (math.nextafter(1e11, INF), ["at most 1e+11"]),
+        (math.nan, "ts must be a finite number of seconds, got nan"),
+        (INF, "ts must be a finite number of seconds, got inf"),
+        (-INF, "ts must be a finite number of seconds, got -inf"),
+        (-1e-9, "ts must not be negative, got -1e-09"),
+        (1.7e12, "ts must be seconds, at most 1e+11, got 1700000000000.0: are these milliseconds?"),
+        (
+            math.nextafter(1e11, INF),
+            "ts must be seconds, at most 1e+11, got 100000000000.00002: are these milliseconds?",
+        ),
     ],
 )
-def test_bad_ts(ts, words):
+def test_bad_ts(ts, message):
     """An invalid ts gets a message with the problem and the value."""
-    message = ts_error(ts)
-    assert message is not None
-    assert all(word in message for word in words), message
+    assert ts_error(ts) == message
 
 
-@pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", " "])
+@pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", "a b", "a\u00a0b"])
 def test_good_stream_name(name):
     """1 to 256 characters of any kind are valid."""
     assert stream_name_error(name) is None
 
 
-@pytest.mark.parametrize(("name", "words"), [("", ["empty"]), ("y" * 257, ["256", "257", "yyy"])])
-def test_bad_stream_name(name, words):
-    """A name that is too short or too long gets a message about its length."""
-    message = stream_name_error(name)
-    assert message is not None
-    assert all(word in message for word in words), message
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "stream_name must not be empty"),
+        (" ", "stream_name must not begin or end with blanks, got ' '"),
+        ("cam1 ", "stream_name must not begin or end with blanks, got 'cam1 '"),
+        ("\u00a0cam1", "stream_name must not begin or end with blanks, got '\\xa0cam1'"),
+        *(
+            (name, f"stream_name must not contain control characters, such as line breaks, got {name!r}")
+            for name in (
+                "cam1\r",
+                "cam\n1",
+                "\tcam1",
+                "a\x00",
+                "\x1b[31m",
+                "a\x7fb",
+                "a\x85b",
+                "a\u2028b",
+                "\ufeffcam1",
+            )
+        ),
+        ("y" * 257, f"stream_name must have at most 256 characters, got 257: '{'y' * 32}'..."),
+    ],
+)
+def test_bad_stream_name(name, message):
+    """A name that is too short or too long, or that isn't what it looks like, gets a message that says why."""
+    assert [stream_name_error(name) for _ in range(2)] == [message] * 2
+
+
+def test_memory_of_valid_names_is_bounded(monkeypatch):
+    """However many names there are, few are remembered, and each is still valid."""
+    monkeypatch.setattr(schedule, "_MOST_VALID_NAMES", 10)
+    for number in range(35):
+        assert stream_name_error(f"stream {number}") is None
+        assert len(schedule.valid_names) <= 10

@@ -1,6 +1,7 @@
 """The field types that the settings of both programs share."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +35,10 @@ ACCEPTED = [
     (HttpAddress, "", ""),
     (HttpAddress, "[::1]:9464", "[::1]:9464"),
     (LogLevel, "debug", "debug"),
+    (HttpAddress, "None", ""),
+    (LogLevel, "WARNING", "warning"),
     (LogFormat, "json", "json"),
+    (LogFormat, "JSON", "json"),
 ]
 
 REJECTED = [
@@ -81,3 +85,20 @@ def test_both_programs_report_a_mistake_alike(capsys: pytest.CaptureFixture[str]
         errors.append(capsys.readouterr().err.replace(program, "PROGRAM"))
     assert errors[0] == errors[1]
     assert flag in errors[0]
+
+
+def test_both_programs_warn_of_unknown_variables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A misspelt variable is logged by its name with the nearest one; variables of other commands are known."""
+    monkeypatch.setenv("SIDECAR_FSP", "secret")
+    monkeypatch.setenv("WORKER_LOG_LEVL", "secret")
+    monkeypatch.setenv("WORKER_STREAM_NAME", "cam1")  # of publish
+    monkeypatch.setenv("WORKER_THREADS", "1")  # of run
+    sidecar_main(["--check", "--redis-url", "redis://127.0.0.1:1"])
+    worker_main(["detect", str(tmp_path / "missing.jpg")])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "no setting has" in line]
+    assert [line.partition("variable ")[2] for line in lines] == [
+        "variable=SIDECAR_FSP did_you_mean=SIDECAR_FPS",
+        "variable=WORKER_LOG_LEVL did_you_mean=WORKER_LOG_LEVEL",
+    ]

@@ -6,10 +6,19 @@ from typing import Annotated, Literal
 
 import pytest
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from process.address import split_host_port
-from process.settings import Parser, Positional, Words, add_flags, parse, settings_from
+from process.settings import (
+    Parser,
+    Positional,
+    ProgramSettings,
+    Words,
+    add_flags,
+    parse,
+    settings_from,
+    unknown_variables,
+)
 
 
 class Colour(enum.StrEnum):
@@ -17,7 +26,7 @@ class Colour(enum.StrEnum):
     BLUE = "blue"
 
 
-class ToySettings(BaseSettings):
+class ToySettings(ProgramSettings):
     """Does toy work."""
 
     model_config = SettingsConfigDict(env_prefix="TOY_")
@@ -30,7 +39,7 @@ class ToySettings(BaseSettings):
     where: Path | None = Field(None, description="a folder")
 
 
-class ToyCommand(BaseSettings):
+class ToyCommand(ProgramSettings):
     model_config = SettingsConfigDict(env_prefix="TOY_")
 
     sources: Annotated[list[str], Positional] = Field(description="what to read")
@@ -81,7 +90,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(argv, words, capsys):
 def test_an_invalid_value_is_shown_once_and_without_its_password(capsys):
     """The value follows the reason, unless the reason contains it already; what looks like a password is masked."""
 
-    class UrlSettings(BaseSettings):
+    class UrlSettings(ProgramSettings):
         url: Annotated[str, AfterValidator(split_host_port)] = Field("h:1", description="a place")
         number: int = Field(1, description="a number")
 
@@ -128,3 +137,53 @@ def test_positional_fields_and_required_flags(capsys):
     with pytest.raises(SystemExit):
         settings_from(ToyCommand, parser.parse_args(["a"]), parser)
     assert "--name is required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "\ufeff", "\r\n"])
+def test_an_empty_variable_is_an_unset_one(monkeypatch, text):
+    """Whatever the setting's type, an empty variable leaves the default."""
+    for name in ToySettings.model_fields:
+        monkeypatch.setenv(f"TOY_{name.upper()}", text)
+    assert read() == ToySettings.model_construct()
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\ufeff{}", " {}\t", "\ufeff{} \r"])
+def test_text_is_stripped_alike_everywhere(monkeypatch, around):
+    """What an editor or a file leaves around a value isn't part of it, in variables and in flags, of any type."""
+    given = {"fps": "5", "colour": "blue", "mode": "slow", "where": "/x", "dry_run": "true", "listen": "a:1"}
+    for name, text in given.items():
+        monkeypatch.setenv(f"TOY_{name.upper()}", around.format(text))
+    expected = ToySettings(fps=5, colour=Colour.BLUE, mode="slow", where=Path("/x"), dry_run=True, listen=["a:1"])
+    assert read() == expected
+    flags = [
+        word
+        for name in ("fps", "colour", "mode", "where", "listen")
+        for word in (f"--{name}", around.format(given[name]))
+    ]
+    for name in given:
+        monkeypatch.delenv(f"TOY_{name.upper()}")
+    assert read("--dry-run", *flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--fsp", "3"), "toy: unknown flag --fsp, did you mean --fps? (see toy --help)"),
+        (("--modes=secret",), "toy: unknown flag --modes, did you mean --mode? (see toy --help)"),
+        (("--zzzzzzzz",), "toy: unknown flag --zzzzzzzz (see toy --help)"),
+    ],
+)
+def test_an_unknown_flag_is_told_with_the_nearest(capsys, argv, message):
+    """The error has the flag without its value, and the most similar one that exists."""
+    with pytest.raises(SystemExit) as stopped:
+        read(*argv)
+    assert (stopped.value.code, capsys.readouterr().err) == (2, message + "\n")
+
+
+def test_unknown_variables():
+    """Variables of the program that no setting has come with the nearest; those of Kubernetes and of others don't."""
+    environ = dict.fromkeys(
+        ("TOY_FPSS", "TOY_QQQQQQ", "TOY_FPS", "toy_mode", "TOY_NAME", "TOYS", "PATH", "TOY_PORT", "TOY_SERVICE_HOST"),
+        "x",
+    ) | dict.fromkeys(("TOY_SERVICE_PORT_GRPC", "TOY_PORT_50051_TCP_ADDR"), "x")
+    assert unknown_variables([ToySettings, ToyCommand], environ) == {"TOY_FPSS": "TOY_FPS", "TOY_QQQQQQ": ""}

@@ -5,14 +5,20 @@ import struct
 from pathlib import Path
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 from support.models.synthetic_hands import scene
+from support.processes.programs import REPOSITORY
 
-from worker.detect import ImageError, detect_images, drawing_path, expand, read_image, run_detect
+from worker.detect import ImageError, detect_images, drawing_path, expand, overwritten, read_image, run_detect
 from worker.hands.detection import Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.options import HandsOptions
+from worker.results import SCHEMA
+
+BOMB = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, *[0] * 6)
+"""The header of a picture of 3.6 billion pixels."""
 
 
 class FakeDetector:
@@ -52,16 +58,27 @@ def with_orientation(jpeg, orientation):
 
 
 def test_json(photo, in_place, capsys, monkeypatch):
-    """The keys are the paths as given; the hands have boxes in pixels, sides and scores; nothing else is printed."""
+    """The keys are the paths as given; each has a result with the fields of the queue's; nothing else is printed."""
     monkeypatch.chdir(Path(photo).parent)
     assert run_detect(["./photo.png"], json_output=True, hands=HandsOptions(models_dir=in_place)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["./photo.png"]
-    hands = sorted(printed["./photo.png"], key=lambda hand: hand["box"][0])
+    result = printed["./photo.png"]
+    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    assert (result["stream_name"], result["ts"], result["entry_id"]) == ("photo.png", 0, None)
+    assert (result["image"], result["hand_count"]) == ({"width": 640, "height": 480}, 2)
+    hands = sorted(result["hands"], key=lambda hand: hand["box"][0])
     assert [hand["is_right"] for hand in hands] == [True, False]
-    assert all(set(hand) == {"box", "is_right", "score"} for hand in hands)
+    assert all(set(hand) == {"box", "is_right", "score", "keypoints"} for hand in hands)
     assert all(0.5 <= hand["score"] <= 1 for hand in hands)
     assert hands[0]["box"][2] < 320 < hands[1]["box"][0]
+
+
+def test_the_sample_of_the_readme(in_place, capsys, monkeypatch):
+    """Gives what the README says."""
+    monkeypatch.chdir(REPOSITORY)
+    assert run_detect(["docs/hands.jpg"], hands=HandsOptions(models_dir=in_place)) == 0
+    assert f"```text\n{capsys.readouterr().out}```" in (REPOSITORY / "README.md").read_text()
 
 
 def test_text(photo, in_place, capsys):
@@ -107,8 +124,8 @@ def test_draw(photo, tmp_path, in_place):
 def test_a_drawing_that_cannot_be_written(photo, tmp_path):
     """The hands are printed nevertheless, followed by the error."""
     (tmp_path / "file").write_bytes(b"")
-    (_, hands), (_, error) = detect_images([photo], FakeDetector(), tmp_path / "file")
-    assert len(hands) == 1
+    (_, result), (_, error) = detect_images([photo], FakeDetector(), tmp_path / "file")
+    assert result.hand_count == 1
     assert isinstance(error, ImageError)
     assert "can't be written" in str(error)
 
@@ -178,3 +195,55 @@ def test_the_models_are_loaded_once_for_all_pictures(photo, in_place, monkeypatc
     )
     assert run_detect([photo, f"{Path(photo).parent}/./photo.png"], hands=HandsOptions(models_dir=in_place)) == 0
     assert made == [1]
+
+
+@pytest.mark.parametrize("link", ["same", "symlink", "hardlink", "other"])
+def test_copies_do_not_overwrite_their_originals(tmp_path, capsys, link):
+    """If a copy would be written over an input, by whatever link, nothing is done, and the exit code is 1."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    first, second = photos / "a.png", photos / "b.png"
+    for path in (first, second):
+        cv2.imwrite(str(path), np.full((20, 20, 3), 77, np.uint8))
+    if link == "same":
+        out = tmp_path / "out" / ".." / "photos"
+    elif link == "symlink":
+        (out / "a.png").symlink_to(first)
+    elif link == "hardlink":
+        (out / "a.png").hardlink_to(first)
+    else:  # the copy of one input would replace another input
+        (out / "b.png").hardlink_to(first)
+    before = {path: path.read_bytes() for path in (first, second)}
+    assert run_detect([str(photos)], draw_dir=out) == 1
+    assert "would overwrite" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (first, second)} == before
+
+
+def test_an_earlier_copy_is_replaced(tmp_path):
+    """A file that isn't an input may be written again."""
+    (tmp_path / "a.png").write_bytes(b"an earlier copy")
+    assert overwritten([str(tmp_path / "x" / "a.png")], tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [BOMB, b"BM" + bytes(60), b"\xff\xd8\xff\xe0", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8 "])
+def test_no_codec_ends_the_others(tmp_path, content):
+    """A picture on which a codec fails, with an exception too, is that picture's error."""
+    bad, good = tmp_path / "bad.bmp", tmp_path / "good.png"
+    bad.write_bytes(content)
+    cv2.imwrite(str(good), np.full((20, 20, 3), 77, np.uint8))
+    (_, error), (path, result) = detect_images([str(bad), str(good)], FakeDetector())
+    assert isinstance(error, ImageError)
+    assert str(error).count("\n") == 0
+    assert path == str(good)
+    assert result.hand_count == 1
+
+
+def test_a_copy_that_cannot_be_encoded(tmp_path):
+    """The hands of a picture whose copy its format can't hold are printed, and the next picture is processed."""
+    paths = [tmp_path / "wide.webp", tmp_path / "b.png"]
+    paths[0].write_bytes(cv2.imencode(".png", np.zeros((2, 20_000, 3), np.uint8))[1].tobytes())
+    cv2.imwrite(str(paths[1]), np.full((20, 20, 3), 77, np.uint8))
+    found = list(detect_images(map(str, paths), FakeDetector(), tmp_path / "out"))
+    assert [isinstance(each, ImageError) for _, each in found] == [False, True, False]
+    assert "can't be encoded as .webp" in str(found[1][1])

@@ -79,7 +79,7 @@ def test_every_command_is_there() -> None:
         (("run", "--max-age", "0"), "--max-age: expected seconds"),
         (("run", "--batch-size", "5000"), "--batch-size: "),
         (("run", "--http", "9465"), "--http: expected HOST:PORT"),
-        (("run", "--frames", "1"), "unrecognized arguments: --frames"),
+        (("run", "--frames", "1"), "unknown flag --frames"),
         (("run", "--backend", "other"), "--backend: must be one of auto, hamer, palm, got 'other'"),
         (("detect",), "required: IMAGES"),
     ],

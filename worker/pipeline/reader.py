@@ -9,7 +9,7 @@ import queue as queues
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from handcounter.pacing.bounds import MAX_BATCH
@@ -96,6 +96,7 @@ class Reader:
             self._redelivery.adopt()
             if taken := self._redelivery.take():
                 self._recount(taken)
+            self._recount_suspect()
             if len(self._held) >= MOST_HELD:
                 self._stop.wait(WAIT_S)
                 return False
@@ -132,6 +133,14 @@ class Reader:
         self._skip(skips)
         self._hand_over(fresh)
 
+    def _recount_suspect(self) -> None:
+        """Hands over the next suspect if it is due."""
+        if self._redelivery.suspect_is_due:
+            fresh, skips = self._sort_out(self._retry_while_redis_fails(self._redelivery.take_suspect))
+            self._skip(skips)
+            for job in self._jobs_of(fresh):
+                self._put(job)
+
     def _sort_out(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[list[tuple[Frame, Delivery]], defaultdict[SkipReason, list[str]]]:
@@ -159,7 +168,16 @@ class Reader:
             self._held.remove(skips[reason])
 
     def _hand_over(self, admitted: Sequence[tuple[Frame, Delivery]]) -> None:
-        """Fetches payloads, no more at once than there is room for, and queues the jobs."""
+        """Queues the jobs, with suspects between them.
+
+        Under load a batch takes many seconds to be handed over, and suspects would wait for so long for each other.
+        """
+        for job in self._jobs_of(admitted):
+            self._put(job)
+            self._recount_suspect()
+
+    def _jobs_of(self, admitted: Sequence[tuple[Frame, Delivery]]) -> Iterator[Job]:
+        """Fetches payloads, no more at once than there is room for; yields those that can be counted."""
         room = self._jobs.maxsize
         for start in range(0, len(admitted), room):
             chunk = admitted[start : start + room]
@@ -174,7 +192,7 @@ class Reader:
                     self._settled.put(dead_letter(delivery, payload.reason, str(payload)))
                 else:
                     self._metrics.payload_bytes.inc(len(payload))
-                    self._put(Job(frame, payload, delivery))
+                    yield Job(frame, payload, delivery)
 
     def _put(self, job: Job) -> None:
         while True:

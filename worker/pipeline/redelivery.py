@@ -3,7 +3,8 @@
 import logging
 import queue as queues
 import time
-from collections.abc import Container, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
@@ -34,6 +35,7 @@ class Redelivery:
         self._settled = settled
         self._metrics = metrics
         self._options = options
+        self._suspects: deque[str] = deque()
         self._suspect = ""
         self._adopt_at = 0.0
         self.expected = True
@@ -49,7 +51,7 @@ class Redelivery:
         self._adopt_at = time.monotonic() + self._options.claim_idle / 2
 
     def take(self) -> list[Delivery]:
-        """Takes up the next entries, oldest first; those that were delivered too often are dead-lettered instead.
+        """Takes up the next entries, oldest first, without suspects; notes those for :meth:`take_suspect`.
 
         Returns:
             What may be counted.
@@ -62,19 +64,42 @@ class Redelivery:
         listed = self._queue.unsettled(1000 + len(self._held))
         waiting = {entry_id: times for entry_id, times in listed.items() if entry_id not in self._held}
         self.expected = bool(waiting)
-        entry_ids = self._next(waiting)
+        harmless, suspects = sort_out(waiting)
+        self._suspects = deque(suspects)
+        return self._take(harmless[: self._options.batch_size])
+
+    @property
+    def suspect_is_due(self) -> bool:
+        """Whether a suspect waits and none is in progress."""
+        return bool(self._suspects) and self._suspect not in self._held
+
+    def take_suspect(self) -> list[Delivery]:
+        """Takes up the next suspect if it is due.
+
+        Suspects are in progress one at a time, so that an entry that crashes its worker uses up its own deliveries and
+        not those of other suspects. New frames are counted beside them: they can afford it.
+
+        Returns:
+            What may be counted: one entry, or none if it was delivered too often.
+
+        Raises:
+            QueueError: Redis can't be used.
+        """
+        if not self.suspect_is_due:
+            return []
+        suspect = self._suspects[0]
+        taken = self._take([suspect])
+        self._suspect = self._suspects.popleft()
+        return taken
+
+    def _take(self, entry_ids: Sequence[str]) -> list[Delivery]:
+        """Takes up entries; those that were delivered too often are dead-lettered and not returned."""
         if not entry_ids:
             return []
         deliveries = self._queue.take(entry_ids)
         self._held.add(delivery.entry_id for delivery in deliveries)
         self._metrics.redelivered.inc(len(deliveries))
         return [delivery for delivery in deliveries if not self._is_worn_out(delivery)]
-
-    def _next(self, waiting: Mapping[str, int]) -> list[str]:
-        entry_ids = choose(waiting, self._options.batch_size, suspect=self._suspect, held=self._held)
-        if entry_ids and is_suspect(waiting[entry_ids[0]]):
-            self._suspect = entry_ids[0]
-        return entry_ids
 
     def _is_worn_out(self, delivery: Delivery) -> bool:
         """Dead-letters an entry that was delivered too often."""
@@ -93,19 +118,12 @@ def is_suspect(times_delivered: int) -> bool:
     return times_delivered >= 2
 
 
-def choose(waiting: Mapping[str, int], batch_size: int, *, suspect: str, held: Container[str]) -> list[str]:
-    """Returns which entries are taken up next.
-
-    Suspects are taken up one at a time, after all others, so that an entry that crashes its worker uses up its own
-    deliveries and no other entry's.
+def sort_out(waiting: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Returns the harmless entries and the suspects, each oldest first.
 
     Args:
         waiting: the entries by id, oldest first, with the times that each was delivered.
-        batch_size: the most entries.
-        suspect: the last suspect that was taken up.
-        held: what is in progress.
     """
+    suspects = [entry_id for entry_id, times in waiting.items() if is_suspect(times)]
     harmless = [entry_id for entry_id, times in waiting.items() if not is_suspect(times)]
-    if harmless:
-        return harmless[:batch_size]
-    return list(waiting)[:1] if suspect not in held else []
+    return harmless, suspects

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from worker.picture import Picture
+from worker.picture_files import decode_any, is_jpeg_or_png
 from worker.picture_header import PICTURE_SUFFIXES, PictureError, size
 from worker.publish.capture import Capture, open_url
 from worker.publish.source import Captured, Encode, SourceError
@@ -59,10 +57,13 @@ class Film:
                     frame = capture.retrieve()
                     if frame is None:
                         continue
+                    try:
+                        picture = frame if isinstance(frame, bytes) else self._encode(frame)
+                    except PictureError as error:
+                        logger.warning("skipping a frame", extra={"film": self._name, "reason": str(error)})
+                        continue
                     number += 1
-                    yield Captured(
-                        timeline.ts(capture.position), frame if isinstance(frame, bytes) else self._encode(frame)
-                    )
+                    yield Captured(timeline.ts(capture.position), picture)
                 if stop.is_set():
                     return
                 if not number:
@@ -125,13 +126,10 @@ class Folder:
 
     def _read(self, path: Path) -> bytes:
         content = path.read_bytes()
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-            size(content)
+        if is_jpeg_or_png(content):
+            size(content)  # the worker decodes it
             return content
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-        if image is None:
-            raise PictureError("can't be decoded")
-        return self._encode(image.astype(np.uint8, copy=False))
+        return self._encode(decode_any(content))
 
 
 class SimulatedCamera:

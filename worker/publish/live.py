@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from process.backoff import Backoff
+from worker.picture_header import PictureError
 from worker.publish.capture import Capture, open_url, open_webcam
 from worker.publish.source import Captured, Encode, SourceError
 
@@ -74,11 +75,16 @@ class LiveCamera:
             frame = capture.retrieve()
             if frame is None:
                 continue
+            try:
+                picture = frame if isinstance(frame, bytes) else self._encode(frame)
+            except PictureError as error:
+                logger.warning("skipping a frame", extra={"camera": self._name, "reason": str(error)})
+                continue
             if self._lost:
                 self._lost = False
                 logger.info("the camera works again", extra={"camera": self._name})
             self._backoff.reset()
-            yield Captured(ts, frame if isinstance(frame, bytes) else self._encode(frame))
+            yield Captured(ts, picture)
         if stop.is_set():
             self._lost = True  # a stop isn't a loss, so nothing is logged
 

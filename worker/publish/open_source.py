@@ -7,6 +7,7 @@ import time
 import cv2
 
 from worker.picture import Picture
+from worker.picture_files import encode as encode_as
 from worker.publish.film import Film, Folder, SimulatedCamera
 from worker.publish.live import LiveCamera
 from worker.publish.options import SourceOptions
@@ -51,9 +52,9 @@ def _with_password(options: SourceOptions) -> str:
 
 
 def jpeg_encoder(quality: int) -> Encode:
-    """Returns a function that encodes pictures as JPEG of this quality, 1 to 100."""
+    """Returns a function that encodes pictures as JPEG of this quality, 1 to 100, or raises PictureError."""
 
     def encode(picture: Picture) -> bytes:
-        return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        return encode_as(picture, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
 
     return encode

@@ -10,7 +10,7 @@ from typing import Protocol
 from worker.picture import Picture
 
 Encode = Callable[[Picture], bytes]
-"""Encodes a picture as JPEG."""
+"""Encodes a picture as JPEG. Raises PictureError if that fails."""
 
 
 class SourceError(Exception):

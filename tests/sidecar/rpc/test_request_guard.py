@@ -13,6 +13,7 @@ import pytest
 from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.rpc import request_guard
 from sidecar.rpc.request_guard import MAX_SMALL_BYTES, Refusal, refusing_malformed
 
 SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
@@ -147,3 +148,22 @@ async def test_an_aborted_call_keeps_no_frames(guarded: Guarded) -> None:
         assert local() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("method", ["ShouldProcess", "ShouldProcessBatch", "ListStreams"])
+async def test_a_half_sent_call_ends(
+    guarded: Guarded, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call whose request doesn't arrive is refused after a time, and a call whose client ends it is just over."""
+    monkeypatch.setattr(request_guard, "REQUEST_S", 0.2)
+    never_sent = guarded.channel.stream_unary(f"{SERVICE}/{method}")(timeout=120)
+    assert await never_sent.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await never_sent.details() == "the request didn't arrive within 0.2 s"
+    assert guarded.refused == Counter([method])
+    without_request = guarded.channel.stream_unary(f"{SERVICE}/{method}")(timeout=120)
+    await without_request.done_writing()
+    assert await without_request.code() is INVALID
+    given_up = guarded.channel.stream_unary(f"{SERVICE}/{method}")(timeout=0.1)
+    assert await given_up.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await guarded.call("ShouldProcessBatch", GOOD))[0] is grpc.StatusCode.OK
+    assert not caplog.records

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.models.sidecar_world import World
 
 from handcounter.pacing.bounds import MAX_BATCH, batch_error
+from handcounter.pacing.schedule import stream_name_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
@@ -184,7 +185,11 @@ async def test_a_batch_has_a_largest_size_and_equal_columns(served: Served) -> N
 )
 def test_a_batch_is_good_if_each_of_its_frames_is(frames: list[tuple[str, float]]) -> None:
     """The first bad frame is the one that is named, and no good batch is refused."""
-    bad = [index for index, (name, ts) in enumerate(frames) if not (name and 0.0 <= ts <= 1e11)]
+    bad = [
+        index
+        for index, (name, ts) in enumerate(frames)
+        if stream_name_error(name) is not None or not (name and 0.0 <= ts <= 1e11)
+    ]
     error = batch_error([name for name, _ in frames], [ts for _, ts in frames])
     assert (error is None) == (not bad)
     if error:

@@ -1,6 +1,7 @@
 """The names of the metrics, and that docs/metrics.md lists each of them."""
 
 import re
+from pathlib import Path
 
 import pytest
 from grpc_health.v1 import health_pb2
@@ -25,11 +26,12 @@ OTHER_UNITS = re.compile(r"_(ms|milliseconds|us|minutes|hours|kb|mb|percent)(_|$
 
 @pytest.fixture
 async def metrics() -> dict[str, Metric]:
-    """All metrics, by name, of a sidecar in fleet scope that has decided a frame."""
+    """All metrics, by name, of a sidecar in fleet scope with a certificate that has decided a frame."""
     world, metrics = World(), Metrics()
     servers = RedisServers(parse_redis_url("redis://127.0.0.1:1"))
     metrics.show(world.roster, world.table, FpsFollower(world.table, servers, "key"), max_streams=10)
     metrics.show_fleet(FleetScope(servers, LeaseBook(), pacing=Pacing.GCRA))
+    metrics.show_certificate(Path("none"))
     for counted in vars(metrics).values():
         if isinstance(counted, Counter | Gauge | Histogram) and counted._labelnames:
             counted.labels(*counted._labelnames)  # without an event it would have no samples

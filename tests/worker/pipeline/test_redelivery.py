@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import pytest
 from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler, pipeline_options
 from support.processes.workers import T0, QueueServer, accounting, publish, publish_many
+from support.waiting import wait_until
 
 from worker.metrics import Metrics
-from worker.pipeline.redelivery import Redelivery, choose
+from worker.pipeline.redelivery import Redelivery, sort_out
 from worker.queue.commands import QueueUnreachableError
 from worker.queue.consumer import Queue
+from worker.queue.delivery import Counted, Job
 from worker.queue.held import Held
 
 
@@ -29,24 +31,17 @@ def queue(commands: LossyCommands) -> Queue:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "suspect", "held", "chosen"),
+    ("waiting", "harmless", "suspects"),
     [
-        ({}, "", [], []),
-        # Harmless entries first, oldest first, as many as a batch may have.
-        ({"1": 1}, "", [], ["1"]),
-        ({"1": 1, "2": 1, "3": 1, "4": 1}, "", [], ["1", "2", "3"]),
-        ({"1": 2, "2": 1, "3": 5, "4": 0}, "", [], ["2", "4"]),
-        # Then suspects, one at a time.
-        ({"1": 2, "2": 3}, "", [], ["1"]),
-        ({"2": 3}, "1", ["1"], []),
-        ({"2": 3}, "1", ["7"], ["2"]),
-        # A suspect in progress doesn't hold up harmless entries.
-        ({"2": 3, "5": 1}, "1", ["1"], ["5"]),
+        ({}, [], []),
+        ({"1": 1}, ["1"], []),
+        ({"1": 2, "2": 1, "3": 5, "4": 0}, ["2", "4"], ["1", "3"]),
+        ({"1": 2, "2": 3}, [], ["1", "2"]),
     ],
 )
-def test_choose(waiting: dict[str, int], suspect: str, held: list[str], chosen: list[str]) -> None:
+def test_sort_out(waiting: dict[str, int], harmless: list[str], suspects: list[str]) -> None:
     """Entries that have survived two crashes are suspects; all others are harmless."""
-    assert choose(waiting, 3, suspect=suspect, held=held) == chosen
+    assert sort_out(waiting) == (harmless, suspects)
 
 
 def test_suspects_are_taken_up_one_at_a_time(
@@ -61,6 +56,34 @@ def test_suspects_are_taken_up_one_at_a_time(
     monkeypatch.setattr(queue, "take", lambda ids: taken.append(list(ids)) or take(ids))
     ReaderAndSettler(queue, EveryNth()).run()
     assert taken == [[entry_ids[3]], [entry_ids[0]], [entry_ids[1]], [entry_ids[2]]]
+
+
+def test_suspects_come_back_beside_a_load(valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time, but between new frames: the next one follows as soon as the one before is settled."""
+    publish_many(valkey.bytes, 10, name="old")
+    suspects = [delivery.entry_id for delivery in queue.read(10)]
+    queue.take(suspects)
+    publish_many(valkey.bytes, 200, name="new")
+    parts = ReaderAndSettler(queue, EveryNth(), room=1, batch_size=200)
+    order: list[str] = []
+
+    class Done(list):
+        """Notes the jobs; a suspect is settled before the next job is taken."""
+
+        def append(self, job: Job) -> None:
+            order.append(job.frame.stream_name[:3])
+            assert sum(entry_id in parts.held for entry_id in suspects) <= 1
+            if job.frame.entry_id in suspects:
+                parts.settled.put(Counted(job.frame.entry_id, job.frame.stream_name, job.frame.ts, 1, "{}"))
+                wait_until(lambda: job.frame.entry_id not in parts.held)
+
+    monkeypatch.setattr(parts, "done", Done())
+    parts.run()
+    assert order.count("old") == 10
+    assert order.count("new") == 200
+    assert "old" not in order[60:]  # they would be behind the 200 new ones
+    assert order[:20].count("new") > 5
+    assert accounting(valkey.bytes) == {"received": 210, "counted": 210}
 
 
 def test_an_entry_that_was_delivered_too_often_is_dead_lettered(valkey: QueueServer, queue: Queue) -> None:

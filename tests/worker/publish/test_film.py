@@ -3,11 +3,14 @@ import threading
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from support.publishing import h264, jpeg, motion_jpeg, number_of, numbered
 
 from worker.picture import Picture
+from worker.picture_header import PictureError
 from worker.publish.film import Film, Folder, SimulatedCamera
+from worker.publish.open_source import jpeg_encoder
 from worker.publish.source import Captured, Source, SourceError
 from worker.synthetic.spec import SyntheticSpec
 
@@ -125,3 +128,38 @@ def test_a_simulated_camera_keeps_to_its_schedule() -> None:
     truth = [camera.true_hands(frame.ts) for frame in frames]
     assert truth == [camera.true_hands(START + index / 5) for index in range(70)]
     assert len(set(truth)) > 1
+
+
+def test_pictures_are_read_by_their_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A WebP named .jpg becomes a JPEG, a JPEG named .bmp stays as it is, and one that a codec rejects is skipped."""
+    (tmp_path / "a.jpg").write_bytes(cv2.imencode(".webp", numbered(3))[1].tobytes())
+    (tmp_path / "b.bmp").write_bytes(jpeg(4))
+    (tmp_path / "c.bmp").write_bytes(
+        b"BM" + bytes(12) + (40).to_bytes(4, "little") + b"\xff\xff\0\0" * 2 + b"\1\0\x18" + bytes(25)
+    )
+    (tmp_path / "d.jpg").write_bytes(jpeg(5)[:-2])
+    frames = take(folder(tmp_path), 100)
+    assert [number_of(frame.picture) for frame in frames] == [3, 4]
+    assert frames[1].picture == jpeg(4)
+    assert [Path(record.file).name for record in caplog.records] == ["c.bmp", "d.jpg"]
+
+
+def test_a_frame_that_cannot_be_encoded_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The other frames of the film are published."""
+    calls = itertools.count()
+
+    def failing(picture: Picture) -> bytes:
+        if next(calls) == 1:
+            raise PictureError("too wide")
+        return encode(picture)
+
+    path = str(h264(tmp_path / "film.mp4", TIMES))
+    frames = take(Film("film", lambda: path, failing, start=START, loop=False, paced=False), 100)
+    assert [number_of(frame.picture) for frame in frames] == [0, 2, 3, 4]
+    assert [record.reason for record in caplog.records] == ["too wide"]
+
+
+def test_an_encoder_reports_what_it_cannot_encode() -> None:
+    """A picture that is too wide for a JPEG is a PictureError."""
+    with pytest.raises(PictureError, match="70000x1 can't be encoded"):
+        jpeg_encoder(85)(np.zeros((1, 70_000, 3), np.uint8))
