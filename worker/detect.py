@@ -18,7 +18,7 @@ from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
 from worker.options import HandsOptions
-from worker.picture_files import decode_any, encode
+from worker.picture_files import decode_any, encode, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError
 from worker.results import FrameResult
 
@@ -31,14 +31,15 @@ class ImageError(Exception):
 
 
 def expand(paths: Iterable[str]) -> list[str]:
-    """Replaces each folder by its pictures, in order of their names; subfolders are skipped, repeated paths dropped."""
+    """Replaces each folder by its pictures, in order of their names and numbers; skips subfolders and repeated paths.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
     expanded: list[str] = []
     for path in paths:
         if Path(path).is_dir():
-            inside = sorted(
-                entry for entry in Path(path).iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
-            )
-            expanded += (os.path.join(path, entry.name) for entry in inside)  # noqa: PTH118 - keeps "./" as given
+            expanded += (os.path.join(path, entry.name) for entry in pictures_in(Path(path)))  # noqa: PTH118 - keeps "./" as given
         else:
             expanded.append(path)
     return list(dict.fromkeys(expanded))
@@ -164,7 +165,10 @@ def run_detect(
     Returns:
         The exit code: 0 done, 1 if the models or a picture failed, with the reason on standard error.
     """
-    paths = expand(images)
+    try:
+        paths = expand(images)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror or error}")
     if not paths:
         return _fail(f"no pictures in {', '.join(images)}")
     if draw_dir is not None and (inputs := overwritten(paths, draw_dir)):

@@ -61,15 +61,6 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     return redis.Redis.from_pool(pool)
 
 
-def failure_in_words(error: redis.RedisError) -> str:
-    """Returns what an error means: Redis is unreachable, or rejected the login or a command."""
-    if isinstance(error, redis.ResponseError):
-        return "Redis rejected a command"
-    if isinstance(error, redis.AuthenticationError):
-        return "Redis rejected the login, check user and password"
-    return "Redis is unreachable"
-
-
 def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
     """Returns the options that connections to a server and to a Sentinel share."""
     options: dict[str, Any] = {
