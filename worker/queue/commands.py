@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import redis
 
 from process.backoff import Backoff
+from worker.queue.failures import failure_in_words, is_rejection
 from worker.queue.keys import CONSUMER_GROUP, Keys
-from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -124,15 +124,15 @@ class Commands:
         A command that another thread began before the outage was over belongs to that outage, and is only repeated.
         """
         problem = f"{type(error).__name__}: {error}"
-        rejected = isinstance(error, redis.ResponseError)
+        rejected = is_rejection(error)
         failure = QueueRejectedError(problem) if rejected else QueueUnreachableError(problem)
         with self._lock:
             if began < self._working_since:
                 return failure
             if not self._problems:
                 self._failing_since = self._now()
-                what = failure_in_words(error)
-                logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, "error": problem})
+                what, about = failure_in_words(error)
+                logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, **about})
             self._problems[name if rejected else _UNREACHABLE] = _Problem(problem, self._now())
         return failure
 
