@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
 from worker.options import HandsOptions
+from worker.output import Output
 from worker.picture_files import decode_any, encode, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError
 from worker.results import FrameResult
@@ -163,7 +163,7 @@ def run_detect(
         draw_dir: folder for annotated copies.
 
     Returns:
-        The exit code: 0 done, 1 if the models or a picture failed, with the reason on standard error.
+        The exit code: 0 done, 1 if the models, a picture or standard output failed, with the reason on standard error.
     """
     try:
         paths = expand(images)
@@ -188,7 +188,7 @@ def run_detect(
 
 
 def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
-    code = 0
+    code, output = 0, Output(sys.stdout)
     found: dict[str, dict[str, object]] = {}
     for path, result in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
         if isinstance(result, ImageError):
@@ -196,10 +196,10 @@ def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | N
         elif json_output:
             found[path] = result.fields()
         else:
-            _print(sys.stdout, as_text(path, result.hands))
+            output.line(as_text(path, result.hands))
     if json_output:
-        _print(sys.stdout, json.dumps(found, indent=2))
-    return code
+        output.line(json.dumps(found, indent=2))
+    return _fail(f"results can't be written to standard output: {output.problem}") if output.problem else code
 
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
@@ -212,10 +212,5 @@ def _write(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def _fail(message: str) -> int:
-    _print(sys.stderr, f"hand-counter: {message}")
+    Output(sys.stderr).line(f"hand-counter: {message}")
     return 1
-
-
-def _print(stream: TextIO, text: str) -> None:
-    stream.write(f"{text}\n")
-    stream.flush()

@@ -265,3 +265,12 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert run_detect([str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"hand-counter: {tmp_path}: Permission denied\n"
+
+
+def test_standard_output_that_fails_ends_nothing(tmp_path, in_place, photo, monkeypatch, capsys):
+    """Copies are written nevertheless; the exit code is 1, and standard error has the reason."""
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert run_detect([photo], HandsOptions(models_dir=in_place), draw_dir=tmp_path / "out") == 1
+    assert "standard output: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "out" / "photo.png").exists()

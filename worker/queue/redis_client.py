@@ -55,9 +55,9 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     if port == 0:
         for name in ("socket_connect_timeout", "socket_keepalive"):  # these are of TCP
             del options[name]
-        pool = redis.ConnectionPool(_UnixConnection, path=host, **options)
+        pool = redis.ConnectionPool(UnixConnection, path=host, **options)
     else:
-        pool = redis.ConnectionPool(_TlsConnection if url.tls else _TcpConnection, host=host, port=port, **options)
+        pool = redis.ConnectionPool(TlsConnection if url.tls else TcpConnection, host=host, port=port, **options)
     return redis.Redis.from_pool(pool)
 
 
@@ -114,13 +114,13 @@ class _FollowsMaster(AbstractConnection):
             raise
 
 
-class _TcpConnection(_FollowsMaster, Connection):
+class TcpConnection(_FollowsMaster, Connection):
     """By TCP."""
 
 
-class _TlsConnection(_FollowsMaster, SSLConnection):
+class TlsConnection(_FollowsMaster, SSLConnection):
     """By TCP, encrypted."""
 
 
-class _UnixConnection(_FollowsMaster, UnixDomainSocketConnection):
+class UnixConnection(_FollowsMaster, UnixDomainSocketConnection):
     """By a unix socket."""
