@@ -72,8 +72,7 @@ class CountWorker:
         age = self._now() - job.frame.arrived_at
         if age > self._max_age:
             return Skipped(job.frame.entry_id, SkipReason.STALE)
-        # An id may lie in the future: publishers may choose it, and Redis' clock may be set back.
-        age = max(0.0, age)
+        age = max(0.0, age)  # Redis' clock may have been set back since
         self._metrics.queue_age.observe(age)
         attempt = 0
         while True:

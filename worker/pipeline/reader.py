@@ -151,7 +151,7 @@ class Reader:
         oldest = self._queue.now() - self._options.max_age
         for delivery in deliveries:
             try:
-                frame = parse_entry(delivery.entry_id, delivery.fields)
+                frame = parse_entry(delivery.entry_id, delivery.fields, delivery.arrived_at)
             except EntryError as error:
                 self._settled.put(dead_letter(delivery, error.reason, str(error)))
                 continue

@@ -36,7 +36,13 @@ end
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return 0
 end
-local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(ARGV, 5))
+local entry = {unpack(ARGV, 5)}
+local time = redis.pcall('TIME') -- the id's time is wrong if anybody has added an entry with an id in the future
+if not time.err then
+  entry[#entry + 1] = 'queued_at'
+  entry[#entry + 1] = time[1] .. '.' .. string.format('%06d', time[2])
+end
+local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(entry))
 if added.err then
   redis.call('SET', KEYS[2], '', 'PX', 1)
   return added

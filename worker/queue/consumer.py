@@ -23,9 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 import redis
 
 from worker.queue import accounting
+from worker.queue.arrivals import Arrivals, claimed_arrival
 from worker.queue.commands import Commands
 from worker.queue.delivery import Counted, Dead, Delivery
-from worker.queue.frame import DeadReason, EntryError, SkipReason
+from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
 
@@ -36,6 +37,9 @@ _PAGE = 500
 
 _ONE_DAY_MS = 86_400_000
 """Idle for longer than any --claim-idle in use."""
+
+_CLOCK_STEP_S = 1.0
+"""A larger difference to Redis' clock, as of the reply before, means that somebody has set it; a smaller one is a delay."""
 
 _FOR_EVER_MS = 2**53
 """The largest integer that Lua's numbers represent exactly."""
@@ -72,6 +76,7 @@ class Queue:
         """Entries that the queue dropped before any worker read them, as of the last read."""
         self._last_id = b"0-0"
         self._clock_offset = time.time() - time.monotonic()
+        self._arrivals = Arrivals()
 
     @property
     def problem(self) -> str:
@@ -88,9 +93,13 @@ class Queue:
         """Takes up to this many new entries, without waiting, and counts them as received."""
         keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
         reply = self._commands.script("read", keys, CONSUMER_GROUP, self.consumer, count)
-        seconds, micros, entries, self._last_id, self.dropped_unread = reply
+        seconds, micros, entries, self._last_id, self.dropped_unread, newest = reply
         self._set_clock(seconds, micros)
-        return [Delivery(entry_id.decode(), _fields(words), 1) for entry_id, words in entries]
+        self._arrivals.note_read(newest, self.now())
+        return [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]
+
+    def _new_delivery(self, entry_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
+        return Delivery(entry_id.decode(), fields, 1, self._arrivals.date(entry_id, fields))
 
     def wait(self, seconds: float) -> None:
         """Returns as soon as an entry arrives after those that were read, or after this many seconds."""
@@ -117,7 +126,12 @@ class Queue:
         )
         self._on_dead(DeadReason.TRIMMED, dropped)
         self._set_clock(seconds, micros)
-        return [Delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
+        return [self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
+
+    def _old_delivery(self, entry_id: str, fields: dict[bytes, bytes], times: int) -> Delivery:
+        """Returns a delivery of an earlier life. When it was read isn't known, so it is as old as it says."""
+        arrived_at = min(self.now(), claimed_arrival(arrival_time(entry_id), fields))
+        return Delivery(entry_id, fields, times, arrived_at)
 
     def adopt(self, idle: float) -> int:
         """Takes over all deliveries without a sign of life for this many seconds; returns how many."""
@@ -233,7 +247,10 @@ class Queue:
         self._commands.close()
 
     def _set_clock(self, seconds: bytes, micros: bytes) -> None:
-        self._clock_offset = int(seconds) + int(micros) / 1e6 - time.monotonic()
+        offset = int(seconds) + int(micros) / 1e6 - time.monotonic()
+        if abs(step := offset - self._clock_offset) > _CLOCK_STEP_S:
+            self._arrivals.shift(step)
+        self._clock_offset = offset
 
 
 def _fields(words: Sequence[bytes]) -> dict[bytes, bytes]:

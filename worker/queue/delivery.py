@@ -28,6 +28,8 @@ class Delivery(NamedTuple):
     fields: dict[bytes, bytes]
     times_delivered: int
     """1 at the first delivery. Each earlier one ended with a crash of its worker."""
+    arrived_at: float | None = None
+    """When Redis took the entry in, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ An entry of the queue has these fields:
     ts            capture time by the frame's own clock, seconds, decimal; if absent, the time of the entry's arrival
     frame_key     the key that holds the encoded picture (the usual way), or
     frame         the encoded picture itself
+    queued_at     when the publisher's script added it, Unix seconds by Redis' clock; may be absent
 """
 
 import enum
@@ -69,7 +70,7 @@ class Frame:
     """A valid entry of the queue."""
 
     entry_id: str
-    """Arrival time in milliseconds by Redis' clock, a dash, and a sequence number."""
+    """A time in milliseconds, a dash, and a sequence number. The time is that of the arrival, unless a publisher chose it."""
     stream_name: str
     ts: float
     """Capture time, seconds by the frame's own clock."""
@@ -78,14 +79,12 @@ class Frame:
     payload: bytes | None
     """The encoded picture if it is inline, else None."""
 
-    @property
-    def arrived_at(self) -> float:
-        """Time of the entry's arrival in the queue, Unix seconds by Redis' clock."""
-        return arrival_time(self.entry_id)
+    arrived_at: float
+    """When Redis took the entry in, Unix seconds by its clock."""
 
 
 def arrival_time(entry_id: str) -> float:
-    """Returns the time that an entry's id contains, Unix seconds by Redis' clock."""
+    """Returns the time that an entry's id contains, Unix seconds; it may be wrong, see :mod:`worker.queue.arrivals`."""
     return int(entry_id.partition("-")[0]) / 1000.0
 
 
@@ -97,14 +96,18 @@ def encode_entry(stream_name: str, ts: float, frame_key: str) -> dict[str, str]:
     return {"stream_name": stream_name, "ts": repr(ts), "frame_key": frame_key}
 
 
-def parse_entry(entry_id: str, fields: Mapping[bytes, bytes]) -> Frame:
-    """Returns an entry as a frame, validated by the same rules as in the sidecar. Raises EntryError."""
+def parse_entry(entry_id: str, fields: Mapping[bytes, bytes], arrived_at: float | None = None) -> Frame:
+    """Returns an entry as a frame, validated by the same rules as in the sidecar. Raises EntryError.
+
+    Without a time of arrival that of the id is taken.
+    """
+    arrived_at = arrival_time(entry_id) if arrived_at is None else arrived_at
     stream_name = _stream_name(fields.get(b"stream_name"))
-    ts = _ts(fields.get(b"ts"), entry_id)
+    ts = _ts(fields.get(b"ts"), arrived_at)
     frame_key, payload = fields.get(b"frame_key"), fields.get(b"frame")
     if not frame_key and not payload:
         raise EntryError(DeadReason.NO_PAYLOAD, "the entry has neither frame_key nor frame")
-    return Frame(entry_id, stream_name, ts, None if payload else frame_key, payload or None)
+    return Frame(entry_id, stream_name, ts, None if payload else frame_key, payload or None, arrived_at)
 
 
 def _stream_name(raw: bytes | None) -> str:
@@ -119,9 +122,9 @@ def _stream_name(raw: bytes | None) -> str:
     return stream_name
 
 
-def _ts(raw: bytes | None, entry_id: str) -> float:
+def _ts(raw: bytes | None, arrived_at: float) -> float:
     if raw is None:
-        return arrival_time(entry_id)
+        return arrived_at
     try:
         ts = float(raw.replace(b"_", b"?"))  # Python would accept 1_000 as a thousand
     except ValueError:

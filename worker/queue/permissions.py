@@ -65,6 +65,7 @@ def publisher_probes(keys: Keys) -> list[Probe]:
         Probe("set", ("SET", payload, "", "NONE"), payload),
         Probe("xadd", ("XADD", keys.frames, "0-0", "", ""), keys.frames),
         Probe("xlen", ("XLEN", keys.frames), keys.frames),
+        Probe("time", ("TIME",)),
         Probe("xinfo|groups", ("XINFO GROUPS", keys.frames), keys.frames),
         Probe("exists", ("EXISTS", payload), payload),
     ]

@@ -51,6 +51,22 @@ def test_a_frame_becomes_an_entry_and_a_picture(valkey: QueueServer) -> None:
     assert 50_000 < valkey.bytes.pttl(frame.frame_key) <= 60_000
 
 
+def test_an_entry_says_when_it_was_queued(valkey: QueueServer) -> None:
+    """By Redis' clock, also behind an id in the future; without the permission it says nothing."""
+    valkey.bytes.xadd(KEYS.frames, {"a": "b"}, id="99999999999999-0")
+    valkey.bytes.execute_command("ACL SETUSER", "limited", "on", ">SECRET", "~*", "+@all", "-time")
+    before = valkey.bytes.time()
+    for url in (valkey.url, valkey.url.replace("redis://", "redis://limited:SECRET@")):
+        with connect(url) as client:
+            assert frame_queue(client).publish(captured(1), NEVER)
+    after = valkey.bytes.time()
+    _, (_, timed), (_, untimed) = valkey.bytes.xrange(KEYS.frames)
+    seconds, micros = map(int, timed[b"queued_at"].split(b"."))
+    assert before <= (seconds, micros) <= after
+    assert b"queued_at" not in untimed
+    valkey.bytes.execute_command("ACL DELUSER", "limited")
+
+
 def test_two_publishers_of_one_stream_do_not_collide(valkey: QueueServer) -> None:
     """Pictures of two publishers have different keys, though both number their frames from one."""
     with connect(valkey.url) as client:

@@ -208,6 +208,33 @@ def test_ages_are_by_redis_clock(valkey: QueueServer, queue: Queue, monkeypatch:
     assert abs(queue.now() - seconds) < 20.0
 
 
+def test_an_id_in_the_future_makes_no_entry_fresh(valkey: QueueServer, queue: Queue) -> None:
+    """An entry is as old as the time since Redis took it in, although Redis goes on with that id."""
+    queue.read(1)
+    valkey.bytes.xadd(KEYS.frames, {"a": "b"}, id="99999999999999-0")
+    publish_many(valkey.bytes, 2)
+    (chosen,) = queue.read(1)
+    first_read = queue.now()
+    wait_until(lambda: queue.now() > first_read + 0.2)
+    following, another = queue.read(10)
+    assert following.entry_id.startswith("99999999999999-")
+    for delivery in (chosen, following, another):
+        assert delivery.arrived_at is not None
+        assert delivery.arrived_at <= first_read
+    (again,) = queue.take([following.entry_id])
+    assert again.arrived_at is not None
+    assert again.arrived_at <= queue.now()
+
+
+def test_a_publishers_time_survives_a_restart(valkey: QueueServer, queue: Queue) -> None:
+    """Behind an id in the future it is what says how old an entry is."""
+    seconds, _ = valkey.bytes.time()
+    valkey.bytes.xadd(KEYS.frames, {"queued_at": f"{seconds - 28}.5"}, id="99999999999999-0")
+    (delivery,) = queue.read(1)
+    assert delivery.arrived_at == seconds - 27.5
+    assert queue.take([delivery.entry_id])[0].arrived_at == seconds - 27.5
+
+
 def test_payloads_are_fetched_in_order(valkey: QueueServer, queue: Queue) -> None:
     """None stands for keys that don't exist, an error for those that hold something else."""
     valkey.bytes.set("a", b"\xff\xd8")

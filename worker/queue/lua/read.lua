@@ -6,10 +6,10 @@
 -- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far;
 --                                    last_id: the last entry that was read, for create_group.lua
 -- ARGV     group, consumer, the most entries
--- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the queue's last id,
---           the number of entries dropped unread so far}
+-- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the id to wait behind,
+--           the number of entries dropped unread so far, the last id of the queue at this read}
 --
--- If there is no new entry, all entries up to the last id were delivered, so a consumer waits for what follows that id.
+-- If there is no new entry, all entries up to the queue's last id were delivered, so a consumer waits for what follows that.
 --
 -- If all entries that are left follow the last one delivered, every entry that is gone was read or dropped; those
 -- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
@@ -35,7 +35,7 @@ end
 
 local position = tonumber(redis.call('HGET', KEYS[3], 'position') or nil)
 local dropped = tonumber(redis.call('HGET', KEYS[3], 'dropped') or 0)
-local dropped_before, most = dropped, 0
+local dropped_before, most, newest = dropped, 0, '0-0'
 local groups = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}
 for i = 1, #groups do
   local group = fields(groups[i])
@@ -49,7 +49,8 @@ for i = 1, #groups do
       dropped = dropped + math.max(0, gone - (position or gone))
       position = math.max(gone, position or gone)
     end
-    if is_behind(queue['last-generated-id'], delivered) then
+    newest = queue['last-generated-id']
+    if is_behind(newest, delivered) then
       most = tonumber(ARGV[3])
     end
   end
@@ -73,5 +74,4 @@ local time = redis.call('TIME')
 if #entries > 0 then
   redis.call('HSET', KEYS[3], 'position', position and position + #entries or '', 'last_id', entries[#entries][1])
 end
-local last_id = #entries > 0 and entries[#entries][1] or fields(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id']
-return {time[1], time[2], entries, last_id, dropped}
+return {time[1], time[2], entries, #entries > 0 and entries[#entries][1] or newest, dropped, newest}
