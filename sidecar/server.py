@@ -23,7 +23,7 @@ from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.change_log import ChangeLog
-from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.follower import FpsFollower
 from sidecar.limits.table import FpsTable
 from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
@@ -71,7 +71,8 @@ class Sidecar:
             self.table,
             self.servers,
             settings.config_key,
-            on_state=self._redis_changed,
+            on_state=lambda state: self.metrics.redis_state_changes.labels(state.name).inc(),
+            on_problem=lambda sentence: self.health.set(REDIS, not sentence, sentence),
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
@@ -98,6 +99,7 @@ class Sidecar:
         """Returns the answer of /healthz; the sidecar is healthy with or without Redis."""
         return True, {
             "redis": self.follower.state.name,
+            "redis_problem": self.follower.problem_sentence,
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
             "streams": len(self.limiter),
         }
@@ -132,10 +134,6 @@ class Sidecar:
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
         logger.warning("ignoring a limit that isn't a valid fps", extra={"stream_name": field, "value": value})
-
-    def _redis_changed(self, state: RedisState) -> None:
-        self.metrics.redis_state_changes.labels(state.name).inc()
-        self.health.set(REDIS, state.is_reachable)
 
 
 async def serve(settings: SidecarSettings) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from worker.hands.draw import annotate
 from worker.options import HandsOptions
 from worker.picture_files import decode_any, encode
 from worker.picture_header import PICTURE_SUFFIXES, PictureError
+from worker.results import FrameResult
 
 _MAX_PIXELS = 2**30
 """What OpenCV decodes. A user may look at larger pictures than a worker, which gets them from anybody."""
@@ -73,7 +75,7 @@ def drawing_path(path: str, draw_dir: Path, taken: set[Path]) -> Path:
 
 def detect_images(
     paths: Iterable[str], detector: HandDetector, draw_dir: Path | None = None, draw: Drawing = annotate
-) -> Iterator[tuple[str, Hands | ImageError]]:
+) -> Iterator[tuple[str, FrameResult | ImageError]]:
     """Finds the hands of one picture after the other.
 
     Args:
@@ -83,16 +85,19 @@ def detect_images(
         draw: draws the hands into a copy of the picture.
 
     Yields:
-        Each path with its hands, followed by the path with an error if the copy couldn't be written; or the path with
+        Each path with its result, whose stream is the file's name and whose ts is 0, followed by the path with an error if
+        the copy couldn't be written; or the path with
         the error of a picture that can't be read. An error doesn't stop the others.
     """
     taken: set[Path] = set()
     for path in paths:
         target = drawing_path(path, draw_dir, taken) if draw_dir is not None else None
         try:
+            started = time.perf_counter()
             image = read_image(path)
+            decoded = time.perf_counter()
             hands = detector.detect(image)
-            yield path, hands
+            yield path, _result(path, detector.name, image, hands, decoded - started, time.perf_counter() - decoded)
             if target is not None:
                 _write(target, draw(image, hands))
         except ImageError as error:
@@ -115,19 +120,20 @@ def _file(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def as_json(hands: Hands) -> list[dict[str, object]]:
-    """Returns hands as `detect --json` prints them: box to 0.1 pixels, side, score to 0.001, and what HaMeR adds."""
-    return [
-        {
-            "box": [round(float(value), 1) for value in box],
-            "is_right": bool(is_right),
-            "score": round(float(score), 3),
-            **details,
-        }
-        for box, is_right, score, details in zip(
-            hands.boxes, hands.is_right, hands.scores, hands.details(), strict=True
-        )
-    ]
+def _result(
+    path: str, backend: str, image: NDArray[np.uint8], hands: Hands, decode_s: float, detect_s: float
+) -> FrameResult:
+    height, width = image.shape[:2]
+    return FrameResult(
+        stream_name=Path(path).name,
+        ts=0.0,
+        backend=backend,
+        width=width,
+        height=height,
+        hands=hands,
+        decode_s=decode_s,
+        detect_s=detect_s,
+    )
 
 
 def as_text(path: str, hands: Hands) -> str:
@@ -152,7 +158,7 @@ def run_detect(
     Args:
         images: files, or folders whose pictures are all processed.
         hands: how hands are found; None means the defaults.
-        json_output: prints one JSON object {image: [hand, ...]} at the end instead of lines for each picture.
+        json_output: prints one JSON object {image: result} at the end, with results as in the queue, instead of lines.
         draw_dir: folder for annotated copies.
 
     Returns:
@@ -179,14 +185,14 @@ def run_detect(
 
 def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
     code = 0
-    found: dict[str, list[dict[str, object]]] = {}
-    for path, hands in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
-        if isinstance(hands, ImageError):
-            code = _fail(str(hands))
+    found: dict[str, dict[str, object]] = {}
+    for path, result in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
+        if isinstance(result, ImageError):
+            code = _fail(str(result))
         elif json_output:
-            found[path] = as_json(hands)
+            found[path] = result.fields()
         else:
-            _print(sys.stdout, as_text(path, hands))
+            _print(sys.stdout, as_text(path, result.hands))
     if json_output:
         _print(sys.stdout, json.dumps(found, indent=2))
     return code

@@ -22,7 +22,9 @@ examples:
 """
 
     images: Annotated[list[str], Positional()] = Field(description="image files, or folders of them")
-    json_output: bool = Field(False, description="print one JSON object", json_schema_extra={"flag": "--json"})
+    json_output: bool = Field(
+        False, description="print one JSON object: a result for each picture", json_schema_extra={"flag": "--json"}
+    )
     draw_dir: Path | None = Field(
         None, description="folder for annotated copies", json_schema_extra={"flag": "--draw", "metavar": "DIR"}
     )

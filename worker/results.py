@@ -43,32 +43,32 @@ class FrameResult:
         """Number of hands found."""
         return len(self.hands)
 
-    def to_json(self, entry_id: str | None = None, queue_age_s: float | None = None) -> str:
-        """Returns the JSON of the schema.
+    def fields(self, entry_id: str | None = None, queue_age_s: float | None = None) -> dict[str, object]:
+        """Returns the object of the schema.
 
         Args:
             entry_id: the queue's entry; None for a frame that came another way.
             queue_age_s: the entry's age when counting began, seconds; None for a frame that came another way.
         """
-        return json.dumps(
-            {
-                "version": VERSION,
-                "entry_id": entry_id,
-                "stream_name": self.stream_name,
-                "ts": self.ts,
-                "backend": self.backend,
-                "image": {"width": self.width, "height": self.height},
-                "hand_count": self.hand_count,
-                "hands": _hands(self.hands),
-                "timings": {
-                    "queue_age": None if queue_age_s is None else round(queue_age_s, 4),
-                    "decode": round(self.decode_s, 6),
-                    "detect": round(self.detect_s, 6),
-                },
+        return {
+            "version": VERSION,
+            "entry_id": entry_id,
+            "stream_name": self.stream_name,
+            "ts": self.ts,
+            "backend": self.backend,
+            "image": {"width": self.width, "height": self.height},
+            "hand_count": self.hand_count,
+            "hands": _hands(self.hands),
+            "timings": {
+                "queue_age": None if queue_age_s is None else round(queue_age_s, 4),
+                "decode": round(self.decode_s, 6),
+                "detect": round(self.detect_s, 6),
             },
-            allow_nan=False,
-            separators=(",", ":"),
-        )
+        }
+
+    def to_json(self, entry_id: str | None = None, queue_age_s: float | None = None) -> str:
+        """Returns `fields` as JSON."""
+        return json.dumps(self.fields(entry_id, queue_age_s), allow_nan=False, separators=(",", ":"))
 
 
 def _hands(hands: Hands) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from process.backoff import Backoff
 from process.redis_url import Address
-from sidecar.connections.errors import RedisServerError, UnreachableError
+from sidecar.connections.errors import REJECTED_BY_LIVING, RedisServerError, RejectedError, UnreachableError
 from sidecar.connections.servers import RedisServers
 from sidecar.connections.wire import Wire
 
@@ -128,7 +128,11 @@ class Link:
         while True:
             self._probe_now.clear()
             began = clock()
-            await wire.call("PING", timeout_s=DEAD_AFTER_S)
+            try:
+                await wire.call("PING", timeout_s=DEAD_AFTER_S)
+            except RejectedError as error:
+                if error.code not in REJECTED_BY_LIVING:
+                    raise
             # One late answer to a ping may be a pause of this process; a caller that waits for the server finds out.
             self.in_time = self.in_time or clock() - began <= self._in_time_s
             if clock() - self._connected_at >= SETTLED_AFTER_S:

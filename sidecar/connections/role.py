@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from sidecar.connections.errors import RejectedError, ReplicaError
+from sidecar.connections.errors import REJECTED_BY_LIVING, RejectedError, ReplicaError
 
 Call = Callable[..., Awaitable[Any]]
 """Sends a command and returns its answer; raises the errors of PushConnection.call."""
@@ -81,7 +81,11 @@ class RoleCheck:
                     raise
                 self.may_ask = False
                 del self._commands[0]
-        await self._call("PING")
+        try:
+            await self._call("PING")
+        except RejectedError as error:
+            if error.code not in REJECTED_BY_LIVING:
+                raise
         return Role.UNKNOWN
 
 

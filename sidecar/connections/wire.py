@@ -253,6 +253,8 @@ def _rejected(error: RedisError, address: Address) -> RejectedError:
     else:
         first_word = text.partition(" ")[0]
         code = first_word if first_word.isupper() else "ERR"
+    if code == "ERR" and "unauthenticated" in text:  # how Redis rejects a long command before the login
+        code = "NOAUTH"
     redirect = None
     if isinstance(error, AskError):
         # A server that doesn't know its own host means the one that answered.

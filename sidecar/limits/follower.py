@@ -1,8 +1,8 @@
 """Keeps the fps table in step with the hash in Redis: one task, one connection.
 
 What is read when is decided by the reading plan; this file does it. Watched streams are read a chunk at a time, so that the
-event loop never stalls for long. Where the server refuses to push, the task polls. While Redis is unreachable, the table
-stays as it is.
+event loop never stalls for long. Where the server refuses to push, the task polls. While the limits can't be read, for
+whatever reason, the table stays as it is. A server that answers reads is reachable, even if it rejects everything else.
 
 A stream's first frame waits for the stream's first reading: at most 50 ms, and not at all while Redis is known to be
 unreachable or hasn't answered another first frame in time. So an outage costs one wait at most, and no decision after it.
@@ -21,12 +21,13 @@ from typing import Any, Final
 
 from process.backoff import Backoff
 from process.redis_url import Address
-from sidecar.connections.errors import RedisServerError, RejectedError
+from sidecar.connections.errors import Problem, RedisServerError, RejectedError
 from sidecar.connections.push import PushConnection
 from sidecar.connections.role import RoleCheck
 from sidecar.connections.servers import RedisServers
 from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
+from sidecar.limits.steadiness import Steadiness
 from sidecar.limits.table import FpsTable
 from sidecar.limits.values import WILDCARD_FIELD
 
@@ -52,7 +53,7 @@ class RedisState(enum.IntEnum):
     POLLING = 2
     """Redis doesn't push, so changes are polled."""
     AWAY = 3
-    """Redis is unreachable, or rejects the login or a command."""
+    """The limits can't be read: Redis is unreachable, or rejects the login or the reading."""
 
     @property
     def is_reachable(self) -> bool:
@@ -68,6 +69,7 @@ class FpsFollower:
         servers: Where Redis is.
         config_key: The key of the hash.
         on_state: Is called at each change of the state, with the new one.
+        on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
         on_read: Is called at each command that reads fields.
         poll_s: The period of polling, seconds.
     """
@@ -79,10 +81,15 @@ class FpsFollower:
         config_key: str,
         *,
         on_state: Callable[[RedisState], None] = lambda _state: None,
+        on_problem: Callable[[str], None] = lambda _sentence: None,
         on_read: Callable[[], None] = lambda: None,
         poll_s: float = POLL_S,
     ) -> None:
         self.state = RedisState.AWAY
+        self.problem: Problem | None = None
+        """Why the limits can't be read; None while they can, and before the first attempt."""
+        self.problem_sentence = ""
+        """What is wrong and what to do about it, in one line; empty if nothing is."""
         self.pushes = 0
         """Pushes that named the hash, or all keys."""
         self.resyncs = 0
@@ -91,6 +98,7 @@ class FpsFollower:
         self._servers = servers
         self._config_key = config_key
         self._on_state = on_state
+        self._on_problem = on_problem
         self._on_read = on_read
         self._poll_s = poll_s
         self._agreed_at = -math.inf
@@ -98,12 +106,16 @@ class FpsFollower:
         """What is read when on the connection; None while there is none, so that nothing is kept about new streams."""
         self._wake = asyncio.Event()
         self._awaited_done: asyncio.Future[None] | None = None
+        self._readable = False
+        """Whether the limits were read over the connection, which may not count as a recovery yet."""
         self._unresponsive = False
+        self._steadiness = Steadiness()
         self._tried = asyncio.Event()
         self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
         self._redirect: Address | None = None  # where a cluster said that the key is
         self._failures_logged: set[str] = set()
-        self._wrong_type_logged = False
+        self._wrong_type = False
+        """Whether the key of the limits isn't a hash at present."""
         self._ask_to_push = True
         self._ask_to_scan = True
         self._ask_for_role = True
@@ -122,7 +134,7 @@ class FpsFollower:
         """Makes the table watch these streams. Waits for their values where Redis is likely to answer, at most 50 ms."""
         if self._plan is not None:
             self._plan.await_streams(stream_names)
-        if self.state.is_reachable and not self._unresponsive:
+        if self._readable and not self._unresponsive:
             if self._awaited_done is None:
                 self._awaited_done = asyncio.get_running_loop().create_future()
             self._wake.set()
@@ -166,12 +178,15 @@ class FpsFollower:
                 await self._act(plan.next(time.monotonic()), plan, connection, limits, role)
             finally:
                 self._ask_to_scan = limits.may_scan
-            self._ask_to_push = self._ask_to_scan = self._ask_for_role = True
-            self._succeed(state)
+            self._ask_to_push = self._ask_to_scan = self._ask_for_role = self._readable = True
+            counts_from = time.monotonic() + self._steadiness.hold_s(time.monotonic())
             while True:
+                if not self.state.is_reachable and time.monotonic() >= counts_from:
+                    self._succeed(state)
                 await self._act(plan.next(time.monotonic()), plan, connection, limits, role)
         finally:
             self._plan = None
+            self._readable = False
             await connection.close()
 
     async def _start_tracking(self, connection: PushConnection) -> RedisState:
@@ -211,7 +226,8 @@ class FpsFollower:
             case Step.PING:
                 await role.check()
                 plan.record_answer(time.monotonic())
-        self._agreed_at = max(self._agreed_at, plan.agreed_at)
+        if not self._wrong_type:
+            self._agreed_at = max(self._agreed_at, plan.agreed_at)
 
     async def _read_watched(self, plan: ReadingPlan, limits: FpsHash) -> None:
         await self._read_awaited(plan, limits)
@@ -235,13 +251,9 @@ class FpsFollower:
                 pairs = [pair for pair in zip(chunk, values, strict=True) if pair[0] in watched]
                 self._table.store((name for name, _ in pairs), (value for _, value in pairs))
                 await self._read_awaited(plan, limits)
-            self._wrong_type_logged = False
+            self._record_type(is_hash=True)
         except NotAHashError:
-            self._table.clear()
-            if not self._wrong_type_logged:
-                message = "the config key isn't a hash, so it sets no limits; delete it or change --config-key"
-                logger.warning(message, extra={"key": self._config_key})
-            self._wrong_type_logged = True
+            self._record_type(is_hash=False)
         plan.end_reading(time.monotonic())
 
     async def _read_awaited(self, plan: ReadingPlan, limits: FpsHash) -> None:
@@ -253,10 +265,12 @@ class FpsFollower:
         try:
             names = iter(awaited)
             while chunk := list(itertools.islice(names, CHUNK)):
-                values: list[bytes | None] = [None] * len(chunk)
-                with contextlib.suppress(NotAHashError):  # the next reading of the watched streams logs it
+                try:
                     values = await limits.read_fields(chunk)
-                self._table.store(chunk, values)
+                except NotAHashError:  # the next reading of the watched streams records it
+                    self._table.assume(chunk)
+                else:
+                    self._table.store(chunk, values)
             plan.record_answer(time.monotonic())
         finally:
             if done is not None:
@@ -274,6 +288,18 @@ class FpsFollower:
                 self._plan.record_push(time.monotonic())
             self._wake.set()
 
+    def _record_type(self, *, is_hash: bool) -> None:
+        """Records whether the key of the limits is a hash; if it isn't, the last known limits stay in force."""
+        if is_hash is not self._wrong_type:
+            return
+        self._wrong_type = not is_hash
+        if self._wrong_type:
+            message = "the key of the limits isn't a hash; the last known limits stay in force"
+            hint = "delete the key or change --config-key"
+            logger.warning(message, extra={"key": self._config_key, "hint": hint})
+        if self.state.is_reachable:
+            self._enter(self.state)
+
     def _succeed(self, state: RedisState) -> None:
         self._backoff.reset()
         self._failures_logged.clear()
@@ -281,20 +307,32 @@ class FpsFollower:
         self._enter(state)
 
     def _fail(self, error: Exception) -> None:
+        if self.state.is_reachable:
+            self._steadiness.record_loss(time.monotonic())
         if not isinstance(error, RedisServerError):
             logger.error("following the limits failed unexpectedly; trying again", exc_info=error)
-        elif error.summary not in self._failures_logged:  # once for each kind, until it works again
-            self._failures_logged.add(error.summary)
-            logger.warning(f"{error.summary}; the last known limits stay in force", extra=error.fields())
-        self._enter(RedisState.AWAY)
+            problem, sentence = Problem.OTHER, f"following the limits failed unexpectedly: {error!r} (see the log)"
+        else:
+            problem, sentence = error.problem, error.sentence
+            if error.summary not in self._failures_logged:  # once for each kind, until it works again
+                self._failures_logged.add(error.summary)
+                logger.warning(f"{error.summary}; the last known limits stay in force", extra=error.fields())
+        self._enter(RedisState.AWAY, problem, sentence)
 
-    def _enter(self, state: RedisState) -> None:
-        changed = state is not self.state or not self._tried.is_set()
-        self.state = state
-        self._table.stale = not state.is_reachable
+    def _enter(self, state: RedisState, problem: Problem | None = None, sentence: str = "") -> None:
+        if state.is_reachable and self._wrong_type:
+            problem = Problem.WRONGTYPE
+            sentence = f"the key {self._config_key!r} isn't a hash (delete it or change --config-key)"
+        first = not self._tried.is_set()
+        changed = first or state is not self.state
+        problem_changed = first or sentence != self.problem_sentence
+        self.state, self.problem, self.problem_sentence = state, problem, sentence
+        self._table.stale = problem is not None
         self._tried.set()
         if not state.is_reachable and self._awaited_done is not None:
             self._awaited_done.set_result(None)
             self._awaited_done = None
         if changed:
             self._on_state(state)
+        if problem_changed:
+            self._on_problem(sentence)

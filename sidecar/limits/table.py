@@ -7,6 +7,8 @@ A stream is in one of three states:
   case its next frame arrives while Redis is unreachable; otherwise its value is read again with that frame.
 - unknown: no frame ever arrived, or the stream was forgotten. The fallback is in force until its value is read.
 
+A value that isn't a valid fps changes nothing: the last valid value of its field stays in force, flagged.
+
 ``watched`` holds None for "no valid field of its own", so that a change of the wildcard costs nothing per stream. A
 decision reads ``watched.get(name)``, and ``fallback`` if that is None.
 """
@@ -58,7 +60,7 @@ class FpsTable:
         self.version = 0
         """Changes whenever the limit of a stream may have changed that was watched before."""
         self.stale = True
-        """Whether Redis is unreachable, so that these are the last known values."""
+        """Whether the hash can't be read, so that these are the last known values."""
         self._default = default
         self._on_invalid = on_invalid
         self._watcher = watcher
@@ -83,18 +85,28 @@ class FpsTable:
         return self.fallback if override is None else Limit(override, FpsSource.OVERRIDE)
 
     def invalid_value(self, stream_name: str) -> str:
-        """Returns the value that is ignored because it isn't a valid fps, the stream's own or the wildcard's; else empty."""
+        """Returns the value that is ignored because it isn't a valid fps, the stream's own or the wildcard's; else empty.
+
+        The last valid value of its field is in force in its place, or if there was none, what is in force without the field.
+        """
         own = self._invalid.get(stream_name, "")
         hides_wildcard = own or self.limit(stream_name).source is FpsSource.OVERRIDE
         return own if hides_wildcard else self._invalid.get(WILDCARD_FIELD, "")
 
     def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
-        """Stores the values that Redis has for these streams; they are watched from now on."""
+        """Stores the values that Redis has for these streams; they are watched from now on.
+
+        While a value isn't valid, the last valid one of its field stays in force, so that a typing error doesn't lift a pause.
+        """
         watched, asleep, meanings = self.watched, self._asleep, self._meanings
         for field, raw in zip(fields, values, strict=True):
             override = None if raw is None else meanings.get(raw)
             if override is None and raw is not None:
                 override = self._meaning(field, raw)
+                if override is None:
+                    override = watched.get(field)
+                    if override is None:
+                        override = asleep.get(field)
             elif self._invalid:
                 self._invalid.pop(field, None)
             if asleep:
@@ -105,9 +117,12 @@ class FpsTable:
             watched[field] = override
 
     def store_wildcard(self, raw: bytes | None) -> None:
-        """Stores the value that Redis has for the field ``*``."""
+        """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
         self._invalid.pop(WILDCARD_FIELD, None)
-        limit = fallback(None if raw is None else self._meaning(WILDCARD_FIELD, raw), self._default)
+        wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
+        if wildcard is None and raw is not None:
+            return
+        limit = fallback(wildcard, self._default)
         if limit != self.fallback:
             old, self.fallback = self.fallback, limit
             self.version += 1
@@ -115,14 +130,6 @@ class FpsTable:
                 self._watcher.fallback_changed(old.fps, limit.fps)
             if self._on_change is not None:
                 self._on_change(WILDCARD_FIELD, old.fps, limit)
-
-    def clear(self) -> None:
-        """Removes all values, because the key in Redis isn't a hash."""
-        self.store(self.watched, [None] * len(self.watched))
-        self._asleep.clear()
-        self._invalid.clear()
-        self.version += 1
-        self.store_wildcard(None)
 
     def assume(self, stream_names: Iterable[str]) -> None:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""

@@ -15,7 +15,10 @@ Status = health_pb2.HealthCheckResponse
 SERVER: Final = ""
 """The component that is the server as a whole: serving while it accepts calls, with or without Redis."""
 REDIS: Final = "redis"
-"""The component that is serving while Redis is reachable."""
+"""The component that is serving while the limits in Redis can be read."""
+
+REASON: Final = "reason"
+"""The trailing metadata of Check that says why a component isn't serving and what to do about it."""
 
 MAX_WATCHERS: Final = 64
 """As many as sessions. Watch calls last, and must leave room for probes."""
@@ -28,13 +31,15 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def __init__(self) -> None:
         self._serving = {SERVER: False, REDIS: False}
+        self._reasons = {SERVER: "", REDIS: ""}
         self._shutting_down = False
         self._changed = asyncio.Event()
         self._watchers = 0
 
-    def set(self, component: str, serving: bool) -> None:
-        """Sets a component's status and sends it to watchers."""
+    def set(self, component: str, serving: bool, reason: str = "") -> None:
+        """Sets a component's status and sends it to watchers; the reason is a sentence for people."""
         self._serving[component] = serving
+        self._reasons[component] = reason
         self._notify()
 
     def shut_down(self) -> None:
@@ -45,9 +50,13 @@ class Health(health_pb2_grpc.HealthServicer):
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: _Context
     ) -> health_pb2.HealthCheckResponse:
-        """Returns a component's status; NOT_FOUND if there is no such component."""
+        """Returns a component's status, with the reason as metadata; NOT_FOUND if there is no such component."""
         if request.service not in self._serving:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown component {request.service!r}")
+        if reason := self._reasons[request.service]:
+            # Metadata is printable ASCII.
+            shown = reason.encode("ascii", "backslashreplace").decode()
+            context.set_trailing_metadata(((REASON, "".join(c if c.isprintable() else " " for c in shown)),))
         return Status(status=self._status(request.service))
 
     async def Watch(  # noqa: N802

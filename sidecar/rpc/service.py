@@ -121,6 +121,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             redis_state=cast(pb.RedisState, self._follower.state),
             fps_table_age_seconds=self._follower.age_s(),
             stream_count=len(self._limiter),
+            redis_problem=self._follower.problem_sentence,
         )
 
     async def _reject(self, context: Context, method: str, error: RejectedError) -> NoReturn:

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from handcounter.pacing.schedule import Reason
 from process.pem import expiry
+from sidecar.connections.errors import Problem
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
@@ -193,6 +194,14 @@ class _Scrape(Collector):
         for candidate in RedisState:
             state.add_metric([candidate.name], float(candidate is follower.state))
         yield state
+        problem = GaugeMetricFamily(
+            "sidecar_redis_problem",
+            "1 for the reason why the limits can't be read from Redis, 0 for the others.",
+            labels=["problem"],
+        )
+        for possible in Problem:
+            problem.add_metric([possible.name], float(possible is follower.problem))
+        yield problem
         yield GaugeMetricFamily(
             "sidecar_fps_table_age_seconds", "Seconds since the fps table last agreed with Redis.", follower.age_s()
         )

@@ -42,8 +42,8 @@ def test_the_services_of_the_compose_file_count_frames(address: str, tmp_path: P
     compose += ["--file", str(REPOSITORY / "compose.yaml"), "--file", str(tmp_path / "override.yaml")]
     try:
         run(*compose, "up", "--detach", "--pull", "never", "--wait", "--wait-timeout", "180")
-        publish = ["publish", "synthetic:fps=10,hands=2", "--stream-name", "cam1", "--count", "30"]
-        run(*compose, "run", "--rm", "worker", *publish)
+        publish = ["synthetic:fps=10,hands=2", "--stream-name", "cam1", "--count", "30"]
+        run(*compose, "run", "--rm", "publisher", *publish)
         with redis.Redis(host=address, decode_responses=True) as client:
             wait_until(lambda: int(client.hget(Keys().accounting, "counted") or 0) >= 2, "two frames are counted")
         run(*compose, "stop")

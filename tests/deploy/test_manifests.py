@@ -28,8 +28,10 @@ from worker.publish.settings import PublishSettings
 from worker.run_settings import RunSettings
 
 VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-EXTERNAL = {"hand-counter-redis", "camera-door", "camera-yard"}
-"""The Secrets that the operator creates in production: the address and password of Redis, and each camera's URL."""
+LOGINS = {"hand-counter-redis-sidecar", "hand-counter-redis-worker", "hand-counter-redis-publisher"}
+"""The Secrets with the address of Redis and the login of each program."""
+EXTERNAL = {*LOGINS, "camera-door", "camera-yard"}
+"""The Secrets that the operator creates in production: the logins, and each camera's URL."""
 
 MARGIN_S = 5.0
 """The margin for stopping, in addition to the grace periods of both programs."""
@@ -292,9 +294,12 @@ def test_dns_is_reachable_through_the_node(documents):
 
 def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
     """Returns the settings of both programs for the environment in the manifests."""
-    secret = {"kind": "Secret", "metadata": {"name": "hand-counter-redis"}, "stringData": {"url": "rediss://:x@r:1/0"}}
+    secrets = [
+        {"kind": "Secret", "metadata": {"name": name}, "stringData": {"url": f"rediss://{name}:x@r:1/0"}}
+        for name in LOGINS
+    ]
     if not any(d["kind"] == "Secret" for d in documents):
-        documents = [*documents, secret]
+        documents = [*documents, *secrets]
     kinds = ("ConfigMap", "Secret")
     template = one(documents, "Deployment", "hand-counter")
     manifests = Manifests([template, *(d for d in documents if d["kind"] in kinds)])
@@ -378,10 +383,13 @@ def test_production_has_a_gpu_and_development_has_none():
 
 
 def test_no_secret_is_in_the_repository():
-    """Only the overlay dev generates a Secret, and it holds no password."""
+    """Only the overlay dev generates Secrets, and they hold no password."""
     assert not [d for d in render(K8S / "overlays/gpu") if d["kind"] == "Secret"]
-    secret = yaml.safe_load((K8S / "overlays/dev/kustomization.yaml").read_text())["secretGenerator"]
-    assert secret == [{"name": "hand-counter-redis", "literals": ["url=redis://valkey:6379/0"]}]
+    secrets = yaml.safe_load((K8S / "overlays/dev/kustomization.yaml").read_text())["secretGenerator"]
+    assert len(secrets) == 3
+    for secret in secrets:
+        (literal,) = secret["literals"]
+        assert re.fullmatch(r"url=redis://[a-z-]+@valkey:6379/0", literal)
 
 
 def images(documents) -> list[str]:
@@ -418,7 +426,7 @@ def test_a_digest_can_replace_the_tag(tmp_path):
 def test_compose_gives_settings_that_the_programs_know(monkeypatch):
     """Each variable in the compose file is a setting of its program with a valid value."""
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings)):
+    for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings), ("publisher", RunSettings)):
         environment = services[name]["environment"]
         assert_known(environment, settings)
         with monkeypatch.context() as patch:

@@ -252,7 +252,9 @@ def test_metrics_are_scraped(sidecar: SidecarProcess, channel: grpc.Channel) -> 
     assert (samples["sidecar_redis_state", "AWAY"], samples["sidecar_redis_state", "TRACKING"]) == (1, 0)
     assert samples["process_resident_memory_bytes",] > 0
     with urllib.request.urlopen(f"http://{sidecar.http}/healthz", timeout=120) as answer:
-        assert json.load(answer) == {"healthy": True, "redis": "AWAY", "fps_table_age_seconds": None, "streams": 3}
+        page = json.load(answer)
+    assert page.pop("redis_problem").startswith("Redis is unreachable: ")
+    assert page == {"healthy": True, "redis": "AWAY", "fps_table_age_seconds": None, "streams": 3}
     assert sidecar.logs() == before
 
 

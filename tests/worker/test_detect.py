@@ -5,14 +5,17 @@ import struct
 from pathlib import Path
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 from support.models.synthetic_hands import scene
+from support.processes.programs import REPOSITORY
 
 from worker.detect import ImageError, detect_images, drawing_path, expand, overwritten, read_image, run_detect
 from worker.hands.detection import Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.options import HandsOptions
+from worker.results import SCHEMA
 
 BOMB = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, *[0] * 6)
 """The header of a picture of 3.6 billion pixels."""
@@ -55,16 +58,27 @@ def with_orientation(jpeg, orientation):
 
 
 def test_json(photo, in_place, capsys, monkeypatch):
-    """The keys are the paths as given; the hands have boxes in pixels, sides and scores; nothing else is printed."""
+    """The keys are the paths as given; each has a result with the fields of the queue's; nothing else is printed."""
     monkeypatch.chdir(Path(photo).parent)
     assert run_detect(["./photo.png"], json_output=True, hands=HandsOptions(models_dir=in_place)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["./photo.png"]
-    hands = sorted(printed["./photo.png"], key=lambda hand: hand["box"][0])
+    result = printed["./photo.png"]
+    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    assert (result["stream_name"], result["ts"], result["entry_id"]) == ("photo.png", 0, None)
+    assert (result["image"], result["hand_count"]) == ({"width": 640, "height": 480}, 2)
+    hands = sorted(result["hands"], key=lambda hand: hand["box"][0])
     assert [hand["is_right"] for hand in hands] == [True, False]
-    assert all(set(hand) == {"box", "is_right", "score"} for hand in hands)
+    assert all(set(hand) == {"box", "is_right", "score", "keypoints"} for hand in hands)
     assert all(0.5 <= hand["score"] <= 1 for hand in hands)
     assert hands[0]["box"][2] < 320 < hands[1]["box"][0]
+
+
+def test_the_sample_of_the_readme(in_place, capsys, monkeypatch):
+    """Gives what the README says."""
+    monkeypatch.chdir(REPOSITORY)
+    assert run_detect(["docs/hands.jpg"], hands=HandsOptions(models_dir=in_place)) == 0
+    assert f"```text\n{capsys.readouterr().out}```" in (REPOSITORY / "README.md").read_text()
 
 
 def test_text(photo, in_place, capsys):
@@ -110,8 +124,8 @@ def test_draw(photo, tmp_path, in_place):
 def test_a_drawing_that_cannot_be_written(photo, tmp_path):
     """The hands are printed nevertheless, followed by the error."""
     (tmp_path / "file").write_bytes(b"")
-    (_, hands), (_, error) = detect_images([photo], FakeDetector(), tmp_path / "file")
-    assert len(hands) == 1
+    (_, result), (_, error) = detect_images([photo], FakeDetector(), tmp_path / "file")
+    assert result.hand_count == 1
     assert isinstance(error, ImageError)
     assert "can't be written" in str(error)
 
@@ -218,11 +232,11 @@ def test_no_codec_ends_the_others(tmp_path, content):
     bad, good = tmp_path / "bad.bmp", tmp_path / "good.png"
     bad.write_bytes(content)
     cv2.imwrite(str(good), np.full((20, 20, 3), 77, np.uint8))
-    (_, error), (path, hands) = detect_images([str(bad), str(good)], FakeDetector())
+    (_, error), (path, result) = detect_images([str(bad), str(good)], FakeDetector())
     assert isinstance(error, ImageError)
     assert str(error).count("\n") == 0
     assert path == str(good)
-    assert len(hands) == 1
+    assert result.hand_count == 1
 
 
 def test_a_copy_that_cannot_be_encoded(tmp_path):

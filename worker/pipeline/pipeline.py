@@ -29,6 +29,9 @@ from worker.queue.held import Held
 
 logger = logging.getLogger(__name__)
 
+LAST_WORDS_S = 2.0
+"""How much longer than the grace period a stop waits for a Redis that doesn't answer."""
+
 
 class Pipeline:
     """All threads of one worker."""
@@ -83,7 +86,10 @@ class Pipeline:
         return max(time.monotonic() - self._reader.turned_at, *(each.busy_seconds() for each in self._count_workers))
 
     def stop(self, grace: float) -> None:
-        """Ends the threads in order, within this many seconds, and releases what is still held."""
+        """Ends the threads in order, within this many seconds, and releases what is still held.
+
+        If Redis doesn't answer, this takes up to LAST_WORDS_S longer.
+        """
         deadline = time.monotonic() + grace
         self._stop_reading.set()
         _join(self._read_thread, deadline)
@@ -94,8 +100,13 @@ class Pipeline:
         self._settled.put(None)
         _join(self._settle_thread, deadline)
         self._abandon.set()
-        self._settle_thread.join()
-        self._release()
+        last_words = time.monotonic() + LAST_WORDS_S
+        _join(self._settle_thread, last_words)  # it may be waiting for a reply; if that comes later, it does no harm
+        releasing = self._thread("release", self._release)
+        releasing.start()
+        _join(releasing, last_words)
+        if releasing.is_alive():
+            logger.warning("Redis doesn't answer, so nothing is released; other workers take over what is held later")
 
     def _put_last_job(self, deadline: float) -> None:
         try:

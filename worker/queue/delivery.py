@@ -1,19 +1,24 @@
 """A delivery, an entry of the queue that this worker holds, and the three ways to settle it. Pure."""
 
-import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from worker.queue.frame import DeadReason, Frame, SkipReason
 
-DEAD_FIELDS = 16
-"""How many of an entry's fields a dead letter keeps."""
-
-DEAD_FIELD_BYTES = 1024
+DEAD_FIELD_BYTES = 512
 """How much of each field's name and value a dead letter keeps: enough to see what is wrong with it."""
 
-DEAD_MESSAGE_LENGTH = 2000
-"""Characters of a dead letter's message."""
+DEAD_FIELDS_BYTES = 2048
+"""How much of all fields a dead letter keeps. With the message, 10,000 dead letters take at most about 30 MB."""
+
+DEAD_MESSAGE_BYTES = 512
+
+_OVERHEAD_BYTES = 16
+"""What a field takes in Redis besides its name and value: its prefix and the lengths, about."""
+
+_FIRST = (b"stream_name", b"ts", b"frame_key")
+"""The fields that a dead letter keeps before all others."""
 
 
 class Delivery(NamedTuple):
@@ -68,12 +73,16 @@ Settled: TypeAlias = Counted | Skipped | Dead
 
 def dead_letter(delivery: Delivery, reason: DeadReason, message: str) -> Dead:
     """Returns what settles an entry that no worker can count, bounded in size however large the entry is."""
-    return Dead(
-        delivery.entry_id,
-        reason,
-        message[:DEAD_MESSAGE_LENGTH].encode(errors="replace").decode(),
-        tuple(
-            (name[:DEAD_FIELD_BYTES], value[:DEAD_FIELD_BYTES])
-            for name, value in itertools.islice(delivery.fields.items(), DEAD_FIELDS)
-        ),
-    )
+    short = message.encode(errors="replace")[:DEAD_MESSAGE_BYTES].decode(errors="ignore")
+    return Dead(delivery.entry_id, reason, short, tuple(_shortened(delivery.fields)))
+
+
+def _shortened(fields: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yields what a dead letter keeps of an entry's fields, the most telling ones first."""
+    room = DEAD_FIELDS_BYTES
+    for name in sorted(fields, key=lambda name: name not in _FIRST):
+        kept = name[:DEAD_FIELD_BYTES], fields[name][:DEAD_FIELD_BYTES]
+        room -= len(kept[0]) + len(kept[1]) + _OVERHEAD_BYTES
+        if room < 0:
+            return
+        yield kept

@@ -306,13 +306,16 @@ async def test_tls_where_there_is_none() -> None:
         (UnreachableError("refused"), "Redis is unreachable", {"reason": "refused"}),
         (
             RejectedError("WRONGPASS", "WRONGPASS invalid"),
-            "Redis rejected the login",
+            "Redis rejected the user or the password",
             {"error": "WRONGPASS invalid", "hint": "check the user and the password of Redis"},
         ),
         (
             RejectedError("NOPERM", "NOPERM no"),
-            "Redis rejected a command",
-            {"error": "NOPERM no", "hint": "grant the user the permissions in docs/redis-acl.md"},
+            "Redis denies this user a permission",
+            {
+                "error": "NOPERM no",
+                "hint": "log in as a user with the permissions in docs/redis-acl.md; each program has a user of its own",
+            },
         ),
         (RejectedError("BUSY", "BUSY a script runs"), "Redis rejected a command", {"error": "BUSY a script runs"}),
     ],

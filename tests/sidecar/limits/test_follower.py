@@ -16,6 +16,7 @@ from support.waiting import until
 
 from process.redis_url import parse_redis_url
 from sidecar.connections import push as redis_push
+from sidecar.connections.errors import Problem
 from sidecar.connections.servers import RedisServers
 from sidecar.limits.follower import CHUNK, FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
@@ -46,8 +47,11 @@ class Following:
     def __init__(self, port: int) -> None:
         self.table = FpsTable(1.0, lambda _field, _value: None)
         self.states: list[RedisState] = []
+        self.problems: list[str] = []
         servers = RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0"))
-        self.follower = FpsFollower(self.table, servers, KEY, poll_s=0.02, on_state=self.states.append)
+        self.follower = FpsFollower(
+            self.table, servers, KEY, poll_s=0.02, on_state=self.states.append, on_problem=self.problems.append
+        )
 
     async def until(self, state: RedisState) -> None:
         """Waits for a state."""
@@ -189,17 +193,30 @@ async def test_a_server_that_never_answers_is_unreachable(
 
 
 @pytest.mark.parametrize(
-    ("error", "hint"),
+    ("error", "summary", "hint", "problem"),
     [
-        (b"-NOPERM no permissions\r\n", "permissions"),
-        (b"-LOADING loading the dataset\r\n", "wait"),
-        (b"-CLUSTERDOWN hash slot\r\n", "cluster"),
+        (b"-NOPERM no permissions\r\n", "Redis denies this user a permission", "redis-acl.md", Problem.NOPERM),
+        (b"-NOAUTH Authentication required.\r\n", "Redis demands a password", "password", Problem.NOAUTH),
+        (b"-WRONGPASS invalid\r\n", "Redis rejected the user or the password", "check the user", Problem.WRONGPASS),
+        (b"-LOADING loading the dataset\r\n", "Redis is still loading its data", "wait", Problem.LOADING),
+        (b"-CLUSTERDOWN hash slot\r\n", "Redis rejected a command", "cluster", Problem.OTHER),
+        (
+            b"-ERR Protocol error: unauthenticated multibulk length\r\n",
+            "Redis demands a password",
+            "password",
+            Problem.NOAUTH,
+        ),
     ],
 )
 async def test_errors_keep_the_last_good_table(
-    scripted: tuple[Script, int], error: bytes, hint: str, caplog: pytest.LogCaptureFixture
+    scripted: tuple[Script, int],
+    error: bytes,
+    summary: str,
+    hint: str,
+    problem: Problem,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A server that rejects the reading: the known limits stay in force, and one line has the error and what to do."""
+    """A server that rejects the reading: the known limits stay in force, and the error is named with what to do."""
     caplog.set_level("WARNING")
     script, port = scripted
     async with following(port) as made:
@@ -212,39 +229,101 @@ async def test_errors_keep_the_last_good_table(
         await until(lambda: script.redis.connections > connections + 1, "it is tried again")
         assert made.table.limit("a").fps == 5.0
         assert made.table.stale
+        assert made.follower.problem is problem
+        assert hint in made.follower.problem_sentence
+        assert error.decode()[1:-2] in made.follower.problem_sentence
         script.error = b""
         await made.until(RedisState.TRACKING)
+        assert (made.follower.problem, made.problems[0], made.problems[-1]) == (None, "", "")
         assert made.table.limit("a").fps == 1.0
         assert not made.table.stale
     (record,) = [record for record in caplog.records if "in force" in record.message]
-    assert record.message == "Redis rejected a command; the last known limits stay in force"
+    assert record.message == f"{summary}; the last known limits stay in force"
     assert record.error == error.decode()[1:-2]  # type: ignore[attr-defined]
     assert hint in record.hint  # type: ignore[attr-defined]
 
 
-async def test_a_key_of_another_type_sets_no_limits(
+async def test_a_key_of_another_type_keeps_the_last_limits(
     scripted: tuple[Script, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It isn't an outage. It is logged once, and again after the key was a hash in between."""
+    """It isn't an outage, but a problem. It is logged once, and again after the key was a hash in between."""
     caplog.set_level("WARNING")
     script, port = scripted
     async with following(port) as made:
         await made.until(RedisState.TRACKING)
         for times in (1, 2):
-            made.table.store(["a"], [b"5"])
+            made.table.store(["paused", "asleep"], [b"0", b"0"])
+            made.table.store_wildcard(b"0.5")
+            made.table.put_to_sleep("asleep")
             script.error = b"-WRONGTYPE not a hash\r\n"
             for _ in range(2):
                 readings = len(script.read)
                 script.redis.push(CHANGED)
                 await until(lambda readings=readings: len(script.read) > readings)
-            await made.learn(f"new {times}")
-            assert made.table.limit("a").fps == 1.0
-            assert not made.table.stale
+            await until(lambda: made.follower.problem is Problem.WRONGTYPE)
+            agreed_at = made.follower._agreed_at
+            await made.learn(f"new {times}", "asleep")
+            assert made.table.limit("paused").fps == 0.0
+            assert made.table.limit("asleep").fps == 0.0
+            assert made.table.limit(f"new {times}").fps == 0.5
+            assert made.table.stale
+            assert made.follower._agreed_at == agreed_at
+            assert "'stream_fps_configs' isn't a hash (delete it" in made.problems[-1]
             assert [record.key for record in caplog.records] == [KEY] * times  # type: ignore[attr-defined]
             script.error = b""
             script.redis.push(CHANGED)
-            await until(lambda: not made.follower._wrong_type_logged)
+            await until(lambda: made.follower.problem is None)
+            assert not made.table.stale
+            assert made.table.limit("paused").fps == 1.0
     assert made.states == [RedisState.TRACKING]
+
+
+@pytest.mark.parametrize("rejected", [b"-MISCONF can't save\r\n", b"-NOPERM no ping\r\n"])
+async def test_a_server_that_answers_reads_is_reachable(
+    scripted: tuple[Script, int], rejected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it rejects PING, as one does that can't save its data: the table stays current."""
+    monkeypatch.setattr("sidecar.limits.reading_plan.HEARTBEAT_S", 0.01)
+    script, port = scripted
+    answer = script.answer
+    async with following(port) as made:
+        await made.until(RedisState.TRACKING)
+        pings = 0
+
+        def without_pings(words: list[bytes]) -> bytes | None:
+            nonlocal pings
+            pings += words[0] == b"PING"
+            if words[0] == b"PING":
+                return rejected
+            return b"-NOPERM no\r\n" if words in ([b"ROLE"], [b"HELLO"]) else answer(words)
+
+        script.redis.answer = without_pings
+        await until(lambda: pings > 1)
+        agreed_at = made.follower._agreed_at
+        await until(lambda: pings > 5)
+        assert made.follower._agreed_at > agreed_at
+        assert made.states == [RedisState.TRACKING]
+        assert script.redis.connections == 1
+
+
+async def test_a_server_that_fails_again_and_again_isnt_reported_as_back_each_time(
+    scripted: tuple[Script, int],
+) -> None:
+    """After a few losses a recovery counts once it lasts. Until then its limits are in force, but flagged as stale."""
+    script, port = scripted
+    async with following(port) as made:
+        for connection in range(1, 9):
+            await until(lambda connection=connection: script.redis.connections >= connection)
+            await until(lambda: made.follower._readable)
+            for writer in list(script.redis._writers):
+                writer.close()
+            await until(lambda: not made.follower._readable)
+        assert made.states == [RedisState.TRACKING, RedisState.AWAY] * 4
+        await until(lambda: made.follower._readable)
+        assert made.table.stale
+        assert not await made.learns_at_once("new")
+        await made.until(RedisState.TRACKING)
+        assert not made.table.stale
 
 
 async def test_a_redirection_is_followed(scripted: tuple[Script, int]) -> None:

@@ -67,6 +67,30 @@ def test_an_invalid_value_is_forgotten_when_its_field_is_deleted(table: FpsTable
     assert table.invalid_value("a") == ""
 
 
+@pytest.mark.parametrize("typo", [b"0,5", b"off", b"", b"1e400", b"1e-400", b"-1"])
+def test_a_typing_error_doesnt_lift_a_pause(table: FpsTable, typo: bytes) -> None:
+    """The last valid value of the field stays in force, flagged, watched or asleep, until the field is valid or deleted."""
+    table.store(["a", "b"], [b"0", b"0"])
+    table.put_to_sleep("b")
+    table.store_wildcard(b"0")
+    for _ in range(2):
+        table.store(["a", "b"], [typo, typo])
+        table.store_wildcard(typo)
+        assert [table.limit(name) for name in "ab"] == [(0.0, FpsSource.OVERRIDE)] * 2
+        assert table.limit("c") == (0.0, FpsSource.WILDCARD)
+        assert all(table.invalid_value(name) for name in "abc")
+    table.put_to_sleep("a")
+    assert table.fps("a") == 0.0
+    table.store(["a", "b"], [None, b"2"])
+    table.store_wildcard(None)
+    assert [table.limit(name) for name in "abc"] == [
+        (1.0, FpsSource.DEFAULT),
+        (2.0, FpsSource.OVERRIDE),
+        (1.0, FpsSource.DEFAULT),
+    ]
+    assert not any(table.invalid_value(name) for name in "abc")
+
+
 def test_each_distinct_invalid_value_is_reported_once(table: FpsTable, reports: Reports) -> None:
     """Reading the same bad value again, for the same or another stream, reports nothing new."""
     for _ in range(3):
@@ -98,17 +122,6 @@ def test_assuming_doesnt_overwrite_what_is_known(table: FpsTable) -> None:
     table.store(["a"], [b"7"])
     table.assume(["a"])
     assert table.limit("a").fps == 7.0
-
-
-def test_clearing_drops_every_override(table: FpsTable) -> None:
-    """A key of another type means no overrides, also for the wildcard and for streams asleep."""
-    table.store(["a", "b", "c"], [b"5", b"0", b"abc"])
-    table.store_wildcard(b"3")
-    table.put_to_sleep("b")
-    table.clear()
-    assert [table.limit(name) for name in "abc"] == [(1.0, FpsSource.DEFAULT)] * 3
-    assert [table.invalid_value(name) for name in "abc"] == [""] * 3
-    assert set(table.watched) == {"a", "c"}
 
 
 def test_a_forgotten_stream_leaves_nothing(table: FpsTable) -> None:
@@ -161,7 +174,8 @@ CHANGES: list[tuple[str, bytes | None, bytes | None, bytes | None, list[Change]]
     ("a first override over a wildcard", None, b"3", b"7", [("a", 3.0, 7.0)]),
     ("a deleted override", b"5", None, None, [("a", 5.0, 1.0)]),
     ("a deleted override over a wildcard", b"5", b"3", None, [("a", 5.0, 3.0)]),
-    ("an override that becomes invalid", b"5", b"3", b"many", [("a", 5.0, 3.0)]),
+    ("an override that becomes invalid", b"5", b"3", b"many", []),
+    ("a pause that becomes invalid", b"0", b"3", b"0,5", []),
     ("an override as large as the fallback", None, None, b"1", [("a", 1.0, 1.0)]),
 ]
 
@@ -194,20 +208,9 @@ def test_changes_of_the_fallback_are_reported() -> None:
     table = FpsTable(1.0, lambda _field, _value: None, watcher)
     table.store(["a", "b"], [b"5", None])
     assert watcher.changes == []
-    for raw in (b"3", b"3", b"none", None, b"1"):
+    for raw in (b"3", b"3", b"none", b"3", None, b"off", b"1"):
         table.store_wildcard(raw)
     assert watcher.changes == [(FALLBACK, 1.0, 3.0), (FALLBACK, 3.0, 1.0), (FALLBACK, 1.0, 1.0)]
-
-
-def test_another_type_of_key_is_reported_for_each_stream() -> None:
-    """All overrides are gone, and so is the wildcard."""
-    watcher = Watcher()
-    table = FpsTable(1.0, lambda _field, _value: None, watcher)
-    table.store_wildcard(b"3")
-    table.store(["a", "b"], [b"5", None])
-    watcher.changes.clear()
-    table.clear()
-    assert watcher.changes == [("a", 5.0, 3.0), (FALLBACK, 3.0, 1.0)]
 
 
 def test_fps_is_the_limit_without_its_source(table: FpsTable) -> None:

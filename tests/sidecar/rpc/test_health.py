@@ -48,6 +48,17 @@ async def test_components_are_independent(component: str) -> None:
     assert [await status(health, each) for each in (SERVER, REDIS)] == [Status.NOT_SERVING] * 2
 
 
+async def test_the_reason_is_metadata() -> None:
+    """What is wrong with a component comes with its status, as the printable ASCII that metadata allows."""
+    health = Health()
+    metadata: list[tuple[tuple[str, str], ...]] = []
+    context: Any = SimpleNamespace(abort=abort, set_trailing_metadata=metadata.append)
+    for serving, reason in ((False, "NOPERM café\n(ask)"), (True, "")):
+        health.set(REDIS, serving, reason)
+        await health.Check(health_pb2.HealthCheckRequest(service=REDIS), context)
+    assert metadata == [(("reason", "NOPERM caf\\xe9 (ask)"),)]
+
+
 async def test_an_unknown_component_is_not_found() -> None:
     """The error names the component."""
     with pytest.raises(AbortedError, match=r"NOT_FOUND.*unknown component 'disk'"):

@@ -2,10 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import redis
 from support.models.fake_detector import ONE_HAND, FakeDetector
 from support.pipelines import EveryNth, LossyCommands, pipeline_options
 from support.processes.workers import QueueServer, accounting, balance, pending, publish_many
@@ -121,6 +122,42 @@ def test_a_stop_without_redis_leaves_the_rest_to_adoption(
         parts.stop(0.2)
     assert commands.lose == []
     assert caplog.records[-1].entries == 1
+    gate.open.set()
+
+
+@pytest.mark.parametrize("frozen", [("settle", "set_idle"), ("set_idle",)])
+def test_a_stop_doesnt_wait_for_a_frozen_redis(
+    valkey: QueueServer,
+    commands: LossyCommands,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    frozen: tuple[str, ...],
+) -> None:
+    """It ends while commands still wait for their replies; other workers adopt what is held."""
+    publish_many(valkey.bytes, 3)
+    monkeypatch.setattr("worker.pipeline.pipeline.LAST_WORDS_S", 0.1)
+    thawed, waiting = threading.Event(), threading.Event()
+    call = commands.call
+
+    def call_frozen(name: str, command: Callable[[redis.Redis], object]) -> object:
+        if name in frozen:
+            waiting.set()
+            assert thawed.wait(60.0)
+        return call(name, command)
+
+    monkeypatch.setattr(commands, "call", call_frozen)
+    gate = Gate()
+    parts = pipeline(commands, gate, drain=False)
+    parts.start()
+    assert gate.inside.wait(60.0)
+    if "settle" in frozen:
+        gate.open.set()
+        assert waiting.wait(60.0)
+    with caplog.at_level(logging.WARNING):
+        parts.stop(0.2)
+    assert "Redis doesn't answer" in caplog.messages[-1]
+    assert waiting.is_set()
+    thawed.set()
     gate.open.set()
 
 

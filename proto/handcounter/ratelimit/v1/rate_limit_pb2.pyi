@@ -167,7 +167,7 @@ class ListStreamsResponse(_message.Message):
     def __init__(self, streams: _Optional[_Iterable[_Union[StreamStatus, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StreamStatus(_message.Message):
-    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "stale", "admitted", "denied", "achieved_fps", "speed", "last_reason", "last_ts", "next_ts")
+    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "stale", "admitted", "denied", "achieved_fps", "speed", "last_reason", "last_ts", "next_ts", "clock_restarts", "clock_jumps")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     FPS_SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +180,8 @@ class StreamStatus(_message.Message):
     LAST_REASON_FIELD_NUMBER: _ClassVar[int]
     LAST_TS_FIELD_NUMBER: _ClassVar[int]
     NEXT_TS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_JUMPS_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     fps: float
     fps_source: FpsSource
@@ -192,14 +194,16 @@ class StreamStatus(_message.Message):
     last_reason: Reason
     last_ts: float
     next_ts: float
-    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., stale: _Optional[bool] = ..., admitted: _Optional[int] = ..., denied: _Optional[int] = ..., achieved_fps: _Optional[float] = ..., speed: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., last_ts: _Optional[float] = ..., next_ts: _Optional[float] = ...) -> None: ...
+    clock_restarts: int
+    clock_jumps: int
+    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., stale: _Optional[bool] = ..., admitted: _Optional[int] = ..., denied: _Optional[int] = ..., achieved_fps: _Optional[float] = ..., speed: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., last_ts: _Optional[float] = ..., next_ts: _Optional[float] = ..., clock_restarts: _Optional[int] = ..., clock_jumps: _Optional[int] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "settings", "redis_state", "fps_table_age_seconds", "stream_count")
+    __slots__ = ("version", "settings", "redis_state", "fps_table_age_seconds", "stream_count", "redis_problem")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -212,9 +216,11 @@ class GetServerInfoResponse(_message.Message):
     REDIS_STATE_FIELD_NUMBER: _ClassVar[int]
     FPS_TABLE_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     STREAM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REDIS_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     version: str
     settings: _containers.ScalarMap[str, str]
     redis_state: RedisState
     fps_table_age_seconds: float
     stream_count: int
-    def __init__(self, version: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ..., redis_state: _Optional[_Union[RedisState, str]] = ..., fps_table_age_seconds: _Optional[float] = ..., stream_count: _Optional[int] = ...) -> None: ...
+    redis_problem: str
+    def __init__(self, version: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ..., redis_state: _Optional[_Union[RedisState, str]] = ..., fps_table_age_seconds: _Optional[float] = ..., stream_count: _Optional[int] = ..., redis_problem: _Optional[str] = ...) -> None: ...
