@@ -6,6 +6,7 @@ the responses of sessions.
 
 import itertools
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,7 +139,10 @@ def _report_is_good(report: Any) -> bool:
 
 
 def _name_is_good(name: str) -> bool:
-    return 1 <= len(name) <= MAX_NAME
+    visible = not any(
+        unicodedata.category(character) in ("Cc", "Zl", "Zp") or character == "\ufeff" for character in name
+    )
+    return 1 <= len(name) <= MAX_NAME and visible and name.strip() == name
 
 
 def _ts_is_good(ts: float) -> bool:

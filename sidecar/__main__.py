@@ -25,7 +25,8 @@ examples:
   SIDECAR_FPS=inf SIDECAR_LOG_FORMAT=json fps-sidecar
       no limit except those in Redis; each flag is also an environment variable
   fps-sidecar --check --redis-url redis://redis.internal:6379/0
-      report limits in Redis that aren't a valid fps; exit 1 if there are any or Redis is unreachable
+      report limits in Redis that aren't a valid fps, names that look alike, and fields that no stream of the sidecar
+      running here has; exit 1 if there are invalid ones or Redis is unreachable
   fps-sidecar --shadow
       admit every frame, and see in the metrics what the limits would do
 
@@ -35,8 +36,8 @@ change a limit while the sidecar runs:
   redis-cli HSET stream_fps_configs '*' 2         all streams without a limit of their own
   redis-cli HDEL stream_fps_configs cam1          back to the limit of * or --fps
 
-ask for a decision:
-  grpcurl -plaintext -d '{"stream_name": "cam1"}' 127.0.0.1:50051 \\
+ask what would be decided about a frame now, without using it up:
+  grpcurl -plaintext -emit-defaults -d '{"stream_name": "cam1", "dry_run": true}' 127.0.0.1:50051 \\
       handcounter.ratelimit.v1.RateLimitService/ShouldProcess
 """
 
@@ -69,8 +70,12 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
     logs.warn_of_unknown(unknown_variables([SidecarSettings], os.environ))
     if settings.check:
         from sidecar.check import check
+        from sidecar.running import running_streams
 
-        return lambda: asyncio.run(check(settings.redis, settings.redis_access, settings.config_key, settings.fps))
+        streams = running_streams(settings.listen)
+        return lambda: asyncio.run(
+            check(settings.redis, settings.redis_access, settings.config_key, settings.fps, streams)
+        )
     from sidecar.rpc.listen import ListenError
     from sidecar.server import serve  # --help and --check do without gRPC
 

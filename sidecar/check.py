@@ -1,7 +1,7 @@
 """The command fps-sidecar --check: reads all limits in Redis once and reports the invalid ones."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any, Final
 
 from handcounter.pacing.schedule import stream_name_error
@@ -21,14 +21,19 @@ ANSWER_S: Final = 5.0
 _FIELDS_PER_CALL: Final = 1000
 
 
-async def check(url: RedisUrl, access: RedisAccess, config_key: str, default_fps: float) -> int:
-    """Prints each field of the hash that sets no limit, and a summary.
+async def check(
+    url: RedisUrl, access: RedisAccess, config_key: str, default_fps: float, streams: Collection[str] | None = None
+) -> int:
+    """Prints each field of the hash that sets no limit, each that may be a mistake, and a summary.
+
+    A field may be a mistake if its name looks like another one, or if no stream has it.
 
     Args:
         url: The URL of Redis.
         access: What the connection needs besides the URL.
         config_key: The key of the hash.
         default_fps: The limit of streams that the hash doesn't mention, frames per second.
+        streams: The streams of a running sidecar; None if there is none.
 
     Returns:
         The exit code: 0 if every field sets a limit; 1 if one doesn't, or if Redis can't be read.
@@ -56,6 +61,9 @@ async def check(url: RedisUrl, access: RedisAccess, config_key: str, default_fps
         return FAILED
     for _, problem in sorted(problems.items()):
         sys.stdout.write(f"{problem}\n")
+    named = [field.decode() for field in fields - problems.keys()]
+    for doubt in doubts([show(field) for field in fields], named, streams):
+        sys.stdout.write(f"{doubt}\n")
     others = f"--fps {default_fps:g}" if wildcard is None else f"{wildcard:g} ({WILDCARD_FIELD})"
     sys.stdout.write(
         f"{config_key} at {url.shown}: {len(fields)} fields, {len(problems)} invalid; all other streams: {others}\n"
@@ -74,6 +82,28 @@ def field_error(field: bytes, value: bytes) -> str | None:
     if parse_fps(value) is None:
         return f"{show(field)!r}: {show(value)!r} isn't a valid fps, so it is ignored"
     return None
+
+
+def doubts(shown: Iterable[str], named: Iterable[str], streams: Collection[str] | None) -> list[str]:
+    """Returns a line for each group of names that look alike, and for each field that no stream has.
+
+    Args:
+        shown: All fields, as text.
+        named: The fields that set a limit.
+        streams: The streams of a running sidecar; None if there is none.
+    """
+    alike: dict[str, set[str]] = {}
+    for name in {*shown, *(streams or ())}:
+        alike.setdefault("".join(name.split()).casefold(), set()).add(name)
+    lines = [
+        f"names that look alike, but are different streams: {', '.join(map(repr, sorted(group)))}"
+        for group in alike.values()
+        if len(group) > 1 and not group.isdisjoint(shown)
+    ]
+    if streams is not None:
+        unused = {name for name in named if name not in streams} - {WILDCARD_FIELD}
+        lines += [f"{name!r}: no stream of the running sidecar has this name" for name in unused]
+    return sorted(lines)
 
 
 async def _fields(wire: Wire, config_key: str) -> AsyncIterator[tuple[bytes, bytes]]:

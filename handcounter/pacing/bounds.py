@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from handcounter.pacing.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, stream_name_error, ts_error
+from handcounter.pacing.schedule import MAX_STREAM_NAME_LENGTH, MAX_TS, stream_name_error, ts_error, valid_names
 from handcounter.pacing.times import StreamTime
 
 Frames: TypeAlias = Sequence[tuple[str, StreamTime]]
@@ -39,8 +39,8 @@ def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None
         tss: the other column, as long as the first.
     """
     for index, (name, ts) in enumerate(zip(stream_names, tss, strict=True)):
-        if not (0.0 <= ts <= MAX_TS and 0 < len(name) <= MAX_STREAM_NAME_LENGTH):
-            return f"frame {index}: {frame_error(name, ts)}"
+        if not (0.0 <= ts <= MAX_TS and name in valid_names) and (error := frame_error(name, ts)):
+            return f"frame {index}: {error}"
     return None
 
 

@@ -25,6 +25,7 @@ nothing. Nothing here reads a clock or does I/O: the caller passes the real time
 
 import enum
 import math
+import re
 from typing import NamedTuple
 
 from handcounter.pacing.times import RealTime, StreamTime
@@ -43,6 +44,14 @@ MAX_TS = 1e11
 
 MAX_STREAM_NAME_LENGTH = 256
 """Characters, not bytes."""
+
+
+_INVISIBLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufeff]")
+
+valid_names: set[str] = set()
+"""Names that were found to be valid, so that each is looked at once and not with each frame."""
+
+_MOST_VALID_NAMES = 65536
 
 
 class Reason(enum.IntEnum):
@@ -168,12 +177,25 @@ def ts_error(ts: float) -> str | None:
 
 
 def stream_name_error(stream_name: str) -> str | None:
-    """Returns the error for a stream's name that doesn't have 1 to 256 characters; None for a valid one."""
-    if 0 < len(stream_name) <= MAX_STREAM_NAME_LENGTH:
+    """Returns the error for a stream's name that isn't valid; None for a valid one.
+
+    A valid name has 1 to 256 characters, no control characters such as line breaks, and no blanks at its ends: nobody sees
+    these, so a limit for such a name would be set for another stream.
+    """
+    if stream_name in valid_names:
         return None
     if not stream_name:
         return "stream_name must not be empty"
-    return (
-        f"stream_name must have at most {MAX_STREAM_NAME_LENGTH} characters, got {len(stream_name)}: "
-        f"{stream_name[:32]!r}..."
-    )
+    if len(stream_name) > MAX_STREAM_NAME_LENGTH:
+        return (
+            f"stream_name must have at most {MAX_STREAM_NAME_LENGTH} characters, got {len(stream_name)}: "
+            f"{stream_name[:32]!r}..."
+        )
+    if _INVISIBLE.search(stream_name):
+        return f"stream_name must not contain control characters, such as line breaks, got {stream_name!r}"
+    if stream_name != stream_name.strip():
+        return f"stream_name must not begin or end with blanks, got {stream_name!r}"
+    if len(valid_names) >= _MOST_VALID_NAMES:
+        valid_names.clear()
+    valid_names.add(stream_name)
+    return None

@@ -72,6 +72,21 @@ def test_check_lists_each_wrong_field(redis: Valkey) -> None:
     assert "4 fields, 3 invalid" in lines[3]
 
 
+def test_check_asks_the_running_sidecar(redis: Valkey) -> None:
+    """Fields that none of its streams has are listed, and that isn't a failure."""
+    with redis.client() as client:
+        client.hset(HASH, mapping={"cam1": "1", "cam7": "2"})
+    with sidecar_process(redis_url=redis.url) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        for invalid in ("cam1\r", " cam1"):
+            with pytest.raises(grpc.RpcError, match=r"INVALID_ARGUMENT"):
+                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=invalid), timeout=120)
+        stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam1"), timeout=120)
+        done = check(redis.url, "--listen", sidecar.address)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "'cam7': no stream of the running sidecar has this name"
+
+
 def test_check_of_an_empty_hash_is_fine(redis: Valkey) -> None:
     """A hash without limits is valid."""
     done = check(redis.url)

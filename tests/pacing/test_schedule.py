@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from handcounter.pacing import schedule
 from handcounter.pacing.schedule import (
     TOLERANCE_S,
     Pacing,
@@ -221,7 +222,7 @@ def test_bad_ts(ts, message):
     assert ts_error(ts) == message
 
 
-@pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", " "])
+@pytest.mark.parametrize("name", ["a", "Wohnzimmer ß 7/front", "x" * 256, "鏡" * 256, "*", "a b", "a\u00a0b"])
 def test_good_stream_name(name):
     """1 to 256 characters of any kind are valid."""
     assert stream_name_error(name) is None
@@ -231,9 +232,34 @@ def test_good_stream_name(name):
     ("name", "message"),
     [
         ("", "stream_name must not be empty"),
+        (" ", "stream_name must not begin or end with blanks, got ' '"),
+        ("cam1 ", "stream_name must not begin or end with blanks, got 'cam1 '"),
+        ("\u00a0cam1", "stream_name must not begin or end with blanks, got '\\xa0cam1'"),
+        *(
+            (name, f"stream_name must not contain control characters, such as line breaks, got {name!r}")
+            for name in (
+                "cam1\r",
+                "cam\n1",
+                "\tcam1",
+                "a\x00",
+                "\x1b[31m",
+                "a\x7fb",
+                "a\x85b",
+                "a\u2028b",
+                "\ufeffcam1",
+            )
+        ),
         ("y" * 257, f"stream_name must have at most 256 characters, got 257: '{'y' * 32}'..."),
     ],
 )
 def test_bad_stream_name(name, message):
-    """A name that is too short or too long gets a message about its length."""
-    assert stream_name_error(name) == message
+    """A name that is too short or too long, or that isn't what it looks like, gets a message that says why."""
+    assert [stream_name_error(name) for _ in range(2)] == [message] * 2
+
+
+def test_memory_of_valid_names_is_bounded(monkeypatch):
+    """However many names there are, few are remembered, and each is still valid."""
+    monkeypatch.setattr(schedule, "_MOST_VALID_NAMES", 10)
+    for number in range(35):
+        assert stream_name_error(f"stream {number}") is None
+        assert len(schedule.valid_names) <= 10

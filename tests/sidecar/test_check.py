@@ -6,7 +6,7 @@ from support.redis.scripted import scripted_redis
 
 from process.redis_access import RedisAccess
 from process.redis_url import parse_redis_url
-from sidecar.check import check, field_error
+from sidecar.check import check, doubts, field_error
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,9 @@ def test_a_valid_field_has_no_error(field: bytes, value: bytes) -> None:
         (b"", b"1", ["stream_name"]),
         (b"a" * 257, b"1", ["aaa", "256"]),
         (b"\xff", b"1", ["xff", "UTF-8"]),
+        (b"cam1\r", b"1", ["no stream can have", "cam1\\r", "control characters"]),
+        (b"cam1 ", b"1", ["no stream can have", "'cam1 '", "blanks"]),
+        (b"cam1", b"1e-400", ["'1e-400'"]),
     ],
 )
 def test_an_invalid_field_is_shown_with_its_value(field: bytes, value: bytes, words: list[str]) -> None:
@@ -111,3 +114,29 @@ async def test_a_missing_server_is_one_line(capsys: pytest.CaptureFixture[str]) 
     assert errors.startswith(f"fps-sidecar: can't read limits at {url.shown}: ")
     assert errors.count("\n") == 1
     assert "secret" not in errors
+
+
+def test_names_that_look_alike_and_fields_without_a_stream_are_listed() -> None:
+    """Twins among the fields, or of a field and a stream; without a running sidecar only the former."""
+    fields = ["*", "Cam1", "cam1", "cam2", "cam 3", "door"]
+    twins = "names that look alike, but are different streams: "
+    assert doubts(fields, fields, None) == [f"{twins}'Cam1', 'cam1'"]
+    assert doubts(fields, fields, {"cam1", "cam2", "cam3", "Other", "other"}) == [
+        "'Cam1': no stream of the running sidecar has this name",
+        "'cam 3': no stream of the running sidecar has this name",
+        "'door': no stream of the running sidecar has this name",
+        f"{twins}'Cam1', 'cam1'",
+        f"{twins}'cam 3', 'cam3'",
+    ]
+    assert doubts(["cam1", "cam1 "], ["cam1"], {"cam1"}) == [f"{twins}'cam1', 'cam1 '"]
+
+
+async def test_doubts_are_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are listed before the summary, and the exit code is 0."""
+    pages = Pages([b"cam1", b"1", b"Cam1", b"4"])
+    async with scripted_redis(pages.answer) as server:
+        url = parse_redis_url(f"redis://127.0.0.1:{server.port}/0")
+        assert await check(url, RedisAccess(), "limits", 1.0, {"cam1"}) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "2 fields, 0 invalid" in lines[-1]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.models.sidecar_world import World
 
 from handcounter.pacing.bounds import MAX_BATCH, batch_error
+from handcounter.pacing.schedule import stream_name_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
@@ -37,6 +38,7 @@ async def served() -> AsyncIterator[Served]:
     follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
     service = RateLimitService(
         world.limiter,
+        world.preview,
         follower,
         metrics,
         Sessions(world.limiter, world.leases, metrics, wall_clock=lambda: 5000.0),
@@ -60,6 +62,19 @@ async def refusal(call: object) -> str:
         await call  # type: ignore[misc]
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     return error.value.details() or ""
+
+
+async def test_a_dry_run_changes_nothing(served: Served) -> None:
+    """It has the answer of the real call, single and in a batch, as often as it is asked; then the real call has it, too."""
+    dry = pb.ShouldProcessRequest(stream_name="a", ts=5.0, dry_run=True)
+    dry_batch = pb.ShouldProcessBatchRequest(stream_names=["a", "a"], ts=[5.0, 5.1], dry_run=True)
+    for _ in range(2):
+        answer = await served.stub.ShouldProcess(dry)
+        answers = await served.stub.ShouldProcessBatch(dry_batch)
+        assert (answer.should_process, answer.reason, answer.fps) == (True, pb.REASON_ADMITTED, 2.0)
+        assert list(answers.reasons) == [pb.REASON_ADMITTED, pb.REASON_TOO_SOON]
+    assert len(served.world.limiter) == 0
+    assert await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=5.0)) == answer
 
 
 async def test_should_process_answers_every_field(served: Served) -> None:
@@ -184,7 +199,11 @@ async def test_a_batch_has_a_largest_size_and_equal_columns(served: Served) -> N
 )
 def test_a_batch_is_good_if_each_of_its_frames_is(frames: list[tuple[str, float]]) -> None:
     """The first bad frame is the one that is named, and no good batch is refused."""
-    bad = [index for index, (name, ts) in enumerate(frames) if not (name and 0.0 <= ts <= 1e11)]
+    bad = [
+        index
+        for index, (name, ts) in enumerate(frames)
+        if stream_name_error(name) is not None or not (name and 0.0 <= ts <= 1e11)
+    ]
     error = batch_error([name for name, _ in frames], [ts for _, ts in frames])
     assert (error is None) == (not bad)
     if error:
