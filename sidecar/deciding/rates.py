@@ -1,11 +1,11 @@
 """How fast a stream really is: its achieved fps and its speed, from packed marks. Pure.
 
 A *mark* notes the real time, the number of admitted frames and the stream time of an admission. A stream keeps its
-newest marks, each at least a 17th of the window and three admissions after the one before it. The window is the longer
-of 10 s and 50 admissions, and begins again when the limit
-changes, so that a rate under another limit isn't mixed in. Speed is measured from the newest mark that lies a whole window back. Achieved fps is
-measured from the very start of the window, interpolated between the two marks around it, so it is within 2 % at any
-time, also while the rate changes.
+newest marks, each at least a 17th of the window and three admissions after the one before it. The window is the
+longer of 10 s and 50 admissions, and begins again when the limit changes, so that a rate under another limit isn't
+mixed in. Speed is measured from the newest mark that lies a whole window back. Achieved fps is measured from the very
+start of the window, interpolated between the two marks around it, so it is within 2 % at any time, also while the
+rate changes.
 
 Rates are counted from admission to admission, so they don't depend on where between two frames they are read. Silence
 counts only if it is longer than the mean distance of two admissions.
