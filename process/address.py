@@ -1,6 +1,12 @@
 """Addresses as users write them: HOST:PORT, [IPV6]:PORT, unix:/path; and URLs without their passwords, for logs."""
 
 import re
+from typing import Final
+
+_SCHEME: Final = re.compile(
+    r"[a-zA-Z][a-zA-Z0-9+.-]*:/+|(dns|ipv4|ipv6|vsock|xds|google-c2p|passthrough|unix-abstract):(?!\d+$)"
+)
+"""What begins URLs and the names of gRPC's resolvers. A host may be called like one of these."""
 
 
 def split_host_port(address: str) -> tuple[str, int]:
@@ -9,6 +15,8 @@ def split_host_port(address: str) -> tuple[str, int]:
     Raises:
         ValueError: The text is neither; the message says what was expected.
     """
+    if scheme := _SCHEME.match(address):
+        raise ValueError(f"expected HOST:PORT without {scheme[0]!r}, got {mask_password(address)!r}")
     host, colon, port = address.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"expected HOST:PORT, got {address!r}")

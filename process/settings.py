@@ -113,7 +113,7 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
         parser.add_argument(_flag(settings_class, name), **options)
 
 
-def _stripped(value: object) -> object:
+def _stripped(value: Any) -> Any:
     if isinstance(value, list):
         return [_stripped(item) for item in value]
     return strip_text(value) if isinstance(value, str) else value

@@ -36,8 +36,8 @@ change a limit while the sidecar runs:
   redis-cli HSET stream_fps_configs '*' 2         all streams without a limit of their own
   redis-cli HDEL stream_fps_configs cam1          back to the limit of * or --fps
 
-ask for a decision:
-  grpcurl -plaintext -d '{"stream_name": "cam1"}' 127.0.0.1:50051 \\
+ask what would be decided about a frame now, without using it up:
+  grpcurl -plaintext -emit-defaults -d '{"stream_name": "cam1", "dry_run": true}' 127.0.0.1:50051 \\
       handcounter.ratelimit.v1.RateLimitService/ShouldProcess
 """
 

@@ -25,7 +25,9 @@ def problem(address: str, timeout_s: float = probe.TIMEOUT_S) -> str | None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(probe.local_address(address)) as channel:
+    from handcounter.client.channel import open_channel
+
+    with open_channel(probe.local_address(address)) as channel:
         try:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined] # missing in the stubs
             answer = check(health_pb2.HealthCheckRequest(), timeout=timeout_s)

@@ -19,6 +19,7 @@ from sidecar.deciding.decider import Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.deciding.pod import PodDecider
+from sidecar.deciding.preview import Preview
 from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
@@ -84,7 +85,11 @@ class Sidecar:
             on_evicted=self.fleet.forget if self.fleet else None,
             on_clock_change=ClockLog().record,
         )
-        self.limiter = Limiter(self.table, self.roster, self._decider(), self.follower.learn)
+        decider = self._decider()
+        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn)
+        self.preview = Preview(
+            self.table, self.roster, decider, self.follower.learn, pacing=settings.pacing, shadow=settings.shadow
+        )
         self.metrics.show(
             self.roster, self.table, self.follower, max_streams=settings.metrics_streams, shadow=settings.shadow
         )
@@ -94,7 +99,13 @@ class Sidecar:
             self.metrics.show_certificate(settings.tls.certificate)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
         self.service = RateLimitService(
-            self.limiter, self.follower, self.metrics, self.sessions, version=version(), settings=settings.shown()
+            self.limiter,
+            self.preview,
+            self.follower,
+            self.metrics,
+            self.sessions,
+            version=version(),
+            settings=settings.shown(),
         )
 
     def healthz(self) -> tuple[bool, dict[str, object]]:

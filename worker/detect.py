@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,8 @@ from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
 from worker.options import HandsOptions
-from worker.picture_files import decode_any, encode
+from worker.output import Output
+from worker.picture_files import decode_any, encode, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError
 from worker.results import FrameResult
 
@@ -31,14 +31,15 @@ class ImageError(Exception):
 
 
 def expand(paths: Iterable[str]) -> list[str]:
-    """Replaces each folder by its pictures, in order of their names; subfolders are skipped, repeated paths dropped."""
+    """Replaces each folder by its pictures, in order of their names and numbers; skips subfolders and repeated paths.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
     expanded: list[str] = []
     for path in paths:
         if Path(path).is_dir():
-            inside = sorted(
-                entry for entry in Path(path).iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()
-            )
-            expanded += (os.path.join(path, entry.name) for entry in inside)  # noqa: PTH118 - keeps "./" as given
+            expanded += (os.path.join(path, entry.name) for entry in pictures_in(Path(path)))  # noqa: PTH118 - keeps "./" as given
         else:
             expanded.append(path)
     return list(dict.fromkeys(expanded))
@@ -86,8 +87,8 @@ def detect_images(
 
     Yields:
         Each path with its result, whose stream is the file's name and whose ts is 0, followed by the path with an error if
-        the copy couldn't be written; or the path with
-        the error of a picture that can't be read. An error doesn't stop the others.
+        the copy couldn't be written; or the path with the error of a picture that can't be read. An error doesn't stop
+        the others.
     """
     taken: set[Path] = set()
     for path in paths:
@@ -162,9 +163,12 @@ def run_detect(
         draw_dir: folder for annotated copies.
 
     Returns:
-        The exit code: 0 done, 1 if the models or a picture failed, with the reason on standard error.
+        The exit code: 0 done, 1 if the models, a picture or standard output failed, with the reason on standard error.
     """
-    paths = expand(images)
+    try:
+        paths = expand(images)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror or error}")
     if not paths:
         return _fail(f"no pictures in {', '.join(images)}")
     if draw_dir is not None and (inputs := overwritten(paths, draw_dir)):
@@ -184,7 +188,7 @@ def run_detect(
 
 
 def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
-    code = 0
+    code, output = 0, Output(sys.stdout)
     found: dict[str, dict[str, object]] = {}
     for path, result in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
         if isinstance(result, ImageError):
@@ -192,10 +196,10 @@ def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | N
         elif json_output:
             found[path] = result.fields()
         else:
-            _print(sys.stdout, as_text(path, result.hands))
+            output.line(as_text(path, result.hands))
     if json_output:
-        _print(sys.stdout, json.dumps(found, indent=2))
-    return code
+        output.line(json.dumps(found, indent=2))
+    return _fail(f"results can't be written to standard output: {output.problem}") if output.problem else code
 
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
@@ -208,10 +212,5 @@ def _write(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def _fail(message: str) -> int:
-    _print(sys.stderr, f"hand-counter: {message}")
+    Output(sys.stderr).line(f"hand-counter: {message}")
     return 1
-
-
-def _print(stream: TextIO, text: str) -> None:
-    stream.write(f"{text}\n")
-    stream.flush()

@@ -18,7 +18,7 @@ examples:
   hand-counter detect photo.jpg
   hand-counter detect photos/ --draw out/            annotated copies of all pictures in the folder
   hand-counter detect photo.jpg --hamer-checkpoint hamer.ckpt --mesh --draw out/
-  hand-counter detect a.jpg b.png --json             {image: [{"box": ..., "is_right": ..., "score": ...}, ...]}
+  hand-counter detect a.jpg b.png --json             {image: {"hand_count": ..., "hands": [...], ...}, ...}
 """
 
     images: Annotated[list[str], Positional()] = Field(description="image files, or folders of them")

@@ -25,7 +25,7 @@ from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
-from worker.queue.frame import SKIP_OF_REASON, DeadReason, SkipReason
+from worker.queue.frame import SKIP_OF_REASON, SkipReason
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect
 from worker.status import Health, WorkerStatus
@@ -152,7 +152,7 @@ def _make_queue(options: QueueOptions, metrics: Metrics) -> Queue:
         options.consumer,
         counts_maxlen=options.counts_maxlen,
         dead_maxlen=options.dead_maxlen,
-        on_trimmed=metrics.dead.labels(DeadReason.TRIMMED.value).inc,
+        on_dead=lambda reason, number: metrics.dead.labels(reason.value).inc(number),
     )
 
 

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from worker.picture_header import MAX_PIXELS, PictureError, size
+from worker.picture_header import MAX_PIXELS, PictureError, read_header
+from worker.picture_work import bounded
 
 Picture = npt.NDArray[np.uint8]
 """HxWx3, BGR, in [0, 255]."""
@@ -21,13 +22,15 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
         HxWx3 uint8, BGR.
 
     Raises:
-        PictureError: the bytes are something else, or the picture is incomplete or too large.
+        PictureError: the bytes are something else, or the picture is incomplete or too large, or would take too long.
     """
-    width, height = size(data)
+    header = read_header(data)
+    width, height, _ = header
     if width * height > max_pixels:
         raise PictureError(f"the picture is {width}x{height}, more than {max_pixels} pixels")
+    encoded = np.frombuffer(bounded(data, header, max_pixels), np.uint8)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise PictureError(f"the picture can't be decoded: {error.err or error}") from error
     if picture is None:

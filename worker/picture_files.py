@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from worker.picture import Picture, decode
-from worker.picture_header import MAX_PIXELS, PictureError
+from worker.picture_header import MAX_PIXELS, PICTURE_SUFFIXES, PictureError
 
 _PASSED_ON = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 """The first bytes of the formats that a worker decodes."""
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Returns the files of a folder that have a picture's suffix, as people count: 2 before 10. Raises OSError."""
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    return sorted(paths, key=lambda path: (_natural(path.name), path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_jpeg_or_png(data: bytes) -> bool:

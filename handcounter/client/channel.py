@@ -13,6 +13,7 @@ CHANNEL_OPTIONS: Final = (
     # While a call is open: a sidecar that was cut off or is frozen is noticed even if there is nothing to ask.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # The sidecar is in the same pod or network, so a proxy of the environment is never meant for it.
     ("grpc.enable_http_proxy", 0),
 )

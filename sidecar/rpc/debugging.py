@@ -19,5 +19,5 @@ def add_debugging_services(server: "grpc.aio.Server", service_names: Sequence[st
         server: The server, guarded against malformed requests.
         service_names: Full names of the server's other services. Reflection lists them besides channelz and itself.
     """
-    channelz_pb2_grpc.add_ChannelzServicer_to_server(ChannelzServicer(), server)  # type: ignore[no-untyped-call]
+    channelz_pb2_grpc.add_ChannelzServicer_to_server(ChannelzServicer(), server)
     add_reflection(server, [*service_names, _CHANNELZ])

@@ -37,6 +37,7 @@ def server_options(max_request_bytes: int) -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.keepalive_time_ms", PING_S * 1000),
         ("grpc.keepalive_timeout_ms", PONG_S * 1000),
+        ("grpc.http2.ping_timeout_ms", PONG_S * 1000),  # the same for the answer itself, by default a minute
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", SHORTEST_PING_S * 1000),
         ("grpc.max_connection_idle_ms", IDLE_S * 1000),

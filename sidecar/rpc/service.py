@@ -12,6 +12,7 @@ from handcounter.pacing.schedule import stream_name_error
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.deciding.limiter import Limiter
+from sidecar.deciding.preview import Preview
 from sidecar.limits.follower import FpsFollower
 from sidecar.rpc.answers import batch_answers, one_answer, stream_status
 from sidecar.rpc.requests import Context, RejectedError, frames, one_frame
@@ -27,6 +28,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
 
     Args:
         limiter: decides.
+        preview: answers dry runs.
         follower: knows the state towards Redis.
         metrics: counts.
         sessions: serves ShouldProcessSession.
@@ -38,6 +40,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
     def __init__(
         self,
         limiter: Limiter,
+        preview: Preview,
         follower: FpsFollower,
         metrics: Metrics,
         sessions: Sessions,
@@ -47,6 +50,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._limiter = limiter
+        self._preview = preview
         self._follower = follower
         self._metrics = metrics
         self._sessions = sessions
@@ -65,6 +69,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             name, ts = one_frame(request, self._wall_clock())
         except RejectedError as error:
             await self._reject(context, "ShouldProcess", error)
+        if request.dry_run:
+            return one_answer(await self._preview.decide_one(name, ts))
         answer = one_answer(await self._limiter.decide_one(name, ts))
         self._observe_one(time.perf_counter() - started)
         return answer
@@ -78,6 +84,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             batch = frames(request, self._wall_clock())
         except RejectedError as error:
             await self._reject(context, "ShouldProcessBatch", error)
+        if request.dry_run:
+            return batch_answers(await self._preview.decide(batch))
         self._metrics.batch_frames.observe(len(batch.stream_names))
         answer = batch_answers(await self._limiter.decide(batch))
         self._observe_batch(time.perf_counter() - started)

@@ -247,7 +247,7 @@ def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publis
     ("source", "flags", "code", "complaint"),
     [
         ("nothing.mp4", [], 1, "nothing.mp4: no such file or folder"),
-        (__file__, [], 1, "can't be opened as a video"),
+        (__file__, [], 1, "can't be read as a video"),
         (str(Path(__file__).parent), [], 1, "no pictures in this folder"),
         ("99", [], 1, "this machine has no webcam 99"),
         ("ftp://host/film", [], 2, "expected a URL that begins with rtsp"),

@@ -213,6 +213,23 @@ def test_the_worker_continues_after_flushall(valkey: QueueServer) -> None:
     assert process.log.count("created the consumer group") == 2
 
 
+def test_a_destroyed_group_counts_nothing_twice(valkey: QueueServer) -> None:
+    """After an XGROUP DESTROY under load no frame is counted twice, and what was in progress is counted as lost."""
+    publish_many(valkey.bytes, 300)
+    with worker(valkey, "--batch-size", "32", "--claim-idle", "1", seconds=0.005) as process:
+        wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 60)
+        valkey.bytes.xgroup_destroy(KEYS.frames, CONSUMER_GROUP)
+        wait_until(lambda: sum(accounting(valkey.bytes).values()) == 600)
+        assert process.terminate() == 0
+    fields = accounting(valkey.bytes)
+    assert set(fields) == {"received", "counted", "dead:lost"}
+    assert fields["received"] == 300
+    assert fields["dead:lost"] > 0
+    assert balance(valkey.bytes) == pending(valkey.bytes) == 0
+    counted = [result["entry_id"] for result in results(valkey)]
+    assert len(counted) == len(set(counted)) == fields["counted"]
+
+
 def test_redis_killed_and_restarted_loses_nothing(valkey: QueueServer) -> None:
     """While Redis is unreachable the worker waits and logs it once; afterwards every frame is settled exactly once."""
     publish_many(valkey.bytes, 200)

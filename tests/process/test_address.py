@@ -26,6 +26,25 @@ def test_bad_addresses_are_named(address):
         split_host_port(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "scheme"),
+    [
+        ("http://127.0.0.1:50051", "http://"),
+        ("HTTPS://sidecar:50051/", "HTTPS://"),
+        ("dns:///sidecar:50051", "dns:///"),
+        ("dns:sidecar:50051", "dns:"),
+        ("ipv6:[::1]:50051", "ipv6:"),
+        ("unix-abstract:fps", "unix-abstract:"),
+    ],
+)
+def test_an_address_with_a_scheme_is_told_so(address, scheme):
+    """Both kinds of addresses have no scheme, and the error names it; a host may be called like a scheme."""
+    for check in (split_host_port, check_grpc_address):
+        with pytest.raises(ValueError, match=f"expected HOST:PORT without '{scheme}'"):
+            check(address)
+    assert check_grpc_address("dns:50051") == "dns:50051"
+
+
 def test_grpc_addresses_may_be_absolute_unix_sockets():
     """A unix socket needs an absolute path."""
     assert check_grpc_address("unix:/run/fps.sock") == "unix:/run/fps.sock"

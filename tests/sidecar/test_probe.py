@@ -36,6 +36,14 @@ def test_a_serving_sidecar_is_healthy(served, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_proxy_of_the_environment_is_not_used(served, monkeypatch):
+    """The sidecar is on this machine, so a proxy isn't meant for it."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert main([served[0]]) == 0
+
+
 def test_a_sidecar_that_shuts_down_is_not(served, capsys):
     """NOT_SERVING is exit code 1, and printed."""
     address, servicer = served

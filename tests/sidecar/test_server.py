@@ -115,6 +115,26 @@ async def test_traces_are_exported_when_asked(tmp_path: Path) -> None:
         assert (await sidecar.ask()).should_process
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+async def test_each_of_the_signals_ends_it_in_order(tmp_path: Path, name: str) -> None:
+    """Also the end of its terminal."""
+    async with running(tmp_path) as sidecar:
+        os.kill(os.getpid(), signal.Signals[name])
+        assert await sidecar.task == 0
+
+
+async def test_under_nohup_sighup_is_ignored(tmp_path: Path) -> None:
+    """A signal that is ignored at the start stays ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with running(tmp_path) as sidecar:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert (await sidecar.ask()).should_process
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_a_second_signal_cuts_calls(tmp_path: Path) -> None:
     """A call that never sends its request gets the grace period, until the second signal; then the exit code is 1."""
     async with running(tmp_path, grace=3600.0) as sidecar:

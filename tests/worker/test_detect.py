@@ -247,3 +247,30 @@ def test_a_copy_that_cannot_be_encoded(tmp_path):
     found = list(detect_images(map(str, paths), FakeDetector(), tmp_path / "out"))
     assert [isinstance(each, ImageError) for _, each in found] == [False, True, False]
     assert "can't be encoded as .webp" in str(found[1][1])
+
+
+def test_a_folder_in_order_of_numbers(tmp_path):
+    """2 precedes 10."""
+    for name in ("10.png", "2.png", "1.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [Path(path).name for path in expand([str(tmp_path)])] == ["1.png", "2.png", "10.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch, capsys):
+    """The system's reason, without a traceback."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert run_detect([str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"hand-counter: {tmp_path}: Permission denied\n"
+
+
+def test_standard_output_that_fails_ends_nothing(tmp_path, in_place, photo, monkeypatch, capsys):
+    """Copies are written nevertheless; the exit code is 1, and standard error has the reason."""
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert run_detect([photo], HandsOptions(models_dir=in_place), draw_dir=tmp_path / "out") == 1
+    assert "standard output: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "out" / "photo.png").exists()

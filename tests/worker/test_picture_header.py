@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.picture_header import PictureError, size
+from worker.picture_header import PictureError, read_header, size
 
 START = b"\xff\xd8"
 SOF = b"\xff\xc0\x00\x0b\x08\x00\x30\x00\x40\x01\x01\x11\x00"
@@ -56,3 +56,18 @@ def test_what_cannot_be_decoded(data: bytes, error: str) -> None:
     """The error says what is missing."""
     with pytest.raises(PictureError, match=error):
         size(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "repeats"),
+    [
+        (START + SOF + SCAN + END, False),
+        (START + SOF.replace(b"\xc0", b"\xc2") + SCAN + END, True),
+        (START + SOF[:9] + b"\x03" + SOF[10:] + SCAN + END, True),
+        (PNG + b"\x00\x00\x00\x40\x00\x00\x00\x30", False),
+    ],
+    ids=["one scan of all components", "progressive", "one scan of one of three components", "png"],
+)
+def test_what_may_have_several_scans(data: bytes, repeats: bool) -> None:
+    """A decoder goes over all pixels in each."""
+    assert read_header(data).repeats is repeats

@@ -7,6 +7,7 @@ import time
 
 import grpc
 
+from handcounter.client.channel import open_channel
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from worker.demo.processes import START_S, Child, DemoError
 
@@ -18,7 +19,7 @@ class LimitsView:
     """Reads the limits of a sidecar's streams."""
 
     def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(address)
+        self._channel = open_channel(address)
         self._stub = rate_limit_pb2_grpc.RateLimitServiceStub(self._channel)
 
     def wait_ready(self, sidecar: Child) -> None:

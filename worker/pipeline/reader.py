@@ -109,6 +109,7 @@ class Reader:
             self._metrics.received.inc(len(deliveries))
             self._decide(deliveries)
         elif self._options.drain and not self._redelivery.expected and not self._queue.pending():
+            self._queue.reconcile()
             return True
         else:
             self._queue.wait(SHORT_WAIT_S if self._redelivery.expected or self._options.drain else WAIT_S)

@@ -42,11 +42,15 @@ class Redelivery:
         """Whether there may be such entries: from before the start, from a read whose reply was lost, or adopted."""
 
     def adopt(self) -> None:
-        """Takes over what other workers hold without a sign of life, if it is time to look for that. Raises QueueError."""
+        """Takes over what other workers hold without a sign of life, if it is time to look for that. Raises QueueError.
+
+        Also counts what the consumer group forgot, and deletes the consumers of workers that are gone.
+        """
         if time.monotonic() < self._adopt_at:
             return
         if self._queue.adopt(self._options.claim_idle):
             self.expected = True
+        self._queue.reconcile()
         self._queue.retire(RETIRE_AFTER * self._options.claim_idle)
         self._adopt_at = time.monotonic() + self._options.claim_idle / 2
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from worker.picture import Picture, decode
 from worker.picture_header import PictureError
+from worker.publish.failure import why_not_opened
 from worker.publish.source import SourceError
 
 TIMEOUT_S = 5.0
@@ -39,6 +40,20 @@ class Capture:
         self._video = video
         self._encoded = encoded
         self._grabbed = encoded
+        self.decoded = False
+        """Whether any frame was retrieved."""
+
+    @property
+    def codec(self) -> str:
+        """The codec's four characters, empty if it is unknown."""
+        code = int(self._video.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little", signed=True)[:4]
+        return code.decode() if code.isalnum() else ""
+
+    @property
+    def undecodable(self) -> str:
+        """Says that no frame can be decoded."""
+        codec = f" (codec {self.codec})" if self.codec else ""
+        return f"no frame can be decoded{codec}: the codec isn't supported, or the data is damaged or empty"
 
     @property
     def fps(self) -> float | None:
@@ -63,6 +78,7 @@ class Capture:
         there, image = self._video.retrieve()
         if not there or image is None:
             return None
+        self.decoded = True
         frame: Picture = image
         return frame.tobytes() if self._encoded else frame
 
@@ -75,25 +91,30 @@ def open_url(url: str, name: str) -> Capture:
     """Opens a file or a URL; errors have the name instead, because the URL may hold a password. Raises SourceError."""
     _silence_libraries()
     video = _open_ffmpeg(url, name)
-    if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
-        if _is_jpeg(video):
+    # A decoder also turns the picture as the container says, and weaves the two JPEGs of an interlaced frame.
+    upright = not video.get(cv2.CAP_PROP_ORIENTATION_META)
+    shown = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if upright and video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
+        if _is_jpeg(video, shown):
             return Capture(video, encoded=True)
         video.release()
         video = _open_ffmpeg(url, name)
     return Capture(video, encoded=False)
 
 
-def open_webcam(index: int) -> Capture:
-    """Opens a camera of this machine, with motion JPEG if it supports that. Raises SourceError."""
+def open_webcam(device: str, name: str) -> Capture:
+    """Opens a camera of this machine, by its index or path, with motion JPEG if it supports that. Raises SourceError."""
     _silence_libraries()
-    return webcam(cv2.VideoCapture(index), index)
+    if device.isdigit():
+        return webcam(cv2.VideoCapture(int(device)), name)
+    return webcam(cv2.VideoCapture(os.path.realpath(device), cv2.CAP_V4L2), name)
 
 
-def webcam(video: _VideoCapture, index: int) -> Capture:
+def webcam(video: _VideoCapture, name: str) -> Capture:
     """Configures a camera's capture. Raises SourceError if there is no such camera."""
     if not video.isOpened():
         video.release()
-        raise SourceError(f"this machine has no webcam {index}")
+        raise SourceError(f"this machine has no {name}, or another program uses it")
     video.set(cv2.CAP_PROP_FOURCC, _MOTION_JPEG)
     if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_CONVERT_RGB, 0):
         if _is_jpeg(video):
@@ -108,22 +129,26 @@ def _open_ffmpeg(url: str, name: str) -> _VideoCapture:
     video = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
     if not video.isOpened():
         video.release()
-        raise SourceError(f"{name} can't be opened as a video")
+        raise SourceError(f"{name} can't be opened: {why_not_opened(url, TIMEOUT_S)}")
     return video
 
 
-def _is_jpeg(video: _VideoCapture) -> bool:
-    """Grabs a frame and decodes it: the JPEGs of some cameras lack tables that a decoder needs."""
+def _is_jpeg(video: _VideoCapture, shown: tuple[int, int] | None = None) -> bool:
+    """Grabs a frame and decodes it: the JPEGs of some cameras lack tables that a decoder needs.
+
+    Returns:
+        Whether it can be decoded, to a picture of the width and height that a decoder of the film shows, if they are known.
+    """
     if not video.grab():
         return False
     there, frame = video.retrieve()
     if not there or frame is None or frame.dtype != np.uint8 or frame.size != max(frame.shape):
         return False
     try:
-        decode(frame.tobytes())
+        height, width = decode(frame.tobytes()).shape[:2]
     except PictureError:
         return False
-    return True
+    return shown is None or 0 in shown or (width, height) == shown
 
 
 def _silence_libraries() -> None:

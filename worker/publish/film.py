@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from worker.picture import Picture
-from worker.picture_files import decode_any, is_jpeg_or_png
+from worker.picture_files import decode_any, is_jpeg_or_png, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError, size
 from worker.publish.capture import Capture, open_url
 from worker.publish.source import Captured, Encode, SourceError
@@ -67,7 +67,7 @@ class Film:
                 if stop.is_set():
                     return
                 if not number:
-                    raise SourceError(f"{self._name} has no readable frame")
+                    raise SourceError(f"{self._name}: {capture.undecodable}")
                 if not self._loop:
                     return
                 timeline.loop()
@@ -78,20 +78,22 @@ class Film:
 
     def _open(self) -> Capture:
         address = self._address()
-        if "://" not in address and not Path(address).is_file():
-            raise SourceError(f"{self._name}: no such file or folder")
+        if "://" not in address:
+            if not (Path(address).is_file() or Path(address).is_fifo()):
+                raise SourceError(f"{self._name}: no such file or folder")
+            address = f"file:{address}"  # else FFmpeg takes what precedes a colon for a protocol
         return open_url(address, self._name)
 
 
 class Folder:
-    """The pictures of a folder in order of their names, at an even pace; JPEG and PNG aren't encoded again."""
+    """The pictures of a folder in order of their names and numbers, at an even pace; JPEG and PNG aren't encoded again."""
 
     live = False
 
     def __init__(self, name: str, encode: Encode, *, fps: float, start: float, loop: bool, paced: bool) -> None:
         """Lists the folder. Raises SourceError if it has no pictures."""
         try:
-            self._paths = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+            self._paths = pictures_in(Path(name))
         except OSError as error:
             raise SourceError(f"{name}: {error.strerror or error}") from error
         if not self._paths:

@@ -12,10 +12,10 @@ import redis
 
 from process.backoff import Backoff
 from worker.publish.source import Captured
+from worker.queue.failures import failure_in_words
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
 from worker.queue.permissions import log_missing_permissions, missing_permissions, publisher_probes
-from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ class FrameQueue:
     def _failed(self, error: redis.RedisError) -> None:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
-            about = {"stream": self._stream_name, "error": f"{type(error).__name__}: {error}"}
-            logger.warning("%s; retrying", failure_in_words(error), extra=about)
+            what, about = failure_in_words(error)
+            logger.warning("%s; retrying", what, extra={"stream": self._stream_name, **about})
 
     def _succeeded(self) -> None:
         self._backoff.reset()

@@ -44,12 +44,12 @@ class LiveCamera:
         return cls(name, lambda: open_url(url(), name), encode, backoff=Backoff())
 
     @classmethod
-    def from_webcam(cls, index: int, encode: Encode) -> LiveCamera:
-        """Opens a camera of this machine. Raises SourceError if there is none with this index."""
-        first: list[Capture] = [open_webcam(index)]
+    def from_webcam(cls, name: str, device: str, encode: Encode) -> LiveCamera:
+        """Opens a camera of this machine, by its index or path. Raises SourceError if there is none."""
+        first: list[Capture] = [open_webcam(device, name)]
         return cls(
-            f"webcam {index}",
-            lambda: first.pop() if first else open_webcam(index),
+            name,
+            lambda: first.pop() if first else open_webcam(device, name),
             encode,
             backoff=Backoff(first_s=0.5),
         )
@@ -65,8 +65,10 @@ class LiveCamera:
                 try:
                     yield from self._frames_of(capture, stop)
                 finally:
+                    gone = capture.decoded or not capture.codec
+                    reason = "it sends no more frames" if gone else capture.undecodable
                     capture.close()
-                self._report_loss("it sends no more frames")
+                self._report_loss(reason)
             stop.wait(self._backoff.next())
 
     def _frames_of(self, capture: Capture, stop: threading.Event) -> Iterator[Captured]:

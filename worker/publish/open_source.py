@@ -24,7 +24,7 @@ def open_source(options: SourceOptions) -> Source:
         case Kind.SYNTHETIC:
             return SimulatedCamera(parse_synthetic(source.opens), encode, paced=paced)
         case Kind.WEBCAM:
-            return LiveCamera.from_webcam(int(source.opens), encode)
+            return LiveCamera.from_webcam(source.name, source.opens, encode)
         case Kind.CAMERA_URL:
             return LiveCamera.from_url(source.name, lambda: _with_password(options), encode)
         case Kind.FOLDER:

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 BUFFER_FRAMES = 32
 """About a second of a live camera."""
 
+_LONG_GAP_S = 30.0
+"""A wait between two frames of a film that is worth a line in the log."""
+
 _GRACE_S = 0.4
 """Seconds that a stop waits for each thread."""
 
@@ -121,6 +124,9 @@ class Publisher:
             if frame.ts - first_ts >= self._duration:
                 return
             due = began + frame.ts - first_ts
+            if self._source.paced and (gap := due - time.monotonic()) > _LONG_GAP_S:
+                about = {"seconds": round(gap, 1), "hint": "--fast doesn't wait"}
+                logger.warning("the next frame's timestamp is far ahead; waiting for its time", extra=about)
             if self._source.paced and self._end_capture.wait(max(0.0, due - time.monotonic())):
                 return
             if not self._buffer.put(frame):

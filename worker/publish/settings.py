@@ -32,10 +32,10 @@ class PublishSettings(QueueSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
-SOURCE is a video file, a folder of pictures, a webcam's index, an RTSP or HTTP URL, or a simulated camera. A file is
-published at the pace of its own timestamps, and waits while Redis is unreachable. A camera doesn't wait: frames that
-can't be published in time are dropped and counted. A lost camera is retried until it works again. Ctrl-C ends the
-command within a second.
+SOURCE is a video file or pipe, a folder of pictures, a webcam's index or path, an RTSP or HTTP URL, or a simulated
+camera. A file is published at the pace of its own timestamps, and waits while Redis is unreachable or the queue is full.
+A camera doesn't wait: frames that can't be published in time are dropped and counted. A lost camera is retried until it
+works again. Ctrl-C ends the command within a second.
 
 examples:
   hand-counter publish video.mp4 --stream-name cam1 --loop

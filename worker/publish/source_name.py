@@ -21,6 +21,8 @@ LAST_WEBCAM = 99
 PASSWORD = "{PASSWORD}"
 """Stands for the password in a URL; its characters are escaped when it is filled in."""
 
+_DEVICES = ("/dev/video", "/dev/v4l/")
+
 _FILM_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 """Suffixes by which an HTTP URL is a film's; any other URL is a camera's."""
 
@@ -72,6 +74,8 @@ def parse_source(source: str, password: str | None = None) -> SourceName:
     scheme, colons, _ = source.partition("://")
     if colons:
         return _url(scheme.lower(), source, password)
+    if source.startswith(_DEVICES) or Path(source).is_char_device():
+        return SourceName(Kind.WEBCAM, source, source)
     kind = Kind.FOLDER if Path(source).is_dir() else Kind.FILM
     return SourceName(kind, _file_name(source), source)
 

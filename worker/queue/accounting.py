@@ -1,7 +1,7 @@
 """How settled deliveries are written: the accounting's fields, the results and the dead letters. Pure."""
 
 from worker.queue.delivery import Counted, Dead
-from worker.queue.frame import SkipReason
+from worker.queue.frame import DeadReason, SkipReason
 
 Entry = list[str | bytes]
 """An entry of a Redis stream as field, value, field, value, ..."""
@@ -12,6 +12,16 @@ def skipped_field(reason: SkipReason) -> str:
     return f"skipped:{reason}"
 
 
+def settled_fields() -> list[str]:
+    """Returns all fields of the accounting but received; each delivery that isn't pending is counted in one of them."""
+    return ["counted", *map(skipped_field, SkipReason), *map(dead_field, DeadReason)]
+
+
+def dead_field(reason: DeadReason) -> str:
+    """Returns the field of the accounting that counts the entries dead-lettered for this reason."""
+    return f"dead:{reason}"
+
+
 def encode(settled: Counted | Dead) -> tuple[str, Entry]:
     """Returns the field of the accounting that counts this delivery, and its result or dead letter."""
     if isinstance(settled, Counted):
@@ -19,4 +29,4 @@ def encode(settled: Counted | Dead) -> tuple[str, Entry]:
     letter: Entry = ["entry_id", settled.entry_id, "reason", settled.reason.value, "message", settled.message]
     for name, value in settled.fields:
         letter += [b"field:" + name, value]
-    return f"dead:{settled.reason}", letter
+    return dead_field(settled.reason), letter

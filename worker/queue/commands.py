@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import redis
 
 from process.backoff import Backoff
+from worker.queue.failures import failure_in_words, is_rejection
 from worker.queue.keys import CONSUMER_GROUP, Keys
-from worker.queue.redis_client import failure_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +106,7 @@ class Commands:
         self._redis.close()
 
     def _create_group(self) -> None:
-        try:
-            self._redis.xgroup_create(self.keys.frames, CONSUMER_GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # another worker was faster
-                raise
-        else:
-            self._redis.hdel(self.keys.unread, "position")  # it belonged to a queue that is gone
+        if self._scripts["create_group"]([self.keys.frames, self.keys.unread], [CONSUMER_GROUP]):
             logger.info("created the consumer group", extra={"group": CONSUMER_GROUP, "queue": self.keys.frames})
 
     def _failed(self, name: str, error: redis.RedisError, began: float) -> QueueError:
@@ -124,15 +118,15 @@ class Commands:
         A command that another thread began before the outage was over belongs to that outage, and is only repeated.
         """
         problem = f"{type(error).__name__}: {error}"
-        rejected = isinstance(error, redis.ResponseError)
+        rejected = is_rejection(error)
         failure = QueueRejectedError(problem) if rejected else QueueUnreachableError(problem)
         with self._lock:
             if began < self._working_since:
                 return failure
             if not self._problems:
                 self._failing_since = self._now()
-                what = failure_in_words(error)
-                logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, "error": problem})
+                what, about = failure_in_words(error)
+                logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, **about})
             self._problems[name if rejected else _UNREACHABLE] = _Problem(problem, self._now())
         return failure
 

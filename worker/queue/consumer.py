@@ -8,6 +8,7 @@ Every delivery is settled in exactly one way, as counted, skipped or dead-letter
   result or the dead letter. So settling can be repeated when a reply was lost, and of two workers that hold the same
   entry (because one was believed dead) the first to settle it wins.
 - What a dead worker held is adopted by another worker after it showed no sign of life for a while.
+- What the consumer group forgot, because somebody destroyed it or deleted a consumer, is counted as lost.
 
 So received = counted + skipped + dead + pending at any time, and nothing is pending after a drain. (A Redis that loses
 its memory loses the counters as well; one that is killed keeps what ``appendonly yes`` wrote.)
@@ -15,6 +16,7 @@ its memory loses the counters as well; one that is killed keeps what ``appendonl
 One :class:`Queue` serves all threads of a worker. Its methods raise :class:`worker.queue.commands.QueueError` alone.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -26,6 +28,8 @@ from worker.queue.delivery import Counted, Dead, Delivery
 from worker.queue.frame import DeadReason, EntryError, SkipReason
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
+
+logger = logging.getLogger(__name__)
 
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
@@ -47,7 +51,7 @@ class Queue:
         *,
         counts_maxlen: int = 10_000,
         dead_maxlen: int = 10_000,
-        on_trimmed: Callable[[int], None] = lambda _number: None,
+        on_dead: Callable[[DeadReason, int], None] = lambda _reason, _number: None,
     ) -> None:
         """Makes a consumer, which connects to nothing yet.
 
@@ -56,15 +60,14 @@ class Queue:
             consumer: this worker's name in the consumer group.
             counts_maxlen: about how many results are kept.
             dead_maxlen: about how many dead letters are kept.
-            on_trimmed: called with the number of deliveries that were dead-lettered because the queue had dropped
-                their entries.
+            on_dead: called with the number of deliveries that were dead-lettered by a script.
         """
         self.keys = commands.keys
         self.consumer = consumer
         self._commands = commands
         self._counts_maxlen = counts_maxlen
         self._dead_maxlen = dead_maxlen
-        self._on_trimmed = on_trimmed
+        self._on_dead = on_dead
         self.dropped_unread = 0
         """Entries that the queue dropped before any worker read them, as of the last read."""
         self._last_id = b"0-0"
@@ -112,7 +115,7 @@ class Queue:
         seconds, micros, entries, dropped = self._commands.script(
             "take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, *entry_ids
         )
-        self._on_trimmed(dropped)
+        self._on_dead(DeadReason.TRIMMED, dropped)
         self._set_clock(seconds, micros)
         return [Delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
 
@@ -124,9 +127,19 @@ class Queue:
             first, number, dropped = self._commands.script(
                 "adopt", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, int(idle * 1000), first, _PAGE
             )
-            self._on_trimmed(dropped)
+            self._on_dead(DeadReason.TRIMMED, dropped)
             adopted += int(number)
         return adopted
+
+    def reconcile(self) -> int:
+        """Dead-letters what was delivered and is neither settled nor pending any more; returns how many deliveries."""
+        keys = [self.keys.frames, self.keys.accounting, self.keys.dead]
+        fields = accounting.settled_fields()
+        lost = int(self._commands.script("reconcile", keys, CONSUMER_GROUP, self._dead_maxlen, *fields))
+        self._on_dead(DeadReason.LOST, lost)
+        if lost:
+            logger.error("the consumer group was changed by hand and forgot deliveries", extra={"deliveries": lost})
+        return lost
 
     def extend_hold(self, entry_ids: Sequence[str]) -> None:
         """Gives a sign of life for what this worker holds, so that no other worker adopts it."""

@@ -41,6 +41,8 @@ class DeadReason(enum.StrEnum):
     """The payload isn't a picture that can be decoded."""
     TRIMMED = "trimmed"
     """The queue dropped the entry while a worker held it."""
+    LOST = "lost"
+    """The consumer group forgot the delivery, because somebody destroyed the group or deleted a consumer."""
     FAILED = "failed"
     """Every attempt to count it failed."""
 

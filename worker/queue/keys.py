@@ -8,7 +8,8 @@ acknowledge its entry.
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
-    {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position
+    {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position;
+                                last_id, behind which a consumer group that was destroyed is created again
 """
 
 from dataclasses import dataclass

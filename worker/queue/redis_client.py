@@ -55,19 +55,10 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     if port == 0:
         for name in ("socket_connect_timeout", "socket_keepalive"):  # these are of TCP
             del options[name]
-        pool = redis.ConnectionPool(_UnixConnection, path=host, **options)
+        pool = redis.ConnectionPool(UnixConnection, path=host, **options)
     else:
-        pool = redis.ConnectionPool(_TlsConnection if url.tls else _TcpConnection, host=host, port=port, **options)
+        pool = redis.ConnectionPool(TlsConnection if url.tls else TcpConnection, host=host, port=port, **options)
     return redis.Redis.from_pool(pool)
-
-
-def failure_in_words(error: redis.RedisError) -> str:
-    """Returns what an error means: Redis is unreachable, or rejected the login or a command."""
-    if isinstance(error, redis.ResponseError):
-        return "Redis rejected a command"
-    if isinstance(error, redis.AuthenticationError):
-        return "Redis rejected the login, check user and password"
-    return "Redis is unreachable"
 
 
 def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
@@ -123,13 +114,13 @@ class _FollowsMaster(AbstractConnection):
             raise
 
 
-class _TcpConnection(_FollowsMaster, Connection):
+class TcpConnection(_FollowsMaster, Connection):
     """By TCP."""
 
 
-class _TlsConnection(_FollowsMaster, SSLConnection):
+class TlsConnection(_FollowsMaster, SSLConnection):
     """By TCP, encrypted."""
 
 
-class _UnixConnection(_FollowsMaster, UnixDomainSocketConnection):
+class UnixConnection(_FollowsMaster, UnixDomainSocketConnection):
     """By a unix socket."""

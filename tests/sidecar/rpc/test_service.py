@@ -38,6 +38,7 @@ async def served() -> AsyncIterator[Served]:
     follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
     service = RateLimitService(
         world.limiter,
+        world.preview,
         follower,
         metrics,
         Sessions(world.limiter, world.leases, metrics, wall_clock=lambda: 5000.0),
@@ -61,6 +62,19 @@ async def refusal(call: object) -> str:
         await call  # type: ignore[misc]
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     return error.value.details() or ""
+
+
+async def test_a_dry_run_changes_nothing(served: Served) -> None:
+    """It has the answer of the real call, single and in a batch, as often as it is asked; then the real call has it, too."""
+    dry = pb.ShouldProcessRequest(stream_name="a", ts=5.0, dry_run=True)
+    dry_batch = pb.ShouldProcessBatchRequest(stream_names=["a", "a"], ts=[5.0, 5.1], dry_run=True)
+    for _ in range(2):
+        answer = await served.stub.ShouldProcess(dry)
+        answers = await served.stub.ShouldProcessBatch(dry_batch)
+        assert (answer.should_process, answer.reason, answer.fps) == (True, pb.REASON_ADMITTED, 2.0)
+        assert list(answers.reasons) == [pb.REASON_ADMITTED, pb.REASON_TOO_SOON]
+    assert len(served.world.limiter) == 0
+    assert await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=5.0)) == answer
 
 
 async def test_should_process_answers_every_field(served: Served) -> None:

@@ -46,7 +46,7 @@ def serve(world: World, metrics: Metrics) -> Serve:
     async def serving(traced: Traced | None = None) -> AsyncIterator[Stub]:
         follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
         sessions = Sessions(world.limiter, world.leases, metrics)
-        service = RateLimitService(world.limiter, follower, metrics, sessions, version="1", settings={})
+        service = RateLimitService(world.limiter, world.preview, follower, metrics, sessions, version="1", settings={})
         server = grpc.aio.server()
         served: Any = TracedService(service, traced) if traced else service
         rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(served, server)

@@ -52,7 +52,7 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool =
         stalled_s=stalled_s,
     )
     follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
-    service = RateLimitService(world.limiter, follower, metrics, sessions, version="1.2.3", settings={})
+    service = RateLimitService(world.limiter, world.preview, follower, metrics, sessions, version="1.2.3", settings={})
     server = grpc.aio.server()
     guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc())
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)

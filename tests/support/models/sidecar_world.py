@@ -9,6 +9,7 @@ from sidecar.deciding.decider import Answers, Batch, Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.deciding.pod import PodDecider
+from sidecar.deciding.preview import Preview
 from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.limits.table import FpsTable
@@ -32,12 +33,26 @@ class World:
         self.roster = Roster(self.table, self.leases, max_streams=max_streams)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
+        self._pacing = pacing
+        self.preview = self._preview(shadow=False)
         if shadow:
             self.enter_shadow_mode()
 
     def enter_shadow_mode(self) -> None:
         """Makes the limiter one of shadow mode."""
         self.limiter = self._limiter(ShadowDecider(self.decider))
+        self.preview = self._preview(shadow=True)
+
+    def _preview(self, *, shadow: bool) -> Preview:
+        return Preview(
+            self.table,
+            self.roster,
+            self.decider,
+            self._read_limits,
+            pacing=self._pacing,
+            shadow=shadow,
+            clock=lambda: self.now,
+        )
 
     def _limiter(self, decider: Decider) -> Limiter:
         return Limiter(self.table, self.roster, decider, self._read_limits, lambda: self.now)

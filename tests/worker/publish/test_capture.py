@@ -1,4 +1,5 @@
 import socket
+import struct
 import time
 from pathlib import Path
 
@@ -52,6 +53,25 @@ def test_incomplete_jpegs_are_decoded_by_ffmpeg(tmp_path: Path) -> None:
     assert all(frame.shape == numbered(0).shape for _, frame in frames)
 
 
+def test_motion_jpeg_is_turned_as_the_container_says(tmp_path: Path) -> None:
+    """A film that is to be shown turned by 90 degrees is decoded and turned."""
+    path = motion_jpeg(tmp_path / "film.mov", [jpeg(index) for index in range(3)])
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    turned = (0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
+    content[matrix : matrix + 36] = struct.pack(">9i", *turned)
+    path.write_bytes(content)
+    assert [frame.shape for _, frame in all_of(path)] == [(160, 120, 3)] * 3
+
+
+def test_the_fields_of_motion_jpeg_are_woven(tmp_path: Path) -> None:
+    """A film whose frames consist of two JPEGs of half the height is decoded to whole frames."""
+    field = cv2.imencode(".jpg", numbered(3)[::2])[1].tobytes()
+    frames = all_of(motion_jpeg(tmp_path / "film.avi", [field * 2] * 3))
+    assert frames
+    assert {frame.shape for _, frame in frames} == {(120, 160, 3)}
+
+
 def test_other_films_are_decoded(tmp_path: Path) -> None:
     """H.264 is decoded to pictures, in order, at the film's own times, uneven ones too."""
     times = [0.0, 0.04, 0.08, 0.5, 0.54, 1.0]
@@ -65,7 +85,7 @@ def test_a_file_that_is_not_a_film(tmp_path: Path, content: bytes, capfd: pytest
     """A file that isn't a film is a SourceError, and the libraries print nothing."""
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"film\.mp4 can't be opened as a video"):
+    with pytest.raises(SourceError, match=r"film\.mp4 can't be opened: it can't be read as a video"):
         open_url(str(path), path.name)
     assert capfd.readouterr().err == ""
 
@@ -73,7 +93,7 @@ def test_a_file_that_is_not_a_film(tmp_path: Path, content: bytes, capfd: pytest
 def test_a_webcam_with_motion_jpeg() -> None:
     """Frames of a webcam with motion JPEG aren't decoded, from the first one on."""
     video = FakeVideo([as_row(jpeg(1)), as_row(jpeg(2))])
-    camera = webcam(video, 0)
+    camera = webcam(video, "webcam 0")
     assert video.properties[cv2.CAP_PROP_FOURCC] == MOTION_JPEG
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 0
     assert [camera.retrieve() for _ in range(2) if camera.grab()] == [jpeg(1), jpeg(2)]
@@ -85,7 +105,7 @@ def test_a_webcam_without_motion_jpeg(refused: set[int]) -> None:
     """If the driver refuses motion JPEG, frames are decoded."""
     video = FakeVideo([numbered(1)])
     video.refuses = refused
-    camera = webcam(video, 0)
+    camera = webcam(video, "webcam 0")
     assert camera.grab()
     np.testing.assert_array_equal(camera.retrieve(), numbered(1))
 
@@ -93,7 +113,7 @@ def test_a_webcam_without_motion_jpeg(refused: set[int]) -> None:
 def test_a_webcam_whose_motion_jpeg_is_not_jpeg() -> None:
     """If a driver accepts motion JPEG but returns something else, frames are decoded."""
     video = FakeVideo([numbered(1), numbered(2)])
-    camera = webcam(video, 0)
+    camera = webcam(video, "webcam 0")
     assert video.properties[cv2.CAP_PROP_CONVERT_RGB] == 1
     assert camera.grab()
     np.testing.assert_array_equal(camera.retrieve(), numbered(2))
@@ -103,7 +123,7 @@ def test_no_webcam() -> None:
     """An index without a camera is a SourceError."""
     video = FakeVideo([], opened=False)
     with pytest.raises(SourceError, match="this machine has no webcam 3"):
-        webcam(video, 3)
+        webcam(video, "webcam 3")
     assert video.released
 
 

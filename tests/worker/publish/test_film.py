@@ -1,4 +1,5 @@
 import itertools
+import os
 import threading
 from pathlib import Path
 
@@ -163,3 +164,41 @@ def test_an_encoder_reports_what_it_cannot_encode() -> None:
     """A picture that is too wide for a JPEG is a PictureError."""
     with pytest.raises(PictureError, match="70000x1 can't be encoded"):
         jpeg_encoder(85)(np.zeros((1, 70_000, 3), np.uint8))
+
+
+def test_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg doesn't take what precedes a colon for a protocol."""
+    h264(tmp_path / "cam.mp4", TIMES).rename(tmp_path / "cam1-12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(take(film(Path("cam1-12:30.mp4")), 100)) == 5
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    """A named pipe is read like a film."""
+    content = h264(tmp_path / "film.ts", TIMES).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    frames = take(film(pipe), 100)
+    writer.join()
+    assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
+
+
+def test_a_film_without_a_decoder(tmp_path: Path) -> None:
+    """The error names the codec."""
+    content = h264(tmp_path / "film.mp4", TIMES).read_bytes()
+    data = content.index(b"mdat")
+    end = content.index(b"moov") - 4
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(content[: data + 4] + bytes(end - data - 4) + content[end:])
+    with pytest.raises(SourceError, match=r"no frame can be decoded \(codec (avc1|h264)\)"):
+        take(film(path), 100)
+
+
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """2 precedes 10."""
+    names = ["frame_10.jpg", "frame_2.jpg", "frame_1.jpg", "2x.jpg", "a.jpg"]
+    for index, name in enumerate(names):
+        (tmp_path / name).write_bytes(jpeg(index))
+    assert [number_of(frame.picture) for frame in take(folder(tmp_path), 9)] == [3, 4, 2, 1, 0]

@@ -11,7 +11,7 @@ from process.backoff import Backoff
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 from worker.queue.frame import parse_entry
-from worker.queue.redis_client import connect
+from worker.queue.redis_client import TcpConnection, connect
 
 NEVER = threading.Event()
 
@@ -133,7 +133,7 @@ def test_waiting_for_room_can_be_cancelled(valkey: QueueServer) -> None:
     assert len(entries(valkey)) == 1
 
 
-class LostReplies(redis.Connection):
+class LostReplies(TcpConnection):
     """A connection that loses replies to scripts after the server has run them, as a broken network would."""
 
     lost = 0

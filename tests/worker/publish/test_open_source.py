@@ -51,8 +51,8 @@ def test_fast_sources_are_not_paced(name: str) -> None:
 
 def test_a_webcam_is_opened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing webcam is an error at the start, because its index is wrong."""
-    monkeypatch.setattr(module.LiveCamera, "from_webcam", lambda index, _encode: index)
-    assert open_source(SourceOptions(source="3")) == 3
+    monkeypatch.setattr(module.LiveCamera, "from_webcam", lambda name, device, _encode: (name, device))
+    assert open_source(SourceOptions(source="03")) == ("webcam 3", "03")
     monkeypatch.undo()
     with pytest.raises(SourceError, match="no webcam 99"):
         open_source(SourceOptions(source="99"))

@@ -205,3 +205,13 @@ def test_an_error_of_the_queue_ends_it() -> None:
     publisher = Publisher(ListSource(endless(), live=False), Broken())
     run(publisher)
     assert isinstance(publisher.error, ValueError)
+
+
+def test_a_long_gap_in_a_film_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Before a wait for a timestamp far ahead there is a line, so that the film doesn't seem to hang."""
+    publisher = Publisher(ListSource([captured(0, 0.0), captured(1, 95_000.0)], paced=True), FakeQueue())
+    publisher.start()
+    wait_until(lambda: caplog.records)
+    publisher.stop()
+    (record,) = caplog.records
+    assert record.seconds == pytest.approx(95_000.0, abs=60.0)

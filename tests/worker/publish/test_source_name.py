@@ -12,6 +12,10 @@ from worker.publish.source_name import Kind, parse_source, read_secret
     [
         ("0", Kind.WEBCAM),
         ("12", Kind.WEBCAM),
+        ("/dev/video0", Kind.WEBCAM),
+        ("/dev/v4l/by-id/usb-046d-video-index0", Kind.WEBCAM),
+        ("/dev/null", Kind.WEBCAM),
+        ("cam1-12:30.mp4", Kind.FILM),
         ("rtsp://camera.local/stream", Kind.CAMERA_URL),
         ("rtsps://user:word@camera.local:8322/stream", Kind.CAMERA_URL),
         ("http://camera.local/mjpeg", Kind.CAMERA_URL),

@@ -30,3 +30,9 @@ def test_a_dead_delivery_is_a_dead_letter(reason: DeadReason) -> None:
 def test_skips_are_counted_by_reason(reason: SkipReason) -> None:
     """One field per reason."""
     assert accounting.skipped_field(reason) == f"skipped:{reason.value}"
+
+
+def test_every_ending_has_a_field() -> None:
+    """Which is how a delivery is found that has none."""
+    fields = accounting.settled_fields()
+    assert len(set(fields)) == len(fields) == 1 + len(SkipReason) + len(DeadReason)

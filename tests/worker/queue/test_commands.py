@@ -48,10 +48,19 @@ def fails(error: Exception | None) -> object:
         (
             redis.AuthenticationError("WRONGPASS"),
             QueueUnreachableError,
-            "Redis rejected the login, check user and password; retrying, nothing is lost",
+            "Redis rejected the login; retrying, nothing is lost",
         ),
-        (redis.ResponseError("OOM"), QueueRejectedError, "Redis rejected a command; retrying, nothing is lost"),
-        (redis.ReadOnlyError("READONLY"), QueueRejectedError, "Redis rejected a command; retrying, nothing is lost"),
+        (redis.ResponseError("ERR"), QueueRejectedError, "Redis rejected a command; retrying, nothing is lost"),
+        (
+            redis.ReadOnlyError("READONLY"),
+            QueueRejectedError,
+            "Redis is a replica, so it rejects writes; retrying, nothing is lost",
+        ),
+        (
+            redis.ResponseError("Protocol error: unauthenticated multibulk length"),
+            QueueUnreachableError,
+            "Redis demands a password; retrying, nothing is lost",
+        ),
     ],
 )
 def test_every_error_is_named(

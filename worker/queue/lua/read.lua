@@ -3,7 +3,8 @@
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
--- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far
+-- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far;
+--                                    last_id: the last entry that was read, for create_group.lua
 -- ARGV     group, consumer, the most entries
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the queue's last id,
 --           the number of entries dropped unread so far}
@@ -69,8 +70,8 @@ if reply and reply.err then
   return reply
 end
 local time = redis.call('TIME')
-if position and #entries > 0 then
-  redis.call('HSET', KEYS[3], 'position', position + #entries)
+if #entries > 0 then
+  redis.call('HSET', KEYS[3], 'position', position and position + #entries or '', 'last_id', entries[#entries][1])
 end
 local last_id = #entries > 0 and entries[#entries][1] or fields(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id']
 return {time[1], time[2], entries, last_id, dropped}

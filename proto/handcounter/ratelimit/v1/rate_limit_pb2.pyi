@@ -45,12 +45,14 @@ REDIS_STATE_POLLING: RedisState
 REDIS_STATE_AWAY: RedisState
 
 class ShouldProcessRequest(_message.Message):
-    __slots__ = ("stream_name", "ts")
+    __slots__ = ("stream_name", "ts", "dry_run")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     ts: float
-    def __init__(self, stream_name: _Optional[str] = ..., ts: _Optional[float] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, stream_name: _Optional[str] = ..., ts: _Optional[float] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class ShouldProcessResponse(_message.Message):
     __slots__ = ("should_process", "reason", "fps", "fps_source", "stale", "next_ts")
@@ -69,12 +71,14 @@ class ShouldProcessResponse(_message.Message):
     def __init__(self, should_process: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., stale: _Optional[bool] = ..., next_ts: _Optional[float] = ...) -> None: ...
 
 class ShouldProcessBatchRequest(_message.Message):
-    __slots__ = ("stream_names", "ts")
+    __slots__ = ("stream_names", "ts", "dry_run")
     STREAM_NAMES_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     stream_names: _containers.RepeatedScalarFieldContainer[str]
     ts: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class ShouldProcessBatchResponse(_message.Message):
     __slots__ = ("should_process", "reasons", "fps", "next_ts")

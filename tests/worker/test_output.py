@@ -1,0 +1,55 @@
+"""Standard output that fails."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from worker.output import Output
+
+PROGRAM = """
+import sys
+from worker.output import Output
+output = Output(sys.stdout)
+for number in range(20000):
+    output.line(f"line {number} \\udcff \\u00e4")
+print(output.problem, file=sys.stderr)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "problem"),
+    [
+        ("| head -1", "Broken pipe"),
+        ("> /dev/full", "No space left on device"),
+        (">&-", "it is closed"),
+        ("> /dev/null", ""),
+    ],
+)
+def test_failures(redirection: str, problem: str) -> None:
+    """The work goes on, nothing but the problem is on standard error, and the exit code stays the program's own."""
+    command = f'set -o pipefail; "$PYTHON" -c "$PROGRAM" {redirection}'
+    environment = {**os.environ, "PYTHON": sys.executable, "PROGRAM": PROGRAM, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stderr == f"{problem}\n"
+    assert done.returncode == 3
+
+
+def test_characters_that_the_locale_lacks() -> None:
+    """They are escaped."""
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii", "strict")
+    Output(stream).line("\u00e4 \udcff.jpg")
+    assert stream.buffer.getvalue() == b"\\xe4 \\udcff.jpg\n"
+
+
+def test_a_closed_stream() -> None:
+    """It is a problem too, and the lines after it are lost."""
+    stream = io.StringIO()
+    stream.close()
+    output = Output(stream)
+    output.line("one")
+    output.line("two")
+    assert "closed" in output.problem
