@@ -14,6 +14,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
 from process.version import version
 from sidecar.connections.servers import RedisServers
+from sidecar.deciding.clock_log import ClockLog
 from sidecar.deciding.decider import Decider
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
@@ -82,6 +83,7 @@ class Sidecar:
             self.leases,
             max_streams=settings.max_streams,
             on_evicted=self.fleet.forget if self.fleet else None,
+            on_clock_change=ClockLog().record,
         )
         decider = self._decider()
         self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn)

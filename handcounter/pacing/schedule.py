@@ -136,8 +136,10 @@ def decide(
             return Decision(_DUPLICATE, schedule)
         if ts >= last_ts - LATE_WINDOW_S:
             return Decision(_LATE, schedule)
-        # The stream's clock restarted (a file looped, a camera rebooted). Real time paces the restarts, so that a clock
-        # that jumps back and forth can't flood the GPU.
+        # The stream's clock restarted (a file looped, a camera rebooted). Real time paces the restarts: there is at most
+        # one in a period of real time. It doesn't pace jumps forward, which would break fast replays of thinned streams.
+        # So if several clocks, more than LATE_WINDOW_S apart, share one name, each restart may be followed by one
+        # admission for each clock that is further ahead: n clocks get up to n times the limit.
         if now < admitted_at + period - TOLERANCE_S:
             return Decision(_TOO_SOON, schedule)
         return Decision(_ADMITTED, Schedule(ts, ts, now))

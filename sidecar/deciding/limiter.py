@@ -36,6 +36,8 @@ class StreamStatus(NamedTuple):
     """None: no frame was admitted yet."""
     next_ts: StreamTime
     """As :func:`schedule.next_ts` returns it."""
+    clock_restarts: int
+    clock_jumps: int
 
 
 class Limiter:
@@ -130,4 +132,6 @@ class Limiter:
             last_reason=stream.last_reason,
             last_ts=None if schedule is None else schedule.last_ts,
             next_ts=next_ts(schedule, limit.fps),
+            clock_restarts=stream.clock_restarts,
+            clock_jumps=stream.clock_jumps,
         )

@@ -29,6 +29,7 @@ class PodDecider:
     """
 
     def __init__(self, roster: Roster, table: FpsTable, leases: LeaseBook, pacing: Pacing) -> None:
+        self._roster = roster
         self._add_stream = roster.add
         self._streams = roster.streams
         self._decisions = roster.decisions
@@ -96,13 +97,15 @@ class PodDecider:
         before = stream.schedule
         reason, schedule = decide(before, ts, fps, now, self._pacing)
         self._decisions[reason] += 1
+        if fps != stream.fps:
+            stream.change_limit(fps, now)
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
-            stream.admit(schedule)
+            if change := stream.admit(schedule):
+                self._roster.record_clock_change(stream, change)
             if self._leases.holders:
                 self._leases.revoke(name)
         due = next_ts(schedule, fps)
-        stream.fps = fps
         stream.next_ts = due if fps > 0.0 else ANY_TIME  # a paused stream's frames are denied for another reason
         stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
         return reason, fps, due

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from handcounter.pacing.schedule import Reason
 from handcounter.pacing.times import RealTime, StreamTime
 from sidecar.deciding.lease_book import LeaseBook
-from sidecar.deciding.stream import NO_VERSION, Stream
+from sidecar.deciding.stream import NO_VERSION, ClockChange, Stream
 from sidecar.limits.table import FpsTable
 
 LONGEST_HOLD_S: Final = 60.0
@@ -62,6 +62,7 @@ class Roster:
         leases: the leases that an eviction or the end of watching revokes.
         max_streams: how many streams may have a schedule.
         on_evicted: called with the name of each stream that was evicted.
+        on_clock_change: called with each stream whose clock restarted or jumped.
     """
 
     def __init__(
@@ -71,11 +72,14 @@ class Roster:
         *,
         max_streams: int,
         on_evicted: Callable[[str], None] | None = None,
+        on_clock_change: Callable[[Stream, ClockChange], None] | None = None,
     ) -> None:
         self.streams: dict[str, Stream] = {}
         """By name, the oldest first. Other objects read it; only the roster adds and removes streams."""
         self.decisions = [0] * (len(Reason) + 1)
         """Frames decided, by reason, at the reason's number."""
+        self.clock_changes = dict.fromkeys(ClockChange, 0)
+        """How often the clocks of streams restarted or jumped."""
         self.evicted = 0
         """Schedules removed to make room for another stream."""
         self.refused = 0
@@ -84,6 +88,7 @@ class Roster:
         self._leases = leases
         self._max_streams = max_streams
         self._on_evicted = on_evicted
+        self._on_clock_change = on_clock_change
         self._evictable: list[Stream] = []
         self._sorted_names: list[str] | None = None
         self._expected: dict[object, set[str]] = {}
@@ -150,6 +155,12 @@ class Roster:
         at = RealTime(now - denials.age_s)
         if at >= stream.heard_at:
             stream.heard_at, stream.heard_ts, stream.last_reason = at, denials.last_ts, denials.last_reason
+
+    def record_clock_change(self, stream: Stream, change: ClockChange) -> None:
+        """Counts that the clock of a stream restarted or jumped."""
+        self.clock_changes[change] += 1
+        if self._on_clock_change is not None:
+            self._on_clock_change(stream, change)
 
     def sweep(self, now: RealTime) -> None:
         """Stops watching the limits of silent streams; to be called every few seconds. O(streams)."""

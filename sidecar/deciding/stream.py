@@ -6,17 +6,31 @@ rates), and floats shared with the schedule where they are the same.
 A denied frame costs a few assignments, an admitted one a comparison or two more.
 """
 
+import enum
 from typing import Final
 
-from handcounter.pacing.schedule import ANY_TIME, Reason, Schedule
+from handcounter.pacing.schedule import ANY_TIME, LATE_WINDOW_S, Reason, Schedule
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.rates import PART_ADMISSIONS, achieved_fps, add_mark, first_mark, speed
+from sidecar.deciding.rates import PART_ADMISSIONS, WINDOW_S, achieved_fps, add_mark, first_mark, mark, newest_at, speed
 
 SILENCE_S: Final = 5.0
 """A stream without any frame for this long achieves 0."""
 
 NO_VERSION: Final = -1
 """A version that no fps table has."""
+
+
+_RESTART_MARKS: Final = 0
+"""In place of when a mark is due: the next admission begins another window."""
+
+
+class ClockChange(enum.Enum):
+    """How a stream's clock can differ from real time at an admission."""
+
+    RESTART = "restart"
+    """It went back by more than 2 s."""
+    JUMP = "jump"
+    """It went forward by over 2 s more than real time did."""
 
 
 class Stream:
@@ -33,6 +47,8 @@ class Stream:
         "_marks",
         "_stream_s",
         "admitted",
+        "clock_jumps",
+        "clock_restarts",
         "denied",
         "evictable_from",
         "fps",
@@ -51,6 +67,8 @@ class Stream:
         self.schedule: Schedule | None = None
         """The state after the last admission here; None before the first."""
         self.admitted = 0
+        self.clock_restarts = 0
+        self.clock_jumps = 0
         self.denied = 0
         self.last_reason = Reason.TOO_SOON  # until the first decision, which follows at once
         self.heard_at = now
@@ -83,28 +101,49 @@ class Stream:
         if reason is not Reason.ADMITTED:
             self.denied += 1
 
-    def admit(self, schedule: Schedule) -> None:
-        """Records an admitted frame and the schedule after it."""
-        self.schedule = schedule
+    def change_limit(self, fps: float, now: RealTime) -> None:
+        """Records that another limit is in force: what was achieved under the one before tells nothing about it."""
+        self.fps = fps
+        stream_s = self._stream_s + max(0.0, self.heard_ts - self.last_ts)
+        self._marks = mark(now, self.admitted, stream_s)
+        self._mark_due = _RESTART_MARKS
+
+    def admit(self, schedule: Schedule) -> ClockChange | None:
+        """Records an admitted frame and the schedule after it; returns how its clock changed, None if it just went on."""
+        before, self.schedule = self.schedule, schedule
+        change = None
         _, ts, now = schedule
         self.admitted += 1
         step = ts - self.last_ts
         if step > 0.0:
             self._stream_s += step
+            if step > LATE_WINDOW_S and before is not None and step - (now - before.admitted_at) > LATE_WINDOW_S:
+                self.clock_jumps += 1
+                change = ClockChange.JUMP
+        elif step < -LATE_WINDOW_S and before is not None:
+            self.clock_restarts += 1
+            change = ClockChange.RESTART
         self.last_ts = ts
         if self.admitted >= self._mark_due:
-            marks = add_mark(self._marks, now, self.admitted, self._stream_s)
+            if self._mark_due == _RESTART_MARKS:
+                marks = mark(now, self.admitted, self._stream_s)
+            else:
+                marks = add_mark(self._marks, now, self.admitted, self._stream_s)
             if marks is not self._marks:
                 self._marks = marks  # replaced, not changed: metrics are read from another thread
                 self._mark_due = self.admitted + PART_ADMISSIONS
+        return change
 
     def achieved_fps(self, now: RealTime) -> float:
         """Returns the admitted frames per second of real time.
 
-        It is 0 before the first admission and after 5 s without a frame.
+        It is 0 before the first admission, after 5 s without a frame, and while the stream is paused. The window begins
+        again when the limit changes.
         """
         if self.schedule is None or now - self.heard_at >= SILENCE_S:
             return 0.0
+        if self._mark_due == _RESTART_MARKS:
+            return 1.0 / max(now - newest_at(self._marks), WINDOW_S) if self.fps else 0.0
         return achieved_fps(self._marks, self.admitted, self.schedule.admitted_at, now)
 
     def speed(self, now: RealTime) -> float:

@@ -60,9 +60,12 @@ class FleetDecider:
             else:
                 reason, schedule, without_redis = next(verdicts)
                 stale |= without_redis
+                if fps != stream.fps:
+                    stream.change_limit(fps, now)
                 stream.hear(ts, now, reason)
                 if reason is Reason.ADMITTED and schedule is not None:
-                    stream.admit(schedule)
+                    if change := stream.admit(schedule):
+                        roster.record_clock_change(stream, change)
                     if without_redis:
                         self._leases.revoke(name)
                 due = next_ts(schedule, fps / self._scope.replicas if without_redis else fps)

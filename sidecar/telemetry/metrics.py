@@ -178,6 +178,12 @@ class _Scrape(Collector):
             decisions.add_metric([reason.name], roster.decisions[reason])
         yield decisions
         yield GaugeMetricFamily("sidecar_streams", "Streams that have a schedule.", len(roster))
+        clocks = CounterMetricFamily(
+            "sidecar_clock_changes", "Restarts and jumps of the streams' clocks.", labels=["change"]
+        )
+        for change, count in roster.clock_changes.items():
+            clocks.add_metric([change.value], count)
+        yield clocks
         yield CounterMetricFamily(
             "sidecar_evicted_streams", "Schedules evicted to make room for another stream.", roster.evicted
         )

@@ -38,22 +38,28 @@ class _Series:
         counted_in_other: Its admissions that are in the series ``other``.
     """
 
-    __slots__ = ("_offset", "last_reported", "stream")
+    __slots__ = ("_clock_offset", "_offset", "last_reported", "stream")
 
     def __init__(self, stream: Stream, counted_in_other: int) -> None:
         self.stream = stream
         self.last_reported = 0
         """The value of the last scrape."""
         self._offset = -counted_in_other
+        self._clock_offset = 0
 
     def report(self) -> int:
         """Returns the value for a scrape: admissions."""
         self.last_reported = self._offset + self.stream.admitted
         return self.last_reported
 
+    def clock_changes(self) -> int:
+        """Returns how often the stream's clock restarted or jumped."""
+        return self._clock_offset + self.stream.clock_restarts + self.stream.clock_jumps
+
     def returned(self, stream: Stream) -> None:
         """Continues with the new schedule of a stream that was evicted."""
         self._offset += self.stream.admitted
+        self._clock_offset = self.clock_changes()
         self.stream = stream
 
 
@@ -93,6 +99,11 @@ class StreamMetrics(Collector):
         achieved = GaugeMetricFamily(
             "sidecar_stream_achieved_fps", "Frames admitted per second, by stream.", labels=["stream_name"]
         )
+        clocks = CounterMetricFamily(
+            "sidecar_stream_clock_changes",
+            "Restarts and jumps of the stream's clock, by stream.",
+            labels=["stream_name"],
+        )
         with self._lock:
             self._choose()
             reported = self._ended
@@ -100,12 +111,13 @@ class StreamMetrics(Collector):
                 count = series.report()
                 reported += count
                 admitted.add_metric([name], count)
+                clocks.add_metric([name], series.clock_changes())
                 if self._roster.streams.get(name) is series.stream:
                     fps.add_metric([name], self._table.fps(name))
                     achieved.add_metric([name], series.stream.achieved_fps(RealTime(self._clock())))
             self._other = max(self._other, self._roster.decisions[Reason.ADMITTED] - reported)
             admitted.add_metric([OTHER], self._other)
-        yield from (admitted, fps, achieved)
+        yield from (admitted, fps, achieved, clocks)
 
     def _choose(self) -> None:
         """Chooses the streams that have their own series at this scrape."""

@@ -64,7 +64,6 @@ CHANGES = {
     "a bad value": lambda world: world.table.store(["a"], [b"abc"]),
     "a pause": lambda world: world.table.store(["a"], [b"0"]),
     "the wildcard": lambda world: world.table.store_wildcard(b"10"),
-    "the wrong type": lambda world: world.table.clear(),
     "sleep": lambda world: world.table.put_to_sleep("a"),
     "oblivion": lambda world: world.table.forget("a"),
     "another stream's value": lambda world: world.table.store(["b"], [b"30"]),

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from handcounter.pacing import schedule
-from handcounter.pacing.schedule import Pacing, Reason
+from handcounter.pacing.schedule import TOLERANCE_S, Pacing, Reason
 from sidecar.fleet.reorder import MOST_EARLIER, REORDER_WINDOW_S, Trail, decide, takes_late_frames
 
 A, S, P, D, L = Reason.ADMITTED, Reason.TOO_SOON, Reason.PAUSED, Reason.DUPLICATE, Reason.LATE
@@ -181,3 +181,63 @@ def test_rate_is_kept_whatever_the_skew(source, share, skew, replicas, seed):
     arrived = sorted((ts + rnd.choice(late), ts) for ts in tss)
     reasons = [reason for reason, _ in trails([ts for _, ts in arrived], fps, Pacing.GCRA)]
     assert reasons.count(A) == pytest.approx(seconds * fps, rel=0.01, abs=2)
+
+
+def trail_of(fps: float, *tss: float) -> Trail | None:
+    """Returns the trail after frames in this order, a minute of real time apart."""
+    trail = None
+    for number, ts in enumerate(tss):
+        _, trail = decide(trail, ts, fps, 60.0 * number)
+    return trail
+
+
+def test_a_stream_that_was_always_paused_has_no_trail():
+    """A denied first frame leaves nothing."""
+    assert decide(None, 1.0, 0.0, 0.0) == (P, None)
+
+
+class TestWhatATrailKeeps:
+    """At fps without a limit every frame is admitted, so the base is the first of the earlier admissions."""
+
+    FRAMES = tuple(10.0 + number / 128 for number in range(MOST_EARLIER + 1))
+
+    def test_the_window_includes_its_end(self):
+        """An admission exactly as old as the window is kept; one that is older isn't, nor is a base without any."""
+        assert trail_of(math.inf, 1.0, 1.0 + REORDER_WINDOW_S).earlier == (1.0,)
+        alone = trail_of(math.inf, 1.0, math.nextafter(1.0 + REORDER_WINDOW_S, 2.0))
+        assert alone == Trail(alone.schedule)
+
+    def test_no_more_than_the_most(self):
+        """The last frame and as many before it as may be are kept; one more frame drops the oldest."""
+        full = trail_of(math.inf, *self.FRAMES)
+        assert (full.base, full.earlier) == (10.0, self.FRAMES[:-1])
+        more = trail_of(math.inf, *self.FRAMES, 10.2)
+        assert (more.base, more.earlier) == (self.FRAMES[1], self.FRAMES[1:])
+
+    def test_what_is_too_old_leaves_room(self):
+        """Of a dozen admissions five are older than the window; the others are kept."""
+        recent = tuple(11.0 + number / 128 for number in range(7))
+        assert trail_of(math.inf, 10.0, 10.1, 10.2, 10.3, 10.4, *recent, 11.1).earlier == recent
+
+    def test_a_late_frame_fills_the_trail(self):
+        """The late frame that makes it full drops nothing; the next one drops the oldest."""
+        first, second, *others = self.FRAMES
+        full = trail_of(math.inf, first, *others, second)
+        assert (full.base, full.earlier) == (first, self.FRAMES[:-1])
+        late = (first + second) / 2
+        more = trail_of(math.inf, *self.FRAMES, late)
+        assert (more.base, more.earlier) == (late, (late, *self.FRAMES[1:-1]))
+
+
+@pytest.mark.parametrize(
+    ("fps", "tss", "expected"),
+    [
+        (math.inf, (1.0, 1.0 + TOLERANCE_S / 2), True),  # the tolerance makes a frame due early, not late
+        (10.0, (0.0, 0.1 - TOLERANCE_S), False),  # due at the very ts of the last admitted frame, which is a duplicate
+        (10.0, (0.0, 0.2), True),
+        (10.0, (0.0, 0.1), False),
+    ],
+)
+def test_late_frames_are_taken_to_the_instant(fps, tss, expected):
+    """A place between two admissions begins when a frame is due and ends before the later one."""
+    assert takes_late_frames(trail_of(fps, *tss), fps) is expected
