@@ -9,6 +9,7 @@ import pytest
 import redis
 from redis.sentinel import SentinelConnectionPool
 from support.redis.valkey import valkey
+from support.waiting import wait_until
 
 from process.redis_access import RedisAccess
 from process.redis_url import parse_redis_url
@@ -108,17 +109,17 @@ def test_a_replica_is_left_by_all_connections() -> None:
             for each in pair:
                 pool.release(each)
             client.get("key")
-            assert len(opened) == 2
+            wait_until(lambda: len(opened) == 2)
             with pytest.raises(redis.ReadOnlyError):
                 client.set("key", "value")
             client.get("key")  # by a new connection
-            assert len(opened) == 3
+            wait_until(lambda: len(opened) == 3)
             answers[b"SET"] = b"+OK\r\n"
             client.set("key", "value")
             pair = [pool.get_connection(), pool.get_connection()]
             for each in pair:
                 pool.release(each)
-            assert len(opened) == 4  # the other one, too
+            wait_until(lambda: len(opened) == 4)  # the other one, too
             repr(client)
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
