@@ -86,12 +86,6 @@ class Fleet:
             elif field in world.table.watched:  # inactive streams aren't read
                 world.table.store([field], [fps])
 
-    def wrong_type(self) -> None:
-        """Changes the type of the key in Redis."""
-        for world in (self.leased, self.plain):
-            world.redis.clear()
-            world.table.clear()
-
     def sweep(self) -> None:
         """Runs the sweep, after which silent streams are no longer watched."""
         self.report()
@@ -107,7 +101,7 @@ class Fleet:
 DELTAS = [-30.0, -3.0, -2.01, -2.0, -1.99, -0.5, -0.1, -0.03, 0.0, 0.0, 0.0, 0.03, 0.2, 1.0, 5.0]
 WAITS = [0.01, 0.03, 0.03, 0.1, 0.25, 1.0, 2.5, 61.0]
 FPS = [b"0", b"0.5", b"1", b"5", b"30", b"inf", b"x", None]
-OPERATIONS = {"frames": 12, "wait": 5, "set": 3, "deliver": 3, "unary": 2, "lose": 1, "sweep": 1, "wrong_type": 0.2}
+OPERATIONS = {"frames": 12, "wait": 5, "set": 3, "deliver": 3, "unary": 2, "lose": 1, "sweep": 1}
 
 
 def operate(fleet: Fleet, choose: random.Random) -> None:

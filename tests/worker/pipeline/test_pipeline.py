@@ -171,7 +171,8 @@ def test_a_failed_thread_ends_the_worker(
         parts.start()
         assert parts.done.wait(60.0)
     assert parts.failed
-    assert caplog.records[0].failed_thread == "reader"
+    (record,) = (record for record in caplog.records if record.msg == "a thread failed; stopping")
+    assert record.failed_thread == "reader"
     assert "RuntimeError: broken" in caplog.text
     parts.stop(60.0)
     assert pending(valkey.bytes) == balance(valkey.bytes) == 3
