@@ -97,8 +97,6 @@ class PodDecider:
         before = stream.schedule
         reason, schedule = decide(before, ts, fps, now, self._pacing)
         self._decisions[reason] += 1
-        if fps != stream.fps:
-            stream.change_limit(fps, now)
         stream.hear(ts, now, reason)
         if schedule is not None and schedule is not before:
             if change := stream.admit(schedule):
@@ -106,6 +104,7 @@ class PodDecider:
             if self._leases.holders:
                 self._leases.revoke(name)
         due = next_ts(schedule, fps)
+        stream.fps = fps
         stream.next_ts = due if fps > 0.0 else ANY_TIME  # a paused stream's frames are denied for another reason
         stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
         return reason, fps, due

@@ -1,11 +1,10 @@
 """How fast a stream really is: its achieved fps and its speed, from packed marks. Pure.
 
 A *mark* notes the real time, the number of admitted frames and the stream time of an admission. A stream keeps its
-newest marks, each at least a 17th of the window and three admissions after the one before it. The window is the
-longer of 10 s and 50 admissions, and begins again when the limit changes, so that a rate under another limit isn't
-mixed in. Speed is measured from the newest mark that lies a whole window back. Achieved fps is measured from the very
-start of the window, interpolated between the two marks around it, so it is within 2 % at any time, also while the
-rate changes.
+newest marks, each at least a 17th of the window and three admissions after the one before it. The window is the longer
+of 10 s and 50 admissions. Speed is measured from the newest mark that lies a whole window back. Achieved fps is
+measured from the very start of the window, interpolated between the two marks around it, so it is within 2 % at any
+time, also while the rate changes.
 
 Rates are counted from admission to admission, so they don't depend on where between two frames they are read. Silence
 counts only if it is longer than the mean distance of two admissions.
@@ -40,18 +39,7 @@ _ALL_PARTS_SIZE: Final = (_PARTS + 1) * _PART.size
 
 def first_mark(now: RealTime) -> bytes:
     """Returns the marks of a stream that was never admitted. Real time is in seconds."""
-    return mark(now, 0, 0.0)
-
-
-def mark(now: RealTime, admitted: int, stream_s: float) -> bytes:
-    """Returns the marks of a stream whose window begins now, after so many admissions and so much stream time."""
-    return _NEWEST.pack(now, admitted, stream_s)
-
-
-def newest_at(marks: bytes) -> float:
-    """Returns the real time of the newest mark, seconds."""
-    at: float = _NEWEST.unpack_from(marks)[0]
-    return at
+    return _NEWEST.pack(now, 0.0, 0.0)
 
 
 def add_mark(marks: bytes, now: RealTime, admitted: int, stream_s: float) -> bytes:
@@ -106,11 +94,11 @@ def speed(marks: bytes, admitted: int, stream_s: float, heard_at: RealTime, now:
         heard_at: real time of the newest frame, seconds.
         now: real time, seconds.
     """
-    oldest = (float(now), 0.0, 0.0)
-    for oldest in _newest_first(marks):
-        if now - oldest[0] >= WINDOW_S and admitted - oldest[1] >= WINDOW_ADMISSIONS:
+    mark = (float(now), 0.0, 0.0)
+    for mark in _newest_first(marks):
+        if now - mark[0] >= WINDOW_S and admitted - mark[1] >= WINDOW_ADMISSIONS:
             break
-    since, _, stream_s_before = oldest
+    since, _, stream_s_before = mark
     elapsed = heard_at - since
     return (stream_s - stream_s_before) / elapsed if elapsed > 0.0 else 0.0
 

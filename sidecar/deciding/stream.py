@@ -11,17 +11,13 @@ from typing import Final
 
 from handcounter.pacing.schedule import ANY_TIME, LATE_WINDOW_S, Reason, Schedule
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.rates import PART_ADMISSIONS, WINDOW_S, achieved_fps, add_mark, first_mark, mark, newest_at, speed
+from sidecar.deciding.rates import PART_ADMISSIONS, achieved_fps, add_mark, first_mark, speed
 
 SILENCE_S: Final = 5.0
 """A stream without any frame for this long achieves 0."""
 
 NO_VERSION: Final = -1
 """A version that no fps table has."""
-
-
-_RESTART_MARKS: Final = 0
-"""In place of when a mark is due: the next admission begins another window."""
 
 
 class ClockChange(enum.Enum):
@@ -101,13 +97,6 @@ class Stream:
         if reason is not Reason.ADMITTED:
             self.denied += 1
 
-    def change_limit(self, fps: float, now: RealTime) -> None:
-        """Records that another limit is in force: what was achieved under the one before tells nothing about it."""
-        self.fps = fps
-        stream_s = self._stream_s + max(0.0, self.heard_ts - self.last_ts)
-        self._marks = mark(now, self.admitted, stream_s)
-        self._mark_due = _RESTART_MARKS
-
     def admit(self, schedule: Schedule) -> ClockChange | None:
         """Records an admitted frame and the schedule after it; returns how its clock changed, None if it just went on."""
         before, self.schedule = self.schedule, schedule
@@ -125,10 +114,7 @@ class Stream:
             change = ClockChange.RESTART
         self.last_ts = ts
         if self.admitted >= self._mark_due:
-            if self._mark_due == _RESTART_MARKS:
-                marks = mark(now, self.admitted, self._stream_s)
-            else:
-                marks = add_mark(self._marks, now, self.admitted, self._stream_s)
+            marks = add_mark(self._marks, now, self.admitted, self._stream_s)
             if marks is not self._marks:
                 self._marks = marks  # replaced, not changed: metrics are read from another thread
                 self._mark_due = self.admitted + PART_ADMISSIONS
@@ -137,13 +123,10 @@ class Stream:
     def achieved_fps(self, now: RealTime) -> float:
         """Returns the admitted frames per second of real time.
 
-        It is 0 before the first admission, after 5 s without a frame, and while the stream is paused. The window begins
-        again when the limit changes.
+        It is 0 before the first admission and after 5 s without a frame.
         """
         if self.schedule is None or now - self.heard_at >= SILENCE_S:
             return 0.0
-        if self._mark_due == _RESTART_MARKS:
-            return 1.0 / max(now - newest_at(self._marks), WINDOW_S) if self.fps else 0.0
         return achieved_fps(self._marks, self.admitted, self.schedule.admitted_at, now)
 
     def speed(self, now: RealTime) -> float:

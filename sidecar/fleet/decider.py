@@ -60,8 +60,6 @@ class FleetDecider:
             else:
                 reason, schedule, without_redis = next(verdicts)
                 stale |= without_redis
-                if fps != stream.fps:
-                    stream.change_limit(fps, now)
                 stream.hear(ts, now, reason)
                 if reason is Reason.ADMITTED and schedule is not None:
                     if change := stream.admit(schedule):

@@ -4,7 +4,6 @@ import math
 import random
 
 import pytest
-from support.models.sidecar_world import World
 
 from handcounter.pacing.schedule import Schedule
 from sidecar.deciding.stream import Stream
@@ -156,32 +155,3 @@ def test_frames_that_are_admitted_at_once_count_in_the_window(later_s: float, ac
         stream.admit(Schedule(number / 100, number / 100, 5.0))
     stream.heard_at = 5.0 + later_s
     assert stream.achieved_fps(5.0 + later_s) == pytest.approx(achieved)
-
-
-@pytest.mark.parametrize(("before", "after"), [(1.0, 0.2), (30.0, 2.0), (0.5, 10.0)])
-def test_achieved_fps_begins_again_when_the_limit_changes(before: float, after: float) -> None:
-    """After a few admissions under another limit it is the rate under that one, however many there were before."""
-    world = World()
-    world.redis["cam"] = str(before).encode()
-    ts = 0.0
-    for fps, frames in ((before, 200), (after, 4)):
-        world.table.store(["cam"], [str(fps).encode()])
-        for _ in range(frames):
-            ts += 1.0 / fps
-            world.now += 1.0 / fps
-            world.decide("cam", ts, world.now)
-            world.roster.streams["cam"].heard_at = world.now
-        assert world.roster.streams["cam"].achieved_fps(world.now) == pytest.approx(fps, rel=0.02)
-
-
-def test_a_paused_stream_achieves_nothing_and_resumes_at_its_rate() -> None:
-    """The pause is no part of the rate after it."""
-    world = World()
-    stream = None
-    for text, seconds, expected in ((b"1", 60, 1.0), (b"0", 60, 0.0), (b"1", 5, 1.0)):
-        world.table.store(["cam"], [text])
-        for _ in range(seconds):
-            world.now += 1.0
-            world.decide("cam", world.now, world.now)
-        stream = world.roster.streams["cam"]
-        assert stream.achieved_fps(world.now) == pytest.approx(expected, rel=0.02)

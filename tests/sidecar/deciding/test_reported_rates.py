@@ -123,20 +123,18 @@ CHANGES = [(20.0, 2.0), (0.5, 10.0), (5.0, 0.5), (2.0, 20.0), (30.0, 1.0), (1.0,
 
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 @pytest.mark.parametrize("kind", [Watched, WatchedByLease])
-async def test_a_changed_limit_is_reported_at_once(before: float, after: float, kind: type[Watched]) -> None:
-    """The configured fps changes at once, and the achieved one is that under the new limit after a few admissions."""
+async def test_a_changed_limit_is_reported_as_counted(before: float, after: float, kind: type[Watched]) -> None:
+    """The configured fps changes at once, and the achieved one is that of the window at any time."""
     watched, chance = kind(), random.Random(f"{before} {after}")
     watched.world.set("cam", str(before))
     watched.film(30.0, 60.0 + max(10.0, 50 / before), 0.1, chance)
     watched.world.set("cam", str(after))
     assert (await watched.status()).fps == watched.scraped()["sidecar_stream_fps"] == after
-    watched.film(30.0, 12 / after + 1 / before, 0.1, chance)
     window = max(10.0, 50 / after)
     changed_at = watched.world.now
     while watched.world.now < changed_at + 1.2 * window:
         watched.film(30.0, chance.uniform(0.1, 1.0), 0.1, chance)
-        achieved = (await watched.status()).achieved_fps
-        assert achieved == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(after, rel=0.15)
+        await watched.check()
     assert watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(after, rel=0.02)
 
 
@@ -166,18 +164,19 @@ async def test_a_silent_stream_achieves_nothing() -> None:
 
 @pytest.mark.parametrize("fps", [0.5, 3.0, 10.0, 30.0])
 @pytest.mark.parametrize("step_s", [0.9, 20.0])
-async def test_a_paused_stream_achieves_nothing(fps: float, step_s: float) -> None:
-    """From its first frame under the pause on; after the pause it achieves its rate again, without the pause in it."""
+async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float) -> None:
+    """If a running camera is paused, the achieved fps falls as the window empties."""
     watched, chance = Watched(), random.Random(1)
     watched.world.set("cam", str(fps))
     watched.film(30.0, max(20.0, 70 / fps), 0.0, chance)
     watched.world.set("cam", "0")
-    for _ in range(3):
-        watched.film(30.0, step_s, 0.0, chance)
-        assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
-    watched.world.set("cam", str(fps))
-    watched.film(30.0, 12 / fps, 0.0, chance)
-    assert watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(fps, rel=0.15)
+    for _ in range(10):
+        watched.film(30.0, max(step_s, 2 / fps), 0.0, chance)
+        since = min(watched.world.now - 10.0, watched.admitted_at[-51])
+        counted = sum(at > since for at in watched.admitted_at) / (watched.world.now - since)
+        achieved = (await watched.status()).achieved_fps
+        assert achieved == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
+    assert watched.scraped()["sidecar_stream_fps"] == 0.0
 
 
 @pytest.mark.parametrize("source_fps", [15.0, 29.97, 60.0])
@@ -220,9 +219,7 @@ async def test_a_leased_stream_is_silent_when_its_camera_is(fps: str) -> None:
     watched.world.now += REPORT_S
     watched.report()
     watched.world.now = last_frame_at + 4.99
-    achieved = (await watched.status()).achieved_fps
-    assert achieved == watched.scraped()["sidecar_stream_achieved_fps"]
-    assert (achieved > 0.0) == (fps != "0")
+    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
     watched.world.now = last_frame_at + 5.01
     assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
     assert (await watched.status()).denied == watched.asked - len(watched.admitted_at)
