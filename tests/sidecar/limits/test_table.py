@@ -213,6 +213,45 @@ def test_changes_of_the_fallback_are_reported() -> None:
     assert watcher.changes == [(FALLBACK, 1.0, 3.0), (FALLBACK, 3.0, 1.0), (FALLBACK, 1.0, 1.0)]
 
 
+SINCE: list[tuple[str, list[tuple[str, bytes | None]], float]] = [
+    ("a first value isn't a change", [("a", b"2")], -math.inf),
+    ("its own value", [("a", b"2"), ("a", b"3")], 2.0),
+    ("the same limit, written otherwise", [("a", b"2"), ("a", b"2.0")], -math.inf),
+    ("a value that isn't valid", [("a", b"2"), ("a", b"x")], -math.inf),
+    ("its field is removed", [("a", b"2"), ("a", None)], 2.0),
+    ("the wildcard", [("a", None), ("*", b"3")], 2.0),
+    ("the wildcard is the default", [("a", None), ("*", b"1")], -math.inf),
+    ("the wildcard, while it has its own value", [("a", b"2"), ("*", b"3")], -math.inf),
+    ("its own value after the wildcard", [("a", None), ("*", b"3"), ("a", b"2")], 3.0),
+    ("its own value is the wildcard's", [("a", None), ("*", b"3"), ("b", b"2"), ("a", b"3")], 2.0),
+    ("the wildcard after its own value was removed", [("a", b"2"), ("a", None), ("*", b"3")], 3.0),
+    ("asleep, and then as before", [("a", b"2"), ("sleep", None), ("a", b"2")], -math.inf),
+    ("asleep, and then another value", [("a", b"2"), ("sleep", None), ("a", b"3")], 3.0),
+    ("asleep, and then none", [("a", b"2"), ("sleep", None), ("a", None)], 3.0),
+    ("asleep", [("a", b"2"), ("a", b"3"), ("sleep", None), ("*", b"5")], 2.0),
+    ("forgotten", [("a", b"2"), ("a", b"3"), ("forget", None)], -math.inf),
+]
+
+
+@pytest.mark.parametrize(("steps", "since"), [c[1:] for c in SINCE], ids=[c[0] for c in SINCE])
+def test_the_time_of_the_last_change_of_a_limit(steps: list[tuple[str, bytes | None]], since: float) -> None:
+    """It is that of the field that is in force, and only if the fps changed. The steps happen at 1, 2, … seconds."""
+    now = 0.0
+    table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: now)
+    for field, raw in steps:
+        now += 1.0
+        match field:
+            case "*":
+                table.store_wildcard(raw)
+            case "sleep":
+                table.put_to_sleep("a")
+            case "forget":
+                table.forget("a")
+            case _:
+                table.store([field], [raw])
+    assert table.limit_since("a") == since
+
+
 def test_fps_is_the_limit_without_its_source(table: FpsTable) -> None:
     """For watched, sleeping and unknown streams alike."""
     assert table.fps("unknown") == 1.0
