@@ -15,7 +15,6 @@ field of the hash, and not per stream.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -60,7 +59,8 @@ class FpsTable:
         on_invalid: Callable[[str, str], None],
         watcher: LimitWatcher | None = None,
         on_change: Callable[[str, float, Limit], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self.watched: dict[str, float | None] = {}
         """The override of each watched stream, frames per second. Others read it; only the table changes it."""

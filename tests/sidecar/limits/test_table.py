@@ -1,6 +1,7 @@
 """The table in memory: which limit is in force for a stream, given the values in Redis."""
 
 import math
+import time
 
 import pytest
 
@@ -25,7 +26,7 @@ def reports() -> Reports:
 @pytest.fixture
 def table(reports: Reports) -> FpsTable:
     """A table with a default of 1."""
-    return FpsTable(1.0, reports)
+    return FpsTable(1.0, reports, clock=time.monotonic)
 
 
 def test_the_exact_field_comes_before_the_wildcard_and_the_default(table: FpsTable) -> None:
@@ -136,7 +137,7 @@ def test_a_forgotten_stream_leaves_nothing(table: FpsTable) -> None:
 
 def test_an_override_removed_while_its_stream_slept_is_gone_when_it_wakes() -> None:
     """What was known of a sleeping stream doesn't outlive its next reading, awake or asleep again."""
-    table = FpsTable(2.0, lambda _field, _value: None)
+    table = FpsTable(2.0, lambda _field, _value: None, clock=time.monotonic)
     table.store(["cam1"], [b"0"])
     table.put_to_sleep("cam1")
     assert table.limit("cam1").fps == 0.0
@@ -189,7 +190,9 @@ def test_changes_of_a_watched_stream_are_reported(
     """Each change is reported to the watcher, and with the source to on_change, and makes another version."""
     watcher = Watcher()
     limits: list[tuple[str, float, Limit]] = []
-    table = FpsTable(1.0, lambda _field, _value: None, watcher, lambda *change: limits.append(change))
+    table = FpsTable(
+        1.0, lambda _field, _value: None, watcher, lambda *change: limits.append(change), clock=time.monotonic
+    )
     table.store_wildcard(wildcard)
     table.store(["a"], [before])
     watcher.changes.clear()
@@ -205,7 +208,7 @@ def test_changes_of_a_watched_stream_are_reported(
 def test_changes_of_the_fallback_are_reported() -> None:
     """The wildcard's changes too, however many streams they are about; a stream's first value isn't a change."""
     watcher = Watcher()
-    table = FpsTable(1.0, lambda _field, _value: None, watcher)
+    table = FpsTable(1.0, lambda _field, _value: None, watcher, clock=time.monotonic)
     table.store(["a", "b"], [b"5", None])
     assert watcher.changes == []
     for raw in (b"3", b"3", b"none", b"3", None, b"off", b"1"):
@@ -268,7 +271,7 @@ def test_memory_of_values_is_bounded(reports: Reports, monkeypatch: pytest.Monke
     """However many distinct values there ever are, few are remembered, and each still has its meaning."""
     monkeypatch.setattr(fps_table, "_CACHED_VALUES", 10)
     monkeypatch.setattr(fps_table, "_REPORTED_VALUES", 10)
-    table = FpsTable(1.0, reports)
+    table = FpsTable(1.0, reports, clock=time.monotonic)
     for number in range(35):
         table.store(["a", "b"], [f"{number}".encode(), f"x{number}".encode()])
         assert table.fps("a") == number
