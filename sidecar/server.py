@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -67,7 +68,7 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.leases = LeaseBook()
-        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record)
+        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record, clock=time.monotonic)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,

@@ -127,7 +127,7 @@ class Limiter:
             stale=self._table.stale,
             admitted=stream.admitted,
             denied=stream.denied,
-            achieved_fps=stream.achieved_fps(now),
+            achieved_fps=stream.achieved_fps(now, limit.fps, self._table.limit_since(stream.name)),
             speed=stream.speed(now),
             last_reason=stream.last_reason,
             last_ts=None if schedule is None else schedule.last_ts,

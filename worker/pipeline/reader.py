@@ -8,8 +8,7 @@ import functools
 import queue as queues
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from handcounter.pacing.bounds import MAX_BATCH
@@ -21,7 +20,7 @@ from worker.pipeline.redelivery import Redelivery
 from worker.pipeline.undecided import Undecided, Waiting
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Delivery, Job, Settled, Skipped, dead_letter
+from worker.queue.delivery import Delivery, Job, Settled, Skipped, dead_letter, skipped
 from worker.queue.frame import SKIP_OF_REASON, EntryError, Frame, SkipReason, parse_entry
 from worker.queue.held import Held
 
@@ -146,10 +145,8 @@ class Reader:
         """Decides what waits for the limit of its stream if the sidecar can be asked again; skips what waited for too long."""
         if not self._undecided:
             return
-        skips: defaultdict[SkipReason, list[str]] = defaultdict(list)
         oldest = self._queue.now() - self._options.max_age
-        for frame, _ in self._undecided.take_older(oldest):
-            skips[SkipReason.LIMIT_UNKNOWN].append(frame.entry_id)
+        skips = [skipped(frame, SkipReason.LIMIT_UNKNOWN) for frame, _ in self._undecided.take_older(oldest)]
         admitted: list[Waiting] = []
         if not self._limiter.sidecar_unreachable and time.monotonic() >= self._ask_again_at:
             admitted, undecided = self._divide(self._undecided.take(), skips)
@@ -160,9 +157,7 @@ class Reader:
         self._skip(skips)
         self._hand_over(admitted)
 
-    def _divide(
-        self, frames: Sequence[Waiting], skips: defaultdict[SkipReason, list[str]]
-    ) -> tuple[list[Waiting], list[Waiting]]:
+    def _divide(self, frames: Sequence[Waiting], skips: list[Skipped]) -> tuple[list[Waiting], list[Waiting]]:
         """Returns the admitted frames, and those that can't be decided; adds the rest to the skips.
 
         A frame that was delivered before was admitted in an earlier life, and the sidecar would call it a duplicate. So it
@@ -187,7 +182,7 @@ class Reader:
             elif reason is Reason.ADMITTED:
                 admitted.append((frame, delivery))
             else:
-                skips[SKIP_OF_REASON[reason]].append(frame.entry_id)
+                skips.append(skipped(frame, SKIP_OF_REASON[reason]))
         return admitted, undecided
 
     def _wait_for_limits(self, deliveries: Sequence[Waiting]) -> None:
@@ -199,12 +194,10 @@ class Reader:
         if times:
             self._retry_while_redis_fails(lambda: self._queue.set_deliveries(times))
 
-    def _sort_out(
-        self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[tuple[Frame, Delivery]], defaultdict[SkipReason, list[str]]]:
+    def _sort_out(self, deliveries: Sequence[Delivery]) -> tuple[list[Waiting], list[Skipped]]:
         """Returns the frames to decide and the entries to skip as stale; dead-letters invalid entries."""
         fresh = []
-        skips: defaultdict[SkipReason, list[str]] = defaultdict(list)
+        skips = []
         oldest = self._queue.now() - self._options.max_age
         for delivery in deliveries:
             try:
@@ -213,17 +206,17 @@ class Reader:
                 self._settled.put(dead_letter(delivery, error.reason, str(error)))
                 continue
             if frame.arrived_at < oldest:
-                skips[SkipReason.STALE].append(frame.entry_id)
+                skips.append(skipped(frame, SkipReason.STALE))
             else:
                 fresh.append((frame, delivery))
         return fresh, skips
 
-    def _skip(self, skips: Mapping[SkipReason, list[str]]) -> None:
+    def _skip(self, skips: Sequence[Skipped]) -> None:
         if not skips:
             return
         for reason, number in self._retry_while_redis_fails(lambda: self._queue.skip(skips)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
-            self._held.remove(skips[reason])
+        self._held.remove(skip.entry_id for skip in skips)
 
     def _hand_over(self, admitted: Sequence[tuple[Frame, Delivery]]) -> None:
         """Queues the jobs, with suspects between them.
@@ -245,7 +238,7 @@ class Reader:
             for frame, delivery in chunk:
                 payload = frame.payload if frame.frame_key is None else next(payloads)
                 if payload is None:
-                    self._settled.put(Skipped(frame.entry_id, SkipReason.PAYLOAD_EXPIRED))
+                    self._settled.put(skipped(frame, SkipReason.PAYLOAD_EXPIRED))
                 elif isinstance(payload, EntryError):
                     self._settled.put(dead_letter(delivery, payload.reason, str(payload)))
                 else:

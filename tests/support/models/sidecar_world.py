@@ -29,7 +29,7 @@ class World:
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
-        self.table = FpsTable(default, lambda _field, _value: None, self.leases)
+        self.table = FpsTable(default, lambda _field, _value: None, self.leases, clock=lambda: self.now)
         self.roster = Roster(self.table, self.leases, max_streams=max_streams)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
