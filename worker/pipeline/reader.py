@@ -8,7 +8,7 @@ import functools
 import queue as queues
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from handcounter.pacing.bounds import MAX_BATCH

@@ -20,7 +20,7 @@ One :class:`Queue` serves all threads of a worker. Its methods raise :class:`wor
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import redis
 
