@@ -120,12 +120,12 @@ class Stream:
                 self._mark_due = self.admitted + PART_ADMISSIONS
         return change
 
-    def achieved_fps(self, now: RealTime) -> float:
+    def achieved_fps(self, now: RealTime, *, delivers: bool = False) -> float:
         """Returns the admitted frames per second of real time.
 
-        It is 0 before the first admission and after 5 s without a frame.
+        It is 0 before the first admission, and after 5 s without a frame unless the source is known to deliver.
         """
-        if self.schedule is None or now - self.heard_at >= SILENCE_S:
+        if self.schedule is None or (now - self.heard_at >= SILENCE_S and not delivers):
             return 0.0
         return achieved_fps(self._marks, self.admitted, self.schedule.admitted_at, now)
 

@@ -44,6 +44,8 @@ class FpsTable:
         watcher: Is notified of each change of a limit that is in force.
         on_change: Is called after the watcher with the stream, its old fps and its new limit; with the wildcard instead of a
             stream if the limit of all streams without an override changed.
+        on_difference: Is called with each watched stream whose limit, source or invalid value changed, before or after the
+            new one is stored; with the wildcard for all streams without an override.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class FpsTable:
         on_invalid: Callable[[str, str], None],
         watcher: LimitWatcher | None = None,
         on_change: Callable[[str, float, Limit], None] | None = None,
+        on_difference: Callable[[str], None] | None = None,
     ) -> None:
         self.watched: dict[str, float | None] = {}
         """The override of each watched stream, frames per second. Others read it; only the table changes it."""
@@ -65,6 +68,7 @@ class FpsTable:
         self._on_invalid = on_invalid
         self._watcher = watcher
         self._on_change = on_change
+        self._on_difference = on_difference
         self._asleep: dict[str, float] = {}
         self._invalid: dict[str, str] = {}
         self._meanings: dict[bytes, float] = {}
@@ -108,7 +112,7 @@ class FpsTable:
                     if override is None:
                         override = asleep.get(field)
             elif self._invalid:
-                self._invalid.pop(field, None)
+                self._record_invalid(field, "")
             if asleep:
                 asleep.pop(field, None)  # the stream is awake, and the last known value is outdated
             if (old := watched.get(field, override)) != override:
@@ -118,7 +122,8 @@ class FpsTable:
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
-        self._invalid.pop(WILDCARD_FIELD, None)
+        if raw is None:
+            self._record_invalid(WILDCARD_FIELD, "")
         wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
         if wildcard is None and raw is not None:
             return
@@ -130,6 +135,8 @@ class FpsTable:
                 self._watcher.fallback_changed(old.fps, limit.fps)
             if self._on_change is not None:
                 self._on_change(WILDCARD_FIELD, old.fps, limit)
+            if self._on_difference is not None:
+                self._on_difference(WILDCARD_FIELD)
 
     def assume(self, stream_names: Iterable[str]) -> None:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""
@@ -164,6 +171,19 @@ class FpsTable:
             self._watcher.limit_changed(stream_name, old_fps, limit.fps)
         if self._on_change is not None:
             self._on_change(stream_name, old_fps, limit)
+        if self._on_difference is not None:
+            self._on_difference(stream_name)
+
+    def _record_invalid(self, field: str, value: str) -> None:
+        """Records the value of a field that is ignored; empty if its value is valid, or there is none."""
+        if self._invalid.get(field, "") == value:
+            return
+        if value:
+            self._invalid[field] = value
+        else:
+            del self._invalid[field]
+        if self._on_difference is not None:
+            self._on_difference(field)
 
     def _meaning(self, field: str, raw: bytes) -> float | None:
         """Returns the fps that a value of a field means; None if it isn't valid, which is remembered and reported."""
@@ -171,10 +191,10 @@ class FpsTable:
         if fps is not None:
             if len(self._meanings) >= _CACHED_VALUES:
                 self._meanings.clear()
-            self._invalid.pop(field, None)
+            self._record_invalid(field, "")
             return self._meanings.setdefault(raw, fps)
         shown = show(raw)
-        self._invalid[field] = shown
+        self._record_invalid(field, shown)
         if raw not in self._reported:
             if len(self._reported) >= _REPORTED_VALUES:
                 self._reported.clear()
