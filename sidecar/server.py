@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -70,7 +71,14 @@ class Sidecar:
         self.health = Health()
         self.leases = LeaseBook()
         self.watchers = Watchers()
-        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record, self.watchers.record)
+        self.table = FpsTable(
+            settings.fps,
+            self._report_invalid,
+            self.leases,
+            ChangeLog().record,
+            self.watchers.record,
+            clock=time.monotonic,
+        )
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,

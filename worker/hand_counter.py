@@ -152,6 +152,7 @@ def _make_queue(options: QueueOptions, metrics: Metrics) -> Queue:
         options.consumer,
         counts_maxlen=options.counts_maxlen,
         dead_maxlen=options.dead_maxlen,
+        keep_payloads=options.keep_payloads,
         on_dead=lambda reason, number: metrics.dead.labels(reason.value).inc(number),
     )
 

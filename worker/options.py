@@ -68,6 +68,8 @@ class QueueOptions:
     """About how many results are kept."""
     dead_maxlen: int
     """About how many dead letters are kept."""
+    keep_payloads: bool
+    """Whether pictures stay until their TTL, although their frame is settled."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,9 @@ examples:
     )
     counts_maxlen: int = Field(10_000, ge=1, description="about how many results to keep")
     dead_maxlen: int = Field(10_000, ge=1, description="about how many dead letters to keep")
+    keep_payloads: bool = Field(
+        False, description="leave the pictures of settled frames in Redis until their TTL, to look at them"
+    )
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
         10.0,
@@ -103,6 +106,7 @@ examples:
                 consumer=self.consumer or f"{socket.gethostname()}-{os.getpid()}",
                 counts_maxlen=self.counts_maxlen,
                 dead_maxlen=self.dead_maxlen,
+                keep_payloads=self.keep_payloads,
             ),
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,

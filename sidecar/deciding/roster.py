@@ -187,7 +187,9 @@ class Roster:
 
         Hearing nothing doesn't mean that the source is silent if its publisher leaves out what would be denied.
         """
-        return stream.achieved_fps(now, delivers=self.source_fps(stream.name) > 0.0)
+        name = stream.name
+        limit, since = self._table.fps(name), self._table.limit_since(name)
+        return stream.achieved_fps(now, limit, since, delivers=self.source_fps(name) > 0.0)
 
     def page(self, name_prefix: str, after: str, count: int) -> list[str]:
         """Returns names of streams in their order: at most so many, with the prefix, greater than ``after``."""

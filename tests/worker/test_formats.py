@@ -67,9 +67,10 @@ def test_the_producer_in_python_is_counted_and_its_results_read(valkey: QueueSer
     with python(producer, valkey, str(photo)) as process:
         assert process.wait(60) == 0
     assert len([line for line in producer.splitlines() if line.strip()]) <= 12
+    assert valkey.bytes.ttl(next(iter(valkey.bytes.scan_iter("{hand_counter}:frame:*")))) > 0
     drain(valkey)
     assert accounting(valkey.bytes) == {"received": 10, "counted": 10}
-    assert valkey.bytes.ttl(next(iter(valkey.bytes.scan_iter("{hand_counter}:frame:*")))) > 0
+    assert not list(valkey.bytes.scan_iter("{hand_counter}:frame:*"))
     with python(reader.replace('last = "$"', 'last = "0"'), valkey) as process:
         assert process.stdout
         lines = [process.stdout.readline().split() for _ in range(10)]

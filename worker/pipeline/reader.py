@@ -8,8 +8,7 @@ import functools
 import queue as queues
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from handcounter.pacing.bounds import MAX_BATCH
@@ -20,7 +19,7 @@ from worker.pipeline.limiter import Limiter
 from worker.pipeline.redelivery import Redelivery
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Delivery, Job, Settled, Skipped, dead_letter
+from worker.queue.delivery import Delivery, Job, Settled, Skipped, dead_letter, skipped
 from worker.queue.frame import SKIP_OF_REASON, EntryError, Frame, SkipReason, parse_entry
 from worker.queue.held import Held
 
@@ -124,7 +123,7 @@ class Reader:
             if reason is Reason.ADMITTED:
                 admitted.append((frame, delivery))
             else:
-                skips[SKIP_OF_REASON[reason]].append(frame.entry_id)
+                skips.append(skipped(frame, SKIP_OF_REASON[reason]))
         self._skip(skips)
         self._hand_over(admitted)
 
@@ -142,12 +141,10 @@ class Reader:
             for job in self._jobs_of(fresh):
                 self._put(job)
 
-    def _sort_out(
-        self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[tuple[Frame, Delivery]], defaultdict[SkipReason, list[str]]]:
+    def _sort_out(self, deliveries: Sequence[Delivery]) -> tuple[list[tuple[Frame, Delivery]], list[Skipped]]:
         """Returns the frames to decide and the entries to skip as stale; dead-letters invalid entries."""
         fresh = []
-        skips: defaultdict[SkipReason, list[str]] = defaultdict(list)
+        skips = []
         oldest = self._queue.now() - self._options.max_age
         for delivery in deliveries:
             try:
@@ -156,17 +153,17 @@ class Reader:
                 self._settled.put(dead_letter(delivery, error.reason, str(error)))
                 continue
             if frame.arrived_at < oldest:
-                skips[SkipReason.STALE].append(frame.entry_id)
+                skips.append(skipped(frame, SkipReason.STALE))
             else:
                 fresh.append((frame, delivery))
         return fresh, skips
 
-    def _skip(self, skips: Mapping[SkipReason, list[str]]) -> None:
+    def _skip(self, skips: Sequence[Skipped]) -> None:
         if not skips:
             return
         for reason, number in self._retry_while_redis_fails(lambda: self._queue.skip(skips)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
-            self._held.remove(skips[reason])
+        self._held.remove(skip.entry_id for skip in skips)
 
     def _hand_over(self, admitted: Sequence[tuple[Frame, Delivery]]) -> None:
         """Queues the jobs, with suspects between them.
@@ -188,7 +185,7 @@ class Reader:
             for frame, delivery in chunk:
                 payload = frame.payload if frame.frame_key is None else next(payloads)
                 if payload is None:
-                    self._settled.put(Skipped(frame.entry_id, SkipReason.PAYLOAD_EXPIRED))
+                    self._settled.put(skipped(frame, SkipReason.PAYLOAD_EXPIRED))
                 elif isinstance(payload, EntryError):
                     self._settled.put(dead_letter(delivery, payload.reason, str(payload)))
                 else:

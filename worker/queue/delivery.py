@@ -50,6 +50,8 @@ class Counted(NamedTuple):
     hand_count: int
     result: str
     """JSON of the schema worker/schemas/frame_result.v1.json."""
+    frame_key: bytes | None = None
+    """The key that the entry named, if any; likewise below."""
 
 
 class Skipped(NamedTuple):
@@ -57,6 +59,8 @@ class Skipped(NamedTuple):
 
     entry_id: str
     reason: SkipReason
+    stream_name: str = ""
+    frame_key: bytes | None = None
 
 
 class Dead(NamedTuple):
@@ -67,16 +71,24 @@ class Dead(NamedTuple):
     message: str
     fields: tuple[tuple[bytes, bytes], ...]
     """Names and values of the entry's own fields, shortened."""
+    frame_key: bytes | None = None
 
 
 Settled: TypeAlias = Counted | Skipped | Dead
 """How a delivery ends: in exactly one of these."""
 
 
+def skipped(frame: Frame, reason: SkipReason) -> Skipped:
+    """Returns what settles a frame that is not worth counting."""
+    return Skipped(frame.entry_id, reason, frame.stream_name, frame.frame_key)
+
+
 def dead_letter(delivery: Delivery, reason: DeadReason, message: str) -> Dead:
     """Returns what settles an entry that no worker can count, bounded in size however large the entry is."""
     short = message.encode(errors="replace")[:DEAD_MESSAGE_BYTES].decode(errors="ignore")
-    return Dead(delivery.entry_id, reason, short, tuple(_shortened(delivery.fields)))
+    return Dead(
+        delivery.entry_id, reason, short, tuple(_shortened(delivery.fields)), delivery.fields.get(b"frame_key") or None
+    )
 
 
 def _shortened(fields: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:

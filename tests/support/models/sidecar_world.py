@@ -31,7 +31,13 @@ class World:
         """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
         self.watchers = Watchers()
-        self.table = FpsTable(default, lambda _field, _value: None, self.leases, on_difference=self.watchers.record)
+        self.table = FpsTable(
+            default,
+            lambda _field, _value: None,
+            self.leases,
+            on_difference=self.watchers.record,
+            clock=lambda: self.now,
+        )
         self.roster = Roster(self.table, self.leases, max_streams=max_streams, watchers=self.watchers)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
