@@ -72,7 +72,7 @@ class SidecarSettings(RedisSettings):
     max_watchers: int = Field(
         256,
         ge=0,
-        description="maximum number of clients that watch limits (publishers, consoles); they don't count as calls",
+        description="maximum number of clients that watch limits (publishers, consoles); as many calls more are accepted",
     )
     scope: Scope = Field(
         "pod",
