@@ -100,6 +100,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
             claim_idle=30.0,
             max_deliveries=3,
             max_pixels=MAX_PIXELS,
+            wait_for_limits=True,
             drain=True,
         ),
     ).run()
