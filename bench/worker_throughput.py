@@ -41,7 +41,14 @@ from worker.settings import cpus
 KEYS = Keys()
 GOAL = 0.9
 OPTIONS = PipelineOptions(
-    batch_size=256, max_age=float("inf"), claim_idle=30.0, max_deliveries=3, max_pixels=MAX_PIXELS, drain=True
+    batch_size=256,
+    max_age=float("inf"),
+    claim_idle=30.0,
+    max_deliveries=3,
+    max_pixels=MAX_PIXELS,
+    metrics_streams=1000,
+    previews=True,
+    drain=True,
 )
 
 

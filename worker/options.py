@@ -86,6 +86,10 @@ class PipelineOptions:
     """How often an entry is delivered before it is dead-lettered."""
     max_pixels: int
     """A larger picture isn't decoded."""
+    metrics_streams: int
+    """How many streams have their own metrics and their own keys in Redis."""
+    previews: bool
+    """Whether the last annotated picture of each stream is kept in Redis."""
     drain: bool
     """Whether to stop when the queue is empty and everything is settled."""
 

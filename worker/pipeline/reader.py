@@ -17,6 +17,7 @@ from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.redelivery import Redelivery
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Delivery, Job, Settled, Skipped, dead_letter, skipped
@@ -51,6 +52,7 @@ class Reader:
         jobs: queues.Queue[Job | None],
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
+        streams: StreamStats,
         stop: threading.Event,
         options: PipelineOptions,
     ) -> None:
@@ -63,6 +65,7 @@ class Reader:
             jobs: where admitted frames go.
             settled: where deliveries go that another thread has to settle.
             metrics: what is counted for operators.
+            streams: what is known of each stream.
             stop: makes ``run`` return.
             options: what happens to deliveries.
         """
@@ -72,6 +75,7 @@ class Reader:
         self._jobs = jobs
         self._settled = settled
         self._metrics = metrics
+        self._streams = streams
         self._stop = stop
         self._options = options
         self._redelivery = Redelivery(queue, held, settled, metrics, options)
@@ -124,6 +128,7 @@ class Reader:
                 admitted.append((frame, delivery))
             else:
                 skips.append(skipped(frame, SKIP_OF_REASON[reason]))
+        self._streams.admitted([frame for frame, _ in admitted])
         self._skip(skips)
         self._hand_over(admitted)
 
@@ -143,8 +148,7 @@ class Reader:
 
     def _sort_out(self, deliveries: Sequence[Delivery]) -> tuple[list[tuple[Frame, Delivery]], list[Skipped]]:
         """Returns the frames to decide and the entries to skip as stale; dead-letters invalid entries."""
-        fresh = []
-        skips = []
+        fresh, skips, new = [], [], []
         oldest = self._queue.now() - self._options.max_age
         for delivery in deliveries:
             try:
@@ -152,10 +156,13 @@ class Reader:
             except EntryError as error:
                 self._settled.put(dead_letter(delivery, error.reason, str(error)))
                 continue
+            if delivery.times_delivered == 1:
+                new.append(frame)
             if frame.arrived_at < oldest:
                 skips.append(skipped(frame, SkipReason.STALE))
             else:
                 fresh.append((frame, delivery))
+        self._streams.received(new)
         return fresh, skips
 
     def _skip(self, skips: Sequence[Skipped]) -> None:
@@ -164,6 +171,7 @@ class Reader:
         for reason, number in self._retry_while_redis_fails(lambda: self._queue.skip(skips)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
         self._held.remove(skip.entry_id for skip in skips)
+        self._streams.skipped(skips)
 
     def _hand_over(self, admitted: Sequence[tuple[Frame, Delivery]]) -> None:
         """Queues the jobs, with suspects between them.
