@@ -48,6 +48,7 @@ OPTIONS = PipelineOptions(
     max_pixels=MAX_PIXELS,
     metrics_streams=1000,
     previews=True,
+    wait_for_limits=False,
     drain=True,
 )
 
@@ -55,9 +56,19 @@ OPTIONS = PipelineOptions(
 class Unlimited:
     """Admits every frame."""
 
+    sidecar_unreachable = False
+
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Admits all of them."""
         return [Reason.ADMITTED] * len(frames)
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        """Admits all of them."""
+        return [Reason.ADMITTED] * len(frames)
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        """Returns that there is none."""
+        return [float("inf")] * len(stream_names)
 
 
 def picture() -> Picture:

@@ -79,13 +79,15 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "sidecar_wait": ("start_wait", 4.5),
     }
     own["no_previews"] = True
-    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, redis_url="redis://host:1/2")
+    others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
+    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
     options = settings.arguments()["options"]
     assert isinstance(options, RunOptions)
     leaves = flat(options)
     assert leaves.pop("previews") is not own.pop("no_previews")
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
+    assert not leaves.pop("wait_for_limits")
     assert leaves.pop("redis").addresses[0] == ("host", 1)
     assert leaves.pop("access") == RedisAccess()
     assert leaves == {"ca": None, "certificate": None, "key": None}

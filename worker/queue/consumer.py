@@ -20,7 +20,7 @@ One :class:`Queue` serves all threads of a worker. Its methods raise :class:`wor
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import redis
 
@@ -169,6 +169,11 @@ class Queue:
     def release(self, entry_ids: Sequence[str]) -> None:
         """Lets other workers adopt these at once."""
         self._commands.script("set_idle", [self.keys.frames], CONSUMER_GROUP, self.consumer, _ONE_DAY_MS, *entry_ids)
+
+    def set_deliveries(self, times: Mapping[str, int]) -> None:
+        """Sets how often entries that this consumer holds count as delivered; 0: nobody has decided about it yet."""
+        words = [word for pair in times.items() for word in pair]
+        self._commands.script("set_deliveries", [self.keys.frames], CONSUMER_GROUP, self.consumer, *words)
 
     def pending(self) -> int:
         """Returns the number of deliveries, of all workers, that aren't settled."""

@@ -27,7 +27,8 @@ class Delivery(NamedTuple):
     entry_id: str
     fields: dict[bytes, bytes]
     times_delivered: int
-    """1 at the first delivery. Each earlier one ended with a crash of its worker."""
+    """1 at the first delivery; each earlier one ended with a crash of its worker. While a delivery waits for the limit of its
+    stream, Redis has one less, because waiting isn't to blame for a crash."""
     arrived_at: float | None = None
     """When Redis took the entry in, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
 

@@ -237,12 +237,29 @@ def test_all_pages_are_adopted(
 
 
 def test_released_entries_are_adopted_at_once(valkey: QueueServer, queue: Queue, other: Queue) -> None:
-    """The delivery to the worker that stopped isn't counted, because a stop isn't a crash."""
+    """However often that happens, no delivery to a worker that stopped is added, because a stop isn't a crash."""
     publish_many(valkey.bytes, 1)
     (entry_id,) = ids(other.read(1))
-    other.release([entry_id])
+    for releasing, adopting in ((other, queue), (queue, other), (other, queue)):
+        releasing.release([entry_id])
+        assert adopting.adopt(3600.0) == 1
+        assert [delivery.times_delivered for delivery in adopting.take([entry_id])] == [2]
+
+
+def test_an_undecided_entry_stays_undecided(valkey: QueueServer, queue: Queue, other: Queue) -> None:
+    """Whether its worker stops or crashes: the next delivery counts as the first one. Only its holder may set that."""
+    publish_many(valkey.bytes, 3)
+    entry_ids = ids(other.read(3))
+    valkey.bytes.xdel(KEYS.frames, entry_ids.pop())
+    other.set_deliveries(dict.fromkeys([*entry_ids, "1-1"], 0))
+    queue.set_deliveries({entry_ids[0]: 7})
+    other.release(entry_ids[:1])
     assert queue.adopt(3600.0) == 1
-    assert [delivery.times_delivered for delivery in queue.take([entry_id])] == [1]
+    for consumer, entry_id in zip((queue, other), entry_ids, strict=True):
+        assert [delivery.times_delivered for delivery in consumer.take([entry_id])] == [1]
+        consumer.set_deliveries({entry_id: 4})
+        assert consumer.unsettled()[entry_id] == 4
+    assert pending(valkey.bytes) == 3
 
 
 @pytest.mark.parametrize("by", ["take", "adopt"])
