@@ -27,6 +27,7 @@ from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.reader import Reader
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Settled, Skipped
@@ -95,6 +96,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         Dispatcher(queue, settled.put, metrics, threads=2, max_age=float("inf")),
         settled,
         metrics,
+        StreamStats(1000, queue.now),
         threading.Event(),
         PipelineOptions(
             batch_size=batch,
@@ -103,6 +105,8 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
             claim_idle=30.0,
             max_deliveries=3,
             max_pixels=MAX_PIXELS,
+            metrics_streams=1000,
+            previews=True,
             wait_for_limits=True,
             drain=True,
         ),

@@ -50,6 +50,8 @@ class FpsTable:
         watcher: Is notified of each change of a limit that is in force.
         on_change: Is called after the watcher with the stream, its old fps and its new limit; with the wildcard instead of a
             stream if the limit of all streams without an override changed.
+        on_difference: Is called with each watched stream whose limit, source or invalid value changed, before or after the
+            new one is stored; with the wildcard for all streams without an override.
         clock: Real time, seconds by the clock of the decisions.
     """
 
@@ -59,6 +61,7 @@ class FpsTable:
         on_invalid: Callable[[str, str], None],
         watcher: LimitWatcher | None = None,
         on_change: Callable[[str, float, Limit], None] | None = None,
+        on_difference: Callable[[str], None] | None = None,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -74,6 +77,7 @@ class FpsTable:
         self._on_invalid = on_invalid
         self._watcher = watcher
         self._on_change = on_change
+        self._on_difference = on_difference
         self._clock = clock
         self._fallback_since = NEVER_CHANGED
         self._since: dict[str, float] = {}
@@ -128,7 +132,7 @@ class FpsTable:
                     if override is None:
                         override = asleep.get(field)
             elif self._invalid:
-                self._invalid.pop(field, None)
+                self._record_invalid(field, "")
             if asleep and (last := asleep.pop(field, None)) is not None and last != override:
                 self._record_change(field, last, override)  # it was asleep, so nobody was told of a limit
             if (old := watched.get(field, override)) != override:
@@ -139,7 +143,8 @@ class FpsTable:
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
-        self._invalid.pop(WILDCARD_FIELD, None)
+        if raw is None:
+            self._record_invalid(WILDCARD_FIELD, "")
         wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
         if wildcard is None and raw is not None:
             return
@@ -153,6 +158,8 @@ class FpsTable:
                 self._watcher.fallback_changed(old.fps, limit.fps)
             if self._on_change is not None:
                 self._on_change(WILDCARD_FIELD, old.fps, limit)
+            if self._on_difference is not None:
+                self._on_difference(WILDCARD_FIELD)
 
     def assume(self, stream_names: Iterable[str]) -> None:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""
@@ -196,6 +203,19 @@ class FpsTable:
             self._watcher.limit_changed(stream_name, old_fps, limit.fps)
         if self._on_change is not None:
             self._on_change(stream_name, old_fps, limit)
+        if self._on_difference is not None:
+            self._on_difference(stream_name)
+
+    def _record_invalid(self, field: str, value: str) -> None:
+        """Records the value of a field that is ignored; empty if its value is valid, or there is none."""
+        if self._invalid.get(field, "") == value:
+            return
+        if value:
+            self._invalid[field] = value
+        else:
+            del self._invalid[field]
+        if self._on_difference is not None:
+            self._on_difference(field)
 
     def _meaning(self, field: str, raw: bytes) -> float | None:
         """Returns the fps that a value of a field means; None if it isn't valid, which is remembered and reported."""
@@ -203,10 +223,10 @@ class FpsTable:
         if fps is not None:
             if len(self._meanings) >= _CACHED_VALUES:
                 self._meanings.clear()
-            self._invalid.pop(field, None)
+            self._record_invalid(field, "")
             return self._meanings.setdefault(raw, fps)
         shown = show(raw)
-        self._invalid[field] = shown
+        self._record_invalid(field, shown)
         if raw not in self._reported:
             if len(self._reported) >= _REPORTED_VALUES:
                 self._reported.clear()

@@ -9,13 +9,15 @@ from worker.pipeline.dispatcher import Admitted
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.undecided import Undecided, Waiting
 from worker.queue.delivery import Dead, Delivery, Skipped, dead_letter, skipped
-from worker.queue.frame import SKIP_OF_REASON, EntryError, SkipReason, parse_entry
+from worker.queue.frame import SKIP_OF_REASON, EntryError, Frame, SkipReason, parse_entry
 
 
 @dataclass
 class Verdicts:
-    """What becomes of some deliveries; they are in one of the lists each."""
+    """What becomes of some deliveries."""
 
+    new: list[Frame] = field(default_factory=list)
+    """The valid frames that were never delivered before. Each delivery is in one of the other lists."""
     admitted: list[Admitted] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
@@ -52,6 +54,8 @@ class Decider:
             except EntryError as error:
                 verdicts.dead.append(dead_letter(delivery, error.reason, str(error)))
                 continue
+            if delivery.times_delivered == 1:
+                verdicts.new.append(frame)
             if frame.live and frame.arrived_at < oldest:
                 verdicts.skipped.append(skipped(frame, SkipReason.STALE))
             else:

@@ -24,6 +24,9 @@ from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.stream_metrics import StreamMetrics
+from worker.pipeline.stream_stats import StreamStats
+from worker.preview import Previews
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Settled
@@ -47,6 +50,8 @@ class Pipeline:
         options: PipelineOptions,
     ) -> None:
         """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
+        self.streams = StreamStats(options.metrics_streams, queue.now)
+        previews = Previews() if options.previews else None
         self._queue = queue
         self._held = Held()
         self._stop_reading = threading.Event()
@@ -56,7 +61,15 @@ class Pipeline:
             queue, self._settled.put, metrics, threads=len(detectors), max_age=options.max_age
         )
         self._reader = Reader(
-            queue, limiter, self._held, self._dispatcher, self._settled, metrics, self._stop_reading, options
+            queue,
+            limiter,
+            self._held,
+            self._dispatcher,
+            self._settled,
+            metrics,
+            self.streams,
+            self._stop_reading,
+            options,
         )
         self._count_workers = [
             CountWorker(
@@ -67,10 +80,13 @@ class Pipeline:
                 now=queue.now,
                 max_age=options.max_age,
                 max_pixels=options.max_pixels,
+                previews=previews,
             )
             for detector in detectors
         ]
-        settler = Settler(queue, self._held, self._settled, metrics, self._abandon, claim_idle=options.claim_idle)
+        settler = Settler(
+            queue, self._held, self._settled, metrics, self.streams, self._abandon, claim_idle=options.claim_idle
+        )
         self._read_thread = self._thread("reader", self._reader.run)
         self._dispatch_thread = self._thread("dispatcher", self._dispatcher.run)
         self._count_threads = [self._thread(f"counting-{i}", each.run) for i, each in enumerate(self._count_workers)]
@@ -79,6 +95,7 @@ class Pipeline:
         """Set when the queue is drained, when a thread has failed, and by a caller that wants the worker to stop."""
         self.failed = False
         metrics.held.set_function(lambda: len(self._held))
+        metrics.registry.register(StreamMetrics(self.streams, queue.now))
 
     def start(self) -> None:
         """Starts the threads."""

@@ -20,6 +20,7 @@ from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.redelivery import Redelivery
 from worker.pipeline.retry import StoppedError, until_redis_works
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Delivery, Settled, Skipped, skipped
@@ -53,6 +54,7 @@ class Reader:
         dispatcher: Dispatcher,
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
+        streams: StreamStats,
         stop: threading.Event,
         options: PipelineOptions,
     ) -> None:
@@ -65,6 +67,7 @@ class Reader:
             dispatcher: where admitted frames go.
             settled: where deliveries go that another thread has to settle.
             metrics: what is counted for operators.
+            streams: what is known of each stream.
             stop: makes ``run`` return.
             options: what happens to deliveries.
         """
@@ -73,6 +76,7 @@ class Reader:
         self._dispatcher = dispatcher
         self._settled = settled
         self._metrics = metrics
+        self._streams = streams
         self._stop = stop
         self._options = options
         self._redelivery = Redelivery(queue, held, settled, metrics, options)
@@ -153,6 +157,8 @@ class Reader:
     def _carry_out(self, verdicts: Verdicts) -> None:
         for dead in verdicts.dead:
             self._settled.put(dead)
+        self._streams.received(verdicts.new)
+        self._streams.admitted([frame for frame, delivery, _ in verdicts.admitted if delivery.times_delivered == 1])
         superseded = self._dispatcher.put(verdicts.admitted)
         self._skip([*verdicts.skipped, *(skipped(frame, SkipReason.SUPERSEDED) for frame in superseded)])
 
@@ -162,6 +168,7 @@ class Reader:
         for reason, number in self._retry(lambda: self._queue.skip(skips)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
         self._held.remove(skip.entry_id for skip in skips)
+        self._streams.skipped(skips)
 
     def _set_deliveries(self, times: Mapping[str, int]) -> None:
         if times:
