@@ -28,6 +28,7 @@ from worker.picture_header import MAX_PIXELS
 from worker.pipeline.reader import Reader
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
+from worker.queue.delivery import Skipped
 from worker.queue.frame import SkipReason, encode_entry
 from worker.queue.held import Held
 from worker.queue.keys import CONSUMER_GROUP, Keys
@@ -78,7 +79,7 @@ def scripts(url: str, batch: int) -> None:
     """Runs the worker's scripts, which include the accounting."""
     queue = Queue(Commands(connect(url), KEYS), "scripts")
     while deliveries := queue.read(batch):
-        queue.skip({SkipReason.PAUSED: [delivery.entry_id for delivery in deliveries]})
+        queue.skip([Skipped(each.entry_id, SkipReason.PAUSED, "", each.fields[b"frame_key"]) for each in deliveries])
     queue.close()
 
 
@@ -99,6 +100,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
             claim_idle=30.0,
             max_deliveries=3,
             max_pixels=MAX_PIXELS,
+            wait_for_limits=True,
             drain=True,
         ),
     ).run()

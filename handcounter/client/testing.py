@@ -151,7 +151,7 @@ class FakeSidecar(RateLimitServiceServicer):
     ) -> pb.ShouldProcessResponse:
         """Answers a call about one frame."""
         ts = [request.ts] if request.HasField("ts") else []
-        answers = self._answer_call([request.stream_name], ts, context)
+        answers = self._answer_call([request.stream_name], ts, context, dry_run=request.dry_run)
         return pb.ShouldProcessResponse(
             should_process=answers.should_process[0],
             reason=answers.reasons[0],
@@ -164,7 +164,7 @@ class FakeSidecar(RateLimitServiceServicer):
         self, request: pb.ShouldProcessBatchRequest, context: grpc.ServicerContext
     ) -> pb.ShouldProcessBatchResponse:
         """Answers a call about a batch."""
-        answers = self._answer_call(request.stream_names, request.ts, context)
+        answers = self._answer_call(request.stream_names, request.ts, context, dry_run=request.dry_run)
         return pb.ShouldProcessBatchResponse(
             should_process=answers.should_process, reasons=answers.reasons, fps=answers.fps, next_ts=answers.next_ts
         )
@@ -212,11 +212,11 @@ class FakeSidecar(RateLimitServiceServicer):
                 outbox.put(pb.ShouldProcessSessionResponse(answers=answers))
 
     def _answer_call(
-        self, stream_names: Sequence[str], ts: Sequence[float], context: grpc.ServicerContext
+        self, stream_names: Sequence[str], ts: Sequence[float], context: grpc.ServicerContext, *, dry_run: bool
     ) -> pb.SessionAnswers:
         self._hang_if_silent(context)
         try:
-            return self._decide(stream_names, ts)
+            return self._decide(stream_names, ts, dry_run=dry_run)
         except _RejectedError as error:
             context.abort(error.code, str(error))
 
@@ -225,8 +225,8 @@ class FakeSidecar(RateLimitServiceServicer):
         if self.silent and context.add_callback(ended.set):
             ended.wait()
 
-    def _decide(self, stream_names: Sequence[str], ts: Sequence[float]) -> pb.SessionAnswers:
-        """Records the frames of a request and returns the answers to them."""
+    def _decide(self, stream_names: Sequence[str], ts: Sequence[float], *, dry_run: bool = False) -> pb.SessionAnswers:
+        """Records the frames of a request and returns the answers to them. A dry run is neither recorded nor decided."""
         tss = ts or [time.time()] * len(stream_names)
         size_error = too_long(len(stream_names)) or uneven(len(stream_names), len(tss))
         if error := size_error or batch_error(stream_names, tss):
@@ -235,10 +235,15 @@ class FakeSidecar(RateLimitServiceServicer):
             return pb.SessionAnswers()
         frames = list(zip(stream_names, tss, strict=True))
         with self._lock:
-            self.requests.append(frames)
+            if not dry_run:
+                self.requests.append(frames)
             if self.rejection is not None:
                 raise _RejectedError(self.rejection, "rejected by the test")
-            return self.answers(cast(Frames, frames))
+            before = self.schedules.copy()
+            answers = self.answers(cast(Frames, frames))
+            if dry_run:
+                self.schedules = before
+            return answers
 
 
 class _RejectedError(Exception):

@@ -10,11 +10,13 @@ A stream is in one of three states:
 A value that isn't a valid fps changes nothing: the last valid value of its field stays in force, flagged.
 
 ``watched`` holds None for "no valid field of its own", so that a change of the wildcard costs nothing per stream. A
-decision reads ``watched.get(name)``, and ``fallback`` if that is None.
+decision reads ``watched.get(name)``, and ``fallback`` if that is None. For the same reason the times of changes are kept per
+field of the hash, and not per stream.
 """
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from sidecar.limits.values import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
 
@@ -23,6 +25,10 @@ _CACHED_VALUES = 10_000
 
 _REPORTED_VALUES = 10_000
 """Distinct invalid values remembered as reported."""
+
+
+NEVER_CHANGED: Final = -math.inf
+"""In place of the time of a change."""
 
 
 class LimitWatcher(Protocol):
@@ -44,6 +50,9 @@ class FpsTable:
         watcher: Is notified of each change of a limit that is in force.
         on_change: Is called after the watcher with the stream, its old fps and its new limit; with the wildcard instead of a
             stream if the limit of all streams without an override changed.
+        on_difference: Is called with each watched stream whose limit, source or invalid value changed, before or after the
+            new one is stored; with the wildcard for all streams without an override.
+        clock: Real time, seconds by the clock of the decisions.
     """
 
     def __init__(
@@ -52,6 +61,9 @@ class FpsTable:
         on_invalid: Callable[[str, str], None],
         watcher: LimitWatcher | None = None,
         on_change: Callable[[str, float, Limit], None] | None = None,
+        on_difference: Callable[[str], None] | None = None,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self.watched: dict[str, float | None] = {}
         """The override of each watched stream, frames per second. Others read it; only the table changes it."""
@@ -65,6 +77,11 @@ class FpsTable:
         self._on_invalid = on_invalid
         self._watcher = watcher
         self._on_change = on_change
+        self._on_difference = on_difference
+        self._clock = clock
+        self._fallback_since = NEVER_CHANGED
+        self._since: dict[str, float] = {}
+        """When the limit of a stream changed because its own field did; only streams to which that happened."""
         self._asleep: dict[str, float] = {}
         self._invalid: dict[str, str] = {}
         self._meanings: dict[bytes, float] = {}
@@ -83,6 +100,13 @@ class FpsTable:
         if override is None:
             override = self._asleep.get(stream_name)
         return self.fallback if override is None else Limit(override, FpsSource.OVERRIDE)
+
+    def limit_since(self, stream_name: str) -> float:
+        """Returns the real time of the last known change of a stream's limit, seconds; NEVER_CHANGED if there was none."""
+        since = self._since.get(stream_name, NEVER_CHANGED)
+        if self.watched.get(stream_name) is None and stream_name not in self._asleep:
+            return max(since, self._fallback_since)
+        return since
 
     def invalid_value(self, stream_name: str) -> str:
         """Returns the value that is ignored because it isn't a valid fps, the stream's own or the wildcard's; else empty.
@@ -108,17 +132,19 @@ class FpsTable:
                     if override is None:
                         override = asleep.get(field)
             elif self._invalid:
-                self._invalid.pop(field, None)
-            if asleep:
-                asleep.pop(field, None)  # the stream is awake, and the last known value is outdated
+                self._record_invalid(field, "")
+            if asleep and (last := asleep.pop(field, None)) is not None and last != override:
+                self._record_change(field, last, override)  # it was asleep, so nobody was told of a limit
             if (old := watched.get(field, override)) != override:
                 self.version += 1
+                self._record_change(field, old, override)
                 self._notify(field, old, override)
             watched[field] = override
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
-        self._invalid.pop(WILDCARD_FIELD, None)
+        if raw is None:
+            self._record_invalid(WILDCARD_FIELD, "")
         wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
         if wildcard is None and raw is not None:
             return
@@ -126,10 +152,14 @@ class FpsTable:
         if limit != self.fallback:
             old, self.fallback = self.fallback, limit
             self.version += 1
+            if old.fps != limit.fps:
+                self._fallback_since = self._clock()
             if self._watcher is not None:
                 self._watcher.fallback_changed(old.fps, limit.fps)
             if self._on_change is not None:
                 self._on_change(WILDCARD_FIELD, old.fps, limit)
+            if self._on_difference is not None:
+                self._on_difference(WILDCARD_FIELD)
 
     def assume(self, stream_names: Iterable[str]) -> None:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""
@@ -154,7 +184,16 @@ class FpsTable:
         self.version += 1
         self.watched.pop(stream_name, None)
         self._asleep.pop(stream_name, None)
+        self._since.pop(stream_name, None)
         self._invalid.pop(stream_name, None)
+
+    def _record_change(self, stream_name: str, old: float | None, new: float | None) -> None:
+        """Records when the override of a stream changed; None stands for no override."""
+        old_fps, new_fps = (self.fallback.fps if fps is None else fps for fps in (old, new))
+        if old_fps != new_fps:
+            self._since[stream_name] = self._clock()
+        elif old is None:
+            self._since[stream_name] = max(self._since.get(stream_name, NEVER_CHANGED), self._fallback_since)
 
     def _notify(self, stream_name: str, old: float | None, new: float | None) -> None:
         """Reports that the override of a watched stream changed; None stands for no override."""
@@ -164,6 +203,19 @@ class FpsTable:
             self._watcher.limit_changed(stream_name, old_fps, limit.fps)
         if self._on_change is not None:
             self._on_change(stream_name, old_fps, limit)
+        if self._on_difference is not None:
+            self._on_difference(stream_name)
+
+    def _record_invalid(self, field: str, value: str) -> None:
+        """Records the value of a field that is ignored; empty if its value is valid, or there is none."""
+        if self._invalid.get(field, "") == value:
+            return
+        if value:
+            self._invalid[field] = value
+        else:
+            del self._invalid[field]
+        if self._on_difference is not None:
+            self._on_difference(field)
 
     def _meaning(self, field: str, raw: bytes) -> float | None:
         """Returns the fps that a value of a field means; None if it isn't valid, which is remembered and reported."""
@@ -171,10 +223,10 @@ class FpsTable:
         if fps is not None:
             if len(self._meanings) >= _CACHED_VALUES:
                 self._meanings.clear()
-            self._invalid.pop(field, None)
+            self._record_invalid(field, "")
             return self._meanings.setdefault(raw, fps)
         shown = show(raw)
-        self._invalid[field] = shown
+        self._record_invalid(field, shown)
         if raw not in self._reported:
             if len(self._reported) >= _REPORTED_VALUES:
                 self._reported.clear()

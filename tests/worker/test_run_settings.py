@@ -76,12 +76,14 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "decision_timeout": ("decision_timeout", 0.5),
         "sidecar_wait": ("start_wait", 4.5),
     }
-    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, redis_url="redis://host:1/2")
+    others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
+    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
     options = settings.arguments()["options"]
     assert isinstance(options, RunOptions)
     leaves = flat(options)
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
+    assert not leaves.pop("wait_for_limits")
     assert leaves.pop("redis").addresses[0] == ("host", 1)
     assert leaves.pop("access") == RedisAccess()
     assert leaves == {"ca": None, "certificate": None, "key": None}

@@ -8,7 +8,6 @@ from worker.metrics import Metrics
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Dead, Settled, Skipped
-from worker.queue.frame import SkipReason
 from worker.queue.held import Held
 
 MOST_AT_ONCE = 256
@@ -75,11 +74,11 @@ class Settler:
 
     def _write(self, backlog: list[Settled]) -> None:
         """Writes the backlog and empties it. What was written before an error is written again, without effect."""
-        skipped: dict[SkipReason, list[str]] = {}
+        skipped: list[Skipped] = []
         others: list[Counted | Dead] = []
         for settled in backlog:
             if isinstance(settled, Skipped):
-                skipped.setdefault(settled.reason, []).append(settled.entry_id)
+                skipped.append(settled)
             else:
                 others.append(settled)
         if skipped:

@@ -4,7 +4,7 @@ The braces put all keys of a queue into one slot of a Redis Cluster, so that one
 acknowledge its entry.
 
     {hand_counter}:frames       the queue: a Redis stream, read through a consumer group; capped by the publishers
-    {hand_counter}:frame:<id>   one encoded picture, with a TTL
+    {hand_counter}:frame:<id>   one encoded picture, with a TTL; deleted when its frame is settled
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
@@ -12,6 +12,7 @@ acknowledge its entry.
                                 last_id, behind which a consumer group that was destroyed is created again
 """
 
+import functools
 from dataclasses import dataclass
 
 DEFAULT_PREFIX = "hand_counter"
@@ -52,3 +53,11 @@ class Keys:
     def payload(self, unique: str) -> str:
         """Returns the key of one encoded picture."""
         return f"{{{self.prefix}}}:frame:{unique}"
+
+    def is_payload(self, key: bytes) -> bool:
+        """Returns whether a key is one of this queue's pictures. An entry may name any key; only these may be deleted."""
+        return key.startswith(self._payload_prefix) and key != self._payload_prefix
+
+    @functools.cached_property
+    def _payload_prefix(self) -> bytes:
+        return self.payload("").encode()

@@ -34,6 +34,7 @@ def worker_probes(keys: Keys) -> list[Probe]:
     return [
         *_scripts(),
         Probe("get", ("GET", payload), payload),
+        Probe("unlink", ("UNLINK", payload), payload),
         Probe("hdel", ("HDEL", keys.unread, ""), keys.unread),
         Probe("xread", ("XREAD", "STREAMS", frames, _NO_ID), frames),
         Probe("xpending", ("XPENDING", frames, group), frames),
@@ -67,7 +68,6 @@ def publisher_probes(keys: Keys) -> list[Probe]:
         Probe("xlen", ("XLEN", keys.frames), keys.frames),
         Probe("time", ("TIME",)),
         Probe("xinfo|groups", ("XINFO GROUPS", keys.frames), keys.frames),
-        Probe("exists", ("EXISTS", payload), payload),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import queue as queues
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from worker.metrics import Metrics
 from worker.pipeline.settler import MOST_AT_ONCE, Settler
@@ -24,13 +24,14 @@ class MemoryQueue:
         self.failures = failures
         self.pending = pending
         self.settled: list[Counted | Dead] = []
-        self.skipped: list[dict[SkipReason, list[str]]] = []
+        self.skipped: list[Skipped] = []
         self.extended: list[list[str]] = []
 
-    def skip(self, entry_ids: Mapping[SkipReason, Sequence[str]]) -> dict[SkipReason, int]:
+    def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
         self._fail()
-        self.skipped.append({reason: list(ids) for reason, ids in entry_ids.items()})
-        return {reason: len(ids) if self.pending else 0 for reason, ids in entry_ids.items()}
+        self.skipped += deliveries
+        reasons = [each.reason for each in deliveries]
+        return {reason: reasons.count(reason) if self.pending else 0 for reason in reasons}
 
     def settle(self, deliveries: Sequence[Counted | Dead]) -> list[bool]:
         self._fail()
@@ -78,7 +79,7 @@ def test_each_kind_is_settled_in_its_way() -> None:
     parts = Parts(queue, COUNTED, STALE, DEAD, EXPIRED, None)
     parts.settler.run()
     assert queue.settled == [COUNTED, DEAD]
-    assert queue.skipped == [{SkipReason.STALE: ["1-3"], SkipReason.PAYLOAD_EXPIRED: ["1-4"]}]
+    assert queue.skipped == [STALE, EXPIRED]
     assert len(parts.held) == 0
     assert (parts.value("counted"), parts.value("hands")) == (1, 3)
     assert parts.value("dead", reason="undecodable") == 1
@@ -100,7 +101,7 @@ def test_failed_commands_are_repeated() -> None:
     parts = Parts(queue, STALE, COUNTED, None)
     parts.settler.run()
     assert queue.settled == [COUNTED]
-    assert queue.skipped == [{SkipReason.STALE: ["1-3"]}]
+    assert queue.skipped == [STALE]
     assert len(parts.held) == 0
     assert parts.value("counted") == parts.value("skipped", reason="stale") == 1
 

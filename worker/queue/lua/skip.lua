@@ -1,12 +1,14 @@
--- Settles deliveries as skipped: acknowledges them, and counts those that were still pending by their reason.
+-- Settles deliveries as skipped: acknowledges them, counts those that were still pending by their reason, and deletes
+-- their pictures.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:accounting  hash    counters
+-- KEYS[3…] {...}:frame:<id>  string  pictures to delete
 -- ARGV     group, then for each reason: field of the accounting, number of ids, ids
 -- Returns  for each reason how many were still pending
 --
 -- Redis doesn't undo a script that fails half-way. So all are counted first, which may be refused, and those that weren't
--- pending are subtracted afterwards.
+-- pending are subtracted afterwards. The pictures go last, and if that is refused they stay until their TTL.
 redis.call('XACK', KEYS[1], ARGV[1], '0-0') -- acknowledges nothing, but fails without the permission
 local ended = {}
 local i = 2
@@ -19,5 +21,8 @@ while ARGV[i] do
   end
   ended[#ended + 1] = acknowledged
   i = last + 1
+end
+if KEYS[3] then
+  redis.pcall('UNLINK', unpack(KEYS, 3))
 end
 return ended
