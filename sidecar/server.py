@@ -87,7 +87,7 @@ class Sidecar:
             on_clock_change=ClockLog().record,
         )
         decider = self._decider()
-        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn)
+        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn, shadow=settings.shadow)
         self.preview = Preview(
             self.table, self.roster, decider, self.follower.learn, pacing=settings.pacing, shadow=settings.shadow
         )

@@ -24,12 +24,15 @@ class World:
     ) -> None:
         self.now = 1000.0
         self.redis: dict[str, bytes] = {}
+        self.unreachable = False
+        """Whether Redis can't be read."""
         self.reads: list[list[str]] = []
         """The streams of each read."""
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
         self.table = FpsTable(default, lambda _field, _value: None, self.leases, clock=lambda: self.now)
+        self.table.store_wildcard(None)
         self.roster = Roster(self.table, self.leases, max_streams=max_streams)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
@@ -40,7 +43,7 @@ class World:
 
     def enter_shadow_mode(self) -> None:
         """Makes the limiter one of shadow mode."""
-        self.limiter = self._limiter(ShadowDecider(self.decider))
+        self.limiter = self._limiter(ShadowDecider(self.decider), shadow=True)
         self.preview = self._preview(shadow=True)
 
     def _preview(self, *, shadow: bool) -> Preview:
@@ -54,12 +57,13 @@ class World:
             clock=lambda: self.now,
         )
 
-    def _limiter(self, decider: Decider) -> Limiter:
-        return Limiter(self.table, self.roster, decider, self._read_limits, lambda: self.now)
+    def _limiter(self, decider: Decider, *, shadow: bool = False) -> Limiter:
+        return Limiter(self.table, self.roster, decider, self._read_limits, lambda: self.now, shadow=shadow)
 
     async def _read_limits(self, stream_names: Collection[str]) -> None:
         self.reads.append(list(stream_names))
-        self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
+        if not self.unreachable:
+            self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
         if self.meanwhile is not None:
             await self.meanwhile()
         self.table.assume(stream_names)
