@@ -41,16 +41,34 @@ from worker.settings import cpus
 KEYS = Keys()
 GOAL = 0.9
 OPTIONS = PipelineOptions(
-    batch_size=256, max_age=float("inf"), claim_idle=30.0, max_deliveries=3, max_pixels=MAX_PIXELS, drain=True
+    batch_size=256,
+    max_age=float("inf"),
+    claim_idle=30.0,
+    max_deliveries=3,
+    max_pixels=MAX_PIXELS,
+    metrics_streams=1000,
+    previews=True,
+    wait_for_limits=False,
+    drain=True,
 )
 
 
 class Unlimited:
     """Admits every frame."""
 
+    sidecar_unreachable = False
+
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Admits all of them."""
         return [Reason.ADMITTED] * len(frames)
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        """Admits all of them."""
+        return [Reason.ADMITTED] * len(frames)
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        """Returns that there is none."""
+        return [float("inf")] * len(stream_names)
 
 
 def picture() -> Picture:

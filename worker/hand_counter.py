@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.hands.detection import HandDetector
     from worker.options import HandsOptions, QueueOptions, RunOptions, SidecarOptions
     from worker.picture import Picture
-    from worker.pipeline.limiter import Limiter
+    from worker.pipeline.limiter import FrameLimiter
     from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def process_frame_callback(
     picture: bytes | Picture,
     *,
     detector: HandDetector,
-    limiter: Limiter,
+    limiter: FrameLimiter,
     max_pixels: int = MAX_PIXELS,
 ) -> FrameResult | SkipReason:
     """Counts the hands of one frame, if the limiter admits it.

@@ -13,6 +13,8 @@ from handcounter.pacing.times import RealTime, StreamTime
 class _Stream(NamedTuple):
     fps: float
     schedule: Schedule | None
+    told: bool
+    """Whether the fps is the sidecar's and not the default."""
 
 
 class LocalPacing:
@@ -60,7 +62,7 @@ class LocalPacing:
                 # No admission of the stream was seen here: the last was another client's, at a ts not far from the slot.
                 slot = _slot(due, limit, ts)
                 schedule = Schedule(slot, slot, now)
-            streams[name] = _Stream(limit, schedule)
+            streams[name] = _Stream(limit, schedule, told=True)
         self._forget()
 
     def decide(self, frames: Frames, now: RealTime) -> list[Reason]:
@@ -72,12 +74,23 @@ class LocalPacing:
         """
         reasons = []
         for name, ts in frames:
-            stream = self._streams.pop(name, None) or _Stream(self._default_fps, None)
+            stream = self._streams.pop(name, None) or _Stream(self._default_fps, None, told=False)
             reason, schedule = decide(stream.schedule, ts, stream.fps, now)
-            self._streams[name] = _Stream(stream.fps, schedule)
+            self._streams[name] = stream._replace(schedule=schedule)
             reasons.append(reason)
         self._forget()
         return reasons
+
+    def told_fps(self, stream_name: str) -> float | None:
+        """Returns the limit of a stream that the sidecar told last, frames per second; None if it never did."""
+        stream = self._streams.get(stream_name)
+        return stream.fps if stream and stream.told else None
+
+    def learn_limit(self, stream_name: str, fps: float) -> None:
+        """Remembers the limit that the sidecar told without a decision, frames per second."""
+        known = self._streams.pop(stream_name, None)
+        self._streams[stream_name] = _Stream(fps, known.schedule if known else None, told=True)
+        self._forget()
 
     def _forget(self) -> None:
         for name in list(itertools.islice(self._streams, max(0, len(self._streams) - self._max_streams))):

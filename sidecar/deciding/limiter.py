@@ -38,6 +38,8 @@ class StreamStatus(NamedTuple):
     """As :func:`schedule.next_ts` returns it."""
     clock_restarts: int
     clock_jumps: int
+    source_fps: float
+    """Frames per second, as the stream's publisher tells it; 0 if none does."""
     limit_unread: bool
 
 
@@ -162,12 +164,13 @@ class Limiter:
             stale=self._table.stale,
             admitted=stream.admitted,
             denied=stream.denied,
-            achieved_fps=stream.achieved_fps(now, limit.fps, self._table.limit_since(stream.name)),
+            achieved_fps=self._roster.achieved_fps(stream, now),
             speed=stream.speed(now),
             last_reason=stream.last_reason,
             last_ts=None if schedule is None else schedule.last_ts,
             next_ts=next_ts(schedule, limit.fps),
             clock_restarts=stream.clock_restarts,
             clock_jumps=stream.clock_jumps,
+            source_fps=self._roster.source_fps(stream.name),
             limit_unread=stream.name in self._table.unread,
         )

@@ -153,17 +153,20 @@ class Stream:
             self._marks = marks  # replaced, not changed: metrics are read from another thread
             self._mark_due = self.admitted + PART_ADMISSIONS
 
-    def achieved_fps(self, now: RealTime, fps: float = math.inf, since: float = NEVER_CHANGED) -> float:
+    def achieved_fps(
+        self, now: RealTime, fps: float = math.inf, since: float = NEVER_CHANGED, *, delivers: bool = False
+    ) -> float:
         """Returns the admitted frames per second of real time.
 
-        It is 0 before the first admission and after 5 s without a frame.
+        It is 0 before the first admission and after 5 s without a frame unless the source is known to deliver.
 
         Args:
             now: real time, seconds.
             fps: the limit in force, frames per second.
             since: real time of the last change of the limit, seconds.
+            delivers: whether the source is known to deliver frames, though none may be heard of.
         """
-        if self.schedule is None or now - self.heard_at >= SILENCE_S:
+        if self.schedule is None or (now - self.heard_at >= SILENCE_S and not delivers):
             return 0.0
         marks, admitted, admitted_at = self._marks, self.admitted, self.schedule.admitted_at
         if newest_mark_at(marks) <= since:

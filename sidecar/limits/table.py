@@ -51,6 +51,8 @@ class FpsTable:
         watcher: Is notified of each change of a limit that is in force.
         on_change: Is called after the watcher with the stream, its old fps and its new limit; with the wildcard instead of a
             stream if the limit of all streams without an override changed.
+        on_difference: Is called with each watched stream whose limit, source or invalid value changed, before or after the
+            new one is stored; with the wildcard for all streams without an override.
         clock: Real time, seconds by the clock of the decisions.
     """
 
@@ -60,6 +62,7 @@ class FpsTable:
         on_invalid: Callable[[str, str], None],
         watcher: LimitWatcher | None = None,
         on_change: Callable[[str, float, Limit], None] | None = None,
+        on_difference: Callable[[str], None] | None = None,
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -77,6 +80,7 @@ class FpsTable:
         self._on_invalid = on_invalid
         self._watcher = watcher
         self._on_change = on_change
+        self._on_difference = on_difference
         self._clock = clock
         self._fallback_since = NEVER_CHANGED
         self._since: dict[str, float] = {}
@@ -132,7 +136,7 @@ class FpsTable:
                     if override is None:
                         override = asleep.get(field)
             elif self._invalid:
-                self._invalid.pop(field, None)
+                self._record_invalid(field, "")
             if asleep and field in asleep and (last := asleep.pop(field)) != override:
                 self._record_change(field, last, override)  # it was asleep, so nobody was told of a limit
             if self.unread or not self._wildcard_read:
@@ -145,8 +149,9 @@ class FpsTable:
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
-        self._invalid.pop(WILDCARD_FIELD, None)
         self._wildcard_read = True
+        if raw is None:
+            self._record_invalid(WILDCARD_FIELD, "")
         wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
         if wildcard is None and raw is not None:
             return
@@ -160,6 +165,8 @@ class FpsTable:
                 self._watcher.fallback_changed(old.fps, limit.fps)
             if self._on_change is not None:
                 self._on_change(WILDCARD_FIELD, old.fps, limit)
+            if self._on_difference is not None:
+                self._on_difference(WILDCARD_FIELD)
 
     def assume(self, stream_names: Iterable[str]) -> None:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""
@@ -195,8 +202,10 @@ class FpsTable:
         """Records that the field of a stream was read. Without an override its limit is known once the wildcard is."""
         if override is None and not self._wildcard_read:
             self.unread.add(stream_name)
-        else:
+        elif stream_name in self.unread:
             self.unread.discard(stream_name)
+            if self._on_difference is not None:
+                self._on_difference(stream_name)
 
     def _record_change(self, stream_name: str, old: float | None, new: float | None) -> None:
         """Records when the override of a stream changed; None stands for no override."""
@@ -214,6 +223,19 @@ class FpsTable:
             self._watcher.limit_changed(stream_name, old_fps, limit.fps)
         if self._on_change is not None:
             self._on_change(stream_name, old_fps, limit)
+        if self._on_difference is not None:
+            self._on_difference(stream_name)
+
+    def _record_invalid(self, field: str, value: str) -> None:
+        """Records the value of a field that is ignored; empty if its value is valid, or there is none."""
+        if self._invalid.get(field, "") == value:
+            return
+        if value:
+            self._invalid[field] = value
+        else:
+            del self._invalid[field]
+        if self._on_difference is not None:
+            self._on_difference(field)
 
     def _meaning(self, field: str, raw: bytes) -> float | None:
         """Returns the fps that a value of a field means; None if it isn't valid, which is remembered and reported."""
@@ -221,10 +243,10 @@ class FpsTable:
         if fps is not None:
             if len(self._meanings) >= _CACHED_VALUES:
                 self._meanings.clear()
-            self._invalid.pop(field, None)
+            self._record_invalid(field, "")
             return self._meanings.setdefault(raw, fps)
         shown = show(raw)
-        self._invalid[field] = shown
+        self._record_invalid(field, shown)
         if raw not in self._reported:
             if len(self._reported) >= _REPORTED_VALUES:
                 self._reported.clear()

@@ -17,6 +17,7 @@ from sidecar.limits.follower import FpsFollower
 from sidecar.rpc.answers import batch_answers, one_answer, stream_status
 from sidecar.rpc.requests import Context, RejectedError, frames, one_frame
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.watch import Watches
 from sidecar.telemetry.metrics import Metrics
 
 DEFAULT_PAGE: Final = 100
@@ -32,6 +33,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         follower: knows the state towards Redis.
         metrics: counts.
         sessions: serves ShouldProcessSession.
+        watches: serves WatchLimits.
         version: of the sidecar, for GetServerInfo.
         settings: by the flags' names, secrets masked, for GetServerInfo.
         wall_clock: Unix seconds, the ts of a frame without one.
@@ -44,6 +46,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         follower: FpsFollower,
         metrics: Metrics,
         sessions: Sessions,
+        watches: Watches,
         *,
         version: str,
         settings: Mapping[str, str],
@@ -54,6 +57,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._follower = follower
         self._metrics = metrics
         self._sessions = sessions
+        self._watches = watches
         self._version = version
         self._settings = dict(settings)
         self._wall_clock = wall_clock
@@ -98,6 +102,14 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
     ) -> None:
         """Decides batches until the client or this process ends the session."""
         await self._sessions.serve(context)
+
+    async def WatchLimits(  # type: ignore[override]  # noqa: N802 (it writes through the context)
+        self,
+        request_iterator: AsyncIterator[pb.WatchLimitsRequest],  # noqa: ARG002 (read through the context)
+        context: Context,
+    ) -> None:
+        """Tells limits until the client or this process ends the watch."""
+        await self._watches.serve(context)
 
     async def ListStreams(  # noqa: N802
         self, request: pb.ListStreamsRequest, context: Context

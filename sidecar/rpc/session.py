@@ -193,7 +193,7 @@ class Sessions:
 
         The error is returned, not raised, since the frames of its traceback would keep the request in memory.
         """
-        request = await _first_request(context)
+        request = await first_request(context)
         while not self._shut_down.is_set():
             if request is grpc.aio.EOF:
                 return None
@@ -245,7 +245,7 @@ class Sessions:
         await context.abort(status, message)
 
 
-async def _first_request(context: Context) -> object:
+async def first_request(context: Context) -> object:
     """Returns the first request; a refusal if it takes too long, so that a session that is only opened ends."""
     try:
         async with asyncio.timeout(REQUEST_S):

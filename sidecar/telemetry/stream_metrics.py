@@ -113,9 +113,9 @@ class StreamMetrics(Collector):
                 admitted.add_metric([name], count)
                 clocks.add_metric([name], series.clock_changes())
                 if self._roster.streams.get(name) is series.stream:
-                    limit, since = self._table.fps(name), self._table.limit_since(name)
-                    fps.add_metric([name], limit)
-                    achieved.add_metric([name], series.stream.achieved_fps(RealTime(self._clock()), limit, since))
+                    fps.add_metric([name], self._table.fps(name))
+                    now = RealTime(self._clock())
+                    achieved.add_metric([name], self._roster.achieved_fps(series.stream, now))
             self._other = max(self._other, self._roster.decisions[Reason.ADMITTED] - reported)
             admitted.add_metric([OTHER], self._other)
         yield from (admitted, fps, achieved, clocks)

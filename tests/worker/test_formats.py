@@ -47,9 +47,7 @@ def python(code: str, server: QueueServer, *arguments: str) -> subprocess.Popen[
 def drain(server: QueueServer) -> None:
     """Counts everything in the queue."""
     given = {"redis_url": server.url, "sidecar": NO_SIDECAR, "sidecar_wait": 0.0, "fps": float("inf"), "http": ""}
-    if "unknown_streams" in RunSettings.model_fields:
-        given["unknown_streams"] = "pace"
-    settings = RunSettings(**given, max_age=float("inf"), threads=1, drain=True)
+    settings = RunSettings(**given, unknown_streams="pace", max_age=float("inf"), threads=1, drain=True)
     assert serve(FakeDetector, settings.options) == 0
 
 

@@ -20,6 +20,7 @@ from sidecar.limits.follower import FpsFollower
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.watch import Watches
 from sidecar.telemetry.metrics import Metrics
 
 
@@ -42,6 +43,7 @@ async def served() -> AsyncIterator[Served]:
         follower,
         metrics,
         Sessions(world.limiter, world.leases, metrics, wall_clock=lambda: 5000.0),
+        Watches(world.watchers, world.table, world.read_limits, metrics),
         version="1.2.3",
         settings={"fps": "2.0"},
         wall_clock=lambda: 5000.0,

@@ -14,6 +14,7 @@ from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.limits.table import FpsTable
 from sidecar.limits.values import Limit
+from sidecar.limits.watchers import Watchers
 
 
 class World:
@@ -31,9 +32,16 @@ class World:
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
-        self.table = FpsTable(default, lambda _field, _value: None, self.leases, clock=lambda: self.now)
+        self.watchers = Watchers()
+        self.table = FpsTable(
+            default,
+            lambda _field, _value: None,
+            self.leases,
+            on_difference=self.watchers.record,
+            clock=lambda: self.now,
+        )
+        self.roster = Roster(self.table, self.leases, max_streams=max_streams, watchers=self.watchers)
         self.table.store_wildcard(None)
-        self.roster = Roster(self.table, self.leases, max_streams=max_streams)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
         self._pacing = pacing
@@ -51,16 +59,17 @@ class World:
             self.table,
             self.roster,
             self.decider,
-            self._read_limits,
+            self.read_limits,
             pacing=self._pacing,
             shadow=shadow,
             clock=lambda: self.now,
         )
 
     def _limiter(self, decider: Decider, *, shadow: bool = False) -> Limiter:
-        return Limiter(self.table, self.roster, decider, self._read_limits, lambda: self.now, shadow=shadow)
+        return Limiter(self.table, self.roster, decider, self.read_limits, lambda: self.now, shadow=shadow)
 
-    async def _read_limits(self, stream_names: Collection[str]) -> None:
+    async def read_limits(self, stream_names: Collection[str]) -> None:
+        """Has the effect of reading these streams' limits."""
         self.reads.append(list(stream_names))
         if not self.unreachable:
             self.table.store(stream_names, [self.redis.get(name) for name in stream_names])

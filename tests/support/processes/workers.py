@@ -132,6 +132,8 @@ def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str 
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
     # A running sidecar is never too slow, however busy the machine is.
     patience = ["--sidecar-wait", "0" if sidecar == NO_SIDECAR else "60", "--decision-timeout", "60"]
+    if sidecar == NO_SIDECAR:
+        patience += ["--unknown-streams", "pace"]
     process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", *patience, *flags])
     try:
         yield process

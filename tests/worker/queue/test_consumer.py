@@ -85,7 +85,7 @@ def test_an_entry_cannot_make_a_worker_delete_another_key(valkey: QueueServer, q
 
 
 def test_a_delivery_that_cannot_be_settled_keeps_its_picture(valkey: QueueServer, queue: Queue) -> None:
-    """It will be delivered again. Those that were settled before it are repeated with it, and lose theirs then."""
+    """It will be delivered again. Those that were settled before it lose theirs."""
     publish_many(valkey.bytes, 2)
     first, second = queue.read(2)
     keys = [each.fields[b"frame_key"] for each in (first, second)]
@@ -96,10 +96,23 @@ def test_a_delivery_that_cannot_be_settled_keeps_its_picture(valkey: QueueServer
     valkey.bytes.xadd(KEYS.dead, {"a": "b"}, id="18446744073709551615-18446744073709551615")
     with pytest.raises(QueueRejectedError):
         queue.settle(settled)
-    assert keys[1] in pictures(valkey)
+    assert pictures(valkey) == [keys[1]]
     valkey.bytes.delete(KEYS.dead)
     assert queue.settle(settled) == [False, True]
     assert pictures(valkey) == []
+
+
+def test_a_delivery_that_is_not_pending_keeps_its_picture(valkey: QueueServer, queue: Queue) -> None:
+    """After Redis lost its last second, an entry that a worker holds is new again, and will be delivered with its picture."""
+    publish_many(valkey.bytes, 3)
+    rows = valkey.bytes.xrange(KEYS.frames)
+    valkey.bytes.xgroup_create(KEYS.frames, CONSUMER_GROUP, id="0")
+    frames = [Delivery(entry_id.decode(), fields, 1) for entry_id, fields in rows]
+    end_in_each_way(queue, frames)
+    assert len(pictures(valkey)) == 3
+    end_in_each_way(queue, queue.read(3))
+    assert pictures(valkey) == []
+    assert accounting(valkey.bytes) == {"received": 3, "counted": 1, "dead:undecodable": 1, "skipped:stale": 1}
 
 
 def test_deliveries_are_settled_although_pictures_cannot_be_deleted(valkey: QueueServer) -> None:
@@ -224,12 +237,29 @@ def test_all_pages_are_adopted(
 
 
 def test_released_entries_are_adopted_at_once(valkey: QueueServer, queue: Queue, other: Queue) -> None:
-    """The delivery to the worker that stopped isn't counted, because a stop isn't a crash."""
+    """However often that happens, no delivery to a worker that stopped is added, because a stop isn't a crash."""
     publish_many(valkey.bytes, 1)
     (entry_id,) = ids(other.read(1))
-    other.release([entry_id])
+    for releasing, adopting in ((other, queue), (queue, other), (other, queue)):
+        releasing.release([entry_id])
+        assert adopting.adopt(3600.0) == 1
+        assert [delivery.times_delivered for delivery in adopting.take([entry_id])] == [2]
+
+
+def test_an_undecided_entry_stays_undecided(valkey: QueueServer, queue: Queue, other: Queue) -> None:
+    """Whether its worker stops or crashes: the next delivery counts as the first one. Only its holder may set that."""
+    publish_many(valkey.bytes, 3)
+    entry_ids = ids(other.read(3))
+    valkey.bytes.xdel(KEYS.frames, entry_ids.pop())
+    other.set_deliveries(dict.fromkeys([*entry_ids, "1-1"], 0))
+    queue.set_deliveries({entry_ids[0]: 7})
+    other.release(entry_ids[:1])
     assert queue.adopt(3600.0) == 1
-    assert [delivery.times_delivered for delivery in queue.take([entry_id])] == [1]
+    for consumer, entry_id in zip((queue, other), entry_ids, strict=True):
+        assert [delivery.times_delivered for delivery in consumer.take([entry_id])] == [1]
+        consumer.set_deliveries({entry_id: 4})
+        assert consumer.unsettled()[entry_id] == 4
+    assert pending(valkey.bytes) == 3
 
 
 @pytest.mark.parametrize("by", ["take", "adopt"])
