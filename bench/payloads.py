@@ -35,7 +35,14 @@ KEYS = Keys()
 GOAL = 0.02
 LIMIT_S = 1.0
 OPTIONS = PipelineOptions(
-    batch_size=256, max_age=10.0, claim_idle=30.0, max_deliveries=3, max_pixels=MAX_PIXELS, drain=False
+    batch_size=256,
+    max_age=10.0,
+    claim_idle=30.0,
+    max_deliveries=3,
+    max_pixels=MAX_PIXELS,
+    metrics_streams=1000,
+    previews=True,
+    drain=False,
 )
 
 

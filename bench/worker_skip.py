@@ -26,6 +26,7 @@ from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.reader import Reader
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Skipped
@@ -93,6 +94,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         queues.Queue(maxsize=4),
         queues.SimpleQueue(),
         Metrics(),
+        StreamStats(1000, queue.now),
         threading.Event(),
         PipelineOptions(
             batch_size=batch,
@@ -100,6 +102,8 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
             claim_idle=30.0,
             max_deliveries=3,
             max_pixels=MAX_PIXELS,
+            metrics_streams=1000,
+            previews=True,
             wait_for_limits=True,
             drain=True,
         ),

@@ -46,6 +46,8 @@ OPTIONS = PipelineOptions(
     claim_idle=30.0,
     max_deliveries=3,
     max_pixels=MAX_PIXELS,
+    metrics_streams=1000,
+    previews=True,
     wait_for_limits=False,
     drain=True,
 )

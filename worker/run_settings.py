@@ -68,6 +68,12 @@ examples:
     keep_payloads: bool = Field(
         False, description="leave the pictures of settled frames in Redis until their TTL, to look at them"
     )
+    metrics_streams: int = Field(
+        1000, ge=0, le=100_000, description="streams with their own metrics and keys in Redis; all others are one"
+    )
+    no_previews: bool = Field(
+        False, description="keep no annotated pictures in Redis; else the last one of each stream, at most one a second"
+    )
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
         10.0,
@@ -119,6 +125,8 @@ examples:
                 claim_idle=self.claim_idle,
                 max_deliveries=self.max_deliveries,
                 max_pixels=self.max_pixels,
+                metrics_streams=self.metrics_streams,
+                previews=not self.no_previews,
                 wait_for_limits=self.unknown_streams == "wait",
                 drain=self.drain,
             ),

@@ -15,6 +15,7 @@ from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import Commands, QueueUnreachableError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Job, Settled
@@ -30,6 +31,8 @@ def pipeline_options(**changes: Any) -> PipelineOptions:
         "claim_idle": 3600.0,
         "max_deliveries": 3,
         "max_pixels": MAX_PIXELS,
+        "metrics_streams": 100,
+        "previews": False,
         "wait_for_limits": True,
         "drain": True,
     }
@@ -97,9 +100,12 @@ class ReaderAndSettler:
         self.metrics = Metrics()
         self.stop = threading.Event()
         options = pipeline_options(**changes)
-        self.reader = Reader(queue, limiter, self.held, self.jobs, self.settled, self.metrics, self.stop, options)
+        self.streams = StreamStats(options.metrics_streams, queue.now)
+        self.reader = Reader(
+            queue, limiter, self.held, self.jobs, self.settled, self.metrics, self.streams, self.stop, options
+        )
         self.settler = Settler(
-            queue, self.held, self.settled, self.metrics, threading.Event(), claim_idle=options.claim_idle
+            queue, self.held, self.settled, self.metrics, self.streams, threading.Event(), claim_idle=options.claim_idle
         )
         self.done: list[Job] = []
 

@@ -9,6 +9,7 @@ from worker.frame_counter import count_hands
 from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
 from worker.picture_header import PictureError
+from worker.preview import Previews
 from worker.queue.delivery import Counted, Job, Settled, dead_letter, skipped
 from worker.queue.frame import DeadReason, SkipReason
 
@@ -34,6 +35,7 @@ class CountWorker:
         now: Callable[[], float],
         max_age: float,
         max_pixels: int,
+        previews: Previews | None = None,
     ) -> None:
         """Connects a detector with its neighbours.
 
@@ -45,7 +47,9 @@ class CountWorker:
             now: Redis' clock, Unix seconds.
             max_age: seconds after which a frame is skipped.
             max_pixels: a larger picture isn't decoded.
+            previews: draws what was counted; None: nobody does.
         """
+        self._previews = previews
         self._detector = detector
         self._jobs = jobs
         self._settled = settled
@@ -98,6 +102,10 @@ class CountWorker:
             result.hand_count,
             result.to_json(frame.entry_id, age),
             frame.frame_key,
+            age,
+            result.width,
+            result.height,
+            self._previews.draw(result) if self._previews else b"",
         )
         self._metrics.seconds.observe(time.perf_counter() - started)
         return counted

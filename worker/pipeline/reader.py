@@ -17,6 +17,7 @@ from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.redelivery import Redelivery
+from worker.pipeline.stream_stats import StreamStats
 from worker.pipeline.undecided import Undecided, Waiting
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
@@ -55,6 +56,7 @@ class Reader:
         jobs: queues.Queue[Job | None],
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
+        streams: StreamStats,
         stop: threading.Event,
         options: PipelineOptions,
     ) -> None:
@@ -67,6 +69,7 @@ class Reader:
             jobs: where admitted frames go.
             settled: where deliveries go that another thread has to settle.
             metrics: what is counted for operators.
+            streams: what is known of each stream.
             stop: makes ``run`` return.
             options: what happens to deliveries.
         """
@@ -76,6 +79,7 @@ class Reader:
         self._jobs = jobs
         self._settled = settled
         self._metrics = metrics
+        self._streams = streams
         self._stop = stop
         self._options = options
         self._redelivery = Redelivery(queue, held, settled, metrics, options)
@@ -183,6 +187,7 @@ class Reader:
                 admitted.append((frame, delivery))
             else:
                 skips.append(skipped(frame, SKIP_OF_REASON[reason]))
+        self._streams.admitted([frame for frame, delivery in admitted if delivery.times_delivered == 1])
         return admitted, undecided
 
     def _wait_for_limits(self, deliveries: Sequence[Waiting]) -> None:
@@ -196,8 +201,7 @@ class Reader:
 
     def _sort_out(self, deliveries: Sequence[Delivery]) -> tuple[list[Waiting], list[Skipped]]:
         """Returns the frames to decide and the entries to skip as stale; dead-letters invalid entries."""
-        fresh = []
-        skips = []
+        fresh, skips, new = [], [], []
         oldest = self._queue.now() - self._options.max_age
         for delivery in deliveries:
             try:
@@ -205,10 +209,13 @@ class Reader:
             except EntryError as error:
                 self._settled.put(dead_letter(delivery, error.reason, str(error)))
                 continue
+            if delivery.times_delivered == 1:
+                new.append(frame)
             if frame.arrived_at < oldest:
                 skips.append(skipped(frame, SkipReason.STALE))
             else:
                 fresh.append((frame, delivery))
+        self._streams.received(new)
         return fresh, skips
 
     def _skip(self, skips: Sequence[Skipped]) -> None:
@@ -217,6 +224,7 @@ class Reader:
         for reason, number in self._retry_while_redis_fails(lambda: self._queue.skip(skips)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
         self._held.remove(skip.entry_id for skip in skips)
+        self._streams.skipped(skips)
 
     def _hand_over(self, admitted: Sequence[tuple[Frame, Delivery]]) -> None:
         """Queues the jobs, with suspects between them.

@@ -31,6 +31,7 @@ from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
+from worker.queue.stream_update import TTL_S, StreamUpdate
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Queue:
         self._on_dead = on_dead
         self.dropped_unread = 0
         """Entries that the queue dropped before any worker read them, as of the last read."""
+        self._unwritten = ""
         self._last_id = b"0-0"
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
@@ -220,25 +222,52 @@ class Queue:
 
     def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
         """Settles deliveries as skipped; returns how many of them were still pending, by reason."""
-        entry_ids: defaultdict[SkipReason, list[str]] = defaultdict(list)
+        reasons: defaultdict[SkipReason, list[Skipped]] = defaultdict(list)
         for settled in deliveries:
-            entry_ids[settled.reason].append(settled.entry_id)
-        keys: list[str | bytes] = [self.keys.frames, self.keys.accounting, *self._pictures(deliveries)]
+            reasons[settled.reason].append(settled)
+        keys: list[str | bytes] = [self.keys.frames, self.keys.accounting]
         words: list[object] = []
-        for reason, ids in entry_ids.items():
-            words += [accounting.skipped_field(reason), len(ids), *ids]
-        return dict(zip(entry_ids, self._commands.script("skip", keys, CONSUMER_GROUP, *words), strict=True))
+        for reason, skips in reasons.items():
+            pictures = self._pictures(skips)
+            keys += pictures
+            words += [accounting.skipped_field(reason), len(pictures), len(skips), *[skip.entry_id for skip in skips]]
+        return dict(zip(reasons, self._commands.script("skip", keys, CONSUMER_GROUP, *words), strict=True))
 
-    def settle(self, deliveries: Sequence[Counted | Dead]) -> list[bool]:
-        """Settles deliveries as counted or dead-lettered; returns for each whether it was still pending."""
+    def settle(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate] = ()) -> list[bool]:
+        """Settles deliveries as counted or dead-lettered, and writes what is kept of streams, in one step.
+
+        Args:
+            deliveries: what to settle.
+            updates: what to write; their totals are set.
+
+        Returns:
+            For each delivery whether it was still pending.
+
+        Raises:
+            QueueError: all may be repeated.
+        """
         keys: list[str | bytes] = [self.keys.frames, self.keys.accounting, self.keys.counts, self.keys.dead]
-        keys += self._pictures(deliveries)
-        words: list[object] = []
+        words: list[object] = [CONSUMER_GROUP, self._counts_maxlen, self._dead_maxlen, TTL_S, len(deliveries)]
         for settled in deliveries:
             field, entry = accounting.encode(settled)
-            words += [field, settled.entry_id, len(entry), *entry]
-        reply = self._commands.script("settle", keys, CONSUMER_GROUP, self._counts_maxlen, self._dead_maxlen, *words)
-        return [acknowledged == 1 for acknowledged in reply]
+            picture = self._pictures([settled])
+            keys += picture
+            words += [field, settled.entry_id, len(picture), len(entry), *entry]
+        for update in updates:
+            keys += [self.keys.stream(update.stream_name), self.keys.preview(update.stream_name)]
+            words += update.words()
+        ended, totals, problem = self._commands.script("settle", keys, *words)
+        for update, total in zip(updates, totals, strict=True):
+            update.totals = tuple(total) or None
+        self._report_unwritten(problem.decode(errors="replace"))
+        return [acknowledged == 1 for acknowledged in ended]
+
+    def _report_unwritten(self, problem: str) -> None:
+        """Logs a reason why streams can't be written, once: nothing is lost, and the next update may succeed."""
+        if problem and problem != self._unwritten:
+            about = {"error": problem, "hint": "grant the permissions in docs/redis-acl.md"}
+            logger.warning("what is kept of streams can't be written; frames are counted all the same", extra=about)
+        self._unwritten = problem or self._unwritten
 
     def _pictures(self, settled: Sequence[Settled]) -> list[bytes]:
         return [] if self._keep_payloads else accounting.pictures(settled, self.keys)

@@ -53,6 +53,25 @@ class Counted(NamedTuple):
     """JSON of the schema worker/schemas/frame_result.v1.json."""
     frame_key: bytes | None = None
     """The key that the entry named, if any; likewise below."""
+    age: float = 0.0
+    """Of the entry when counting began, seconds."""
+    width: int = 0
+    """Of the picture, pixels."""
+    height: int = 0
+    preview: bytes = b""
+    """The annotated picture, a JPEG; empty if there is none of this frame."""
+
+    def shown(self) -> dict[str, str | int | float]:
+        """Returns the fields of the stream's hash that this result sets."""
+        return {
+            "ts": repr(self.ts),
+            "entry_id": self.entry_id,
+            "hand_count": self.hand_count,
+            "width": self.width,
+            "height": self.height,
+            "age": round(self.age, 4),
+            "result": self.result,
+        }
 
 
 class Skipped(NamedTuple):

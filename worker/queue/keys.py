@@ -8,6 +8,8 @@ acknowledge its entry.
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
+    {hand_counter}:stream:<name>   a hash: the stream's last result, totals and rates; with a TTL
+    {hand_counter}:preview:<name>  the last annotated picture, a JPEG; with a TTL
     {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position;
                                 last_id, behind which a consumer group that was destroyed is created again
 """
@@ -57,6 +59,14 @@ class Keys:
     def is_payload(self, key: bytes) -> bool:
         """Returns whether a key is one of this queue's pictures. An entry may name any key; only these may be deleted."""
         return key.startswith(self._payload_prefix) and key != self._payload_prefix
+
+    def stream(self, stream_name: str) -> str:
+        """Returns the key of what is kept of a stream."""
+        return f"{{{self.prefix}}}:stream:{stream_name}"
+
+    def preview(self, stream_name: str) -> str:
+        """Returns the key of a stream's last annotated picture."""
+        return f"{{{self.prefix}}}:preview:{stream_name}"
 
     @functools.cached_property
     def _payload_prefix(self) -> bytes:

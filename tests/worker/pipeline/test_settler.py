@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from worker.metrics import Metrics
 from worker.pipeline.settler import MOST_AT_ONCE, Settler
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueUnreachableError
 from worker.queue.delivery import Counted, Dead, Settled, Skipped
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.held import Held
+from worker.queue.stream_update import StreamUpdate
 
 COUNTED = Counted("1-1", "cam", 1.0, 3, "{}")
 DEAD = Dead("1-2", DeadReason.UNDECODABLE, "no picture", ())
@@ -25,6 +27,7 @@ class MemoryQueue:
         self.pending = pending
         self.settled: list[Counted | Dead] = []
         self.skipped: list[Skipped] = []
+        self.updates: list[StreamUpdate] = []
         self.extended: list[list[str]] = []
 
     def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
@@ -33,9 +36,10 @@ class MemoryQueue:
         reasons = [each.reason for each in deliveries]
         return {reason: reasons.count(reason) if self.pending else 0 for reason in reasons}
 
-    def settle(self, deliveries: Sequence[Counted | Dead]) -> list[bool]:
+    def settle(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate] = ()) -> list[bool]:
         self._fail()
         self.settled += deliveries
+        self.updates += updates
         return [self.pending] * len(deliveries)
 
     def extend_hold(self, entry_ids: Sequence[str]) -> None:
@@ -64,6 +68,7 @@ class Parts:
             self.held,
             self.settled,
             self.metrics,
+            StreamStats(10, lambda: 1000.0),
             self.abandon,
             claim_idle=claim_idle,
         )
@@ -111,7 +116,7 @@ def test_a_batch_is_bounded() -> None:
     queue = MemoryQueue()
     sizes: list[int] = []
     settle = queue.settle
-    queue.settle = lambda deliveries: sizes.append(len(deliveries)) or settle(deliveries)  # type: ignore[method-assign,func-returns-value]
+    queue.settle = lambda deliveries, updates: sizes.append(len(deliveries)) or settle(deliveries, updates)  # type: ignore[method-assign,func-returns-value]
     Parts(queue, *[COUNTED] * (2 * MOST_AT_ONCE + 1), None).settler.run()
     assert sizes == [MOST_AT_ONCE, MOST_AT_ONCE, 1]
 
