@@ -1,4 +1,4 @@
-"""A fake sidecar for tests of programs that use :class:`handcounter.client.RateLimiter`. Needs only grpcio and protobuf.
+"""A fake sidecar for tests of programs that use :mod:`handcounter.client`. Needs only grpcio and protobuf.
 
 ::
 
@@ -15,7 +15,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from types import TracebackType
 from typing import Final, Self, cast
@@ -32,9 +32,10 @@ from handcounter.ratelimit.v1.rate_limit_pb2_grpc import (
 )
 
 MAX_CALLS: Final = 64
-"""A session takes up a thread as long as it is open."""
+"""A session or a watch takes up a thread as long as it is open."""
 
 _Outbox = queue.SimpleQueue[pb.ShouldProcessSessionResponse | None]
+_Told = queue.SimpleQueue[pb.WatchLimitsResponse | None]
 
 
 class FakeSidecar(RateLimitServiceServicer):
@@ -59,7 +60,7 @@ class FakeSidecar(RateLimitServiceServicer):
             fps: the limit of each stream, frames per second; 0 pauses, infinity lifts the limit.
             default_fps: the limit of streams that ``fps`` doesn't have.
             address: HOST:PORT or unix:/path; port 0 chooses a free port.
-            sessions: whether it accepts sessions; without them the client makes a call for each batch.
+            sessions: whether it accepts sessions and watches; without sessions the client makes a call for each batch.
             leases: whether it grants leases. Without them the client asks about every frame, and a changed limit acts on
                 the very next one. With them a changed limit acts on a leased stream only after :meth:`revoke`, as soon
                 as the client has read that.
@@ -81,7 +82,12 @@ class FakeSidecar(RateLimitServiceServicer):
         """The frames of each request that has any, in the order of arrival."""
         self.reports: list[pb.LeasedDenials] = []
         """What the client denied by leases, as it reported it."""
+        self.stale = False
+        """Whether watchers are told that Redis is unreachable."""
+        self.source_fps: dict[str, float] = {}
+        """The streams that are watched, each with the rate of its source as its watcher told it last."""
         self._lock = threading.RLock()
+        self._watches: dict[_Told, set[str]] = {}
         self._outboxes: set[_Outbox] = set()
         self._server: grpc.Server | None = None
 
@@ -120,10 +126,12 @@ class FakeSidecar(RateLimitServiceServicer):
         self.schedules.clear()
 
     def end_sessions(self) -> None:
-        """Ends all sessions with status OK, which a client takes for a lost session."""
+        """Ends all sessions and watches with status OK, which a client takes for a lost one."""
         with self._lock:
             for outbox in self._outboxes:
                 outbox.put(None)
+            for told in self._watches:
+                told.put(None)
 
     def revoke(self, *stream_names: str) -> None:
         """Revokes the leases of these streams in all sessions; without names those of all streams."""
@@ -131,6 +139,12 @@ class FakeSidecar(RateLimitServiceServicer):
         with self._lock:
             for outbox in self._outboxes:
                 outbox.put(pb.ShouldProcessSessionResponse(dropped_leases=revocation))
+
+    def tell(self, *stream_names: str) -> None:
+        """Tells all watchers the limits of these streams as they are now; without names those of all that they watch."""
+        with self._lock:
+            for told, watched in self._watches.items():
+                told.put(self._limits(watched.intersection(stream_names) if stream_names else watched))
 
     def answers(self, frames: Frames) -> pb.SessionAnswers:
         """Returns the answers to a batch that isn't empty. A subclass may answer otherwise."""
@@ -201,6 +215,60 @@ class FakeSidecar(RateLimitServiceServicer):
                 self._outboxes.remove(outbox)
         for rejection in rejections:
             context.abort(rejection.code, str(rejection))
+
+    def WatchLimits(  # noqa: N802
+        self, request_iterator: Iterator[pb.WatchLimitsRequest], context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchLimitsResponse]:
+        """Tells limits: those of each request's streams, and what the test tells."""
+        if not self.sessions:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this fake sidecar has no watches")
+        told: _Told = queue.SimpleQueue()
+        with self._lock:
+            self._watches[told] = set()
+        context.add_callback(lambda: told.put(None))
+
+        def read() -> None:
+            with contextlib.suppress(grpc.RpcError):  # the call ended
+                for request in request_iterator:
+                    self._change_watch(request, told)
+
+        threading.Thread(target=read, name="fake-sidecar-watch", daemon=True).start()
+        try:
+            while (message := told.get()) is not None:
+                yield message
+        finally:
+            with self._lock:
+                for name in self._watches.pop(told):
+                    self.source_fps.pop(name, None)
+
+    def _change_watch(self, request: pb.WatchLimitsRequest, told: _Told) -> None:
+        with self._lock:
+            watched = self._watches.get(told)
+            if watched is None:
+                return
+            for name in request.dropped_stream_names:
+                watched.discard(name)
+                self.source_fps.pop(name, None)
+            new = [name for name in request.stream_names if name not in watched]
+            watched.update(new)
+            rates = request.source_fps or [0.0] * len(request.stream_names)
+            self.source_fps.update(zip(request.stream_names, rates, strict=True))
+            if not self.silent:
+                told.put(self._limits(new))
+
+    def _limits(self, stream_names: Iterable[str]) -> pb.WatchLimitsResponse:
+        return pb.WatchLimitsResponse(
+            limits=[
+                pb.StreamLimit(
+                    stream_name=name,
+                    fps=self.fps.get(name, self.default_fps),
+                    fps_source=pb.FPS_SOURCE_OVERRIDE if name in self.fps else pb.FPS_SOURCE_DEFAULT,
+                )
+                for name in stream_names
+            ],
+            stale=self.stale,
+            pacing=pb.PACING_GCRA,
+        )
 
     def _answer_in_session(self, request: pb.ShouldProcessSessionRequest, outbox: _Outbox) -> None:
         with self._lock:  # so that answers and revocations are sent in the order of the decisions
