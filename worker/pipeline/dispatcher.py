@@ -1,6 +1,6 @@
 """Between the reader and the counting threads: admitted frames wait here for their turn, and their pictures are fetched then.
 
-A thread fetches pictures, so that no counting thread waits for Redis: as many as there are idle counting threads, and one
+A thread fetches pictures, so that no counting thread waits for Redis: as many as there are idle counting threads, and a few
 ahead. Not more, because a frame whose picture is fetched can't be superseded any more and grows old.
 """
 
@@ -16,8 +16,8 @@ from worker.queue.consumer import Queue
 from worker.queue.delivery import Delivery, Job, Settled, dead_letter, skipped
 from worker.queue.frame import EntryError, Frame, SkipReason
 
-AHEAD = 1
-"""Pictures that are fetched although no counting thread is idle."""
+THREADS_PER_PICTURE_AHEAD = 2
+"""Of how many counting threads one finds its next picture fetched; at least one does. More at once cost Redis less."""
 
 
 class Admitted(NamedTuple):
@@ -54,6 +54,7 @@ class Dispatcher:
         self._put_settled = put_settled
         self._metrics = metrics
         self._most_waiting = 2 * threads
+        self._ahead = max(1, threads // THREADS_PER_PICTURE_AHEAD)
         self._max_age = max_age
         lock = threading.Lock()
         self._wanted = threading.Condition(lock)
@@ -148,7 +149,7 @@ class Dispatcher:
             self._fetched.notify(len(jobs))
 
     def _demand(self) -> int:
-        return self._idle + AHEAD - len(self._ready)
+        return self._idle + self._ahead - len(self._ready)
 
     def _take(self, dropped: list[Admitted]) -> list[Admitted]:
         oldest = self._queue.now() - self._max_age

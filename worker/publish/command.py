@@ -45,6 +45,7 @@ def run_publish(options: PublishOptions) -> int:
         max_queue=destination.max_queue,
         backoff=Backoff(),
         waits=not source.live,
+        live=source.live or source.paced,
     )
     publisher = Publisher(source, queue, count=options.count, duration=options.duration)
     with stop_signals(publisher.done) as signalled:
