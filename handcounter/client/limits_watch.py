@@ -256,8 +256,12 @@ class LimitsWatch:
             self._logged = True
             logger.warning(
                 "the sidecar tells no limits, the last known ones stay in force",
-                extra={"sidecar": self._address, "error": error},
+                extra={"sidecar": self._address, "error": error, "without_limit": self._without_limit()},
             )
+
+    def _without_limit(self) -> int:
+        """Returns how many of the watched streams have no limit, because none was ever told."""
+        return len(self._streams.source_fps.keys() - self._limits.keys())
 
 
 def _cancel(call: list[grpc.Call]) -> None:
