@@ -98,7 +98,7 @@ class Sidecar:
             watchers=self.watchers,
         )
         decider = self._decider()
-        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn)
+        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn, shadow=settings.shadow)
         self.preview = Preview(
             self.table, self.roster, decider, self.follower.learn, pacing=settings.pacing, shadow=settings.shadow
         )

@@ -74,8 +74,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         except RejectedError as error:
             await self._reject(context, "ShouldProcess", error)
         if request.dry_run:
-            return one_answer(await self._preview.decide_one(name, ts))
-        answer = one_answer(await self._limiter.decide_one(name, ts))
+            return one_answer(await self._preview.decide_one(name, ts, known_only=request.known_limits_only))
+        answer = one_answer(await self._limiter.decide_one(name, ts, known_only=request.known_limits_only))
         self._observe_one(time.perf_counter() - started)
         return answer
 
@@ -89,9 +89,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         except RejectedError as error:
             await self._reject(context, "ShouldProcessBatch", error)
         if request.dry_run:
-            return batch_answers(await self._preview.decide(batch))
+            return batch_answers(await self._preview.decide(batch, known_only=request.known_limits_only))
         self._metrics.batch_frames.observe(len(batch.stream_names))
-        answer = batch_answers(await self._limiter.decide(batch))
+        answer = batch_answers(await self._limiter.decide(batch, known_only=request.known_limits_only))
         self._observe_batch(time.perf_counter() - started)
         return answer
 

@@ -146,9 +146,10 @@ class Sessions:
         self._metrics.batch_frames.observe(len(names))
         # The client dropped its leases on these streams when it asked, so changes by its own request revoke nothing.
         session.outbox.leased.difference_update(names)
-        answers = await self._limiter.decide(batch)
+        known_only = request.known_limits_only
+        answers = await self._limiter.decide(batch, known_only=known_only)
         # Leases of this moment, not of the decision: in fleet scope others may have changed a stream while Redis answered.
-        session.answer(names, session_answers(answers, self._limiter.leases(names)))
+        session.answer(names, session_answers(answers, self._limiter.leases(names, known_only=known_only)))
         self._observe_seconds(time.perf_counter() - started)
 
     async def serve(self, context: Context) -> None:
