@@ -217,9 +217,12 @@ class LimitsWatch:
             watched = self._streams.source_fps
             for limit in message.limits:
                 name = limit.stream_name
-                if name in watched and limit.fps >= 0.0:
+                known = self._limits.get(name)
+                # A sidecar that starts without Redis doesn't know better than the one before.
+                is_guess = limit.limit_unread and known is not None and not known.unread
+                if name in watched and limit.fps >= 0.0 and not is_guess:
                     source = _SOURCES.get(limit.fps_source, FpsSource.UNKNOWN)
-                    self._limits[name] = StreamLimit(limit.fps, source, limit.invalid_value)
+                    self._limits[name] = StreamLimit(limit.fps, source, limit.invalid_value, limit.limit_unread)
                     told.append(name)
             self._pacing = Pacing.MIN_GAP if message.pacing == pb.PACING_MIN_GAP else Pacing.GCRA
             self._shadow = message.shadow

@@ -3,7 +3,8 @@
 A denied frame changes nothing. So whoever decides later, about the frames that are left, admits the same ones as if none
 had been left out, but for one frame at each restart of either side and at each change of the limit that is on its way.
 
-As long as the limit isn't known every frame is due, and so it is if the sidecar admits all of them (shadow mode).
+As long as the limit isn't known (no sidecar told it, or the one that did hasn't read it) every frame is due, and so it is if
+the sidecar admits all of them (shadow mode).
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ class Limit(Protocol):
     @property
     def fps(self) -> float:
         """Frames per second; 0 pauses the stream, infinity lifts the limit."""
+        ...
+
+    @property
+    def unread(self) -> bool:
+        """Whether it is only assumed."""
         ...
 
 
@@ -63,7 +69,7 @@ class Thinner:
     def fps(self) -> float:
         """Returns the limit in force, frames per second; infinity while it isn't known."""
         limit = None if self._limits.shadow else self._limits.limit(self._stream_name)
-        return math.inf if limit is None else limit.fps
+        return math.inf if limit is None or limit.unread else limit.fps
 
     def next_ts(self) -> float:
         """Returns the earliest capture time that is due at the limit in force; infinity while paused, -infinity: any."""
