@@ -76,9 +76,9 @@ def _read(client: redis.Redis, batch: int) -> Any:
     return client.xreadgroup(CONSUMER_GROUP, "plain", {KEYS.frames: ">"}, count=batch)
 
 
-def scripts(url: str, batch: int) -> None:
+def scripts(url: str, batch: int, keep_payloads: bool = False) -> None:
     """Runs the worker's scripts, which include the accounting."""
-    queue = Queue(Commands(connect(url), KEYS), "scripts")
+    queue = Queue(Commands(connect(url), KEYS), "scripts", keep_payloads=keep_payloads)
     while deliveries := queue.read(batch):
         queue.skip([Skipped(each.entry_id, SkipReason.PAUSED, "", each.fields[b"frame_key"]) for each in deliveries])
     queue.close()
@@ -129,6 +129,7 @@ def main() -> None:
         ways: dict[str, Callable[[], None]] = {
             "redis-py: XREADGROUP, XACK": lambda: plain(client, options.batch_size),
             "worker's scripts: read, skip": lambda: scripts(server.url, options.batch_size),
+            "the same, keeping pictures": lambda: scripts(server.url, options.batch_size, keep_payloads=True),
             "worker: read, decide, skip": lambda: reader(server.url, limiter, options.batch_size),
         }
         costs: dict[str, list[Cost]] = {way: [] for way in ways}

@@ -83,7 +83,9 @@ class FakeSidecar(RateLimitServiceServicer):
         self.reports: list[pb.LeasedDenials] = []
         """What the client denied by leases, as it reported it."""
         self.stale = False
-        """Whether watchers are told that Redis is unreachable."""
+        """Whether clients are told that Redis is unreachable."""
+        self.unread: set[str] = set()
+        """Streams whose limit it says it has never read, as a sidecar does that was started while Redis is unreachable."""
         self.source_fps: dict[str, float] = {}
         """The streams that are watched, each with the rate of its source as its watcher told it last."""
         self._lock = threading.RLock()
@@ -165,22 +167,29 @@ class FakeSidecar(RateLimitServiceServicer):
     ) -> pb.ShouldProcessResponse:
         """Answers a call about one frame."""
         ts = [request.ts] if request.HasField("ts") else []
-        answers = self._answer_call([request.stream_name], ts, context, dry_run=request.dry_run)
+        answers = self._answer_call(request, [request.stream_name], ts, context)
         return pb.ShouldProcessResponse(
             should_process=answers.should_process[0],
             reason=answers.reasons[0],
             fps=answers.fps[0],
             fps_source=pb.FPS_SOURCE_OVERRIDE if request.stream_name in self.fps else pb.FPS_SOURCE_DEFAULT,
             next_ts=answers.next_ts[0],
+            stale=answers.stale,
+            limit_unread=bool(answers.unread_limits),
         )
 
     def ShouldProcessBatch(  # noqa: N802
         self, request: pb.ShouldProcessBatchRequest, context: grpc.ServicerContext
     ) -> pb.ShouldProcessBatchResponse:
         """Answers a call about a batch."""
-        answers = self._answer_call(request.stream_names, request.ts, context, dry_run=request.dry_run)
+        answers = self._answer_call(request, request.stream_names, request.ts, context)
         return pb.ShouldProcessBatchResponse(
-            should_process=answers.should_process, reasons=answers.reasons, fps=answers.fps, next_ts=answers.next_ts
+            should_process=answers.should_process,
+            reasons=answers.reasons,
+            fps=answers.fps,
+            next_ts=answers.next_ts,
+            stale=answers.stale,
+            unread_limits=answers.unread_limits,
         )
 
     def ShouldProcessSession(  # noqa: N802
@@ -263,6 +272,7 @@ class FakeSidecar(RateLimitServiceServicer):
                     stream_name=name,
                     fps=self.fps.get(name, self.default_fps),
                     fps_source=pb.FPS_SOURCE_OVERRIDE if name in self.fps else pb.FPS_SOURCE_DEFAULT,
+                    limit_unread=name in self.unread,
                 )
                 for name in stream_names
             ],
@@ -273,18 +283,22 @@ class FakeSidecar(RateLimitServiceServicer):
     def _answer_in_session(self, request: pb.ShouldProcessSessionRequest, outbox: _Outbox) -> None:
         with self._lock:  # so that answers and revocations are sent in the order of the decisions
             self.reports += request.leased_denials
-            answers = self._decide(request.stream_names, request.ts)
+            answers = self._decide(request.stream_names, request.ts, known_only=request.known_limits_only)
             if not self.leases:
                 answers.next_ts[:] = [0.0] * len(answers.next_ts)
             if not self.silent:
                 outbox.put(pb.ShouldProcessSessionResponse(answers=answers))
 
     def _answer_call(
-        self, stream_names: Sequence[str], ts: Sequence[float], context: grpc.ServicerContext, *, dry_run: bool
+        self,
+        request: pb.ShouldProcessRequest | pb.ShouldProcessBatchRequest,
+        stream_names: Sequence[str],
+        ts: Sequence[float],
+        context: grpc.ServicerContext,
     ) -> pb.SessionAnswers:
         self._hang_if_silent(context)
         try:
-            return self._decide(stream_names, ts, dry_run=dry_run)
+            return self._decide(stream_names, ts, dry_run=request.dry_run, known_only=request.known_limits_only)
         except _RejectedError as error:
             context.abort(error.code, str(error))
 
@@ -293,7 +307,9 @@ class FakeSidecar(RateLimitServiceServicer):
         if self.silent and context.add_callback(ended.set):
             ended.wait()
 
-    def _decide(self, stream_names: Sequence[str], ts: Sequence[float], *, dry_run: bool = False) -> pb.SessionAnswers:
+    def _decide(
+        self, stream_names: Sequence[str], ts: Sequence[float], *, dry_run: bool = False, known_only: bool
+    ) -> pb.SessionAnswers:
         """Records the frames of a request and returns the answers to them. A dry run is neither recorded nor decided."""
         tss = ts or [time.time()] * len(stream_names)
         size_error = too_long(len(stream_names)) or uneven(len(stream_names), len(tss))
@@ -309,6 +325,15 @@ class FakeSidecar(RateLimitServiceServicer):
                 raise _RejectedError(self.rejection, "rejected by the test")
             before = self.schedules.copy()
             answers = self.answers(cast(Frames, frames))
+            unread = [place for place, name in enumerate(stream_names) if name in self.unread]
+            if known_only:
+                for place in unread:
+                    answers.should_process[place] = False
+                    answers.reasons[place] = pb.REASON_UNSPECIFIED
+                    answers.next_ts[place] = answers.last_ts[place] = 0.0
+                    self.schedules[stream_names[place]] = before.get(stream_names[place])
+            answers.stale = self.stale
+            answers.unread_limits.extend(unread)
             if dry_run:
                 self.schedules = before
             return answers
