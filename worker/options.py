@@ -78,6 +78,8 @@ class PipelineOptions:
 
     batch_size: int
     """The most entries that are read and decided at once."""
+    max_bytes_in_flight: int
+    """About the most bytes of pictures inside of entries that are held; one picture may exceed it."""
     max_age: float
     """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
     fresh: float

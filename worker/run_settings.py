@@ -12,6 +12,7 @@ from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, Seconds
 from worker.hands_settings import HandsSettings
 from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions
 from worker.picture_header import MAX_PIXELS
+from worker.queue.consumer import MOST_BYTES
 from worker.settings import QueueSettings, cpus, sidecar_error
 
 
@@ -45,6 +46,12 @@ examples:
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
+    max_bytes_in_flight: int = Field(
+        MOST_BYTES,
+        ge=1,
+        description="bytes of pictures inside of entries from which no more entries are read; pictures under their own keys "
+        "are fetched when their turn comes",
+    )
     max_age: Seconds = Field(
         10.0,
         description="seconds after which a live frame is skipped; inf: never, nor is it superseded by a newer one",
@@ -123,6 +130,7 @@ examples:
             ),
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,
+                max_bytes_in_flight=self.max_bytes_in_flight,
                 max_age=self.max_age,
                 fresh=self.fresh,
                 claim_idle=self.claim_idle,

@@ -57,6 +57,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     own = {
         "threads": 7,
         "batch_size": 17,
+        "max_bytes_in_flight": 12345,
         "max_age": 3.5,
         "fresh": 1.5,
         "claim_idle": 12.5,
