@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from worker.backend import AUTO, BACKENDS, backend_error, names
-from worker.hands.decision import MIN_SCORE
+from worker.hands.effort import Effort
 from worker.options import HandsOptions
 from worker.settings import WorkerSettings
 
@@ -25,8 +25,12 @@ BackendName = Annotated[
 class HandsSettings(WorkerSettings):
     """How hands are found."""
 
-    tiles: int = Field(2, ge=1, le=8, description="tiles per side to search besides the whole picture; 1: none")
-    min_score: float = Field(MIN_SCORE, ge=0, le=1, description="lowest score at which a detection counts as a hand")
+    effort: Effort = Field(
+        Effort.BALANCED, description="work for each picture: thorough finds more hands, fast takes less time"
+    )
+    min_score: float | None = Field(
+        None, ge=0, le=1, description="lowest score at which a detection counts as a hand; default: the effort's own"
+    )
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     backend: BackendName = Field(
         AUTO, description="what finds the hands; auto: HaMeR if a checkpoint is given, else the CPU palm detector"
@@ -47,7 +51,7 @@ class HandsSettings(WorkerSettings):
         """These settings as a value."""
         return HandsOptions(
             backend=self.backend,
-            tiles=self.tiles,
+            effort=self.effort,
             min_score=self.min_score,
             models_dir=self.models_dir,
             hamer_checkpoint=self.hamer_checkpoint,
