@@ -18,6 +18,8 @@ DEADLINE_S = 300.0
 
 QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
+    "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
+    "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
@@ -26,6 +28,7 @@ QUICK: dict[str, list[str]] = {
     "bench.names": ["--names", "150000"],
     "bench.others": ["--rounds", "1"],
     "bench.pacing": ["--figure", "pacing.svg"],
+    "bench.payloads": ["--cameras", "4", "--seconds", "2", "--ttl", "1"],
     "bench.propagation": ["--changes", "20"],
     "bench.soak": ["--seconds", "10"],
     "bench.streams": ["--streams", "1000", "--decisions", "2048", "--rounds", "1"],

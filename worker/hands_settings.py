@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from process.fields import Number
 from worker.backend import AUTO, BACKENDS, backend_error, names
 from worker.hands.effort import Effort
 from worker.options import HandsOptions
@@ -28,8 +29,12 @@ class HandsSettings(WorkerSettings):
     effort: Effort = Field(
         Effort.BALANCED, description="work for each picture: thorough finds more hands, fast takes less time"
     )
-    min_score: float | None = Field(
-        None, ge=0, le=1, description="lowest score at which a detection counts as a hand; default: the effort's own"
+    min_score: Number | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="lowest score at which a detection counts as a hand; default: the effort's own, 0.7 or 0.8",
+        json_schema_extra={"metavar": "X"},
     )
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     backend: BackendName = Field(

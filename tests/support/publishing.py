@@ -18,7 +18,8 @@ from support.processes.ports import accepts, free_port
 from support.waiting import wait_until
 
 from worker.picture import Picture, decode
-from worker.publish.source import Captured
+from worker.publish.source import Captured, SourceFrame
+from worker.publish.thinning import Due
 
 WIDTH, HEIGHT = 160, 120
 
@@ -225,9 +226,9 @@ class ListSource:
         self.paced = paced
         self._frames = frames
 
-    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:  # noqa: ARG002
         """Yields the frames."""
         for frame in self._frames:
             if stop.is_set():
                 return
-            yield frame
+            yield SourceFrame(frame.ts, lambda picture=frame.picture: picture)

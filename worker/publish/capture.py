@@ -11,7 +11,7 @@ import numpy as np
 from worker.picture import Picture, decode
 from worker.picture_header import PictureError
 from worker.publish.failure import why_not_opened
-from worker.publish.source import SourceError
+from worker.publish.source import Encode, SourceError
 
 TIMEOUT_S = 5.0
 """Seconds of silence after which opening or reading fails. With OpenCV's own 30 s, a loss is noticed too late."""
@@ -81,6 +81,11 @@ class Capture:
         self.decoded = True
         frame: Picture = image
         return frame.tobytes() if self._encoded else frame
+
+    @staticmethod
+    def encoded(frame: Picture | bytes, encode: Encode) -> bytes:
+        """Returns a frame that was retrieved as JPEG. Raises PictureError."""
+        return frame if isinstance(frame, bytes) else encode(frame)
 
     def close(self) -> None:
         """Closes the film or camera."""

@@ -19,7 +19,7 @@ from worker.stop_signals import stop_signals
 
 logger = logging.getLogger(__name__)
 
-_START = Progress(0, 0, 0.0)
+_START = Progress(0, 0, 0, 0, 0.0)
 
 
 def run_publish(options: PublishOptions) -> int:
@@ -84,7 +84,7 @@ def _figures(now: Progress, before: Progress = _START) -> dict[str, object]:
     """Returns what a line says about a publisher: its frames in total, and its rate since the line before."""
     seconds = now.seconds - before.seconds
     fps = (now.published - before.published) / seconds if seconds > 0 else 0.0
-    return {"published": now.published, "fps": round(fps, 1), "dropped": now.dropped}
+    return {"published": now.published, "fps": round(fps, 1), "thinned": now.thinned, "dropped": now.dropped}
 
 
 def _pushed_out(queue: FrameQueue) -> dict[str, object]:

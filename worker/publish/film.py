@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from worker.picture import Picture
 from worker.picture_files import decode_any, is_jpeg_or_png, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError, size
 from worker.publish.capture import Capture, open_url
-from worker.publish.source import Captured, Encode, SourceError
+from worker.publish.source import Encode, SourceError, SourceFrame
+from worker.publish.thinning import Due
 from worker.publish.timeline import Timeline
 from worker.synthetic.camera import SyntheticCamera
 from worker.synthetic.spec import SyntheticSpec
@@ -45,7 +47,7 @@ class Film:
         self._address = address
         self._capture: Capture | None = self._open()
 
-    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:  # noqa: ARG002
         """Yields the frames, over and over if it loops."""
         capture = self._capture or self._open()
         self._capture = None
@@ -57,13 +59,8 @@ class Film:
                     frame = capture.retrieve()
                     if frame is None:
                         continue
-                    try:
-                        picture = frame if isinstance(frame, bytes) else self._encode(frame)
-                    except PictureError as error:
-                        logger.warning("skipping a frame", extra={"film": self._name, "reason": str(error)})
-                        continue
                     number += 1
-                    yield Captured(timeline.ts(capture.position), picture)
+                    yield SourceFrame(timeline.ts(capture.position), partial(capture.encoded, frame, self._encode))
                 if stop.is_set():
                     return
                 if not number:
@@ -105,33 +102,30 @@ class Folder:
         self._start = start
         self._loop = loop
 
-    def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields the pictures; one that can't be read is logged and skipped."""
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:  # noqa: ARG002
+        """Yields the pictures; one that can't be read isn't tried again."""
         index = 0
         while True:
-            before = index
             for path in list(self._paths):
                 if stop.is_set():
                     return
-                try:
-                    picture = self._read(path)
-                except (OSError, PictureError) as error:
-                    logger.warning("skipping a picture", extra={"file": str(path), "reason": str(error)})
-                    self._paths.remove(path)
-                    continue
-                yield Captured(self._start + index / self._fps, picture)
-                index += 1
-            if index == before:
+                yield SourceFrame(self._start + index / self._fps, partial(self._read, path))
+                index += path in self._paths  # one that can't be read takes no place in time
+            if not self._paths:
                 raise SourceError(f"{self._name}: none of the pictures in this folder can be read")
             if not self._loop:
                 return
 
     def _read(self, path: Path) -> bytes:
-        content = path.read_bytes()
-        if is_jpeg_or_png(content):
-            size(content)  # the worker decodes it
-            return content
-        return self._encode(decode_any(content))
+        try:
+            content = path.read_bytes()
+            if is_jpeg_or_png(content):
+                size(content)  # the worker decodes it
+                return content
+            return self._encode(decode_any(content))
+        except (OSError, PictureError) as error:
+            self._paths.remove(path)
+            raise PictureError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 class SimulatedCamera:
@@ -157,13 +151,16 @@ class SimulatedCamera:
         """Returns the frame with this capture time."""
         return self._camera.frame(self._index(ts))
 
-    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:  # noqa: ARG002
         """Yields frames without end; the first one's capture time is the time of the call."""
         self._start = self._clock()
         index = 0
         while not stop.is_set():
-            yield Captured(self._start + self._spec.position(index), self._encode(self._camera.frame(index)))
+            yield SourceFrame(self._start + self._spec.position(index), partial(self._draw, index))
             index += 1
+
+    def _draw(self, index: int) -> bytes:
+        return self._encode(self._camera.frame(index))
 
     def _index(self, ts: float) -> int:
         return round((ts - self._start) * self._spec.fps)  # jitter stays below half a period

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from process.backoff import Backoff
-from worker.picture_header import PictureError
 from worker.publish.capture import Capture, open_url, open_webcam
-from worker.publish.source import Captured, Encode, SourceError
+from worker.publish.source import Encode, SourceError, SourceFrame
+from worker.publish.thinning import Due
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class LiveCamera:
             backoff=Backoff(first_s=0.5),
         )
 
-    def frames(self, stop: threading.Event) -> Iterator[Captured]:
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:  # noqa: ARG002
         """Yields frames until `stop` is set, across any number of losses."""
         while not stop.is_set():
             try:
@@ -71,22 +72,17 @@ class LiveCamera:
                 self._report_loss(reason)
             stop.wait(self._backoff.next())
 
-    def _frames_of(self, capture: Capture, stop: threading.Event) -> Iterator[Captured]:
+    def _frames_of(self, capture: Capture, stop: threading.Event) -> Iterator[SourceFrame]:
         while not stop.is_set() and capture.grab():
             ts = self._clock()
             frame = capture.retrieve()
             if frame is None:
                 continue
-            try:
-                picture = frame if isinstance(frame, bytes) else self._encode(frame)
-            except PictureError as error:
-                logger.warning("skipping a frame", extra={"camera": self._name, "reason": str(error)})
-                continue
             if self._lost:
                 self._lost = False
                 logger.info("the camera works again", extra={"camera": self._name})
             self._backoff.reset()
-            yield Captured(ts, picture)
+            yield SourceFrame(ts, partial(capture.encoded, frame, self._encode))
         if stop.is_set():
             self._lost = True  # a stop isn't a loss, so nothing is logged
 

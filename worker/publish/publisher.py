@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.picture_header import PictureError
 from worker.publish.buffer import FrameBuffer
 from worker.publish.source import Captured, Source, SourceError
+from worker.publish.thinning import Due, Unlimited
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,13 @@ class Queue(Protocol):
 class Progress:
     """A publisher's progress."""
 
+    arrived: int
+    """Frames that the source had."""
     published: int
+    thinned: int
+    """Frames that weren't published because they would have been denied."""
     dropped: int
+    """Frames that should have been published, but were too late for that or couldn't be encoded."""
     seconds: float
     """Since the start."""
 
@@ -65,8 +72,12 @@ class Publisher:
         count: int | None = None,
         duration: float = math.inf,
         buffer_frames: int = BUFFER_FRAMES,
+        due: Due | None = None,
     ) -> None:
-        """Stops after `count` published frames or `duration` seconds of capture times, unless the source ends before."""
+        """Publishes the frames that are due; without `due` all of them.
+
+        Stops after `count` published frames or `duration` seconds of capture times, unless the source ends before.
+        """
         self.done = threading.Event()
         """Set when there is nothing left to do; setting it requests a stop."""
         self.error: BaseException | None = None
@@ -75,9 +86,13 @@ class Publisher:
         self._queue = queue
         self._count = count
         self._duration = duration
+        self._due: Due = Unlimited() if due is None else due
         self._buffer = FrameBuffer(buffer_frames, drop_oldest=source.live)
         self._end_capture = threading.Event()
         self._cancelled = threading.Event()
+        self._arrived = 0
+        self._thinned = 0
+        self._unencodable = 0
         self._published = 0
         self._abandoned = 0
         self._started = time.monotonic()
@@ -92,8 +107,13 @@ class Publisher:
 
     def progress(self) -> Progress:
         """Returns the progress, at any time."""
-        dropped = self._buffer.dropped + self._abandoned
-        return Progress(self._published, dropped, time.monotonic() - self._started)
+        return Progress(
+            arrived=self._arrived,
+            published=self._published,
+            thinned=self._thinned,
+            dropped=self._buffer.dropped + self._abandoned + self._unencodable,
+            seconds=time.monotonic() - self._started,
+        )
 
     def wait(self, timeout: float) -> bool:
         """Waits until there is nothing left to do, for up to `timeout` seconds; returns False after that."""
@@ -118,7 +138,7 @@ class Publisher:
 
     def _capture(self) -> None:
         first_ts, began = None, 0.0
-        for frame in self._source.frames(self._end_capture):
+        for frame in self._source.frames(self._end_capture, self._due):
             if first_ts is None:
                 first_ts, began = frame.ts, time.monotonic()
             if frame.ts - first_ts >= self._duration:
@@ -129,7 +149,18 @@ class Publisher:
                 logger.warning("the next frame's timestamp is far ahead; waiting for its time", extra=about)
             if self._source.paced and self._end_capture.wait(max(0.0, due - time.monotonic())):
                 return
-            if not self._buffer.put(frame):
+            self._arrived += 1
+            if frame.encode is None or not self._due.is_due(frame.ts):
+                self._thinned += 1
+                continue
+            try:
+                picture = frame.encode()
+            except PictureError as error:
+                self._unencodable += 1
+                logger.warning("skipping a frame", extra={"ts": frame.ts, "reason": str(error)})
+                continue
+            self._due.taken(frame.ts)
+            if not self._buffer.put(Captured(frame.ts, picture)):
                 return
 
     def _send(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
-from process.fields import FiniteSeconds, Seconds
+from process.fields import FiniteSeconds, Number, Seconds
 from process.settings import Positional
 from worker.publish.options import DestinationOptions, PublishOptions, SourceOptions
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
@@ -65,7 +65,7 @@ examples:
     )
     loop: bool = Field(False, description="start a file or folder over at its end; ts continues")
     fast: bool = Field(False, description="don't wait for a file's timestamps; ts still follows them")
-    source_fps: float = Field(10.0, gt=0, le=1000, description="frames per second of a folder of pictures")
+    source_fps: Number = Field(10.0, gt=0, le=1000, description="frames per second of a folder of pictures")
     count: int | None = Field(None, ge=1, description="stop after this many published frames")
     duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality when frames must be encoded")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.picture import Picture
+from worker.publish.thinning import Due
 
 Encode = Callable[[Picture], bytes]
 """Encodes a picture as JPEG. Raises PictureError if that fails."""
@@ -27,6 +28,19 @@ class Captured:
     """JPEG or PNG."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """A frame of a source. Nothing is spent on it before it is known that it will be published."""
+
+    ts: float
+    """Capture time, Unix seconds."""
+    encode: Callable[[], bytes] | None
+    """Returns it as JPEG or PNG, before the next frame is asked for; None: it wasn't decoded, because it isn't due.
+
+    Raises PictureError.
+    """
+
+
 class Source(Protocol):
     """Something whose frames can be published."""
 
@@ -35,6 +49,9 @@ class Source(Protocol):
     paced: bool
     """Whether the publisher waits for the frames' capture times; those of a camera are their times of arrival."""
 
-    def frames(self, stop: threading.Event) -> Iterator[Captured]:
-        """Yields the frames, once; ends soon after `stop` is set. Raises SourceError."""
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:
+        """Yields the frames, once; ends soon after `stop` is set. Raises SourceError.
+
+        It may leave frames undecoded that `due` is certain to deny, but yields these too.
+        """
         ...

@@ -7,6 +7,7 @@ from worker.demo.annotate import annotated_frame, hands_of
 from worker.demo.ledger import RecordingQueue, StreamLedger
 from worker.demo.plan import DemoCamera, Limit
 from worker.publish.film import SimulatedCamera
+from worker.publish.thinning import Unlimited
 from worker.synthetic.spec import SyntheticSpec
 
 START = 1_700_000_000.0
@@ -18,7 +19,7 @@ def ledger(hands: int = 2) -> StreamLedger:
     source = SimulatedCamera(
         SyntheticSpec(fps=10.0, hands=(hands, hands)), lambda _: b"", paced=True, clock=lambda: START
     )
-    next(source.frames(threading.Event()))
+    next(source.frames(threading.Event(), Unlimited()))
     return StreamLedger(DemoCamera("cam1", 10.0), source)
 
 

@@ -23,6 +23,7 @@ from worker.publish.open_source import name_of, open_source
 from worker.publish.options import DestinationOptions, PublishOptions, SourceOptions
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError
+from worker.publish.thinning import Unlimited
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +193,6 @@ def test_the_password_is_read_for_each_connection(tmp_path: Path, monkeypatch: p
             stop.set()
 
     monkeypatch.setattr(camera, "_report_loss", report)
-    assert list(camera.frames(stop)) == []
+    assert list(camera.frames(stop, Unlimited())) == []
     assert "can't be read" in reasons[0]
     assert opened == [("rtsp://me:one@h/x", "rtsp://h/…"), ("rtsp://me:two@h/x", "rtsp://h/…")]

@@ -9,6 +9,7 @@ from process.backoff import Backoff
 from worker.publish.capture import Capture
 from worker.publish.live import LiveCamera
 from worker.publish.source import SourceError
+from worker.publish.thinning import Unlimited
 
 
 class NoWait(Backoff):
@@ -56,7 +57,7 @@ def run(*results: list[int] | str) -> tuple[list[tuple[float, int]], Openings, N
         backoff=backoff,
         clock=lambda: float(next(clock)),
     )
-    return [(frame.ts, number_of(frame.picture)) for frame in camera.frames(stop)], openings, backoff
+    return [(frame.ts, number_of(frame.encode())) for frame in camera.frames(stop, Unlimited())], openings, backoff
 
 
 def test_a_lost_camera_is_opened_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +80,7 @@ def test_a_stop_is_not_a_loss(caplog: pytest.LogCaptureFixture) -> None:
     """A stop closes the camera, and nothing is logged."""
     stop = threading.Event()
     openings = Openings(stop, [1, 2, 3])
-    frames = LiveCamera("door", openings, lambda _: b"", backoff=NoWait()).frames(stop)
+    frames = LiveCamera("door", openings, lambda _: b"", backoff=NoWait()).frames(stop, Unlimited())
     next(frames)
     stop.set()
     assert list(frames) == []

@@ -1,14 +1,18 @@
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
-from support.publishing import ListSource, captured
+from support.publishing import ListSource, captured, jpeg
 from support.waiting import wait_until
 
+from worker.picture_header import PictureError
 from worker.publish.publisher import Publisher
-from worker.publish.source import Captured, SourceError
+from worker.publish.source import Captured, SourceError, SourceFrame
+from worker.publish.thinning import Due
 
 
 class FakeQueue:
@@ -215,3 +219,56 @@ def test_a_long_gap_in_a_film_is_logged(caplog: pytest.LogCaptureFixture) -> Non
     publisher.stop()
     (record,) = caplog.records
     assert record.seconds == pytest.approx(95_000.0, abs=60.0)
+
+
+class EveryOther:
+    """Admits frames with an even ts; notes what was taken."""
+
+    catches_up = True
+
+    def __init__(self) -> None:
+        self.noted: list[float] = []
+
+    def fps(self) -> float:
+        return 0.5
+
+    def next_ts(self) -> float:
+        return -math.inf
+
+    def is_due(self, ts: float) -> bool:
+        return ts % 2 == 0
+
+    def taken(self, ts: float) -> None:
+        self.noted.append(ts)
+
+
+class PartlyBroken:
+    """A source of six frames; the third can't be encoded and the fifth isn't decoded."""
+
+    live = False
+    paced = False
+
+    def __init__(self) -> None:
+        self.encoded: list[float] = []
+
+    def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:  # noqa: ARG002
+        for index in range(6):
+            yield SourceFrame(float(index), partial(self.encode, index) if index != 4 else None)
+
+    def encode(self, index: int) -> bytes:
+        self.encoded.append(float(index))
+        if index == 2:
+            raise PictureError("too wide")
+        return jpeg(index)
+
+
+def test_nothing_is_spent_on_frames_that_are_not_due(caplog: pytest.LogCaptureFixture) -> None:
+    """Only due frames are encoded; a frame that can't be encoded is logged and takes nobody's turn."""
+    queue, due, source = FakeQueue(), EveryOther(), PartlyBroken()
+    publisher = Publisher(source, queue, due=due)
+    run(publisher)
+    assert queue.published == due.noted == [0.0]
+    assert source.encoded == [0.0, 2.0]
+    progress = publisher.progress()
+    assert (progress.arrived, progress.published, progress.thinned, progress.dropped) == (6, 1, 4, 1)
+    assert [(record.ts, record.reason) for record in caplog.records] == [(2.0, "too wide")]
