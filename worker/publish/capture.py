@@ -99,7 +99,7 @@ class Capture:
         for packet in self._packets():
             if stop.is_set():
                 return
-            position = _seconds(packet.pts, packet)
+            position = self._position(packet.pts)
             self.arrived += 1
             if self._jpeg and (content := self._jpeg.as_it_is(packet)):
                 self._passed_on += 1
@@ -128,16 +128,17 @@ class Capture:
         except (av.FFmpegError, OSError) as error:
             self.error = error
 
+    def _position(self, pts: int | None) -> float:
+        """Returns seconds. A frame's own time base is wrong if it comes out at the end."""
+        base = self._video.time_base
+        return math.nan if pts is None or base is None else float(pts * base)
+
     def _is_reference(self, packet: Packet[VideoStream]) -> bool:
         return self._references.is_reference(memoryview(packet))
 
     def _shown(self, frames: Sequence[VideoFrame], times: Times, encode: Encode) -> Iterator[SourceFrame]:
         for frame in frames:
-            yield SourceFrame(times.ts(_seconds(frame.pts, frame)), lambda frame=frame: encode(shown(frame)))  # type: ignore[misc]
-
-
-def _seconds(pts: int | None, of: Packet[VideoStream] | VideoFrame) -> float:
-    return math.nan if pts is None or of.time_base is None else float(pts * of.time_base)
+            yield SourceFrame(times.ts(self._position(frame.pts)), lambda frame=frame: encode(shown(frame)))  # type: ignore[misc]
 
 
 def open_capture(opens: str, name: str, reception: Reception, hurries: bool = False) -> Capture:

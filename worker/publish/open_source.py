@@ -38,6 +38,8 @@ def open_source(options: SourceOptions) -> Source:
     """Opens a source. Raises SourceError."""
     start, paced, encode = time.time(), not options.fast, jpeg_encoder(options.jpeg_quality)
     source = name_of(options)
+    if options.watch and source.kind is not Kind.FOLDER:
+        raise SourceError(f"{source.name}: --watch needs a folder that exists")
     match source.kind:
         case Kind.SYNTHETIC:
             return SimulatedCamera(parse_synthetic(source.opens), encode, paced=paced)
