@@ -26,6 +26,7 @@ QUICK: dict[str, list[str]] = {
     "bench.names": ["--names", "150000"],
     "bench.others": ["--rounds", "1"],
     "bench.pacing": ["--figure", "pacing.svg"],
+    "bench.payloads": ["--cameras", "4", "--seconds", "2", "--ttl", "1"],
     "bench.propagation": ["--changes", "20"],
     "bench.soak": ["--seconds", "10"],
     "bench.streams": ["--streams", "1000", "--decisions", "2048", "--rounds", "1"],

@@ -2,11 +2,13 @@
 
     python -m bench.worker_throughput
 
-One process runs three variants in turns, over several rounds: the detector on a decoded picture; decoding and the detector;
-and the whole pipeline without a limit, from entries and payloads in a real Valkey to results in it.
+One process runs four variants in turns, over several rounds: the detector on a decoded picture; decoding and the detector;
+the whole pipeline without a limit, from entries and payloads in a real Valkey to results in it; and the same without what it
+shows of each stream (metrics, hashes and previews).
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import statistics
@@ -41,16 +43,37 @@ from worker.settings import cpus
 KEYS = Keys()
 GOAL = 0.9
 OPTIONS = PipelineOptions(
-    batch_size=256, max_age=float("inf"), claim_idle=30.0, max_deliveries=3, max_pixels=MAX_PIXELS, drain=True
+    batch_size=256,
+    max_age=float("inf"),
+    claim_idle=30.0,
+    max_deliveries=3,
+    max_pixels=MAX_PIXELS,
+    metrics_streams=1000,
+    previews=True,
+    wait_for_limits=False,
+    drain=True,
 )
+
+
+SHOWING_NOTHING = dataclasses.replace(OPTIONS, metrics_streams=0, previews=False)
 
 
 class Unlimited:
     """Admits every frame."""
 
+    sidecar_unreachable = False
+
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Admits all of them."""
         return [Reason.ADMITTED] * len(frames)
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        """Admits all of them."""
+        return [Reason.ADMITTED] * len(frames)
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        """Returns that there is none."""
+        return [float("inf")] * len(stream_names)
 
 
 def picture() -> Picture:
@@ -99,11 +122,11 @@ def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
         client.xadd(KEYS.frames, entry)
 
 
-def pipeline(url: str, detectors: Sequence[HandDetector]) -> int:
+def pipeline(url: str, detectors: Sequence[HandDetector], options: PipelineOptions = OPTIONS) -> int:
     """Runs the worker's threads, from the first read to the last result."""
     metrics = Metrics()
     queue = Queue(Commands(connect(url), KEYS), "bench")
-    threads = Pipeline(queue, Unlimited(), detectors, metrics, OPTIONS)
+    threads = Pipeline(queue, Unlimited(), detectors, metrics, options)
     threads.start()
     threads.done.wait()
     threads.stop(10.0)
@@ -133,6 +156,7 @@ def main() -> None:
             "detector": lambda: bare(detect, options.frames),
             "decode, detector": lambda: bare(both, options.frames),
             "worker": lambda: pipeline(server.url, detectors),
+            "worker, nothing shown": lambda: pipeline(server.url, detectors, SHOWING_NOTHING),
         }
         rates: dict[str, list[Rate]] = {way: [] for way in ways}
         bare(detect, 2 * options.threads)  # the first frames allocate
@@ -144,13 +168,22 @@ def main() -> None:
     medians = {way: Rate(*map(statistics.median, zip(*each, strict=True))) for way, each in rates.items()}
     ratio = statistics.median(w.fps / d.fps for w, d in zip(rates["worker"], rates["detector"], strict=True))
     print(f"1280x720, {options.threads} threads, {options.tiles} tiles a side, median of {options.rounds} rounds")
-    print(f"{'':20}{'frames/s':>10}{'CPU ms/frame':>14}")
+    print(f"{'':24}{'frames/s':>10}{'CPU ms/frame':>14}")
     for way, rate in medians.items():
-        print(f"{way:20}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
+        print(f"{way:24}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
     print(f"worker / detector: {ratio:.3f}, goal at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}")
+    shown = statistics.median(
+        w.fps / n.fps for w, n in zip(rates["worker"], rates["worker, nothing shown"], strict=True)
+    )
+    shown_cpu = statistics.median(
+        n.cpu_ms / w.cpu_ms for w, n in zip(rates["worker"], rates["worker, nothing shown"], strict=True)
+    )
+    print(
+        f"what is shown of streams costs {1 - shown:.1%} of the frames/s, by CPU {1 - shown_cpu:.1%}, goal at most 3%"
+    )
     print(f"CPU: {medians['detector'].cpu_ms / medians['worker'].cpu_ms:.3f}")
     figures = {way: rate._asdict() for way, rate in medians.items()}
-    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **figures}))
+    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, "shown": shown, "shown_cpu": shown_cpu, **figures}))
 
 
 if __name__ == "__main__":

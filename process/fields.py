@@ -8,12 +8,22 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from process import logs
 from process.address import check_grpc_address, split_host_port
+from process.decimals import parse_decimal
+
+
+def _decimal(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    number = parse_decimal(value)
+    if number is None:
+        raise ValueError("expected a decimal number that a double can hold")
+    return number
 
 
 def _check_fps(fps: float) -> float:
     if math.isnan(fps) or fps < 0.0:
         raise ValueError("expected frames per second: 0 or more, or inf")
-    return fps
+    return abs(fps)  # -0 is 0
 
 
 def _check_seconds(seconds: float) -> float:
@@ -52,13 +62,18 @@ def _check_http_address(address: str) -> str:
 NOT_SERVED: Final = "none"
 """The address of an HTTP endpoint that isn't served. An empty variable would be the same as none at all."""
 
-Fps = Annotated[float, AfterValidator(_check_fps), Field(json_schema_extra={"metavar": "FPS"})]
+Number = Annotated[float, BeforeValidator(_decimal)]
+"""A number as people write it. Without it, 1e-400 would be 0, 1e400 infinity and 1_000 a thousand."""
+
+Fps = Annotated[Number, AfterValidator(_check_fps), Field(json_schema_extra={"metavar": "FPS"})]
 """Frames per second, 0 to infinity; not NaN."""
 
-Seconds = Annotated[float, AfterValidator(_check_seconds), Field(json_schema_extra={"metavar": "SECONDS"})]
+Seconds = Annotated[Number, AfterValidator(_check_seconds), Field(json_schema_extra={"metavar": "SECONDS"})]
 """A duration of more than 0 seconds; infinity usually means "never"."""
 
-FiniteSeconds = Annotated[float, AfterValidator(_check_finite_seconds), Field(json_schema_extra={"metavar": "SECONDS"})]
+FiniteSeconds = Annotated[
+    Number, AfterValidator(_check_finite_seconds), Field(json_schema_extra={"metavar": "SECONDS"})
+]
 """A duration from 0 seconds on, not infinite."""
 
 GrpcAddress = Annotated[str, AfterValidator(check_grpc_address), Field(json_schema_extra={"metavar": "ADDRESS"})]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -27,12 +28,14 @@ from sidecar.fleet.scope import FleetScope
 from sidecar.limits.change_log import ChangeLog
 from sidecar.limits.follower import FpsFollower
 from sidecar.limits.table import FpsTable
+from sidecar.limits.watchers import Watchers
 from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
 from sidecar.rpc.listen import ListenError, listen, server_options
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.watch import Watches
 from sidecar.settings import SidecarSettings
 from sidecar.stop_signals import StopSignals
 from sidecar.telemetry.calls import Traced, TracedService
@@ -67,14 +70,22 @@ class Sidecar:
         self.metrics = Metrics()
         self.health = Health()
         self.leases = LeaseBook()
-        self.table = FpsTable(settings.fps, self._report_invalid, self.leases, ChangeLog().record)
+        self.watchers = Watchers()
+        self.table = FpsTable(
+            settings.fps,
+            self._report_invalid,
+            self.leases,
+            ChangeLog().record,
+            self.watchers.record,
+            clock=time.monotonic,
+        )
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = FpsFollower(
             self.table,
             self.servers,
             settings.config_key,
             on_state=lambda state: self.metrics.redis_state_changes.labels(state.name).inc(),
-            on_problem=lambda sentence: self.health.set(REDIS, not sentence, sentence),
+            on_problem=self._report_problem,
             on_read=self.metrics.redis_reads.inc,
         )
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
@@ -84,35 +95,52 @@ class Sidecar:
             max_streams=settings.max_streams,
             on_evicted=self.fleet.forget if self.fleet else None,
             on_clock_change=ClockLog().record,
+            watchers=self.watchers,
         )
         decider = self._decider()
-        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn)
+        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn, shadow=settings.shadow)
         self.preview = Preview(
             self.table, self.roster, decider, self.follower.learn, pacing=settings.pacing, shadow=settings.shadow
         )
         self.metrics.show(
             self.roster, self.table, self.follower, max_streams=settings.metrics_streams, shadow=settings.shadow
         )
+        self.metrics.show_watchers(self.watchers)
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
         if settings.tls:
             self.metrics.show_certificate(settings.tls.certificate)
         self.sessions = Sessions(self.limiter, self.leases, self.metrics)
+        self.watches = Watches(
+            self.watchers,
+            self.table,
+            self.follower.learn,
+            self.metrics,
+            pacing=settings.pacing,
+            shadow=settings.shadow,
+            max_watchers=settings.max_watchers,
+        )
         self.service = RateLimitService(
             self.limiter,
             self.preview,
             self.follower,
             self.metrics,
             self.sessions,
+            self.watches,
             version=version(),
             settings=settings.shown(),
+            redis_problem=self.redis_problem,
         )
+
+    def redis_problem(self) -> str:
+        """Returns what Redis doesn't do and what to do about it, in one line: the limits, else claims. Empty for nothing."""
+        return self.follower.problem_sentence or (self.fleet.problem_sentence if self.fleet else "")
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
         """Returns the answer of /healthz; the sidecar is healthy with or without Redis."""
         return True, {
             "redis": self.follower.state.name,
-            "redis_problem": self.follower.problem_sentence,
+            "redis_problem": self.redis_problem(),
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
             "streams": len(self.limiter),
         }
@@ -134,6 +162,7 @@ class Sidecar:
             pacing=self.settings.pacing,
             replicas=self.settings.replicas,
             claim_wait_s=self.settings.claim_wait,
+            on_problem=lambda _sentence: self._report_health(),
         )
 
     def _decider(self) -> Decider:
@@ -144,6 +173,14 @@ class Sidecar:
             decider = PodDecider(self.roster, self.table, self.leases, self.settings.pacing)
         return ShadowDecider(decider) if self.settings.shadow else decider
 
+    def _report_problem(self, _sentence: str) -> None:
+        self._report_health()
+        self.watchers.record_for_all()
+
+    def _report_health(self) -> None:
+        sentence = self.redis_problem()
+        self.health.set(REDIS, self.follower.state.is_reachable and not sentence, sentence)
+
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
         logger.warning("ignoring a limit that isn't a valid fps", extra={"stream_name": field, "value": value})
@@ -152,8 +189,8 @@ class Sidecar:
 async def serve(settings: SidecarSettings) -> int:
     """Serves until SIGTERM or SIGINT.
 
-    Shuts down in this order: health becomes NOT_SERVING, so that clients go elsewhere; new calls are rejected; sessions end
-    once they have answered the requests they have read; calls in flight get the grace period to finish; then the
+    Shuts down in this order: health becomes NOT_SERVING, so that clients go elsewhere; new calls are rejected; watches end,
+    and sessions once they have answered the requests they have read; calls in flight get the grace period to finish; then the
     connections to Redis, the server for probes and the metrics are closed. A second signal cancels the calls in flight.
 
     Returns:
@@ -194,6 +231,7 @@ async def _stop(server: "grpc.aio.Server", sidecar: Sidecar, second_signal: asyn
     sidecar.health.shut_down()
     stopping = asyncio.create_task(server.stop(sidecar.settings.grace))
     sidecar.sessions.shut_down()
+    sidecar.watches.shut_down()
     forced = asyncio.create_task(second_signal.wait())
     await asyncio.wait((stopping, forced), return_when=asyncio.FIRST_COMPLETED)
     forced.cancel()
@@ -217,7 +255,8 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     """Returns the server, not started, and the addresses it is bound to."""
     settings = sidecar.settings
     server = grpc.aio.server(
-        options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=settings.max_concurrent_calls
+        options=server_options(MAX_REQUEST_BYTES),
+        maximum_concurrent_rpcs=settings.max_concurrent_calls + settings.max_watchers,
     )
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
     registrar = refusing_malformed(server, sidecar.count_refused)

@@ -69,6 +69,11 @@ class SidecarSettings(RedisSettings):
     max_concurrent_calls: int = Field(
         100, ge=1, description="maximum number of calls and sessions at a time; more get RESOURCE_EXHAUSTED"
     )
+    max_watchers: int = Field(
+        256,
+        ge=0,
+        description="maximum number of clients that watch limits (publishers, consoles); as many calls more are accepted",
+    )
     scope: Scope = Field(
         "pod",
         description="pod: this sidecar decides about its streams alone; fleet: replicas share each stream's limit",

@@ -50,4 +50,5 @@ def count_hands(
         hands=hands,
         decode_s=decoded - started if isinstance(picture, bytes) else 0.0,
         detect_s=detected - decoded,
+        picture=image,
     )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.hands.detection import HandDetector
     from worker.options import HandsOptions, QueueOptions, RunOptions, SidecarOptions
     from worker.picture import Picture
-    from worker.pipeline.limiter import Limiter
+    from worker.pipeline.limiter import FrameLimiter
     from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def process_frame_callback(
     picture: bytes | Picture,
     *,
     detector: HandDetector,
-    limiter: Limiter,
+    limiter: FrameLimiter,
     max_pixels: int = MAX_PIXELS,
 ) -> FrameResult | SkipReason:
     """Counts the hands of one frame, if the limiter admits it.
@@ -152,6 +152,7 @@ def _make_queue(options: QueueOptions, metrics: Metrics) -> Queue:
         options.consumer,
         counts_maxlen=options.counts_maxlen,
         dead_maxlen=options.dead_maxlen,
+        keep_payloads=options.keep_payloads,
         on_dead=lambda reason, number: metrics.dead.labels(reason.value).inc(number),
     )
 

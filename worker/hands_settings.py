@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from process.fields import Number
 from worker.backend import AUTO, BACKENDS, backend_error, names
 from worker.hands.decision import MIN_SCORE
 from worker.options import HandsOptions
@@ -26,7 +27,7 @@ class HandsSettings(WorkerSettings):
     """How hands are found."""
 
     tiles: int = Field(2, ge=1, le=8, description="tiles per side to search besides the whole picture; 1: none")
-    min_score: float = Field(MIN_SCORE, ge=0, le=1, description="lowest score at which a detection counts as a hand")
+    min_score: Number = Field(MIN_SCORE, ge=0, le=1, description="lowest score at which a detection counts as a hand")
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     backend: BackendName = Field(
         AUTO, description="what finds the hands; auto: HaMeR if a checkpoint is given, else the CPU palm detector"

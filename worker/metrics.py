@@ -66,6 +66,11 @@ class Metrics:
         self.held = Gauge(
             "hand_counter_held", "Entries delivered to this worker and not settled yet.", registry=registry
         )
+        self.waiting_for_limit = Gauge(
+            "hand_counter_waiting_for_limit",
+            "Deliveries that wait for the sidecar, which has never told the limit of their stream.",
+            registry=registry,
+        )
         self.sidecar_up = Gauge(
             "hand_counter_sidecar_up",
             "0 while the sidecar is unreachable and the worker paces locally.",

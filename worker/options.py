@@ -68,6 +68,8 @@ class QueueOptions:
     """About how many results are kept."""
     dead_maxlen: int
     """About how many dead letters are kept."""
+    keep_payloads: bool
+    """Whether pictures stay until their TTL, although their frame is settled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,12 @@ class PipelineOptions:
     """How often an entry is delivered before it is dead-lettered."""
     max_pixels: int
     """A larger picture isn't decoded."""
+    metrics_streams: int
+    """How many streams have their own metrics and their own keys in Redis."""
+    previews: bool
+    """Whether the last annotated picture of each stream is kept in Redis."""
+    wait_for_limits: bool
+    """Whether frames of a stream wait while nobody has told its limit; else they are paced at the fallback fps."""
     drain: bool
     """Whether to stop when the queue is empty and everything is settled."""
 

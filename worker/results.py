@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from worker.hands.detection import Hands
+    from worker.picture import Picture
 
 VERSION = 1
 """Version of the schema. A new field leaves it as it is; a removed, renamed or redefined field raises it."""
@@ -37,6 +38,8 @@ class FrameResult:
     """Seconds to decode the picture; 0 if it came as an array."""
     detect_s: float
     """Seconds to find the hands."""
+    picture: Picture | None = field(default=None, repr=False, compare=False)
+    """The decoded picture; no part of the JSON."""
 
     @property
     def hand_count(self) -> int:

@@ -3,7 +3,7 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -37,7 +37,12 @@ examples:
     )
     sidecar_cert: Path | None = Field(None, description="client certificate for the sidecar (PEM file)")
     sidecar_key: Path | None = Field(None, description="private key of the client certificate (PEM file)")
-    fps: Fps = Field(1.0, description="fallback fps for unknown streams while the sidecar is unreachable")
+    fps: Fps = Field(1.0, description="fallback fps for unknown streams, with --unknown-streams pace")
+    unknown_streams: Literal["wait", "pace"] = Field(
+        "wait",
+        description="what happens to frames of a stream whose limit the sidecar has never told while it is unreachable: "
+        "wait up to --max-age for it, since the stream may be paused, or are paced at --fps",
+    )
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
@@ -60,6 +65,15 @@ examples:
     )
     counts_maxlen: int = Field(10_000, ge=1, description="about how many results to keep")
     dead_maxlen: int = Field(10_000, ge=1, description="about how many dead letters to keep")
+    keep_payloads: bool = Field(
+        False, description="leave the pictures of settled frames in Redis until their TTL, to look at them"
+    )
+    metrics_streams: int = Field(
+        1000, ge=0, le=100_000, description="streams with their own metrics and keys in Redis; all others are one"
+    )
+    no_previews: bool = Field(
+        False, description="keep no annotated pictures in Redis; else the last one of each stream, at most one a second"
+    )
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
         10.0,
@@ -103,6 +117,7 @@ examples:
                 consumer=self.consumer or f"{socket.gethostname()}-{os.getpid()}",
                 counts_maxlen=self.counts_maxlen,
                 dead_maxlen=self.dead_maxlen,
+                keep_payloads=self.keep_payloads,
             ),
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,
@@ -110,6 +125,9 @@ examples:
                 claim_idle=self.claim_idle,
                 max_deliveries=self.max_deliveries,
                 max_pixels=self.max_pixels,
+                metrics_streams=self.metrics_streams,
+                previews=not self.no_previews,
+                wait_for_limits=self.unknown_streams == "wait",
                 drain=self.drain,
             ),
             threads=self.threads,

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from handcounter.pacing.bounds import Frames
@@ -13,6 +13,8 @@ from handcounter.pacing.times import RealTime, StreamTime
 class _Stream(NamedTuple):
     fps: float
     schedule: Schedule | None
+    told: bool
+    """Whether the fps is the sidecar's and not the default."""
 
 
 class LocalPacing:
@@ -36,22 +38,26 @@ class LocalPacing:
     def learn(
         self,
         frames: Frames,
-        reasons: Iterable[Reason],
+        reasons: Iterable[Reason | None],
         fps: Iterable[float],
         next_ts: Iterable[StreamTime | None],
         now: RealTime,
+        unread: Collection[int] = (),
     ) -> None:
         """Remembers the sidecar's answers, and derives from them the schedules that the sidecar goes on with.
 
         Args:
             frames: stream_name and ts of each frame.
-            reasons: of each frame.
+            reasons: of each frame; None for one that wasn't decided.
             fps: the limit in force for each frame's stream, frames per second.
             next_ts: the earliest ts that would be admitted after each decision; None: the answer doesn't say.
             now: real time, seconds by a monotonic clock.
+            unread: the places of the frames for whose streams the sidecar only assumes a limit; one that it told before stays.
         """
         streams = self._streams
-        for (name, ts), reason, limit, due in zip(frames, reasons, fps, next_ts, strict=True):
+        for place, ((name, ts), reason, limit, due) in enumerate(zip(frames, reasons, fps, next_ts, strict=True)):
+            if reason is None:
+                continue
             known = streams.pop(name, None)
             schedule = known.schedule if known else None
             if reason is Reason.ADMITTED:
@@ -60,7 +66,10 @@ class LocalPacing:
                 # No admission of the stream was seen here: the last was another client's, at a ts not far from the slot.
                 slot = _slot(due, limit, ts)
                 schedule = Schedule(slot, slot, now)
-            streams[name] = _Stream(limit, schedule)
+            told = place not in unread
+            if known and known.told and not told:
+                limit, told = known.fps, True
+            streams[name] = _Stream(limit, schedule, told)
         self._forget()
 
     def decide(self, frames: Frames, now: RealTime) -> list[Reason]:
@@ -72,12 +81,23 @@ class LocalPacing:
         """
         reasons = []
         for name, ts in frames:
-            stream = self._streams.pop(name, None) or _Stream(self._default_fps, None)
+            stream = self._streams.pop(name, None) or _Stream(self._default_fps, None, told=False)
             reason, schedule = decide(stream.schedule, ts, stream.fps, now)
-            self._streams[name] = _Stream(stream.fps, schedule)
+            self._streams[name] = stream._replace(schedule=schedule)
             reasons.append(reason)
         self._forget()
         return reasons
+
+    def told_fps(self, stream_name: str) -> float | None:
+        """Returns the limit of a stream that the sidecar told last, frames per second; None if it never did."""
+        stream = self._streams.get(stream_name)
+        return stream.fps if stream and stream.told else None
+
+    def learn_limit(self, stream_name: str, fps: float) -> None:
+        """Remembers the limit that the sidecar told without a decision, frames per second."""
+        known = self._streams.pop(stream_name, None)
+        self._streams[stream_name] = _Stream(fps, known.schedule if known else None, told=True)
+        self._forget()
 
     def _forget(self) -> None:
         for name in list(itertools.islice(self._streams, max(0, len(self._streams) - self._max_streams))):

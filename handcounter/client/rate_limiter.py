@@ -7,8 +7,9 @@ This is the one place that decides what happens without a sidecar:
 
 - It is unreachable, or doesn't answer within the deadline: this batch and all that follow are decided here, by the same
   rule (handcounter/pacing/schedule.py) and each stream's last known limit, or ``default_fps`` for a stream without
-  one; so a paused stream stays paused. A thread looks for the sidecar until it answers, so that a dead or frozen sidecar
-  delays only one batch, by the deadline. Both changes are logged, once each.
+  one; so a paused stream stays paused. (:meth:`RateLimiter.decide_known` leaves frames of a stream without one undecided,
+  for programs that must not process a stream that may be paused.) A thread looks for the sidecar until it answers, so
+  that a dead or frozen sidecar delays only one batch, by the deadline. Both changes are logged, once each.
 - It rejects a batch (a foreign server): that batch is decided here, and the next one is asked about again. Each kind of
   rejection is logged once.
 - It has no sessions (an older server), or no room for another: each batch is a call of its own, without leases, and
@@ -18,7 +19,9 @@ Each stream's schedule continues from the sidecar's last answers, so that losing
 admits one too many. Only a sidecar that restarted begins with new schedules, and so admits one frame of each stream.
 """
 
+import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -135,7 +138,58 @@ class RateLimiter:
         Raises:
             ValueError: A frame isn't valid; the message names its index. The sidecar wasn't asked about any frame.
         """
-        batch = cast(Frames, frames)
+        return cast(list[Reason], self._decide_batch(cast(Frames, frames), known_only=False))
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        """Decides a batch as :meth:`decide` does, except for frames whose limit isn't known.
+
+        Args:
+            frames: as for :meth:`decide`.
+
+        Returns:
+            The reason for each frame. None, and nothing is decided, if the sidecar has never told the limit of the frame's
+            stream, and can't be asked or has never read it: the stream may be paused. Ask again, while
+            ``sidecar_unreachable`` is true not before it is false.
+
+        Raises:
+            ValueError: as for :meth:`decide`.
+        """
+        return self._decide_batch(cast(Frames, frames), known_only=True)
+
+    def told_fps(self, stream_name: str) -> float | None:
+        """Returns the limit of a stream that the sidecar told last, frames per second; None if it never did."""
+        return self._local.told_fps(stream_name)
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        """Returns the limits of streams without deciding a frame, frames per second.
+
+        Asks the sidecar, whatever it told before. If it can't be asked, these are the limits that it told last.
+
+        Args:
+            stream_names: valid by the contract.
+
+        Returns:
+            For each stream the limit in force; infinity in shadow mode; None if the sidecar never told it, and can't be
+            asked or has never read it.
+        """
+        limits: list[float | None] = []
+        for start in range(0, len(stream_names), MAX_BATCH):
+            names = stream_names[start : start + MAX_BATCH]
+            answers = None if self._alone else self._dry_run(names)
+            if answers is None:
+                limits += map(self.told_fps, names)
+                continue
+            for place, (name, fps, may_process) in enumerate(
+                zip(names, answers.fps, answers.should_process, strict=True)
+            ):
+                if place in answers.unread and not may_process:
+                    limits.append(self.told_fps(name))
+                    continue
+                self._local.learn_limit(name, fps)
+                limits.append(math.inf if may_process and fps == 0.0 else fps)
+        return limits
+
+    def _decide_batch(self, batch: Frames, *, known_only: bool) -> list[Reason | None]:
         with self._leases_lock:
             reasons, uncovered = self._leases.deny(batch, _now())
         for index in uncovered:
@@ -146,9 +200,10 @@ class RateLimiter:
             self._on_decided("lease", len(batch) - len(uncovered))
         for start in range(0, len(uncovered), MAX_BATCH):
             part = uncovered[start : start + MAX_BATCH]
-            for index, reason in zip(part, self._decide([batch[index] for index in part]), strict=True):
+            decided = self._decide([batch[index] for index in part], known_only=known_only)
+            for index, reason in zip(part, decided, strict=True):
                 reasons[index] = reason
-        return cast(list[Reason], reasons)
+        return reasons
 
     def close(self) -> None:
         """Sends the last report of leased denials, closes the channel and ends the search for the sidecar."""
@@ -157,34 +212,58 @@ class RateLimiter:
             self._session.close()
         self._channel.close()
 
-    def _decide(self, batch: Frames) -> list[Reason]:
+    @property
+    def _alone(self) -> bool:
+        return self._unreachable_since is not None or self._closed.is_set()
+
+    def _decide(self, batch: Frames, *, known_only: bool) -> Sequence[Reason | None]:
         """Decides frames that no lease covers."""
-        alone = self._unreachable_since is not None or self._closed.is_set()
-        answers = None if alone else self._ask(batch)
+        answers = None if self._alone else self._ask(batch, known_only=known_only)
         if answers is None:
-            reasons = self._local.decide(batch, _now())
-        else:
-            self._local.learn(batch, answers.reasons, answers.fps, answers.next_ts, _now())
-            # In shadow mode the reason says what would be denied, but every frame may be processed.
-            verdicts = zip(answers.should_process, answers.reasons, strict=True)
-            reasons = [Reason.ADMITTED if may_process else reason for may_process, reason in verdicts]
-        self._on_decided("local" if answers is None else "sidecar", len(batch))
+            return self._decide_locally(batch, known_only=known_only)
+        self._local.learn(batch, answers.reasons, answers.fps, answers.next_ts, _now(), answers.unread)
+        # In shadow mode the reason says what would be denied, but every frame may be processed.
+        verdicts = zip(answers.should_process, answers.reasons, strict=True)
+        reasons = [Reason.ADMITTED if may_process else reason for may_process, reason in verdicts]
+        undecided = [place for place, reason in enumerate(reasons) if reason is None] if answers.unread else []
+        self._on_decided("sidecar", len(batch) - len(undecided))
+        if undecided:  # the sidecar has never read their limits, but may have told them before it was restarted
+            local = self._decide_locally([batch[place] for place in undecided], known_only=known_only)
+            for place, reason in zip(undecided, local, strict=True):
+                reasons[place] = reason
         return reasons
 
-    def _ask(self, batch: Frames) -> Answers | None:
+    def _decide_locally(self, batch: Frames, *, known_only: bool) -> Sequence[Reason | None]:
+        known = [not known_only or self._local.told_fps(name) is not None for name, _ in batch]
+        decided = iter(self._local.decide(list(itertools.compress(batch, known)), _now()))
+        self._on_decided("local", sum(known))
+        return [next(decided) if is_known else None for is_known in known]
+
+    def _ask(self, batch: Frames, *, known_only: bool) -> Answers | None:
         """Returns the sidecar's answers; None if the batch must be decided locally."""
         try:
             if time.monotonic() >= self._no_session_until:
                 try:
-                    return self._open_session().ask(batch, self._deadline)
+                    return self._open_session().ask(batch, self._deadline, known_only=known_only)
                 except SessionLostError as error:
                     if error.code not in _NO_SESSION:
                         self._failed(error.code, str(error))
                         return None
                     self._do_without_session(error)
-            return self._call(batch)
+            names, tss = [name for name, _ in batch], [ts for _, ts in batch]
+            request = pb.ShouldProcessBatchRequest(stream_names=names, ts=tss, known_limits_only=known_only)
+            return self._call(request)
         except ValueError:
             if self._closed.is_set():  # gRPC's error on a channel that was closed in the meantime
+                return None
+            raise
+
+    def _dry_run(self, stream_names: Sequence[str]) -> Answers | None:
+        try:
+            request = pb.ShouldProcessBatchRequest(stream_names=stream_names, dry_run=True, known_limits_only=True)
+            return self._call(request)
+        except ValueError:
+            if self._closed.is_set():
                 return None
             raise
 
@@ -202,14 +281,13 @@ class RateLimiter:
             wait_for_ready=wait_for_ready,
         )
 
-    def _call(self, batch: Frames) -> Answers | None:
-        request = pb.ShouldProcessBatchRequest(stream_names=[name for name, _ in batch], ts=[ts for _, ts in batch])
+    def _call(self, request: pb.ShouldProcessBatchRequest) -> Answers | None:
         try:
             response = self._stub.ShouldProcessBatch(request, timeout=self._deadline)
         except grpc.RpcError as error:
             self._failed(error.code(), f"{error.code().name}: {error.details()}")
             return None
-        answers = read_answers(response, len(batch))
+        answers = read_answers(response, len(request.stream_names))
         if answers is None:
             self._failed(grpc.StatusCode.UNKNOWN, "the answers don't fit the request")
         return answers

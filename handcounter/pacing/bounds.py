@@ -18,17 +18,20 @@ MAX_REQUEST_BYTES: Final = MAX_BATCH * (2 * (4 * MAX_STREAM_NAME_LENGTH + 3) + 8
 MAX_BATCH_BYTES: Final = MAX_BATCH * (4 * MAX_STREAM_NAME_LENGTH + 3 + 9) + 64
 """The largest request without reports."""
 
+MAX_WATCH_BYTES: Final = MAX_BATCH * (2 * (4 * MAX_STREAM_NAME_LENGTH + 3) + 9) + 64
+"""The largest request of a watch: streams to watch, the rates of their sources, and streams to drop."""
+
 
 def too_long(items: int, what: str = "frames") -> str | None:
     """Returns the error for a request with too many frames or reports; None if it has at most MAX_BATCH."""
     return f"a batch may have at most {MAX_BATCH} {what}, got {items}" if items > MAX_BATCH else None
 
 
-def uneven(stream_names: int, tss: int) -> str | None:
+def uneven(stream_names: int, tss: int, what: str = "ts") -> str | None:
     """Returns the error for columns that differ in length; None if they don't."""
     if stream_names == tss:
         return None
-    return f"ts must be empty or as long as stream_names, got {tss} ts for {stream_names} stream_names"
+    return f"{what} must be empty or as long as stream_names, got {tss} {what} for {stream_names} stream_names"
 
 
 def batch_error(stream_names: Sequence[str], tss: Sequence[float]) -> str | None:

@@ -98,6 +98,8 @@ class PodDecider:
         reason, schedule = decide(before, ts, fps, now, self._pacing)
         self._decisions[reason] += 1
         stream.hear(ts, now, reason)
+        if stream.table_version != self._table.version:
+            stream.change_limit(self._table.limit_since(name))
         if schedule is not None and schedule is not before:
             if change := stream.admit(schedule):
                 self._roster.record_clock_change(stream, change)

@@ -6,6 +6,10 @@ of 10 s and 50 admissions. Speed is measured from the newest mark that lies a wh
 measured from the very start of the window, interpolated between the two marks around it, so it is within 2 % at any
 time, also while the rate changes.
 
+A rate under one limit says nothing about another, so a change of the limit begins another series of marks, with the first
+admission after it. Until there is a second one, the rate is the one at the change. While the window after a change isn't
+full, the rate is at most the limit: the credit for lateness admits the first few frames faster.
+
 Rates are counted from admission to admission, so they don't depend on where between two frames they are read. Silence
 counts only if it is longer than the mean distance of two admissions.
 
@@ -39,7 +43,18 @@ _ALL_PARTS_SIZE: Final = (_PARTS + 1) * _PART.size
 
 def first_mark(now: RealTime) -> bytes:
     """Returns the marks of a stream that was never admitted. Real time is in seconds."""
-    return _NEWEST.pack(now, 0.0, 0.0)
+    return begin_marks(now, 0, 0.0)
+
+
+def begin_marks(now: RealTime, admitted: int, stream_s: float) -> bytes:
+    """Returns the marks of a stream whose window begins with an admission; the arguments are those of :func:`add_mark`."""
+    return _NEWEST.pack(now, admitted, stream_s)
+
+
+def newest_mark_at(marks: bytes) -> float:
+    """Returns the real time of the newest mark, seconds."""
+    at: float = _NEWEST.unpack_from(marks)[0]
+    return at
 
 
 def add_mark(marks: bytes, now: RealTime, admitted: int, stream_s: float) -> bytes:

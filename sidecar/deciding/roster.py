@@ -26,6 +26,7 @@ from handcounter.pacing.times import RealTime, StreamTime
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.stream import NO_VERSION, ClockChange, Stream
 from sidecar.limits.table import FpsTable
+from sidecar.limits.watchers import Watchers
 
 LONGEST_HOLD_S: Final = 60.0
 CORRECTIONS_PER_EVICTION: Final = 64
@@ -63,6 +64,7 @@ class Roster:
         max_streams: how many streams may have a schedule.
         on_evicted: called with the name of each stream that was evicted.
         on_clock_change: called with each stream whose clock restarted or jumped.
+        watchers: whose streams stay watched, and who know the rates of sources; None: there are none.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Roster:
         max_streams: int,
         on_evicted: Callable[[str], None] | None = None,
         on_clock_change: Callable[[Stream, ClockChange], None] | None = None,
+        watchers: Watchers | None = None,
     ) -> None:
         self.streams: dict[str, Stream] = {}
         """By name, the oldest first. Other objects read it; only the roster adds and removes streams."""
@@ -85,6 +88,7 @@ class Roster:
         self.refused = 0
         """Frames denied because there was no room for their stream's schedule."""
         self._table = table
+        self._watchers = Watchers() if watchers is None else watchers
         self._leases = leases
         self._max_streams = max_streams
         self._on_evicted = on_evicted
@@ -118,7 +122,7 @@ class Roster:
         batch = object()
         self._expected[batch] = set(stream_names)
         try:
-            if len(self._table.watched) >= self._max_streams + SPARE_NAMES:
+            if len(self._table.watched) >= self._max_streams + SPARE_NAMES + self._watchers.streams:
                 self._forget_names_without_stream()
             yield
         finally:
@@ -164,13 +168,28 @@ class Roster:
 
     def sweep(self, now: RealTime) -> None:
         """Stops watching the limits of silent streams; to be called every few seconds. O(streams)."""
-        watched = self._table.watched
+        watched, watchers = self._table.watched, self._watchers
         silent_since = now - ACTIVE_S
         silent = [name for name, stream in self.streams.items() if stream.heard_at < silent_since and name in watched]
         for name in silent:
+            if name in watchers:
+                continue
             self._table.put_to_sleep(name)
             self._leases.revoke(name)  # changes of its limit won't be noticed any more
         self._forget_names_without_stream()
+
+    def source_fps(self, stream_name: str) -> float:
+        """Returns the rate of a stream's source as its publisher tells it, frames per second; 0 if none does."""
+        return self._watchers.source_fps(stream_name)
+
+    def achieved_fps(self, stream: Stream, now: RealTime) -> float:
+        """Returns the admitted frames of a stream per second of real time.
+
+        Hearing nothing doesn't mean that the source is silent if its publisher leaves out what would be denied.
+        """
+        name = stream.name
+        limit, since = self._table.fps(name), self._table.limit_since(name)
+        return stream.achieved_fps(now, limit, since, delivers=self.source_fps(name) > 0.0)
 
     def page(self, name_prefix: str, after: str, count: int) -> list[str]:
         """Returns names of streams in their order: at most so many, with the prefix, greater than ``after``."""
@@ -214,4 +233,5 @@ class Roster:
 
     def _forget_names_without_stream(self) -> None:
         for name in (self._table.names() - self.streams.keys()).difference(*self._expected.values()):
-            self._table.forget(name)
+            if name not in self._watchers:
+                self._table.forget(name)

@@ -7,17 +7,33 @@ A denied frame costs a few assignments, an admitted one a comparison or two more
 """
 
 import enum
+import math
 from typing import Final
 
 from handcounter.pacing.schedule import ANY_TIME, LATE_WINDOW_S, Reason, Schedule
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.rates import PART_ADMISSIONS, achieved_fps, add_mark, first_mark, speed
+from sidecar.deciding.rates import (
+    PART_ADMISSIONS,
+    WINDOW_ADMISSIONS,
+    WINDOW_S,
+    achieved_fps,
+    add_mark,
+    begin_marks,
+    first_mark,
+    newest_mark_at,
+    speed,
+)
+from sidecar.limits.table import NEVER_CHANGED
 
 SILENCE_S: Final = 5.0
 """A stream without any frame for this long achieves 0."""
 
 NO_VERSION: Final = -1
 """A version that no fps table has."""
+
+
+_ANOTHER_LIMIT: Final = 0
+"""In place of the admission at which a mark is due: the marks begin anew under another limit."""
 
 
 class ClockChange(enum.Enum):
@@ -52,6 +68,7 @@ class Stream:
         "heard_ts",
         "last_reason",
         "last_ts",
+        "limit_since",
         "name",
         "next_ts",
         "schedule",
@@ -79,6 +96,8 @@ class Stream:
         """The limit in force, frames per second."""
         self.next_ts: StreamTime = ANY_TIME
         """Frames after ``last_ts`` and before this are TOO_SOON; ``ANY_TIME`` if no frame is."""
+        self.limit_since = NEVER_CHANGED
+        """Real time of the change of the limit since which the marks count, seconds."""
         self.evictable_from = now
         """A real time before which the stream can't be evicted; maintained by the roster."""
         self._stream_s = 0.0  # sum of the stream's forward steps up to last_ts
@@ -97,6 +116,12 @@ class Stream:
         if reason is not Reason.ADMITTED:
             self.denied += 1
 
+    def change_limit(self, since: float) -> None:
+        """Records that another limit is in force since this real time, seconds, if it is news."""
+        if since != self.limit_since:
+            self.limit_since = since
+            self._mark_due = _ANOTHER_LIMIT
+
     def admit(self, schedule: Schedule) -> ClockChange | None:
         """Records an admitted frame and the schedule after it; returns how its clock changed, None if it just went on."""
         before, self.schedule = self.schedule, schedule
@@ -114,20 +139,42 @@ class Stream:
             change = ClockChange.RESTART
         self.last_ts = ts
         if self.admitted >= self._mark_due:
-            marks = add_mark(self._marks, now, self.admitted, self._stream_s)
-            if marks is not self._marks:
-                self._marks = marks  # replaced, not changed: metrics are read from another thread
-                self._mark_due = self.admitted + PART_ADMISSIONS
+            self._add_mark(now, before, step)
         return change
 
-    def achieved_fps(self, now: RealTime) -> float:
+    def _add_mark(self, now: RealTime, before: Schedule | None, step: float) -> None:
+        marks = self._marks
+        if self._mark_due == _ANOTHER_LIMIT and before is not None:
+            if before.admitted_at <= self.limit_since:
+                return  # the first admission under the limit; a rate needs two
+            marks = begin_marks(before.admitted_at, self.admitted - 1, self._stream_s - max(step, 0.0))
+        marks = add_mark(marks, now, self.admitted, self._stream_s)
+        if marks is not self._marks:
+            self._marks = marks  # replaced, not changed: metrics are read from another thread
+            self._mark_due = self.admitted + PART_ADMISSIONS
+
+    def achieved_fps(
+        self, now: RealTime, fps: float = math.inf, since: float = NEVER_CHANGED, *, delivers: bool = False
+    ) -> float:
         """Returns the admitted frames per second of real time.
 
-        It is 0 before the first admission and after 5 s without a frame.
+        It is 0 before the first admission and after 5 s without a frame unless the source is known to deliver.
+
+        Args:
+            now: real time, seconds.
+            fps: the limit in force, frames per second.
+            since: real time of the last change of the limit, seconds.
+            delivers: whether the source is known to deliver frames, though none may be heard of.
         """
-        if self.schedule is None or now - self.heard_at >= SILENCE_S:
+        if self.schedule is None or (now - self.heard_at >= SILENCE_S and not delivers):
             return 0.0
-        return achieved_fps(self._marks, self.admitted, self.schedule.admitted_at, now)
+        marks, admitted, admitted_at = self._marks, self.admitted, self.schedule.admitted_at
+        if newest_mark_at(marks) <= since:
+            now = RealTime(since)
+            if admitted_at > since:
+                admitted, admitted_at = admitted - 1, now
+        rate = achieved_fps(marks, admitted, admitted_at, now)
+        return min(rate, fps) if fps == 0.0 or now < since + max(WINDOW_S, WINDOW_ADMISSIONS / fps) else rate
 
     def speed(self, now: RealTime) -> float:
         """Returns the stream seconds per real second; 0 until some real time has passed."""

@@ -61,6 +61,7 @@ class FleetDecider:
                 reason, schedule, without_redis = next(verdicts)
                 stale |= without_redis
                 stream.hear(ts, now, reason)
+                stream.change_limit(table.limit_since(name))
                 if reason is Reason.ADMITTED and schedule is not None:
                     if change := stream.admit(schedule):
                         roster.record_clock_change(stream, change)

@@ -5,22 +5,25 @@ admitted and where there is no lease, a ``last_ts`` of 0 where nothing was admit
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from handcounter.pacing.schedule import ANY_TIME
+from handcounter.pacing.schedule import ANY_TIME, Pacing
 from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.deciding.decider import Answer, Answers, Lease
 from sidecar.deciding.limiter import StreamStatus
+from sidecar.limits.table import FpsTable
 
 _NO_LEASE = Lease(None, StreamTime(0.0))
 """On the wire."""
+
+_PACINGS: Final = {Pacing.GCRA: pb.PACING_GCRA, Pacing.MIN_GAP: pb.PACING_MIN_GAP}
 
 
 def one_answer(answer: Answer) -> pb.ShouldProcessResponse:
     """Returns the answer about one frame."""
     response = pb.ShouldProcessResponse()  # setting fields takes half as long as passing them
-    response.should_process, reason, (response.fps, source), due, response.stale = answer
+    response.should_process, reason, (response.fps, source), due, response.stale, response.limit_unread = answer
     response.reason = cast(pb.Reason, reason)
     response.fps_source = cast(pb.FpsSource, source)
     response.next_ts = _next_ts(due)
@@ -34,6 +37,8 @@ def batch_answers(answers: Answers) -> pb.ShouldProcessBatchResponse:
         reasons=cast(Any, answers.reasons),
         fps=answers.fps,
         next_ts=_next_ts_column(answers.next_ts),
+        stale=answers.stale,
+        unread_limits=answers.unread,
     )
 
 
@@ -46,6 +51,8 @@ def session_answers(answers: Answers, leases: Sequence[Lease | None]) -> pb.Sess
         fps=answers.fps,
         next_ts=[next_ts for _, next_ts in edges],
         last_ts=[last_ts or 0.0 for last_ts, _ in edges],
+        stale=answers.stale,
+        unread_limits=answers.unread,
     )
 
 
@@ -55,6 +62,23 @@ def stream_status(status: StreamStatus) -> pb.StreamStatus:
     fields["last_ts"] = status.last_ts or 0.0
     fields["next_ts"] = _next_ts(status.next_ts)
     return pb.StreamStatus(**fields)
+
+
+def told_limits(
+    stream_names: Sequence[str], table: FpsTable, pacing: Pacing, *, shadow: bool
+) -> pb.WatchLimitsResponse:
+    """Returns the limits of streams as they are now, for a watcher."""
+    told = pb.WatchLimitsResponse(stale=table.stale, pacing=_PACINGS[pacing], shadow=shadow)
+    for name in stream_names:
+        limit = table.limit(name)
+        told.limits.add(
+            stream_name=name,
+            fps=limit.fps,
+            fps_source=cast(pb.FpsSource, limit.source),
+            invalid_value=table.invalid_value(name),
+            limit_unread=name in table.unread,
+        )
+    return told
 
 
 def _next_ts_column(next_ts: list[StreamTime]) -> list[StreamTime]:

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from handcounter.pacing.bounds import MAX_BATCH_BYTES, too_long, uneven
+from handcounter.pacing.bounds import MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
 
 MAX_SMALL_BYTES: Final = 65536
 """The largest request of a method without columns. Valid ones have a few KB; the rest is for fields to come."""
@@ -90,6 +90,8 @@ class _Bounds(NamedTuple):
     """Whether it has the columns stream_names and ts."""
     has_reports: bool = False
     """Whether it has the column leased_denials."""
+    watches: bool = False
+    """Whether it has the columns stream_names and source_fps, and the column dropped_stream_names."""
     reads_refusals: bool = False
     """Whether the servicer of a stream of requests reads refusals."""
 
@@ -97,6 +99,7 @@ class _Bounds(NamedTuple):
 _BOUNDS: Final = {
     "ShouldProcessBatch": _Bounds(MAX_BATCH_BYTES, has_frames=True),
     "ShouldProcessSession": _Bounds(None, has_frames=True, has_reports=True, reads_refusals=True),
+    "WatchLimits": _Bounds(MAX_WATCH_BYTES, watches=True, reads_refusals=True),
 }
 """By method; all others have small requests."""
 
@@ -196,7 +199,7 @@ def _ending_with_refusal(answer: Stream, arrivals: _Arrivals, on_refused: Callab
 
 def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
     """Returns a deserializer whose result is a refusal for bytes that aren't a request within the bounds."""
-    max_bytes, has_frames, has_reports, _ = bounds
+    max_bytes, has_frames, has_reports, watches, _ = bounds
 
     def deserialize_or_refuse(data: bytes) -> object:
         if max_bytes is not None and len(data) > max_bytes:
@@ -211,6 +214,12 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
             if excess := too_long(frames) or (has_reports and too_long(len(request.leased_denials), "reports")):
                 return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
             if tss and (mismatch := uneven(frames, tss)):
+                return Refusal(grpc.StatusCode.INVALID_ARGUMENT, mismatch)
+        if watches:
+            streams, rates = len(request.stream_names), len(request.source_fps)
+            if excess := too_long(streams, "streams") or too_long(len(request.dropped_stream_names), "streams"):
+                return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
+            if rates and (mismatch := uneven(streams, rates, "source_fps")):
                 return Refusal(grpc.StatusCode.INVALID_ARGUMENT, mismatch)
         return cast(object, request)
 

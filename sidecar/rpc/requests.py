@@ -4,13 +4,13 @@ Their sizes and shapes have been checked already, when they were decoded; see re
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import grpc
 
 from handcounter.pacing.bounds import batch_error, frame_error
-from handcounter.pacing.schedule import Reason
+from handcounter.pacing.schedule import Reason, stream_name_error
 from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.deciding.decider import Batch
@@ -37,6 +37,14 @@ class SessionRequest(NamedTuple):
 
     batch: Batch
     reports: Sequence[LeasedDenials]
+
+
+class WatchRequest(NamedTuple):
+    """A request of a watch; the first two are columns."""
+
+    stream_names: Sequence[str]
+    source_fps: Sequence[float]
+    dropped: Collection[str]
 
 
 def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> tuple[str, StreamTime]:
@@ -68,6 +76,22 @@ def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionReques
 def session_request(request: pb.ShouldProcessSessionRequest, arrival_ts: float) -> SessionRequest:
     """Returns the frames and the reports of a request. Arguments and errors are those of :func:`frames`."""
     return SessionRequest(frames(request, arrival_ts), _reports(request.leased_denials))
+
+
+def watch_request(request: pb.WatchLimitsRequest) -> WatchRequest:
+    """Returns the streams to watch, the rates of their sources, 0 if they aren't known, and the streams to drop.
+
+    Raises:
+        RejectedError: A name or a rate is invalid.
+    """
+    names, source_fps = list(request.stream_names), list(request.source_fps)
+    for index, name in enumerate(names):
+        error = stream_name_error(name)
+        if source_fps and not 0.0 <= source_fps[index] < math.inf:
+            error = error or f"source_fps must be finite and not negative, got {source_fps[index]}"
+        if error:
+            raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, f"stream {index}: {error}")
+    return WatchRequest(names, source_fps or [0.0] * len(names), frozenset(request.dropped_stream_names))
 
 
 def _reports(denials: Sequence[pb.LeasedDenials]) -> list[LeasedDenials]:

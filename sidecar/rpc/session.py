@@ -146,9 +146,10 @@ class Sessions:
         self._metrics.batch_frames.observe(len(names))
         # The client dropped its leases on these streams when it asked, so changes by its own request revoke nothing.
         session.outbox.leased.difference_update(names)
-        answers = await self._limiter.decide(batch)
+        known_only = request.known_limits_only
+        answers = await self._limiter.decide(batch, known_only=known_only)
         # Leases of this moment, not of the decision: in fleet scope others may have changed a stream while Redis answered.
-        session.answer(names, session_answers(answers, self._limiter.leases(names)))
+        session.answer(names, session_answers(answers, self._limiter.leases(names, known_only=known_only)))
         self._observe_seconds(time.perf_counter() - started)
 
     async def serve(self, context: Context) -> None:
@@ -192,7 +193,7 @@ class Sessions:
 
         The error is returned, not raised, since the frames of its traceback would keep the request in memory.
         """
-        request = await _first_request(context)
+        request = await first_request(context)
         while not self._shut_down.is_set():
             if request is grpc.aio.EOF:
                 return None
@@ -244,7 +245,7 @@ class Sessions:
         await context.abort(status, message)
 
 
-async def _first_request(context: Context) -> object:
+async def first_request(context: Context) -> object:
     """Returns the first request; a refusal if it takes too long, so that a session that is only opened ends."""
     try:
         async with asyncio.timeout(REQUEST_S):

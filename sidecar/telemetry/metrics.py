@@ -28,6 +28,7 @@ from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.follower import FpsFollower, RedisState
 from sidecar.limits.table import FpsTable
+from sidecar.limits.watchers import Watchers
 from sidecar.telemetry.stream_metrics import StreamMetrics
 
 DECIDING_METHODS: Final = ("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession")
@@ -35,6 +36,7 @@ DECIDING_METHODS: Final = ("ShouldProcess", "ShouldProcessBatch", "ShouldProcess
 
 METHODS: Final = (
     *DECIDING_METHODS,
+    "WatchLimits",
     "ListStreams",
     "GetServerInfo",
     "Check",
@@ -44,7 +46,7 @@ METHODS: Final = (
 """The methods whose requests may be invalid: those of the service and of its health."""
 
 REFUSALS: Final = ("RESOURCE_EXHAUSTED", "UNAVAILABLE")
-"""The statuses of sessions that are rejected or cut."""
+"""The statuses of sessions and watches that are rejected or cut."""
 
 _BATCH_BUCKETS: Final = (1, 4, 16, 64, 256, 1024, 4096)
 
@@ -96,6 +98,15 @@ class Metrics:
             ["extent"],
             registry=self.registry,
         )
+        self.refused_watches = Counter(
+            "sidecar_refused_watches",
+            "Calls of WatchLimits rejected or cut, by status.",
+            ["status"],
+            registry=self.registry,
+        )
+        self.told_limits = Counter(
+            "sidecar_told_limits", "Limits told to watchers: at first, and after each change.", registry=self.registry
+        )
         self.redis_reads = Counter(
             "sidecar_redis_reads", "Commands sent to Redis to read limits.", registry=self.registry
         )
@@ -112,6 +123,7 @@ class Metrics:
             self.invalid_requests.labels(method)
         for status in REFUSALS:
             self.refused_sessions.labels(status)
+            self.refused_watches.labels(status)
         for state in RedisState:
             self.redis_state_changes.labels(state.name)
 
@@ -123,6 +135,10 @@ class Metrics:
         if max_streams:
             self.registry.register(StreamMetrics(roster, table, max_streams))
 
+    def show_watchers(self, watchers: Watchers) -> None:
+        """Adds how many clients watch limits, and how many streams they watch, to every scrape."""
+        self.registry.register(_WatchersScrape(watchers))
+
     def show_certificate(self, certificate: Path) -> None:
         """Adds when the server's certificate expires to every scrape."""
         self.registry.register(_CertificateScrape(certificate))
@@ -130,6 +146,17 @@ class Metrics:
     def show_fleet(self, fleet: FleetScope) -> None:
         """Adds the metrics of fleet scope to every scrape."""
         self.registry.register(_FleetScrape(fleet))
+
+
+class _WatchersScrape(Collector):
+    def __init__(self, watchers: Watchers) -> None:
+        self._watchers = watchers
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("sidecar_watchers", "Open calls of WatchLimits.", len(self._watchers))
+        yield GaugeMetricFamily(
+            "sidecar_watched_streams", "Streams whose limits are told to watchers.", self._watchers.streams
+        )
 
 
 class _CertificateScrape(Collector):
@@ -157,6 +184,12 @@ class _FleetScrape(Collector):
             "Frames decided without Redis, at this replica's share of the limit.",
             fleet.without_redis_count,
         )
+        rejected = CounterMetricFamily(
+            "sidecar_rejected_claims", "Claims that Redis rejected, by the first word of its error.", labels=["code"]
+        )
+        for code, count in fleet.rejected.items():
+            rejected.add_metric([code], count)
+        yield rejected
         yield GaugeMetricFamily(
             "sidecar_replicas", "Replicas that share the limits, including this one.", fleet.replicas
         )

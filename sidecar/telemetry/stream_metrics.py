@@ -114,7 +114,8 @@ class StreamMetrics(Collector):
                 clocks.add_metric([name], series.clock_changes())
                 if self._roster.streams.get(name) is series.stream:
                     fps.add_metric([name], self._table.fps(name))
-                    achieved.add_metric([name], series.stream.achieved_fps(RealTime(self._clock())))
+                    now = RealTime(self._clock())
+                    achieved.add_metric([name], self._roster.achieved_fps(series.stream, now))
             self._other = max(self._other, self._roster.decisions[Reason.ADMITTED] - reported)
             admitted.add_metric([OTHER], self._other)
         yield from (admitted, fps, achieved, clocks)

@@ -205,7 +205,10 @@ def test_too_many_calls_at_once_are_refused():
     """Calls beyond --max-concurrent-calls get RESOURCE_EXHAUSTED at once; the others continue."""
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with sidecar_process("--max-concurrent-calls", "3") as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+    with (
+        sidecar_process("--max-concurrent-calls", "3", "--max-watchers", "0") as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
         watch = health_pb2_grpc.HealthStub(channel).Watch
         watching = [watch(health_pb2.HealthCheckRequest()) for _ in range(3)]
         for call in watching:

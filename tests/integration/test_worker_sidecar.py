@@ -23,10 +23,15 @@ from support.processes.workers import (
     publish_many,
     worker,
 )
+from support.redis.proxy import redis_proxy
 from support.waiting import wait_until
 
 from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
+from worker.queue.keys import CONSUMER_GROUP
+
+NO_SERVER = 1
+"""A port at which no server listens."""
 
 
 @pytest.fixture
@@ -40,6 +45,11 @@ def valkey(tmp_path: Path) -> Iterator[QueueServer]:
 def counted_by_stream(valkey: QueueServer) -> Counter[str]:
     """Returns the number of results per stream."""
     return Counter(fields[b"stream_name"].decode() for _, fields in valkey.bytes.xrange(KEYS.counts))
+
+
+def times_delivered(valkey: QueueServer) -> list[int]:
+    """Returns how often Redis says that each pending entry was delivered."""
+    return [row["times_delivered"] for row in valkey.bytes.xpending_range(KEYS.frames, CONSUMER_GROUP, "-", "+", 100)]
 
 
 def test_each_stream_is_counted_at_its_own_live_fps(valkey: QueueServer) -> None:
@@ -129,6 +139,56 @@ def test_a_killed_sidecar_is_replaced_by_local_pacing_until_it_returns(valkey: Q
     assert before == {"cam0": 30}
     assert during == {"cam0": 60}
     assert counted_by_stream(valkey) == {"cam0": 61}
+
+
+def test_a_paused_camera_is_not_counted_by_a_worker_that_starts_first(valkey: QueueServer) -> None:
+    """It waits for the sidecar, also across a crash; only then does it know what is paused."""
+    valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "0", "cam1": "inf"})
+    publish_many(valkey.bytes, 20, streams=2)
+    port = free_port()
+    flags = ("--unknown-streams", "wait", "--consumer", "same-pod", "--sidecar-wait", "0.1", "--max-deliveries", "1")
+    for _ in range(3):
+        with worker(valkey, *flags, sidecar=f"127.0.0.1:{port}") as process:
+            wait_until(lambda: pending(valkey.bytes) == 20 and "deciding locally" in process.log)
+            wait_until(lambda: set(times_delivered(valkey)) == {0})
+            process.kill()
+    with worker(valkey, *flags, sidecar=f"127.0.0.1:{port}") as process:
+        with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR):
+            wait_until(lambda: pending(valkey.bytes) == 0)
+        assert process.terminate() == 0
+    assert accounting(valkey.bytes) == {"received": 20, "counted": 10, "skipped:paused": 10}
+    assert counted_by_stream(valkey) == {"cam1": 10}
+
+
+def test_a_paused_camera_is_not_counted_if_the_sidecar_starts_without_redis(valkey: QueueServer) -> None:
+    """The sidecar can be asked, but hasn't read the limits; the frames wait until it has."""
+    valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "0", "cam1": "inf"})
+    publish_many(valkey.bytes, 20, streams=2)
+    with (
+        redis_proxy(NO_SERVER) as proxy,
+        sidecar_process(redis_url=proxy.url) as sidecar,
+        worker(valkey, "--unknown-streams", "wait", sidecar=sidecar.address) as process,
+    ):
+        wait_until(lambda: pending(valkey.bytes) == 20 and set(times_delivered(valkey)) == {0})
+        assert "deciding locally" not in process.log
+        proxy.move_to(valkey.port)
+        wait_until(lambda: pending(valkey.bytes) == 0)
+        assert process.terminate() == 0
+    assert accounting(valkey.bytes) == {"received": 20, "counted": 10, "skipped:paused": 10}
+    assert counted_by_stream(valkey) == {"cam1": 10}
+
+
+def test_without_any_sidecar_unknown_streams_are_skipped_by_a_reason_of_their_own(valkey: QueueServer) -> None:
+    """After --max-age; with --unknown-streams pace they are counted at --fps."""
+    publish_many(valkey.bytes, 5)
+    with worker(valkey, "--unknown-streams", "wait", "--max-age", "1", "--drain") as process:
+        assert process.wait() == 0
+    assert accounting(valkey.bytes) == {"received": 5, "skipped:limit_unknown": 5}
+    publish_many(valkey.bytes, 60, fps=30.0, name="another")
+    with worker(valkey, "--fps", "5", "--drain") as process:
+        assert process.wait() == 0
+    fields = accounting(valkey.bytes)
+    assert (fields["counted"], fields["skipped:too_soon"]) == (10, 50)
 
 
 def test_a_frozen_sidecar_costs_one_deadline_in_all(caplog: pytest.LogCaptureFixture) -> None:

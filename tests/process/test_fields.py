@@ -1,11 +1,13 @@
 """The field types that the settings of both programs share."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings
 
 from process.fields import (
     FiniteSeconds,
@@ -14,15 +16,24 @@ from process.fields import (
     HttpAddress,
     LogFormat,
     LogLevel,
+    Number,
     OptionalGrpcAddress,
     Seconds,
 )
 from sidecar.__main__ import main as sidecar_main
+from sidecar.settings import SidecarSettings
 from worker.__main__ import main as worker_main
+from worker.demo.settings import DemoSettings
+from worker.detect_settings import DetectSettings, ModelsFetchSettings
+from worker.publish.settings import PublishSettings
+from worker.run_settings import RunSettings
 
 ACCEPTED = [
     (Fps, "0", 0.0),
     (Fps, "0.25", 0.25),
+    (Fps, "0e-400", 0.0),
+    (Fps, "5e-324", 5e-324),
+    (Fps, 0.5, 0.5),
     (Fps, "inf", math.inf),
     (Seconds, "1e-3", 0.001),
     (Seconds, "inf", math.inf),
@@ -43,13 +54,19 @@ ACCEPTED = [
 
 REJECTED = [
     (Fps, "-1", "expected frames per second: 0 or more, or inf"),
-    (Fps, "nan", "expected frames per second: 0 or more, or inf"),
-    (Fps, "fast", "valid number"),
+    (Fps, "nan", "expected a decimal number"),
+    (Fps, "-inf", "expected frames per second: 0 or more, or inf"),
+    (Fps, "fast", "expected a decimal number"),
+    (Fps, "1e-400", "expected a decimal number that a double can hold"),
+    (Fps, "1e400", "expected a decimal number that a double can hold"),
+    (Seconds, "1e400", "expected a decimal number that a double can hold"),
+    (FiniteSeconds, "1e-400", "expected a decimal number that a double can hold"),
+    (Number, "1_000", "expected a decimal number that a double can hold"),
     (Seconds, "0", "expected seconds: more than 0, or inf"),
-    (Seconds, "nan", "expected seconds: more than 0, or inf"),
+    (Seconds, "nan", "expected a decimal number"),
     (FiniteSeconds, "-1", "expected seconds: 0 or more, not infinite"),
     (FiniteSeconds, "inf", "expected seconds: 0 or more, not infinite"),
-    (FiniteSeconds, "nan", "expected seconds: 0 or more, not infinite"),
+    (FiniteSeconds, "nan", "expected a decimal number"),
     (GrpcAddress, "", "expected HOST:PORT"),
     (GrpcAddress, "unix:fps.sock", "absolute path"),
     (OptionalGrpcAddress, "50052", "expected HOST:PORT"),
@@ -71,6 +88,20 @@ def test_invalid_texts_get_a_reason(field: Any, text: str, words: str) -> None:
     with pytest.raises(ValidationError) as raised:
         TypeAdapter(field).validate_python(text)
     assert words in raised.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    "settings_class", [SidecarSettings, RunSettings, PublishSettings, DetectSettings, DemoSettings, ModelsFetchSettings]
+)
+def test_no_flag_takes_a_number_for_another_one(settings_class: type[BaseSettings]) -> None:
+    """Every flag that is a number refuses 1e-400, which Python reads as 0, and 1e400, which it reads as infinity."""
+    numbers = [name for name, field in settings_class.model_fields.items() if field.annotation is float]
+    for name, text in itertools.product(numbers, ("1e-400", "1e400", "1_0")):
+        with pytest.raises(ValidationError) as raised:
+            settings_class(**{name: text})
+        (error,) = (each for each in raised.value.errors() if each["loc"] == (name,))
+        assert "expected a decimal number" in error["msg"]
+    assert numbers or settings_class is ModelsFetchSettings
 
 
 @pytest.mark.parametrize(

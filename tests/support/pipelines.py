@@ -1,5 +1,6 @@
 """The parts around a reader, a settler or a whole pipeline: a queue that loses replies, limiters, and options."""
 
+import math
 import queue as queues
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import Commands, QueueUnreachableError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Job, Settled
@@ -29,6 +31,9 @@ def pipeline_options(**changes: Any) -> PipelineOptions:
         "claim_idle": 3600.0,
         "max_deliveries": 3,
         "max_pixels": MAX_PIXELS,
+        "metrics_streams": 100,
+        "previews": False,
+        "wait_for_limits": True,
         "drain": True,
     }
     return PipelineOptions(**{**options, **changes})
@@ -63,10 +68,26 @@ class EveryNth:
     def __init__(self, every: int = 1) -> None:
         self.every = every
         self.batches: list[list[tuple[str, float]]] = []
+        self.sidecar_unreachable = False
+        self.paused: set[str] = set()
+        self.unknown: set[str] = set()
+        """Streams whose limit isn't known; a missing name means the opposite."""
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         self.batches.append(list(frames))
         return [Reason.TOO_SOON if i % self.every else Reason.ADMITTED for i in range(len(frames))]
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        reasons = zip(frames, self.decide(frames), strict=True)
+        return [self._of_known(name, reason) for (name, _), reason in reasons]
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        return [None if name in self.unknown else 0.0 if name in self.paused else math.inf for name in stream_names]
+
+    def _of_known(self, stream_name: str, reason: Reason) -> Reason | None:
+        if stream_name in self.unknown:
+            return None
+        return Reason.PAUSED if stream_name in self.paused else reason
 
 
 class ReaderAndSettler:
@@ -79,9 +100,12 @@ class ReaderAndSettler:
         self.metrics = Metrics()
         self.stop = threading.Event()
         options = pipeline_options(**changes)
-        self.reader = Reader(queue, limiter, self.held, self.jobs, self.settled, self.metrics, self.stop, options)
+        self.streams = StreamStats(options.metrics_streams, queue.now)
+        self.reader = Reader(
+            queue, limiter, self.held, self.jobs, self.settled, self.metrics, self.streams, self.stop, options
+        )
         self.settler = Settler(
-            queue, self.held, self.settled, self.metrics, threading.Event(), claim_idle=options.claim_idle
+            queue, self.held, self.settled, self.metrics, self.streams, threading.Event(), claim_idle=options.claim_idle
         )
         self.done: list[Job] = []
 

@@ -47,9 +47,7 @@ def python(code: str, server: QueueServer, *arguments: str) -> subprocess.Popen[
 def drain(server: QueueServer) -> None:
     """Counts everything in the queue."""
     given = {"redis_url": server.url, "sidecar": NO_SIDECAR, "sidecar_wait": 0.0, "fps": float("inf"), "http": ""}
-    if "unknown_streams" in RunSettings.model_fields:
-        given["unknown_streams"] = "pace"
-    settings = RunSettings(**given, max_age=float("inf"), threads=1, drain=True)
+    settings = RunSettings(**given, unknown_streams="pace", max_age=float("inf"), threads=1, drain=True)
     assert serve(FakeDetector, settings.options) == 0
 
 
@@ -67,9 +65,10 @@ def test_the_producer_in_python_is_counted_and_its_results_read(valkey: QueueSer
     with python(producer, valkey, str(photo)) as process:
         assert process.wait(60) == 0
     assert len([line for line in producer.splitlines() if line.strip()]) <= 12
+    assert valkey.bytes.ttl(next(iter(valkey.bytes.scan_iter("{hand_counter}:frame:*")))) > 0
     drain(valkey)
     assert accounting(valkey.bytes) == {"received": 10, "counted": 10}
-    assert valkey.bytes.ttl(next(iter(valkey.bytes.scan_iter("{hand_counter}:frame:*")))) > 0
+    assert not list(valkey.bytes.scan_iter("{hand_counter}:frame:*"))
     with python(reader.replace('last = "$"', 'last = "0"'), valkey) as process:
         assert process.stdout
         lines = [process.stdout.readline().split() for _ in range(10)]

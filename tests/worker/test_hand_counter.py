@@ -87,6 +87,7 @@ def run_options(valkey: QueueServer, **changes: Any) -> RunOptions:
         "redis_url": valkey.url,
         "sidecar": NO_SIDECAR,
         "sidecar_wait": 0.0,
+        "unknown_streams": "pace",
         "fps": float("inf"),
         "max_age": float("inf"),
         "threads": 2,

@@ -64,6 +64,8 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "consumer": "pod-1",
         "counts_maxlen": 11,
         "dead_maxlen": 12,
+        "keep_payloads": True,
+        "metrics_streams": 13,
         "drain": True,
         "http": "127.0.0.1:1",
         "grace": 2.5,
@@ -76,12 +78,16 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "decision_timeout": ("decision_timeout", 0.5),
         "sidecar_wait": ("start_wait", 4.5),
     }
-    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, redis_url="redis://host:1/2")
+    own["no_previews"] = True
+    others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
+    settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
     options = settings.arguments()["options"]
     assert isinstance(options, RunOptions)
     leaves = flat(options)
+    assert leaves.pop("previews") is not own.pop("no_previews")
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
+    assert not leaves.pop("wait_for_limits")
     assert leaves.pop("redis").addresses[0] == ("host", 1)
     assert leaves.pop("access") == RedisAccess()
     assert leaves == {"ca": None, "certificate": None, "key": None}

@@ -9,7 +9,8 @@ from worker.frame_counter import count_hands
 from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
 from worker.picture_header import PictureError
-from worker.queue.delivery import Counted, Job, Settled, Skipped, dead_letter
+from worker.preview import Previews
+from worker.queue.delivery import Counted, Job, Settled, dead_letter, skipped
 from worker.queue.frame import DeadReason, SkipReason
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class CountWorker:
         now: Callable[[], float],
         max_age: float,
         max_pixels: int,
+        previews: Previews | None = None,
     ) -> None:
         """Connects a detector with its neighbours.
 
@@ -45,7 +47,9 @@ class CountWorker:
             now: Redis' clock, Unix seconds.
             max_age: seconds after which a frame is skipped.
             max_pixels: a larger picture isn't decoded.
+            previews: draws what was counted; None: nobody does.
         """
+        self._previews = previews
         self._detector = detector
         self._jobs = jobs
         self._settled = settled
@@ -71,7 +75,7 @@ class CountWorker:
     def _settle(self, job: Job) -> Settled:
         age = self._now() - job.frame.arrived_at
         if age > self._max_age:
-            return Skipped(job.frame.entry_id, SkipReason.STALE)
+            return skipped(job.frame, SkipReason.STALE)
         age = max(0.0, age)  # Redis' clock may have been set back since
         self._metrics.queue_age.observe(age)
         attempt = 0
@@ -92,7 +96,16 @@ class CountWorker:
         frame = job.frame
         result = count_hands(frame.stream_name, frame.ts, job.payload, self._detector, self._max_pixels)
         counted = Counted(
-            frame.entry_id, frame.stream_name, frame.ts, result.hand_count, result.to_json(frame.entry_id, age)
+            frame.entry_id,
+            frame.stream_name,
+            frame.ts,
+            result.hand_count,
+            result.to_json(frame.entry_id, age),
+            frame.frame_key,
+            age,
+            result.width,
+            result.height,
+            self._previews.draw(result) if self._previews else b"",
         )
         self._metrics.seconds.observe(time.perf_counter() - started)
         return counted

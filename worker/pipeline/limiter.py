@@ -6,9 +6,26 @@ from typing import Protocol
 from handcounter.pacing.schedule import Reason
 
 
-class Limiter(Protocol):
-    """Decides frames; :class:`handcounter.client.RateLimiter` is one."""
+class FrameLimiter(Protocol):
+    """Decides frames."""
 
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Decides frames, each a stream_name and a ts in seconds, in their order."""
+        ...
+
+
+class Limiter(FrameLimiter, Protocol):
+    """Decides frames, and says whose limit isn't known; :class:`handcounter.client.RateLimiter` is one."""
+
+    @property
+    def sidecar_unreachable(self) -> bool:
+        """Whether asking again makes no sense yet."""
+        ...
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        """Does the same, but leaves frames of streams whose limit nobody has told undecided."""
+        ...
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        """Returns the limits in force, frames per second, without deciding a frame; None if nobody has told it."""
         ...

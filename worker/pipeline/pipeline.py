@@ -22,6 +22,9 @@ from worker.pipeline.counting import CountWorker
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.stream_metrics import StreamMetrics
+from worker.pipeline.stream_stats import StreamStats
+from worker.preview import Previews
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Job, Settled
@@ -45,6 +48,8 @@ class Pipeline:
         options: PipelineOptions,
     ) -> None:
         """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
+        self.streams = StreamStats(options.metrics_streams, queue.now)
+        previews = Previews() if options.previews else None
         self._queue = queue
         self._held = Held()
         self._stop_reading = threading.Event()
@@ -53,7 +58,15 @@ class Pipeline:
         self._jobs: queues.Queue[Job | None] = queues.Queue(maxsize=2 * len(detectors))
         self._settled: queues.SimpleQueue[Settled | None] = queues.SimpleQueue()
         self._reader = Reader(
-            queue, limiter, self._held, self._jobs, self._settled, metrics, self._stop_reading, options
+            queue,
+            limiter,
+            self._held,
+            self._jobs,
+            self._settled,
+            metrics,
+            self.streams,
+            self._stop_reading,
+            options,
         )
         self._count_workers = [
             CountWorker(
@@ -64,10 +77,13 @@ class Pipeline:
                 now=queue.now,
                 max_age=options.max_age,
                 max_pixels=options.max_pixels,
+                previews=previews,
             )
             for detector in detectors
         ]
-        settler = Settler(queue, self._held, self._settled, metrics, self._abandon, claim_idle=options.claim_idle)
+        settler = Settler(
+            queue, self._held, self._settled, metrics, self.streams, self._abandon, claim_idle=options.claim_idle
+        )
         self._read_thread = self._thread("reader", self._reader.run)
         self._count_threads = [self._thread(f"counting-{i}", each.run) for i, each in enumerate(self._count_workers)]
         self._settle_thread = self._thread("settler", settler.run)
@@ -75,6 +91,7 @@ class Pipeline:
         """Set when the queue is drained, when a thread has failed, and by a caller that wants the worker to stop."""
         self.failed = False
         metrics.held.set_function(lambda: len(self._held))
+        metrics.registry.register(StreamMetrics(self.streams, queue.now))
 
     def start(self) -> None:
         """Starts the threads."""

@@ -102,7 +102,7 @@ class Redelivery:
             return []
         deliveries = self._queue.take(entry_ids)
         self._held.add(delivery.entry_id for delivery in deliveries)
-        self._metrics.redelivered.inc(len(deliveries))
+        self._metrics.redelivered.inc(sum(delivery.times_delivered > 1 for delivery in deliveries))
         return [delivery for delivery in deliveries if not self._is_worn_out(delivery)]
 
     def _is_worn_out(self, delivery: Delivery) -> bool:

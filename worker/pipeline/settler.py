@@ -5,11 +5,12 @@ import threading
 import time
 
 from worker.metrics import Metrics
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueError, retry_delays
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Dead, Settled, Skipped
-from worker.queue.frame import SkipReason
 from worker.queue.held import Held
+from worker.queue.stream_update import StreamUpdate
 
 MOST_AT_ONCE = 256
 """Deliveries settled by one script, so that no script blocks Redis for long."""
@@ -24,6 +25,7 @@ class Settler:
         held: Held,
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
+        streams: StreamStats,
         abandon: threading.Event,
         *,
         claim_idle: float,
@@ -35,6 +37,7 @@ class Settler:
             held: what this process holds.
             settled: where settled deliveries come from.
             metrics: what is counted for operators.
+            streams: what is known of each stream.
             abandon: makes ``run`` return although some are left, which will be delivered again.
             claim_idle: seconds without a sign of life after which other workers adopt what is held.
         """
@@ -42,6 +45,7 @@ class Settler:
         self._held = held
         self._settled = settled
         self._metrics = metrics
+        self._streams = streams
         self._abandon = abandon
         self._extend_interval = claim_idle / 3
         self._extend_at = time.monotonic() + self._extend_interval
@@ -75,22 +79,36 @@ class Settler:
 
     def _write(self, backlog: list[Settled]) -> None:
         """Writes the backlog and empties it. What was written before an error is written again, without effect."""
-        skipped: dict[SkipReason, list[str]] = {}
+        skipped: list[Skipped] = []
         others: list[Counted | Dead] = []
         for settled in backlog:
             if isinstance(settled, Skipped):
-                skipped.setdefault(settled.reason, []).append(settled.entry_id)
+                skipped.append(settled)
             else:
                 others.append(settled)
         if skipped:
             for reason, number in self._queue.skip(skipped).items():
                 self._metrics.skipped.labels(reason.value).inc(number)
-        if others:
-            for settled, was_pending in zip(others, self._queue.settle(others), strict=True):
-                if was_pending:
-                    self._observe(settled)
+            self._streams.skipped(skipped)
+            self._held.remove(each.entry_id for each in skipped)
+            backlog[:] = others  # if the rest fails, the skipped ones aren't repeated with it
+        updates = self._streams.updates(each for each in others if isinstance(each, Counted))
+        if others or updates:
+            self._settle(others, updates)
         self._held.remove(settled.entry_id for settled in backlog)
         backlog.clear()
+
+    def _settle(self, others: list[Counted | Dead], updates: list[StreamUpdate]) -> None:
+        try:
+            still_pending = self._queue.settle(others, updates)
+        except QueueError:
+            self._streams.not_written(updates)
+            raise
+        self._streams.written(updates)
+        ended = [each for each, was_pending in zip(others, still_pending, strict=True) if was_pending]
+        for settled in ended:
+            self._observe(settled)
+        self._streams.settled(ended)
 
     def _observe(self, settled: Counted | Dead) -> None:
         if isinstance(settled, Dead):

@@ -28,9 +28,9 @@ _SCRIPT = Path(__file__).parent / "publish.lua"
 class FrameQueue:
     """Publishes the frames of one stream, each exactly once, in as many attempts as it takes.
 
-    One script writes picture and entry, or neither; it does nothing if the picture's key exists already. So a frame whose
-    reply was lost can be published again without a second entry, which a repeated XADD would create, as long as the
-    picture's TTL hasn't expired.
+    One script writes picture, entry and the frame's number, or nothing; it does nothing if the number is there already. So
+    a frame whose reply was lost can be published again without a second entry, which a repeated XADD would create. The
+    picture's key wouldn't show it, because a worker may have settled the entry meanwhile and deleted the picture.
     """
 
     def __init__(
@@ -74,8 +74,16 @@ class FrameQueue:
         while True:
             try:
                 self._report_missing_permissions()
-                given = [frame.picture, self._ttl_ms, self._max_queue, "wait" if self._waits else "drop", *words]
-                reply = int(self._script([self._keys.frames, key], given))
+                full = "wait" if self._waits else "drop"
+                given: list[bytes | str | int] = [
+                    frame.picture,
+                    self._ttl_ms,
+                    self._max_queue,
+                    full,
+                    self._number,
+                    *words,
+                ]
+                reply = int(self._script([self._keys.frames, key, self._keys.payload(self._run)], given))
             except redis.RedisError as error:
                 self._failed(error)
                 pause = self._backoff.next()

@@ -1,15 +1,19 @@
 -- Publishes one frame once: a repetition, after a lost reply, does nothing.
 --
 -- KEYS[1]  {...}:frames      stream  the queue
--- KEYS[2]  {...}:frame:<id>  string  the encoded picture; it exists if the frame was published
--- ARGV     picture, its time to live in ms, cap of the queue, 'wait' or 'drop', then field, value, ... of the entry
+-- KEYS[2]  {...}:frame:<id>  string  the encoded picture; a worker deletes it when it has settled the entry
+-- KEYS[3]  {...}:frame:<id>  string  the number of the last frame that this publisher published
+-- ARGV     picture, its time to live in ms, cap of the queue, 'wait' or 'drop', number of the frame, then field, value, ...
+--          of the entry
 -- Returns  1 and the number of entries that this one pushed out of the queue unread, if this call published the frame;
 --          0 if an earlier one did; -1 if it has to wait, because the queue is full of entries that aren't settled
 --
 -- Settled entries stay in the queue until the cap drops them, so its length doesn't show whether there is room.
 --
--- Redis doesn't undo a script that fails half-way. If the entry is refused, the picture has to go, else a repetition would
--- take the frame for published. SET removes it, because that can't be refused: it has just been permitted.
+-- Redis doesn't undo a script that fails half-way. If the entry is refused, the picture has to go, and the number, else a
+-- repetition would take the frame for published. SET does both, because that can't be refused: it has just been permitted.
+
+local NUMBER_MS = 3600000 -- how long a repetition is recognised after the publisher's last frame; longer than any outage
 
 -- Returns the number of entries that no worker has read, of the last `most` ones, and the number of those that aren't settled.
 local function backlog(groups, most)
@@ -27,16 +31,24 @@ local function backlog(groups, most)
 end
 
 local cap, length = tonumber(ARGV[3]), redis.call('XLEN', KEYS[1]) -- fails if the key has another type
-if ARGV[4] == 'wait' and length >= cap and redis.call('EXISTS', KEYS[2]) == 0 then
+local full = false
+if ARGV[4] == 'wait' and length >= cap then
   local unread, pending = backlog(redis.call('XINFO', 'GROUPS', KEYS[1]), length)
-  if unread + pending >= cap then
-    return -1
-  end
+  full = unread + pending >= cap
 end
-if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
+local before = redis.call('SET', KEYS[3], ARGV[5], 'PX', NUMBER_MS, 'GET')
+if before == ARGV[5] then
   return 0
 end
-local entry = {unpack(ARGV, 5)}
+local function forget()
+  redis.call('SET', KEYS[3], before or '', 'PX', before and NUMBER_MS or 1)
+end
+if full then
+  forget()
+  return -1
+end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+local entry = {unpack(ARGV, 6)}
 local time = redis.pcall('TIME') -- the id's time is wrong if anybody has added an entry with an id in the future
 if not time.err then
   entry[#entry + 1] = 'queued_at'
@@ -45,6 +57,7 @@ end
 local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', unpack(entry))
 if added.err then
   redis.call('SET', KEYS[2], '', 'PX', 1)
+  forget()
   return added
 end
 local left = length >= cap and redis.call('XLEN', KEYS[1]) or length + 1

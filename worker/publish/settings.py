@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
-from process.fields import FiniteSeconds, Seconds
+from process.fields import FiniteSeconds, Number, Seconds
 from process.settings import Positional
 from worker.publish.options import DestinationOptions, PublishOptions, Reception, SourceOptions
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
@@ -67,7 +67,7 @@ examples:
     )
     loop: bool = Field(False, description="start a file or folder over at its end; ts continues")
     fast: bool = Field(False, description="don't wait for a file's timestamps; ts still follows them")
-    source_fps: float = Field(
+    source_fps: Number = Field(
         10.0,
         gt=0,
         le=1000,

@@ -1,7 +1,10 @@
 """How settled deliveries are written: the accounting's fields, the results and the dead letters. Pure."""
 
-from worker.queue.delivery import Counted, Dead
+from collections.abc import Iterable
+
+from worker.queue.delivery import Counted, Dead, Settled
 from worker.queue.frame import DeadReason, SkipReason
+from worker.queue.keys import Keys
 
 Entry = list[str | bytes]
 """An entry of a Redis stream as field, value, field, value, ..."""
@@ -20,6 +23,11 @@ def settled_fields() -> list[str]:
 def dead_field(reason: DeadReason) -> str:
     """Returns the field of the accounting that counts the entries dead-lettered for this reason."""
     return f"dead:{reason}"
+
+
+def pictures(settled: Iterable[Settled], keys: Keys) -> list[bytes]:
+    """Returns the keys of the pictures that are no longer needed once these deliveries are settled."""
+    return [each.frame_key for each in settled if each.frame_key is not None and keys.is_payload(each.frame_key)]
 
 
 def encode(settled: Counted | Dead) -> tuple[str, Entry]:

@@ -73,7 +73,7 @@ class Commands:
         """The error because of which Redis can't be used; empty if it works."""
         return next((problem.error for problem in self._problems.copy().values()), "")
 
-    def script(self, name: str, keys: Sequence[str], *args: object) -> Any:
+    def script(self, name: str, keys: Sequence[str | bytes], *args: object) -> Any:
         """Runs worker/queue/lua/<name>.lua and returns its reply. Raises QueueError."""
         return self.call(name, lambda _client: self._scripts[name](keys, args))
 

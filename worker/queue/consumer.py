@@ -8,6 +8,7 @@ Every delivery is settled in exactly one way, as counted, skipped or dead-letter
   result or the dead letter. So settling can be repeated when a reply was lost, and of two workers that hold the same
   entry (because one was believed dead) the first to settle it wins.
 - What a dead worker held is adopted by another worker after it showed no sign of life for a while.
+- The pictures of settled deliveries go in the same script, as its last step, so a delivery that comes back still has its own.
 - What the consumer group forgot, because somebody destroyed it or deleted a consumer, is counted as lost.
 
 So received = counted + skipped + dead + pending at any time, and nothing is pending after a drain. (A Redis that loses
@@ -18,6 +19,7 @@ One :class:`Queue` serves all threads of a worker. Its methods raise :class:`wor
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import redis
@@ -25,10 +27,11 @@ import redis
 from worker.queue import accounting
 from worker.queue.arrivals import Arrivals, claimed_arrival
 from worker.queue.commands import Commands
-from worker.queue.delivery import Counted, Dead, Delivery
+from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
+from worker.queue.stream_update import TTL_S, StreamUpdate
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class Queue:
         *,
         counts_maxlen: int = 10_000,
         dead_maxlen: int = 10_000,
+        keep_payloads: bool = False,
         on_dead: Callable[[DeadReason, int], None] = lambda _reason, _number: None,
     ) -> None:
         """Makes a consumer, which connects to nothing yet.
@@ -64,6 +68,7 @@ class Queue:
             consumer: this worker's name in the consumer group.
             counts_maxlen: about how many results are kept.
             dead_maxlen: about how many dead letters are kept.
+            keep_payloads: whether pictures stay until their TTL, although their frame is settled.
             on_dead: called with the number of deliveries that were dead-lettered by a script.
         """
         self.keys = commands.keys
@@ -71,9 +76,11 @@ class Queue:
         self._commands = commands
         self._counts_maxlen = counts_maxlen
         self._dead_maxlen = dead_maxlen
+        self._keep_payloads = keep_payloads
         self._on_dead = on_dead
         self.dropped_unread = 0
         """Entries that the queue dropped before any worker read them, as of the last read."""
+        self._unwritten = ""
         self._last_id = b"0-0"
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
@@ -163,6 +170,11 @@ class Queue:
         """Lets other workers adopt these at once."""
         self._commands.script("set_idle", [self.keys.frames], CONSUMER_GROUP, self.consumer, _ONE_DAY_MS, *entry_ids)
 
+    def set_deliveries(self, times: Mapping[str, int]) -> None:
+        """Sets how often entries that this consumer holds count as delivered; 0: nobody has decided about it yet."""
+        words = [word for pair in times.items() for word in pair]
+        self._commands.script("set_deliveries", [self.keys.frames], CONSUMER_GROUP, self.consumer, *words)
+
     def pending(self) -> int:
         """Returns the number of deliveries, of all workers, that aren't settled."""
         reply = self._commands.call("pending", lambda client: client.xpending(self.keys.frames, CONSUMER_GROUP))
@@ -199,7 +211,7 @@ class Queue:
         """
         if reply is None or isinstance(reply, bytes):
             return reply
-        beside_the_queue = key.startswith(self.keys.payload("").encode())
+        beside_the_queue = self.keys.is_payload(key)
         denied = isinstance(reply, redis.exceptions.NoPermissionError) and "command" not in str(reply)
         elsewhere = denied or isinstance(reply, redis.exceptions.AskError)
         if str(reply).startswith("WRONGTYPE") or (elsewhere and not beside_the_queue):
@@ -208,23 +220,57 @@ class Queue:
 
     # Settling
 
-    def skip(self, entry_ids: Mapping[SkipReason, Sequence[str]]) -> dict[SkipReason, int]:
+    def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
         """Settles deliveries as skipped; returns how many of them were still pending, by reason."""
+        reasons: defaultdict[SkipReason, list[Skipped]] = defaultdict(list)
+        for settled in deliveries:
+            reasons[settled.reason].append(settled)
+        keys: list[str | bytes] = [self.keys.frames, self.keys.accounting]
         words: list[object] = []
-        for reason, ids in entry_ids.items():
-            words += [accounting.skipped_field(reason), len(ids), *ids]
-        settled = self._commands.script("skip", [self.keys.frames, self.keys.accounting], CONSUMER_GROUP, *words)
-        return dict(zip(entry_ids, settled, strict=True))
+        for reason, skips in reasons.items():
+            pictures = self._pictures(skips)
+            keys += pictures
+            words += [accounting.skipped_field(reason), len(pictures), len(skips), *[skip.entry_id for skip in skips]]
+        return dict(zip(reasons, self._commands.script("skip", keys, CONSUMER_GROUP, *words), strict=True))
 
-    def settle(self, deliveries: Sequence[Counted | Dead]) -> list[bool]:
-        """Settles deliveries as counted or dead-lettered; returns for each whether it was still pending."""
-        keys = [self.keys.frames, self.keys.accounting, self.keys.counts, self.keys.dead]
-        words: list[object] = []
+    def settle(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate] = ()) -> list[bool]:
+        """Settles deliveries as counted or dead-lettered, and writes what is kept of streams, in one step.
+
+        Args:
+            deliveries: what to settle.
+            updates: what to write; their totals are set.
+
+        Returns:
+            For each delivery whether it was still pending.
+
+        Raises:
+            QueueError: all may be repeated.
+        """
+        keys: list[str | bytes] = [self.keys.frames, self.keys.accounting, self.keys.counts, self.keys.dead]
+        words: list[object] = [CONSUMER_GROUP, self._counts_maxlen, self._dead_maxlen, TTL_S, len(deliveries)]
         for settled in deliveries:
             field, entry = accounting.encode(settled)
-            words += [field, settled.entry_id, len(entry), *entry]
-        reply = self._commands.script("settle", keys, CONSUMER_GROUP, self._counts_maxlen, self._dead_maxlen, *words)
-        return [acknowledged == 1 for acknowledged in reply]
+            picture = self._pictures([settled])
+            keys += picture
+            words += [field, settled.entry_id, len(picture), len(entry), *entry]
+        for update in updates:
+            keys += [self.keys.stream(update.stream_name), self.keys.preview(update.stream_name)]
+            words += update.words()
+        ended, totals, problem = self._commands.script("settle", keys, *words)
+        for update, total in zip(updates, totals, strict=True):
+            update.totals = tuple(total) or None
+        self._report_unwritten(problem.decode(errors="replace"))
+        return [acknowledged == 1 for acknowledged in ended]
+
+    def _report_unwritten(self, problem: str) -> None:
+        """Logs a reason why streams can't be written, once: nothing is lost, and the next update may succeed."""
+        if problem and problem != self._unwritten:
+            about = {"error": problem, "hint": "grant the permissions in docs/redis-acl.md"}
+            logger.warning("what is kept of streams can't be written; frames are counted all the same", extra=about)
+        self._unwritten = problem or self._unwritten
+
+    def _pictures(self, settled: Sequence[Settled]) -> list[bytes]:
+        return [] if self._keep_payloads else accounting.pictures(settled, self.keys)
 
     # Consumers
 

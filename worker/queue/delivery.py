@@ -27,7 +27,8 @@ class Delivery(NamedTuple):
     entry_id: str
     fields: dict[bytes, bytes]
     times_delivered: int
-    """1 at the first delivery. Each earlier one ended with a crash of its worker."""
+    """1 at the first delivery; each earlier one ended with a crash of its worker. While a delivery waits for the limit of its
+    stream, Redis has one less, because waiting isn't to blame for a crash."""
     arrived_at: float | None = None
     """When Redis took the entry in, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
 
@@ -50,6 +51,27 @@ class Counted(NamedTuple):
     hand_count: int
     result: str
     """JSON of the schema worker/schemas/frame_result.v1.json."""
+    frame_key: bytes | None = None
+    """The key that the entry named, if any; likewise below."""
+    age: float = 0.0
+    """Of the entry when counting began, seconds."""
+    width: int = 0
+    """Of the picture, pixels."""
+    height: int = 0
+    preview: bytes = b""
+    """The annotated picture, a JPEG; empty if there is none of this frame."""
+
+    def shown(self) -> dict[str, str | int | float]:
+        """Returns the fields of the stream's hash that this result sets."""
+        return {
+            "ts": repr(self.ts),
+            "entry_id": self.entry_id,
+            "hand_count": self.hand_count,
+            "width": self.width,
+            "height": self.height,
+            "age": round(self.age, 4),
+            "result": self.result,
+        }
 
 
 class Skipped(NamedTuple):
@@ -57,6 +79,8 @@ class Skipped(NamedTuple):
 
     entry_id: str
     reason: SkipReason
+    stream_name: str = ""
+    frame_key: bytes | None = None
 
 
 class Dead(NamedTuple):
@@ -67,16 +91,24 @@ class Dead(NamedTuple):
     message: str
     fields: tuple[tuple[bytes, bytes], ...]
     """Names and values of the entry's own fields, shortened."""
+    frame_key: bytes | None = None
 
 
 Settled: TypeAlias = Counted | Skipped | Dead
 """How a delivery ends: in exactly one of these."""
 
 
+def skipped(frame: Frame, reason: SkipReason) -> Skipped:
+    """Returns what settles a frame that is not worth counting."""
+    return Skipped(frame.entry_id, reason, frame.stream_name, frame.frame_key)
+
+
 def dead_letter(delivery: Delivery, reason: DeadReason, message: str) -> Dead:
     """Returns what settles an entry that no worker can count, bounded in size however large the entry is."""
     short = message.encode(errors="replace")[:DEAD_MESSAGE_BYTES].decode(errors="ignore")
-    return Dead(delivery.entry_id, reason, short, tuple(_shortened(delivery.fields)))
+    return Dead(
+        delivery.entry_id, reason, short, tuple(_shortened(delivery.fields)), delivery.fields.get(b"frame_key") or None
+    )
 
 
 def _shortened(fields: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -27,6 +27,8 @@ class SkipReason(enum.StrEnum):
     """Older than --max-age when its turn came."""
     PAYLOAD_EXPIRED = "payload_expired"
     """The key of the picture doesn't exist (any more)."""
+    LIMIT_UNKNOWN = "limit_unknown"
+    """The sidecar couldn't be asked within --max-age, and has never told the limit of the stream, which may be paused."""
 
 
 class DeadReason(enum.StrEnum):

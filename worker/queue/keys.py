@@ -4,14 +4,17 @@ The braces put all keys of a queue into one slot of a Redis Cluster, so that one
 acknowledge its entry.
 
     {hand_counter}:frames       the queue: a Redis stream, read through a consumer group; capped by the publishers
-    {hand_counter}:frame:<id>   one encoded picture, with a TTL
+    {hand_counter}:frame:<id>   one encoded picture, with a TTL; deleted when its frame is settled
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
+    {hand_counter}:stream:<name>   a hash: the stream's last result, totals and rates; with a TTL
+    {hand_counter}:preview:<name>  the last annotated picture, a JPEG; with a TTL
     {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position;
                                 last_id, behind which a consumer group that was destroyed is created again
 """
 
+import functools
 from dataclasses import dataclass
 
 DEFAULT_PREFIX = "hand_counter"
@@ -52,3 +55,19 @@ class Keys:
     def payload(self, unique: str) -> str:
         """Returns the key of one encoded picture."""
         return f"{{{self.prefix}}}:frame:{unique}"
+
+    def is_payload(self, key: bytes) -> bool:
+        """Returns whether a key is one of this queue's pictures. An entry may name any key; only these may be deleted."""
+        return key.startswith(self._payload_prefix) and key != self._payload_prefix
+
+    def stream(self, stream_name: str) -> str:
+        """Returns the key of what is kept of a stream."""
+        return f"{{{self.prefix}}}:stream:{stream_name}"
+
+    def preview(self, stream_name: str) -> str:
+        """Returns the key of a stream's last annotated picture."""
+        return f"{{{self.prefix}}}:preview:{stream_name}"
+
+    @functools.cached_property
+    def _payload_prefix(self) -> bytes:
+        return self.payload("").encode()

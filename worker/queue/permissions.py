@@ -31,9 +31,15 @@ class Probe(NamedTuple):
 def worker_probes(keys: Keys) -> list[Probe]:
     """Returns a probe for each permission that the worker needs."""
     frames, payload, group = keys.frames, keys.payload(""), CONSUMER_GROUP
+    stream, preview = keys.stream(""), keys.preview("")
     return [
         *_scripts(),
         Probe("get", ("GET", payload), payload),
+        Probe("unlink", ("UNLINK", payload), payload),
+        Probe("set", ("SET", preview, "", "NONE"), preview),
+        Probe("hset", ("HSET", stream, "", "", ""), stream),
+        Probe("hincrby", ("HINCRBY", stream, "received", "none"), stream),
+        Probe("expire", ("EXPIRE", stream, "none"), stream),
         Probe("hdel", ("HDEL", keys.unread, ""), keys.unread),
         Probe("xread", ("XREAD", "STREAMS", frames, _NO_ID), frames),
         Probe("xpending", ("XPENDING", frames, group), frames),
@@ -67,7 +73,6 @@ def publisher_probes(keys: Keys) -> list[Probe]:
         Probe("xlen", ("XLEN", keys.frames), keys.frames),
         Probe("time", ("TIME",)),
         Probe("xinfo|groups", ("XINFO GROUPS", keys.frames), keys.frames),
-        Probe("exists", ("EXISTS", payload), payload),
     ]
 
 

@@ -155,3 +155,43 @@ def test_frames_that_are_admitted_at_once_count_in_the_window(later_s: float, ac
         stream.admit(Schedule(number / 100, number / 100, 5.0))
     stream.heard_at = 5.0 + later_s
     assert stream.achieved_fps(5.0 + later_s) == pytest.approx(achieved)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "later_s", "achieved"),
+    [
+        (1.0, 0.2, 0.0, 0.2),
+        (1.0, 0.2, 5.0, 0.2),
+        (1.0, 0.2, 40.0, 0.2),
+        (0.2, 1.0, 0.5, 0.2),
+        (0.2, 1.0, 2.0, 1.0),
+        (30.0, 2.0, 0.3, 2.0),
+        (30.0, 2.0, 1.0, 2.0),
+        (2.0, 30.0, 0.01, 2.0),
+        (2.0, 30.0, 0.1, 30.0),
+        (2.0, 2.0, 0.0, 2.0),
+    ],
+)
+def test_achieved_fps_begins_anew_with_another_limit(
+    before: float, after: float, later_s: float, achieved: float
+) -> None:
+    """So many seconds after a change of the limit of a stream that achieves its limits."""
+    stream = Stream("a", 0.0, 0.0)
+    changed_at = drive(stream, 0.0, before, 200.0 / before) + 0.001
+    stream.change_limit(changed_at)
+    if frames := math.floor(later_s * after):
+        drive(stream, changed_at, after, frames / after)
+    now = changed_at + later_s
+    stream.heard_at = now
+    assert stream.achieved_fps(now, after, changed_at) == pytest.approx(achieved, rel=0.02)
+
+
+def test_a_limit_that_changes_often_leaves_one_window() -> None:
+    """Changes between two admissions count as one, and the marks hold no admission from before them."""
+    stream = Stream("a", 0.0, 0.0)
+    now = drive(stream, 0.0, 10.0, 60.0)
+    for since in (now + 0.01, now + 0.02, now + 0.03):
+        stream.change_limit(since)
+    now = drive(stream, now + 0.03, 2.0, 2.0)
+    assert stream.achieved_fps(now, 2.0, since) == pytest.approx(2.0)
+    assert stream.speed(now) == pytest.approx(1.0, rel=0.02)

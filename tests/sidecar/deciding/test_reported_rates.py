@@ -47,6 +47,13 @@ class Watched:
             if self.decide(self.world.now) is Reason.ADMITTED:
                 self.admitted_at.append(self.world.now)
 
+    def change(self, field: str, fps: str) -> None:
+        """Has the effect of HSET and its push."""
+        if field == "*":
+            self.world.table.store_wildcard(fps.encode())
+        else:
+            self.world.set(field, fps)
+
     def decide(self, ts: float) -> Reason:
         """Decides one frame."""
         return self.world.decide("cam", ts, self.world.now)[0]
@@ -123,18 +130,34 @@ CHANGES = [(20.0, 2.0), (0.5, 10.0), (5.0, 0.5), (2.0, 20.0), (30.0, 1.0), (1.0,
 
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 @pytest.mark.parametrize("kind", [Watched, WatchedByLease])
-async def test_a_changed_limit_is_reported_as_counted(before: float, after: float, kind: type[Watched]) -> None:
-    """The configured fps changes at once, and the achieved one is that of the window at any time."""
+@pytest.mark.parametrize("field", ["cam", "*"])
+async def test_a_changed_limit_begins_another_window(
+    before: float, after: float, kind: type[Watched], field: str
+) -> None:
+    """From the second admission under the new limit on, only the admissions under it count, by whichever field it changed.
+
+    Until then it is the rate before the change, but at most the limit.
+    """
     watched, chance = kind(), random.Random(f"{before} {after}")
-    watched.world.set("cam", str(before))
+    watched.change(field, str(before))
     watched.film(30.0, 60.0 + max(10.0, 50 / before), 0.1, chance)
-    watched.world.set("cam", str(after))
+    watched.change(field, str(after))
     assert (await watched.status()).fps == watched.scraped()["sidecar_stream_fps"] == after
+    admitted_before, changed_at = len(watched.admitted_at), watched.world.now
     window = max(10.0, 50 / after)
-    changed_at = watched.world.now
     while watched.world.now < changed_at + 1.2 * window:
         watched.film(30.0, chance.uniform(0.1, 1.0), 0.1, chance)
-        await watched.check()
+        under_it = watched.admitted_at[admitted_before:]
+        achieved = (await watched.status()).achieved_fps
+        assert achieved == watched.scraped()["sidecar_stream_achieved_fps"]
+        if len(under_it) < 2:
+            assert achieved == pytest.approx(min(before, after), rel=0.02)
+        elif watched.world.now < changed_at + window:
+            frames, elapsed = len(under_it) - 1, under_it[-1] - under_it[0]
+            counted = frames / max(elapsed, watched.world.now - under_it[0] - elapsed / frames)
+            assert achieved == pytest.approx(min(counted, after), rel=0.02)
+        else:
+            await watched.check()
     assert watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(after, rel=0.02)
 
 
@@ -163,20 +186,40 @@ async def test_a_silent_stream_achieves_nothing() -> None:
 
 
 @pytest.mark.parametrize("fps", [0.5, 3.0, 10.0, 30.0])
-@pytest.mark.parametrize("step_s", [0.9, 20.0])
-async def test_a_paused_stream_achieves_less_and_less(fps: float, step_s: float) -> None:
-    """If a running camera is paused, the achieved fps falls as the window empties."""
-    watched, chance = Watched(), random.Random(1)
+@pytest.mark.parametrize("paused_s", [0.9, 20.0, 90.0])
+@pytest.mark.parametrize("kind", [Watched, WatchedByLease])
+async def test_a_pause_is_no_part_of_a_rate(fps: float, paused_s: float, kind: type[Watched]) -> None:
+    """A paused stream achieves nothing, from the change on; a resumed one its rate, from the second admission on."""
+    watched, chance = kind(), random.Random(1)
     watched.world.set("cam", str(fps))
     watched.film(30.0, max(20.0, 70 / fps), 0.0, chance)
     watched.world.set("cam", "0")
+    for step_s in (0.0, paused_s):
+        watched.film(30.0, step_s, 0.0, chance)
+        status, scraped = await watched.status(), watched.scraped()
+        assert (status.achieved_fps, status.fps) == (0.0, 0.0)
+        assert (scraped["sidecar_stream_achieved_fps"], scraped["sidecar_stream_fps"]) == (0.0, 0.0)
+    watched.world.set("cam", str(fps))
+    admitted_before = len(watched.admitted_at)
+    while len(watched.admitted_at) < admitted_before + 2:
+        watched.film(30.0, 0.1, 0.0, chance)
+        assert (await watched.status()).achieved_fps <= fps
     for _ in range(10):
-        watched.film(30.0, max(step_s, 2 / fps), 0.0, chance)
-        since = min(watched.world.now - 10.0, watched.admitted_at[-51])
-        counted = sum(at > since for at in watched.admitted_at) / (watched.world.now - since)
+        watched.film(30.0, 1 / fps, 0.0, chance)
         achieved = (await watched.status()).achieved_fps
-        assert achieved == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(counted, rel=0.02)
-    assert watched.scraped()["sidecar_stream_fps"] == 0.0
+        assert achieved == watched.scraped()["sidecar_stream_achieved_fps"] == pytest.approx(fps, rel=0.1)
+
+
+async def test_a_wildcard_changes_no_rate_of_streams_with_a_field_of_their_own() -> None:
+    """Their window goes on."""
+    watched, chance = Watched(), random.Random(1)
+    watched.world.set("cam", "2")
+    watched.film(30.0, 60.0, 0.0, chance)
+    before = (await watched.status()).achieved_fps
+    watched.change("*", "0.1")
+    assert (await watched.status()).achieved_fps == before
+    watched.film(30.0, 10.0, 0.0, chance)
+    await watched.check()
 
 
 @pytest.mark.parametrize("source_fps", [15.0, 29.97, 60.0])
@@ -219,7 +262,9 @@ async def test_a_leased_stream_is_silent_when_its_camera_is(fps: str) -> None:
     watched.world.now += REPORT_S
     watched.report()
     watched.world.now = last_frame_at + 4.99
-    assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] > 0.0
+    achieved = (await watched.status()).achieved_fps
+    assert achieved == watched.scraped()["sidecar_stream_achieved_fps"]
+    assert (achieved > 0.0) == (fps != "0")
     watched.world.now = last_frame_at + 5.01
     assert (await watched.status()).achieved_fps == watched.scraped()["sidecar_stream_achieved_fps"] == 0.0
     assert (await watched.status()).denied == watched.asked - len(watched.admitted_at)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ def changes(records: list[logging.LogRecord]) -> list[tuple[object, ...]]:
 
 def test_each_change_of_a_watched_stream_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """It has the stream, both fps and the source; an unchanged limit, or that of an unwatched stream, isn't logged."""
-    table = FpsTable(1.0, lambda _field, _value: None, on_change=ChangeLog().record)
+    table = FpsTable(1.0, lambda _field, _value: None, on_change=ChangeLog().record, clock=time.monotonic)
     table.store(["a", "b"], [b"5", None])
     table.store(["a", "b"], [b"5", None])
     assert caplog.messages == []

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
 
@@ -45,7 +46,7 @@ class Following:
     """A follower at work, its table with a default of 1, and the states that it reported."""
 
     def __init__(self, port: int) -> None:
-        self.table = FpsTable(1.0, lambda _field, _value: None)
+        self.table = FpsTable(1.0, lambda _field, _value: None, clock=time.monotonic)
         self.states: list[RedisState] = []
         self.problems: list[str] = []
         servers = RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0"))

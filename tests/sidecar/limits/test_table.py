@@ -1,6 +1,7 @@
 """The table in memory: which limit is in force for a stream, given the values in Redis."""
 
 import math
+import time
 
 import pytest
 
@@ -25,7 +26,7 @@ def reports() -> Reports:
 @pytest.fixture
 def table(reports: Reports) -> FpsTable:
     """A table with a default of 1."""
-    return FpsTable(1.0, reports)
+    return FpsTable(1.0, reports, clock=time.monotonic)
 
 
 def test_the_exact_field_comes_before_the_wildcard_and_the_default(table: FpsTable) -> None:
@@ -136,7 +137,7 @@ def test_a_forgotten_stream_leaves_nothing(table: FpsTable) -> None:
 
 def test_an_override_removed_while_its_stream_slept_is_gone_when_it_wakes() -> None:
     """What was known of a sleeping stream doesn't outlive its next reading, awake or asleep again."""
-    table = FpsTable(2.0, lambda _field, _value: None)
+    table = FpsTable(2.0, lambda _field, _value: None, clock=time.monotonic)
     table.store(["cam1"], [b"0"])
     table.put_to_sleep("cam1")
     assert table.limit("cam1").fps == 0.0
@@ -189,7 +190,9 @@ def test_changes_of_a_watched_stream_are_reported(
     """Each change is reported to the watcher, and with the source to on_change, and makes another version."""
     watcher = Watcher()
     limits: list[tuple[str, float, Limit]] = []
-    table = FpsTable(1.0, lambda _field, _value: None, watcher, lambda *change: limits.append(change))
+    table = FpsTable(
+        1.0, lambda _field, _value: None, watcher, lambda *change: limits.append(change), clock=time.monotonic
+    )
     table.store_wildcard(wildcard)
     table.store(["a"], [before])
     watcher.changes.clear()
@@ -205,12 +208,87 @@ def test_changes_of_a_watched_stream_are_reported(
 def test_changes_of_the_fallback_are_reported() -> None:
     """The wildcard's changes too, however many streams they are about; a stream's first value isn't a change."""
     watcher = Watcher()
-    table = FpsTable(1.0, lambda _field, _value: None, watcher)
+    table = FpsTable(1.0, lambda _field, _value: None, watcher, clock=time.monotonic)
     table.store(["a", "b"], [b"5", None])
     assert watcher.changes == []
     for raw in (b"3", b"3", b"none", b"3", None, b"off", b"1"):
         table.store_wildcard(raw)
     assert watcher.changes == [(FALLBACK, 1.0, 3.0), (FALLBACK, 3.0, 1.0), (FALLBACK, 1.0, 1.0)]
+
+
+SINCE: list[tuple[str, list[tuple[str, bytes | None]], float]] = [
+    ("a first value isn't a change", [("a", b"2")], -math.inf),
+    ("its own value", [("a", b"2"), ("a", b"3")], 2.0),
+    ("the same limit, written otherwise", [("a", b"2"), ("a", b"2.0")], -math.inf),
+    ("a value that isn't valid", [("a", b"2"), ("a", b"x")], -math.inf),
+    ("its field is removed", [("a", b"2"), ("a", None)], 2.0),
+    ("the wildcard", [("a", None), ("*", b"3")], 2.0),
+    ("the wildcard is the default", [("a", None), ("*", b"1")], -math.inf),
+    ("the wildcard, while it has its own value", [("a", b"2"), ("*", b"3")], -math.inf),
+    ("its own value after the wildcard", [("a", None), ("*", b"3"), ("a", b"2")], 3.0),
+    ("its own value is the wildcard's", [("a", None), ("*", b"3"), ("b", b"2"), ("a", b"3")], 2.0),
+    ("the wildcard after its own value was removed", [("a", b"2"), ("a", None), ("*", b"3")], 3.0),
+    ("asleep, and then as before", [("a", b"2"), ("sleep", None), ("a", b"2")], -math.inf),
+    ("asleep, and then another value", [("a", b"2"), ("sleep", None), ("a", b"3")], 3.0),
+    ("asleep, and then none", [("a", b"2"), ("sleep", None), ("a", None)], 3.0),
+    ("asleep", [("a", b"2"), ("a", b"3"), ("sleep", None), ("*", b"5")], 2.0),
+    ("forgotten", [("a", b"2"), ("a", b"3"), ("forget", None)], -math.inf),
+]
+
+
+@pytest.mark.parametrize(("steps", "since"), [c[1:] for c in SINCE], ids=[c[0] for c in SINCE])
+def test_the_time_of_the_last_change_of_a_limit(steps: list[tuple[str, bytes | None]], since: float) -> None:
+    """It is that of the field that is in force, and only if the fps changed. The steps happen at 1, 2, … seconds."""
+    now = 0.0
+    table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: now)
+    for field, raw in steps:
+        now += 1.0
+        match field:
+            case "*":
+                table.store_wildcard(raw)
+            case "sleep":
+                table.put_to_sleep("a")
+            case "forget":
+                table.forget("a")
+            case _:
+                table.store([field], [raw])
+    assert table.limit_since("a") == since
+
+
+UNREAD: list[tuple[str, list[str], bool]] = [
+    ("its field was read", ["*", "read"], False),
+    ("it has no field", ["*", "read none"], False),
+    ("it couldn't be read", ["*", "assume"], True),
+    ("its field was read, but the wildcard never", ["read"], False),
+    ("it has no field, and the wildcard was never read", ["read none"], True),
+    ("it has no field, and the wildcard was read later", ["read none", "*", "read none"], False),
+    ("it was read after all", ["*", "assume", "read none"], False),
+    ("it was read, slept and couldn't be read again", ["*", "read", "sleep", "assume"], False),
+    ("it had no field, slept and couldn't be read again", ["*", "read none", "sleep", "assume"], False),
+    ("it was never read, slept and couldn't be read again", ["*", "assume", "sleep", "assume"], True),
+    ("it was forgotten", ["*", "assume", "forget"], False),
+    ("it was read and forgotten, and couldn't be read again", ["*", "read", "forget", "assume"], True),
+]
+
+
+@pytest.mark.parametrize(("steps", "unread"), [c[1:] for c in UNREAD], ids=[c[0] for c in UNREAD])
+def test_limits_that_were_never_read_are_known(table: FpsTable, steps: list[str], unread: bool) -> None:
+    """Those of watched streams for which the fallback is assumed, because nobody could read their field, or the wildcard."""
+    for step in steps:
+        match step:
+            case "*":
+                table.store_wildcard(None)
+            case "read":
+                table.store(["a"], [b"2"])
+            case "read none":
+                table.store(["a"], [None])
+            case "assume":
+                table.assume(["a"])
+            case "sleep":
+                table.put_to_sleep("a")
+            case "forget":
+                table.forget("a")
+    assert ("a" in table.unread) is unread
 
 
 def test_fps_is_the_limit_without_its_source(table: FpsTable) -> None:
@@ -229,7 +307,7 @@ def test_memory_of_values_is_bounded(reports: Reports, monkeypatch: pytest.Monke
     """However many distinct values there ever are, few are remembered, and each still has its meaning."""
     monkeypatch.setattr(fps_table, "_CACHED_VALUES", 10)
     monkeypatch.setattr(fps_table, "_REPORTED_VALUES", 10)
-    table = FpsTable(1.0, reports)
+    table = FpsTable(1.0, reports, clock=time.monotonic)
     for number in range(35):
         table.store(["a", "b"], [f"{number}".encode(), f"x{number}".encode()])
         assert table.fps("a") == number

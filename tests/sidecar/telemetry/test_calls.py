@@ -15,6 +15,7 @@ from sidecar.connections.servers import RedisServers
 from sidecar.limits.follower import FpsFollower
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.watch import Watches
 from sidecar.telemetry.calls import Traced, TracedService
 from sidecar.telemetry.metrics import Metrics
 
@@ -46,7 +47,10 @@ def serve(world: World, metrics: Metrics) -> Serve:
     async def serving(traced: Traced | None = None) -> AsyncIterator[Stub]:
         follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1")), "key")
         sessions = Sessions(world.limiter, world.leases, metrics)
-        service = RateLimitService(world.limiter, world.preview, follower, metrics, sessions, version="1", settings={})
+        watches = Watches(world.watchers, world.table, world.read_limits, metrics)
+        service = RateLimitService(
+            world.limiter, world.preview, follower, metrics, sessions, watches, version="1", settings={}
+        )
         server = grpc.aio.server()
         served: Any = TracedService(service, traced) if traced else service
         rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(served, server)

@@ -9,6 +9,7 @@ import grpc
 from support.models.sidecar_world import World
 from support.waiting import until
 
+from handcounter.pacing.schedule import Pacing
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.redis_url import parse_redis_url
@@ -17,6 +18,7 @@ from sidecar.limits.follower import FpsFollower
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.watch import Watches
 from sidecar.telemetry.metrics import Metrics
 
 DEADLINE_S = 60.0
@@ -27,6 +29,7 @@ class Served(SimpleNamespace):
 
     world: World
     sessions: Sessions
+    watches: Watches
     metrics: Metrics
     stub: "rate_limit_pb2_grpc.RateLimitServiceAsyncStub"
 
@@ -40,9 +43,15 @@ class Served(SimpleNamespace):
 
 
 @contextlib.asynccontextmanager
-async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool = False) -> AsyncIterator[Served]:
+async def serving(
+    max_sessions: int = 3,
+    stalled_s: float = 60.0,
+    shadow: bool = False,
+    pacing: Pacing = Pacing.GCRA,
+    max_watches: int = 10_000,
+) -> AsyncIterator[Served]:
     """Yields a server with a default of 2 fps whose wall clock is at 5000."""
-    world, metrics = World(default=2.0, shadow=shadow), Metrics()
+    world, metrics = World(default=2.0, shadow=shadow, pacing=pacing), Metrics()
     sessions = Sessions(
         world.limiter,
         world.leases,
@@ -51,8 +60,22 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool =
         max_sessions=max_sessions,
         stalled_s=stalled_s,
     )
+    watches = Watches(
+        world.watchers,
+        world.table,
+        world.read_limits,
+        metrics,
+        pacing=pacing,
+        shadow=shadow,
+        max_watchers=max_sessions,
+        max_watches=max_watches,
+        stalled_s=stalled_s,
+    )
+    metrics.show_watchers(world.watchers)
     follower = FpsFollower(world.table, RedisServers(parse_redis_url("redis://127.0.0.1:1/0")), "key")
-    service = RateLimitService(world.limiter, world.preview, follower, metrics, sessions, version="1.2.3", settings={})
+    service = RateLimitService(
+        world.limiter, world.preview, follower, metrics, sessions, watches, version="1.2.3", settings={}
+    )
     server = grpc.aio.server()
     guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc())
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)
@@ -62,7 +85,7 @@ async def serving(max_sessions: int = 3, stalled_s: float = 60.0, shadow: bool =
     options = [("grpc.http2.bdp_probe", 0)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
-        yield Served(world=world, sessions=sessions, metrics=metrics, stub=stub)
+        yield Served(world=world, sessions=sessions, watches=watches, metrics=metrics, stub=stub)
     await server.stop(None)
 
 

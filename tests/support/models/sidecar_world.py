@@ -14,6 +14,7 @@ from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.limits.table import FpsTable
 from sidecar.limits.values import Limit
+from sidecar.limits.watchers import Watchers
 
 
 class World:
@@ -24,13 +25,23 @@ class World:
     ) -> None:
         self.now = 1000.0
         self.redis: dict[str, bytes] = {}
+        self.unreachable = False
+        """Whether Redis can't be read."""
         self.reads: list[list[str]] = []
         """The streams of each read."""
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         """Called between Redis' answer and the end of the wait for it."""
         self.leases = LeaseBook()
-        self.table = FpsTable(default, lambda _field, _value: None, self.leases)
-        self.roster = Roster(self.table, self.leases, max_streams=max_streams)
+        self.watchers = Watchers()
+        self.table = FpsTable(
+            default,
+            lambda _field, _value: None,
+            self.leases,
+            on_difference=self.watchers.record,
+            clock=lambda: self.now,
+        )
+        self.roster = Roster(self.table, self.leases, max_streams=max_streams, watchers=self.watchers)
+        self.table.store_wildcard(None)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
         self._pacing = pacing
@@ -40,7 +51,7 @@ class World:
 
     def enter_shadow_mode(self) -> None:
         """Makes the limiter one of shadow mode."""
-        self.limiter = self._limiter(ShadowDecider(self.decider))
+        self.limiter = self._limiter(ShadowDecider(self.decider), shadow=True)
         self.preview = self._preview(shadow=True)
 
     def _preview(self, *, shadow: bool) -> Preview:
@@ -48,18 +59,20 @@ class World:
             self.table,
             self.roster,
             self.decider,
-            self._read_limits,
+            self.read_limits,
             pacing=self._pacing,
             shadow=shadow,
             clock=lambda: self.now,
         )
 
-    def _limiter(self, decider: Decider) -> Limiter:
-        return Limiter(self.table, self.roster, decider, self._read_limits, lambda: self.now)
+    def _limiter(self, decider: Decider, *, shadow: bool = False) -> Limiter:
+        return Limiter(self.table, self.roster, decider, self.read_limits, lambda: self.now, shadow=shadow)
 
-    async def _read_limits(self, stream_names: Collection[str]) -> None:
+    async def read_limits(self, stream_names: Collection[str]) -> None:
+        """Has the effect of reading these streams' limits."""
         self.reads.append(list(stream_names))
-        self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
+        if not self.unreachable:
+            self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
         if self.meanwhile is not None:
             await self.meanwhile()
         self.table.assume(stream_names)

@@ -1,5 +1,6 @@
 """A real Valkey, frames for its queue, and worker processes, for the tests of the worker."""
 
+import itertools
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from worker.queue.keys import CONSUMER_GROUP, Keys
 
 NO_SIDECAR = "127.0.0.1:1"
 KEYS = Keys()
+_unique = itertools.count()
 T0 = 1_700_000_000.0
 """The first ts of streams. It may be in the past, because the age of a frame is that of its entry's id."""
 
@@ -57,11 +59,12 @@ def publish(client: redis.Redis, stream_name: str, ts: float, payload: bytes | N
 
 
 def publish_many(client: redis.Redis, number: int, streams: int = 1, fps: float = 30.0, name: str = "cam") -> None:
-    """Adds frames of several streams to the queue, in turns, all with the same payload."""
-    key = KEYS.payload("shared")
-    client.set(key, picture())
+    """Adds frames of several streams to the queue, in turns, all with the same picture."""
+    payload = picture()
     pipeline = client.pipeline(transaction=False)
     for i in range(number):
+        key = KEYS.payload(f"{name}:{next(_unique)}")
+        pipeline.set(key, payload)
         pipeline.xadd(KEYS.frames, encode_entry(f"{name}{i % streams}", T0 + i // streams / fps, key))
     pipeline.execute()
 
@@ -129,6 +132,8 @@ def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str 
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
     # A running sidecar is never too slow, however busy the machine is.
     patience = ["--sidecar-wait", "0" if sidecar == NO_SIDECAR else "60", "--decision-timeout", "60"]
+    if sidecar == NO_SIDECAR:
+        patience += ["--unknown-streams", "pace"]
     process = Worker(log, [*arguments, "--max-age", "inf", "--threads", "2", *patience, *flags])
     try:
         yield process

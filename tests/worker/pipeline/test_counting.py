@@ -15,7 +15,7 @@ from worker.hands.detection import HandDetector, Hands
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.counting import ATTEMPTS, CountWorker
-from worker.queue.delivery import Counted, Dead, Delivery, Job, Settled, Skipped
+from worker.queue.delivery import Counted, Dead, Delivery, Job, Settled, skipped
 from worker.queue.frame import DeadReason, SkipReason, parse_entry
 
 ARRIVED = 1_700_000_000.0
@@ -82,7 +82,7 @@ def test_a_frame_is_counted(now: float, age: float) -> None:
 def test_a_frame_that_grew_too_old_is_skipped() -> None:
     """It waited for longer than --max-age among the jobs; the detector isn't asked."""
     parts = Parts(Failing(1), lambda: ARRIVED + 10.001)
-    assert parts.count(picture()) == [Skipped(job(b"").frame.entry_id, SkipReason.STALE)]
+    assert parts.count(picture()) == [skipped(job(b"").frame, SkipReason.STALE)]
     assert parts.value("queue_age_seconds_count") == 0
 
 

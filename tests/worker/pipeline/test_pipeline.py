@@ -44,7 +44,7 @@ class Gate:
 class BrokenLimiter:
     """Fails in a way that nothing expects."""
 
-    def decide(self, frames: object) -> list:  # noqa: ARG002
+    def decide_known(self, frames: object) -> list:  # noqa: ARG002
         raise RuntimeError("broken")
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler
@@ -10,6 +11,7 @@ from support.waiting import wait_until
 
 from worker.queue.consumer import Queue
 from worker.queue.frame import SkipReason
+from worker.queue.keys import CONSUMER_GROUP
 
 
 @pytest.fixture
@@ -70,6 +72,110 @@ def test_a_redelivered_frame_is_not_decided_again(
     assert limiter.batches == []
     assert accounting(valkey.bytes) == {"received": 5, outcome: 5}
     assert ("payloads" in commands.done) == (outcome == "counted")
+
+
+def times_delivered(valkey: QueueServer) -> list[int]:
+    """How often Redis says that each pending entry was delivered, oldest first."""
+    return [row["times_delivered"] for row in valkey.bytes.xpending_range(KEYS.frames, CONSUMER_GROUP, "-", "+", 100)]
+
+
+@contextmanager
+def reading(parts: ReaderAndSettler) -> Iterator[threading.Thread]:
+    """Runs the parts beside the test."""
+    thread = threading.Thread(target=parts.run)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        parts.stop.set()
+        thread.join(60.0)
+        assert not thread.is_alive()
+
+
+def test_a_frame_waits_until_the_limit_of_its_stream_is_told(valkey: QueueServer, queue: Queue) -> None:
+    """Others don't wait. Until it is decided Redis says that it was never delivered, because waiting is no crash."""
+    limiter = EveryNth()
+    limiter.unknown = {"new0"}
+    limiter.sidecar_unreachable = True
+    publish_many(valkey.bytes, 3, name="new")
+    publish_many(valkey.bytes, 2, name="known")
+    parts = ReaderAndSettler(queue, limiter)
+    with reading(parts) as thread:
+        wait_until(lambda: accounting(valkey.bytes).get("counted") == 2)
+        assert times_delivered(valkey) == [0, 0, 0]
+        assert parts.metrics.registry.get_sample_value("hand_counter_waiting_for_limit") == 3
+        limiter.unknown = set()
+        limiter.sidecar_unreachable = False
+        thread.join(60.0)
+    assert [job.frame.stream_name for job in parts.done] == ["known0"] * 2 + ["new0"] * 3
+    assert accounting(valkey.bytes) == {"received": 5, "counted": 5}
+
+
+def test_a_sidecar_that_answers_without_a_limit_is_asked_again(valkey: QueueServer, queue: Queue) -> None:
+    """For example one that rejects the batch at first."""
+    limiter = EveryNth()
+    limiter.unknown = {"cam0"}
+    publish_many(valkey.bytes, 3)
+    with reading(ReaderAndSettler(queue, limiter)) as thread:
+        wait_until(lambda: len(limiter.batches) >= 3)
+        limiter.unknown, limiter.paused = set(), {"cam0"}
+        thread.join(60.0)
+    assert accounting(valkey.bytes) == {"received": 3, "skipped:paused": 3}
+
+
+def test_a_frame_whose_limit_nobody_tells_is_skipped(valkey: QueueServer, queue: Queue) -> None:
+    """Once it is older than --max-age, with a reason of its own."""
+    limiter = EveryNth()
+    limiter.unknown = {"cam0"}
+    limiter.sidecar_unreachable = True
+    publish_many(valkey.bytes, 3)
+    ReaderAndSettler(queue, limiter, max_age=1.0).run()
+    assert accounting(valkey.bytes) == {"received": 3, "skipped:limit_unknown": 3}
+
+
+def test_a_frame_that_waited_during_a_crash_is_decided_afterwards(valkey: QueueServer, queue: Queue) -> None:
+    """It wasn't admitted in its earlier life, so it isn't counted unasked."""
+    publish_many(valkey.bytes, 4)
+    entries = queue.read(4)
+    queue.set_deliveries({delivery.entry_id: 0 for delivery in entries})
+    limiter = EveryNth(2)
+    parts = ReaderAndSettler(queue, limiter)
+    parts.run()
+    assert [len(batch) for batch in limiter.batches] == [4]
+    assert accounting(valkey.bytes) == {"received": 4, "counted": 2, "skipped:too_soon": 2}
+    assert parts.metrics.registry.get_sample_value("hand_counter_redelivered_total") == 0
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_redelivered_frame_of_a_paused_stream_is_not_counted(valkey: QueueServer, queue: Queue, told: bool) -> None:
+    """If nobody can say whether it is paused it waits, and the wait doesn't make it a suspect."""
+    publish_many(valkey.bytes, 3)
+    entries = queue.read(3)
+    queue.take([delivery.entry_id for delivery in entries])
+    limiter = EveryNth()
+    limiter.paused = {"cam0"}
+    if not told:
+        limiter.unknown = {"cam0"}
+        limiter.sidecar_unreachable = True
+    parts = ReaderAndSettler(queue, limiter)
+    with reading(parts) as thread:
+        if not told:  # taken up one at a time, as suspects are
+            wait_until(lambda: len(parts.held) == 1 and times_delivered(valkey) == [2, 2, 2])
+            limiter.unknown = set()
+            limiter.sidecar_unreachable = False
+        thread.join(60.0)
+    assert limiter.batches == []
+    assert accounting(valkey.bytes) == {"received": 3, "skipped:paused": 3}
+
+
+def test_unknown_streams_can_be_paced_instead(valkey: QueueServer, queue: Queue) -> None:
+    """Then nothing waits."""
+    limiter = EveryNth()
+    limiter.unknown = {"cam0"}
+    limiter.sidecar_unreachable = True
+    publish_many(valkey.bytes, 3)
+    ReaderAndSettler(queue, limiter, wait_for_limits=False).run()
+    assert accounting(valkey.bytes) == {"received": 3, "counted": 3}
 
 
 def test_a_stale_frame_is_not_decided(valkey: QueueServer, queue: Queue) -> None:

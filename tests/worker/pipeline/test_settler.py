@@ -2,14 +2,16 @@
 
 import queue as queues
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from worker.metrics import Metrics
 from worker.pipeline.settler import MOST_AT_ONCE, Settler
+from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueUnreachableError
 from worker.queue.delivery import Counted, Dead, Settled, Skipped
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.held import Held
+from worker.queue.stream_update import StreamUpdate
 
 COUNTED = Counted("1-1", "cam", 1.0, 3, "{}")
 DEAD = Dead("1-2", DeadReason.UNDECODABLE, "no picture", ())
@@ -24,17 +26,20 @@ class MemoryQueue:
         self.failures = failures
         self.pending = pending
         self.settled: list[Counted | Dead] = []
-        self.skipped: list[dict[SkipReason, list[str]]] = []
+        self.skipped: list[Skipped] = []
+        self.updates: list[StreamUpdate] = []
         self.extended: list[list[str]] = []
 
-    def skip(self, entry_ids: Mapping[SkipReason, Sequence[str]]) -> dict[SkipReason, int]:
+    def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
         self._fail()
-        self.skipped.append({reason: list(ids) for reason, ids in entry_ids.items()})
-        return {reason: len(ids) if self.pending else 0 for reason, ids in entry_ids.items()}
+        self.skipped += deliveries
+        reasons = [each.reason for each in deliveries]
+        return {reason: reasons.count(reason) if self.pending else 0 for reason in reasons}
 
-    def settle(self, deliveries: Sequence[Counted | Dead]) -> list[bool]:
+    def settle(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate] = ()) -> list[bool]:
         self._fail()
         self.settled += deliveries
+        self.updates += updates
         return [self.pending] * len(deliveries)
 
     def extend_hold(self, entry_ids: Sequence[str]) -> None:
@@ -63,6 +68,7 @@ class Parts:
             self.held,
             self.settled,
             self.metrics,
+            StreamStats(10, lambda: 1000.0),
             self.abandon,
             claim_idle=claim_idle,
         )
@@ -78,7 +84,7 @@ def test_each_kind_is_settled_in_its_way() -> None:
     parts = Parts(queue, COUNTED, STALE, DEAD, EXPIRED, None)
     parts.settler.run()
     assert queue.settled == [COUNTED, DEAD]
-    assert queue.skipped == [{SkipReason.STALE: ["1-3"], SkipReason.PAYLOAD_EXPIRED: ["1-4"]}]
+    assert queue.skipped == [STALE, EXPIRED]
     assert len(parts.held) == 0
     assert (parts.value("counted"), parts.value("hands")) == (1, 3)
     assert parts.value("dead", reason="undecodable") == 1
@@ -100,7 +106,7 @@ def test_failed_commands_are_repeated() -> None:
     parts = Parts(queue, STALE, COUNTED, None)
     parts.settler.run()
     assert queue.settled == [COUNTED]
-    assert queue.skipped == [{SkipReason.STALE: ["1-3"]}]
+    assert queue.skipped == [STALE]
     assert len(parts.held) == 0
     assert parts.value("counted") == parts.value("skipped", reason="stale") == 1
 
@@ -110,7 +116,7 @@ def test_a_batch_is_bounded() -> None:
     queue = MemoryQueue()
     sizes: list[int] = []
     settle = queue.settle
-    queue.settle = lambda deliveries: sizes.append(len(deliveries)) or settle(deliveries)  # type: ignore[method-assign,func-returns-value]
+    queue.settle = lambda deliveries, updates: sizes.append(len(deliveries)) or settle(deliveries, updates)  # type: ignore[method-assign,func-returns-value]
     Parts(queue, *[COUNTED] * (2 * MOST_AT_ONCE + 1), None).settler.run()
     assert sizes == [MOST_AT_ONCE, MOST_AT_ONCE, 1]
 

@@ -174,6 +174,32 @@ def test_a_lost_reply_causes_no_second_entry(valkey: QueueServer, caplog: pytest
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 3
 
 
+def test_a_lost_reply_causes_no_second_entry_although_a_worker_was_faster(valkey: QueueServer) -> None:
+    """It has settled the frame and deleted its picture before the publisher repeats it."""
+
+    class SettledMeanwhile(TcpConnection):
+        """A connection that loses each reply once; the frame is settled before the repetition."""
+
+        lost = 0
+
+        def read_response(self, *args: object, **options: object) -> object:
+            reply = super().read_response(*args, **options)
+            if reply == 1:
+                SettledMeanwhile.lost += 1
+                for _, fields in valkey.bytes.xrange(KEYS.frames):
+                    valkey.bytes.unlink(fields[b"frame_key"])
+                self.disconnect()
+                raise redis.ConnectionError("lost")
+            return reply
+
+    with connect(valkey.url) as client:
+        client.connection_pool.connection_class = SettledMeanwhile
+        queue = frame_queue(client)
+        assert all(queue.publish(captured(index), NEVER) for index in range(3))
+    assert SettledMeanwhile.lost == 3
+    assert entries(valkey) == [(0.0, None), (1.0, None), (2.0, None)]
+
+
 def test_nothing_is_lost_while_redis_is_killed_and_started_again(
     valkey: QueueServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,7 +1,7 @@
 """The consumer of the queue, against a real Valkey."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import redis
@@ -12,8 +12,8 @@ from support.waiting import wait_until
 from handcounter.pacing.bounds import MAX_BATCH
 from worker.queue.commands import Commands, QueueRejectedError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Counted, Delivery, dead_letter
-from worker.queue.frame import DeadReason, EntryError, SkipReason
+from worker.queue.delivery import Counted, Delivery, Skipped, dead_letter, skipped
+from worker.queue.frame import DeadReason, EntryError, SkipReason, encode_entry, parse_entry
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.redis_client import connect
 
@@ -39,6 +39,94 @@ def ids(deliveries: list[Delivery]) -> list[str]:
     return [delivery.entry_id for delivery in deliveries]
 
 
+def pictures(valkey: QueueServer) -> list[bytes]:
+    """The keys of the pictures in Redis, in their order."""
+    return sorted(valkey.bytes.keys(KEYS.payload("*")))
+
+
+def end_in_each_way(queue: Queue, deliveries: Sequence[Delivery]) -> None:
+    """Settles three deliveries: one as counted, one as dead, one as skipped."""
+    frames = [parse_entry(each.entry_id, each.fields) for each in deliveries]
+    counted = Counted(frames[0].entry_id, "cam0", 1.0, 1, "{}", frames[0].frame_key)
+    queue.settle([counted, dead_letter(deliveries[1], DeadReason.UNDECODABLE, "no picture")])
+    queue.skip([skipped(frames[2], SkipReason.STALE)])
+
+
+def test_a_settled_delivery_takes_its_picture_along(valkey: QueueServer, queue: Queue) -> None:
+    """However it ends; what waits or is held keeps its own."""
+    publish_many(valkey.bytes, 5)
+    deliveries = queue.read(4)
+    assert len(pictures(valkey)) == 5
+    end_in_each_way(queue, deliveries)
+    waiting = [fields[b"frame_key"] for _, fields in valkey.bytes.xrange(KEYS.frames)][3:]
+    assert pictures(valkey) == sorted(waiting)
+
+
+def test_pictures_can_stay(valkey: QueueServer) -> None:
+    """With keep_payloads, until their TTL."""
+    queue = Queue(Commands(connect(valkey.url), KEYS), "me", keep_payloads=True)
+    publish_many(valkey.bytes, 3)
+    end_in_each_way(queue, queue.read(3))
+    queue.close()
+    assert len(pictures(valkey)) == 3
+
+
+def test_an_entry_cannot_make_a_worker_delete_another_key(valkey: QueueServer, queue: Queue) -> None:
+    """It may name any key as that of its picture, but only the queue's pictures are deleted."""
+    targets = [KEYS.accounting, KEYS.payload(""), "{hand_counter}:frame", "{other}:frame:1", "stream_fps_configs"]
+    valkey.bytes.mset(dict.fromkeys(targets[1:], "kept"))
+    for ts, target in enumerate(targets * 3):
+        valkey.bytes.xadd(KEYS.frames, encode_entry("cam", float(ts), target))
+    deliveries = queue.read(15)
+    for start in range(0, 15, 3):
+        end_in_each_way(queue, deliveries[start : start + 3])
+    assert accounting(valkey.bytes)["counted"] == 5
+    assert valkey.bytes.exists(*targets) == 5
+
+
+def test_a_delivery_that_cannot_be_settled_keeps_its_picture(valkey: QueueServer, queue: Queue) -> None:
+    """It will be delivered again. Those that were settled before it lose theirs."""
+    publish_many(valkey.bytes, 2)
+    first, second = queue.read(2)
+    keys = [each.fields[b"frame_key"] for each in (first, second)]
+    settled = [
+        Counted(first.entry_id, "cam0", 1.0, 1, "{}", keys[0]),
+        dead_letter(second, DeadReason.FAILED, "no"),
+    ]
+    valkey.bytes.xadd(KEYS.dead, {"a": "b"}, id="18446744073709551615-18446744073709551615")
+    with pytest.raises(QueueRejectedError):
+        queue.settle(settled)
+    assert pictures(valkey) == [keys[1]]
+    valkey.bytes.delete(KEYS.dead)
+    assert queue.settle(settled) == [False, True]
+    assert pictures(valkey) == []
+
+
+def test_a_delivery_that_is_not_pending_keeps_its_picture(valkey: QueueServer, queue: Queue) -> None:
+    """After Redis lost its last second, an entry that a worker holds is new again, and will be delivered with its picture."""
+    publish_many(valkey.bytes, 3)
+    rows = valkey.bytes.xrange(KEYS.frames)
+    valkey.bytes.xgroup_create(KEYS.frames, CONSUMER_GROUP, id="0")
+    frames = [Delivery(entry_id.decode(), fields, 1) for entry_id, fields in rows]
+    end_in_each_way(queue, frames)
+    assert len(pictures(valkey)) == 3
+    end_in_each_way(queue, queue.read(3))
+    assert pictures(valkey) == []
+    assert accounting(valkey.bytes) == {"received": 3, "counted": 1, "dead:undecodable": 1, "skipped:stale": 1}
+
+
+def test_deliveries_are_settled_although_pictures_cannot_be_deleted(valkey: QueueServer) -> None:
+    """Without the permission, which a user made for an older version lacks, they stay until their TTL."""
+    valkey.bytes.execute_command("ACL SETUSER", "limited", "on", ">SECRET", "~*", "+@all", "-unlink")
+    queue = Queue(Commands(connect(valkey.url.replace("redis://", "redis://limited:SECRET@")), KEYS), "me")
+    publish_many(valkey.bytes, 3)
+    end_in_each_way(queue, queue.read(3))
+    queue.close()
+    valkey.bytes.execute_command("ACL DELUSER", "limited")
+    assert accounting(valkey.bytes) == {"received": 3, "counted": 1, "dead:undecodable": 1, "skipped:stale": 1}
+    assert len(pictures(valkey)) == 3
+
+
 def test_entries_are_received_once(valkey: QueueServer, queue: Queue, other: Queue) -> None:
     """Two consumers share the queue, and each entry is counted as received when it is delivered."""
     publish_many(valkey.bytes, 10)
@@ -59,7 +147,11 @@ def test_each_delivery_is_settled_once(valkey: QueueServer, queue: Queue, other:
         Counted(first.entry_id, "cam0", 1.0, 1, '{"by": "me"}'),
         dead_letter(second, DeadReason.UNDECODABLE, "no picture"),
     ]
-    skips = {SkipReason.TOO_SOON: [third.entry_id], SkipReason.STALE: [fourth.entry_id, first.entry_id]}
+    skips = [
+        Skipped(third.entry_id, SkipReason.TOO_SOON),
+        Skipped(fourth.entry_id, SkipReason.STALE),
+        Skipped(first.entry_id, SkipReason.STALE),
+    ]
     assert queue.settle(settled) == [True, True]
     assert queue.skip(skips) == {SkipReason.TOO_SOON: 1, SkipReason.STALE: 1}
     for again in (queue, other):
@@ -114,7 +206,7 @@ def test_entries_are_taken_up_again(valkey: QueueServer, queue: Queue) -> None:
     (again,) = queue.take([second])
     assert (again.entry_id, again.times_delivered, again.fields[b"stream_name"]) == (second, 2, b"cam0")
     assert queue.unsettled() == {first: 1, second: 2, third: 1}
-    queue.skip({SkipReason.STALE: [second]})
+    queue.skip([Skipped(second, SkipReason.STALE)])
     assert queue.take([second]) == []
     assert accounting(valkey.bytes) == {"received": 3, "skipped:stale": 1}
 
@@ -145,12 +237,29 @@ def test_all_pages_are_adopted(
 
 
 def test_released_entries_are_adopted_at_once(valkey: QueueServer, queue: Queue, other: Queue) -> None:
-    """The delivery to the worker that stopped isn't counted, because a stop isn't a crash."""
+    """However often that happens, no delivery to a worker that stopped is added, because a stop isn't a crash."""
     publish_many(valkey.bytes, 1)
     (entry_id,) = ids(other.read(1))
-    other.release([entry_id])
+    for releasing, adopting in ((other, queue), (queue, other), (other, queue)):
+        releasing.release([entry_id])
+        assert adopting.adopt(3600.0) == 1
+        assert [delivery.times_delivered for delivery in adopting.take([entry_id])] == [2]
+
+
+def test_an_undecided_entry_stays_undecided(valkey: QueueServer, queue: Queue, other: Queue) -> None:
+    """Whether its worker stops or crashes: the next delivery counts as the first one. Only its holder may set that."""
+    publish_many(valkey.bytes, 3)
+    entry_ids = ids(other.read(3))
+    valkey.bytes.xdel(KEYS.frames, entry_ids.pop())
+    other.set_deliveries(dict.fromkeys([*entry_ids, "1-1"], 0))
+    queue.set_deliveries({entry_ids[0]: 7})
+    other.release(entry_ids[:1])
     assert queue.adopt(3600.0) == 1
-    assert [delivery.times_delivered for delivery in queue.take([entry_id])] == [1]
+    for consumer, entry_id in zip((queue, other), entry_ids, strict=True):
+        assert [delivery.times_delivered for delivery in consumer.take([entry_id])] == [1]
+        consumer.set_deliveries({entry_id: 4})
+        assert consumer.unsettled()[entry_id] == 4
+    assert pending(valkey.bytes) == 3
 
 
 @pytest.mark.parametrize("by", ["take", "adopt"])
@@ -183,7 +292,7 @@ def test_only_consumers_that_hold_nothing_are_retired(valkey: QueueServer, queue
     assert [each["name"] for each in valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)] == [b"other"]
     other.leave()
     assert queue.pending() == 1
-    other.skip({SkipReason.STALE: [delivery.entry_id]})
+    other.skip([Skipped(delivery.entry_id, SkipReason.STALE)])
     other.leave()
     assert valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP) == []
 
@@ -300,11 +409,13 @@ def test_an_error_never_means_that_a_payload_is_gone(key: bytes, reply: Exceptio
 
 
 def test_a_batch_of_the_largest_size_fits_a_script(valkey: QueueServer, queue: Queue) -> None:
-    """Lua unpacks no more than about 8000 values, and a batch has up to MAX_BATCH ids."""
+    """Lua unpacks no more than about 8000 values, and a batch has up to MAX_BATCH ids, and as many pictures."""
     publish_many(valkey.bytes, MAX_BATCH)
-    deliveries = queue.read(MAX_BATCH)
-    assert queue.skip({SkipReason.TOO_SOON: ids(deliveries)}) == {SkipReason.TOO_SOON: MAX_BATCH}
+    frames = [parse_entry(each.entry_id, each.fields) for each in queue.read(MAX_BATCH)]
+    skips = [skipped(frame, SkipReason.TOO_SOON) for frame in frames]
+    assert queue.skip(skips) == {SkipReason.TOO_SOON: MAX_BATCH}
     assert balance(valkey.bytes) == 0
+    assert pictures(valkey) == []
 
 
 def test_what_is_dropped_unread_is_counted(valkey: QueueServer, queue: Queue, other: Queue) -> None:

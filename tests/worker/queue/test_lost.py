@@ -8,6 +8,7 @@ from support.processes.workers import KEYS, QueueServer, accounting, balance, pe
 
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
+from worker.queue.delivery import Skipped
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.redis_client import connect
@@ -35,7 +36,7 @@ def queue(valkey: QueueServer, lost: Lost) -> Iterator[Queue]:
     """The queue, after seven of ten entries were read and four of these were skipped."""
     queue = Queue(Commands(connect(valkey.url), KEYS), "me", on_dead=lost)
     publish_many(valkey.bytes, 10)
-    queue.skip({SkipReason.STALE: [each.entry_id for each in queue.read(7)[:4]]})
+    queue.skip([Skipped(each.entry_id, SkipReason.STALE) for each in queue.read(7)[:4]])
     assert queue.reconcile() == 0
     yield queue
     queue.close()

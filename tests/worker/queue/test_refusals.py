@@ -8,7 +8,7 @@ from support.processes.workers import KEYS, QueueServer, accounting, balance, pe
 
 from worker.queue.commands import Commands, QueueRejectedError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Counted, dead_letter
+from worker.queue.delivery import Counted, Skipped, dead_letter
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.redis_client import connect
 
@@ -37,7 +37,7 @@ def steps(valkey: QueueServer, queue: Queue) -> Iterator[Callable[[], object]]:
     yield lambda: queue.take([gone[0], kept[0]])
     other.adopt(0.0)
     yield lambda: queue.adopt(0.0)
-    yield lambda: queue.skip({SkipReason.STALE: kept[:1]})
+    yield lambda: queue.skip([Skipped(kept[0], SkipReason.STALE)])
     (delivery,) = other.take(kept[1:2]) or queue.take(kept[1:2])
     yield lambda: queue.settle(
         [Counted(kept[1], "cam", 1.0, 1, "{}"), dead_letter(delivery._replace(entry_id=kept[2]), DeadReason.FAILED, "")]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)handcounter/ratelimit/v1/rate_limit.proto\x12\x18handcounter.ratelimit.v1\"T\n\x14ShouldProcessRequest\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x0f\n\x02ts\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x42\x05\n\x03_ts\"\xc7\x01\n\x15ShouldProcessResponse\x12\x16\n\x0eshould_process\x18\x01 \x01(\x08\x12\x30\n\x06reason\x18\x02 \x01(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0b\n\x03\x66ps\x18\x03 \x01(\x01\x12\x37\n\nfps_source\x18\x04 \x01(\x0e\x32#.handcounter.ratelimit.v1.FpsSource\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x0f\n\x07next_ts\x18\x06 \x01(\x01\"N\n\x19ShouldProcessBatchRequest\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\n\n\x02ts\x18\x02 \x03(\x01\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"\x85\x01\n\x1aShouldProcessBatchResponse\x12\x16\n\x0eshould_process\x18\x01 \x03(\x08\x12\x31\n\x07reasons\x18\x02 \x03(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0b\n\x03\x66ps\x18\x03 \x03(\x01\x12\x0f\n\x07next_ts\x18\x04 \x03(\x01\"\x80\x01\n\x1bShouldProcessSessionRequest\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\n\n\x02ts\x18\x02 \x03(\x01\x12?\n\x0eleased_denials\x18\x03 \x03(\x0b\x32\'.handcounter.ratelimit.v1.LeasedDenials\"\xc4\x01\n\rLeasedDenials\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x10\n\x08too_soon\x18\x02 \x01(\x03\x12\x0e\n\x06paused\x18\x03 \x01(\x03\x12\x11\n\tduplicate\x18\x04 \x01(\x03\x12\x0c\n\x04late\x18\x05 \x01(\x03\x12\x0f\n\x07last_ts\x18\x06 \x01(\x01\x12\x35\n\x0blast_reason\x18\x07 \x01(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x13\n\x0b\x61ge_seconds\x18\x08 \x01(\x01\"\xa7\x01\n\x1cShouldProcessSessionResponse\x12;\n\x07\x61nswers\x18\x01 \x01(\x0b\x32(.handcounter.ratelimit.v1.SessionAnswersH\x00\x12\x41\n\x0e\x64ropped_leases\x18\x02 \x01(\x0b\x32\'.handcounter.ratelimit.v1.DroppedLeasesH\x00\x42\x07\n\x05\x65vent\"\x8a\x01\n\x0eSessionAnswers\x12\x16\n\x0eshould_process\x18\x01 \x03(\x08\x12\x31\n\x07reasons\x18\x02 \x03(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0b\n\x03\x66ps\x18\x03 \x03(\x01\x12\x0f\n\x07next_ts\x18\x04 \x03(\x01\x12\x0f\n\x07last_ts\x18\x05 \x03(\x01\":\n\rDroppedLeases\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\x13\n\x0b\x61ll_streams\x18\x02 \x01(\x08\"P\n\x12ListStreamsRequest\x12\x13\n\x0bname_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x13ListStreamsResponse\x12\x37\n\x07streams\x18\x01 \x03(\x0b\x32&.handcounter.ratelimit.v1.StreamStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xdc\x02\n\x0cStreamStatus\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x0b\n\x03\x66ps\x18\x02 \x01(\x01\x12\x37\n\nfps_source\x18\x03 \x01(\x0e\x32#.handcounter.ratelimit.v1.FpsSource\x12\x15\n\rinvalid_value\x18\x04 \x01(\t\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x10\n\x08\x61\x64mitted\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65nied\x18\x07 \x01(\x03\x12\x14\n\x0c\x61\x63hieved_fps\x18\x08 \x01(\x01\x12\r\n\x05speed\x18\t \x01(\x01\x12\x35\n\x0blast_reason\x18\n \x01(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0f\n\x07last_ts\x18\x0b \x01(\x01\x12\x0f\n\x07next_ts\x18\x0c \x01(\x01\x12\x16\n\x0e\x63lock_restarts\x18\r \x01(\x03\x12\x13\n\x0b\x63lock_jumps\x18\x0e \x01(\x03\"\x16\n\x14GetServerInfoRequest\"\xb1\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12O\n\x08settings\x18\x02 \x03(\x0b\x32=.handcounter.ratelimit.v1.GetServerInfoResponse.SettingsEntry\x12\x39\n\x0bredis_state\x18\x03 \x01(\x0e\x32$.handcounter.ratelimit.v1.RedisState\x12\x1d\n\x15\x66ps_table_age_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cstream_count\x18\x05 \x01(\x03\x12\x15\n\rredis_problem\x18\x06 \x01(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x84\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_ADMITTED\x10\x01\x12\x13\n\x0fREASON_TOO_SOON\x10\x02\x12\x11\n\rREASON_PAUSED\x10\x03\x12\x14\n\x10REASON_DUPLICATE\x10\x04\x12\x0f\n\x0bREASON_LATE\x10\x05*q\n\tFpsSource\x12\x1a\n\x16\x46PS_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46PS_SOURCE_OVERRIDE\x10\x01\x12\x17\n\x13\x46PS_SOURCE_WILDCARD\x10\x02\x12\x16\n\x12\x46PS_SOURCE_DEFAULT\x10\x03*r\n\nRedisState\x12\x1b\n\x17REDIS_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REDIS_STATE_TRACKING\x10\x01\x12\x17\n\x13REDIS_STATE_POLLING\x10\x02\x12\x14\n\x10REDIS_STATE_AWAY\x10\x03\x32\xef\x04\n\x10RateLimitService\x12p\n\rShouldProcess\x12..handcounter.ratelimit.v1.ShouldProcessRequest\x1a/.handcounter.ratelimit.v1.ShouldProcessResponse\x12\x7f\n\x12ShouldProcessBatch\x12\x33.handcounter.ratelimit.v1.ShouldProcessBatchRequest\x1a\x34.handcounter.ratelimit.v1.ShouldProcessBatchResponse\x12\x89\x01\n\x14ShouldProcessSession\x12\x35.handcounter.ratelimit.v1.ShouldProcessSessionRequest\x1a\x36.handcounter.ratelimit.v1.ShouldProcessSessionResponse(\x01\x30\x01\x12j\n\x0bListStreams\x12,.handcounter.ratelimit.v1.ListStreamsRequest\x1a-.handcounter.ratelimit.v1.ListStreamsResponse\x12p\n\rGetServerInfo\x12..handcounter.ratelimit.v1.GetServerInfoRequest\x1a/.handcounter.ratelimit.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)handcounter/ratelimit/v1/rate_limit.proto\x12\x18handcounter.ratelimit.v1\"o\n\x14ShouldProcessRequest\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x0f\n\x02ts\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x19\n\x11known_limits_only\x18\x04 \x01(\x08\x42\x05\n\x03_ts\"\xdd\x01\n\x15ShouldProcessResponse\x12\x16\n\x0eshould_process\x18\x01 \x01(\x08\x12\x30\n\x06reason\x18\x02 \x01(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0b\n\x03\x66ps\x18\x03 \x01(\x01\x12\x37\n\nfps_source\x18\x04 \x01(\x0e\x32#.handcounter.ratelimit.v1.FpsSource\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x0f\n\x07next_ts\x18\x06 \x01(\x01\x12\x14\n\x0climit_unread\x18\x07 \x01(\x08\"i\n\x19ShouldProcessBatchRequest\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\n\n\x02ts\x18\x02 \x03(\x01\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x19\n\x11known_limits_only\x18\x04 \x01(\x08\"\xab\x01\n\x1aShouldProcessBatchResponse\x12\x16\n\x0eshould_process\x18\x01 \x03(\x08\x12\x31\n\x07reasons\x18\x02 \x03(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0b\n\x03\x66ps\x18\x03 \x03(\x01\x12\x0f\n\x07next_ts\x18\x04 \x03(\x01\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x15\n\runread_limits\x18\x06 \x03(\x05\"\x9b\x01\n\x1bShouldProcessSessionRequest\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\n\n\x02ts\x18\x02 \x03(\x01\x12?\n\x0eleased_denials\x18\x03 \x03(\x0b\x32\'.handcounter.ratelimit.v1.LeasedDenials\x12\x19\n\x11known_limits_only\x18\x04 \x01(\x08\"\xc4\x01\n\rLeasedDenials\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x10\n\x08too_soon\x18\x02 \x01(\x03\x12\x0e\n\x06paused\x18\x03 \x01(\x03\x12\x11\n\tduplicate\x18\x04 \x01(\x03\x12\x0c\n\x04late\x18\x05 \x01(\x03\x12\x0f\n\x07last_ts\x18\x06 \x01(\x01\x12\x35\n\x0blast_reason\x18\x07 \x01(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x13\n\x0b\x61ge_seconds\x18\x08 \x01(\x01\"\xa7\x01\n\x1cShouldProcessSessionResponse\x12;\n\x07\x61nswers\x18\x01 \x01(\x0b\x32(.handcounter.ratelimit.v1.SessionAnswersH\x00\x12\x41\n\x0e\x64ropped_leases\x18\x02 \x01(\x0b\x32\'.handcounter.ratelimit.v1.DroppedLeasesH\x00\x42\x07\n\x05\x65vent\"\xb0\x01\n\x0eSessionAnswers\x12\x16\n\x0eshould_process\x18\x01 \x03(\x08\x12\x31\n\x07reasons\x18\x02 \x03(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0b\n\x03\x66ps\x18\x03 \x03(\x01\x12\x0f\n\x07next_ts\x18\x04 \x03(\x01\x12\x0f\n\x07last_ts\x18\x05 \x03(\x01\x12\r\n\x05stale\x18\x06 \x01(\x08\x12\x15\n\runread_limits\x18\x07 \x03(\x05\":\n\rDroppedLeases\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\x13\n\x0b\x61ll_streams\x18\x02 \x01(\x08\"\\\n\x12WatchLimitsRequest\x12\x14\n\x0cstream_names\x18\x01 \x03(\t\x12\x12\n\nsource_fps\x18\x02 \x03(\x01\x12\x1c\n\x14\x64ropped_stream_names\x18\x03 \x03(\t\"\x9d\x01\n\x13WatchLimitsResponse\x12\x35\n\x06limits\x18\x01 \x03(\x0b\x32%.handcounter.ratelimit.v1.StreamLimit\x12\r\n\x05stale\x18\x02 \x01(\x08\x12\x30\n\x06pacing\x18\x03 \x01(\x0e\x32 .handcounter.ratelimit.v1.Pacing\x12\x0e\n\x06shadow\x18\x04 \x01(\x08\"\x95\x01\n\x0bStreamLimit\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x0b\n\x03\x66ps\x18\x02 \x01(\x01\x12\x37\n\nfps_source\x18\x03 \x01(\x0e\x32#.handcounter.ratelimit.v1.FpsSource\x12\x15\n\rinvalid_value\x18\x04 \x01(\t\x12\x14\n\x0climit_unread\x18\x05 \x01(\x08\"P\n\x12ListStreamsRequest\x12\x13\n\x0bname_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x13ListStreamsResponse\x12\x37\n\x07streams\x18\x01 \x03(\x0b\x32&.handcounter.ratelimit.v1.StreamStatus\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x86\x03\n\x0cStreamStatus\x12\x13\n\x0bstream_name\x18\x01 \x01(\t\x12\x0b\n\x03\x66ps\x18\x02 \x01(\x01\x12\x37\n\nfps_source\x18\x03 \x01(\x0e\x32#.handcounter.ratelimit.v1.FpsSource\x12\x15\n\rinvalid_value\x18\x04 \x01(\t\x12\r\n\x05stale\x18\x05 \x01(\x08\x12\x10\n\x08\x61\x64mitted\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65nied\x18\x07 \x01(\x03\x12\x14\n\x0c\x61\x63hieved_fps\x18\x08 \x01(\x01\x12\r\n\x05speed\x18\t \x01(\x01\x12\x35\n\x0blast_reason\x18\n \x01(\x0e\x32 .handcounter.ratelimit.v1.Reason\x12\x0f\n\x07last_ts\x18\x0b \x01(\x01\x12\x0f\n\x07next_ts\x18\x0c \x01(\x01\x12\x16\n\x0e\x63lock_restarts\x18\r \x01(\x03\x12\x13\n\x0b\x63lock_jumps\x18\x0e \x01(\x03\x12\x12\n\nsource_fps\x18\x0f \x01(\x01\x12\x14\n\x0climit_unread\x18\x10 \x01(\x08\"\x16\n\x14GetServerInfoRequest\"\xb1\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12O\n\x08settings\x18\x02 \x03(\x0b\x32=.handcounter.ratelimit.v1.GetServerInfoResponse.SettingsEntry\x12\x39\n\x0bredis_state\x18\x03 \x01(\x0e\x32$.handcounter.ratelimit.v1.RedisState\x12\x1d\n\x15\x66ps_table_age_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cstream_count\x18\x05 \x01(\x03\x12\x15\n\rredis_problem\x18\x06 \x01(\t\x1a/\n\rSettingsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x84\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_ADMITTED\x10\x01\x12\x13\n\x0fREASON_TOO_SOON\x10\x02\x12\x11\n\rREASON_PAUSED\x10\x03\x12\x14\n\x10REASON_DUPLICATE\x10\x04\x12\x0f\n\x0bREASON_LATE\x10\x05*q\n\tFpsSource\x12\x1a\n\x16\x46PS_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46PS_SOURCE_OVERRIDE\x10\x01\x12\x17\n\x13\x46PS_SOURCE_WILDCARD\x10\x02\x12\x16\n\x12\x46PS_SOURCE_DEFAULT\x10\x03*E\n\x06Pacing\x12\x16\n\x12PACING_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPACING_GCRA\x10\x01\x12\x12\n\x0ePACING_MIN_GAP\x10\x02*r\n\nRedisState\x12\x1b\n\x17REDIS_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14REDIS_STATE_TRACKING\x10\x01\x12\x17\n\x13REDIS_STATE_POLLING\x10\x02\x12\x14\n\x10REDIS_STATE_AWAY\x10\x03\x32\xdf\x05\n\x10RateLimitService\x12p\n\rShouldProcess\x12..handcounter.ratelimit.v1.ShouldProcessRequest\x1a/.handcounter.ratelimit.v1.ShouldProcessResponse\x12\x7f\n\x12ShouldProcessBatch\x12\x33.handcounter.ratelimit.v1.ShouldProcessBatchRequest\x1a\x34.handcounter.ratelimit.v1.ShouldProcessBatchResponse\x12\x89\x01\n\x14ShouldProcessSession\x12\x35.handcounter.ratelimit.v1.ShouldProcessSessionRequest\x1a\x36.handcounter.ratelimit.v1.ShouldProcessSessionResponse(\x01\x30\x01\x12n\n\x0bWatchLimits\x12,.handcounter.ratelimit.v1.WatchLimitsRequest\x1a-.handcounter.ratelimit.v1.WatchLimitsResponse(\x01\x30\x01\x12j\n\x0bListStreams\x12,.handcounter.ratelimit.v1.ListStreamsRequest\x1a-.handcounter.ratelimit.v1.ListStreamsResponse\x12p\n\rGetServerInfo\x12..handcounter.ratelimit.v1.GetServerInfoRequest\x1a/.handcounter.ratelimit.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,42 +33,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSERVERINFORESPONSE_SETTINGSENTRY']._loaded_options = None
   _globals['_GETSERVERINFORESPONSE_SETTINGSENTRY']._serialized_options = b'8\001'
-  _globals['_REASON']._serialized_start=2147
-  _globals['_REASON']._serialized_end=2279
-  _globals['_FPSSOURCE']._serialized_start=2281
-  _globals['_FPSSOURCE']._serialized_end=2394
-  _globals['_REDISSTATE']._serialized_start=2396
-  _globals['_REDISSTATE']._serialized_end=2510
+  _globals['_REASON']._serialized_start=2774
+  _globals['_REASON']._serialized_end=2906
+  _globals['_FPSSOURCE']._serialized_start=2908
+  _globals['_FPSSOURCE']._serialized_end=3021
+  _globals['_PACING']._serialized_start=3023
+  _globals['_PACING']._serialized_end=3092
+  _globals['_REDISSTATE']._serialized_start=3094
+  _globals['_REDISSTATE']._serialized_end=3208
   _globals['_SHOULDPROCESSREQUEST']._serialized_start=71
-  _globals['_SHOULDPROCESSREQUEST']._serialized_end=155
-  _globals['_SHOULDPROCESSRESPONSE']._serialized_start=158
-  _globals['_SHOULDPROCESSRESPONSE']._serialized_end=357
-  _globals['_SHOULDPROCESSBATCHREQUEST']._serialized_start=359
-  _globals['_SHOULDPROCESSBATCHREQUEST']._serialized_end=437
-  _globals['_SHOULDPROCESSBATCHRESPONSE']._serialized_start=440
-  _globals['_SHOULDPROCESSBATCHRESPONSE']._serialized_end=573
-  _globals['_SHOULDPROCESSSESSIONREQUEST']._serialized_start=576
-  _globals['_SHOULDPROCESSSESSIONREQUEST']._serialized_end=704
-  _globals['_LEASEDDENIALS']._serialized_start=707
-  _globals['_LEASEDDENIALS']._serialized_end=903
-  _globals['_SHOULDPROCESSSESSIONRESPONSE']._serialized_start=906
-  _globals['_SHOULDPROCESSSESSIONRESPONSE']._serialized_end=1073
-  _globals['_SESSIONANSWERS']._serialized_start=1076
-  _globals['_SESSIONANSWERS']._serialized_end=1214
-  _globals['_DROPPEDLEASES']._serialized_start=1216
-  _globals['_DROPPEDLEASES']._serialized_end=1274
-  _globals['_LISTSTREAMSREQUEST']._serialized_start=1276
-  _globals['_LISTSTREAMSREQUEST']._serialized_end=1356
-  _globals['_LISTSTREAMSRESPONSE']._serialized_start=1358
-  _globals['_LISTSTREAMSRESPONSE']._serialized_end=1461
-  _globals['_STREAMSTATUS']._serialized_start=1464
-  _globals['_STREAMSTATUS']._serialized_end=1812
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1814
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1836
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1839
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=2144
-  _globals['_GETSERVERINFORESPONSE_SETTINGSENTRY']._serialized_start=2097
-  _globals['_GETSERVERINFORESPONSE_SETTINGSENTRY']._serialized_end=2144
-  _globals['_RATELIMITSERVICE']._serialized_start=2513
-  _globals['_RATELIMITSERVICE']._serialized_end=3136
+  _globals['_SHOULDPROCESSREQUEST']._serialized_end=182
+  _globals['_SHOULDPROCESSRESPONSE']._serialized_start=185
+  _globals['_SHOULDPROCESSRESPONSE']._serialized_end=406
+  _globals['_SHOULDPROCESSBATCHREQUEST']._serialized_start=408
+  _globals['_SHOULDPROCESSBATCHREQUEST']._serialized_end=513
+  _globals['_SHOULDPROCESSBATCHRESPONSE']._serialized_start=516
+  _globals['_SHOULDPROCESSBATCHRESPONSE']._serialized_end=687
+  _globals['_SHOULDPROCESSSESSIONREQUEST']._serialized_start=690
+  _globals['_SHOULDPROCESSSESSIONREQUEST']._serialized_end=845
+  _globals['_LEASEDDENIALS']._serialized_start=848
+  _globals['_LEASEDDENIALS']._serialized_end=1044
+  _globals['_SHOULDPROCESSSESSIONRESPONSE']._serialized_start=1047
+  _globals['_SHOULDPROCESSSESSIONRESPONSE']._serialized_end=1214
+  _globals['_SESSIONANSWERS']._serialized_start=1217
+  _globals['_SESSIONANSWERS']._serialized_end=1393
+  _globals['_DROPPEDLEASES']._serialized_start=1395
+  _globals['_DROPPEDLEASES']._serialized_end=1453
+  _globals['_WATCHLIMITSREQUEST']._serialized_start=1455
+  _globals['_WATCHLIMITSREQUEST']._serialized_end=1547
+  _globals['_WATCHLIMITSRESPONSE']._serialized_start=1550
+  _globals['_WATCHLIMITSRESPONSE']._serialized_end=1707
+  _globals['_STREAMLIMIT']._serialized_start=1710
+  _globals['_STREAMLIMIT']._serialized_end=1859
+  _globals['_LISTSTREAMSREQUEST']._serialized_start=1861
+  _globals['_LISTSTREAMSREQUEST']._serialized_end=1941
+  _globals['_LISTSTREAMSRESPONSE']._serialized_start=1943
+  _globals['_LISTSTREAMSRESPONSE']._serialized_end=2046
+  _globals['_STREAMSTATUS']._serialized_start=2049
+  _globals['_STREAMSTATUS']._serialized_end=2439
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=2441
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=2463
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=2466
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=2771
+  _globals['_GETSERVERINFORESPONSE_SETTINGSENTRY']._serialized_start=2724
+  _globals['_GETSERVERINFORESPONSE_SETTINGSENTRY']._serialized_end=2771
+  _globals['_RATELIMITSERVICE']._serialized_start=3211
+  _globals['_RATELIMITSERVICE']._serialized_end=3946
 # @@protoc_insertion_point(module_scope)

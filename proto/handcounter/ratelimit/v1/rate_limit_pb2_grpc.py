@@ -53,6 +53,11 @@ class RateLimitServiceStub:
                 request_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionRequest.SerializeToString,
                 response_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionResponse.FromString,
                 _registered_method=True)
+        self.WatchLimits = channel.stream_stream(
+                '/handcounter.ratelimit.v1.RateLimitService/WatchLimits',
+                request_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.WatchLimitsRequest.SerializeToString,
+                response_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.WatchLimitsResponse.FromString,
+                _registered_method=True)
         self.ListStreams = channel.unary_unary(
                 '/handcounter.ratelimit.v1.RateLimitService/ListStreams',
                 request_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ListStreamsRequest.SerializeToString,
@@ -111,6 +116,26 @@ class RateLimitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchLimits(self, request_iterator, context):
+        """Tells the limits of streams and each change of them, so that a publisher needn't upload what would be denied.
+
+        A request adds streams to those that the call watches, and says what rates their sources have. Each request is
+        followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
+        one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
+        client's last request; it ends when the client cancels it.
+
+        Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
+        ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
+        denied. It must not if shadow is true.
+
+        An invalid name or rate ends the call with INVALID_ARGUMENT; the message names its index, and nothing in its request
+        takes effect. RESOURCE_EXHAUSTED: there are too many watchers, too many streams are watched, the request is too long,
+        or the client doesn't read. UNAVAILABLE: the sidecar is shutting down.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStreams(self, request, context):
         """Lists the streams that have a schedule in the sidecar, ordered by name.
         """
@@ -142,6 +167,11 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
                     servicer.ShouldProcessSession,
                     request_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionRequest.FromString,
                     response_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionResponse.SerializeToString,
+            ),
+            'WatchLimits': grpc.stream_stream_rpc_method_handler(
+                    servicer.WatchLimits,
+                    request_deserializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.WatchLimitsRequest.FromString,
+                    response_serializer=handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.WatchLimitsResponse.SerializeToString,
             ),
             'ListStreams': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStreams,
@@ -239,6 +269,33 @@ class RateLimitService:
             '/handcounter.ratelimit.v1.RateLimitService/ShouldProcessSession',
             handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionRequest.SerializeToString,
             handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.ShouldProcessSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLimits(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/handcounter.ratelimit.v1.RateLimitService/WatchLimits',
+            handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.WatchLimitsRequest.SerializeToString,
+            handcounter_dot_ratelimit_dot_v1_dot_rate__limit__pb2.WatchLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,22 @@ class RateLimitServiceStub:
     takes effect. RESOURCE_EXHAUSTED: there are too many sessions, the request is too long, or the client doesn't read
     its responses. UNAVAILABLE: the sidecar is shutting down.
     """
+    WatchLimits: _grpc.StreamStreamMultiCallable[_rate_limit_pb2.WatchLimitsRequest, _rate_limit_pb2.WatchLimitsResponse]
+    """Tells the limits of streams and each change of them, so that a publisher needn't upload what would be denied.
+
+    A request adds streams to those that the call watches, and says what rates their sources have. Each request is
+    followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
+    one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
+    client's last request; it ends when the client cancels it.
+
+    Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
+    ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
+    denied. It must not if shadow is true.
+
+    An invalid name or rate ends the call with INVALID_ARGUMENT; the message names its index, and nothing in its request
+    takes effect. RESOURCE_EXHAUSTED: there are too many watchers, too many streams are watched, the request is too long,
+    or the client doesn't read. UNAVAILABLE: the sidecar is shutting down.
+    """
     ListStreams: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.ListStreamsRequest, _rate_limit_pb2.ListStreamsResponse]
     """Lists the streams that have a schedule in the sidecar, ordered by name."""
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_rate_limit_pb2.GetServerInfoRequest, _rate_limit_pb2.GetServerInfoResponse]
@@ -102,6 +118,22 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     One invalid item ends the session with INVALID_ARGUMENT; the message names its index, and nothing in its request
     takes effect. RESOURCE_EXHAUSTED: there are too many sessions, the request is too long, or the client doesn't read
     its responses. UNAVAILABLE: the sidecar is shutting down.
+    """
+    WatchLimits: _aio.StreamStreamMultiCallable[_rate_limit_pb2.WatchLimitsRequest, _rate_limit_pb2.WatchLimitsResponse]  # type: ignore[assignment]
+    """Tells the limits of streams and each change of them, so that a publisher needn't upload what would be denied.
+
+    A request adds streams to those that the call watches, and says what rates their sources have. Each request is
+    followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
+    one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
+    client's last request; it ends when the client cancels it.
+
+    Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
+    ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
+    denied. It must not if shadow is true.
+
+    An invalid name or rate ends the call with INVALID_ARGUMENT; the message names its index, and nothing in its request
+    takes effect. RESOURCE_EXHAUSTED: there are too many watchers, too many streams are watched, the request is too long,
+    or the client doesn't read. UNAVAILABLE: the sidecar is shutting down.
     """
     ListStreams: _aio.UnaryUnaryMultiCallable[_rate_limit_pb2.ListStreamsRequest, _rate_limit_pb2.ListStreamsResponse]  # type: ignore[assignment]
     """Lists the streams that have a schedule in the sidecar, ordered by name."""
@@ -157,6 +189,28 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         One invalid item ends the session with INVALID_ARGUMENT; the message names its index, and nothing in its request
         takes effect. RESOURCE_EXHAUSTED: there are too many sessions, the request is too long, or the client doesn't read
         its responses. UNAVAILABLE: the sidecar is shutting down.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchLimits(
+        self,
+        request_iterator: _MaybeAsyncIterator[_rate_limit_pb2.WatchLimitsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_rate_limit_pb2.WatchLimitsResponse], _abc.AsyncIterator[_rate_limit_pb2.WatchLimitsResponse]]:
+        """Tells the limits of streams and each change of them, so that a publisher needn't upload what would be denied.
+
+        A request adds streams to those that the call watches, and says what rates their sources have. Each request is
+        followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
+        one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
+        client's last request; it ends when the client cancels it.
+
+        Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
+        ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
+        denied. It must not if shadow is true.
+
+        An invalid name or rate ends the call with INVALID_ARGUMENT; the message names its index, and nothing in its request
+        takes effect. RESOURCE_EXHAUSTED: there are too many watchers, too many streams are watched, the request is too long,
+        or the client doesn't read. UNAVAILABLE: the sidecar is shutting down.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,38 @@
+"""Deliveries that wait for the limit of their stream, because the sidecar can't be asked and has never told it. Pure.
+
+The stream may be paused, so its frames are neither counted nor skipped as long as they are worth counting. Meanwhile they
+are held like all others.
+"""
+
+from collections.abc import Iterable
+
+from worker.queue.delivery import Delivery
+from worker.queue.frame import Frame
+
+Waiting = tuple[Frame, Delivery]
+
+
+class Undecided:
+    """The deliveries that wait, in the order of their entries."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, deliveries: Iterable[Waiting]) -> None:
+        """Adds deliveries behind those that wait already."""
+        self._waiting += deliveries
+
+    def take(self) -> list[Waiting]:
+        """Returns all that wait; none do afterwards."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def take_older(self, oldest: float) -> list[Waiting]:
+        """Returns those that arrived before this time, Unix seconds; they don't wait afterwards."""
+        older = [each for each in self._waiting if each[0].arrived_at < oldest]
+        if older:
+            self._waiting = [each for each in self._waiting if each[0].arrived_at >= oldest]
+        return older
