@@ -9,11 +9,10 @@ from pydantic import Field, model_validator
 
 from handcounter.pacing.bounds import MAX_BATCH
 from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, Seconds
-from process.pem import pem_error
 from worker.hands_settings import HandsSettings
 from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions
 from worker.picture_header import MAX_PIXELS
-from worker.settings import QueueSettings, cpus
+from worker.settings import QueueSettings, cpus, sidecar_error
 
 
 class RunSettings(HandsSettings, QueueSettings):
@@ -84,12 +83,7 @@ examples:
 
     @model_validator(mode="after")
     def _sidecar_certificates_are_valid(self) -> Self:
-        if (self.sidecar_cert is None) != (self.sidecar_key is None):
-            raise ValueError("--sidecar-cert and --sidecar-key must be given together")
-        if self.sidecar_cert and not self.sidecar_ca:
-            raise ValueError("--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown")
-        # gRPC wouldn't report an error, and would never connect.
-        if error := pem_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
+        if error := sidecar_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
             raise ValueError(error)
         return self
 

@@ -58,6 +58,18 @@ class DestinationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitsOptions:
+    """The sidecar that tells limits."""
+
+    address: str
+    """HOST:PORT or unix:/path."""
+    ca: Path | None = None
+    """Enables TLS."""
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PublishOptions:
     """A publisher."""
 
@@ -67,5 +79,7 @@ class PublishOptions:
     """Published frames after which it stops."""
     duration: float
     """Seconds, by the frames' own clock, after which it stops."""
+    limits: LimitsOptions | None = None
+    """None: every frame is published."""
     progress: float
     """Seconds between progress lines; infinity for none."""

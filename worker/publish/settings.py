@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
-from process.fields import FiniteSeconds, Number, Seconds
+from process.fields import FiniteSeconds, Number, OptionalGrpcAddress, Seconds
 from process.settings import Positional
-from worker.publish.options import DestinationOptions, PublishOptions, Reception, SourceOptions
+from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
-from worker.settings import QueueSettings
+from worker.settings import QueueSettings, sidecar_error
 
 
 def _source(value: str) -> str:
@@ -45,6 +45,7 @@ examples:
   hand-counter publish rtsp://user:{PASSWORD}@camera.local/stream --source-password-file door.password --stream-name door
   hand-counter publish http://camera.local/mjpeg --stream-name door             motion JPEG isn't encoded again
   hand-counter publish http://camera.local/snapshot.jpg --stream-name yard --source-fps 1
+  hand-counter publish 0 --stream-name desk --sidecar 127.0.0.1:50051           only frames that will be admitted
   hand-counter publish photos/ --stream-name album --source-fps 2
   hand-counter publish /srv/ftp/door --stream-name door --watch                 what a camera uploads
   hand-counter publish synthetic:fps=15,hands=0-3,seed=1 --stream-name sim1     a simulated camera with moving hands
@@ -90,6 +91,15 @@ examples:
         description="about how many entries the queue keeps, of all streams; when it is full of unread ones, files "
         "wait, and a camera's frames push out the oldest",
     )
+    sidecar: OptionalGrpcAddress = Field(
+        "",
+        description="leave out the frames that this sidecar would deny: HOST:PORT or unix:/path. Empty: publish all",
+    )
+    sidecar_ca: Path | None = Field(
+        None, description="CA certificate (PEM file) that verifies the sidecar; enables TLS"
+    )
+    sidecar_cert: Path | None = Field(None, description="client certificate for the sidecar (PEM file)")
+    sidecar_key: Path | None = Field(None, description="private key of the client certificate (PEM file)")
     progress: Seconds = Field(5.0, description="seconds between progress lines; inf: none")
 
     def arguments(self) -> dict[str, Any]:
@@ -110,6 +120,12 @@ examples:
         if not self.source:
             raise ValueError("give SOURCE as an argument, in WORKER_SOURCE or in --source-file")
         parse_source(self.source, "" if self.source_password_file else None)
+        return self
+
+    @model_validator(mode="after")
+    def _sidecar_certificates_are_valid(self) -> Self:
+        if error := sidecar_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
+            raise ValueError(error)
         return self
 
     @property
@@ -134,6 +150,11 @@ examples:
                 payload_ttl=self.payload_ttl,
                 max_queue=self.max_queue,
             ),
+            limits=LimitsOptions(
+                address=self.sidecar, ca=self.sidecar_ca, certificate=self.sidecar_cert, key=self.sidecar_key
+            )
+            if self.sidecar
+            else None,
             count=self.count,
             duration=self.duration,
             progress=self.progress,
