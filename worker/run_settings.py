@@ -45,7 +45,15 @@ examples:
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
-    max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
+    max_age: Seconds = Field(
+        10.0,
+        description="seconds after which a live frame is skipped; inf: never, nor is it superseded by a newer one",
+    )
+    fresh: Seconds = Field(
+        0.5,
+        description="seconds behind the queue's end from which a worker reads on although all its threads are busy, so that "
+        "newer frames supersede those that wait",
+    )
     decision_timeout: Seconds = Field(
         0.25, description="seconds without an answer after which the sidecar is considered unreachable"
     )
@@ -116,6 +124,7 @@ examples:
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,
                 max_age=self.max_age,
+                fresh=self.fresh,
                 claim_idle=self.claim_idle,
                 max_deliveries=self.max_deliveries,
                 max_pixels=self.max_pixels,

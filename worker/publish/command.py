@@ -59,6 +59,7 @@ def run_publish(options: PublishOptions) -> int:
         max_queue=destination.max_queue,
         backoff=Backoff(),
         waits=not source.live,
+        live=source.live or source.paced,
     )
     watch = _watch_limits(options.limits, stream) if options.limits else None
     due = Thinner(watch, stream, time.monotonic) if watch else None

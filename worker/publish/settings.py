@@ -39,7 +39,7 @@ works again. Ctrl-C ends the command within a second.
 
 examples:
   hand-counter publish video.mp4 --stream-name cam1 --loop
-  hand-counter publish video.mp4 --stream-name cam1 --fast --payload-ttl 600    as fast as it can be read
+  hand-counter publish video.mp4 --stream-name cam1 --fast                      every admitted frame is counted
   hand-counter publish 0 --stream-name desk                                     the first webcam
   hand-counter publish --source-file door.url --stream-name door                a camera; its URL isn't shown by ps
   hand-counter publish rtsp://user:{PASSWORD}@camera.local/stream --source-password-file door.password --stream-name door
@@ -65,7 +65,11 @@ examples:
         description="name of the stream, 1 to 256 characters", json_schema_extra={"metavar": "NAME"}
     )
     loop: bool = Field(False, description="start a file or folder over at its end; ts continues")
-    fast: bool = Field(False, description="don't wait for a file's timestamps; ts still follows them")
+    fast: bool = Field(
+        False,
+        description="publish a file as fast as its frames are counted: they wait for that, behind those of cameras; "
+        "ts still follows the file's timestamps",
+    )
     source_fps: Number = Field(10.0, gt=0, le=1000, description="frames per second of a folder of pictures")
     count: int | None = Field(None, ge=1, description="stop after this many published frames")
     duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
