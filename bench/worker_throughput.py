@@ -45,6 +45,7 @@ GOAL = 0.9
 OPTIONS = PipelineOptions(
     batch_size=256,
     max_age=float("inf"),
+    fresh=0.5,
     claim_idle=30.0,
     max_deliveries=3,
     max_pixels=MAX_PIXELS,
@@ -74,6 +75,10 @@ class Unlimited:
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns that there is none."""
         return [float("inf")] * len(stream_names)
+
+    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
+        """Returns that there is none."""
+        return float("inf")
 
 
 def picture() -> Picture:

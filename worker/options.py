@@ -79,7 +79,9 @@ class PipelineOptions:
     batch_size: int
     """The most entries that are read and decided at once."""
     max_age: float
-    """Seconds after which an entry is skipped."""
+    """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
+    fresh: float
+    """Seconds by which the newest entry that was read may be old before more are read although enough frames wait."""
     claim_idle: float
     """Seconds without a sign of life after which deliveries of another worker are adopted."""
     max_deliveries: int

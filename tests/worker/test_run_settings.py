@@ -58,6 +58,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "threads": 7,
         "batch_size": 17,
         "max_age": 3.5,
+        "fresh": 1.5,
         "claim_idle": 12.5,
         "max_deliveries": 9,
         "max_pixels": 1234,
