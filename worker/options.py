@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.hands.decision import MIN_SCORE
+from worker.hands.effort import Effort
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,10 @@ class HandsOptions:
 
     backend: str = "auto"
     """A name of BACKENDS, or auto."""
-    tiles: int = 2
-    """Tiles per side that the palm detector looks at besides the whole picture; 1 for none."""
-    min_score: float = MIN_SCORE
-    """Lowest score of a hand, 0 to 1."""
+    effort: Effort = Effort.BALANCED
+    """How much work the palm detector does for a picture."""
+    min_score: float | None = None
+    """Lowest score of a hand, 0 to 1; None: the effort's own."""
     models_dir: Path | None = None
     """Folder of the palm detector's models; None: the user's cache."""
     hamer_checkpoint: Path | None = None

@@ -30,7 +30,7 @@ def test_every_setting_of_hands_reaches_its_option() -> None:
     """Each by its own name."""
     given = {
         "backend": "hamer",
-        "tiles": 3,
+        "effort": "thorough",
         "min_score": 0.25,
         "models_dir": Path("models"),
         "hamer_checkpoint": Path("hamer.ckpt"),
