@@ -108,6 +108,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
             max_pixels=MAX_PIXELS,
             metrics_streams=1000,
             previews=True,
+            smoothing=True,
             wait_for_limits=True,
             drain=True,
         ),

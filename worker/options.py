@@ -94,6 +94,8 @@ class PipelineOptions:
     """How many streams have their own metrics and their own keys in Redis."""
     previews: bool
     """Whether the last annotated picture of each stream is kept in Redis."""
+    smoothing: bool
+    """Whether results have smoothed counts."""
     wait_for_limits: bool
     """Whether frames of a stream wait while nobody has told its limit; else they are paced at the fallback fps."""
     drain: bool

@@ -88,6 +88,7 @@ examples:
     no_previews: bool = Field(
         False, description="keep no annotated pictures in Redis; else the last one of each stream, at most one a second"
     )
+    no_smoothing: bool = Field(False, description="leave hand_count_smoothed out of the results: it is then null")
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
         10.0,
@@ -138,6 +139,7 @@ examples:
                 max_pixels=self.max_pixels,
                 metrics_streams=self.metrics_streams,
                 previews=not self.no_previews,
+                smoothing=not self.no_smoothing,
                 wait_for_limits=self.unknown_streams == "wait",
                 drain=self.drain,
             ),

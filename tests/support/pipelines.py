@@ -36,6 +36,7 @@ def pipeline_options(**changes: Any) -> PipelineOptions:
         "max_pixels": MAX_PIXELS,
         "metrics_streams": 100,
         "previews": False,
+        "smoothing": True,
         "wait_for_limits": True,
         "drain": True,
     }
