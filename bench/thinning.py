@@ -4,8 +4,8 @@
 
 For each limit and each variant a real Valkey, sidecar, worker (with a detector that takes no time) and publisher of their own
 run side by side, in real time. The camera is a film of 30 fps, 1280x720, H.264, with noise, so that its pictures are as large
-as those of a real one. Printed are the bytes that Valkey received from all, the CPU and the resident memory of each process, and how
-many frames were counted, which has to be the same.
+as those of a real one. Printed are the bytes that Valkey received from all, CPU and resident memory of each process, and the
+frames that were counted, which have to be as many.
 """
 
 import argparse

@@ -131,7 +131,11 @@ def main() -> None:
     outcomes = {}
     with (
         valkey() as server,
-        sidecar_process("--max-watchers", str(2 * most), redis_url=server.url, fresh=True) as sidecar,
+        sidecar_process(
+            *("--max-watchers", str(2 * most), "--max-concurrent-calls", str(2 * most + 10)),
+            redis_url=server.url,
+            fresh=True,
+        ) as sidecar,
     ):
         for case in cases:
             outcomes[case] = asyncio.run(

@@ -256,7 +256,7 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     settings = sidecar.settings
     server = grpc.aio.server(
         options=server_options(MAX_REQUEST_BYTES),
-        maximum_concurrent_rpcs=settings.max_concurrent_calls + settings.max_watchers,
+        maximum_concurrent_rpcs=settings.max_concurrent_calls,
     )
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
     registrar = refusing_malformed(server, sidecar.count_refused)
