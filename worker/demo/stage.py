@@ -23,10 +23,10 @@ from worker.demo.limits_view import LimitsView
 from worker.demo.options import DemoOptions
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
 from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
-from worker.publish.film import SimulatedCamera
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.open_source import jpeg_encoder
 from worker.publish.publisher import Publisher
+from worker.publish.simulated import SimulatedCamera
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
 from worker.queue.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
