@@ -88,7 +88,7 @@ $(BIN)/python:
 
 # The stamps keep the virtual environment in step with its lock. The lock of the tests includes that of the demo.
 $(VENV)/run: requirements/run.txt pyproject.toml | $(BIN)/python
-	@echo "Setting up the virtual environment: about 400 MB, once ..."
+	@echo "Setting up the virtual environment: about 500 MB, once ..."
 	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@

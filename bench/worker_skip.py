@@ -25,11 +25,12 @@ from handcounter.client import RateLimiter
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
+from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.reader import Reader
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Skipped
+from worker.queue.delivery import Settled, Skipped
 from worker.queue.frame import SkipReason, encode_entry
 from worker.queue.held import Held
 from worker.queue.keys import CONSUMER_GROUP, Keys
@@ -87,18 +88,20 @@ def scripts(url: str, batch: int, keep_payloads: bool = False) -> None:
 def reader(url: str, limiter: RateLimiter, batch: int) -> None:
     """Runs the worker's reader, with a decision per batch."""
     queue = Queue(Commands(connect(url), KEYS), "reader")
+    metrics, settled = Metrics(), queues.SimpleQueue[Settled | None]()
     Reader(
         queue,
         limiter,
         Held(),
-        queues.Queue(maxsize=4),
-        queues.SimpleQueue(),
-        Metrics(),
+        Dispatcher(queue, settled.put, metrics, threads=2, max_age=float("inf")),
+        settled,
+        metrics,
         StreamStats(1000, queue.now),
         threading.Event(),
         PipelineOptions(
             batch_size=batch,
             max_age=float("inf"),
+            fresh=0.5,
             claim_idle=30.0,
             max_deliveries=3,
             max_pixels=MAX_PIXELS,

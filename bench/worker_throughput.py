@@ -27,6 +27,7 @@ from handcounter.pacing.schedule import Reason
 from worker.download import download_progress
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.effort import Effort
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
@@ -45,6 +46,7 @@ GOAL = 0.9
 OPTIONS = PipelineOptions(
     batch_size=256,
     max_age=float("inf"),
+    fresh=0.5,
     claim_idle=30.0,
     max_deliveries=3,
     max_pixels=MAX_PIXELS,
@@ -74,6 +76,10 @@ class Unlimited:
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns that there is none."""
         return [float("inf")] * len(stream_names)
+
+    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
+        """Returns that there is none."""
+        return float("inf")
 
 
 def picture() -> Picture:
@@ -139,13 +145,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--frames", type=int, default=120, help="per round")
     parser.add_argument("--threads", type=int, default=cpus())
-    parser.add_argument("--tiles", type=int, default=2)
+    parser.add_argument("--effort", type=Effort, choices=list(Effort), default=Effort.BALANCED)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
-    detectors = [PalmLandmarkDetector(models, tiles=options.tiles) for _ in range(options.threads)]
+    detectors = [PalmLandmarkDetector(models, effort=options.effort) for _ in range(options.threads)]
     image = picture()
     jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
     detect = [functools.partial(each.detect, image) for each in detectors]
@@ -167,7 +173,7 @@ def main() -> None:
         client.close()
     medians = {way: Rate(*map(statistics.median, zip(*each, strict=True))) for way, each in rates.items()}
     ratio = statistics.median(w.fps / d.fps for w, d in zip(rates["worker"], rates["detector"], strict=True))
-    print(f"1280x720, {options.threads} threads, {options.tiles} tiles a side, median of {options.rounds} rounds")
+    print(f"1280x720, {options.threads} threads, effort {options.effort}, median of {options.rounds} rounds")
     print(f"{'':24}{'frames/s':>10}{'CPU ms/frame':>14}")
     for way, rate in medians.items():
         print(f"{way:24}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")

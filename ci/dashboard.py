@@ -54,7 +54,7 @@ PANELS = (
     ),
     Panel(
         "Age of a frame when work on it begins",
-        "How long admitted frames waited. Frames older than --max-age are skipped.",
+        "How long admitted live frames waited: at most about a round of the streams that wait, under any load.",
         "s",
         {
             "median": _quantile(0.5, "hand_counter_queue_age_seconds"),

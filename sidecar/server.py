@@ -129,13 +129,18 @@ class Sidecar:
             self.watches,
             version=version(),
             settings=settings.shown(),
+            redis_problem=self.redis_problem,
         )
+
+    def redis_problem(self) -> str:
+        """Returns what Redis doesn't do and what to do about it, in one line: the limits, else claims. Empty for nothing."""
+        return self.follower.problem_sentence or (self.fleet.problem_sentence if self.fleet else "")
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
         """Returns the answer of /healthz; the sidecar is healthy with or without Redis."""
         return True, {
             "redis": self.follower.state.name,
-            "redis_problem": self.follower.problem_sentence,
+            "redis_problem": self.redis_problem(),
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
             "streams": len(self.limiter),
         }
@@ -157,6 +162,7 @@ class Sidecar:
             pacing=self.settings.pacing,
             replicas=self.settings.replicas,
             claim_wait_s=self.settings.claim_wait,
+            on_problem=lambda _sentence: self._report_health(),
         )
 
     def _decider(self) -> Decider:
@@ -167,9 +173,13 @@ class Sidecar:
             decider = PodDecider(self.roster, self.table, self.leases, self.settings.pacing)
         return ShadowDecider(decider) if self.settings.shadow else decider
 
-    def _report_problem(self, sentence: str) -> None:
-        self.health.set(REDIS, not sentence, sentence)
+    def _report_problem(self, _sentence: str) -> None:
+        self._report_health()
         self.watchers.record_for_all()
+
+    def _report_health(self) -> None:
+        sentence = self.redis_problem()
+        self.health.set(REDIS, self.follower.state.is_reachable and not sentence, sentence)
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()

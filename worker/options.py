@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.hands.decision import MIN_SCORE
+from worker.hands.effort import Effort
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,10 @@ class HandsOptions:
 
     backend: str = "auto"
     """A name of BACKENDS, or auto."""
-    tiles: int = 2
-    """Tiles per side that the palm detector looks at besides the whole picture; 1 for none."""
-    min_score: float = MIN_SCORE
-    """Lowest score of a hand, 0 to 1."""
+    effort: Effort = Effort.BALANCED
+    """How much work the palm detector does for a picture."""
+    min_score: float | None = None
+    """Lowest score of a hand, 0 to 1; None: the effort's own."""
     models_dir: Path | None = None
     """Folder of the palm detector's models; None: the user's cache."""
     hamer_checkpoint: Path | None = None
@@ -80,7 +80,9 @@ class PipelineOptions:
     batch_size: int
     """The most entries that are read and decided at once."""
     max_age: float
-    """Seconds after which an entry is skipped."""
+    """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
+    fresh: float
+    """Seconds by which the newest entry that was read may be old before more are read although enough frames wait."""
     claim_idle: float
     """Seconds without a sign of life after which deliveries of another worker are adopted."""
     max_deliveries: int

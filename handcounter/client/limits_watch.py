@@ -217,9 +217,12 @@ class LimitsWatch:
             watched = self._streams.source_fps
             for limit in message.limits:
                 name = limit.stream_name
-                if name in watched and limit.fps >= 0.0:
+                known = self._limits.get(name)
+                # A sidecar that starts without Redis doesn't know better than the one before.
+                is_guess = limit.limit_unread and known is not None and not known.unread
+                if name in watched and limit.fps >= 0.0 and not is_guess:
                     source = _SOURCES.get(limit.fps_source, FpsSource.UNKNOWN)
-                    self._limits[name] = StreamLimit(limit.fps, source, limit.invalid_value)
+                    self._limits[name] = StreamLimit(limit.fps, source, limit.invalid_value, limit.limit_unread)
                     told.append(name)
             self._pacing = Pacing.MIN_GAP if message.pacing == pb.PACING_MIN_GAP else Pacing.GCRA
             self._shadow = message.shadow
@@ -256,8 +259,12 @@ class LimitsWatch:
             self._logged = True
             logger.warning(
                 "the sidecar tells no limits, the last known ones stay in force",
-                extra={"sidecar": self._address, "error": error},
+                extra={"sidecar": self._address, "error": error, "without_limit": self._without_limit()},
             )
+
+    def _without_limit(self) -> int:
+        """Returns how many of the watched streams have no limit, because none was ever told."""
+        return len(self._streams.source_fps.keys() - self._limits.keys())
 
 
 def _cancel(call: list[grpc.Call]) -> None:

@@ -29,6 +29,8 @@ class StreamLimit(NamedTuple):
     source: FpsSource
     invalid_value: str
     """The value in Redis that is ignored because it isn't a valid fps; empty: there is none."""
+    unread: bool = False
+    """Whether the sidecar couldn't read the stream's own limit yet, so that this is an assumption: it may be paused."""
 
 
 class Changes(NamedTuple):

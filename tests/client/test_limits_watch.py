@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import grpc
@@ -146,6 +146,29 @@ def test_what_is_not_valid_is_ignored() -> None:
         assert watch.limit("c") == StreamLimit(3.0, FpsSource.UNKNOWN, "")
         assert [watch.limit(name) for name in ("a", "b", "foreign")] == [None] * 3
         assert (watch.pacing, watch.shadow) == (Pacing.MIN_GAP, True)
+
+
+class Unread(FakeSidecar):
+    """A sidecar that can't read limits."""
+
+    def _limits(self, stream_names: Iterable[str]) -> pb.WatchLimitsResponse:
+        message = super()._limits(stream_names)
+        for limit in message.limits:
+            limit.limit_unread = True
+        return message
+
+
+def test_an_assumed_limit_does_not_replace_one_that_was_read() -> None:
+    """A sidecar that starts without Redis doesn't know better than the one before; of other streams it tells a guess."""
+    with FakeSidecar(fps={"cam1": 0.0}) as sidecar, LimitsWatch(sidecar.address) as watch:
+        watch.watch("cam1")
+        assert watch.wait_told(TIMEOUT_S)
+        sidecar.stop()
+        with Unread(address=sidecar.address):
+            watch.watch("cam2")
+            wait_until(lambda: watch.limit("cam2") is not None, "the assumed limit")
+            assert watch.limit("cam2") == StreamLimit(1.0, FpsSource.DEFAULT, "", unread=True)
+            assert watch.limit("cam1") == StreamLimit(0.0, FpsSource.OVERRIDE, "")
 
 
 @pytest.mark.parametrize(("name", "rate"), [("", 1.0), ("a", -1.0), ("a", math.nan), ("a", math.inf)])

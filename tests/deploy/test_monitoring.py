@@ -40,7 +40,7 @@ def series(registry: CollectorRegistry) -> Iterable[str]:
 def existing() -> set[str]:
     """Returns the series of both programs and the recorded ones."""
     recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
-    sidecar = Sidecar(SidecarSettings())
+    sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
     worker = WorkerMetrics()
     worker.registry.register(StreamMetrics(StreamStats(1, time.time), time.time))

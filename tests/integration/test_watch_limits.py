@@ -115,5 +115,5 @@ def test_over_tls(tmp_path: Path) -> None:
         with LimitsWatch(f"localhost:{port}", credentials=credentials) as watch:
             watch.watch("cam1")
             assert watch.wait_told(TIMEOUT_S)
-            assert watch.limit("cam1") == StreamLimit(3.0, FpsSource.DEFAULT, "")
+            assert watch.limit("cam1") == StreamLimit(3.0, FpsSource.DEFAULT, "", unread=True)
             assert watch.stale  # there is no Redis

@@ -32,7 +32,7 @@ def test_every_setting_of_hands_reaches_its_option() -> None:
     """Each by its own name."""
     given = {
         "backend": "hamer",
-        "tiles": 3,
+        "effort": "thorough",
         "min_score": 0.25,
         "models_dir": Path("models"),
         "hamer_checkpoint": Path("hamer.ckpt"),
@@ -60,6 +60,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "threads": 7,
         "batch_size": 17,
         "max_age": 3.5,
+        "fresh": 1.5,
         "claim_idle": 12.5,
         "max_deliveries": 9,
         "max_pixels": 1234,

@@ -1,4 +1,4 @@
-"""The threads that count hands. They do no network I/O: jobs arrive on one queue, settled deliveries leave on another."""
+"""The threads that count hands. They do no network I/O: jobs come with their pictures, settled deliveries leave on a queue."""
 
 import logging
 import queue as queues
@@ -28,7 +28,7 @@ class CountWorker:
     def __init__(
         self,
         detector: HandDetector,
-        jobs: queues.Queue[Job | None],
+        next_job: Callable[[], Job | None],
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
         *,
@@ -41,7 +41,7 @@ class CountWorker:
 
         Args:
             detector: finds the hands; used by this thread alone.
-            jobs: where admitted frames come from.
+            next_job: waits for the next admitted frame and returns it; None at the end.
             settled: where settled deliveries go.
             metrics: what is counted for operators.
             now: Redis' clock, Unix seconds.
@@ -51,7 +51,7 @@ class CountWorker:
         """
         self._previews = previews
         self._detector = detector
-        self._jobs = jobs
+        self._next_job = next_job
         self._settled = settled
         self._metrics = metrics
         self._now = now
@@ -61,8 +61,8 @@ class CountWorker:
         self._busy_since: float | None = None
 
     def run(self) -> None:
-        """Counts until it finds None among the jobs."""
-        while (job := self._jobs.get()) is not None:
+        """Counts until there is no next job."""
+        while (job := self._next_job()) is not None:
             self._busy_since = time.monotonic()
             self._settled.put(self._settle(job))
             self._busy_since = None
@@ -74,10 +74,11 @@ class CountWorker:
 
     def _settle(self, job: Job) -> Settled:
         age = self._now() - job.frame.arrived_at
-        if age > self._max_age:
+        if job.frame.live and age > self._max_age:
             return skipped(job.frame, SkipReason.STALE)
         age = max(0.0, age)  # Redis' clock may have been set back since
-        self._metrics.queue_age.observe(age)
+        if job.frame.live:
+            self._metrics.queue_age.observe(age)
         attempt = 0
         while True:
             attempt += 1

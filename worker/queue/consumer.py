@@ -21,6 +21,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import redis
 
@@ -196,7 +197,7 @@ class Queue:
             pipeline = client.pipeline(transaction=False)
             for key in keys:
                 pipeline.get(key)
-            replies = pipeline.execute(raise_on_error=False)
+            replies = pipeline.execute(raise_on_error=False) if len(keys) > 1 else [_get(client, keys[0])]
             return [self._payload(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
         payloads: list[bytes | EntryError | None] = self._commands.call("payloads", get)
@@ -297,6 +298,14 @@ class Queue:
         if abs(step := offset - self._clock_offset) > _CLOCK_STEP_S:
             self._arrivals.shift(step)
         self._clock_offset = offset
+
+
+def _get(client: redis.Redis, key: bytes) -> Any:
+    """Returns the reply to a GET, be it an error. A pipeline of one command would take twice as long."""
+    try:
+        return client.get(key)
+    except redis.ResponseError as error:
+        return error
 
 
 def _fields(words: Sequence[bytes]) -> dict[bytes, bytes]:

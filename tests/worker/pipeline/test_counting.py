@@ -51,7 +51,7 @@ class Parts:
         self.settled: queues.SimpleQueue[Settled | None] = queues.SimpleQueue()
         self.metrics = Metrics()
         self.worker = CountWorker(
-            detector, self.jobs, self.settled, self.metrics, now=now, max_age=10.0, max_pixels=max_pixels
+            detector, self.jobs.get, self.settled, self.metrics, now=now, max_age=10.0, max_pixels=max_pixels
         )
 
     def count(self, *payloads: bytes) -> list[Settled | None]:
