@@ -79,6 +79,8 @@ class PipelineOptions:
 
     batch_size: int
     """The most entries that are read and decided at once."""
+    max_bytes_in_flight: int
+    """About the most bytes of pictures inside of entries that are held; one picture may exceed it."""
     max_age: float
     """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
     fresh: float
@@ -93,6 +95,8 @@ class PipelineOptions:
     """How many streams have their own metrics and their own keys in Redis."""
     previews: bool
     """Whether the last annotated picture of each stream is kept in Redis."""
+    smoothing: bool
+    """Whether results have smoothed counts."""
     wait_for_limits: bool
     """Whether frames of a stream wait while nobody has told its limit; else they are paced at the fallback fps."""
     drain: bool

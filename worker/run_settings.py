@@ -13,6 +13,7 @@ from process.settings import Words
 from worker.hands_settings import HandsSettings
 from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions, SinkOptions
 from worker.picture_header import MAX_PIXELS
+from worker.queue.consumer import MOST_BYTES
 from worker.settings import QueueSettings, cpus, sidecar_error
 from worker.sinks.open_sinks import parse_sink
 
@@ -61,6 +62,12 @@ examples:
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
+    max_bytes_in_flight: int = Field(
+        MOST_BYTES,
+        ge=1,
+        description="bytes of pictures inside of entries from which no more entries are read; pictures under their own keys "
+        "are fetched when their turn comes",
+    )
     max_age: Seconds = Field(
         10.0,
         description="seconds after which a live frame is skipped; inf: never, nor is it superseded by a newer one",
@@ -108,6 +115,7 @@ examples:
         None, description="key that signs what is sent to http sinks; use the variable or a file"
     )
     sink_hmac_key_file: Path | None = Field(None, description="file with that key")
+    no_smoothing: bool = Field(False, description="leave hand_count_smoothed out of the results: it is then null")
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
         10.0,
@@ -168,6 +176,7 @@ examples:
             ),
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,
+                max_bytes_in_flight=self.max_bytes_in_flight,
                 max_age=self.max_age,
                 fresh=self.fresh,
                 claim_idle=self.claim_idle,
@@ -175,6 +184,7 @@ examples:
                 max_pixels=self.max_pixels,
                 metrics_streams=self.metrics_streams,
                 previews=not self.no_previews,
+                smoothing=not self.no_smoothing,
                 wait_for_limits=self.unknown_streams == "wait",
                 drain=self.drain,
             ),

@@ -59,6 +59,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     own = {
         "threads": 7,
         "batch_size": 17,
+        "max_bytes_in_flight": 12345,
         "max_age": 3.5,
         "fresh": 1.5,
         "claim_idle": 12.5,
@@ -81,7 +82,8 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "decision_timeout": ("decision_timeout", 0.5),
         "sidecar_wait": ("start_wait", 4.5),
     }
-    own |= {"no_previews": True, "sink": ["jsonl:-", "redis"], "sink_hmac_key": "KEY"}
+    own |= {"sink": ["jsonl:-", "redis"], "sink_hmac_key": "KEY"}
+    own["no_previews"] = own["no_smoothing"] = True
     others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
     settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
     options = settings.arguments()["options"]
@@ -90,6 +92,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     assert leaves.pop("previews") is not own.pop("no_previews")
     assert leaves.pop("specs") == tuple(map(parse_sink, own.pop("sink")))
     assert leaves.pop("hmac_key") == own.pop("sink_hmac_key").encode()
+    assert leaves.pop("smoothing") is not own.pop("no_smoothing")
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
     assert not leaves.pop("wait_for_limits")

@@ -24,6 +24,7 @@ from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.smoothing import Smoother
 from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
@@ -53,6 +54,7 @@ class Pipeline:
         """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
         self.streams = StreamStats(options.metrics_streams, queue.now)
         previews = Previews() if options.previews else None
+        smoother = Smoother() if options.smoothing else None
         self._queue = queue
         self._held = Held()
         self._stop_reading = threading.Event()
@@ -82,6 +84,7 @@ class Pipeline:
                 max_age=options.max_age,
                 max_pixels=options.max_pixels,
                 previews=previews,
+                smoother=smoother,
             )
             for detector in detectors
         ]
