@@ -78,11 +78,12 @@ class Limiter:
             await self._read(unread, names)
         return await self._decider.decide(batch, self._clock())
 
-    async def decide_one(self, stream_name: str, ts: StreamTime) -> Answer:
+    def decide_one(self, stream_name: str, ts: StreamTime) -> Awaitable[Answer]:
         """Decides one frame, as a batch of one."""
-        if stream_name not in self._table.watched:
-            await self._read((stream_name,), (stream_name,))
-        return await self._decider.decide_one(stream_name, ts, self._clock())
+        # Usually nothing has to be waited for here, and a coroutine that only awaits another one costs time.
+        if stream_name in self._table.watched:
+            return self._decider.decide_one(stream_name, ts, self._clock())
+        return self._read_and_decide_one(stream_name, ts)
 
     def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None where nothing is certain."""
@@ -112,6 +113,10 @@ class Limiter:
     def sweep(self) -> None:
         """Stops watching the limits of silent streams; to be called every few seconds."""
         self._roster.sweep(self._clock())
+
+    async def _read_and_decide_one(self, stream_name: str, ts: StreamTime) -> Answer:
+        await self._read((stream_name,), (stream_name,))
+        return await self._decider.decide_one(stream_name, ts, self._clock())
 
     async def _read(self, unread: Collection[str], batch: Collection[str]) -> None:
         """Reads the limits of those streams of a batch that aren't watched; the limits of the others are kept meanwhile."""
