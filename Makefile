@@ -17,16 +17,20 @@ help: ## show this list
 demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
 	@$(BIN)/hand-counter demo $(ARGS)
 
-# Most tests wait for servers, so more of them run at once than there are processors.
+# Most tests wait for servers, so more of them run at once than there are processors. They begin in the order of
+# tests/conftest.py, which puts the longest files first.
 JOBS ?= 4
+PARALLEL := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+# Without bytecode, each of the processes that the tests start would compile this tree again.
+unexport PYTHONDONTWRITEBYTECODE
 test: $(VENV)/dev ## the whole test suite (ARGS=... go to pytest)
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # The tracer takes half as much time again, so the suite runs without it, and the slow tests don't run with it.
 COVERAGE := $(VENV)/coverage
 coverage: $(VENV)/dev ## do the tests cover as much as pyproject.toml demands?
 	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
-	COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/data $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile -m "not slow or measured" \
+	COVERAGE_FILE=$(CURDIR)/$(COVERAGE)/data $(BIN)/pytest $(PARALLEL) -m "not slow or measured" \
 	  --ignore tests/deploy --cov --cov-report json:$(COVERAGE)/report.json $(ARGS)
 	$(BIN)/python ci/coverage_gate.py $(COVERAGE)/report.json
 
@@ -84,7 +88,7 @@ $(BIN)/python:
 
 # The stamps keep the virtual environment in step with its lock. The lock of the tests includes that of the demo.
 $(VENV)/run: requirements/run.txt pyproject.toml | $(BIN)/python
-	@echo "Setting up the virtual environment: about 400 MB, once ..."
+	@echo "Setting up the virtual environment: about 500 MB, once ..."
 	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@

@@ -42,6 +42,8 @@ OPTIONS = PipelineOptions(
     max_pixels=MAX_PIXELS,
     metrics_streams=1000,
     previews=True,
+    smoothing=True,
+    wait_for_limits=False,
     drain=False,
 )
 
@@ -65,6 +67,14 @@ class OnePerSecond:
     def decide(self, frames: Sequence[tuple[str, float]]) -> list[Reason]:
         """Decides frames in their order."""
         return [self._decide(*frame) for frame in frames]
+
+    def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
+        """Decides them likewise."""
+        return [self._decide(*frame) for frame in frames]
+
+    def limits(self, stream_names: Sequence[str]) -> list[float | None]:
+        """Returns the limit of each stream."""
+        return [1.0 / LIMIT_S] * len(stream_names)
 
     def _decide(self, stream_name: str, ts: float) -> Reason:
         if ts < self._due.get(stream_name, 0.0):

@@ -25,11 +25,12 @@ from handcounter.client import RateLimiter
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
+from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.reader import Reader
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Skipped
+from worker.queue.delivery import Settled, Skipped
 from worker.queue.frame import SkipReason, encode_entry
 from worker.queue.held import Held
 from worker.queue.keys import CONSUMER_GROUP, Keys
@@ -76,9 +77,9 @@ def _read(client: redis.Redis, batch: int) -> Any:
     return client.xreadgroup(CONSUMER_GROUP, "plain", {KEYS.frames: ">"}, count=batch)
 
 
-def scripts(url: str, batch: int) -> None:
+def scripts(url: str, batch: int, keep_payloads: bool = False) -> None:
     """Runs the worker's scripts, which include the accounting."""
-    queue = Queue(Commands(connect(url), KEYS), "scripts")
+    queue = Queue(Commands(connect(url), KEYS), "scripts", keep_payloads=keep_payloads)
     while deliveries := queue.read(batch):
         queue.skip([Skipped(each.entry_id, SkipReason.PAUSED, "", each.fields[b"frame_key"]) for each in deliveries])
     queue.close()
@@ -87,23 +88,27 @@ def scripts(url: str, batch: int) -> None:
 def reader(url: str, limiter: RateLimiter, batch: int) -> None:
     """Runs the worker's reader, with a decision per batch."""
     queue = Queue(Commands(connect(url), KEYS), "reader")
+    metrics, settled = Metrics(), queues.SimpleQueue[Settled | None]()
     Reader(
         queue,
         limiter,
         Held(),
-        queues.Queue(maxsize=4),
-        queues.SimpleQueue(),
-        Metrics(),
+        Dispatcher(queue, settled.put, metrics, threads=2, max_age=float("inf")),
+        settled,
+        metrics,
         StreamStats(1000, queue.now),
         threading.Event(),
         PipelineOptions(
             batch_size=batch,
+            max_bytes_in_flight=2**26,
             max_age=float("inf"),
+            fresh=0.5,
             claim_idle=30.0,
             max_deliveries=3,
             max_pixels=MAX_PIXELS,
             metrics_streams=1000,
             previews=True,
+            smoothing=True,
             wait_for_limits=True,
             drain=True,
         ),
@@ -129,6 +134,7 @@ def main() -> None:
         ways: dict[str, Callable[[], None]] = {
             "redis-py: XREADGROUP, XACK": lambda: plain(client, options.batch_size),
             "worker's scripts: read, skip": lambda: scripts(server.url, options.batch_size),
+            "the same, keeping pictures": lambda: scripts(server.url, options.batch_size, keep_payloads=True),
             "worker: read, decide, skip": lambda: reader(server.url, limiter, options.batch_size),
         }
         costs: dict[str, list[Cost]] = {way: [] for way in ways}

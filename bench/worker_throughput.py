@@ -2,11 +2,13 @@
 
     python -m bench.worker_throughput
 
-One process runs three variants in turns, over several rounds: the detector on a decoded picture; decoding and the detector;
-and the whole pipeline without a limit, from entries and payloads in a real Valkey to results in it.
+One process runs four variants in turns, over several rounds: the detector on a decoded picture; decoding and the detector;
+the whole pipeline without a limit, from entries and payloads in a real Valkey to results in it; and the same without what it
+shows of each stream (metrics, hashes and previews).
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import statistics
@@ -25,6 +27,7 @@ from handcounter.pacing.schedule import Reason
 from worker.download import download_progress
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.effort import Effort
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
@@ -42,15 +45,21 @@ KEYS = Keys()
 GOAL = 0.9
 OPTIONS = PipelineOptions(
     batch_size=256,
+    max_bytes_in_flight=2**26,
     max_age=float("inf"),
+    fresh=0.5,
     claim_idle=30.0,
     max_deliveries=3,
     max_pixels=MAX_PIXELS,
     metrics_streams=1000,
     previews=True,
+    smoothing=True,
     wait_for_limits=False,
     drain=True,
 )
+
+
+SHOWING_NOTHING = dataclasses.replace(OPTIONS, metrics_streams=0, previews=False)
 
 
 class Unlimited:
@@ -69,6 +78,10 @@ class Unlimited:
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns that there is none."""
         return [float("inf")] * len(stream_names)
+
+    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
+        """Returns that there is none."""
+        return float("inf")
 
 
 def picture() -> Picture:
@@ -117,11 +130,11 @@ def fill(client: redis.Redis, jpeg: bytes, frames: int) -> None:
         client.xadd(KEYS.frames, entry)
 
 
-def pipeline(url: str, detectors: Sequence[HandDetector]) -> int:
+def pipeline(url: str, detectors: Sequence[HandDetector], options: PipelineOptions = OPTIONS) -> int:
     """Runs the worker's threads, from the first read to the last result."""
     metrics = Metrics()
     queue = Queue(Commands(connect(url), KEYS), "bench")
-    threads = Pipeline(queue, Unlimited(), detectors, metrics, OPTIONS)
+    threads = Pipeline(queue, Unlimited(), detectors, metrics, options)
     threads.start()
     threads.done.wait()
     threads.stop(10.0)
@@ -134,13 +147,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--frames", type=int, default=120, help="per round")
     parser.add_argument("--threads", type=int, default=cpus())
-    parser.add_argument("--tiles", type=int, default=2)
+    parser.add_argument("--effort", type=Effort, choices=list(Effort), default=Effort.BALANCED)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
-    detectors = [PalmLandmarkDetector(models, tiles=options.tiles) for _ in range(options.threads)]
+    detectors = [PalmLandmarkDetector(models, effort=options.effort) for _ in range(options.threads)]
     image = picture()
     jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
     detect = [functools.partial(each.detect, image) for each in detectors]
@@ -151,6 +164,7 @@ def main() -> None:
             "detector": lambda: bare(detect, options.frames),
             "decode, detector": lambda: bare(both, options.frames),
             "worker": lambda: pipeline(server.url, detectors),
+            "worker, nothing shown": lambda: pipeline(server.url, detectors, SHOWING_NOTHING),
         }
         rates: dict[str, list[Rate]] = {way: [] for way in ways}
         bare(detect, 2 * options.threads)  # the first frames allocate
@@ -161,14 +175,23 @@ def main() -> None:
         client.close()
     medians = {way: Rate(*map(statistics.median, zip(*each, strict=True))) for way, each in rates.items()}
     ratio = statistics.median(w.fps / d.fps for w, d in zip(rates["worker"], rates["detector"], strict=True))
-    print(f"1280x720, {options.threads} threads, {options.tiles} tiles a side, median of {options.rounds} rounds")
-    print(f"{'':20}{'frames/s':>10}{'CPU ms/frame':>14}")
+    print(f"1280x720, {options.threads} threads, effort {options.effort}, median of {options.rounds} rounds")
+    print(f"{'':24}{'frames/s':>10}{'CPU ms/frame':>14}")
     for way, rate in medians.items():
-        print(f"{way:20}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
+        print(f"{way:24}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")
     print(f"worker / detector: {ratio:.3f}, goal at least {GOAL}: {'met' if ratio >= GOAL else 'MISSED'}")
+    shown = statistics.median(
+        w.fps / n.fps for w, n in zip(rates["worker"], rates["worker, nothing shown"], strict=True)
+    )
+    shown_cpu = statistics.median(
+        n.cpu_ms / w.cpu_ms for w, n in zip(rates["worker"], rates["worker, nothing shown"], strict=True)
+    )
+    print(
+        f"what is shown of streams costs {1 - shown:.1%} of the frames/s, by CPU {1 - shown_cpu:.1%}, goal at most 3%"
+    )
     print(f"CPU: {medians['detector'].cpu_ms / medians['worker'].cpu_ms:.3f}")
     figures = {way: rate._asdict() for way, rate in medians.items()}
-    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, **figures}))
+    print(json.dumps({"bench": "worker_throughput", "ratio": ratio, "shown": shown, "shown_cpu": shown_cpu, **figures}))
 
 
 if __name__ == "__main__":

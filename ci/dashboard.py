@@ -31,6 +31,10 @@ def _quantile(q: float, metric: str) -> str:
     return f"histogram_quantile({q}, sum by (le) (rate({metric}_bucket{WHERE}[$__rate_interval])))"
 
 
+def _top(metric: str) -> str:
+    return f"topk(20, sum by (stream_name) ({metric}{WHERE}))"
+
+
 PANELS = (
     Panel(
         "Frames",
@@ -50,7 +54,7 @@ PANELS = (
     ),
     Panel(
         "Age of a frame when work on it begins",
-        "How long admitted frames waited. Frames older than --max-age are skipped.",
+        "How long admitted live frames waited: at most about a round of the streams that wait, under any load.",
         "s",
         {
             "median": _quantile(0.5, "hand_counter_queue_age_seconds"),
@@ -94,6 +98,30 @@ PANELS = (
         "Streams that have a schedule, and frames refused because there is no room for another stream.",
         "none",
         {"streams, {{pod}}": f"sidecar_streams{WHERE}", "refused": _rate("sidecar_refused_frames_total")},
+    ),
+    Panel(
+        "Frames per second by stream",
+        "What the cameras deliver to the workers, of the 20 fastest. 0: the stream has been silent for 5 s.",
+        "none",
+        {"{{stream_name}}": _top("hand_counter_stream_source_fps")},
+    ),
+    Panel(
+        "Counted per second by stream",
+        "Of the 20 streams that are counted most often.",
+        "none",
+        {"{{stream_name}}": _top("hand_counter_stream_counted_fps")},
+    ),
+    Panel(
+        "Hands by stream",
+        "In the last result, of the 20 streams with the most.",
+        "none",
+        {"{{stream_name}}": f"topk(20, max by (stream_name) (hand_counter_stream_hands{WHERE}))"},
+    ),
+    Panel(
+        "Age by stream",
+        "Of the last counted frame when counting began, of the 20 oldest.",
+        "s",
+        {"{{stream_name}}": f"topk(20, max by (stream_name) (hand_counter_stream_age_seconds{WHERE}))"},
     ),
     Panel(
         "Problems",

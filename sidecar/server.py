@@ -36,7 +36,7 @@ from sidecar.rpc.places import MAX_ENDING
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
-from sidecar.rpc.unread import Unread
+from sidecar.rpc.unread_answers import UnreadAnswers
 from sidecar.rpc.watch import Watches
 from sidecar.settings import SidecarSettings
 from sidecar.stop_signals import StopSignals
@@ -110,7 +110,7 @@ class Sidecar:
             watchers=self.watchers,
         )
         decider = self._decider()
-        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn)
+        self.limiter = Limiter(self.table, self.roster, decider, self.follower.learn, shadow=settings.shadow)
         self.preview = Preview(
             self.table, self.roster, decider, self.follower.learn, pacing=settings.pacing, shadow=settings.shadow
         )
@@ -141,13 +141,18 @@ class Sidecar:
             self.watches,
             version=version(),
             settings=settings.shown(),
+            redis_problem=self.redis_problem,
         )
+
+    def redis_problem(self) -> str:
+        """Returns what Redis doesn't do and what to do about it, in one line: the limits, else claims. Empty for nothing."""
+        return self.follower.problem_sentence or (self.fleet.problem_sentence if self.fleet else "")
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
         """Returns the answer of /healthz; the sidecar is healthy with or without Redis."""
         return True, {
             "redis": self.follower.state.name,
-            "redis_problem": self.follower.problem_sentence,
+            "redis_problem": self.redis_problem(),
             "fps_table_age_seconds": round(self.follower.age_s(), 3) if self.follower.age_s() < 1e9 else None,
             "streams": len(self.limiter),
         }
@@ -169,6 +174,7 @@ class Sidecar:
             pacing=self.settings.pacing,
             replicas=self.settings.replicas,
             claim_wait_s=self.settings.claim_wait,
+            on_problem=lambda _sentence: self._report_health(),
         )
 
     def _decider(self) -> Decider:
@@ -179,9 +185,13 @@ class Sidecar:
             decider = PodDecider(self.roster, self.table, self.leases, self.settings.pacing)
         return ShadowDecider(decider) if self.settings.shadow else decider
 
-    def _report_problem(self, sentence: str) -> None:
-        self.health.set(REDIS, not sentence, sentence)
+    def _report_problem(self, _sentence: str) -> None:
+        self._report_health()
         self.watchers.record_for_all()
+
+    def _report_health(self) -> None:
+        sentence = self.redis_problem()
+        self.health.set(REDIS, self.follower.state.is_reachable and not sentence, sentence)
 
     def _report_invalid(self, field: str, value: str) -> None:
         self.metrics.invalid_fps_values.inc()
@@ -209,7 +219,7 @@ async def serve(settings: SidecarSettings) -> int:
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
         server, listening = _server(sidecar, await _traced(stack, settings))
-        for background in (sidecar.follower.run(), sidecar.sweep(), Unread(UNARY_METHODS).run()):
+        for background in (sidecar.follower.run(), sidecar.sweep(), UnreadAnswers(UNARY_METHODS).run()):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())

@@ -16,6 +16,12 @@ settings.register_profile("mutants", settings.get_profile("suite"), phases=(Phas
 settings.load_profile("suite")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with slow tests first and then those that start processes, so that no long file is the last to run."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: 0 if item.path in slow else 1 if "integration" in item.path.parts else 2)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _programs_are_forked() -> Iterator[None]:
     """Starts the programs without importing everything again; each is a process of its own all the same."""

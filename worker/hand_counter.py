@@ -119,6 +119,7 @@ def _serve(
     if options.threads > 1:
         cv2.setNumThreads(1)  # frames are what runs in parallel
     detectors = [make_detector() for _ in range(options.threads)]
+    metrics.backend.labels(detectors[0].name).set(1)
     queue = _make_queue(options.queue, metrics)
     limiter = _make_limiter(options.sidecar, metrics)
     pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline)

@@ -26,6 +26,9 @@ class Metrics:
         for dead_reason in DeadReason:
             self.dead.labels(dead_reason.value)
         self.hands = Counter("hand_counter_hands", "Hands found in counted frames.", registry=registry)
+        self.backend = Gauge(
+            "hand_counter_backend", "1 for what finds the hands, with its effort.", ["backend"], registry=registry
+        )
         self.refinements = Counter(
             "hand_counter_refinements",
             "Detected hands by HaMeR's verdict; out_of_memory: batches that were halved.",
@@ -54,7 +57,7 @@ class Metrics:
         )
         self.queue_age = Histogram(
             "hand_counter_queue_age_seconds",
-            "Age of an admitted frame when counting begins, by Redis' clock.",
+            "Age of an admitted live frame when counting begins, by Redis' clock.",
             registry=registry,
             buckets=_SECONDS,
         )
@@ -66,6 +69,7 @@ class Metrics:
         self.held = Gauge(
             "hand_counter_held", "Entries delivered to this worker and not settled yet.", registry=registry
         )
+        self.waiting = Gauge("hand_counter_waiting", "Admitted frames that wait for their turn.", registry=registry)
         self.waiting_for_limit = Gauge(
             "hand_counter_waiting_for_limit",
             "Deliveries that wait for the sidecar, which has never told the limit of their stream.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.hands.decision import MIN_SCORE
+from worker.hands.effort import Effort
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,10 @@ class HandsOptions:
 
     backend: str = "auto"
     """A name of BACKENDS, or auto."""
-    tiles: int = 2
-    """Tiles per side that the palm detector looks at besides the whole picture; 1 for none."""
-    min_score: float = MIN_SCORE
-    """Lowest score of a hand, 0 to 1."""
+    effort: Effort = Effort.BALANCED
+    """How much work the palm detector does for a picture."""
+    min_score: float | None = None
+    """Lowest score of a hand, 0 to 1; None: the effort's own."""
     models_dir: Path | None = None
     """Folder of the palm detector's models; None: the user's cache."""
     hamer_checkpoint: Path | None = None
@@ -78,8 +78,12 @@ class PipelineOptions:
 
     batch_size: int
     """The most entries that are read and decided at once."""
+    max_bytes_in_flight: int
+    """About the most bytes of pictures inside of entries that are held; one picture may exceed it."""
     max_age: float
-    """Seconds after which an entry is skipped."""
+    """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
+    fresh: float
+    """Seconds by which the newest entry that was read may be old before more are read although enough frames wait."""
     claim_idle: float
     """Seconds without a sign of life after which deliveries of another worker are adopted."""
     max_deliveries: int
@@ -90,6 +94,8 @@ class PipelineOptions:
     """How many streams have their own metrics and their own keys in Redis."""
     previews: bool
     """Whether the last annotated picture of each stream is kept in Redis."""
+    smoothing: bool
+    """Whether results have smoothed counts."""
     wait_for_limits: bool
     """Whether frames of a stream wait while nobody has told its limit; else they are paced at the fallback fps."""
     drain: bool

@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from handcounter.pacing.bounds import MAX_BATCH
 from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, Seconds
-from process.pem import pem_error
 from worker.hands_settings import HandsSettings
 from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions
 from worker.picture_header import MAX_PIXELS
-from worker.settings import QueueSettings, cpus
+from worker.queue.consumer import MOST_BYTES
+from worker.settings import QueueSettings, cpus, sidecar_error
 
 
 class RunSettings(HandsSettings, QueueSettings):
@@ -46,7 +46,21 @@ examples:
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
-    max_age: Seconds = Field(10.0, description="seconds after which a frame in the queue is skipped; inf: never")
+    max_bytes_in_flight: int = Field(
+        MOST_BYTES,
+        ge=1,
+        description="bytes of pictures inside of entries from which no more entries are read; pictures under their own keys "
+        "are fetched when their turn comes",
+    )
+    max_age: Seconds = Field(
+        10.0,
+        description="seconds after which a live frame is skipped; inf: never, nor is it superseded by a newer one",
+    )
+    fresh: Seconds = Field(
+        0.5,
+        description="seconds behind the queue's end from which a worker reads on although all its threads are busy, so that "
+        "newer frames supersede those that wait",
+    )
     decision_timeout: Seconds = Field(
         0.25, description="seconds without an answer after which the sidecar is considered unreachable"
     )
@@ -74,6 +88,7 @@ examples:
     no_previews: bool = Field(
         False, description="keep no annotated pictures in Redis; else the last one of each stream, at most one a second"
     )
+    no_smoothing: bool = Field(False, description="leave hand_count_smoothed out of the results: it is then null")
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
         10.0,
@@ -84,12 +99,7 @@ examples:
 
     @model_validator(mode="after")
     def _sidecar_certificates_are_valid(self) -> Self:
-        if (self.sidecar_cert is None) != (self.sidecar_key is None):
-            raise ValueError("--sidecar-cert and --sidecar-key must be given together")
-        if self.sidecar_cert and not self.sidecar_ca:
-            raise ValueError("--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown")
-        # gRPC wouldn't report an error, and would never connect.
-        if error := pem_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
+        if error := sidecar_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
             raise ValueError(error)
         return self
 
@@ -121,12 +131,15 @@ examples:
             ),
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,
+                max_bytes_in_flight=self.max_bytes_in_flight,
                 max_age=self.max_age,
+                fresh=self.fresh,
                 claim_idle=self.claim_idle,
                 max_deliveries=self.max_deliveries,
                 max_pixels=self.max_pixels,
                 metrics_streams=self.metrics_streams,
                 previews=not self.no_previews,
+                smoothing=not self.no_smoothing,
                 wait_for_limits=self.unknown_streams == "wait",
                 drain=self.drain,
             ),

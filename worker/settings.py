@@ -5,12 +5,14 @@ of the subcommand gets the class's ``arguments`` and never sees the class.
 """
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from process.fields import LogFormat, LogLevel
+from process.pem import pem_error
 from process.redis_settings import RedisSettings, RedisUrlText
 from process.redis_url import Kind, RedisUrl
 from process.settings import ProgramSettings
@@ -32,6 +34,15 @@ KeyPrefix = Annotated[
 def cpus() -> int:
     """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def sidecar_error(ca: Path | None, certificate: Path | None, key: Path | None) -> str | None:
+    """Returns the error for the PEM files of a sidecar; None if they can be used. gRPC would report none, and never connect."""
+    if (certificate is None) != (key is None):
+        return "--sidecar-cert and --sidecar-key must be given together"
+    if certificate and not ca:
+        return "--sidecar-cert needs --sidecar-ca: without TLS no certificate is shown"
+    return pem_error(ca, certificate, key)
 
 
 class WorkerSettings(ProgramSettings):

@@ -8,11 +8,24 @@
             if reason is Reason.ADMITTED:
                 process(picture)
 
-docs/client.md has more examples; :mod:`handcounter.client.testing` has a fake sidecar for tests.
+A program that only needs to know the limits uses :class:`LimitsWatch`. docs/client.md has more examples;
+:mod:`handcounter.client.testing` has a fake sidecar for tests.
 """
 
 from handcounter.client.channel import CHANNEL_OPTIONS, open_channel, tls_credentials
+from handcounter.client.limits_watch import LimitsWatch
 from handcounter.client.rate_limiter import RateLimiter
-from handcounter.pacing.schedule import Reason
+from handcounter.client.told_limits import FpsSource, StreamLimit
+from handcounter.pacing.schedule import Pacing, Reason
 
-__all__ = ["CHANNEL_OPTIONS", "RateLimiter", "Reason", "open_channel", "tls_credentials"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "FpsSource",
+    "LimitsWatch",
+    "Pacing",
+    "RateLimiter",
+    "Reason",
+    "StreamLimit",
+    "open_channel",
+    "tls_credentials",
+]

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from handcounter.pacing.bounds import Frames
@@ -38,22 +38,26 @@ class LocalPacing:
     def learn(
         self,
         frames: Frames,
-        reasons: Iterable[Reason],
+        reasons: Iterable[Reason | None],
         fps: Iterable[float],
         next_ts: Iterable[StreamTime | None],
         now: RealTime,
+        unread: Collection[int] = (),
     ) -> None:
         """Remembers the sidecar's answers, and derives from them the schedules that the sidecar goes on with.
 
         Args:
             frames: stream_name and ts of each frame.
-            reasons: of each frame.
+            reasons: of each frame; None for one that wasn't decided.
             fps: the limit in force for each frame's stream, frames per second.
             next_ts: the earliest ts that would be admitted after each decision; None: the answer doesn't say.
             now: real time, seconds by a monotonic clock.
+            unread: the places of the frames for whose streams the sidecar only assumes a limit; one that it told before stays.
         """
         streams = self._streams
-        for (name, ts), reason, limit, due in zip(frames, reasons, fps, next_ts, strict=True):
+        for place, ((name, ts), reason, limit, due) in enumerate(zip(frames, reasons, fps, next_ts, strict=True)):
+            if reason is None:
+                continue
             known = streams.pop(name, None)
             schedule = known.schedule if known else None
             if reason is Reason.ADMITTED:
@@ -62,7 +66,10 @@ class LocalPacing:
                 # No admission of the stream was seen here: the last was another client's, at a ts not far from the slot.
                 slot = _slot(due, limit, ts)
                 schedule = Schedule(slot, slot, now)
-            streams[name] = _Stream(limit, schedule, told=True)
+            told = place not in unread
+            if known and known.told and not told:
+                limit, told = known.fps, True
+            streams[name] = _Stream(limit, schedule, told)
         self._forget()
 
     def decide(self, frames: Frames, now: RealTime) -> list[Reason]:

@@ -147,8 +147,9 @@ class RateLimiter:
             frames: as for :meth:`decide`.
 
         Returns:
-            The reason for each frame. None, and nothing is decided, if the sidecar can't be asked and has never told the
-            limit of the frame's stream: the stream may be paused. Ask again when ``sidecar_unreachable`` is false.
+            The reason for each frame. None, and nothing is decided, if the sidecar has never told the limit of the frame's
+            stream, and can't be asked or has never read it: the stream may be paused. Ask again, while
+            ``sidecar_unreachable`` is true not before it is false.
 
         Raises:
             ValueError: as for :meth:`decide`.
@@ -168,8 +169,8 @@ class RateLimiter:
             stream_names: valid by the contract.
 
         Returns:
-            For each stream the limit in force; infinity in shadow mode; None if the sidecar can't be asked and never
-            told it.
+            For each stream the limit in force; infinity in shadow mode; None if the sidecar never told it, and can't be
+            asked or has never read it.
         """
         limits: list[float | None] = []
         for start in range(0, len(stream_names), MAX_BATCH):
@@ -178,7 +179,12 @@ class RateLimiter:
             if answers is None:
                 limits += map(self.told_fps, names)
                 continue
-            for name, fps, may_process in zip(names, answers.fps, answers.should_process, strict=True):
+            for place, (name, fps, may_process) in enumerate(
+                zip(names, answers.fps, answers.should_process, strict=True)
+            ):
+                if place in answers.unread and not may_process:
+                    limits.append(self.told_fps(name))
+                    continue
                 self._local.learn_limit(name, fps)
                 limits.append(math.inf if may_process and fps == 0.0 else fps)
         return limits
@@ -212,31 +218,41 @@ class RateLimiter:
 
     def _decide(self, batch: Frames, *, known_only: bool) -> Sequence[Reason | None]:
         """Decides frames that no lease covers."""
-        answers = None if self._alone else self._ask(batch)
+        answers = None if self._alone else self._ask(batch, known_only=known_only)
         if answers is None:
-            known = [not known_only or self._local.told_fps(name) is not None for name, _ in batch]
-            decided = iter(self._local.decide(list(itertools.compress(batch, known)), _now()))
-            self._on_decided("local", sum(known))
-            return [next(decided) if is_known else None for is_known in known]
-        self._local.learn(batch, answers.reasons, answers.fps, answers.next_ts, _now())
-        self._on_decided("sidecar", len(batch))
+            return self._decide_locally(batch, known_only=known_only)
+        self._local.learn(batch, answers.reasons, answers.fps, answers.next_ts, _now(), answers.unread)
         # In shadow mode the reason says what would be denied, but every frame may be processed.
         verdicts = zip(answers.should_process, answers.reasons, strict=True)
-        return [Reason.ADMITTED if may_process else reason for may_process, reason in verdicts]
+        reasons = [Reason.ADMITTED if may_process else reason for may_process, reason in verdicts]
+        undecided = [place for place, reason in enumerate(reasons) if reason is None] if answers.unread else []
+        self._on_decided("sidecar", len(batch) - len(undecided))
+        if undecided:  # the sidecar has never read their limits, but may have told them before it was restarted
+            local = self._decide_locally([batch[place] for place in undecided], known_only=known_only)
+            for place, reason in zip(undecided, local, strict=True):
+                reasons[place] = reason
+        return reasons
 
-    def _ask(self, batch: Frames) -> Answers | None:
+    def _decide_locally(self, batch: Frames, *, known_only: bool) -> Sequence[Reason | None]:
+        known = [not known_only or self._local.told_fps(name) is not None for name, _ in batch]
+        decided = iter(self._local.decide(list(itertools.compress(batch, known)), _now()))
+        self._on_decided("local", sum(known))
+        return [next(decided) if is_known else None for is_known in known]
+
+    def _ask(self, batch: Frames, *, known_only: bool) -> Answers | None:
         """Returns the sidecar's answers; None if the batch must be decided locally."""
         try:
             if time.monotonic() >= self._no_session_until:
                 try:
-                    return self._open_session().ask(batch, self._deadline)
+                    return self._open_session().ask(batch, self._deadline, known_only=known_only)
                 except SessionLostError as error:
                     if error.code not in _NO_SESSION:
                         self._failed(error.code, str(error))
                         return None
                     self._do_without_session(error)
             names, tss = [name for name, _ in batch], [ts for _, ts in batch]
-            return self._call(pb.ShouldProcessBatchRequest(stream_names=names, ts=tss))
+            request = pb.ShouldProcessBatchRequest(stream_names=names, ts=tss, known_limits_only=known_only)
+            return self._call(request)
         except ValueError:
             if self._closed.is_set():  # gRPC's error on a channel that was closed in the meantime
                 return None
@@ -244,7 +260,8 @@ class RateLimiter:
 
     def _dry_run(self, stream_names: Sequence[str]) -> Answers | None:
         try:
-            return self._call(pb.ShouldProcessBatchRequest(stream_names=stream_names, dry_run=True))
+            request = pb.ShouldProcessBatchRequest(stream_names=stream_names, dry_run=True, known_limits_only=True)
+            return self._call(request)
         except ValueError:
             if self._closed.is_set():
                 return None

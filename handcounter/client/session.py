@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import grpc
 
@@ -29,6 +29,11 @@ GOODBYE_S: Final = 0.2
 """How long closing waits for the last report to be answered, seconds."""
 
 _NO_FRAMES: Final[Frames] = ()
+
+
+class _Batch(NamedTuple):
+    frames: Frames
+    known_only: bool
 
 
 class SessionLostError(Exception):
@@ -62,7 +67,7 @@ class Session:
         self._leases = leases
         self._lock = lock
         self._report_deadline = report_deadline
-        self._batches: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         """Batches to send; None at the end."""
         self._answers: queue.SimpleQueue[Answers | SessionLostError] = queue.SimpleQueue()
         self._unanswered: deque[tuple[Frames | None, RealTime]] = deque()
@@ -80,19 +85,20 @@ class Session:
         """Whether the session can be asked; its leases hold as long as it can."""
         return self._lost is None
 
-    def ask(self, frames: Frames, timeout: float) -> Answers:
+    def ask(self, frames: Frames, timeout: float, *, known_only: bool = False) -> Answers:
         """Asks about frames and waits for the answers. Their leases are granted when this returns.
 
         Args:
             frames: stream_name and ts of each frame, at most MAX_BATCH, valid by the contract.
             timeout: seconds to wait.
+            known_only: whether frames of a stream whose limit the sidecar has never read are left undecided.
 
         Raises:
             SessionLostError: The session is lost, possibly because the answers took too long.
         """
         if self._lost is not None:
             raise self._lost
-        self._batches.put(frames)
+        self._batches.put(_Batch(frames, known_only))
         answers: Answers | SessionLostError
         try:
             answers = self._answers.get(timeout=timeout)
@@ -113,10 +119,11 @@ class Session:
         """Yields the requests to send. gRPC iterates over them in a thread of its own."""
         while self._lost is None:
             try:
-                frames = self._batches.get(timeout=max(0.0, self._report_at - _now()))
-                closing = frames is None
+                batch = self._batches.get(timeout=max(0.0, self._report_at - _now()))
+                closing = batch is None
             except queue.Empty:
-                frames, closing = None, False
+                batch, closing = None, False
+            frames, known_only = batch or (None, False)
             now = _now()
             reports = self._reports(now) if closing or now >= self._report_at else []
             while frames is not None or reports:
@@ -125,6 +132,7 @@ class Session:
                     stream_names=[name for name, _ in frames or ()],
                     ts=[ts for _, ts in frames or ()],
                     leased_denials=reports,
+                    known_limits_only=known_only,
                 )
                 frames, reports = None, self._reports(now) if closing else []
             if closing:

@@ -36,17 +36,24 @@ class Columns(Protocol):
     def next_ts(self) -> Sequence[float]:
         """The earliest ts that would be admitted after each decision."""
 
+    @property
+    def unread_limits(self) -> Sequence[int]:
+        """The places of the frames whose stream's limit the sidecar has never read."""
+
 
 class Answers(NamedTuple):
     """The sidecar's answers to a batch, one item per frame in each column."""
 
     should_process: Sequence[bool]
     """True for an admitted frame, and in shadow mode for every frame."""
-    reasons: list[Reason]
+    reasons: list[Reason | None]
+    """None for a frame that the sidecar didn't decide, because it has never read the limit of its stream."""
     fps: Sequence[float]
     """The limit in force, frames per second."""
     next_ts: list[StreamTime | None]
     """The earliest ts that would be admitted, seconds by the stream's clock; None: the answer doesn't say."""
+    unread: frozenset[int]
+    """The places of the frames whose stream's limit the sidecar has never read; their fps is only assumed."""
 
 
 def read_answers(columns: Columns, frames: int) -> Answers | None:
@@ -58,12 +65,15 @@ def read_answers(columns: Columns, frames: int) -> Answers | None:
         return None
     if not all(map(_AT_LEAST_0, columns.fps)):
         return None
-    try:
-        reasons = [_REASONS[number] for number in columns.reasons]
-    except KeyError:
+    reasons: list[Reason | None] = [_REASONS.get(number) for number in columns.reasons]
+    unread = frozenset(columns.unread_limits)
+    if None in reasons and not all(
+        number in _REASONS or (number == pb.REASON_UNSPECIFIED and place in unread)
+        for place, number in enumerate(columns.reasons)
+    ):
         return None
     next_ts = [ts if ts > 0.0 else None for ts in cast(Sequence[StreamTime], columns.next_ts)]
-    return Answers(columns.should_process, reasons, columns.fps, next_ts)
+    return Answers(columns.should_process, reasons, columns.fps, next_ts, unread)
 
 
 def to_report(denials: Denials) -> pb.LeasedDenials:

@@ -1,12 +1,15 @@
 """What decides a batch of frames: the shape that pod scope, fleet scope and shadow mode share. Pure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from handcounter.pacing.schedule import Reason, Schedule
+from handcounter.pacing.schedule import Schedule
 from handcounter.pacing.times import RealTime, StreamTime
 from sidecar.deciding.stream import Stream
 from sidecar.limits.values import Limit
+
+UNDECIDED: Final = 0
+"""In place of the reason of a frame that wasn't decided."""
 
 
 class Batch(NamedTuple):
@@ -20,23 +23,27 @@ class Answers(NamedTuple):
     """The decisions about a batch, in columns, in the order of its frames."""
 
     should_process: list[bool]
-    reasons: list[Reason]
+    reasons: Sequence[int]
+    """A Reason for each frame, or UNDECIDED."""
     fps: list[float]
     """The limit in force for each frame's stream, frames per second."""
     next_ts: list[StreamTime]
     """The earliest ts that would be admitted next, as :func:`schedule.next_ts` returns it."""
     stale: bool
     """Whether any of them was decided while Redis was unreachable or too slow."""
+    unread: Sequence[int] = ()
+    """The places of the frames whose stream's limit was never read."""
 
 
 class Answer(NamedTuple):
     """The decision about one frame; its fields are those of :class:`Answers`, and the source of the limit."""
 
     should_process: bool
-    reason: Reason
+    reason: int
     limit: Limit
     next_ts: StreamTime
     stale: bool
+    unread: bool = False
 
 
 class Lease(NamedTuple):

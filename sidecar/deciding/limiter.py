@@ -10,9 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, cast
 
-from handcounter.pacing.schedule import Reason, next_ts
+from handcounter.pacing.schedule import ANY_TIME, Reason, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
-from sidecar.deciding.decider import Answer, Answers, Batch, Decider, Lease
+from sidecar.deciding.decider import UNDECIDED, Answer, Answers, Batch, Decider, Lease
 from sidecar.deciding.roster import LeasedDenials, Roster
 from sidecar.deciding.stream import Stream
 from sidecar.limits.table import FpsTable
@@ -40,6 +40,7 @@ class StreamStatus(NamedTuple):
     clock_jumps: int
     source_fps: float
     """Frames per second, as the stream's publisher tells it; 0 if none does."""
+    limit_unread: bool
 
 
 class Limiter:
@@ -51,6 +52,7 @@ class Limiter:
         decider: decides.
         read_limits: reads the limits of streams into the table and watches them, in bounded time. It never fails.
         clock: real time, seconds by a monotonic clock.
+        shadow: whether every frame is admitted, whatever its limit.
     """
 
     def __init__(
@@ -60,34 +62,47 @@ class Limiter:
         decider: Decider,
         read_limits: Callable[[Collection[str]], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        shadow: bool = False,
     ) -> None:
         self._table = table
         self._roster = roster
         self._decider = decider
         self._read_limits = read_limits
         self._clock = cast(Callable[[], RealTime], clock)
+        self._shadow = shadow
 
     def __len__(self) -> int:
         """Returns how many streams have a schedule."""
         return len(self._roster)
 
-    async def decide(self, batch: Batch) -> Answers:
-        """Decides frames in their order, as if one by one."""
+    async def decide(self, batch: Batch, *, known_only: bool = False) -> Answers:
+        """Decides frames in their order, as if one by one.
+
+        Args:
+            batch: the frames.
+            known_only: whether frames of a stream whose limit was never read are left undecided.
+        """
         names = batch.stream_names
         if unread := self._roster.unread(names):
             await self._read(unread, names)
+        if self._table.unread:
+            return await self._decide_marked(batch, leave_out=known_only and not self._shadow)
         return await self._decider.decide(batch, self._clock())
 
-    def decide_one(self, stream_name: str, ts: StreamTime) -> Awaitable[Answer]:
+    def decide_one(self, stream_name: str, ts: StreamTime, *, known_only: bool = False) -> Awaitable[Answer]:
         """Decides one frame, as a batch of one."""
         # Usually nothing has to be waited for here, and a coroutine that only awaits another one costs time.
-        if stream_name in self._table.watched:
+        if stream_name in self._table.watched and not self._table.unread:
             return self._decider.decide_one(stream_name, ts, self._clock())
-        return self._read_and_decide_one(stream_name, ts)
+        return self._read_and_decide_one(stream_name, ts, known_only=known_only)
 
-    def leases(self, stream_names: Sequence[str]) -> list[Lease | None]:
+    def leases(self, stream_names: Sequence[str], *, known_only: bool = False) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None where nothing is certain."""
-        return self._decider.leases(stream_names)
+        leases = self._decider.leases(stream_names)
+        if known_only and (unread := self._table.unread):
+            return [None if name in unread else lease for name, lease in zip(stream_names, leases, strict=True)]
+        return leases
 
     def record_leased_denials(self, reports: Sequence[LeasedDenials]) -> None:
         """Counts what clients denied under their leases."""
@@ -114,9 +129,30 @@ class Limiter:
         """Stops watching the limits of silent streams; to be called every few seconds."""
         self._roster.sweep(self._clock())
 
-    async def _read_and_decide_one(self, stream_name: str, ts: StreamTime) -> Answer:
-        await self._read((stream_name,), (stream_name,))
-        return await self._decider.decide_one(stream_name, ts, self._clock())
+    async def _read_and_decide_one(self, stream_name: str, ts: StreamTime, *, known_only: bool) -> Answer:
+        if stream_name not in self._table.watched:
+            await self._read((stream_name,), (stream_name,))
+        unread = stream_name in self._table.unread
+        if unread and known_only and not self._shadow:
+            return Answer(False, UNDECIDED, self._table.limit(stream_name), ANY_TIME, self._table.stale, unread)
+        answer = await self._decider.decide_one(stream_name, ts, self._clock())
+        return answer._replace(unread=True) if unread else answer
+
+    async def _decide_marked(self, batch: Batch, *, leave_out: bool) -> Answers:
+        """Decides frames of which some may belong to streams whose limits were never read; leaves those out if asked to."""
+        names, tss = batch
+        unread = tuple(place for place, name in enumerate(names) if name in self._table.unread)
+        if not unread or not leave_out:
+            return (await self._decider.decide(batch, self._clock()))._replace(unread=unread)
+        left_out = set(unread)
+        known = [place for place in range(len(names)) if place not in left_out]
+        known_frames = Batch([names[place] for place in known], [tss[place] for place in known])
+        decided = await self._decider.decide(known_frames, self._clock())
+        should_process, next_tss = [False] * len(names), [ANY_TIME] * len(names)
+        reasons, fps = [UNDECIDED] * len(names), [self._table.fps(name) for name in names]
+        for place, may_process, reason, limit, due in zip(known, *decided[:4], strict=True):
+            should_process[place], reasons[place], fps[place], next_tss[place] = may_process, reason, limit, due
+        return Answers(should_process, reasons, fps, next_tss, decided.stale, unread)
 
     async def _read(self, unread: Collection[str], batch: Collection[str]) -> None:
         """Reads the limits of those streams of a batch that aren't watched; the limits of the others are kept meanwhile."""
@@ -142,4 +178,5 @@ class Limiter:
             clock_restarts=stream.clock_restarts,
             clock_jumps=stream.clock_jumps,
             source_fps=self._roster.source_fps(stream.name),
+            limit_unread=stream.name in self._table.unread,
         )

@@ -10,6 +10,7 @@ from handcounter.pacing.schedule import Pacing
 from sidecar.connections.errors import RedisServerError, RejectedError, UnreachableError
 from sidecar.connections.link import Link
 from sidecar.connections.links import Links
+from sidecar.fleet.claim_problems import ClaimProblems
 from sidecar.fleet.claims import (
     CLAIM_SCRIPT,
     MOST_CLAIMS_PER_CALL,
@@ -96,12 +97,14 @@ class ClaimQueue:
     Args:
         links: the connections to Redis, and how long to wait for an answer.
         pacing: how a slot advances.
+        problems: is told of rejected claims.
     """
 
-    def __init__(self, links: Links, pacing: Pacing) -> None:
+    def __init__(self, links: Links, pacing: Pacing, problems: ClaimProblems | None = None) -> None:
         self.call_count = 0
         """Calls of the script so far."""
         self._links = links
+        self._problems = problems or ClaimProblems()
         self._script = Script(CLAIM_SCRIPT)
         self._constants = packed_constants(pacing)
         self._channel = channel(links.servers.url.db)
@@ -198,7 +201,9 @@ class ClaimQueue:
                 elif error.code == "ASK" and error.redirect:
                     link, asking = self._links.to(error.redirect), True
                 elif error.code != "TRYAGAIN":
+                    self._problems.record_rejection(link.address, error, len(claims))
                     raise
             else:
+                self._problems.record_acceptance(link.address)
                 return unpacked_answers(reply)
         raise UnreachableError("no server takes the claims")

@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from handcounter.pacing.schedule import Pacing, Schedule
@@ -14,6 +14,7 @@ from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
 from sidecar.deciding.lease_book import LeaseBook
 from sidecar.fleet.claim_feed import ClaimFeed
+from sidecar.fleet.claim_problems import ClaimProblems
 from sidecar.fleet.claim_queue import ClaimQueue
 from sidecar.fleet.fleet import Fleet, Frame, Verdict
 from sidecar.fleet.heartbeat import Heartbeat
@@ -31,6 +32,7 @@ class FleetScope:
         pacing: how a slot advances.
         replicas: how many replicas there are until heartbeats count them.
         claim_wait_s: how long a claim is waited for, seconds.
+        on_problem: called with why Redis rejects claims and what to do about it, whenever that changes; empty if it doesn't.
         clock: real time, seconds by a monotonic clock.
     """
 
@@ -42,11 +44,13 @@ class FleetScope:
         pacing: Pacing = Pacing.GCRA,
         replicas: int = 1,
         claim_wait_s: float = CLAIM_WAIT_S,
+        on_problem: Callable[[str], None] = lambda _sentence: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fleet = Fleet(clock, leases, pacing=pacing, replicas=replicas)
         self._links = Links(servers, claim_wait_s)
-        self._claims = ClaimQueue(self._links, pacing)
+        self._problems = ClaimProblems(on_problem)
+        self._claims = ClaimQueue(self._links, pacing, self._problems)
         self._feed = ClaimFeed(servers, self._fleet.record_change, self._fleet.set_listening)
         # A replica that restarts is another replica: its predecessor's heartbeat may still count.
         identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -88,6 +92,16 @@ class FleetScope:
     def without_redis_count(self) -> int:
         """Frames decided without Redis so far."""
         return self._fleet.without_redis_count
+
+    @property
+    def problem_sentence(self) -> str:
+        """Why Redis rejects claims and what to do about it, in one line; empty if it doesn't."""
+        return self._problems.sentence
+
+    @property
+    def rejected(self) -> Mapping[str, int]:
+        """Claims that Redis rejected so far, by the first word of its error."""
+        return self._problems.rejected
 
     @property
     def call_count(self) -> int:

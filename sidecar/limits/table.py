@@ -5,7 +5,8 @@ A stream is in one of three states:
 - *watched*: frames of it arrived recently. Its value is in ``watched`` and is read again at every change of the hash.
 - *asleep*: it was silent for so long that reading it at every change isn't worthwhile. Its last known override is kept, in
   case its next frame arrives while Redis is unreachable; otherwise its value is read again with that frame.
-- unknown: no frame ever arrived, or the stream was forgotten. The fallback is in force until its value is read.
+- unknown: no frame ever arrived, or the stream was forgotten. The fallback is in force until its value is read. If frames
+  arrive before that, it is watched, and in ``unread``: it may have an override that nobody here has seen.
 
 A value that isn't a valid fps changes nothing: the last valid value of its field stays in force, flagged.
 
@@ -69,6 +70,8 @@ class FpsTable:
         """The override of each watched stream, frames per second. Others read it; only the table changes it."""
         self.fallback: Limit = fallback(None, default)
         """The limit of every stream without an override."""
+        self.unread: set[str] = set()
+        """The watched streams whose limit was never read, so that the fallback is only assumed. Others read it."""
         self.version = 0
         """Changes whenever the limit of a stream may have changed that was watched before."""
         self.stale = True
@@ -82,7 +85,8 @@ class FpsTable:
         self._fallback_since = NEVER_CHANGED
         self._since: dict[str, float] = {}
         """When the limit of a stream changed because its own field did; only streams to which that happened."""
-        self._asleep: dict[str, float] = {}
+        self._wildcard_read = False
+        self._asleep: dict[str, float | None] = {}
         self._invalid: dict[str, str] = {}
         self._meanings: dict[bytes, float] = {}
         self._reported: set[bytes] = set()
@@ -104,7 +108,7 @@ class FpsTable:
     def limit_since(self, stream_name: str) -> float:
         """Returns the real time of the last known change of a stream's limit, seconds; NEVER_CHANGED if there was none."""
         since = self._since.get(stream_name, NEVER_CHANGED)
-        if self.watched.get(stream_name) is None and stream_name not in self._asleep:
+        if self.watched.get(stream_name) is None and self._asleep.get(stream_name) is None:
             return max(since, self._fallback_since)
         return since
 
@@ -133,8 +137,10 @@ class FpsTable:
                         override = asleep.get(field)
             elif self._invalid:
                 self._record_invalid(field, "")
-            if asleep and (last := asleep.pop(field, None)) is not None and last != override:
+            if asleep and field in asleep and (last := asleep.pop(field)) != override:
                 self._record_change(field, last, override)  # it was asleep, so nobody was told of a limit
+            if self.unread or not self._wildcard_read:
+                self._record_reading(field, override)
             if (old := watched.get(field, override)) != override:
                 self.version += 1
                 self._record_change(field, old, override)
@@ -143,6 +149,7 @@ class FpsTable:
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
+        self._wildcard_read = True
         if raw is None:
             self._record_invalid(WILDCARD_FIELD, "")
         wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
@@ -165,14 +172,17 @@ class FpsTable:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""
         for name in stream_names:
             if name not in self.watched:
+                if name not in self._asleep:
+                    self.unread.add(name)
                 self.watched[name] = self._asleep.pop(name, None)
 
     def put_to_sleep(self, stream_name: str) -> None:
-        """Stops watching a silent stream; its last known override is kept."""
+        """Stops watching a silent stream; its last known override is kept, also if that is none."""
         override = self.watched.pop(stream_name, None)
         self.version += 1
-        if override is not None:
+        if stream_name not in self.unread:
             self._asleep[stream_name] = override
+        self.unread.discard(stream_name)
         self._invalid.pop(stream_name, None)
 
     def names(self) -> set[str]:
@@ -185,7 +195,17 @@ class FpsTable:
         self.watched.pop(stream_name, None)
         self._asleep.pop(stream_name, None)
         self._since.pop(stream_name, None)
+        self.unread.discard(stream_name)
         self._invalid.pop(stream_name, None)
+
+    def _record_reading(self, stream_name: str, override: float | None) -> None:
+        """Records that the field of a stream was read. Without an override its limit is known once the wildcard is."""
+        if override is None and not self._wildcard_read:
+            self.unread.add(stream_name)
+        elif stream_name in self.unread:
+            self.unread.discard(stream_name)
+            if self._on_difference is not None:
+                self._on_difference(stream_name)
 
     def _record_change(self, stream_name: str, old: float | None, new: float | None) -> None:
         """Records when the override of a stream changed; None stands for no override."""

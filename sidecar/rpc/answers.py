@@ -23,8 +23,10 @@ _PACINGS: Final = {Pacing.GCRA: pb.PACING_GCRA, Pacing.MIN_GAP: pb.PACING_MIN_GA
 def one_answer(answer: Answer) -> pb.ShouldProcessResponse:
     """Returns the answer about one frame."""
     response = pb.ShouldProcessResponse()  # setting fields takes half as long as passing them
-    response.should_process, response.reason, (response.fps, response.fps_source), due, response.stale = answer  # type: ignore[assignment]
+    response.should_process, response.reason, (response.fps, response.fps_source), due, response.stale, unread = answer  # type: ignore[assignment]
     response.next_ts = due if due > 0.0 else 0.0
+    if unread:
+        response.limit_unread = True
     return response
 
 
@@ -35,6 +37,8 @@ def batch_answers(answers: Answers) -> pb.ShouldProcessBatchResponse:
         reasons=cast(Any, answers.reasons),
         fps=answers.fps,
         next_ts=_next_ts_column(answers.next_ts),
+        stale=answers.stale,
+        unread_limits=answers.unread,
     )
 
 
@@ -47,6 +51,8 @@ def session_answers(answers: Answers, leases: Sequence[Lease | None]) -> pb.Sess
         fps=answers.fps,
         next_ts=[next_ts for _, next_ts in edges],
         last_ts=[last_ts or 0.0 for last_ts, _ in edges],
+        stale=answers.stale,
+        unread_limits=answers.unread,
     )
 
 
@@ -70,6 +76,7 @@ def told_limits(
             fps=limit.fps,
             fps_source=cast(pb.FpsSource, limit.source),
             invalid_value=table.invalid_value(name),
+            limit_unread=name in table.unread,
         )
     return told
 

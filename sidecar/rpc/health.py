@@ -15,7 +15,7 @@ Status = health_pb2.HealthCheckResponse
 SERVER: Final = ""
 """The component that is the server as a whole: serving while it accepts calls, with or without Redis."""
 REDIS: Final = "redis"
-"""The component that is serving while the limits in Redis can be read."""
+"""The component that is serving while the limits in Redis can be read and, in fleet scope, Redis doesn't reject claims."""
 
 REASON: Final = "reason"
 """The trailing metadata of Check that says why a component isn't serving and what to do about it."""

@@ -36,6 +36,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         watches: serves WatchLimits.
         version: of the sidecar, for GetServerInfo.
         settings: by the flags' names, secrets masked, for GetServerInfo.
+        redis_problem: returns what Redis doesn't do and what to do about it; None: what the follower says.
         wall_clock: Unix seconds, the ts of a frame without one.
     """
 
@@ -50,6 +51,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         *,
         version: str,
         settings: Mapping[str, str],
+        redis_problem: Callable[[], str] | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._limiter = limiter
@@ -60,6 +62,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._watches = watches
         self._version = version
         self._settings = dict(settings)
+        self._redis_problem = redis_problem or (lambda: follower.problem_sentence)
         self._wall_clock = wall_clock
         self._observe_one = metrics.decision_seconds.labels("ShouldProcess").observe
         self._observe_batch = metrics.decision_seconds.labels("ShouldProcessBatch").observe
@@ -74,8 +77,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         except RejectedError as error:
             await self._reject(context, "ShouldProcess", error)
         if request.dry_run:
-            return one_answer(await self._preview.decide_one(name, ts))
-        answer = one_answer(await self._limiter.decide_one(name, ts))
+            return one_answer(await self._preview.decide_one(name, ts, known_only=request.known_limits_only))
+        answer = one_answer(await self._limiter.decide_one(name, ts, known_only=request.known_limits_only))
         self._observe_one(time.perf_counter() - started)
         return answer
 
@@ -89,9 +92,9 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         except RejectedError as error:
             await self._reject(context, "ShouldProcessBatch", error)
         if request.dry_run:
-            return batch_answers(await self._preview.decide(batch))
+            return batch_answers(await self._preview.decide(batch, known_only=request.known_limits_only))
         self._metrics.batch_frames.observe(len(batch.stream_names))
-        answer = batch_answers(await self._limiter.decide(batch))
+        answer = batch_answers(await self._limiter.decide(batch, known_only=request.known_limits_only))
         self._observe_batch(time.perf_counter() - started)
         return answer
 
@@ -141,7 +144,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             redis_state=cast(pb.RedisState, self._follower.state),
             fps_table_age_seconds=self._follower.age_s(),
             stream_count=len(self._limiter),
-            redis_problem=self._follower.problem_sentence,
+            redis_problem=self._redis_problem(),
         )
 
     async def _reject(self, context: Context, method: str, error: RejectedError) -> NoReturn:

@@ -23,7 +23,7 @@ from sidecar.rpc.answers import session_answers
 from sidecar.rpc.outbox import Outbox
 from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, session_request
-from sidecar.rpc.unread import ANSWER_S, end_call
+from sidecar.rpc.unread_answers import ANSWER_S, end_call
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -147,9 +147,10 @@ class Sessions:
         self._metrics.batch_frames.observe(len(names))
         # The client dropped its leases on these streams when it asked, so changes by its own request revoke nothing.
         session.outbox.leased.difference_update(names)
-        answers = await self._limiter.decide(batch)
+        known_only = request.known_limits_only
+        answers = await self._limiter.decide(batch, known_only=known_only)
         # Leases of this moment, not of the decision: in fleet scope others may have changed a stream while Redis answered.
-        session.answer(names, session_answers(answers, self._limiter.leases(names)))
+        session.answer(names, session_answers(answers, self._limiter.leases(names, known_only=known_only)))
         self._observe_seconds(time.perf_counter() - started)
 
     async def serve(self, requests: AsyncIterator[object], context: Context) -> None:

@@ -184,6 +184,12 @@ class _FleetScrape(Collector):
             "Frames decided without Redis, at this replica's share of the limit.",
             fleet.without_redis_count,
         )
+        rejected = CounterMetricFamily(
+            "sidecar_rejected_claims", "Claims that Redis rejected, by the first word of its error.", labels=["code"]
+        )
+        for code, count in fleet.rejected.items():
+            rejected.add_metric([code], count)
+        yield rejected
         yield GaugeMetricFamily(
             "sidecar_replicas", "Replicas that share the limits, including this one.", fleet.replicas
         )

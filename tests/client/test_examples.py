@@ -15,7 +15,7 @@ from handcounter.client.testing import FakeSidecar
 
 PAGE = (REPOSITORY / "docs/client.md").read_text()
 ADDRESS = "127.0.0.1:50051"
-LOOP, BATCH, TESTS, LEASE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+LOOP, BATCH, WATCH, TESTS, LEASE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -42,6 +42,12 @@ def test_the_examples_ask_the_sidecar(sidecar: FakeSidecar, example: str, reques
     """Their own assertions hold, and with leases they make as few requests as the page says."""
     run(example, sidecar)
     assert len(sidecar.requests) == requests
+
+
+def test_the_example_of_a_watch(sidecar: FakeSidecar) -> None:
+    """Its assertions hold."""
+    assert ADDRESS in WATCH
+    run(WATCH.replace(ADDRESS, sidecar.address))
 
 
 def test_the_example_of_tests_passes() -> None:

@@ -105,6 +105,38 @@ def test_a_stream_whose_limit_nobody_told_may_be_left_undecided(
     assert limiter.decide_known([("paused", 9.0), ("new", 1.0)]) == [Reason.PAUSED, Reason.ADMITTED]
 
 
+@pytest.mark.parametrize("sessions", [True, False])
+def test_a_stream_whose_limit_the_sidecar_never_read_may_be_left_undecided(
+    sidecar: OddSidecar, limiter: RateLimiter, decided: Counter[str], sessions: bool
+) -> None:
+    """A sidecar that was started without Redis knows no limits. Those that it told before that restart hold."""
+    sidecar.sessions = sessions
+    sidecar.fps = {"known": 2.0, "off": 0.0}
+    assert limiter.decide_known([("known", 1.0), ("off", 1.0)]) == [Reason.ADMITTED, Reason.PAUSED]
+    sidecar.fps, sidecar.unread = {}, {"known", "off", "new"}
+    sidecar.revoke()
+    wait_until(lambda: not len(limiter._leases))
+    batch = [("new", 1.0), ("known", 1.5), ("off", 1.5), ("read", 1.0), ("known", 1.6)]
+    before = decided.copy()
+    assert limiter.decide_known(batch) == [None, Reason.ADMITTED, Reason.PAUSED, Reason.ADMITTED, Reason.TOO_SOON]
+    assert decided - before == {"sidecar": 1, "local": 3}
+    assert limiter.limits(["new", "known", "off", "read"]) == [None, 2.0, 0.0, 1.0]
+    assert limiter.decide([("off", 9.0), ("new", 1.0)]) == [Reason.ADMITTED] * 2  # at its default, if so asked for,
+    assert limiter.told_fps("new") is None  # which doesn't count as told
+    assert limiter.told_fps("off") == 0.0
+    sidecar.unread = set()
+    assert limiter.decide_known([("new", 9.0)]) == [Reason.ADMITTED]
+    assert limiter.told_fps("new") == 1.0
+
+
+def test_an_undecided_frame_that_nobody_asked_for_is_decided_locally(sidecar: OddSidecar, limiter: RateLimiter) -> None:
+    """Whatever a foreign server answers, each frame of ``decide`` has a reason."""
+    sidecar.odd_answer = {"should_process": [False], "reasons": [0], "fps": [1.0], "next_ts": [0.0], "last_ts": [0.0]}
+    assert limiter.decide([("cam", 1.0)]) == [Reason.ADMITTED]
+    sidecar.odd_answer = {**sidecar.odd_answer, "unread_limits": [0]}
+    assert limiter.decide([("cam", 1.1)]) == [Reason.TOO_SOON]
+
+
 @pytest.mark.parametrize("rejection", [grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT])
 def test_a_rejected_batch_may_be_left_undecided(
     sidecar: OddSidecar, limiter: RateLimiter, rejection: grpc.StatusCode

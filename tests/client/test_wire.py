@@ -23,6 +23,14 @@ def test_answers_are_read_by_column() -> None:
         assert answers.next_ts == [10.5, math.inf]
 
 
+@pytest.mark.parametrize(("reasons", "read"), [([0, 3], [None, Reason.PAUSED]), ([1, 0], [Reason.ADMITTED, None])])
+def test_a_frame_whose_limit_was_never_read_may_have_no_reason(reasons: list[int], read: list[Reason | None]) -> None:
+    """The answer names its place."""
+    answers = read_answers(pb.SessionAnswers(**GOOD | {"reasons": reasons, "unread_limits": [reasons.index(0)]}), 2)
+    assert answers is not None
+    assert (answers.reasons, answers.unread) == (read, {reasons.index(0)})
+
+
 @pytest.mark.parametrize("absent", [0.0, -0.0, -1.0, -math.inf, math.nan])
 def test_a_next_ts_that_is_not_positive_is_none(absent: float) -> None:
     """0 is how the contract says that there is none; a foreign server may send the others."""
@@ -42,6 +50,8 @@ def test_a_next_ts_that_is_not_positive_is_none(absent: float) -> None:
         ({"next_ts": [1.0] * 3}, 2),
         ({"reasons": [0, 1]}, 2),
         ({"reasons": [1, 6]}, 2),
+        ({"reasons": [0, 1], "unread_limits": [1]}, 2),
+        ({"reasons": [6, 1], "unread_limits": [0]}, 2),
         ({"fps": [1.0, -1.0]}, 2),
         ({"fps": [math.nan, 1.0]}, 2),
     ],

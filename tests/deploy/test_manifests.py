@@ -1,43 +1,29 @@
 """Mistakes in the manifests that the schemas of Kubernetes can't find."""
 
-import re
 import shutil
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from podrun.manifest import Manifests, quantity
-from pydantic_settings import BaseSettings
 from support.deploy import (
     K8S,
+    LOGINS,
     OVERLAYS,
-    POD_OVERLAYS,
     SCALING_OVERLAYS,
     containers,
+    deployments,
     one,
     pod_template,
     render,
     walk,
 )
 from support.files import files
-from support.processes.programs import REPOSITORY
 
-from sidecar.settings import SidecarSettings
-from worker.publish.settings import PublishSettings
-from worker.run_settings import RunSettings
-
-VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-LOGINS = {"hand-counter-redis-sidecar", "hand-counter-redis-worker", "hand-counter-redis-publisher"}
-"""The Secrets with the address of Redis and the login of each program."""
 EXTERNAL = {*LOGINS, "camera-door", "camera-yard"}
 """The Secrets that the operator creates in production: the logins, and each camera's URL."""
 
-MARGIN_S = 5.0
-"""The margin for stopping, in addition to the grace periods of both programs."""
 
-
-class UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.CSafeLoader):
     """A YAML loader that rejects a duplicate key; the usual one takes the last."""
 
     def construct_mapping(self, node, deep=False):
@@ -45,25 +31,6 @@ class UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=deep) for key in plain]
         assert len(keys) == len(set(keys)), f"duplicate key, {node.start_mark}"
         return super().construct_mapping(node, deep)
-
-
-@pytest.fixture(params=POD_OVERLAYS, scope="module")
-def overlay(request):
-    """Returns the documents of each overlay with one Deployment of workers."""
-    return render(K8S / "overlays" / request.param)
-
-
-@pytest.fixture(params=OVERLAYS, scope="module")
-def documents(request):
-    """Returns the documents of each overlay."""
-    return render(K8S / "overlays" / request.param)
-
-
-def deployments(documents) -> list[dict]:
-    """Returns the Deployments, of which every overlay has at least one."""
-    found = [d for d in documents if d["kind"] == "Deployment"]
-    assert found
-    return found
 
 
 def with_component(tmp_path: Path, *components: str) -> list[dict]:
@@ -227,25 +194,6 @@ def test_each_shard_has_its_own_queue_and_label():
         assert [r["targetLabel"] for r in endpoint["relabelings"]] == ["shard"]
 
 
-def test_each_camera_has_its_own_secret(monkeypatch):
-    """A camera's URL comes from its own Secret and is no argument, which other users of the node could see."""
-    documents = render(K8S / "overlays/cameras")
-    found = {}
-    for deployment in deployments(documents):
-        (camera,) = containers(deployment["spec"]["template"])
-        environment = {entry["name"]: entry for entry in camera["env"]}
-        assert camera["args"] == ["publish"]
-        secret = environment["WORKER_SOURCE"]["valueFrom"]["secretKeyRef"]["name"]
-        found[environment["WORKER_STREAM_NAME"]["value"]] = secret
-        given = {"WORKER_SOURCE": "rtsp://door.example.com/", "WORKER_REDIS_URL": "rediss://r:1/0"}
-        assert_known(environment, PublishSettings)
-        with monkeypatch.context() as patch:
-            for name, entry in environment.items():
-                patch.setenv(name, entry.get("value") or given[name])
-            assert PublishSettings().stream_name == deployment["metadata"]["name"].removeprefix("camera-")
-    assert found == {"door": "camera-door", "yard": "camera-yard"}
-
-
 @pytest.mark.parametrize("name", ["gpu", "shards"])
 def test_the_gpu_runs_hamer(name):
     """A pod that asks for a GPU runs HaMeR on it, with the checkpoint of a volume, and finds a node that has one."""
@@ -290,146 +238,3 @@ def test_dns_is_reachable_through_the_node(documents):
         ]
         assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to
         assert len(to) == 2
-
-
-def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
-    """Returns the settings of both programs for the environment in the manifests."""
-    secrets = [
-        {"kind": "Secret", "metadata": {"name": name}, "stringData": {"url": f"rediss://{name}:x@r:1/0"}}
-        for name in LOGINS
-    ]
-    if not any(d["kind"] == "Secret" for d in documents):
-        documents = [*documents, *secrets]
-    kinds = ("ConfigMap", "Secret")
-    template = one(documents, "Deployment", "hand-counter")
-    manifests = Manifests([template, *(d for d in documents if d["kind"] in kinds)])
-    made = []
-    for raw, settings in zip(containers(template["spec"]["template"]), (SidecarSettings, RunSettings), strict=True):
-        environment = manifests._environment(raw["name"], raw, {})
-        assert_known(environment, settings)
-        with monkeypatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            made.append(settings())
-    return made[0], made[1]
-
-
-def assert_known(environment: dict[str, str], settings: type[BaseSettings]) -> None:
-    """Asserts that every variable with the program's prefix is one of its settings."""
-    prefix = settings.model_config["env_prefix"]
-    known = {(prefix + name).upper() for name in settings.model_fields}
-    assert {name for name in environment if name.startswith(prefix)} <= known
-    assert all(name.startswith(prefix) for name in environment)
-
-
-def test_settings_are_what_the_programs_know(overlay, monkeypatch):
-    """Each variable in the manifests is a setting of its program with a valid value."""
-    sidecar, worker = settings_of(overlay, monkeypatch)
-    assert sidecar.fps == worker.fps, "the worker's fallback differs from the sidecar's default"
-
-
-def test_the_grace_period_fits_the_drain(overlay, monkeypatch):
-    """The worker can finish what it holds, and the sidecar can stop after it, before the kubelet kills them."""
-    sidecar, worker = settings_of(overlay, monkeypatch)
-    grace = pod_template(overlay)["spec"]["terminationGracePeriodSeconds"]
-    assert worker.grace + sidecar.grace + MARGIN_S <= grace
-
-
-def test_threads_are_what_is_requested(overlay):
-    """The worker's threads match its CPU request, not the node's processors."""
-    worker = pod_template(overlay)["spec"]["containers"][0]
-    (settings,) = (d for d in overlay if d["metadata"]["name"].startswith("worker-settings-"))
-    assert int(settings["data"]["WORKER_THREADS"]) == quantity(worker["resources"]["requests"]["cpu"])
-
-
-def test_every_container_is_limited(documents):
-    """Each container requests and limits CPU and memory, and requests no more than its limit."""
-    for document in deployments(documents):
-        for container in containers(document["spec"]["template"]):
-            requests, limits = container["resources"]["requests"], container["resources"]["limits"]
-            for name in ("cpu", "memory"):
-                assert quantity(requests[name]) <= quantity(limits[name])
-
-
-def test_pods_are_restricted(documents):
-    """The pods meet the restricted Pod Security Standard, which their namespace enforces, and more."""
-    namespaces = [d["metadata"] for d in documents if d["kind"] == "Namespace"]
-    for namespace in namespaces:
-        assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    for document in deployments(documents):
-        assert document["metadata"]["namespace"] in {"hand-counter", *(n["name"] for n in namespaces)}
-        spec = document["spec"]["template"]["spec"]
-        assert spec["securityContext"]["runAsNonRoot"]
-        assert spec["securityContext"]["runAsUser"] > 10000
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert spec["automountServiceAccountToken"] is False
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-        for volume in spec.get("volumes", []):
-            assert volume.get("persistentVolumeClaim", {"readOnly": True})["readOnly"]
-            assert volume.keys() & {"emptyDir", "persistentVolumeClaim"}
-        for container in containers(document["spec"]["template"]):
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-
-
-def test_production_has_a_gpu_and_development_has_none():
-    """The worker gets one GPU in the overlay gpu, and none in dev."""
-    for name, wanted in (("gpu", 1), ("dev", None)):
-        (worker,) = pod_template(render(K8S / "overlays" / name))["spec"]["containers"]
-        assert worker["resources"]["limits"].get("nvidia.com/gpu") == wanted
-
-
-def test_no_secret_is_in_the_repository():
-    """Only the overlay dev generates Secrets, and they hold no password."""
-    assert not [d for d in render(K8S / "overlays/gpu") if d["kind"] == "Secret"]
-    secrets = yaml.safe_load((K8S / "overlays/dev/kustomization.yaml").read_text())["secretGenerator"]
-    assert len(secrets) == 3
-    for secret in secrets:
-        (literal,) = secret["literals"]
-        assert re.fullmatch(r"url=redis://[a-z-]+@valkey:6379/0", literal)
-
-
-def images(documents) -> list[str]:
-    """Returns the images of an overlay and of the compose file."""
-    compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"].values()
-    templates = [d["spec"]["template"] for d in deployments(documents)]
-    found = [container["image"] for template in templates for container in containers(template)]
-    return found + [service["image"] for service in compose]
-
-
-def test_images_are_those_of_this_version(documents):
-    """The manifests and the compose file use the images of the version in pyproject.toml."""
-    ours = [image for image in images(documents) if "/hand-counter/" in image]
-    assert len(ours) >= 4
-    assert {image.rpartition(":")[2].removesuffix("-cuda") for image in ours} == {VERSION}
-
-
-def test_images_name_their_registry(documents):
-    """No image is looked for at whatever registry the node's runtime searches first."""
-    for image in images(documents):
-        registry = image.partition("/")[0]
-        assert "." in registry or registry == "localhost", image
-
-
-def test_a_digest_can_replace_the_tag(tmp_path):
-    """With `digest` in place of `newTag` the pods run exactly that image."""
-    digest = "sha256:" + "0" * 64
-    shutil.copytree(K8S, tmp_path / "k8s")
-    path = tmp_path / "k8s/overlays/gpu/kustomization.yaml"
-    path.write_text(re.sub(r"newTag: [\w.-]+", f"digest: {digest}", path.read_text()))
-    assert {c["image"].partition("@")[2] for c in containers(pod_template(render(path.parent)))} == {digest}
-
-
-def test_compose_gives_settings_that_the_programs_know(monkeypatch):
-    """Each variable in the compose file is a setting of its program with a valid value."""
-    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings), ("publisher", RunSettings)):
-        environment = services[name]["environment"]
-        assert_known(environment, settings)
-        with monkeypatch.context() as patch:
-            for variable, value in environment.items():
-                patch.setenv(variable, value)
-            settings()

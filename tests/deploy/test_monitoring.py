@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from support.processes.programs import REPOSITORY
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
 from worker.metrics import Metrics as WorkerMetrics
+from worker.pipeline.stream_metrics import StreamMetrics
+from worker.pipeline.stream_stats import StreamStats
 
 MONITORING = K8S / "components/monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
@@ -37,9 +40,11 @@ def series(registry: CollectorRegistry) -> Iterable[str]:
 def existing() -> set[str]:
     """Returns the series of both programs and the recorded ones."""
     recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
-    sidecar = Sidecar(SidecarSettings())
+    sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
-    return {*series(sidecar.metrics.registry), *series(WorkerMetrics().registry), *recorded}
+    worker = WorkerMetrics()
+    worker.registry.register(StreamMetrics(StreamStats(1, time.time), time.time))
+    return {*series(sidecar.metrics.registry), *series(worker.registry), *recorded}
 
 
 def expressions() -> Iterable[tuple[str, str]]:

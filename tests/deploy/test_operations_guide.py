@@ -34,7 +34,7 @@ def test_flags_of_publishers_exist():
 
 def test_series_in_the_guide_exist():
     """Each series that the guide names belongs to a program or is recorded by the rules."""
-    sidecar = Sidecar(SidecarSettings())
+    sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
     metrics = [*sidecar.metrics.registry.collect(), *Metrics().registry.collect()]
     known = {name for metric in metrics for name in (metric.name, f"{metric.name}_total")}

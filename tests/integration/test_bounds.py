@@ -92,7 +92,7 @@ def sidecar() -> Iterator[SidecarProcess]:
 
 async def test_answers_that_nobody_reads_end() -> None:
     """The sidecar looks for them by itself, every few seconds."""
-    constants = {"sidecar.rpc.unread.REQUEST_S": 0.2, "sidecar.rpc.unread.ANSWER_S": 0.2}
+    constants = {"sidecar.rpc.unread_answers.REQUEST_S": 0.2, "sidecar.rpc.unread_answers.ANSWER_S": 0.2}
     with sidecar_process(constants=constants) as sidecar:
         async with raw_client(int(sidecar.address.rpartition(":")[2]), window=0) as client:
             call = client.call(f"{SERVICE}/ListStreams", b"")

@@ -1,6 +1,7 @@
 """The users of Redis: those of the manifests, and a sidecar whose user can't read the limits."""
 
 import contextlib
+import itertools
 import re
 import threading
 import types
@@ -137,9 +138,9 @@ class Asked:
 
 
 @contextlib.contextmanager
-def asked(url: str) -> Iterator[Asked]:
+def asked(url: str, *arguments: str) -> Iterator[Asked]:
     """A sidecar that follows the limits at a URL."""
-    with sidecar_process(redis_url=url) as process, grpc.insecure_channel(process.address) as channel:
+    with sidecar_process(*arguments, redis_url=url) as process, grpc.insecure_channel(process.address) as channel:
         yield Asked(process, channel)
 
 
@@ -195,3 +196,56 @@ def test_a_server_that_cannot_save_is_followed() -> None:
             assert sidecar.redis_health() == (health_pb2.HealthCheckResponse.SERVING, "")
             assert sidecar.process.logs() == log
             Path(admin.config_get("dir")["dir"], "dump.rdb").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("OOM", ["no memory left", "raise maxmemory"]),
+        ("MISCONF", ["can't save its data", "check the disk"]),
+        ("NOPERM", ["denies this user a permission", "docs/redis-acl.md"]),
+    ],
+)
+def test_rejected_claims_are_named(code: str, words: list[str]) -> None:
+    """In fleet scope a Redis that can be read may reject all claims: one warning, the metric, GetServerInfo and health."""
+    with valkey("--save", "3600 1") as server, server.client() as admin:
+        admin.execute_command(*documented()["fps-sidecar"])
+        blocker = Path(admin.config_get("dir")["dir"], "dump.rdb")  # where Redis would save
+        user = "fps-sidecar:SECRET@" if code == "NOPERM" else ""
+        flags = ("--scope", "fleet", "--claim-wait", "5")
+        with asked(f"redis://{user}127.0.0.1:{server.port}/0", *flags) as sidecar:
+            ts = itertools.count(1000.0, 1000.0)
+
+            def ask() -> pb.ShouldProcessResponse:
+                return sidecar.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=next(ts)), timeout=120)
+
+            if code == "OOM":
+                admin.config_set("maxmemory", "1")
+            elif code == "MISCONF":
+                admin.set("key", "value")
+                blocker.mkdir()
+                admin.execute_command("BGSAVE")
+                wait_until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err", "saving fails")
+            wait_until(lambda: ask().stale and sidecar.info().redis_problem, "a claim is rejected")
+            for _ in range(5):
+                assert ask().stale
+            sentence = sidecar.info().redis_problem
+            assert [word for word in ["claims are rejected", *words] if word not in sentence] == []
+            assert sidecar.redis_health() == (health_pb2.HealthCheckResponse.NOT_SERVING, sentence)
+            with urllib.request.urlopen(f"http://{sidecar.process.http}/metrics", timeout=120) as page:
+                rejected = re.findall(
+                    r'^sidecar_rejected_claims_total\{code="(\w+)"\} ([1-9]\S*)$', page.read().decode(), re.M
+                )
+            assert [name for name, _ in rejected] == [code]
+            log = sidecar.process.logs()
+            assert log.count("Redis rejects claims") == 1
+            assert [word for word in words if word not in log] == []
+            if code == "OOM":
+                admin.config_set("maxmemory", "0")
+            elif code == "MISCONF":
+                blocker.rmdir()
+                admin.execute_command("BGSAVE")
+            else:
+                admin.execute_command("ACL", "SETUSER", "fps-sidecar", "allkeys", "allchannels", "+@all")
+            wait_until(lambda: not ask().stale and not sidecar.info().redis_problem, "claims are accepted")
+            assert sidecar.redis_health() == (health_pb2.HealthCheckResponse.SERVING, "")

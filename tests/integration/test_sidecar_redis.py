@@ -8,6 +8,7 @@ import grpc
 import pytest
 import redis
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
+from support.redis.proxy import redis_proxy
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
@@ -20,6 +21,8 @@ REDIS_TIMEOUT_S = 8.0
 """1.5 s by default; here so long that a decision that waits for Redis differs from one on a busy machine."""
 MANY = 2000
 """Fields of a hash that is too large for Redis to keep as a list."""
+NO_SERVER = 1
+"""A port at which no server listens."""
 AWAY, TRACKING, POLLING = pb.REDIS_STATE_AWAY, pb.REDIS_STATE_TRACKING, pb.REDIS_STATE_POLLING
 
 
@@ -377,6 +380,27 @@ def test_redis_may_come_later() -> None:
                 client.hset(KEY, "cam1", "2")
             asker.wait_for_fps(2.0)
             assert not asker.ask("cam1").stale
+
+
+@pytest.mark.parametrize("field", ["cam1", "*"])
+def test_a_pause_holds_for_a_client_of_known_limits(server: Valkey, client: "redis.Redis", field: str) -> None:
+    """A sidecar that starts without Redis decides no frame of a stream that may be paused, if the client asks for that."""
+    request = pb.ShouldProcessRequest(stream_name="cam1", known_limits_only=True)
+    client.hset(KEY, field, "0")
+    with (
+        redis_proxy(NO_SERVER) as proxy,
+        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        answers = [stub.ShouldProcess(request, timeout=120)]
+        assert (answers[0].limit_unread, answers[0].stale) == (True, True)
+        proxy.move_to(server.port)
+        while answers[-1].limit_unread:
+            answers.append(stub.ShouldProcess(request, timeout=120))
+        assert not any(answer.should_process for answer in answers)
+        assert (answers[-1].reason, answers[-1].fps) == (pb.REASON_PAUSED, 0.0)
+        wait_until(lambda: not stub.ShouldProcess(request, timeout=120).stale)
 
 
 def test_a_killed_connection_is_no_loss(asker: Asker, client: "redis.Redis") -> None:

@@ -65,4 +65,6 @@ def test_the_accounting_is_exact_whatever_happens(tmp_path: Path, seed: int) -> 
         assert balance(valkey.bytes) == pending(valkey.bytes) == 0
         counted = [json.loads(entry[b"result"])["entry_id"] for _, entry in valkey.bytes.xrange(KEYS.counts)]
         assert len(counted) == len(set(counted)) == fields["counted"]
-        assert set(fields) <= {"received", "counted", "skipped:too_soon", "skipped:late", "skipped:duplicate"}
+        # What was adopted and then settled by a worker that was only frozen is subtracted again.
+        ways = {way for way, number in fields.items() if number}
+        assert ways <= {"received", "counted", "skipped:too_soon", "skipped:late", "skipped:duplicate"}

@@ -23,11 +23,15 @@ from support.processes.workers import (
     publish_many,
     worker,
 )
+from support.redis.proxy import redis_proxy
 from support.waiting import wait_until
 
 from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 from worker.queue.keys import CONSUMER_GROUP
+
+NO_SERVER = 1
+"""A port at which no server listens."""
 
 
 @pytest.fixture
@@ -151,6 +155,24 @@ def test_a_paused_camera_is_not_counted_by_a_worker_that_starts_first(valkey: Qu
     with worker(valkey, *flags, sidecar=f"127.0.0.1:{port}") as process:
         with sidecar_process(redis_url=valkey.url, port=port, constants=LIMITS_ARE_WAITED_FOR):
             wait_until(lambda: pending(valkey.bytes) == 0)
+        assert process.terminate() == 0
+    assert accounting(valkey.bytes) == {"received": 20, "counted": 10, "skipped:paused": 10}
+    assert counted_by_stream(valkey) == {"cam1": 10}
+
+
+def test_a_paused_camera_is_not_counted_if_the_sidecar_starts_without_redis(valkey: QueueServer) -> None:
+    """The sidecar can be asked, but hasn't read the limits; the frames wait until it has."""
+    valkey.bytes.hset("stream_fps_configs", mapping={"cam0": "0", "cam1": "inf"})
+    publish_many(valkey.bytes, 20, streams=2)
+    with (
+        redis_proxy(NO_SERVER) as proxy,
+        sidecar_process(redis_url=proxy.url) as sidecar,
+        worker(valkey, "--unknown-streams", "wait", sidecar=sidecar.address) as process,
+    ):
+        wait_until(lambda: pending(valkey.bytes) == 20 and set(times_delivered(valkey)) == {0})
+        assert "deciding locally" not in process.log
+        proxy.move_to(valkey.port)
+        wait_until(lambda: pending(valkey.bytes) == 0)
         assert process.terminate() == 0
     assert accounting(valkey.bytes) == {"received": 20, "counted": 10, "skipped:paused": 10}
     assert counted_by_stream(valkey) == {"cam1": 10}

@@ -13,6 +13,7 @@ from handcounter.pacing.schedule import Reason
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.picture_header import MAX_PIXELS
+from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
 from worker.pipeline.stream_stats import StreamStats
@@ -27,12 +28,15 @@ def pipeline_options(**changes: Any) -> PipelineOptions:
     """Options under which no frame is stale and nothing is adopted."""
     options = {
         "batch_size": 100,
-        "max_age": 1e9,
+        "max_bytes_in_flight": 2**26,
+        "max_age": math.inf,
+        "fresh": 0.5,
         "claim_idle": 3600.0,
         "max_deliveries": 3,
         "max_pixels": MAX_PIXELS,
         "metrics_streams": 100,
         "previews": False,
+        "smoothing": True,
         "wait_for_limits": True,
         "drain": True,
     }
@@ -84,6 +88,9 @@ class EveryNth:
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         return [None if name in self.unknown else 0.0 if name in self.paused else math.inf for name in stream_names]
 
+    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
+        return None
+
     def _of_known(self, stream_name: str, reason: Reason) -> Reason | None:
         if stream_name in self.unknown:
             return None
@@ -91,18 +98,18 @@ class EveryNth:
 
 
 class ReaderAndSettler:
-    """A reader, a settler, and a thread between them that counts one hand in every frame."""
+    """A reader, a dispatcher, a settler, and a thread between them that counts one hand in every frame."""
 
-    def __init__(self, queue: Queue, limiter: EveryNth, room: int = 4, **changes: Any) -> None:
+    def __init__(self, queue: Queue, limiter: EveryNth, threads: int = 2, **changes: Any) -> None:
         self.held = Held()
-        self.jobs: queues.Queue[Job | None] = queues.Queue(room)
         self.settled: queues.SimpleQueue[Settled | None] = queues.SimpleQueue()
         self.metrics = Metrics()
         self.stop = threading.Event()
         options = pipeline_options(**changes)
+        self.dispatcher = Dispatcher(queue, self.settled.put, self.metrics, threads=threads, max_age=options.max_age)
         self.streams = StreamStats(options.metrics_streams, queue.now)
         self.reader = Reader(
-            queue, limiter, self.held, self.jobs, self.settled, self.metrics, self.streams, self.stop, options
+            queue, limiter, self.held, self.dispatcher, self.settled, self.metrics, self.streams, self.stop, options
         )
         self.settler = Settler(
             queue, self.held, self.settled, self.metrics, self.streams, threading.Event(), claim_idle=options.claim_idle
@@ -111,18 +118,31 @@ class ReaderAndSettler:
 
     def run(self) -> list[Job]:
         """Drains the queue; returns the jobs in their order."""
-        threads = [threading.Thread(target=self._count), threading.Thread(target=self.settler.run)]
+        threads = [threading.Thread(target=each) for each in (self.dispatcher.run, self._count, self.settler.run)]
         for thread in threads:
             thread.start()
         self.reader.run()
-        self.jobs.put(None)
-        threads[0].join()
+        self.dispatcher.stop()
+        for thread in threads[:2]:
+            thread.join()
         self.settled.put(None)
-        threads[1].join()
-        assert len(self.held) == 0
+        threads[2].join()
         return self.done
 
+    def read(self) -> threading.Thread:
+        """Starts the reader alone, so that no frame is counted; `end` ends it."""
+        thread = threading.Thread(target=self.reader.run)
+        thread.start()
+        return thread
+
+    def end(self, thread: threading.Thread) -> None:
+        """Stops the reader."""
+        self.stop.set()
+        self.dispatcher.stop()
+        thread.join(60.0)
+        assert not thread.is_alive()
+
     def _count(self) -> None:
-        while (job := self.jobs.get()) is not None:
+        while (job := self.dispatcher.next_job()) is not None:
             self.done.append(job)
             self.settled.put(Counted(job.frame.entry_id, job.frame.stream_name, job.frame.ts, 1, "{}"))

@@ -30,7 +30,7 @@ def test_every_setting_of_hands_reaches_its_option() -> None:
     """Each by its own name."""
     given = {
         "backend": "hamer",
-        "tiles": 3,
+        "effort": "thorough",
         "min_score": 0.25,
         "models_dir": Path("models"),
         "hamer_checkpoint": Path("hamer.ckpt"),
@@ -57,7 +57,9 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     own = {
         "threads": 7,
         "batch_size": 17,
+        "max_bytes_in_flight": 12345,
         "max_age": 3.5,
+        "fresh": 1.5,
         "claim_idle": 12.5,
         "max_deliveries": 9,
         "max_pixels": 1234,
@@ -78,13 +80,14 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "decision_timeout": ("decision_timeout", 0.5),
         "sidecar_wait": ("start_wait", 4.5),
     }
-    own["no_previews"] = True
+    own["no_previews"] = own["no_smoothing"] = True
     others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
     settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
     options = settings.arguments()["options"]
     assert isinstance(options, RunOptions)
     leaves = flat(options)
     assert leaves.pop("previews") is not own.pop("no_previews")
+    assert leaves.pop("smoothing") is not own.pop("no_smoothing")
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
     assert not leaves.pop("wait_for_limits")

@@ -1,14 +1,16 @@
-"""The threads that count hands. They do no network I/O: jobs arrive on one queue, settled deliveries leave on another."""
+"""The threads that count hands. They do no network I/O: jobs come with their pictures, settled deliveries leave on a queue."""
 
 import logging
 import queue as queues
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from worker.frame_counter import count_hands
 from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
 from worker.picture_header import PictureError
+from worker.pipeline.smoothing import Smoother
 from worker.preview import Previews
 from worker.queue.delivery import Counted, Job, Settled, dead_letter, skipped
 from worker.queue.frame import DeadReason, SkipReason
@@ -28,7 +30,7 @@ class CountWorker:
     def __init__(
         self,
         detector: HandDetector,
-        jobs: queues.Queue[Job | None],
+        next_job: Callable[[], Job | None],
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
         *,
@@ -36,22 +38,25 @@ class CountWorker:
         max_age: float,
         max_pixels: int,
         previews: Previews | None = None,
+        smoother: Smoother | None = None,
     ) -> None:
         """Connects a detector with its neighbours.
 
         Args:
             detector: finds the hands; used by this thread alone.
-            jobs: where admitted frames come from.
+            next_job: waits for the next admitted frame and returns it; None at the end.
             settled: where settled deliveries go.
             metrics: what is counted for operators.
             now: Redis' clock, Unix seconds.
             max_age: seconds after which a frame is skipped.
             max_pixels: a larger picture isn't decoded.
             previews: draws what was counted; None: nobody does.
+            smoother: smooths the counts of each stream; None: nobody does.
         """
+        self._smoother = smoother
         self._previews = previews
         self._detector = detector
-        self._jobs = jobs
+        self._next_job = next_job
         self._settled = settled
         self._metrics = metrics
         self._now = now
@@ -61,8 +66,8 @@ class CountWorker:
         self._busy_since: float | None = None
 
     def run(self) -> None:
-        """Counts until it finds None among the jobs."""
-        while (job := self._jobs.get()) is not None:
+        """Counts until there is no next job."""
+        while (job := self._next_job()) is not None:
             self._busy_since = time.monotonic()
             self._settled.put(self._settle(job))
             self._busy_since = None
@@ -74,10 +79,11 @@ class CountWorker:
 
     def _settle(self, job: Job) -> Settled:
         age = self._now() - job.frame.arrived_at
-        if age > self._max_age:
+        if job.frame.live and age > self._max_age:
             return skipped(job.frame, SkipReason.STALE)
         age = max(0.0, age)  # Redis' clock may have been set back since
-        self._metrics.queue_age.observe(age)
+        if job.frame.live:
+            self._metrics.queue_age.observe(age)
         attempt = 0
         while True:
             attempt += 1
@@ -95,6 +101,9 @@ class CountWorker:
         started = time.perf_counter()
         frame = job.frame
         result = count_hands(frame.stream_name, frame.ts, job.payload, self._detector, self._max_pixels)
+        if self._smoother:
+            smoothed = self._smoother.add(frame.stream_name, frame.ts, result.hand_count)
+            result = replace(result, hand_count_smoothed=smoothed)
         counted = Counted(
             frame.entry_id,
             frame.stream_name,

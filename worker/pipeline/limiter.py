@@ -29,3 +29,7 @@ class Limiter(FrameLimiter, Protocol):
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns the limits in force, frames per second, without deciding a frame; None if nobody has told it."""
         ...
+
+    def told_fps(self, stream_name: str) -> float | None:
+        """Returns the limit that was told last, frames per second; None if nobody has told it."""
+        ...

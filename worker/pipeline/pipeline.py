@@ -1,12 +1,13 @@
 """The worker's threads, and how they end.
 
-    reader ──jobs──▶ counting threads ──settled──▶ settler
-      ▲ reads, asks, skips        no network I/O        │ results, dead letters, acknowledgements
-      └───────────────────── Redis ◀────────────────────┘
+    reader ──admitted──▶ dispatcher ──jobs──▶ counting threads ──settled──▶ settler
+      ▲ reads, asks, skips   ▲ turns, pictures     no network I/O               │ results, dead letters, acknowledgements
+      └──────────────────────┴────────────── Redis ◀────────────────────────────┘
 
-A stop ends the reader first, so that no more deliveries come in; then the counting threads, which finish the jobs that
-they were given; then the settler, which writes their last results. The settler shows signs of life until then, so no
-other worker adopts what is held. What isn't done within the grace period is released to other workers.
+A stop ends the reader and the dispatcher first, so that no more deliveries come in, and those that wait stay held; then the
+counting threads, which finish the jobs that they were given; then the settler, which writes their last results. The
+settler shows signs of life until then, so no other worker adopts what is held. What isn't done within the grace period is
+released to other workers.
 """
 
 import logging
@@ -19,15 +20,17 @@ from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.pipeline.counting import CountWorker
+from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.smoothing import Smoother
 from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Job, Settled
+from worker.queue.delivery import Settled
 from worker.queue.held import Held
 
 logger = logging.getLogger(__name__)
@@ -50,18 +53,20 @@ class Pipeline:
         """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
         self.streams = StreamStats(options.metrics_streams, queue.now)
         previews = Previews() if options.previews else None
+        smoother = Smoother() if options.smoothing else None
         self._queue = queue
         self._held = Held()
         self._stop_reading = threading.Event()
         self._abandon = threading.Event()
-        # Two per thread: the next frame is ready when one is done, and no more frames grow old here than necessary.
-        self._jobs: queues.Queue[Job | None] = queues.Queue(maxsize=2 * len(detectors))
         self._settled: queues.SimpleQueue[Settled | None] = queues.SimpleQueue()
+        self._dispatcher = Dispatcher(
+            queue, self._settled.put, metrics, threads=len(detectors), max_age=options.max_age
+        )
         self._reader = Reader(
             queue,
             limiter,
             self._held,
-            self._jobs,
+            self._dispatcher,
             self._settled,
             metrics,
             self.streams,
@@ -71,13 +76,14 @@ class Pipeline:
         self._count_workers = [
             CountWorker(
                 detector,
-                self._jobs,
+                self._dispatcher.next_job,
                 self._settled,
                 metrics,
                 now=queue.now,
                 max_age=options.max_age,
                 max_pixels=options.max_pixels,
                 previews=previews,
+                smoother=smoother,
             )
             for detector in detectors
         ]
@@ -85,6 +91,7 @@ class Pipeline:
             queue, self._held, self._settled, metrics, self.streams, self._abandon, claim_idle=options.claim_idle
         )
         self._read_thread = self._thread("reader", self._reader.run)
+        self._dispatch_thread = self._thread("dispatcher", self._dispatcher.run)
         self._count_threads = [self._thread(f"counting-{i}", each.run) for i, each in enumerate(self._count_workers)]
         self._settle_thread = self._thread("settler", settler.run)
         self.done = threading.Event()
@@ -95,7 +102,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Starts the threads."""
-        for thread in (self._settle_thread, *self._count_threads, self._read_thread):
+        for thread in (self._settle_thread, *self._count_threads, self._dispatch_thread, self._read_thread):
             thread.start()
 
     def stuck_seconds(self) -> float:
@@ -109,9 +116,9 @@ class Pipeline:
         """
         deadline = time.monotonic() + grace
         self._stop_reading.set()
-        _join(self._read_thread, deadline)
-        for _ in self._count_threads:
-            self._put_last_job(deadline)
+        self._dispatcher.stop()  # so that the reader doesn't wait for room
+        for thread in (self._read_thread, self._dispatch_thread):
+            _join(thread, deadline)
         for thread in self._count_threads:
             _join(thread, deadline)
         self._settled.put(None)
@@ -124,12 +131,6 @@ class Pipeline:
         _join(releasing, last_words)
         if releasing.is_alive():
             logger.warning("Redis doesn't answer, so nothing is released; other workers take over what is held later")
-
-    def _put_last_job(self, deadline: float) -> None:
-        try:
-            self._jobs.put(None, timeout=max(0.0, deadline - time.monotonic()))
-        except queues.Full:
-            logger.warning("the counting threads are still busy at the end of the grace period")
 
     def _release(self) -> None:
         held = self._held.snapshot()

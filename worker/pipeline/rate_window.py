@@ -4,6 +4,7 @@ The window is the longer of 10 s and 50 frames, because 10 s of a slow stream ar
 ends with a frame, so the rate doesn't depend on where between two frames it is read.
 """
 
+import math
 from collections import deque
 
 WINDOW_S = 10.0
@@ -40,8 +41,8 @@ class RateWindow:
         while len(marks) > 1 and self._at - marks[1][0] >= WINDOW_S and total - marks[1][1] >= WINDOW_FRAMES:
             marks.popleft()
 
-    def fps(self, now: float) -> float:
-        """Returns the frames per second at this time; 0 until there are two frames."""
+    def fps(self, now: float = -math.inf) -> float:
+        """Returns the frames per second at this time, or else at that of the newest frame; 0 until there are two frames."""
         if not self._marks:
             return 0.0
         since, before = self._marks[0]

@@ -40,6 +40,8 @@ class Redelivery:
         self._adopt_at = 0.0
         self.expected = True
         """Whether there may be such entries: from before the start, from a read whose reply was lost, or adopted."""
+        self._unlisted = True
+        """Whether there may be some that aren't known yet."""
 
     def adopt(self) -> None:
         """Takes over what other workers hold without a sign of life, if it is time to look for that. Raises QueueError.
@@ -49,10 +51,14 @@ class Redelivery:
         if time.monotonic() < self._adopt_at:
             return
         if self._queue.adopt(self._options.claim_idle):
-            self.expected = True
+            self.expect()
         self._queue.reconcile()
         self._queue.retire(RETIRE_AFTER * self._options.claim_idle)
         self._adopt_at = time.monotonic() + self._options.claim_idle / 2
+
+    def expect(self) -> None:
+        """Looks for such entries from now on."""
+        self.expected = self._unlisted = True
 
     def take(self) -> list[Delivery]:
         """Takes up the next entries, oldest first, without suspects; notes those for :meth:`take_suspect`.
@@ -63,14 +69,17 @@ class Redelivery:
         Raises:
             QueueError: Redis can't be used.
         """
-        if not self.expected:
+        if not self.expected or not (self._unlisted or not self._suspects):
             return []
-        listed = self._queue.unsettled(1000 + len(self._held))
+        page = 1000 + len(self._held)
+        listed = self._queue.unsettled(page)
         waiting = {entry_id: times for entry_id, times in listed.items() if entry_id not in self._held}
         self.expected = bool(waiting)
         harmless, suspects = sort_out(waiting)
         self._suspects = deque(suspects)
-        return self._take(harmless[: self._options.batch_size])
+        taken = self._take(harmless[: self._options.batch_size])
+        self._unlisted = len(listed) == page or len(harmless) > self._options.batch_size
+        return taken
 
     @property
     def suspect_is_due(self) -> bool:
@@ -101,7 +110,7 @@ class Redelivery:
         if not entry_ids:
             return []
         deliveries = self._queue.take(entry_ids)
-        self._held.add(delivery.entry_id for delivery in deliveries)
+        self._held.add(deliveries)
         self._metrics.redelivered.inc(sum(delivery.times_delivered > 1 for delivery in deliveries))
         return [delivery for delivery in deliveries if not self._is_worn_out(delivery)]
 

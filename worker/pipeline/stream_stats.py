@@ -202,7 +202,7 @@ class StreamStats:
         )
         update.fields = {
             "stream_name": stream.name,
-            "source_fps": 0 if silent else round(stream.shared_source.fps(now), 3),
+            "source_fps": 0 if silent else round(stream.shared_source.fps(), 3),
             "counted_fps": 0 if silent else round(stream.shared_counted.fps(now), 3),
         }
         if stream.last_skip:

@@ -31,8 +31,8 @@ class Undecided:
         return taken
 
     def take_older(self, oldest: float) -> list[Waiting]:
-        """Returns those that arrived before this time, Unix seconds; they don't wait afterwards."""
-        older = [each for each in self._waiting if each[0].arrived_at < oldest]
+        """Returns the live ones that arrived before this time, Unix seconds; they don't wait afterwards."""
+        older = [each for each in self._waiting if each[0].live and each[0].arrived_at < oldest]
         if older:
-            self._waiting = [each for each in self._waiting if each[0].arrived_at >= oldest]
+            self._waiting = [each for each in self._waiting if not each[0].live or each[0].arrived_at >= oldest]
         return older

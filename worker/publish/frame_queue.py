@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 _ROOM_S = 0.1
 """Seconds between two looks whether a full queue has room again."""
 
+FILM_ROOM = 1000
+"""From how many entries that aren't settled, of all streams, a frame that isn't live waits: what workers need not to idle."""
+
+FILM_TTL_S = 86_400.0
+"""How long the pictures of such frames stay if no worker counts them. They are few, and deleted once they are counted."""
+
 _SCRIPT = Path(__file__).parent / "publish.lua"
 
 
@@ -43,11 +49,13 @@ class FrameQueue:
         max_queue: int,
         backoff: Backoff,
         waits: bool = False,
+        live: bool = True,
     ) -> None:
         """Takes a client that doesn't retry; the payload's TTL in seconds, the queue's cap in entries.
 
         If the queue is full of entries that no worker has settled, a source that can wait waits for room. Otherwise the
-        oldest entries are pushed out, of whichever stream they are.
+        oldest entries are pushed out, of whichever stream they are. Frames that aren't live are counted however long they
+        wait, so they leave most of the room to others, and their pictures stay until then.
         """
         self.pushed_out = 0
         """Entries that frames of this publisher pushed out of the full queue before any worker read them."""
@@ -56,10 +64,14 @@ class FrameQueue:
         self._script = client.register_script(_SCRIPT.read_text())
         self._keys = keys
         self._stream_name = stream_name
-        self._ttl_ms = max(1, round(payload_ttl * 1000))
+        self._ttl_ms = max(1, round((payload_ttl if live else max(payload_ttl, FILM_TTL_S)) * 1000))
         self._max_queue = max_queue
         self._backoff = backoff
-        self._waits = waits
+        self._full: int | str = "drop"
+        """From how many entries that aren't settled it waits, or else that it doesn't."""
+        if waits:
+            self._full = max_queue if live else min(max_queue, FILM_ROOM)
+        self._live = live
         self._was_full = False
         self._run = secrets.token_hex(8)
         self._number = 0
@@ -69,17 +81,16 @@ class FrameQueue:
         """Publishes a frame, retrying until that succeeds; returns False if it is cancelled before."""
         self._number += 1
         key = self._keys.payload(f"{self._run}:{self._number}")
-        entry = encode_entry(self._stream_name, frame.ts, key)
+        entry = encode_entry(self._stream_name, frame.ts, key, live=self._live)
         words = [word for pair in entry.items() for word in pair]
         while True:
             try:
                 self._report_missing_permissions()
-                full = "wait" if self._waits else "drop"
                 given: list[bytes | str | int] = [
                     frame.picture,
                     self._ttl_ms,
                     self._max_queue,
-                    full,
+                    self._full,
                     self._number,
                     *words,
                 ]
@@ -100,8 +111,13 @@ class FrameQueue:
     def _report_full(self) -> None:
         if not self._was_full:  # it may be full again after each frame
             self._was_full = True
-            about = {"stream": self._stream_name, "max_queue": self._max_queue}
-            logger.warning("the queue is full; waiting until workers make room", extra=about)
+            about = {"stream": self._stream_name, "entries": self._full}
+            if self._live:
+                logger.warning("the queue is full; waiting until workers make room", extra=about)
+            else:
+                logger.info(
+                    "as many frames as the workers need wait in the queue; publishing at their pace", extra=about
+                )
 
     def _report_missing_permissions(self) -> None:
         if not self._permissions_checked:

@@ -3,10 +3,10 @@
 -- KEYS[1]  {...}:frames      stream  the queue
 -- KEYS[2]  {...}:frame:<id>  string  the encoded picture; a worker deletes it when it has settled the entry
 -- KEYS[3]  {...}:frame:<id>  string  the number of the last frame that this publisher published
--- ARGV     picture, its time to live in ms, cap of the queue, 'wait' or 'drop', number of the frame, then field, value, ...
---          of the entry
+-- ARGV     picture, its time to live in ms, cap of the queue, 'drop' or the number of entries that aren't settled from which
+--          it waits, number of the frame, then field, value, ... of the entry
 -- Returns  1 and the number of entries that this one pushed out of the queue unread, if this call published the frame;
---          0 if an earlier one did; -1 if it has to wait, because the queue is full of entries that aren't settled
+--          0 if an earlier one did; -1 if it has to wait, because so many entries aren't settled
 --
 -- Settled entries stay in the queue until the cap drops them, so its length doesn't show whether there is room.
 --
@@ -32,9 +32,10 @@ end
 
 local cap, length = tonumber(ARGV[3]), redis.call('XLEN', KEYS[1]) -- fails if the key has another type
 local full = false
-if ARGV[4] == 'wait' and length >= cap then
+local most = tonumber(ARGV[4])
+if most and length >= most then
   local unread, pending = backlog(redis.call('XINFO', 'GROUPS', KEYS[1]), length)
-  full = unread + pending >= cap
+  full = unread + pending >= most
 end
 local before = redis.call('SET', KEYS[3], ARGV[5], 'PX', NUMBER_MS, 'GET')
 if before == ARGV[5] then

@@ -21,6 +21,7 @@ from typing import Protocol
 from worker.picture_header import PictureError
 from worker.publish.buffer import FrameBuffer
 from worker.publish.source import Captured, Source, SourceError
+from worker.publish.source_rate import SourceRate
 from worker.publish.thinning import Due, Unlimited
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Publisher:
         self._count = count
         self._duration = duration
         self._due: Due = Unlimited() if due is None else due
+        self._rate = SourceRate()
         self._buffer = FrameBuffer(buffer_frames, drop_oldest=source.live)
         self._end_capture = threading.Event()
         self._cancelled = threading.Event()
@@ -114,6 +116,10 @@ class Publisher:
             dropped=self._buffer.dropped + self._abandoned + self._unencodable,
             seconds=time.monotonic() - self._started,
         )
+
+    def source_fps(self) -> float:
+        """Returns how many frames per second the source delivers; 0 while that isn't known, and while nothing comes."""
+        return self._rate.fps(time.monotonic())
 
     def wait(self, timeout: float) -> bool:
         """Waits until there is nothing left to do, for up to `timeout` seconds; returns False after that."""
@@ -150,6 +156,7 @@ class Publisher:
             if self._source.paced and self._end_capture.wait(max(0.0, due - time.monotonic())):
                 return
             self._arrived += 1
+            self._rate.see(frame.ts, time.monotonic())
             if frame.encode is None or not self._due.is_due(frame.ts):
                 self._thinned += 1
                 continue

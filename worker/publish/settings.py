@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
-from process.fields import FiniteSeconds, Number, Seconds
+from process.fields import FiniteSeconds, Number, OptionalGrpcAddress, Seconds
 from process.settings import Positional
-from worker.publish.options import DestinationOptions, PublishOptions, SourceOptions
+from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
-from worker.settings import QueueSettings
+from worker.settings import QueueSettings, sidecar_error
 
 
 def _source(value: str) -> str:
@@ -32,19 +32,22 @@ class PublishSettings(QueueSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
-SOURCE is a video file or pipe, a folder of pictures, a webcam's index or path, an RTSP or HTTP URL, or a simulated
-camera. A file is published at the pace of its own timestamps, and waits while Redis is unreachable or the queue is full.
-A camera doesn't wait: frames that can't be published in time are dropped and counted. A lost camera is retried until it
-works again. Ctrl-C ends the command within a second.
+SOURCE is a video file or pipe, a folder of pictures, a webcam's number or path, the URL of a camera or film (RTSP, HTTP,
+RTMP, SRT, UDP), or a simulated camera. A film is published at the pace of its own timestamps, and waits while Redis is
+unreachable or the queue is full. A camera doesn't wait: frames that can't be published in time are dropped and counted. A
+lost camera is retried until it works again. Ctrl-C ends the command within a second. docs/cameras.md has more.
 
 examples:
   hand-counter publish video.mp4 --stream-name cam1 --loop
-  hand-counter publish video.mp4 --stream-name cam1 --fast --payload-ttl 600    as fast as it can be read
+  hand-counter publish video.mp4 --stream-name cam1 --fast                      every admitted frame is counted
   hand-counter publish 0 --stream-name desk                                     the first webcam
   hand-counter publish --source-file door.url --stream-name door                a camera; its URL isn't shown by ps
   hand-counter publish rtsp://user:{PASSWORD}@camera.local/stream --source-password-file door.password --stream-name door
   hand-counter publish http://camera.local/mjpeg --stream-name door             motion JPEG isn't encoded again
+  hand-counter publish http://camera.local/snapshot.jpg --stream-name yard --source-fps 1
+  hand-counter publish 0 --stream-name desk --sidecar 127.0.0.1:50051           only frames that will be admitted
   hand-counter publish photos/ --stream-name album --source-fps 2
+  hand-counter publish /srv/ftp/door --stream-name door --watch                 what a camera uploads
   hand-counter publish synthetic:fps=15,hands=0-3,seed=1 --stream-name sim1     a simulated camera with moving hands
 
   redis-cli HSET stream_fps_configs cam1 0.25                                   sets the limit of a stream
@@ -52,7 +55,7 @@ examples:
 
     source: Annotated[str, Positional(), AfterValidator(_source)] = Field(
         "",
-        description="file, folder, webcam index, URL, or synthetic:fps=,hands=,seed=,size=,jitter=; "
+        description="file, folder, webcam number, URL, or synthetic:fps=,hands=,seed=,size=,jitter=; "
         "other users can see flags, so a URL with a password belongs into WORKER_SOURCE or a file",
         json_schema_extra={"secret": True},
     )
@@ -64,8 +67,22 @@ examples:
         description="name of the stream, 1 to 256 characters", json_schema_extra={"metavar": "NAME"}
     )
     loop: bool = Field(False, description="start a file or folder over at its end; ts continues")
-    fast: bool = Field(False, description="don't wait for a file's timestamps; ts still follows them")
-    source_fps: Number = Field(10.0, gt=0, le=1000, description="frames per second of a folder of pictures")
+    fast: bool = Field(
+        False,
+        description="publish a file as fast as its frames are counted: they wait for that, behind those of cameras; "
+        "ts still follows the file's timestamps",
+    )
+    source_fps: Number = Field(
+        10.0,
+        gt=0,
+        le=1000,
+        description="pictures per second of a folder, and requests per second to a URL that answers with one picture",
+    )
+    watch: bool = Field(False, description="publish the pictures that arrive in a folder from now on")
+    transport: Literal["tcp", "udp"] = Field("tcp", description="how an RTSP camera sends: udp may lose frames")
+    source_timeout: FiniteSeconds = Field(
+        5.0, ge=0.1, le=3600, description="seconds of silence after which a network source counts as lost"
+    )
     count: int | None = Field(None, ge=1, description="stop after this many published frames")
     duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality when frames must be encoded")
@@ -78,6 +95,15 @@ examples:
         description="about how many entries the queue keeps, of all streams; when it is full of unread ones, files "
         "wait, and a camera's frames push out the oldest",
     )
+    sidecar: OptionalGrpcAddress = Field(
+        "",
+        description="leave out the frames that this sidecar would deny: HOST:PORT or unix:/path. Empty: publish all",
+    )
+    sidecar_ca: Path | None = Field(
+        None, description="CA certificate (PEM file) that verifies the sidecar; enables TLS"
+    )
+    sidecar_cert: Path | None = Field(None, description="client certificate for the sidecar (PEM file)")
+    sidecar_key: Path | None = Field(None, description="private key of the client certificate (PEM file)")
     progress: Seconds = Field(5.0, description="seconds between progress lines; inf: none")
 
     def arguments(self) -> dict[str, Any]:
@@ -100,6 +126,12 @@ examples:
         parse_source(self.source, "" if self.source_password_file else None)
         return self
 
+    @model_validator(mode="after")
+    def _sidecar_certificates_are_valid(self) -> Self:
+        if error := sidecar_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
+            raise ValueError(error)
+        return self
+
     @property
     def options(self) -> PublishOptions:
         """These settings as a value."""
@@ -110,6 +142,8 @@ examples:
                 loop=self.loop,
                 fast=self.fast,
                 folder_fps=self.source_fps,
+                watch=self.watch,
+                reception=Reception(self.transport, self.source_timeout),
                 jpeg_quality=self.jpeg_quality,
             ),
             destination=DestinationOptions(
@@ -120,6 +154,11 @@ examples:
                 payload_ttl=self.payload_ttl,
                 max_queue=self.max_queue,
             ),
+            limits=LimitsOptions(
+                address=self.sidecar, ca=self.sidecar_ca, certificate=self.sidecar_cert, key=self.sidecar_key
+            )
+            if self.sidecar
+            else None,
             count=self.count,
             duration=self.duration,
             progress=self.progress,

@@ -12,8 +12,10 @@ from typing import Protocol
 class Due(Protocol):
     """The limit of one stream, and where it stands. For the capture's thread alone; no call may wait."""
 
-    catches_up: bool
-    """Whether frames that come up to a period late lose nothing of the rate, as with gcra; with min-gap they do."""
+    @property
+    def catches_up(self) -> bool:
+        """Whether frames that come up to a period late lose nothing of the rate, as with gcra; with min-gap they do."""
+        ...
 
     def fps(self) -> float:
         """Returns the limit in force, frames per second: 0 while the stream is paused, infinity without a limit."""

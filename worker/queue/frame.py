@@ -6,6 +6,7 @@ An entry of the queue has these fields:
     ts            capture time by the frame's own clock, seconds, decimal; if absent, the time of the entry's arrival
     frame_key     the key that holds the encoded picture (the usual way), or
     frame         the encoded picture itself
+    live          0 if the frame may wait: it is never stale nor superseded, and live frames go first; absent: 1
     queued_at     when the publisher's script added it, Unix seconds by Redis' clock; may be absent
 """
 
@@ -14,6 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
+
+NOT_LIVE = b"0"
+"""The value of the field live of a frame that may wait."""
 
 
 class SkipReason(enum.StrEnum):
@@ -27,6 +31,8 @@ class SkipReason(enum.StrEnum):
     """Older than --max-age when its turn came."""
     PAYLOAD_EXPIRED = "payload_expired"
     """The key of the picture doesn't exist (any more)."""
+    SUPERSEDED = "superseded"
+    """A newer frame of its stream was admitted before its turn came."""
     LIMIT_UNKNOWN = "limit_unknown"
     """The sidecar couldn't be asked within --max-age, and has never told the limit of the stream, which may be paused."""
 
@@ -83,6 +89,8 @@ class Frame:
 
     arrived_at: float
     """When Redis took the entry in, Unix seconds by its clock."""
+    live: bool = True
+    """Whether it is worth counting only while it is fresh, and as long as there is no newer one."""
 
 
 def arrival_time(entry_id: str) -> float:
@@ -90,12 +98,13 @@ def arrival_time(entry_id: str) -> float:
     return int(entry_id.partition("-")[0]) / 1000.0
 
 
-def encode_entry(stream_name: str, ts: float, frame_key: str) -> dict[str, str]:
+def encode_entry(stream_name: str, ts: float, frame_key: str, *, live: bool = True) -> dict[str, str]:
     """Returns the fields of an entry whose payload is under a key of its own; ValueError for an invalid name or ts."""
     error = stream_name_error(stream_name) or ts_error(ts)
     if error:
         raise ValueError(error)
-    return {"stream_name": stream_name, "ts": repr(ts), "frame_key": frame_key}
+    entry = {"stream_name": stream_name, "ts": repr(ts), "frame_key": frame_key}
+    return entry if live else {**entry, "live": NOT_LIVE.decode()}
 
 
 def parse_entry(entry_id: str, fields: Mapping[bytes, bytes], arrived_at: float | None = None) -> Frame:
@@ -109,7 +118,8 @@ def parse_entry(entry_id: str, fields: Mapping[bytes, bytes], arrived_at: float 
     frame_key, payload = fields.get(b"frame_key"), fields.get(b"frame")
     if not frame_key and not payload:
         raise EntryError(DeadReason.NO_PAYLOAD, "the entry has neither frame_key nor frame")
-    return Frame(entry_id, stream_name, ts, None if payload else frame_key, payload or None, arrived_at)
+    live = fields.get(b"live") != NOT_LIVE
+    return Frame(entry_id, stream_name, ts, None if payload else frame_key, payload or None, arrived_at, live)
 
 
 def _stream_name(raw: bytes | None) -> str:

@@ -6,7 +6,7 @@ import pytest
 from support.models.sidecar_world import World
 
 from handcounter.pacing.schedule import ANY_TIME, NEVER, Reason
-from sidecar.deciding.decider import Batch
+from sidecar.deciding.decider import UNDECIDED, Batch
 from sidecar.deciding.roster import ACTIVE_S, SPARE_NAMES, LeasedDenials
 from sidecar.limits.values import FpsSource
 
@@ -139,3 +139,58 @@ async def test_a_stream_that_is_evicted_while_the_page_waits_isnt_listed() -> No
     world.meanwhile = evict
     listed = await world.limiter.list_streams("", "", 10)
     assert [status.stream_name for status in listed] == ["b"]
+
+
+def world_without_redis(default: float = 1.0, *, shadow: bool = False) -> World:
+    """Returns a world in which only the limits of a and b were ever read."""
+    world = World(default, shadow=shadow)
+    world.table.store(["a", "b"], [b"5", None])
+    world.unreachable = True
+    return world
+
+
+async def test_limits_that_were_never_read_are_marked() -> None:
+    """In the answers about batches and single frames, and in ListStreams; until the limit is read."""
+    world = world_without_redis()
+    batch = Batch(["a", "new", "b", "new"], [1.0, 1.0, 1.0, 2.5])
+    answers = await world.limiter.decide(batch)
+    assert (answers.unread, answers.should_process, answers.fps) == ((1, 3), [True] * 4, [5.0, 1.0, 1.0, 1.0])
+    assert (await world.preview.decide(batch)).unread == (1, 3)
+    assert [(await world.limiter.decide_one(name, 9.0)).unread for name in ("a", "b", "new")] == [False, False, True]
+    assert (await world.preview.decide_one("new", 9.0)).unread
+    listed = {status.stream_name: status.limit_unread for status in await world.limiter.list_streams("", "", 9)}
+    assert listed == {"a": False, "b": False, "new": True}
+    world.table.store(["new"], [None])
+    assert (await world.limiter.decide(batch)).unread == ()
+
+
+@pytest.mark.parametrize("default", [1.0, 0.0])
+async def test_frames_whose_limit_was_never_read_are_left_undecided_if_asked_for(default: float) -> None:
+    """They change nothing, and get no lease, whatever the default; the others are decided as if they were alone."""
+    world, other = world_without_redis(default), world_without_redis(default)
+    batch = Batch(["new", "a", "new", "b", "a"], [1.0, 1.0, 2.0, 1.0, 1.1])
+    answers = await world.limiter.decide(batch, known_only=True)
+    alone = await other.limiter.decide(Batch(["a", "b", "a"], [1.0, 1.0, 1.1]))
+    assert answers.unread == (0, 2)
+    assert [answers.reasons[place] for place in (0, 2)] == [UNDECIDED] * 2
+    assert [answers.should_process[place] for place in (0, 2)] == [False] * 2
+    for column, expected in zip(answers[:4], alone[:4], strict=True):
+        assert [column[place] for place in (1, 3, 4)] == expected
+    assert world.roster.decisions == other.roster.decisions
+    assert "new" not in world.roster.streams
+    assert world.limiter.leases(["new", "a"], known_only=True) == [None, *other.limiter.leases(["a"])]
+    assert (await world.limiter.decide_one("new", 1.0, known_only=True))[:2] == (False, UNDECIDED)
+    previewed = await world.preview.decide(Batch(["new"], [1.0]), known_only=True)
+    assert (previewed.should_process, previewed.reasons) == ([False], [UNDECIDED])
+
+
+async def test_shadow_mode_leaves_no_frame_undecided() -> None:
+    """There every frame is admitted."""
+    world = world_without_redis(shadow=True)
+    batch = Batch(["new"], [1.0])
+    for answers in (
+        await world.limiter.decide(batch, known_only=True),
+        await world.preview.decide(batch, known_only=True),
+    ):
+        assert (answers.should_process, answers.unread) == ([True], (0,))
+    assert (await world.limiter.decide_one("new", 2.0, known_only=True)).should_process

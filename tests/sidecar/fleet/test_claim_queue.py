@@ -1,4 +1,4 @@
-"""Claims and a real server: batched, in order, waited for a bounded time; the feed of changes, and heartbeats."""
+"""Claims and a real server: batched, in order, waited for a bounded time; and heartbeats."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,8 @@ from handcounter.pacing.schedule import Pacing, Reason
 from process.redis_url import parse_redis_url
 from sidecar.connections.links import Links
 from sidecar.connections.servers import RedisServers
-from sidecar.fleet.claim_feed import ClaimFeed
 from sidecar.fleet.claim_queue import ClaimQueue
-from sidecar.fleet.claims import MOST_CLAIMS_PER_CALL, NO_STATE, REPLICAS_KEY, Claim, Claimed, Missing, State, channel
+from sidecar.fleet.claims import MOST_CLAIMS_PER_CALL, NO_STATE, REPLICAS_KEY, Claim, Claimed, Missing
 from sidecar.fleet.heartbeat import Heartbeat
 
 PATIENT_S = 5.0
@@ -192,65 +191,6 @@ async def test_a_hanging_server_is_connected_to_again():
             server.resume()
             await until(lambda: queue.links.all_in_time)
             assert isinstance((await queue.ask(claim(100.0)))[0], Claimed)
-
-
-class TestFeed:
-    @contextlib.asynccontextmanager
-    async def listening(self, url: str) -> AsyncIterator[tuple[list[tuple[str, State]], list[bool]]]:
-        changes: list[tuple[str, State]] = []
-        gaps: list[bool] = []
-        feed = ClaimFeed(
-            RedisServers(parse_redis_url(url)), lambda *change: changes.append(change), lambda on: gaps.append(on)
-        )
-        async with background(feed.run):
-            await until(lambda: gaps)
-            yield changes, gaps
-
-    async def test_admissions_of_others_are_heard(self, server):
-        """The others receive each state that the claims of one replica change."""
-        async with queue_to(fresh(server)) as queue, self.listening(server.url) as (changes, _):
-            answers = await queue.ask(claim(1.0, "a"), claim(2.0, "b"), claim(1.5, "a"))
-            await until(lambda: len(changes) >= 2)
-        assert changes == [("a", answers[0].state), ("b", answers[1].state)]
-
-    async def test_databases_do_not_mix(self, server):
-        """Two fleets in two databases of one server receive nothing of each other."""
-        other = server.url.removesuffix("0") + "1"
-        async with (
-            self.listening(other) as (foreign, _),
-            self.listening(server.url) as (changes, _),
-            queue_to(fresh(server)) as queue,
-        ):
-            await queue.ask(claim(1.0))
-            await until(lambda: changes)
-        assert foreign == []
-
-    async def test_gaps_are_reported(self):
-        """Each loss of the connection is, and each return: what was published in between is missing."""
-        with valkey() as server:
-            async with self.listening(server.url) as (_, gaps):
-                with plain_client(server.port) as client:
-                    client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-                await until(lambda: gaps == [True, False, True])
-
-    async def test_hanging_server_is_a_gap(self):
-        """A connection that is silent for too long is replaced."""
-        with valkey() as server:
-            async with self.listening(server.url) as (_, gaps):
-                server.pause()
-                await until(lambda: gaps == [True, False])
-                server.resume()
-                await until(lambda: gaps == [True, False, True])
-
-    async def test_a_foreign_message_is_ignored(self, server):
-        """A message that no claim published is logged and does no harm."""
-        async with self.listening(server.url) as (changes, gaps):
-            with plain_client(server.port) as client:
-                client.publish(channel(0), b"hello")
-            async with queue_to(fresh(server)) as queue:
-                await queue.ask(claim(1.0))
-                await until(lambda: changes)
-        assert gaps == [True, False]
 
 
 async def test_replicas_count_each_other(server):

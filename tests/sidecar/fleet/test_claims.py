@@ -1,7 +1,9 @@
 """The claim: the rule in Redis gives the same answers as the rule in Python, to the last bit."""
 
 import math
+import random
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -101,27 +103,71 @@ def test_lua_rule_is_the_python_rule(client, history, pacing, batch_sizes):
         size = batch_sizes[batch % len(batch_sizes)]
         batch += 1
         now = round(now + history[at][3], 6)
-        redis_now = float(START_S + now // 1) + float(f"{now % 1 * 1e6:.0f}") / 1e6
-        asked, expected = [], []
+        frames = []
         for stream, step, fps, _ in history[at : at + size]:
-            name = f"cam{stream}"
-            before = model.get(name)
+            before = model.get(f"cam{stream}")
             ts = stepped(ts, step, before.schedule if before else None, fps)
-            reason, model[name] = reorder.decide(before, ts, fps, redis_now, pacing)
-            asked.append(claim(ts, fps, name))
-            expected.append((reason, model[name]))
+            frames.append((f"cam{stream}", ts, fps))
         at += size
+        assert_same(client, model, frames, now, pacing)
 
-        answers = ask(client, *asked, now=now, pacing=pacing)
 
-        for (reason, state), (expected_reason, trail) in zip(answers, expected, strict=True):
-            assert reason is expected_reason
-            if trail is None:
-                assert state == NO_STATE
-            else:
-                assert (state.slot, state.last_ts) == trail.schedule[:2]
-                assert state.age == redis_now - trail.schedule.admitted_at
-                assert (state.base, state.earlier) == trail[1:]
+def assert_same(
+    client: redis.Redis,
+    model: dict[str, Trail | None],
+    frames: list[tuple[str, float, float]],
+    now: float,
+    pacing: Pacing,
+) -> None:
+    """Decides frames, each a stream, a ts and a limit, in one call and by reorder.decide, which advances the model."""
+    redis_now = float(START_S + now // 1) + float(f"{now % 1 * 1e6:.0f}") / 1e6
+    expected = []
+    for name, ts, fps in frames:
+        reason, model[name] = reorder.decide(model.get(name), ts, fps, redis_now, pacing)
+        expected.append((reason, model[name]))
+    answers = ask(client, *(claim(ts, fps, name) for name, ts, fps in frames), now=now, pacing=pacing)
+    for (reason, state), (expected_reason, trail) in zip(answers, expected, strict=True):
+        assert reason is expected_reason
+        if trail is None:
+            assert state == NO_STATE
+        else:
+            assert (state.slot, state.last_ts) == trail.schedule[:2]
+            assert state.age == redis_now - trail.schedule.admitted_at
+            assert (state.base, state.earlier) == trail[1:]
+
+
+def next_late(dice: random.Random, trail: Trail | None, newest: float, period: float) -> float:
+    """Draws a ts near a camera's newest frame: on a grid that doubles represent exactly, or at the edge of a slot."""
+    if trail and dice.random() < 0.15:
+        return (trail.base if trail.earlier else trail.schedule.slot) + period - schedule.TOLERANCE_S
+    return newest + dice.choice((-256, -40, *range(-33, 9), *range(1, 9), *range(1, 9), 40)) / 128
+
+
+@pytest.mark.parametrize("pacing", Pacing)
+def test_lua_rule_places_late_frames_like_the_python_rule(client, pacing):
+    """Histories in which most frames are out of order, by less than the window and up to its edges."""
+    reasons: Counter[Reason] = Counter()
+    longest: set[int] = set()
+    for seed in range(16):
+        client.flushall()
+        dice = random.Random(seed)
+        model: dict[str, Trail | None] = {}
+        newest, now, fps = 1000.0, 0.0, 128.0
+        for _ in range(40):
+            now = round(now + dice.choice((0.0, 0.005, 1.0)), 6)
+            fps = dice.choice((8.0, 16.0, 32.0, 64.0, 128.0, 1000.0, math.inf)) if dice.random() < 0.1 else fps
+            frames = []
+            trail = model.get("cam")  # as far as the frames of this call take it
+            for _ in range(dice.randint(1, 12)):
+                ts = next_late(dice, trail, newest, 1 / fps)
+                newest = max(newest, ts)
+                reason, trail = reorder.decide(trail, ts, fps, now, pacing)
+                reasons[reason] += 1
+                longest.add(len(trail.earlier))
+                frames.append(("cam", ts, fps))
+            assert_same(client, model, frames, now, pacing)
+    assert min(reasons[reason] for reason in Reason if reason is not Reason.PAUSED) > 20
+    assert max(longest) == reorder.MOST_EARLIER
 
 
 def test_reason_numbers_are_those_of_the_contract(client):
@@ -168,7 +214,8 @@ def test_real_time_is_the_servers(client):
 
 
 @pytest.mark.parametrize(
-    ("fps", "shortest", "longest"), [(30.0, 3590, 3600), (1e-4, 19990, 20000), (1e-300, 1e9 - 10, 1e9)]
+    ("fps", "shortest", "longest"),
+    [(30.0, 3590, 3600), (1 / 1500, 3590, 3600), (1e-4, 19990, 20000), (1e-300, 1e9 - 10, 1e9)],
 )
 def test_state_outlives_two_periods(client, fps, shortest, longest):
     """A state key lives for an hour or two periods, whichever is longer."""
@@ -178,11 +225,18 @@ def test_state_outlives_two_periods(client, fps, shortest, longest):
 
 def test_a_lost_state_is_restored_from_the_replica(client):
     """After a flush the state in the claim replaces the lost one, so the flush admits nothing."""
-    [(_, state)] = ask(client, claim(100.0, 1, "flushed"))
+    [(_, state)] = ask(client, claim(100.0, 1, "flushed"), now=10.0)
     client.flushall()
-    [(reason, after)] = ask(client, claim(100.5, 1, "flushed", state))
+    [(reason, after)] = ask(client, claim(100.5, 1, "flushed", state._replace(age=2.0)), now=12.0)
     assert reason is Reason.TOO_SOON
-    assert (after.slot, after.last_ts, after.version) == (100.0, 100.0, state.version)
+    assert after == state._replace(age=2.0)
+
+
+def test_any_state_is_newer_than_none(client):
+    """A server without a state takes the replica's, however low its version."""
+    client.flushall()
+    [(reason, after)] = ask(client, claim(100.5, 1, known=State(100.0, 100.0, 1.0, version=1.0)))
+    assert (reason, after.last_ts) == (Reason.TOO_SOON, 100.0)
 
 
 def test_a_lost_trail_is_restored_from_the_replica(client):
@@ -217,6 +271,24 @@ def test_admissions_without_redis_are_merged(client):
     assert after.version > before.version
     [(name, published)] = claims.unpacked_changes(message["data"])
     assert (name, published) == ("merged", after)
+
+
+@pytest.mark.parametrize(("age", "expected"), [(0.5, 0.5), (9.0, 3.0)])
+def test_admissions_without_redis_are_merged_into_a_state(client, age, expected):
+    """The merged state has the later slot and ts, the age of the last admission, and the next version."""
+    client.flushall()
+    ask(client, claim(100.0, 1, "both"), now=10.0)
+    known = State(110.0, 109.5, age, UNMERGED, earlier=(108.0,))
+    [(reason, after)] = ask(client, claim(110.5, 1, "both", known), now=13.0)
+    assert reason is Reason.TOO_SOON
+    assert after == State(110.0, 109.5, expected, 1e6 * (START_S + 13.0))
+
+
+def test_a_version_follows_the_servers_clock_and_grows_by_one_within_an_instant(client):
+    """Two admissions at the same time have neighbouring versions, also if the clock was set back in between."""
+    client.flushall()
+    versions = [ask(client, claim(ts, 1), now=now)[0].state.version for ts, now in ((1.0, 7.0), (2.0, 7.0), (3.0, 6.0))]
+    assert versions == [1e6 * (START_S + 7.0) + number for number in range(3)]
 
 
 def test_admissions_without_redis_never_set_the_state_back(client):

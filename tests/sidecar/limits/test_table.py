@@ -255,6 +255,42 @@ def test_the_time_of_the_last_change_of_a_limit(steps: list[tuple[str, bytes | N
     assert table.limit_since("a") == since
 
 
+UNREAD: list[tuple[str, list[str], bool]] = [
+    ("its field was read", ["*", "read"], False),
+    ("it has no field", ["*", "read none"], False),
+    ("it couldn't be read", ["*", "assume"], True),
+    ("its field was read, but the wildcard never", ["read"], False),
+    ("it has no field, and the wildcard was never read", ["read none"], True),
+    ("it has no field, and the wildcard was read later", ["read none", "*", "read none"], False),
+    ("it was read after all", ["*", "assume", "read none"], False),
+    ("it was read, slept and couldn't be read again", ["*", "read", "sleep", "assume"], False),
+    ("it had no field, slept and couldn't be read again", ["*", "read none", "sleep", "assume"], False),
+    ("it was never read, slept and couldn't be read again", ["*", "assume", "sleep", "assume"], True),
+    ("it was forgotten", ["*", "assume", "forget"], False),
+    ("it was read and forgotten, and couldn't be read again", ["*", "read", "forget", "assume"], True),
+]
+
+
+@pytest.mark.parametrize(("steps", "unread"), [c[1:] for c in UNREAD], ids=[c[0] for c in UNREAD])
+def test_limits_that_were_never_read_are_known(table: FpsTable, steps: list[str], unread: bool) -> None:
+    """Those of watched streams for which the fallback is assumed, because nobody could read their field, or the wildcard."""
+    for step in steps:
+        match step:
+            case "*":
+                table.store_wildcard(None)
+            case "read":
+                table.store(["a"], [b"2"])
+            case "read none":
+                table.store(["a"], [None])
+            case "assume":
+                table.assume(["a"])
+            case "sleep":
+                table.put_to_sleep("a")
+            case "forget":
+                table.forget("a")
+    assert ("a" in table.unread) is unread
+
+
 def test_fps_is_the_limit_without_its_source(table: FpsTable) -> None:
     """For watched, sleeping and unknown streams alike."""
     assert table.fps("unknown") == 1.0

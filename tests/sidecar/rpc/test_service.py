@@ -107,6 +107,28 @@ async def test_a_stale_table_is_said(served: Served) -> None:
     assert (await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=1))).stale
 
 
+async def test_a_limit_that_was_never_read_is_said(served: Served) -> None:
+    """In every answer, and in ListStreams; a client that asks for known limits only gets no decision."""
+    served.world.unreachable = True
+    answer = await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=1.0, known_limits_only=True))
+    assert (answer.should_process, answer.reason, answer.limit_unread) == (False, pb.REASON_UNSPECIFIED, True)
+    batch = pb.ShouldProcessBatchRequest(stream_names=["a", "b"], ts=[1.0, 1.0], known_limits_only=True)
+    for dry_run in (True, False):
+        batch.dry_run = dry_run
+        answers = await served.stub.ShouldProcessBatch(batch)
+        assert (list(answers.reasons), list(answers.unread_limits)) == ([pb.REASON_UNSPECIFIED] * 2, [0, 1])
+        assert answers.stale
+    assert len(served.world.limiter) == 0
+    answer = await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=1.0))
+    assert (answer.should_process, answer.fps, answer.limit_unread) == (True, 2.0, True)
+    (status,) = (await served.stub.ListStreams(pb.ListStreamsRequest())).streams
+    assert status.limit_unread
+    served.world.unreachable = False
+    served.world.table.store(["a"], [b"0"])
+    answer = await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a", ts=3.0, known_limits_only=True))
+    assert (answer.reason, answer.limit_unread) == (pb.REASON_PAUSED, False)
+
+
 async def test_an_absent_ts_is_the_time_of_arrival(served: Served) -> None:
     """A frame without ts is decided at the wall clock; a ts of 0 is a ts."""
     answer = await served.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="a"))
@@ -178,7 +200,7 @@ async def test_a_batch_answers_in_columns(served: Served) -> None:
 async def test_an_empty_batch_is_answered(served: Served) -> None:
     """No frames, no answers."""
     answer = await served.stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest())
-    assert answer == pb.ShouldProcessBatchResponse()
+    assert answer == pb.ShouldProcessBatchResponse(stale=served.world.table.stale)
 
 
 async def test_a_batch_has_a_largest_size_and_equal_columns(served: Served) -> None:

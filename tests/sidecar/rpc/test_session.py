@@ -35,6 +35,25 @@ async def test_an_answer_has_columns_and_the_lease(served: Served) -> None:
     assert list(answers.last_ts) == [100.0, 100.0, 0.0, 9.0]
 
 
+@pytest.mark.parametrize("default", [b"2", b"0"])
+async def test_a_limit_that_was_never_read_is_said(served: Served, default: bytes) -> None:
+    """A client that asks for known limits only gets neither a decision nor a lease on that stream."""
+    world, call = served.world, Call(served)
+    world.table.store_wildcard(default)
+    world.table.store(["known"], [b"4"])
+    world.unreachable = True
+    request = pb.ShouldProcessSessionRequest(stream_names=["new", "known"], ts=[1.0, 1.0], known_limits_only=True)
+    await call.call.write(request)
+    answers = (await call.next()).answers
+    assert list(answers.reasons) == [pb.REASON_UNSPECIFIED, pb.REASON_ADMITTED]
+    assert (list(answers.unread_limits), answers.stale) == ([0], True)
+    assert list(answers.next_ts) == pytest.approx([0.0, 1.25], abs=1e-5)
+    assert list((await call.ask(("new", 1.0), ("known", 2.0))).unread_limits) == [0]
+    world.table.store(["new"], [b"3"])
+    assert await call.dropped() == ["new"]
+    assert list((await call.ask(("new", 9.0))).unread_limits) == []
+
+
 async def test_in_shadow_mode_there_are_no_leases() -> None:
     """Every frame is admitted, so no client may deny one, not even of a paused stream."""
     async with serving(shadow=True) as served:

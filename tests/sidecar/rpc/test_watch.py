@@ -293,3 +293,15 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
             while await watch.call.read() is not grpc.aio.EOF:
                 pass
         assert await watch.end() == (EXHAUSTED, "the client doesn't read")
+
+
+async def test_a_limit_that_was_never_read_is_said_and_told_again(served: Served) -> None:
+    """Also if the limit that is read then is the one that was assumed: until then the stream might have been paused."""
+    served.world.unreachable = True
+    watch = Watch(served)
+    await watch.send("cam1")
+    (told,) = (await watch.next()).limits
+    assert (told.fps, told.limit_unread) == (2.0, True)
+    served.world.table.store(["cam1"], [None])
+    (told,) = (await watch.next()).limits
+    assert (told.fps, told.limit_unread) == (2.0, False)

@@ -12,6 +12,11 @@ from sidecar.fleet.reorder import Trail, decide
 VERSION = 1000.0
 
 
+def frame(ts: float, fps: float = 1.0, name: str = "cam") -> Frame:
+    """Returns a frame of a stream with this limit."""
+    return Frame(name, ts, fps)
+
+
 class Clock:
     """Real time, set by the test."""
 

@@ -25,6 +25,8 @@ class World:
     ) -> None:
         self.now = 1000.0
         self.redis: dict[str, bytes] = {}
+        self.unreachable = False
+        """Whether Redis can't be read."""
         self.reads: list[list[str]] = []
         """The streams of each read."""
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
@@ -39,6 +41,7 @@ class World:
             clock=lambda: self.now,
         )
         self.roster = Roster(self.table, self.leases, max_streams=max_streams, watchers=self.watchers)
+        self.table.store_wildcard(None)
         self.decider: Decider = PodDecider(self.roster, self.table, self.leases, pacing)
         self.limiter = self._limiter(self.decider)
         self._pacing = pacing
@@ -48,7 +51,7 @@ class World:
 
     def enter_shadow_mode(self) -> None:
         """Makes the limiter one of shadow mode."""
-        self.limiter = self._limiter(ShadowDecider(self.decider))
+        self.limiter = self._limiter(ShadowDecider(self.decider), shadow=True)
         self.preview = self._preview(shadow=True)
 
     def _preview(self, *, shadow: bool) -> Preview:
@@ -62,13 +65,14 @@ class World:
             clock=lambda: self.now,
         )
 
-    def _limiter(self, decider: Decider) -> Limiter:
-        return Limiter(self.table, self.roster, decider, self.read_limits, lambda: self.now)
+    def _limiter(self, decider: Decider, *, shadow: bool = False) -> Limiter:
+        return Limiter(self.table, self.roster, decider, self.read_limits, lambda: self.now, shadow=shadow)
 
     async def read_limits(self, stream_names: Collection[str]) -> None:
         """Has the effect of reading these streams' limits."""
         self.reads.append(list(stream_names))
-        self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
+        if not self.unreachable:
+            self.table.store(stream_names, [self.redis.get(name) for name in stream_names])
         if self.meanwhile is not None:
             await self.meanwhile()
         self.table.assume(stream_names)

@@ -58,14 +58,16 @@ def publish(client: redis.Redis, stream_name: str, ts: float, payload: bytes | N
     return client.xadd(KEYS.frames, encode_entry(stream_name, ts, key)).decode()
 
 
-def publish_many(client: redis.Redis, number: int, streams: int = 1, fps: float = 30.0, name: str = "cam") -> None:
+def publish_many(
+    client: redis.Redis, number: int, streams: int = 1, fps: float = 30.0, name: str = "cam", live: bool = True
+) -> None:
     """Adds frames of several streams to the queue, in turns, all with the same picture."""
     payload = picture()
     pipeline = client.pipeline(transaction=False)
     for i in range(number):
         key = KEYS.payload(f"{name}:{next(_unique)}")
         pipeline.set(key, payload)
-        pipeline.xadd(KEYS.frames, encode_entry(f"{name}{i % streams}", T0 + i // streams / fps, key))
+        pipeline.xadd(KEYS.frames, encode_entry(f"{name}{i % streams}", T0 + i // streams / fps, key, live=live))
     pipeline.execute()
 
 

@@ -295,7 +295,7 @@ def test_loading_hardly_needs_more_memory_than_the_weights(
     document = pickle.loads(pickle.dumps(config))
     document["MODEL"]["BACKBONE"] = {"TYPE": "vit", "NUM_HEADS": 8}
     document["MODEL"]["MANO_HEAD"]["TRANSFORMER_DECODER"].pop("context_dim")
-    sizes = HamerSizes(256, 16, 640, 16, 8, 2560, 64, 2, 2, 16, 96)
+    sizes = HamerSizes(256, 16, 640, 8, 8, 2560, 64, 2, 2, 16, 96)
     path = write_checkpoint(random_tensors(sizes), document)
     for precision in ("FULL", "BRAIN"):
         command = [sys.executable, "-c", textwrap.dedent(MEASURE), str(golden.checkpoint), str(path), precision]

@@ -1,12 +1,24 @@
 """The reader, with a settler behind it and a real Valkey whose replies get lost."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler
-from support.processes.workers import KEYS, T0, QueueServer, accounting, balance, calls, pending, publish, publish_many
+from support.processes.workers import (
+    KEYS,
+    T0,
+    QueueServer,
+    accounting,
+    balance,
+    calls,
+    pending,
+    picture,
+    publish,
+    publish_many,
+)
 from support.waiting import wait_until
 
 from worker.queue.consumer import Queue
@@ -31,14 +43,13 @@ def queue(commands: LossyCommands) -> Queue:
 def test_a_batch_is_one_decision_and_skips_come_before_payloads(
     valkey: QueueServer, commands: LossyCommands, queue: Queue
 ) -> None:
-    """One command skips what was denied before the first payload is fetched; payloads are fetched as there is room."""
+    """One command skips what was denied; payloads are fetched when their turn comes, of admitted frames alone."""
     publish_many(valkey.bytes, 60)
     limiter = EveryNth(6)
-    jobs = ReaderAndSettler(queue, limiter, room=4).run()
+    jobs = ReaderAndSettler(queue, limiter).run()
     assert [len(batch) for batch in limiter.batches] == [60]
     assert [job.frame.ts for job in jobs] == [T0 + i / 30 for i in range(0, 60, 6)]
-    steps = [name for name in commands.done if name in ("read", "skip", "payloads")]
-    assert steps[:5] == ["read", "skip", "payloads", "payloads", "payloads"]
+    assert commands.done.count("skip") == 1
     assert calls(valkey.bytes, "get") == 10 + 1  # and the check of the permissions
     assert accounting(valkey.bytes) == {"received": 60, "counted": 10, "skipped:too_soon": 50}
 
@@ -60,7 +71,7 @@ def test_a_lost_reply_loses_nothing_and_counts_nothing_twice(
     assert fields["counted"] == (60 if lost in ("read", "take") else 10)
 
 
-@pytest.mark.parametrize(("max_age", "outcome"), [(1e9, "counted"), (-1e9, "skipped:stale")])
+@pytest.mark.parametrize(("max_age", "outcome"), [(math.inf, "counted"), (-1e9, "skipped:stale")])
 def test_a_redelivered_frame_is_not_decided_again(
     valkey: QueueServer, commands: LossyCommands, queue: Queue, max_age: float, outcome: str
 ) -> None:
@@ -242,14 +253,51 @@ def test_a_key_that_holds_no_picture_is_a_dead_letter(valkey: QueueServer, queue
 def test_a_stop_doesnt_wait_for_room(valkey: QueueServer, queue: Queue) -> None:
     """If all counting threads are busy the reader still ends at once, and what it held stays pending."""
     publish_many(valkey.bytes, 10)
-    parts = ReaderAndSettler(queue, EveryNth(), room=2, drain=False)
-    thread = threading.Thread(target=parts.reader.run)
-    thread.start()
-    wait_until(parts.jobs.full)
-    parts.stop.set()
-    thread.join(60.0)
-    assert not thread.is_alive()
+    parts = ReaderAndSettler(queue, EveryNth(), threads=1, drain=False, fresh=3600.0)
+    thread = parts.read()
+    wait_until(lambda: len(parts.dispatcher) == 10)
+    parts.end(thread)
     assert len(parts.held) == pending(valkey.bytes) == 10
+
+
+def test_a_worker_leaves_new_frames_to_others_while_its_threads_are_busy(valkey: QueueServer, queue: Queue) -> None:
+    """Until the newest entry that it read is older than --fresh: then no worker keeps up, and it reads on."""
+    publish_many(valkey.bytes, 10)
+    for fresh in (3600.0, 0.1):
+        parts = ReaderAndSettler(queue, EveryNth(), threads=1, drain=False, fresh=fresh)
+        thread = parts.read()
+        wait_until(lambda parts=parts: len(parts.dispatcher) == 10)
+        publish_many(valkey.bytes, 5, name="new")
+        if fresh < 1.0:
+            wait_until(lambda parts=parts: len(parts.dispatcher) == 15)
+        else:
+            turned_at = parts.reader.turned_at
+            wait_until(lambda parts=parts, before=turned_at: parts.reader.turned_at > before)
+            assert len(parts.dispatcher) == 10
+        parts.end(thread)
+        valkey.bytes.flushall()
+        publish_many(valkey.bytes, 10)
+
+
+def test_newer_live_frames_supersede_those_that_wait(valkey: QueueServer, queue: Queue) -> None:
+    """Each stream keeps its newest frame; the pictures of the others are never fetched."""
+    publish_many(valkey.bytes, 30, streams=3)
+    publish_many(valkey.bytes, 5, name="film", live=False)
+    parts = ReaderAndSettler(queue, EveryNth(), drain=False, max_age=1e9)
+    thread = parts.read()
+    wait_until(lambda: accounting(valkey.bytes).get("skipped:superseded") == 27)
+    parts.end(thread)
+    assert len(parts.dispatcher) == pending(valkey.bytes) == 3 + 5
+    assert calls(valkey.bytes, "get") == 1  # the check of the permissions
+    assert accounting(valkey.bytes) == {"received": 35, "skipped:superseded": 27}
+
+
+def test_a_film_is_never_stale(valkey: QueueServer, queue: Queue) -> None:
+    """Neither when it is read nor when its turn comes; live frames are."""
+    publish_many(valkey.bytes, 5, name="film", live=False)
+    publish_many(valkey.bytes, 5)
+    ReaderAndSettler(queue, EveryNth(), max_age=-1e9).run()
+    assert accounting(valkey.bytes) == {"received": 10, "counted": 5, "skipped:stale": 5}
 
 
 def test_a_stop_doesnt_wait_for_redis(valkey: QueueServer, commands: LossyCommands, queue: Queue) -> None:
@@ -270,17 +318,31 @@ def test_nothing_more_is_read_if_nothing_is_settled(
 ) -> None:
     """With too much held the reader leaves the rest to other workers, and continues as soon as some of it is settled."""
     monkeypatch.setattr("worker.pipeline.reader.MOST_HELD", 10)
-    monkeypatch.setattr("worker.pipeline.reader.WAIT_S", 0.01)
+    monkeypatch.setattr("worker.pipeline.reader.FULL_WAIT_S", 0.01)
     publish_many(valkey.bytes, 30)
-    parts = ReaderAndSettler(queue, EveryNth(), room=100, batch_size=5, drain=False)
-    thread = threading.Thread(target=parts.reader.run)
-    thread.start()
+    parts = ReaderAndSettler(queue, EveryNth(), threads=50, batch_size=5, drain=False)
+    thread = parts.read()
     wait_until(lambda: len(parts.held) == 10)
     turned_at = parts.reader.turned_at
     wait_until(lambda: parts.reader.turned_at > turned_at)
-    assert pending(valkey.bytes) == parts.jobs.qsize() == 10
+    assert pending(valkey.bytes) == len(parts.dispatcher) == 10
     parts.held.remove(parts.held.snapshot()[:5])
-    wait_until(lambda: parts.jobs.qsize() == 15)
-    parts.stop.set()
-    thread.join(60.0)
-    assert not thread.is_alive()
+    wait_until(lambda: len(parts.dispatcher) == 15)
+    parts.end(thread)
+
+
+def test_large_pictures_inside_of_entries_are_read_a_few_at_a_time(valkey: QueueServer, queue: Queue) -> None:
+    """No more than --max-bytes-in-flight and one picture are held, and the next ones are read as soon as some are settled."""
+    for number in range(12):
+        fields = {"stream_name": f"cam{number}", "ts": "1", "frame": picture() + bytes(1_000_000)}
+        valkey.bytes.xadd(KEYS.frames, fields)
+    parts = ReaderAndSettler(queue, EveryNth(), threads=50, drain=False, max_bytes_in_flight=3_500_000)
+    thread = parts.read()
+    wait_until(lambda: len(parts.held) >= 3)
+    turned_at = parts.reader.turned_at
+    wait_until(lambda: parts.reader.turned_at > turned_at)
+    assert len(parts.held) == 4  # the last one was begun with room for half of it
+    parts.held.remove(parts.held.snapshot()[:2])
+    wait_until(lambda: pending(valkey.bytes) > 4)
+    parts.end(thread)
+    assert parts.held.inline_bytes < 4_500_000 + 1_000_000

@@ -17,7 +17,7 @@ NEVER = threading.Event()
 
 
 def frame_queue(
-    client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000, waits: bool = False
+    client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000, waits: bool = False, live: bool = True
 ) -> FrameQueue:
     """Returns a queue that retries soon."""
     return FrameQueue(
@@ -28,6 +28,7 @@ def frame_queue(
         max_queue=max_queue,
         backoff=Backoff(first_s=0.02, longest_s=0.05),
         waits=waits,
+        live=live,
     )
 
 
@@ -136,6 +137,33 @@ def test_a_source_that_can_wait_loses_nothing(valkey: QueueServer, caplog: pytes
     assert len(set(seen)) == 300
     assert queue.pushed_out == 0
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_frame_that_may_wait_says_so(valkey: QueueServer) -> None:
+    """Its picture stays until a worker counts it; a live frame says nothing."""
+    with connect(valkey.url) as client:
+        for live in (True, False):
+            assert frame_queue(client, waits=True, live=live).publish(captured(1), NEVER)
+    frames = [parse_entry(entry_id.decode(), fields) for entry_id, fields in valkey.bytes.xrange(KEYS.frames)]
+    assert [frame.live for frame in frames] == [True, False]
+    assert b"live" not in valkey.bytes.xrange(KEYS.frames)[0][1]
+    assert [valkey.bytes.ttl(frame.frame_key) > 3600 for frame in frames] == [False, True]
+
+
+def test_frames_that_may_wait_leave_room_to_others(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait long before the queue is full, whoever's entries aren't settled; a live film doesn't."""
+    monkeypatch.setattr("worker.publish.frame_queue.FILM_ROOM", 10)
+    cancelled = threading.Event()
+    cancelled.set()
+    valkey.bytes.xgroup_create(KEYS.frames, GROUP, "0", mkstream=True)
+    with connect(valkey.url) as client:
+        queue, other = frame_queue(client, waits=True, live=False), frame_queue(client, waits=True)
+        assert [queue.publish(captured(1), cancelled) for _ in range(12)] == [True] * 10 + [False] * 2
+        assert other.publish(captured(1), cancelled)
+        ids = read(valkey, 3)
+        assert not queue.publish(captured(1), cancelled)
+        valkey.bytes.xack(KEYS.frames, GROUP, *ids)
+        assert [queue.publish(captured(1), cancelled) for _ in range(3)] == [True] * 2 + [False]
 
 
 def test_waiting_for_room_can_be_cancelled(valkey: QueueServer) -> None:

@@ -26,6 +26,12 @@ def test_an_inline_picture_wins_over_a_key() -> None:
     assert (frame.frame_key, frame.payload) == (None, b"jpeg")
 
 
+@pytest.mark.parametrize(("value", "live"), [(None, True), (b"1", True), (b"", True), (b"no", True), (b"0", False)])
+def test_a_frame_is_live_unless_it_says_otherwise(value: bytes | None, live: bool) -> None:
+    """Only 0 lets it wait, so a publisher that doesn't know the field has live frames."""
+    assert parse_entry(ID, GOOD if value is None else {**GOOD, b"live": value}).live == live
+
+
 def test_without_ts_the_time_of_arrival_is_used() -> None:
     """As in the sidecar, an absent ts is the time of arrival."""
     assert parse_entry(ID, {b"stream_name": b"cam1", b"frame": b"x"}).ts == 1_700_000_000.123

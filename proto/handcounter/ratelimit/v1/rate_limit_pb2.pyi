@@ -54,62 +54,74 @@ REDIS_STATE_POLLING: RedisState
 REDIS_STATE_AWAY: RedisState
 
 class ShouldProcessRequest(_message.Message):
-    __slots__ = ("stream_name", "ts", "dry_run")
+    __slots__ = ("stream_name", "ts", "dry_run", "known_limits_only")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_LIMITS_ONLY_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     ts: float
     dry_run: bool
-    def __init__(self, stream_name: _Optional[str] = ..., ts: _Optional[float] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    known_limits_only: bool
+    def __init__(self, stream_name: _Optional[str] = ..., ts: _Optional[float] = ..., dry_run: _Optional[bool] = ..., known_limits_only: _Optional[bool] = ...) -> None: ...
 
 class ShouldProcessResponse(_message.Message):
-    __slots__ = ("should_process", "reason", "fps", "fps_source", "stale", "next_ts")
+    __slots__ = ("should_process", "reason", "fps", "fps_source", "stale", "next_ts", "limit_unread")
     SHOULD_PROCESS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     FPS_SOURCE_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
     NEXT_TS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_UNREAD_FIELD_NUMBER: _ClassVar[int]
     should_process: bool
     reason: Reason
     fps: float
     fps_source: FpsSource
     stale: bool
     next_ts: float
-    def __init__(self, should_process: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., stale: _Optional[bool] = ..., next_ts: _Optional[float] = ...) -> None: ...
+    limit_unread: bool
+    def __init__(self, should_process: _Optional[bool] = ..., reason: _Optional[_Union[Reason, str]] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., stale: _Optional[bool] = ..., next_ts: _Optional[float] = ..., limit_unread: _Optional[bool] = ...) -> None: ...
 
 class ShouldProcessBatchRequest(_message.Message):
-    __slots__ = ("stream_names", "ts", "dry_run")
+    __slots__ = ("stream_names", "ts", "dry_run", "known_limits_only")
     STREAM_NAMES_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_LIMITS_ONLY_FIELD_NUMBER: _ClassVar[int]
     stream_names: _containers.RepeatedScalarFieldContainer[str]
     ts: _containers.RepeatedScalarFieldContainer[float]
     dry_run: bool
-    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    known_limits_only: bool
+    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ..., dry_run: _Optional[bool] = ..., known_limits_only: _Optional[bool] = ...) -> None: ...
 
 class ShouldProcessBatchResponse(_message.Message):
-    __slots__ = ("should_process", "reasons", "fps", "next_ts")
+    __slots__ = ("should_process", "reasons", "fps", "next_ts", "stale", "unread_limits")
     SHOULD_PROCESS_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     NEXT_TS_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_LIMITS_FIELD_NUMBER: _ClassVar[int]
     should_process: _containers.RepeatedScalarFieldContainer[bool]
     reasons: _containers.RepeatedScalarFieldContainer[Reason]
     fps: _containers.RepeatedScalarFieldContainer[float]
     next_ts: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, should_process: _Optional[_Iterable[bool]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., fps: _Optional[_Iterable[float]] = ..., next_ts: _Optional[_Iterable[float]] = ...) -> None: ...
+    stale: bool
+    unread_limits: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, should_process: _Optional[_Iterable[bool]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., fps: _Optional[_Iterable[float]] = ..., next_ts: _Optional[_Iterable[float]] = ..., stale: _Optional[bool] = ..., unread_limits: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ShouldProcessSessionRequest(_message.Message):
-    __slots__ = ("stream_names", "ts", "leased_denials")
+    __slots__ = ("stream_names", "ts", "leased_denials", "known_limits_only")
     STREAM_NAMES_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
     LEASED_DENIALS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_LIMITS_ONLY_FIELD_NUMBER: _ClassVar[int]
     stream_names: _containers.RepeatedScalarFieldContainer[str]
     ts: _containers.RepeatedScalarFieldContainer[float]
     leased_denials: _containers.RepeatedCompositeFieldContainer[LeasedDenials]
-    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ..., leased_denials: _Optional[_Iterable[_Union[LeasedDenials, _Mapping]]] = ...) -> None: ...
+    known_limits_only: bool
+    def __init__(self, stream_names: _Optional[_Iterable[str]] = ..., ts: _Optional[_Iterable[float]] = ..., leased_denials: _Optional[_Iterable[_Union[LeasedDenials, _Mapping]]] = ..., known_limits_only: _Optional[bool] = ...) -> None: ...
 
 class LeasedDenials(_message.Message):
     __slots__ = ("stream_name", "too_soon", "paused", "duplicate", "late", "last_ts", "last_reason", "age_seconds")
@@ -140,18 +152,22 @@ class ShouldProcessSessionResponse(_message.Message):
     def __init__(self, answers: _Optional[_Union[SessionAnswers, _Mapping]] = ..., dropped_leases: _Optional[_Union[DroppedLeases, _Mapping]] = ...) -> None: ...
 
 class SessionAnswers(_message.Message):
-    __slots__ = ("should_process", "reasons", "fps", "next_ts", "last_ts")
+    __slots__ = ("should_process", "reasons", "fps", "next_ts", "last_ts", "stale", "unread_limits")
     SHOULD_PROCESS_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     NEXT_TS_FIELD_NUMBER: _ClassVar[int]
     LAST_TS_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_LIMITS_FIELD_NUMBER: _ClassVar[int]
     should_process: _containers.RepeatedScalarFieldContainer[bool]
     reasons: _containers.RepeatedScalarFieldContainer[Reason]
     fps: _containers.RepeatedScalarFieldContainer[float]
     next_ts: _containers.RepeatedScalarFieldContainer[float]
     last_ts: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, should_process: _Optional[_Iterable[bool]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., fps: _Optional[_Iterable[float]] = ..., next_ts: _Optional[_Iterable[float]] = ..., last_ts: _Optional[_Iterable[float]] = ...) -> None: ...
+    stale: bool
+    unread_limits: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, should_process: _Optional[_Iterable[bool]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., fps: _Optional[_Iterable[float]] = ..., next_ts: _Optional[_Iterable[float]] = ..., last_ts: _Optional[_Iterable[float]] = ..., stale: _Optional[bool] = ..., unread_limits: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DroppedLeases(_message.Message):
     __slots__ = ("stream_names", "all_streams")
@@ -184,16 +200,18 @@ class WatchLimitsResponse(_message.Message):
     def __init__(self, limits: _Optional[_Iterable[_Union[StreamLimit, _Mapping]]] = ..., stale: _Optional[bool] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., shadow: _Optional[bool] = ...) -> None: ...
 
 class StreamLimit(_message.Message):
-    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value")
+    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "limit_unread")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     FPS_SOURCE_FIELD_NUMBER: _ClassVar[int]
     INVALID_VALUE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_UNREAD_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     fps: float
     fps_source: FpsSource
     invalid_value: str
-    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ...) -> None: ...
+    limit_unread: bool
+    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., limit_unread: _Optional[bool] = ...) -> None: ...
 
 class ListStreamsRequest(_message.Message):
     __slots__ = ("name_prefix", "page_size", "page_token")
@@ -214,7 +232,7 @@ class ListStreamsResponse(_message.Message):
     def __init__(self, streams: _Optional[_Iterable[_Union[StreamStatus, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StreamStatus(_message.Message):
-    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "stale", "admitted", "denied", "achieved_fps", "speed", "last_reason", "last_ts", "next_ts", "clock_restarts", "clock_jumps", "source_fps")
+    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "stale", "admitted", "denied", "achieved_fps", "speed", "last_reason", "last_ts", "next_ts", "clock_restarts", "clock_jumps", "source_fps", "limit_unread")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     FPS_SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -230,6 +248,7 @@ class StreamStatus(_message.Message):
     CLOCK_RESTARTS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_JUMPS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FPS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_UNREAD_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     fps: float
     fps_source: FpsSource
@@ -245,7 +264,8 @@ class StreamStatus(_message.Message):
     clock_restarts: int
     clock_jumps: int
     source_fps: float
-    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., stale: _Optional[bool] = ..., admitted: _Optional[int] = ..., denied: _Optional[int] = ..., achieved_fps: _Optional[float] = ..., speed: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., last_ts: _Optional[float] = ..., next_ts: _Optional[float] = ..., clock_restarts: _Optional[int] = ..., clock_jumps: _Optional[int] = ..., source_fps: _Optional[float] = ...) -> None: ...
+    limit_unread: bool
+    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., stale: _Optional[bool] = ..., admitted: _Optional[int] = ..., denied: _Optional[int] = ..., achieved_fps: _Optional[float] = ..., speed: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., last_ts: _Optional[float] = ..., next_ts: _Optional[float] = ..., clock_restarts: _Optional[int] = ..., clock_jumps: _Optional[int] = ..., source_fps: _Optional[float] = ..., limit_unread: _Optional[bool] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()

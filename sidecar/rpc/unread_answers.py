@@ -29,7 +29,7 @@ its answer have passed."""
 _Task = asyncio.Task[Any]
 
 
-class Unread:
+class UnreadAnswers:
     """Ends the calls of some methods that take too long.
 
     Args:

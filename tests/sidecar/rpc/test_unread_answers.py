@@ -13,7 +13,7 @@ from support.waiting import until
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.rpc.request_guard import refusing_malformed
-from sidecar.rpc.unread import SWEEPS, Unread, end_call
+from sidecar.rpc.unread_answers import SWEEPS, UnreadAnswers, end_call
 
 SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
 METHOD, SESSION = f"{SERVICE}/ShouldProcess", f"{SERVICE}/ShouldProcessSession"
@@ -75,7 +75,7 @@ async def served() -> AsyncIterator[Server]:
 
 async def test_answers_that_nobody_reads_end(served: Server, caplog: pytest.LogCaptureFixture) -> None:
     """Their calls are reset after a time and make room for others; sessions and those who read are left alone."""
-    unread = Unread([METHOD])
+    unread = UnreadAnswers([METHOD])
     session = served.channel.stream_stream(SESSION)(timeout=120)
     await session.write(b"")
     await session.read()
@@ -101,7 +101,7 @@ async def test_answers_that_nobody_reads_end(served: Server, caplog: pytest.LogC
 
 async def test_calls_that_come_and_go_arent_ended(served: Server) -> None:
     """However many sweeps there are."""
-    unread = Unread([METHOD])
+    unread = UnreadAnswers([METHOD])
     for _ in range(3 * SWEEPS):
         asked = asyncio.create_task(served.ask())
         await asyncio.sleep(0)

@@ -1,0 +1,103 @@
+"""The variables in the manifests are settings of the programs, with values that fit each other and the pod."""
+
+import yaml
+from podrun.manifest import Manifests, quantity
+from pydantic_settings import BaseSettings
+from support.deploy import (
+    K8S,
+    LOGINS,
+    containers,
+    deployments,
+    one,
+    pod_template,
+    render,
+)
+from support.processes.programs import REPOSITORY
+
+from sidecar.settings import SidecarSettings
+from worker.publish.settings import PublishSettings
+from worker.run_settings import RunSettings
+
+MARGIN_S = 5.0
+"""The margin for stopping, in addition to the grace periods of both programs."""
+
+
+def test_each_camera_has_its_own_secret(monkeypatch):
+    """A camera's URL comes from its own Secret and is no argument, which other users of the node could see."""
+    documents = render(K8S / "overlays/cameras")
+    found = {}
+    for deployment in deployments(documents):
+        (camera,) = containers(deployment["spec"]["template"])
+        environment = {entry["name"]: entry for entry in camera["env"]}
+        assert camera["args"] == ["publish"]
+        secret = environment["WORKER_SOURCE"]["valueFrom"]["secretKeyRef"]["name"]
+        found[environment["WORKER_STREAM_NAME"]["value"]] = secret
+        given = {"WORKER_SOURCE": "rtsp://door.example.com/", "WORKER_REDIS_URL": "rediss://r:1/0"}
+        assert_known(environment, PublishSettings)
+        with monkeypatch.context() as patch:
+            for name, entry in environment.items():
+                patch.setenv(name, entry.get("value") or given[name])
+            assert PublishSettings().stream_name == deployment["metadata"]["name"].removeprefix("camera-")
+    assert found == {"door": "camera-door", "yard": "camera-yard"}
+
+
+def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
+    """Returns the settings of both programs for the environment in the manifests."""
+    secrets = [
+        {"kind": "Secret", "metadata": {"name": name}, "stringData": {"url": f"rediss://{name}:x@r:1/0"}}
+        for name in LOGINS
+    ]
+    if not any(d["kind"] == "Secret" for d in documents):
+        documents = [*documents, *secrets]
+    kinds = ("ConfigMap", "Secret")
+    template = one(documents, "Deployment", "hand-counter")
+    manifests = Manifests([template, *(d for d in documents if d["kind"] in kinds)])
+    made = []
+    for raw, settings in zip(containers(template["spec"]["template"]), (SidecarSettings, RunSettings), strict=True):
+        environment = manifests._environment(raw["name"], raw, {})
+        assert_known(environment, settings)
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            made.append(settings())
+    return made[0], made[1]
+
+
+def assert_known(environment: dict[str, str], settings: type[BaseSettings]) -> None:
+    """Asserts that every variable with the program's prefix is one of its settings."""
+    prefix = settings.model_config["env_prefix"]
+    known = {(prefix + name).upper() for name in settings.model_fields}
+    assert {name for name in environment if name.startswith(prefix)} <= known
+    assert all(name.startswith(prefix) for name in environment)
+
+
+def test_settings_are_what_the_programs_know(overlay, monkeypatch):
+    """Each variable in the manifests is a setting of its program with a valid value."""
+    sidecar, worker = settings_of(overlay, monkeypatch)
+    assert sidecar.fps == worker.fps, "the worker's fallback differs from the sidecar's default"
+
+
+def test_the_grace_period_fits_the_drain(overlay, monkeypatch):
+    """The worker can finish what it holds, and the sidecar can stop after it, before the kubelet kills them."""
+    sidecar, worker = settings_of(overlay, monkeypatch)
+    grace = pod_template(overlay)["spec"]["terminationGracePeriodSeconds"]
+    assert worker.grace + sidecar.grace + MARGIN_S <= grace
+
+
+def test_threads_are_what_is_requested(overlay):
+    """The worker's threads match its CPU request, not the node's processors."""
+    worker = pod_template(overlay)["spec"]["containers"][0]
+    (settings,) = (d for d in overlay if d["metadata"]["name"].startswith("worker-settings-"))
+    assert int(settings["data"]["WORKER_THREADS"]) == quantity(worker["resources"]["requests"]["cpu"])
+
+
+def test_compose_gives_settings_that_the_programs_know(monkeypatch):
+    """Each variable in the compose file is a setting of its program with a valid value."""
+    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings), ("publisher", RunSettings)):
+        environment = services[name]["environment"]
+        assert_known(environment, settings)
+        with monkeypatch.context() as patch:
+            for variable, value in environment.items():
+                patch.setenv(variable, value)
+            settings()

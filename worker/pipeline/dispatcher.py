@@ -1,0 +1,176 @@
+"""Between the reader and the counting threads: admitted frames wait here for their turn, and their pictures are fetched then.
+
+A thread fetches pictures, so that no counting thread waits for Redis: as many as there are idle counting threads, and a few
+ahead. Not more, because a frame whose picture is fetched can't be superseded any more and grows old.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from worker.metrics import Metrics
+from worker.pipeline.retry import StoppedError, until_redis_works
+from worker.pipeline.scheduler import Scheduler
+from worker.queue.consumer import Queue
+from worker.queue.delivery import Delivery, Job, Settled, dead_letter, skipped
+from worker.queue.frame import EntryError, Frame, SkipReason
+
+THREADS_PER_PICTURE_AHEAD = 2
+"""Of how many counting threads one finds its next picture fetched; at least one does. More at once cost Redis less."""
+
+
+class Admitted(NamedTuple):
+    """An admitted frame."""
+
+    frame: Frame
+    delivery: Delivery
+    fps: float
+    """The limit in force of its stream, frames per second."""
+
+
+class Dispatcher:
+    """Hands frames to the counting threads, the next one by the scheduler's turns. For any thread."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        put_settled: Callable[[Settled], None],
+        metrics: Metrics,
+        *,
+        threads: int,
+        max_age: float,
+    ) -> None:
+        """Connects the queue with its neighbours.
+
+        Args:
+            queue: where payloads are.
+            put_settled: takes deliveries that end here: too old when their turn comes, or without a picture.
+            metrics: what is counted for operators.
+            threads: how many threads count.
+            max_age: seconds after which a live frame is skipped; infinity: live frames are neither skipped nor superseded.
+        """
+        self._queue = queue
+        self._put_settled = put_settled
+        self._metrics = metrics
+        self._most_waiting = 2 * threads
+        self._ahead = max(1, threads // THREADS_PER_PICTURE_AHEAD)
+        self._max_age = max_age
+        lock = threading.Lock()
+        self._wanted = threading.Condition(lock)
+        self._fetched = threading.Condition(lock)
+        self._room = threading.Condition(lock)
+        self._scheduler: Scheduler[Admitted] = Scheduler()
+        self._ready: deque[Job] = deque()
+        self._idle = 0
+        self._stop = threading.Event()
+        self._ended = False
+        metrics.waiting.set_function(self.__len__)
+
+    def __len__(self) -> int:
+        """Returns how many frames wait for their turn."""
+        with self._wanted:
+            return len(self._scheduler)
+
+    # For the reader
+
+    def put(self, frames: Sequence[Admitted]) -> list[Frame]:
+        """Adds frames; returns those that they supersede."""
+        superseded = []
+        with self._wanted:
+            for each in frames:
+                live = each.frame.live and self._max_age != float("inf")
+                if old := self._scheduler.put(each.frame.stream_name, each.fps, each, live=live):
+                    superseded.append(old.frame)
+            self._wanted.notify()
+        return superseded
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so few frames wait that the counting threads may soon want more."""
+        with self._wanted:
+            return self._is_roomy()
+
+    def wait_for_room(self, seconds: float) -> None:
+        """Returns when there is room, or after this many seconds, or when the worker stops."""
+        with self._room:
+            self._room.wait_for(lambda: self._is_roomy() or self._stop.is_set(), max(0.0, seconds))
+
+    def _is_roomy(self) -> bool:
+        return len(self._scheduler) < self._most_waiting
+
+    # For the counting threads
+
+    def next_job(self) -> Job | None:
+        """Waits for the next frame; returns None when the worker stops."""
+        with self._fetched:
+            self._idle += 1
+            if not self._ready:
+                self._wanted.notify()
+            self._fetched.wait_for(lambda: self._ready or self._ended)
+            self._idle -= 1
+            job = self._ready.popleft() if self._ready else None
+            self._wanted.notify()
+            return job
+
+    # Its own thread
+
+    def run(self) -> None:
+        """Fetches pictures until it is stopped."""
+        try:
+            while not self._stop.is_set():
+                self._fetch()
+        except StoppedError:
+            pass
+        finally:
+            with self._fetched:
+                self._ended = True
+                self._fetched.notify_all()
+
+    def stop(self) -> None:
+        """Ends `run`, and then the counting threads, which finish what is fetched; the rest stays held."""
+        self._stop.set()
+        with self._wanted:
+            self._wanted.notify_all()
+            self._room.notify_all()
+
+    def _fetch(self) -> None:
+        dropped: list[Admitted] = []
+        with self._wanted:
+            self._wanted.wait_for(lambda: self._stop.is_set() or (len(self._scheduler) > 0 and self._demand() > 0))
+            taken = self._take(dropped)
+            if self._is_roomy():
+                self._room.notify()
+        for frame, _, _ in dropped:
+            self._put_settled(skipped(frame, SkipReason.STALE))
+        jobs = list(self._jobs_of(taken))
+        with self._fetched:
+            self._ready += jobs
+            self._fetched.notify(len(jobs))
+
+    def _demand(self) -> int:
+        return self._idle + self._ahead - len(self._ready)
+
+    def _take(self, dropped: list[Admitted]) -> list[Admitted]:
+        oldest = self._queue.now() - self._max_age
+        taken: list[Admitted] = []
+        while len(taken) < self._demand() and not self._stop.is_set():
+            each = self._scheduler.take(lambda each: each.frame.live and each.frame.arrived_at < oldest, dropped)
+            if each is None:
+                break
+            taken.append(each)
+        return taken
+
+    def _jobs_of(self, taken: Sequence[Admitted]) -> Iterator[Job]:
+        """Yields the frames that can be counted, with their pictures; settles the others."""
+        keys = [frame.frame_key for frame, _, _ in taken if frame.frame_key is not None]
+        payloads = iter(until_redis_works(lambda: self._queue.payloads(keys), self._stop) if keys else ())
+        for frame, delivery, _ in taken:
+            payload = frame.payload if frame.frame_key is None else next(payloads)
+            if payload is None:
+                self._put_settled(skipped(frame, SkipReason.PAYLOAD_EXPIRED))
+            elif isinstance(payload, EntryError):
+                self._put_settled(dead_letter(delivery, payload.reason, str(payload)))
+            else:
+                self._metrics.payload_bytes.inc(len(payload))
+                yield Job(frame, payload, delivery)

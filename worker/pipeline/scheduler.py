@@ -1,0 +1,176 @@
+"""Whose frame is counted next: a place for each stream, and turns by weighted fair queueing. Pure.
+
+A live frame waits in its stream's place. A newer frame of the stream takes the place and supersedes it, so what is counted is
+fresh however large the load is. Frames of films are never superseded: they wait in a row, and live streams go first.
+
+Turns are start-time fair queueing (Goyal, Vin, Cheng, 1996) with frames of equal size. Each stream has a virtual time at which
+its next frame is due. A turn goes to the stream that is due first, and moves its time on by 1 / weight. The queue's virtual
+time is that of the last turn. A stream that gets a frame into its empty place is due at its own time, or at the queue's if
+that is later; so streams save no turns up while they have nothing to count, and nothing has to be configured or estimated.
+
+- Overload is shared in proportion to the weights: for two streams that both wait all the time, the numbers of turns
+  divided by the weights differ by at most one turn of each.
+- A frame of a stream that hasn't used its share waits for at most one frame of each other stream.
+- Time stands still while nothing waits, and then all streams are forgotten; otherwise a stream is forgotten as soon as
+  having it forgotten makes no difference.
+"""
+
+import heapq
+import math
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+LEAST_UNLIMITED: Final = 30.0
+"""The weight of a stream without a limit, frames per second, unless another stream has a higher one: a usual camera."""
+
+_LEAST_WEIGHT: Final = 1e-6
+"""A frame in eleven days."""
+
+F = TypeVar("F")
+
+
+class _Stream(Generic[F]):
+    __slots__ = ("due", "fps", "waiting")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        """Virtual time of its next turn."""
+        self.fps = math.inf
+        self.waiting: deque[F] = deque()
+
+
+class _Turns(Generic[F]):
+    """The turns of streams of one kind.
+
+    Args:
+        superseding: whether a new frame supersedes the one that waits.
+    """
+
+    def __init__(self, *, superseding: bool) -> None:
+        self._superseding = superseding
+        self._streams: dict[str, _Stream[F]] = {}
+        self._now = 0.0
+        """Virtual time."""
+        self._arrivals = 0
+        self._due: list[tuple[float, int, str]] = []
+        """A heap of the streams that wait: virtual time of the turn, order of arrival, name."""
+        self._idle: list[tuple[float, str]] = []
+        """A heap of the streams that don't: when they may be forgotten, name. May have streams that wait again."""
+        self._limits: Counter[float] = Counter()
+        """The finite limits in use, and how many streams have each."""
+        self.waiting = 0
+
+    @property
+    def remembered(self) -> int:
+        return len(self._streams)
+
+    def put(self, stream_name: str, fps: float, frame: F) -> F | None:
+        stream = self._streams.get(stream_name)
+        if stream is None:
+            stream = self._streams[stream_name] = _Stream(self._now)
+        if fps != stream.fps:
+            self._change_limit(stream, fps)
+        superseded = stream.waiting.popleft() if self._superseding and stream.waiting else None
+        if superseded is None:
+            self.waiting += 1
+        if superseded is None and not stream.waiting:
+            stream.due = max(stream.due, self._now)
+            self._line_up(stream_name, stream)
+        stream.waiting.append(frame)
+        return superseded
+
+    def take(self, worthless: Callable[[F], bool], dropped: list[F]) -> F | None:
+        while self._due:
+            due, _, name = self._due[0]
+            stream = self._streams[name]
+            frame = stream.waiting.popleft()
+            self.waiting -= 1
+            lost = worthless(frame)
+            if lost:
+                dropped.append(frame)  # costs the stream nothing, so it is still due
+            else:
+                self._now = due
+                stream.due = due + 1.0 / self._weight(stream)
+            heapq.heappop(self._due)
+            if stream.waiting:
+                self._line_up(name, stream)
+            else:
+                heapq.heappush(self._idle, (stream.due, name))
+            self._forget()
+            if not lost:
+                return frame
+        return None
+
+    def _line_up(self, name: str, stream: _Stream[F]) -> None:
+        self._arrivals += 1
+        heapq.heappush(self._due, (stream.due, self._arrivals, name))
+
+    def _weight(self, stream: _Stream[F]) -> float:
+        """Returns the limit; for a stream without one, or one that isn't in force, the greatest limit in use."""
+        if 0.0 < stream.fps < math.inf:
+            return max(stream.fps, _LEAST_WEIGHT)
+        return max(LEAST_UNLIMITED, max(self._limits, default=0.0))
+
+    def _change_limit(self, stream: _Stream[F], fps: float) -> None:
+        for limit, number in ((stream.fps, -1), (fps, 1)):
+            if math.isfinite(limit):
+                self._limits[limit] += number
+                if not self._limits[limit]:
+                    del self._limits[limit]
+        stream.fps = fps
+
+    def _forget(self) -> None:
+        if not self._due:
+            self._streams.clear()
+            self._idle.clear()
+            self._limits.clear()
+            self._now = 0.0
+        while self._idle and self._idle[0][0] <= self._now:
+            _, name = heapq.heappop(self._idle)
+            stream = self._streams.get(name)
+            if stream and not stream.waiting and stream.due <= self._now:
+                self._change_limit(stream, math.inf)
+                del self._streams[name]
+
+
+class Scheduler(Generic[F]):
+    """The frames that wait to be counted. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._live: _Turns[F] = _Turns(superseding=True)
+        self._films: _Turns[F] = _Turns(superseding=False)
+
+    def __len__(self) -> int:
+        """Returns how many frames wait."""
+        return self._live.waiting + self._films.waiting
+
+    @property
+    def remembered(self) -> int:
+        """How many streams are remembered: those that wait, and those that have used more than their share."""
+        return self._live.remembered + self._films.remembered
+
+    def put(self, stream_name: str, fps: float, frame: F, *, live: bool) -> F | None:
+        """Adds an admitted frame.
+
+        Args:
+            stream_name: its stream.
+            fps: the limit in force, frames per second: the stream's weight. A stream without a limit (infinity) has the
+                highest finite one in use, at least LEAST_UNLIMITED; so has one of 0, which only shadow mode admits.
+            frame: the frame.
+            live: whether it may be superseded.
+
+        Returns:
+            The frame that it supersedes; None if there is none.
+        """
+        return (self._live if live else self._films).put(stream_name, fps, frame)
+
+    def take(self, worthless: Callable[[F], bool], dropped: list[F]) -> F | None:
+        """Returns the frame whose turn it is; None if there is none.
+
+        Args:
+            worthless: whether a frame has become too old. Such frames take no turn.
+            dropped: such frames are added here, and don't wait any more.
+        """
+        frame = self._live.take(worthless, dropped)
+        return self._films.take(worthless, dropped) if frame is None else frame
