@@ -150,17 +150,27 @@ def main() -> None:
             cells += [f"{1e3 * each:.1f}" for each in (cost.redis_cpu, cost.publisher_cpu, cost.worker_cpu)]
             cells += [f"{each / 1e6:.0f}" for each in (cost.publisher_bytes, cost.worker_bytes, cost.redis_bytes)]
             print("".join(f"{cell:>13}" for cell in (*cells, f"{cost.counted:.2f}")))
-    ratios = {limit: both[False].bytes_in / both[True].bytes_in for limit, both in costs.items()}
-    cpu = {limit: both[True].publisher_cpu / both[False].publisher_cpu for limit, both in costs.items()}
-    print(
-        "bytes into Redis, times fewer: " + ", ".join(f"{limit:g} fps {ratio:.1f}" for limit, ratio in ratios.items())
-    )
-    print("publisher's CPU, thinning / not: " + ", ".join(f"{limit:g} fps {ratio:.2f}" for limit, ratio in cpu.items()))
     low, high = min(LIMITS), max(LIMITS)
-    verdict = "met" if ratios[low] >= GOAL_TIMES else "MISSED"
-    print(f"goal: at {low:g} fps at least {GOAL_TIMES:g} times fewer bytes: {verdict}")
-    verdict = "met" if max(cpu[high], 1 / ratios[high]) <= GOAL_COST else "MISSED"
-    print(f"goal: at {high:g} fps no cost ({GOAL_COST:g} times at most): {verdict}")
+    times = {limit: both[False].bytes_in / both[True].bytes_in for limit, both in costs.items() if limit < high}
+    print("bytes into Redis, times fewer: " + ", ".join(f"{limit:g} fps {ratio:.1f}" for limit, ratio in times.items()))
+    # By counted frame: on a machine that is too busy, a film is read more slowly than it plays.
+    everything, thinned = costs[high][False], costs[high][True]
+    more = {
+        "bytes": (thinned.bytes_in / thinned.counted) / (everything.bytes_in / everything.counted),
+        "publisher's CPU": (thinned.publisher_cpu / thinned.counted) / (everything.publisher_cpu / everything.counted),
+    }
+    print(
+        f"at {high:g} fps, thinning / not, by frame: "
+        + ", ".join(f"{what} {ratio:.2f}" for what, ratio in more.items())
+    )
+    print(
+        f"goal: at {low:g} fps at least {GOAL_TIMES:g} times fewer bytes: "
+        f"{'met' if times[low] >= GOAL_TIMES else 'MISSED'}"
+    )
+    print(
+        f"goal: at {high:g} fps no cost ({GOAL_COST:g} times at most): "
+        f"{'met' if max(more.values()) <= GOAL_COST else 'MISSED'}"
+    )
     rows = {f"{limit:g} {thins}": cost._asdict() for limit, both in costs.items() for thins, cost in both.items()}
     print(json.dumps({"bench": "thinning", **rows}))
 
