@@ -51,9 +51,8 @@ def open_container(
     """
     if "://" in opens and (reason := unresolved(opens)):
         raise SourceError(f"{name} can't be opened: {reason}")
-    times = (
-        (reception.timeout, reception.timeout) if "://" in opens else None
-    )  # who writes into a pipe may take its time
+    # Who writes into a pipe may take its time.
+    times = (reception.timeout, reception.timeout) if "://" in opens else None
     given = {**_options(opens, reception), **(options or {})}
     try:
         return av.open(opens, "r", format=kind, options=given, timeout=times, metadata_errors="replace")
