@@ -19,6 +19,8 @@ DEADLINE_S = 300.0
 QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
     "bench.capture": ["--seconds", "2", "--rounds", "1", "--height", "180"],
+    "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
+    "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
@@ -31,7 +33,9 @@ QUICK: dict[str, list[str]] = {
     "bench.propagation": ["--changes", "20"],
     "bench.soak": ["--seconds", "10"],
     "bench.streams": ["--streams", "1000", "--decisions", "2048", "--rounds", "1"],
+    "bench.thinning": ["--seconds", "1"],
     "bench.unary": ["--calls", "200", "--rounds", "1"],
+    "bench.watch": ["--watchers", "20", "--seconds", "1", "--consoles", "2"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
     "fuzz": ["--requests", "2000"],
