@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -31,7 +32,7 @@ def run_models_fetch(models_dir: Path | None = None, *, hamer: bool = False, acc
         else:
             with download_progress(cast(TextIO, stderr), TITLE) as progress:
                 fetched = fetch_models(folder, progress)
-            paths = [fetched.palm, fetched.landmarks]
+            paths = list(astuple(fetched))
     except (ModelError, FetchError) as error:
         stderr.line(f"hand-counter: {error}")
         return 1

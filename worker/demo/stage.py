@@ -191,7 +191,7 @@ class Stage(contextlib.ExitStack):
 
     def _worker_command(self) -> list[str]:
         flags = ["--redis-url", self.redis_url, "--prefix", self.keys.prefix, "--fps", str(DEFAULT_FPS)]
-        flags += ["--sidecar", self.sidecar, "--http", "", "--tiles", str(self._options.tiles)]
+        flags += ["--sidecar", self.sidecar, "--http", "", "--effort", self._options.effort]
         flags += ["--models-dir", str(self._models_dir)]
         # On a slow machine counting and the sidecar's answers are late, but the rates are the same.
         flags += ["--max-age", "inf", "--decision-timeout", "60"]

@@ -55,7 +55,7 @@ class SourceRate:
         if len(tss) > 4 * _REORDERED:
             tss = tss[_REORDERED:-_REORDERED]
         span = tss[-1] - tss[0] if tss else 0.0
-        if span < 1e-6 * len(tss):
+        if len(tss) < 2 or span < 1e-6 * len(tss):
             return self._tell(0.0)
         period = span / (len(tss) - 1)
         if now - self._seen_at > max(SILENCE_S, 3 * period):
