@@ -266,7 +266,7 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
 def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server", list[str]]:
     """Returns the server, not started, and the addresses it is bound to."""
     settings = sidecar.settings
-    most_calls = settings.max_concurrent_calls + settings.max_watchers
+    most_calls = settings.max_concurrent_calls
     server = grpc.aio.server(options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=most_calls + MAX_ENDING)
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
     registrar = refusing_malformed(server, sidecar.count_refused, most_calls)

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 METHOD: Final = "WatchLimits"
 
-MAX_WATCHERS: Final = 256
-"""Each is a publisher with any number of cameras, a console, or another sidecar."""
+MAX_WATCHERS: Final = 64
+"""Each is a publisher with any number of cameras, a console, or another sidecar, and takes a place for calls."""
 
 MAX_WATCHES: Final = 200_000
 """The streams of all watchers, added up: about 50 MB."""
