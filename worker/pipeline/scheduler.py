@@ -44,11 +44,11 @@ class _Turns(Generic[F]):
     """The turns of streams of one kind.
 
     Args:
-        superseding: whether a new frame supersedes the one that waits.
+        is_newer: whether a frame supersedes another one; None: frames of a stream don't supersede each other.
     """
 
-    def __init__(self, *, superseding: bool) -> None:
-        self._superseding = superseding
+    def __init__(self, is_newer: Callable[[F, F], bool] | None) -> None:
+        self._is_newer = is_newer
         self._streams: dict[str, _Stream[F]] = {}
         self._now = 0.0
         """Virtual time."""
@@ -71,14 +71,18 @@ class _Turns(Generic[F]):
             stream = self._streams[stream_name] = _Stream(self._now)
         if fps != stream.fps:
             self._change_limit(stream, fps)
-        superseded = stream.waiting.popleft() if self._superseding and stream.waiting else None
-        if superseded is None:
-            self.waiting += 1
-        if superseded is None and not stream.waiting:
+        if not stream.waiting:
             stream.due = max(stream.due, self._now)
             self._line_up(stream_name, stream)
+        elif self._is_newer:
+            if not self._is_newer(frame, stream.waiting[0]):
+                return frame
+            superseded = stream.waiting[0]
+            stream.waiting[0] = frame
+            return superseded
         stream.waiting.append(frame)
-        return superseded
+        self.waiting += 1
+        return None
 
     def take(self, worthless: Callable[[F], bool], dropped: list[F]) -> F | None:
         while self._due:
@@ -135,11 +139,15 @@ class _Turns(Generic[F]):
 
 
 class Scheduler(Generic[F]):
-    """The frames that wait to be counted. Not thread-safe."""
+    """The frames that wait to be counted. Not thread-safe.
 
-    def __init__(self) -> None:
-        self._live: _Turns[F] = _Turns(superseding=True)
-        self._films: _Turns[F] = _Turns(superseding=False)
+    Args:
+        is_newer: whether the first of two frames of a stream is the newer one. Frames that are delivered again come late.
+    """
+
+    def __init__(self, is_newer: Callable[[F, F], bool] = lambda _new, _old: True) -> None:
+        self._live: _Turns[F] = _Turns(is_newer)
+        self._films: _Turns[F] = _Turns(None)
 
     def __len__(self) -> int:
         """Returns how many frames wait."""
@@ -161,7 +169,7 @@ class Scheduler(Generic[F]):
             live: whether it may be superseded.
 
         Returns:
-            The frame that it supersedes; None if there is none.
+            The frame that is superseded: usually the one that waited, or this one if that is newer; None: no frame is.
         """
         return (self._live if live else self._films).put(stream_name, fps, frame)
 

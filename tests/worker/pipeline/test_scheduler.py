@@ -81,6 +81,16 @@ def test_a_newer_frame_supersedes_the_one_that_waits() -> None:
     assert len(scheduler) == 2
 
 
+def test_an_older_frame_that_comes_late_supersedes_nothing() -> None:
+    """It is superseded itself; in an empty place it waits like any other."""
+    scheduler: Scheduler[int] = Scheduler(lambda new, old: new >= old)
+    assert [scheduler.put(A, 1.0, number, live=True) for number in (2, 5, 3, 5, 4)] == [None, 2, 3, 5, 4]
+    assert scheduler.take(lambda _: False, []) == 5
+    assert scheduler.put(A, 1.0, 1, live=True) is None
+    assert [scheduler.put("film", 1.0, number, live=False) for number in (2, 1)] == [None, None]
+    assert len(scheduler) == 3
+
+
 def test_films_wait_in_a_row_behind_live_frames() -> None:
     """They are never superseded, and share what the live streams leave by their limits."""
     scheduler: Scheduler[str] = Scheduler()
