@@ -11,8 +11,8 @@ from worker.pipeline.scheduler import LEAST_UNLIMITED, Scheduler
 
 LIMITS = st.sampled_from([0.05, 0.5, 1.0, 3.0, 5.0, 7.5, 30.0])
 STREAMS = st.sampled_from("abcdef")
-PUTS = st.tuples(STREAMS, st.sampled_from([0.0, 0.05, 0.5, 1.0, 5.0, 60.0, math.inf]))
-STEPS = st.lists(st.one_of(PUTS, st.sampled_from(["take", "take", "drop"])), max_size=80)
+PUTS = st.tuples(STREAMS, st.sampled_from([0.0, 1.0, 1.0, 1.0, 2.0, 60.0, math.inf]))
+STEPS = st.lists(st.one_of(PUTS, st.sampled_from(["take", "take", "take", "drop"])), max_size=120)
 """Frames that are put, and turns; at a "drop" the first frame that is due is worthless."""
 
 
