@@ -61,7 +61,7 @@ lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions
 	$(BIN)/pip install --quiet uv
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra demo ../pyproject.toml -o run.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker ../pyproject.toml -o worker.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker --extra mqtt --extra sql ../pyproject.toml -o worker.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar ../pyproject.toml -o sidecar.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) build.in -o build.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
@@ -88,7 +88,7 @@ $(BIN)/python:
 
 # The stamps keep the virtual environment in step with its lock. The lock of the tests includes that of the demo.
 $(VENV)/run: requirements/run.txt pyproject.toml | $(BIN)/python
-	@echo "Setting up the virtual environment: about 400 MB, once ..."
+	@echo "Setting up the virtual environment: about 500 MB, once ..."
 	$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@

@@ -42,6 +42,7 @@ OPTIONS = PipelineOptions(
     max_pixels=MAX_PIXELS,
     metrics_streams=1000,
     previews=True,
+    smoothing=True,
     wait_for_limits=False,
     drain=False,
 )

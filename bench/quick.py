@@ -18,6 +18,8 @@ DEADLINE_S = 300.0
 
 QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
+    "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
+    "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],

@@ -100,6 +100,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         threading.Event(),
         PipelineOptions(
             batch_size=batch,
+            max_bytes_in_flight=2**26,
             max_age=float("inf"),
             fresh=0.5,
             claim_idle=30.0,
@@ -107,6 +108,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
             max_pixels=MAX_PIXELS,
             metrics_streams=1000,
             previews=True,
+            smoothing=True,
             wait_for_limits=True,
             drain=True,
         ),

@@ -27,6 +27,7 @@ from handcounter.pacing.schedule import Reason
 from worker.download import download_progress
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.effort import Effort
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
@@ -44,6 +45,7 @@ KEYS = Keys()
 GOAL = 0.9
 OPTIONS = PipelineOptions(
     batch_size=256,
+    max_bytes_in_flight=2**26,
     max_age=float("inf"),
     fresh=0.5,
     claim_idle=30.0,
@@ -51,6 +53,7 @@ OPTIONS = PipelineOptions(
     max_pixels=MAX_PIXELS,
     metrics_streams=1000,
     previews=True,
+    smoothing=True,
     wait_for_limits=False,
     drain=True,
 )
@@ -144,13 +147,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--frames", type=int, default=120, help="per round")
     parser.add_argument("--threads", type=int, default=cpus())
-    parser.add_argument("--tiles", type=int, default=2)
+    parser.add_argument("--effort", type=Effort, choices=list(Effort), default=Effort.BALANCED)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
-    detectors = [PalmLandmarkDetector(models, tiles=options.tiles) for _ in range(options.threads)]
+    detectors = [PalmLandmarkDetector(models, effort=options.effort) for _ in range(options.threads)]
     image = picture()
     jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
     detect = [functools.partial(each.detect, image) for each in detectors]
@@ -172,7 +175,7 @@ def main() -> None:
         client.close()
     medians = {way: Rate(*map(statistics.median, zip(*each, strict=True))) for way, each in rates.items()}
     ratio = statistics.median(w.fps / d.fps for w, d in zip(rates["worker"], rates["detector"], strict=True))
-    print(f"1280x720, {options.threads} threads, {options.tiles} tiles a side, median of {options.rounds} rounds")
+    print(f"1280x720, {options.threads} threads, effort {options.effort}, median of {options.rounds} rounds")
     print(f"{'':24}{'frames/s':>10}{'CPU ms/frame':>14}")
     for way, rate in medians.items():
         print(f"{way:24}{rate.fps:10.1f}{rate.cpu_ms:14.1f}")

@@ -51,6 +51,12 @@ COMMANDS = (
         "publish frames from a camera, a video file or a folder",
     ),
     Command(
+        ("results",),
+        "worker.results_settings:ResultsSettings",
+        "worker.results_command:run_results",
+        "print the results that Redis keeps, and those to come",
+    ),
+    Command(
         ("demo",),
         "worker.demo.settings:DemoSettings",
         "worker.demo.command:run_demo",

@@ -129,7 +129,7 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
             image = draw_hands(image, hands.poses, faces)
         return annotate(image, hands, skeletons=False)
 
-    return Backend("hamer", lambda: HamerDetector(palm(), refiner), draw, refiner.close)
+    return Backend("hamer", lambda: HamerDetector(palm(), refiner, f"hamer-{options.effort}"), draw, refiner.close)
 
 
 def _palm_detectors(options: HandsOptions) -> Callable[[], HandDetector]:
@@ -146,7 +146,7 @@ def _palm_detectors(options: HandsOptions) -> Callable[[], HandDetector]:
 
     def make_detector() -> HandDetector:
         return PalmLandmarkDetector(
-            models, tiles=options.tiles, min_score=options.min_score, num_threads=options.num_threads
+            models, effort=options.effort, min_score=options.min_score, num_threads=options.num_threads
         )
 
     return make_detector

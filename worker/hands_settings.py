@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from process.fields import Number
 from worker.backend import AUTO, BACKENDS, backend_error, names
-from worker.hands.decision import MIN_SCORE
+from worker.hands.effort import Effort
 from worker.options import HandsOptions
 from worker.settings import WorkerSettings
 
@@ -26,8 +26,16 @@ BackendName = Annotated[
 class HandsSettings(WorkerSettings):
     """How hands are found."""
 
-    tiles: int = Field(2, ge=1, le=8, description="tiles per side to search besides the whole picture; 1: none")
-    min_score: Number = Field(MIN_SCORE, ge=0, le=1, description="lowest score at which a detection counts as a hand")
+    effort: Effort = Field(
+        Effort.BALANCED, description="work for each picture: thorough finds more hands, fast takes less time"
+    )
+    min_score: Number | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="lowest score at which a detection counts as a hand; default: the effort's own, 0.7 or 0.8",
+        json_schema_extra={"metavar": "X"},
+    )
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     backend: BackendName = Field(
         AUTO, description="what finds the hands; auto: HaMeR if a checkpoint is given, else the CPU palm detector"
@@ -48,7 +56,7 @@ class HandsSettings(WorkerSettings):
         """These settings as a value."""
         return HandsOptions(
             backend=self.backend,
-            tiles=self.tiles,
+            effort=self.effort,
             min_score=self.min_score,
             models_dir=self.models_dir,
             hamer_checkpoint=self.hamer_checkpoint,

@@ -26,6 +26,9 @@ class Metrics:
         for dead_reason in DeadReason:
             self.dead.labels(dead_reason.value)
         self.hands = Counter("hand_counter_hands", "Hands found in counted frames.", registry=registry)
+        self.backend = Gauge(
+            "hand_counter_backend", "1 for what finds the hands, with its effort.", ["backend"], registry=registry
+        )
         self.refinements = Counter(
             "hand_counter_refinements",
             "Detected hands by HaMeR's verdict; out_of_memory: batches that were halved.",

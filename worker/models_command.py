@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 from worker.download import download_progress
@@ -28,7 +29,7 @@ def run_models_fetch(models_dir: Path | None = None, *, hamer: bool = False, acc
         else:
             with download_progress(sys.stderr, TITLE) as progress:
                 fetched = fetch_models(folder, progress)
-            paths = [fetched.palm, fetched.landmarks]
+            paths = list(astuple(fetched))
     except (ModelError, FetchError) as error:
         sys.stderr.write(f"hand-counter: {error}\n")
         return 1

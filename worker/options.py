@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.hands.decision import MIN_SCORE
+from worker.hands.effort import Effort
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from process.redis_access import RedisAccess
     from process.redis_url import RedisUrl
+    from worker.sinks.open_sinks import SinkSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +21,10 @@ class HandsOptions:
 
     backend: str = "auto"
     """A name of BACKENDS, or auto."""
-    tiles: int = 2
-    """Tiles per side that the palm detector looks at besides the whole picture; 1 for none."""
-    min_score: float = MIN_SCORE
-    """Lowest score of a hand, 0 to 1."""
+    effort: Effort = Effort.BALANCED
+    """How much work the palm detector does for a picture."""
+    min_score: float | None = None
+    """Lowest score of a hand, 0 to 1; None: the effort's own."""
     models_dir: Path | None = None
     """Folder of the palm detector's models; None: the user's cache."""
     hamer_checkpoint: Path | None = None
@@ -78,6 +79,8 @@ class PipelineOptions:
 
     batch_size: int
     """The most entries that are read and decided at once."""
+    max_bytes_in_flight: int
+    """About the most bytes of pictures inside of entries that are held; one picture may exceed it."""
     max_age: float
     """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
     fresh: float
@@ -92,10 +95,21 @@ class PipelineOptions:
     """How many streams have their own metrics and their own keys in Redis."""
     previews: bool
     """Whether the last annotated picture of each stream is kept in Redis."""
+    smoothing: bool
+    """Whether results have smoothed counts."""
     wait_for_limits: bool
     """Whether frames of a stream wait while nobody has told its limit; else they are paced at the fallback fps."""
     drain: bool
     """Whether to stop when the queue is empty and everything is settled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkOptions:
+    """Where results go besides Redis."""
+
+    specs: tuple[SinkSpec, ...] = ()
+    hmac_key: bytes = field(default=b"", repr=False)
+    """Signs what is sent by HTTP; empty: nothing is signed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +119,7 @@ class RunOptions:
     sidecar: SidecarOptions
     queue: QueueOptions
     pipeline: PipelineOptions
+    sinks: SinkOptions
     threads: int
     """Frames that are counted at the same time."""
     http: str

@@ -38,6 +38,8 @@ class FrameResult:
     """Seconds to decode the picture; 0 if it came as an array."""
     detect_s: float
     """Seconds to find the hands."""
+    hand_count_smoothed: int | None = None
+    """Median of the stream's last counts; None if there are none, or too few."""
     picture: Picture | None = field(default=None, repr=False, compare=False)
     """The decoded picture; no part of the JSON."""
 
@@ -61,6 +63,7 @@ class FrameResult:
             "backend": self.backend,
             "image": {"width": self.width, "height": self.height},
             "hand_count": self.hand_count,
+            "hand_count_smoothed": self.hand_count_smoothed,
             "hands": _hands(self.hands),
             "timings": {
                 "queue_age": None if queue_age_s is None else round(queue_age_s, 4),

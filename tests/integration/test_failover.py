@@ -15,18 +15,31 @@ import pytest
 from support.processes.sidecars import sidecar_process
 from support.processes.workers import KEYS, accounting, balance, pending, picture, publish_many, worker
 from support.redis.proxy import RedisProxy, redis_proxy
-from support.redis.topologies import plain_client
+from support.redis.topologies import SERVICE, answered, cluster, plain_client, replicated
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from process.backoff import Backoff
+from sidecar.fleet.claims import state_key
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 from worker.queue.redis_client import connect
 
 KEY = "stream_fps_configs"
+
+
+class Ask:
+    """Asks a sidecar about frames that are never too soon."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        self._ts = iter(range(1000, 10**9, 1000))
+
+    def __call__(self) -> pb.ShouldProcessResponse:
+        request = pb.ShouldProcessRequest(stream_name="cam", ts=next(self._ts))
+        return self._stub.ShouldProcess(request, timeout=60)
 
 
 class Pair:
@@ -71,12 +84,7 @@ def test_the_sidecar_reads_from_the_new_master(pair: Pair, scope: str, old_follo
         plain_client(pair.old.port) as old,
         plain_client(pair.new.port) as new,
     ):
-        stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
-        ts = iter(range(1000, 10**9, 1000))
-
-        def ask() -> pb.ShouldProcessResponse:
-            return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam", ts=next(ts)), timeout=60)
-
+        ask = Ask(channel)
         old.hset(KEY, "cam", 7)
         wait_until(lambda: ask().fps == 7.0)
         pair.fail_over(old_follows=old_follows)
@@ -140,9 +148,81 @@ def test_worker_and_publisher_write_to_the_new_master(pair: Pair, old_follows: i
         assert "Redis works again" in process.log
 
 
+@pytest.mark.parametrize(("scope", "lives"), [("pod", True), ("fleet", False)])
+def test_the_sidecar_follows_sentinels_from_a_demoted_master(scope: str, lives: bool) -> None:
+    """One that lives on as a replica, or one that hangs, comes back as a master, and is demoted only then."""
+    with (
+        replicated() as servers,
+        sidecar_process("--claim-wait", "5", "--scope", scope, redis_url=servers.url) as process,
+        grpc.insecure_channel(process.address) as channel,
+        plain_client(servers.sentinel_port) as sentinel,
+    ):
+        ask = Ask(channel)
+        with plain_client(servers.master.port) as old:
+            old.hset(KEY, "cam", 7)
+        wait_until(lambda: (answer := ask()).fps == 7.0 and not answer.stale)
+        if lives:
+            sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
+        else:
+            servers.master.pause()
+        wait_until(answered(lambda: servers.master_port() == servers.replica.port), "the replica is the master")
+        servers.master.resume()
+        with plain_client(servers.replica.port) as new, plain_client(servers.master.port) as old:
+            wait_until(answered(lambda: new.role()[0] == b"master"))
+            new.hset(KEY, "cam", 8)
+            wait_until(lambda: (answer := ask()).fps == 8.0 and not answer.stale)
+            wait_until(answered(lambda: old.role()[0] == b"slave"))
+            wait_until(answered(lambda: not _clients(old)), "the sidecar has left the old master")
+
+
+@pytest.mark.parametrize("key", [KEY.encode(), state_key("cam")])
+def test_the_sidecar_follows_a_cluster_from_a_demoted_node(key: bytes) -> None:
+    """The old node keeps its connections. Limits are read, and claims are made, at the new one."""
+    with (
+        cluster() as nodes,
+        nodes.replica_of(nodes.node_of(key)) as replica,
+        sidecar_process("--claim-wait", "5", "--scope", "fleet", redis_url=nodes.url) as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        ask = Ask(channel)
+        nodes.ask(nodes.node_of(KEY.encode()), "HSET", KEY, "cam", 7)
+        wait_until(lambda: (answer := ask()).fps == 7.0 and not answer.stale)
+        nodes.fail_over(replica)
+        wait_until(lambda: nodes.node_of(key) is replica, "the nodes know the new master")
+        nodes.ask(nodes.node_of(KEY.encode()), "HSET", KEY, "cam", 8)
+        wait_until(lambda: (answer := ask()).fps == 8.0 and not answer.stale)
+        with plain_client(nodes.node_of(state_key("cam")).port) as client:
+            version = client.get(state_key("cam"))
+            wait_until(lambda: not ask().stale and client.get(state_key("cam")) != version)
+
+
+def test_worker_and_publisher_follow_sentinels(tmp_path: Path) -> None:
+    """Everything published before and after the failover of a living master is counted once."""
+    with (
+        replicated() as servers,
+        plain_client(servers.master.port) as old,
+        plain_client(servers.replica.port) as new,
+        plain_client(servers.sentinel_port) as sentinel,
+        _publishing(servers.url) as published,
+    ):
+        publish_many(old, 100)
+        queue = types.SimpleNamespace(url=servers.url, folder=tmp_path)
+        with worker(queue, seconds=0.002) as process:
+            wait_until(lambda: accounting(old).get("counted", 0) >= 100)
+            sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
+            wait_until(answered(lambda: servers.master_port() == servers.replica.port), "the replica is the master")
+            already = published()
+            wait_until(lambda: published() >= already + 5)
+            wait_until(answered(lambda: pending(new) == 0 and accounting(new).get("counted", 0) >= 105))
+            assert process.terminate() == 0
+        assert balance(new) == pending(new) == 0
+        assert "Traceback" not in process.log
+
+
 def _clients(client: object) -> list[object]:
-    """Returns the connections through the proxy and others, but the one that asks and those of replication."""
-    return [each for each in client.client_list(_type="normal") if each["cmd"] != "client|list"]  # type: ignore[attr-defined]
+    """Returns the connections, but for the one that asks and those of replication and of Sentinels."""
+    listed = client.client_list(_type="normal")  # type: ignore[attr-defined]
+    return [each for each in listed if each["cmd"] != "client|list" and not each["name"].startswith("sentinel-")]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.camera_servers import Reply, http_server
 from support.processes.workers import KEYS, QueueServer
 from support.publishing import MotionJpegCamera, PublishProcess, RtspServer, h264, jpeg, motion_jpeg, number_of
 
@@ -18,8 +19,9 @@ Publish = Callable[..., PublishProcess]
 BLOCKED_S = 30.0
 """A publisher ends within a second on an idle machine; one that is blocked takes as long as the timeouts below."""
 
-FOREVER = {"worker.publish.capture.TIMEOUT_S": 600.0, "worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
-"""Timeouts for a silent peer: normally 5 s, but so long if a test must distinguish them from a busy machine."""
+FOREVER = {"worker.queue.redis_client.SOCKET_TIMEOUT_S": 600.0}
+SILENCE = ("--source-timeout", "600")
+"""Timeouts for a silent Redis and camera: normally 5 s, but so long if a test must distinguish them from a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,30 @@ def test_motion_jpeg_over_http_is_not_encoded_again(valkey: QueueServer, publish
         camera.close()
 
 
+def test_a_folder_that_a_camera_uploads_to(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
+    """Pictures that arrive in a watched folder are published; what was there before isn't."""
+    (tmp_path / "old.jpg").write_bytes(jpeg(0))
+    process = publish(tmp_path, "--watch", "--count", "2")
+    process.until(lambda: process.says("publishing"))
+    for index in (1, 2):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
+    assert process.wait() == 0, process.said
+    assert [number_of(valkey.bytes.get(frame.frame_key)) for frame in entries(valkey)] == [1, 2]
+
+
+def test_a_film_and_snapshots_on_a_server(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
+    """A film by HTTP ends at its end, and a snapshot's address is asked at --source-fps, whatever the addresses look like."""
+    film = h264(tmp_path / "film.mp4", [0.0, 0.1, 0.2]).read_bytes()
+    replies = {"/stream": Reply(film, ranges=True), "/cam.mp4": Reply(jpeg(9), kind="image/jpeg")}
+    with http_server(replies) as base:
+        assert publish(f"{base}/stream").wait() == 0
+        assert [number_of(valkey.bytes.get(frame.frame_key)) for frame in entries(valkey)] == [0, 1, 2]
+        started = time.monotonic()
+        assert publish(f"{base}/cam.mp4", "--source-fps", "20", "--count", "10").wait() == 0
+    assert time.monotonic() - started > 0.4
+    assert [number_of(valkey.bytes.get(frame.frame_key)) for frame in entries(valkey)[3:]] == [9] * 10
+
+
 def test_a_lost_rtsp_camera_works_again(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
     """A camera that is killed and started again is published again; each change is one line, and ts never decreases."""
     process = publish(rtsp.url("door.mkv"), "--progress", "0.5")
@@ -182,7 +208,7 @@ def test_a_signal_stops_it_at_once(valkey: QueueServer, publish: Publish, number
 def test_ctrl_c_while_a_camera_is_silent(valkey: QueueServer, publish: Publish) -> None:
     """A camera that accepts the connection and sends nothing doesn't delay Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", constants=FOREVER)
+        process = publish(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", *SILENCE)
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(1000).startswith(b"OPTIONS")
@@ -191,7 +217,7 @@ def test_ctrl_c_while_a_camera_is_silent(valkey: QueueServer, publish: Publish) 
 
 def test_ctrl_c_after_a_camera_stopped_sending(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
     """A camera that stops sending doesn't delay Ctrl-C."""
-    process = publish(rtsp.url("door.mkv"), "--progress", "0.5", constants=FOREVER)
+    process = publish(rtsp.url("door.mkv"), "--progress", "0.5", *SILENCE)
     process.until(lambda: length(valkey) > 10)
     rtsp.signal(signal.SIGSTOP)
     said = len(process.said)
@@ -248,8 +274,9 @@ def test_a_film_loses_nothing_without_redis(valkey: QueueServer, publish: Publis
     [
         ("nothing.mp4", [], 1, "nothing.mp4: no such file or folder"),
         (__file__, [], 1, "can't be read as a video"),
+        ("synthetic:", ["--watch"], 1, "--watch needs a folder"),
         (str(Path(__file__).parent), [], 1, "no pictures in this folder"),
-        ("99", [], 1, "this machine has no webcam 99"),
+        ("99", [], 1, "this machine has no /dev/video99"),
         ("ftp://host/film", [], 2, "expected a URL that begins with rtsp"),
         ("synthetic:fps=fast", [], 2, "expected fps=25"),
         ("0", ["--stream-name", ""], 2, "stream_name must not be empty"),

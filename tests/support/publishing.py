@@ -18,8 +18,9 @@ from support.processes.ports import accepts, free_port
 from support.waiting import wait_until
 
 from worker.picture import Picture, decode
-from worker.publish.source import Captured, SourceFrame
-from worker.publish.thinning import Due
+from worker.picture_header import PictureError
+from worker.publish.source import Captured, Source, SourceFrame
+from worker.publish.thinning import Due, Unlimited
 
 WIDTH, HEIGHT = 160, 120
 
@@ -44,13 +45,24 @@ def captured(index: int, ts: float | None = None) -> Captured:
     return Captured(float(index) if ts is None else ts, jpeg(index))
 
 
-def h264(path: Path, times: list[float]) -> Path:
+def h264(path: Path, times: list[float], **options: str) -> Path:
+    """Writes a video with one numbered frame at each of these times, seconds."""
+    return film(path, "libx264", times, {"g": "10", "bf": "0", "preset": "ultrafast", **options})
+
+
+def hevc(path: Path, times: list[float], gop: int) -> Path:
+    """Writes such a video as HEVC, with B frames."""
+    parameters = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=2:b-adapt=0:log-level=none"
+    return film(path, "libx265", times, {"preset": "ultrafast", "crf": "10", "x265-params": parameters})
+
+
+def film(path: Path, codec: str, times: list[float], options: dict[str, str]) -> Path:
     """Writes a video with one numbered frame at each of these times, seconds."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
+        stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
-        stream.options = {"g": "10", "bf": "0", "preset": "ultrafast"}
+        stream.options = options
         for index, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(numbered(index % 24), format="bgr24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
@@ -69,6 +81,35 @@ def motion_jpeg(path: Path, pictures: list[bytes], fps: int = 10) -> Path:
             packet.stream, packet.time_base, packet.pts, packet.dts = stream, Fraction(1, fps), index, index
             container.mux(packet)
     return path
+
+
+def encode(picture: Picture) -> bytes:
+    """Returns a picture as JPEG."""
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def take(
+    source: Source, count: int = 10_000, failures: list[str] | None = None, due: Due | None = None
+) -> list[Captured]:
+    """Returns the first frames of a source that are due and can be encoded; adds the reasons of others to `failures`."""
+    taken: list[Captured] = []
+    limit = due or Unlimited()
+    frames = source.frames(threading.Event(), limit)
+    for frame in frames:
+        if frame.encode is None or not limit.is_due(frame.ts):
+            continue
+        try:
+            taken.append(Captured(frame.ts, frame.encode()))
+        except PictureError as error:
+            if failures is None:
+                raise
+            failures.append(str(error))
+        else:
+            limit.taken(frame.ts)
+        if len(taken) == count:
+            break
+    frames.close()
+    return taken
 
 
 class RtspServer:
@@ -180,42 +221,6 @@ class PublishProcess:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-
-class FakeVideo:
-    """A fake cv2.VideoCapture that returns given frames."""
-
-    def __init__(
-        self, frames: list[np.ndarray], properties: dict[int, float] | None = None, opened: bool = True
-    ) -> None:
-        self.properties = properties or {}
-        self.refuses: set[int] = set()
-        self.released = False
-        self._opened = opened
-        self._frames = iter(frames)
-        self._frame: np.ndarray | None = None
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return self._opened
-
-    def grab(self) -> bool:
-        self._frame = next(self._frames, None)
-        return self._frame is not None
-
-    def retrieve(self) -> tuple[bool, np.ndarray | None]:
-        return self._frame is not None, self._frame
-
-    def get(self, prop: int) -> float:
-        return self.properties.get(prop, 0.0)
-
-    def set(self, prop: int, value: float) -> bool:
-        if prop in self.refuses:
-            return False
-        self.properties[prop] = value
-        return True
-
-    def release(self) -> None:
-        self.released = True
 
 
 class ListSource:

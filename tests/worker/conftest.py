@@ -8,6 +8,7 @@ from support.processes.workers import QueueServer
 
 from worker.download import download_progress
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.effort import Effort
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 
 
@@ -41,6 +42,12 @@ def detector(models: ModelPaths) -> PalmLandmarkDetector:
 
 
 @pytest.fixture(scope="session")
-def whole_picture_detector(models: ModelPaths) -> PalmLandmarkDetector:
-    """The detector without tiles, as the demo's worker has it."""
-    return PalmLandmarkDetector(models, tiles=1)
+def fast_detector(models: ModelPaths) -> PalmLandmarkDetector:
+    """The detector at the effort `fast`, as the demo's worker has it."""
+    return PalmLandmarkDetector(models, effort=Effort.FAST)
+
+
+@pytest.fixture(scope="session")
+def thorough_detector(models: ModelPaths) -> PalmLandmarkDetector:
+    """The detector at the effort `thorough`."""
+    return PalmLandmarkDetector(models, effort=Effort.THOROUGH)

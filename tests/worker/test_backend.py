@@ -9,6 +9,7 @@ from support.models.fake_detector import FakeDetector
 
 from worker import backend
 from worker.backend import AUTO, Backend, BackendError, Row, backend_error, names, open_backend
+from worker.hands.effort import Effort
 from worker.hands.models import ModelError, ModelPaths
 from worker.hands_settings import HandsSettings
 from worker.options import HandsOptions
@@ -100,11 +101,13 @@ def test_missing_models_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_the_palm_detector_gets_its_options(models: ModelPaths) -> None:
     """The real models, opened by the table."""
-    options = HandsOptions(backend="palm", models_dir=models.palm.parent, tiles=1, min_score=0.75, num_threads=2)
+    options = HandsOptions(
+        backend="palm", models_dir=models.palm.parent, effort=Effort.THOROUGH, min_score=0.75, num_threads=2
+    )
     palm = open_backend(options)
     detector = palm.make_detector()
-    assert (palm.name, detector.name) == ("palm", "palm")
+    assert (palm.name, detector.name) == ("palm", "palm-thorough")
     assert detector is not palm.make_detector()
     palm.close()
-    with pytest.raises(ValueError, match="tiles"):
-        open_backend(replace(options, tiles=-1)).make_detector()
+    with pytest.raises(ValueError, match="min_score"):
+        open_backend(replace(options, min_score=-1)).make_detector()

@@ -14,6 +14,7 @@ from support.processes.programs import REPOSITORY
 from worker.detect import ImageError, detect_images, drawing_path, expand, overwritten, read_image, run_detect
 from worker.hands.detection import Hands
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.effort import Effort
 from worker.options import HandsOptions
 from worker.results import SCHEMA
 
@@ -91,7 +92,7 @@ def test_text(photo, in_place, capsys):
 
 def test_settings_reach_the_detector(photo, in_place, capsys):
     """With a score that no hand reaches there are no hands."""
-    assert run_detect([photo], hands=HandsOptions(min_score=1.0, tiles=1, models_dir=in_place)) == 0
+    assert run_detect([photo], hands=HandsOptions(min_score=1.0, effort=Effort.FAST, models_dir=in_place)) == 0
     assert capsys.readouterr().out == f"{photo}: 0 hands\n"
 
 

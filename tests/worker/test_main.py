@@ -10,6 +10,7 @@ from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
+from worker.hands.effort import Effort
 from worker.options import HandsOptions
 from worker.run_settings import RunSettings
 
@@ -139,9 +140,13 @@ def test_detect_takes_files_and_short_flags(monkeypatch: pytest.MonkeyPatch) -> 
     """--json and --draw reach the detector under the names of its arguments."""
     taken: dict[str, object] = {}
     monkeypatch.setattr("worker.detect.run_detect", lambda **arguments: taken.update(arguments) or 0)
-    assert cli.main(["detect", "a.jpg", "b.jpg", "--json", "--draw", "out", "--tiles", "3"]) == 0
+    assert cli.main(["detect", "a.jpg", "b.jpg", "--json", "--draw", "out", "--effort", "thorough"]) == 0
     assert taken["images"] == ["a.jpg", "b.jpg"]
-    assert (taken["json_output"], taken["draw_dir"], taken["hands"]) == (True, Path("out"), HandsOptions(tiles=3))
+    assert (taken["json_output"], taken["draw_dir"], taken["hands"]) == (
+        True,
+        Path("out"),
+        HandsOptions(effort=Effort.THOROUGH),
+    )
 
 
 def test_the_module_is_the_command_run() -> None:

@@ -11,6 +11,10 @@ from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.delivery import Skipped
 from worker.queue.frame import Frame, SkipReason
+from worker.sinks.feed import Feed
+from worker.sinks.feeds import Feeds
+from worker.sinks.jsonl import JsonlOutput
+from worker.sinks.sink_metrics import SinkMetrics
 
 
 @pytest.fixture
@@ -20,6 +24,7 @@ def metrics() -> dict[str, Metric]:
     streams.received([Frame("1-1", "cam", 1.0, None, b"jpeg", 1.0)])
     streams.skipped([Skipped("1-1", SkipReason.LATE, "cam")])
     metrics.registry.register(StreamMetrics(streams, time.time))
+    metrics.registry.register(SinkMetrics(Feeds([Feed("jsonl", JsonlOutput())])))
     for each in vars(metrics).values():
         if isinstance(each, Counter | Gauge | Histogram) and each._labelnames:
             each.labels(*each._labelnames)  # without an event it would have no samples

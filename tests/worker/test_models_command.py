@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from worker.models_command import run_models_fetch
 
 
 def test_it_prints_where_the_models_are(models: ModelPaths, capsys: pytest.CaptureFixture[str]) -> None:
-    """The two files are printed; by default they are in the user's cache."""
+    """The four files are printed; by default they are in the user's cache."""
     assert run_models_fetch() == 0
-    assert capsys.readouterr().out.splitlines() == [str(models.palm), str(models.landmarks)]
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in astuple(models)]
 
 
 @pytest.mark.parametrize("terminal", [False, True])

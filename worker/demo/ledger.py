@@ -11,8 +11,8 @@ from typing import Any
 
 from worker.demo.plan import DemoCamera, Limit
 from worker.demo.verdict import Row
-from worker.publish.film import SimulatedCamera
 from worker.publish.frame_queue import FrameQueue
+from worker.publish.simulated import SimulatedCamera
 from worker.publish.source import Captured
 
 

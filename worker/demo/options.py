@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.hands.effort import Effort
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
@@ -14,8 +16,8 @@ class DemoOptions:
     """None starts the embedded Valkey."""
     phase_seconds: float
     """Length of each phase."""
-    tiles: int
-    """The worker's --tiles."""
+    effort: Effort
+    """The worker's --effort."""
     seed: int
     """Of the simulated cameras."""
     models_dir: Path | None

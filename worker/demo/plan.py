@@ -46,7 +46,7 @@ class Limit:
 
 CAMERAS = (DemoCamera("cam1", 15.0), DemoCamera("cam2", 25.0), DemoCamera("cam3", 30.0))
 
-# At most 11 frames per second are counted, which takes less than half a core with the embedded detector.
+# At most 11 frames per second are counted, which takes about a core with the embedded detector at the effort `fast`.
 PHASES = (
     Phase("two limits, the default for the third", {"cam2": "4", "cam3": "1"}),
     Phase("a cut and a raise", {"cam2": "1", "cam3": "5"}),

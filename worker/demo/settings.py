@@ -11,6 +11,7 @@ from process.fields import FiniteSeconds, LogLevel
 from process.redis_settings import RedisUrlText
 from process.redis_url import parse_redis_url
 from worker.demo.options import DemoOptions
+from worker.hands.effort import Effort
 from worker.settings import WorkerSettings, queue_url_error
 
 
@@ -42,7 +43,7 @@ examples:
         json_schema_extra={"metavar": "URL"},
     )
     phase_seconds: FiniteSeconds = Field(8.0, ge=2, le=60, description="length of each of the five phases")
-    tiles: int = Field(1, ge=1, le=8, description="the worker's --tiles; the simulated hands are large")
+    effort: Effort = Field(Effort.FAST, description="the worker's --effort; the simulated hands are easy to find")
     seed: int = Field(1, description="seed of the simulated cameras; another seed shows other scenes")
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     annotate: Path | None = Field(

@@ -23,10 +23,10 @@ from worker.demo.limits_view import LimitsView
 from worker.demo.options import DemoOptions
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
 from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
-from worker.publish.film import SimulatedCamera
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.open_source import jpeg_encoder
 from worker.publish.publisher import Publisher
+from worker.publish.simulated import SimulatedCamera
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
 from worker.queue.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
@@ -191,7 +191,7 @@ class Stage(contextlib.ExitStack):
 
     def _worker_command(self) -> list[str]:
         flags = ["--redis-url", self.redis_url, "--prefix", self.keys.prefix, "--fps", str(DEFAULT_FPS)]
-        flags += ["--sidecar", self.sidecar, "--http", "", "--tiles", str(self._options.tiles)]
+        flags += ["--sidecar", self.sidecar, "--http", "", "--effort", self._options.effort]
         flags += ["--models-dir", str(self._models_dir)]
         # On a slow machine counting and the sidecar's answers are late, but the rates are the same.
         flags += ["--max-age", "inf", "--decision-timeout", "60"]

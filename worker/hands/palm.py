@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import Floats, View, ious
+from worker.hands.interpreter import Model
+from worker.hands.pyramid import Pyramid
+from worker.hands.views import cut_by
 
 PALM_POINTS = 7
 """Points per palm: wrist, knuckles of index, middle, ring and little finger, base and knuckle of the thumb."""
@@ -25,6 +26,17 @@ JOINT_OF_POINT = (0, 5, 9, 13, 17, 1, 2)
 
 _SAME_PALM = 0.3
 """Boxes of one view that overlap more than this (intersection over union) are the same palm."""
+
+SAME_PALM_IOU = 0.5
+"""Palms of different views that overlap more than this (intersection over union) are the same. Palms of hands that hold
+each other overlap less; a hand that is found twice nevertheless is recognised by its joints."""
+
+MIN_PALM_SIDE = 5.0
+"""Pixels. Smaller palms are noise: neither model recognises a hand in so few pixels."""
+
+_MIN_ANCHOR_SCORE = 0.05
+"""Anchors from this score on take part in the mean of their palm, though a palm needs a higher score to be examined: the
+mean over more anchors is closer to the hand."""
 
 _LOGIT_LIMIT = 80.0
 """Keeps exp() finite in float32; the score reaches 0 or 1 far earlier."""
@@ -56,23 +68,6 @@ def concatenate(parts: Sequence[Palms]) -> Palms:
         np.concatenate([part.points for part in parts]),
         np.concatenate([part.scores for part in parts]),
     )
-
-
-def letterboxed(image: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
-    """Crops a view of a BGR picture for the palm model.
-
-    Returns:
-        (1, 192, 192, 3) float32, RGB in 0..1, with black bars if the view isn't square.
-    """
-    content = image[view.y : view.y + view.height, view.x : view.x + view.width]
-    x, y, width, height = view.letterbox(PALM_INPUT)
-    # INTER_AREA averages pixels when it shrinks; sampled single pixels of a large picture would turn texture into noise.
-    shrinks = view.side > PALM_INPUT
-    small = cv2.resize(content, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    canvas = np.zeros((1, PALM_INPUT, PALM_INPUT, 3), np.float32)
-    canvas[0, y : y + height, x : x + width] = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
-    canvas *= 1 / 255
-    return canvas
 
 
 def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float) -> Palms:
@@ -125,28 +120,47 @@ def merge_overlapping(palms: Palms) -> Palms:
     )
 
 
+def group_palms(palms: Palms) -> Palms:
+    """Returns the surest palm of each group of palms of the same hand that were found in several views, surest first."""
+    left = np.argsort(-palms.scores, kind="stable")
+    best = []
+    while len(left):
+        best.append(left[0])
+        same = ious(palms.boxes[left[:1]], palms.boxes[left])[0] > SAME_PALM_IOU
+        same[0] = True  # a box without area doesn't overlap even itself
+        left = left[~same]
+    return palms[np.array(best, np.intp)]
+
+
 class PalmModel:
     """The palm model on LiteRT. Only one thread may use it at a time."""
 
     def __init__(self, model: Path, num_threads: int = 1) -> None:
-        self._interpreter = Interpreter(model_path=str(model), num_threads=num_threads)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
+        """Loads the model."""
+        self._model = Model(model, num_threads)
         # The last axis identifies an output: 18 numbers per anchor, or one score.
-        by_width = {int(output["shape"][-1]): output["index"] for output in self._interpreter.get_output_details()}
-        self._regressors, self._logits = by_width[4 + 2 * PALM_POINTS], by_width[1]
+        self._regressors, self._logits = (self._model.widths.index(width) for width in (4 + 2 * PALM_POINTS, 1))
         self._anchors = palm_anchors()
 
-    def find(self, image: NDArray[np.uint8], view: View, min_score: float) -> Palms:
-        """Finds the palms in a view of a BGR picture.
+    def find(self, pyramid: Pyramid, view: View) -> Palms:
+        """Finds the palms in a view of the picture.
 
         Returns:
             The palms in the picture's pixels, one per hand, the surest first.
         """
-        self._interpreter.set_tensor(self._input, letterboxed(image, view))
-        self._interpreter.invoke()
-        regressors = self._interpreter.get_tensor(self._regressors)[0]
-        logits = self._interpreter.get_tensor(self._logits)[0, :, 0]
-        palms = merge_overlapping(decode(regressors, logits, self._anchors, min_score))
-        corners = view.to_image(palms.boxes.reshape(-1, 2, 2), PALM_INPUT)
-        return Palms(corners.reshape(-1, 4), view.to_image(palms.points, PALM_INPUT), palms.scores)
+        content, shown = pyramid.letterboxed(view, PALM_INPUT)
+        self._model.run(content[None] * np.float32(1 / 255))
+        regressors, logits = self._model.output(self._regressors)[0], self._model.output(self._logits)[0, :, 0]
+        palms = merge_overlapping(decode(regressors, logits, self._anchors, _MIN_ANCHOR_SCORE))
+        corners = shown.to_image(palms.boxes.reshape(-1, 2, 2), PALM_INPUT)
+        return Palms(corners.reshape(-1, 4), shown.to_image(palms.points, PALM_INPUT), palms.scores)
+
+    def search(self, pyramid: Pyramid, views: Sequence[View], min_score: float) -> Palms:
+        """Finds the palms of several views that are completely inside their view, one per hand, the surest first."""
+        found = []
+        for view in views:
+            palms = self.find(pyramid, view)
+            sides = (palms.boxes[:, 2:] - palms.boxes[:, :2]).max(axis=1, initial=0)
+            cut = cut_by(view, palms.boxes, pyramid.width, pyramid.height)
+            found.append(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
+        return group_palms(concatenate(found))

@@ -4,11 +4,13 @@ import logging
 import queue as queues
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from worker.frame_counter import count_hands
 from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
 from worker.picture_header import PictureError
+from worker.pipeline.smoothing import Smoother
 from worker.preview import Previews
 from worker.queue.delivery import Counted, Job, Settled, dead_letter, skipped
 from worker.queue.frame import DeadReason, SkipReason
@@ -36,6 +38,7 @@ class CountWorker:
         max_age: float,
         max_pixels: int,
         previews: Previews | None = None,
+        smoother: Smoother | None = None,
     ) -> None:
         """Connects a detector with its neighbours.
 
@@ -48,7 +51,9 @@ class CountWorker:
             max_age: seconds after which a frame is skipped.
             max_pixels: a larger picture isn't decoded.
             previews: draws what was counted; None: nobody does.
+            smoother: smooths the counts of each stream; None: nobody does.
         """
+        self._smoother = smoother
         self._previews = previews
         self._detector = detector
         self._next_job = next_job
@@ -96,6 +101,9 @@ class CountWorker:
         started = time.perf_counter()
         frame = job.frame
         result = count_hands(frame.stream_name, frame.ts, job.payload, self._detector, self._max_pixels)
+        if self._smoother:
+            smoothed = self._smoother.add(frame.stream_name, frame.ts, result.hand_count)
+            result = replace(result, hand_count_smoothed=smoothed)
         counted = Counted(
             frame.entry_id,
             frame.stream_name,

@@ -24,12 +24,13 @@ from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
+from worker.pipeline.smoothing import Smoother
 from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Settled
+from worker.queue.delivery import Counted, Settled
 from worker.queue.held import Held
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,12 @@ class Pipeline:
         detectors: Sequence[HandDetector],
         metrics: Metrics,
         options: PipelineOptions,
+        on_counted: Callable[[Counted], None] = lambda _result: None,
     ) -> None:
         """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
         self.streams = StreamStats(options.metrics_streams, queue.now)
         previews = Previews() if options.previews else None
+        smoother = Smoother() if options.smoothing else None
         self._queue = queue
         self._held = Held()
         self._stop_reading = threading.Event()
@@ -81,11 +84,19 @@ class Pipeline:
                 max_age=options.max_age,
                 max_pixels=options.max_pixels,
                 previews=previews,
+                smoother=smoother,
             )
             for detector in detectors
         ]
         settler = Settler(
-            queue, self._held, self._settled, metrics, self.streams, self._abandon, claim_idle=options.claim_idle
+            queue,
+            self._held,
+            self._settled,
+            metrics,
+            self.streams,
+            self._abandon,
+            claim_idle=options.claim_idle,
+            on_counted=on_counted,
         )
         self._read_thread = self._thread("reader", self._reader.run)
         self._dispatch_thread = self._thread("dispatcher", self._dispatcher.run)

@@ -1,163 +1,146 @@
-"""OpenCV's captures with timeouts, without OpenCV's own messages, and with motion JPEG as the bytes received."""
+"""Reads an open film or camera: from its packets to frames that are encoded when they are due."""
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-import cv2
-import numpy as np
+import av
 
-from worker.picture import Picture, decode
-from worker.picture_header import PictureError
-from worker.publish.failure import why_not_opened
-from worker.publish.source import Encode, SourceError
+from worker.publish.choice import Part, Selection, Treatment
+from worker.publish.container import clock_may_change, nature_of, open_container, video_of
+from worker.publish.decoding import Decoder, shown, threads_for
+from worker.publish.failure import undecodable, why_ended
+from worker.publish.motion_jpeg import MotionJpeg
+from worker.publish.nal import References
+from worker.publish.options import Reception
+from worker.publish.source import Encode, SourceFrame
+from worker.publish.thinning import Due
 
-TIMEOUT_S = 5.0
-"""Seconds of silence after which opening or reading fails. With OpenCV's own 30 s, a loss is noticed too late."""
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
-_MOTION_JPEG = cv2.VideoWriter.fourcc(*"MJPG")
-_ENCODED = -1
-"""The value of CAP_PROP_FORMAT with which FFmpeg returns the bytes received instead of decoding them."""
+UNKNOWN_FPS = 25.0
+"""Of films that don't tell their rate."""
 
 
-class _VideoCapture(Protocol):
-    """The part of cv2.VideoCapture that is used here."""
+class Times(Protocol):
+    """From positions in a source to capture times."""
 
-    def isOpened(self) -> bool: ...  # noqa: N802 (OpenCV's name)
-    def grab(self) -> bool: ...
-    def retrieve(self) -> tuple[bool, Any]: ...
-    def get(self, prop: int, /) -> float: ...
-    def set(self, prop: int, value: float, /) -> bool: ...
-    def release(self) -> None: ...
+    def arrives(self, position: float) -> float:
+        """Takes the position of the next packet, seconds or NaN; returns its frame's capture time as known now."""
+        ...
+
+    def left_out(self, position: float) -> float:
+        """Does the same for a packet whose frame won't be decoded."""
+        ...
+
+    def ts(self, position: float) -> float:
+        """Returns the capture time of the next frame, Unix seconds."""
+        ...
 
 
 class Capture:
-    """An open film or camera. For one thread, which it may block for up to TIMEOUT_S."""
+    """An open film or camera. For one thread, which it may block for as long as the time-out."""
 
-    def __init__(self, video: _VideoCapture, encoded: bool) -> None:
-        """Takes an open video. If its frames are encoded, the first one has been grabbed already, to find that out."""
-        self._video = video
-        self._encoded = encoded
-        self._grabbed = encoded
-        self.decoded = False
-        """Whether any frame was retrieved."""
+    def __init__(self, container: InputContainer, name: str, reception: Reception, hurries: bool = False) -> None:
+        """Takes an open container, which it closes, and whether it is to be read as fast as possible.
 
-    @property
-    def codec(self) -> str:
-        """The codec's four characters, empty if it is unknown."""
-        code = int(self._video.get(cv2.CAP_PROP_FOURCC)).to_bytes(8, "little", signed=True)[:4]
-        return code.decode() if code.isalnum() else ""
-
-    @property
-    def undecodable(self) -> str:
-        """Says that no frame can be decoded."""
-        codec = f" (codec {self.codec})" if self.codec else ""
-        return f"no frame can be decoded{codec}: the codec isn't supported, or the data is damaged or empty"
+        Raises:
+            SourceError: there is no video in it that can be decoded.
+        """
+        self._container = container
+        try:
+            self._video = video = video_of(container, name)
+        except BaseException:
+            container.close()
+            raise
+        context = video.codec_context
+        self.nature = nature_of(container)
+        self.clock_may_change = clock_may_change(container)
+        self.codec = context.codec.canonical_name
+        self.error: BaseException | None = None
+        """What ended the reading, None for the end of the source."""
+        self.arrived = 0
+        """Packets so far."""
+        self._timeout = reception.timeout
+        threads = threads_for(context.width, context.height, self.fps or UNKNOWN_FPS, hurries)
+        self._decoder = Decoder(video, threads)
+        self._references = References(self.codec, context.extradata)
+        self._jpeg = MotionJpeg(self._decoder) if self.codec == "mjpeg" else None
+        self._passed_on = 0
+        self._undecoded = 0
 
     @property
     def fps(self) -> float | None:
         """The nominal frames per second, None if the source has none."""
-        fps = self._video.get(cv2.CAP_PROP_FPS)
+        fps = float(self._video.average_rate or self._video.guessed_rate or 0)
         return fps if 0 < fps <= 1000 else None
 
     @property
-    def position(self) -> float:
-        """Position of the grabbed frame in the film, seconds from its beginning."""
-        return self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    def fruitless(self) -> bool:
+        """Whether packets were to be decoded, but no frame came out."""
+        return bool(self._undecoded) and not self._decoder.decoded and not self._passed_on
 
-    def grab(self) -> bool:
-        """Advances to the next frame; returns False at the end, or if no frame arrived in time."""
-        if self._grabbed:
-            self._grabbed = False
-            return True
-        return self._video.grab()
+    @property
+    def why_ended(self) -> str:
+        """Says why there are no more frames."""
+        return undecodable(self.codec) if self.fruitless else why_ended(self.error, self._timeout)
 
-    def retrieve(self) -> Picture | bytes | None:
-        """Returns the grabbed frame: a picture, or a JPEG as it was received; None if it can't be decoded."""
-        there, image = self._video.retrieve()
-        if not there or image is None:
-            return None
-        self.decoded = True
-        frame: Picture = image
-        return frame.tobytes() if self._encoded else frame
-
-    @staticmethod
-    def encoded(frame: Picture | bytes, encode: Encode) -> bytes:
-        """Returns a frame that was retrieved as JPEG. Raises PictureError."""
-        return frame if isinstance(frame, bytes) else encode(frame)
+    def frames(self, times: Times, due: Due, encode: Encode, stop: threading.Event) -> Iterator[SourceFrame]:
+        """Yields the frames until `stop` is set; without a picture those that aren't due and others don't refer to."""
+        selection = Selection(self._decoder.whole_frames)
+        for packet in self._packets():
+            if stop.is_set():
+                return
+            position = self._position(packet.pts)
+            self.arrived += 1
+            if self._jpeg and (content := self._jpeg.as_it_is(packet)):
+                self._passed_on += 1
+                times.arrives(position)
+                yield SourceFrame(times.ts(position), partial(bytes, content))
+                continue
+            is_reference = packet.is_keyframe or (not packet.is_disposable and self._is_reference(packet))
+            part = Part(times.arrives(position), position, packet.is_keyframe, is_reference)
+            how = selection.treat(part, due)
+            if how is Treatment.LEAVE_OUT:
+                yield SourceFrame(times.left_out(position), None)
+                continue
+            self._undecoded += 1
+            yield from self._shown(self._decoder.decode(packet, how), times, encode)
+        yield from self._shown(self._decoder.drain(), times, encode)
 
     def close(self) -> None:
         """Closes the film or camera."""
-        self._video.release()
+        self._container.close()
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        try:
+            for packet in self._container.demux(self._video):
+                if packet.size:  # the last one is empty
+                    yield packet
+        except (av.FFmpegError, OSError) as error:
+            self.error = error
+
+    def _position(self, pts: int | None) -> float:
+        """Returns seconds. A frame's own time base is wrong if it comes out at the end."""
+        base = self._video.time_base
+        return math.nan if pts is None or base is None else float(pts * base)
+
+    def _is_reference(self, packet: Packet[VideoStream]) -> bool:
+        return self._references.is_reference(memoryview(packet))
+
+    def _shown(self, frames: Sequence[VideoFrame], times: Times, encode: Encode) -> Iterator[SourceFrame]:
+        for frame in frames:
+            yield SourceFrame(times.ts(self._position(frame.pts)), lambda frame=frame: encode(shown(frame)))  # type: ignore[misc]
 
 
-def open_url(url: str, name: str) -> Capture:
-    """Opens a file or a URL; errors have the name instead, because the URL may hold a password. Raises SourceError."""
-    _silence_libraries()
-    video = _open_ffmpeg(url, name)
-    # A decoder also turns the picture as the container says, and weaves the two JPEGs of an interlaced frame.
-    upright = not video.get(cv2.CAP_PROP_ORIENTATION_META)
-    shown = int(video.get(cv2.CAP_PROP_FRAME_WIDTH)), int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    if upright and video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_FORMAT, _ENCODED):
-        if _is_jpeg(video, shown):
-            return Capture(video, encoded=True)
-        video.release()
-        video = _open_ffmpeg(url, name)
-    return Capture(video, encoded=False)
-
-
-def open_webcam(device: str, name: str) -> Capture:
-    """Opens a camera of this machine, by its index or path, with motion JPEG if it supports that. Raises SourceError."""
-    _silence_libraries()
-    if device.isdigit():
-        return webcam(cv2.VideoCapture(int(device)), name)
-    return webcam(cv2.VideoCapture(os.path.realpath(device), cv2.CAP_V4L2), name)
-
-
-def webcam(video: _VideoCapture, name: str) -> Capture:
-    """Configures a camera's capture. Raises SourceError if there is no such camera."""
-    if not video.isOpened():
-        video.release()
-        raise SourceError(f"this machine has no {name}, or another program uses it")
-    video.set(cv2.CAP_PROP_FOURCC, _MOTION_JPEG)
-    if video.get(cv2.CAP_PROP_FOURCC) == _MOTION_JPEG and video.set(cv2.CAP_PROP_CONVERT_RGB, 0):
-        if _is_jpeg(video):
-            return Capture(video, encoded=True)
-        video.set(cv2.CAP_PROP_CONVERT_RGB, 1)
-    return Capture(video, encoded=False)
-
-
-def _open_ffmpeg(url: str, name: str) -> _VideoCapture:
-    milliseconds = int(TIMEOUT_S * 1000)
-    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
-    video = cv2.VideoCapture(url, cv2.CAP_FFMPEG, limits)
-    if not video.isOpened():
-        video.release()
-        raise SourceError(f"{name} can't be opened: {why_not_opened(url, TIMEOUT_S)}")
-    return video
-
-
-def _is_jpeg(video: _VideoCapture, shown: tuple[int, int] | None = None) -> bool:
-    """Grabs a frame and decodes it: the JPEGs of some cameras lack tables that a decoder needs.
-
-    Returns:
-        Whether it can be decoded, to a picture of the width and height that a decoder of the film shows, if they are known.
-    """
-    if not video.grab():
-        return False
-    there, frame = video.retrieve()
-    if not there or frame is None or frame.dtype != np.uint8 or frame.size != max(frame.shape):
-        return False
-    try:
-        height, width = decode(frame.tobytes()).shape[:2]
-    except PictureError:
-        return False
-    return shown is None or 0 in shown or (width, height) == shown
-
-
-def _silence_libraries() -> None:
-    """Keeps the libraries' own messages off standard error: important ones are logged here."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(int(TIMEOUT_S)))
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+def open_capture(opens: str, name: str, reception: Reception, hurries: bool = False) -> Capture:
+    """Opens a file or a URL. Errors have the name instead, because the URL may hold a password. Raises SourceError."""
+    return Capture(open_container(opens, name, reception), name, reception, hurries)

@@ -2,42 +2,126 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import cv2
 
+from process.backoff import Backoff
 from worker.picture import Picture
 from worker.picture_files import encode as encode_as
-from worker.publish.film import Film, Folder, SimulatedCamera
-from worker.publish.live import LiveCamera
+from worker.publish.capture import Capture, open_capture
+from worker.publish.container import Nature
+from worker.publish.film import Film
+from worker.publish.folder import Folder, WatchedFolder
+from worker.publish.live import LiveCamera, NotACameraError, Reading
 from worker.publish.options import SourceOptions
+from worker.publish.simulated import SimulatedCamera
+from worker.publish.snapshots import Snapshots, fetch
 from worker.publish.source import Encode, Source, SourceError
 from worker.publish.source_name import Kind, SourceName, parse_source, read_secret
+from worker.publish.webcam import open_webcam
 from worker.synthetic.spec import parse_synthetic
+
+logger = logging.getLogger(__name__)
+
+Opened = TypeVar("Opened")
+
+_WEBCAM_FIRST_S = 0.5
+"""Seconds before a webcam is opened again, which needs some after it was unplugged."""
 
 
 def open_source(options: SourceOptions) -> Source:
     """Opens a source. Raises SourceError."""
     start, paced, encode = time.time(), not options.fast, jpeg_encoder(options.jpeg_quality)
     source = name_of(options)
+    if options.watch and source.kind is not Kind.FOLDER:
+        raise SourceError(f"{source.name}: --watch needs a folder that exists")
     match source.kind:
         case Kind.SYNTHETIC:
             return SimulatedCamera(parse_synthetic(source.opens), encode, paced=paced)
         case Kind.WEBCAM:
-            return LiveCamera.from_webcam(source.name, source.opens, encode)
+            return _webcam(source, options, encode)
         case Kind.CAMERA_URL:
-            return LiveCamera.from_url(source.name, lambda: _with_password(options), encode)
+            return LiveCamera(source.name, lambda: _open(source, options), encode, backoff=Backoff())
+        case Kind.HTTP_URL:
+            return _http(source, options, encode, start, paced)
+        case Kind.FOLDER if options.watch:
+            return WatchedFolder(source.opens, encode)
         case Kind.FOLDER:
             return Folder(source.opens, encode, fps=options.folder_fps, start=start, loop=options.loop, paced=paced)
         case Kind.FILM:
             return Film(
-                source.name, lambda: _with_password(options), encode, start=start, loop=options.loop, paced=paced
+                source.name, lambda: _film(source, options), encode, start=start, loop=options.loop, paced=paced
             )
 
 
 def name_of(options: SourceOptions) -> SourceName:
     """Returns what the source is, without its password if that is in a file."""
     return parse_source(options.source, "" if options.password_file else None)
+
+
+def _webcam(source: SourceName, options: SourceOptions, encode: Encode) -> LiveCamera:
+    """Opens a camera of this machine at once, because its number may be wrong."""
+    opens = _again(lambda: open_webcam(source.opens, source.name, options.reception))
+    return LiveCamera(source.name, opens, encode, backoff=Backoff(first_s=_WEBCAM_FIRST_S))
+
+
+def _http(source: SourceName, options: SourceOptions, encode: Encode, start: float, paced: bool) -> Source:
+    """Opens what a server has, to see what it is. While that can't be seen, it may be a camera that starts later."""
+    backoff = Backoff()
+    try:
+        opened = _open(source, options)
+    except SourceError as error:
+        logger.warning("can't be opened yet; retrying as a camera", extra={"source": source.name, "reason": str(error)})
+        return LiveCamera(source.name, lambda: _reading(source, options), encode, backoff=backoff, lost=True)
+    if opened.nature is Nature.FILM:
+        return Film(
+            source.name,
+            _again(lambda: _open(source, options), opened),
+            encode,
+            start=start,
+            loop=options.loop,
+            paced=paced,
+        )
+    reopens = _again(lambda: _reading(source, options), _as_reading(opened, source, options))
+    return LiveCamera(source.name, reopens, encode, backoff=backoff)
+
+
+def _reading(source: SourceName, options: SourceOptions) -> Reading:
+    capture = _open(source, options)
+    if capture.nature is Nature.FILM:
+        capture.close()
+        raise NotACameraError(f"{source.name} is a film; start again to publish it as one")
+    return _as_reading(capture, source, options)
+
+
+def _as_reading(capture: Capture, source: SourceName, options: SourceOptions) -> Reading:
+    if capture.nature is Nature.CAMERA:
+        return capture
+    capture.close()
+    return Snapshots(lambda: fetch(_with_password(options), source.name, options.reception), options.folder_fps)
+
+
+def _open(source: SourceName, options: SourceOptions) -> Capture:
+    return open_capture(_with_password(options), source.name, options.reception)
+
+
+def _film(source: SourceName, options: SourceOptions) -> Capture:
+    path = Path(source.opens)
+    if not (path.is_file() or path.is_fifo()):
+        raise SourceError(f"{source.name}: no such file or folder")
+    # Without the prefix, FFmpeg takes what precedes a colon for a protocol.
+    return open_capture(f"file:{source.opens}", source.name, options.reception, hurries=options.fast)
+
+
+def _again(opens: Callable[[], Opened], first: Opened | None = None) -> Callable[[], Opened]:
+    """Returns a function that returns what is open already, and opens it anew from the second call on."""
+    opened = [opens() if first is None else first]
+    return lambda: opened.pop() if opened else opens()
 
 
 def _with_password(options: SourceOptions) -> str:

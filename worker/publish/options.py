@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from process.redis_url import RedisUrl
 
 
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """How network sources are received."""
+
+    transport: str = "tcp"
+    """Of RTSP: ``tcp`` or ``udp``."""
+    timeout: float = 5.0
+    """Seconds of silence after which opening or reading fails."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
     """Where the frames come from, and how they are read."""
@@ -24,7 +34,11 @@ class SourceOptions:
     fast: bool = False
     """Whether frames are published without waiting for their capture times."""
     folder_fps: float = 10.0
-    """Frames per second of a folder of pictures."""
+    """Pictures per second of a folder, and requests per second to a camera that answers with one picture."""
+    watch: bool = False
+    """Whether the pictures that arrive in a folder are published, instead of those that are there."""
+    reception: Reception = field(default_factory=Reception)
+    """How network sources are received."""
     jpeg_quality: int = 85
     """Of frames that must be encoded, 1 to 100."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
 from process.fields import FiniteSeconds, Number, OptionalGrpcAddress, Seconds
 from process.settings import Positional
-from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, SourceOptions
+from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
 from worker.settings import QueueSettings, sidecar_error
 
@@ -32,10 +32,10 @@ class PublishSettings(QueueSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
-SOURCE is a video file or pipe, a folder of pictures, a webcam's index or path, an RTSP or HTTP URL, or a simulated
-camera. A file is published at the pace of its own timestamps, and waits while Redis is unreachable or the queue is full.
-A camera doesn't wait: frames that can't be published in time are dropped and counted. A lost camera is retried until it
-works again. Ctrl-C ends the command within a second.
+SOURCE is a video file or pipe, a folder of pictures, a webcam's number or path, the URL of a camera or film (RTSP, HTTP,
+RTMP, SRT, UDP), or a simulated camera. A film is published at the pace of its own timestamps, and waits while Redis is
+unreachable or the queue is full. A camera doesn't wait: frames that can't be published in time are dropped and counted. A
+lost camera is retried until it works again. Ctrl-C ends the command within a second. docs/cameras.md has more.
 
 examples:
   hand-counter publish video.mp4 --stream-name cam1 --loop
@@ -44,8 +44,10 @@ examples:
   hand-counter publish --source-file door.url --stream-name door                a camera; its URL isn't shown by ps
   hand-counter publish rtsp://user:{PASSWORD}@camera.local/stream --source-password-file door.password --stream-name door
   hand-counter publish http://camera.local/mjpeg --stream-name door             motion JPEG isn't encoded again
+  hand-counter publish http://camera.local/snapshot.jpg --stream-name yard --source-fps 1
   hand-counter publish 0 --stream-name desk --sidecar 127.0.0.1:50051           only frames that will be admitted
   hand-counter publish photos/ --stream-name album --source-fps 2
+  hand-counter publish /srv/ftp/door --stream-name door --watch                 what a camera uploads
   hand-counter publish synthetic:fps=15,hands=0-3,seed=1 --stream-name sim1     a simulated camera with moving hands
 
   redis-cli HSET stream_fps_configs cam1 0.25                                   sets the limit of a stream
@@ -53,7 +55,7 @@ examples:
 
     source: Annotated[str, Positional(), AfterValidator(_source)] = Field(
         "",
-        description="file, folder, webcam index, URL, or synthetic:fps=,hands=,seed=,size=,jitter=; "
+        description="file, folder, webcam number, URL, or synthetic:fps=,hands=,seed=,size=,jitter=; "
         "other users can see flags, so a URL with a password belongs into WORKER_SOURCE or a file",
         json_schema_extra={"secret": True},
     )
@@ -70,7 +72,17 @@ examples:
         description="publish a file as fast as its frames are counted: they wait for that, behind those of cameras; "
         "ts still follows the file's timestamps",
     )
-    source_fps: Number = Field(10.0, gt=0, le=1000, description="frames per second of a folder of pictures")
+    source_fps: Number = Field(
+        10.0,
+        gt=0,
+        le=1000,
+        description="pictures per second of a folder, and requests per second to a URL that answers with one picture",
+    )
+    watch: bool = Field(False, description="publish the pictures that arrive in a folder from now on")
+    transport: Literal["tcp", "udp"] = Field("tcp", description="how an RTSP camera sends: udp may lose frames")
+    source_timeout: FiniteSeconds = Field(
+        5.0, ge=0.1, le=3600, description="seconds of silence after which a network source counts as lost"
+    )
     count: int | None = Field(None, ge=1, description="stop after this many published frames")
     duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality when frames must be encoded")
@@ -130,6 +142,8 @@ examples:
                 loop=self.loop,
                 fast=self.fast,
                 folder_fps=self.source_fps,
+                watch=self.watch,
+                reception=Reception(self.transport, self.source_timeout),
                 jpeg_quality=self.jpeg_quality,
             ),
             destination=DestinationOptions(

@@ -15,16 +15,16 @@ from urllib.parse import quote, urlsplit
 
 from worker.synthetic.spec import PREFIX, parse_synthetic
 
-LIVE_SCHEMES = ("rtsp", "rtsps", "http", "https")
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp")
 LAST_WEBCAM = 99
-"""OpenCV interprets numbers from 100 as an index and a driver."""
+"""A larger number is more likely a mistake."""
 PASSWORD = "{PASSWORD}"
 """Stands for the password in a URL; its characters are escaped when it is filled in."""
 
 _DEVICES = ("/dev/video", "/dev/v4l/")
 
-_FILM_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
-"""Suffixes by which an HTTP URL is a film's; any other URL is a camera's."""
+_LISTENING = ("srt", "udp")
+"""The schemes of URLs that may lack a host: a port of this machine."""
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]*:[0-9a-f:.]*(%[\w.-]+)?", re.IGNORECASE)
 _MAY_HOLD_SECRETS = re.compile(r"[@?&=;]|//|^[a-z][a-z0-9+.-]*:/|^(rtsps?|rtmps?|https?):", re.IGNORECASE)
@@ -37,6 +37,8 @@ class Kind(enum.Enum):
     SYNTHETIC = enum.auto()
     WEBCAM = enum.auto()
     CAMERA_URL = enum.auto()
+    HTTP_URL = enum.auto()
+    """A camera or a film; its answer shows which."""
     FILM = enum.auto()
     FOLDER = enum.auto()
 
@@ -81,8 +83,8 @@ def parse_source(source: str, password: str | None = None) -> SourceName:
 
 
 def _url(scheme: str, source: str, password: str | None) -> SourceName:
-    if scheme not in LIVE_SCHEMES:
-        raise ValueError(f"expected a URL that begins with {', '.join(f'{each}://' for each in LIVE_SCHEMES)}")
+    if scheme not in SCHEMES:
+        raise ValueError(f"expected a URL that begins with {', '.join(f'{each}://' for each in SCHEMES)}")
     if PASSWORD in source:
         if password is None:
             raise ValueError(f"{PASSWORD} needs --source-password-file")
@@ -94,12 +96,14 @@ def _url(scheme: str, source: str, password: str | None) -> SourceName:
         host, port = parts.hostname, parts.port
     except ValueError:  # its text repeats parts of the URL
         host, port = None, None
+    if not host and port and scheme in _LISTENING and parts.netloc.rpartition("@")[0] == "":
+        return SourceName(Kind.CAMERA_URL, f"{scheme}://:{port}", scheme + source[len(scheme) :])
     if not host or port == 0 or not _HOST.fullmatch(host) or "@" in parts.path + parts.query + parts.fragment:
         raise ValueError(f"expected a URL with a host, as in rtsp://user:password@camera.local/stream; {_ESCAPE}")
     shown = f"[{host}]" if ":" in host else host
     name = f"{scheme}://{shown}{f':{port}' if port else ''}{'/…' if parts.path.strip('/') or parts.query else ''}"
-    is_film = parts.path.lower().endswith(_FILM_SUFFIXES) and scheme.startswith("http")
-    return SourceName(Kind.FILM if is_film else Kind.CAMERA_URL, name, scheme + source[len(scheme) :])
+    kind = Kind.HTTP_URL if scheme in ("http", "https") else Kind.CAMERA_URL
+    return SourceName(kind, name, scheme + source[len(scheme) :])
 
 
 def _file_name(path: str) -> str:

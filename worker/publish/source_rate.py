@@ -15,6 +15,14 @@ SAME: Final = 0.02
 """Rates that differ by less are the same, so that jitter isn't news."""
 
 
+RESTART_S: Final = 2.0
+"""A frame that is older by more means that the clock restarted; by less, it is stored in another order than it is shown."""
+
+
+_REORDERED: Final = 4
+"""So many frames at either end may lack some that are between them but are stored before or after them."""
+
+
 class SourceRate:
     """The rate by the frames' own clock, so that a film has its own rate however fast it is read.
 
@@ -33,8 +41,8 @@ class SourceRate:
             ts: its capture time, seconds by its own clock.
             now: real time, seconds by a monotonic clock.
         """
-        if self._tss and ts <= self._tss[-1]:
-            self._tss.clear()  # the clock restarted
+        if self._tss and ts < self._tss[-1] - RESTART_S:
+            self._tss.clear()
         self._tss.append(ts)
         self._seen_at = now
 
@@ -43,10 +51,13 @@ class SourceRate:
 
         It stays the same as long as it changes by less than 2 %.
         """
-        tss = self._tss.copy()
-        if len(tss) < 2:
+        tss = sorted(self._tss.copy())
+        if len(tss) > 4 * _REORDERED:
+            tss = tss[_REORDERED:-_REORDERED]
+        span = tss[-1] - tss[0] if tss else 0.0
+        if len(tss) < 2 or span < 1e-6 * len(tss):
             return self._tell(0.0)
-        period = (tss[-1] - tss[0]) / (len(tss) - 1)
+        period = span / (len(tss) - 1)
         if now - self._seen_at > max(SILENCE_S, 3 * period):
             return self._tell(0.0)
         return self._tell(float(f"{1 / period:.3g}"))

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import redis
@@ -85,6 +85,28 @@ class Cluster:
         for node in (target, source, *self.nodes):
             self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self._identity(target))
 
+    @contextlib.contextmanager
+    def replica_of(self, master: Valkey) -> Iterator[Valkey]:
+        """Runs a replica of a node while the block runs. It may become the master of the node's hash slots."""
+        with contextlib.ExitStack() as stack:
+            replica = _node(stack, ())
+            self.ask(replica, "CLUSTER", "MEET", "127.0.0.1", master.port, master.bus_port)  # type: ignore[attr-defined]
+            wait_until(answered(lambda: self.ask(replica, "CLUSTER", "REPLICATE", self._identity(master)) == b"OK"))
+            with plain_client(replica.port) as client:
+                wait_until(answered(lambda: client.role()[3] == b"connected"), "the replica is in step")
+            self.nodes.append(replica)
+            try:
+                yield replica
+            finally:
+                self.nodes.remove(replica)
+
+    def fail_over(self, replica: Valkey) -> None:
+        """Makes a replica the master of its master's hash slots; that one lives on as its replica, with its connections."""
+        self.ask(replica, "CLUSTER", "FAILOVER")
+        with plain_client(replica.port) as client:
+            wait_until(answered(lambda: client.role()[0] == b"master"), "the replica is the master")
+        self.wait_until_up()
+
     def wait_until_up(self) -> None:
         """Waits until all nodes report that the cluster is up."""
         for node in self.nodes:
@@ -109,19 +131,22 @@ class Cluster:
         return identity
 
 
+def _node(stack: contextlib.ExitStack, arguments: Sequence[str]) -> Valkey:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-"))
+    flags = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", folder]
+    flags += ["--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no", *arguments]
+    # A replica first copies the whole data set; without a delay before that, it is in step sooner.
+    node = Valkey(*flags, "--repl-diskless-sync-delay", "0")
+    stack.callback(node.close)
+    node.bus_port = flags[3]  # type: ignore[attr-defined]
+    return node
+
+
 @contextlib.contextmanager
 def cluster(*arguments: str, nodes: int = 3) -> Iterator[Cluster]:
     """Runs a cluster while the block runs; the arguments go to each server."""
     with contextlib.ExitStack() as stack:
-        started = []
-        for _ in range(nodes):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-"))
-            flags = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", folder]
-            flags += ["--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no", *arguments]
-            node = Valkey(*flags)
-            stack.callback(node.close)
-            node.bus_port = flags[3]  # type: ignore[attr-defined]
-            started.append(node)
+        started = [_node(stack, arguments) for _ in range(nodes)]
         running = Cluster(started)
         for number, node in enumerate(started):
             first, last = number * SLOTS // nodes, (number + 1) * SLOTS // nodes - 1

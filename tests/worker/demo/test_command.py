@@ -18,9 +18,10 @@ from worker.demo import command
 from worker.demo.command import run_demo
 from worker.demo.options import DemoOptions
 from worker.download import Progress
+from worker.hands.effort import Effort
 from worker.hands.models import ModelError
 
-OPTIONS = DemoOptions(redis_url=None, phase_seconds=2.0, tiles=1, seed=1, models_dir=None, annotate=None)
+OPTIONS = DemoOptions(redis_url=None, phase_seconds=2.0, effort=Effort.FAST, seed=1, models_dir=None, annotate=None)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +98,7 @@ def test_it_may_end_before_it_starts_anything(
     [
         (["--redis-url", "localhost"], "a Redis URL begins with redis://"),
         (["--phase-seconds", "1"], "--phase-seconds"),
-        (["--tiles", "none"], "--tiles"),
+        (["--effort", "none"], "--effort"),
     ],
 )
 def test_wrong_values_are_one_clear_line(flags: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,5 +114,5 @@ def test_flags_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command gets its flags as one value."""
     passed = []
     monkeypatch.setattr(command, "run_demo", lambda options: passed.append(options) or 0)
-    assert cli.main(["demo", "--tiles", "2", "--seed", "7", "--annotate", "frame.png"]) == 0
-    assert passed == [replace(OPTIONS, phase_seconds=8.0, tiles=2, seed=7, annotate=Path("frame.png"))]
+    assert cli.main(["demo", "--effort", "balanced", "--seed", "7", "--annotate", "frame.png"]) == 0
+    assert passed == [replace(OPTIONS, phase_seconds=8.0, effort=Effort.BALANCED, seed=7, annotate=Path("frame.png"))]

@@ -6,7 +6,7 @@ from support.publishing import captured
 from worker.demo.annotate import annotated_frame, hands_of
 from worker.demo.ledger import RecordingQueue, StreamLedger
 from worker.demo.plan import DemoCamera, Limit
-from worker.publish.film import SimulatedCamera
+from worker.publish.simulated import SimulatedCamera
 from worker.publish.thinning import Unlimited
 from worker.synthetic.spec import SyntheticSpec
 

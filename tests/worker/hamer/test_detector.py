@@ -19,6 +19,7 @@ from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
 from worker.hands.detection import Hands  # noqa: E402
+from worker.hands.effort import Effort  # noqa: E402
 from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
 
@@ -111,7 +112,7 @@ def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
 
 
 def open_with(golden, **changes):
-    options = {"tiles": 1, "min_score": 0.5, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
+    options = {"effort": Effort.FAST, "min_score": 0.5, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
     return open_backend(HandsOptions(**(options | changes)))
 
 

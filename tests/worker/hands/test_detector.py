@@ -8,6 +8,7 @@ import pytest
 from support.models.synthetic_hands import scene
 
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.effort import Effort
 
 ONE = ((320, 260), 110, 0, True)
 PAIR = (((200, 260), 100, 0, True), ((450, 260), 100, 0, False))
@@ -86,11 +87,11 @@ def test_picture_sizes(detector, size):
     assert_finds(detector.detect(image), boxes)
 
 
-def test_tiles_find_small_hands(models, whole_picture_detector):
-    """A hand that is too small in the whole picture is found in a tile."""
+def test_more_tiles_find_smaller_hands(fast_detector, thorough_detector):
+    """A hand that is too small for the tiles of `fast` is found in those of `thorough`."""
     image, boxes = scene(((500, 700), 26, 0, True), size=(1920, 1080))
-    assert len(whole_picture_detector.detect(image)) == 0
-    assert_finds(PalmLandmarkDetector(models, tiles=3).detect(image), boxes)
+    assert len(fast_detector.detect(image)) == 0
+    assert_finds(thorough_detector.detect(image), boxes)
 
 
 def test_the_box_of_a_hand_at_the_border_is_clipped(detector):
@@ -147,11 +148,17 @@ def test_wrong_arrays_are_refused(detector, image):
         detector.detect(image)
 
 
-@pytest.mark.parametrize(("tiles", "min_score"), [(-1, 0.5), (2, 1.5), (2, -0.1), (2, float("nan"))])
-def test_wrong_settings_are_refused(models, tiles, min_score):
+@pytest.mark.parametrize("min_score", [1.5, -0.1, float("nan")])
+def test_wrong_settings_are_refused(models, min_score):
     """Settings out of range are an error at once."""
     with pytest.raises(ValueError, match="must be"):
-        PalmLandmarkDetector(models, tiles=tiles, min_score=min_score)
+        PalmLandmarkDetector(models, min_score=min_score)
+
+
+@pytest.mark.parametrize("effort", Effort)
+def test_the_effort_is_in_the_name(models, effort):
+    """Results name the level that found the hands."""
+    assert PalmLandmarkDetector(models, effort=effort).name == f"palm-{effort.value}"
 
 
 def test_min_score(models, detector):

@@ -5,7 +5,8 @@ import pytest
 from support.models.synthetic_hands import scene
 
 from worker.hands.geometry import RotatedSquare
-from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_joints, square_of_palm, upright_crop
+from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_joints, square_of_palm
+from worker.hands.pyramid import Pyramid
 
 
 def palm(angle=0.0):
@@ -37,26 +38,6 @@ def test_the_crop_of_joints_contains_them_all():
         assert inside.max() < 0.9
 
 
-@pytest.mark.parametrize("side", [112, 224, 700, 1500])
-def test_the_angle_points_up_in_the_crop(side):
-    """A bar along the square's direction is upright in the crop, at every scale, and the colours are RGB."""
-    square = RotatedSquare(900, 900, side, np.pi / 2)
-    image = np.zeros((1800, 1800, 3), np.uint8)
-    image[900 - side // 20 : 900 + side // 20, 900 : 900 + side // 2] = (255, 0, 51)  # from the centre to the right
-    crop = upright_crop(image, square)
-    assert crop.shape == (1, 224, 224, 3)
-    np.testing.assert_allclose(crop[0, 40, 112], [0.2, 0, 1], atol=0.01)
-    assert not crop[0, 180, 112].any()
-    assert not crop[0, 40, 40].any()
-
-
-def test_crops_outside_the_picture_are_black():
-    """A crop outside the picture is black, not an error."""
-    crop = upright_crop(np.full((10, 10, 3), 255, np.uint8), RotatedSquare(-500, 4000, 100, 1))
-    assert crop.shape == (1, 224, 224, 3)
-    assert not crop.any()
-
-
 def test_distance_to_palm():
     """Joints at the palm's points have distance 0; shifted by a palm's side they have distance 1."""
     box, points = palm()
@@ -72,8 +53,8 @@ def test_the_side_is_the_anatomical_one(models, right):
     image, [box] = scene(((320, 260), 110, 0, right))
     model = LandmarkModel(models.landmarks)
     x0, y0, x1, y1 = box
-    found = model.run(image, RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0))
+    found = model.run(Pyramid(image), RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0))
     assert found.presence > 0.5
     assert (found.right > 0.5) == right
     assert ((found.points > [x0 - 15, y0 - 15]) & (found.points < [x1 + 15, y1 + 30])).all()
-    assert model.run(image, RotatedSquare(60, 60, 100, 0.0)).presence < 0.1
+    assert model.run(Pyramid(image), RotatedSquare(60, 60, 100, 0.0)).presence < 0.1

@@ -13,7 +13,12 @@ import pytest
 from worker.hands import models
 from worker.hands.models import ModelError, default_models_dir, ensure_models, fetch_models, find_models
 
-CONTENT = {"palm": b"the palm model", "landmarks": b"the landmark model"}
+CONTENT = {
+    "palm": b"the palm model",
+    "landmarks": b"the landmark model",
+    "persons": b"the person model",
+    "pose": b"the pose model",
+}
 
 
 def quiet(done, total):
@@ -23,14 +28,12 @@ def quiet(done, total):
 
 @pytest.fixture
 def small_files(monkeypatch):
-    """Replaces the models by two files of a few bytes, so that a test can make wheels for them."""
-    palm, landmarks = (
+    """Replaces the models by files of a few bytes, so that a test can make wheels for them."""
+    files = tuple(
         models.ModelFile(f"{name}.tflite", f"wheel/{name}.tflite", hashlib.sha256(content).hexdigest())
         for name, content in CONTENT.items()
     )
-    monkeypatch.setattr(models, "PALM", palm)
-    monkeypatch.setattr(models, "LANDMARKS", landmarks)
-    monkeypatch.setattr(models, "FILES", (palm, landmarks))
+    monkeypatch.setattr(models, "FILES", files)
 
 
 def wheel_of(contents):
@@ -87,13 +90,12 @@ def test_no_home_folder(monkeypatch):
 
 @pytest.mark.usefixtures("small_files")
 def test_fetch_into_a_new_folder(tmp_path):
-    """The folder is created, and has the two files and nothing else afterwards."""
+    """The folder is created, and has the models and nothing else afterwards."""
     folder = tmp_path / "a" / "b"
     paths = fetch_models(folder, quiet, wheel_of(CONTENT))
     assert paths == find_models(folder)
-    assert paths.palm.read_bytes() == CONTENT["palm"]
-    assert paths.landmarks.read_bytes() == CONTENT["landmarks"]
-    assert sorted(entry.name for entry in folder.iterdir()) == ["landmarks.tflite", "palm.tflite"]
+    assert {name: getattr(paths, name).read_bytes() for name in CONTENT} == CONTENT
+    assert sorted(entry.name for entry in folder.iterdir()) == sorted(f"{name}.tflite" for name in CONTENT)
 
 
 @pytest.mark.usefixtures("small_files")
@@ -107,7 +109,7 @@ def test_models_in_place_are_neither_downloaded_nor_written(tmp_path, monkeypatc
 @pytest.mark.usefixtures("small_files")
 def test_a_missing_model_is_named(tmp_path):
     """The error for a missing model names it and the command; ensure_models downloads just that one."""
-    fill(tmp_path, {"palm": CONTENT["palm"]})
+    fill(tmp_path, {name: content for name, content in CONTENT.items() if name != "landmarks"})
     with pytest.raises(ModelError, match=r"no landmarks\.tflite in .*run `hand-counter models fetch`"):
         find_models(tmp_path)
     before = (tmp_path / "palm.tflite").stat().st_mtime_ns
@@ -119,7 +121,7 @@ def test_a_missing_model_is_named(tmp_path):
 def test_a_wrong_model_is_an_error_until_it_is_fetched(tmp_path):
     """A wrong model is neither used nor replaced by ensure_models: the error has the file, both hashes and the remedy."""
     fill(tmp_path, {**CONTENT, "palm": b"tampered"})
-    wrong, right = hashlib.sha256(b"tampered").hexdigest(), models.PALM.sha256
+    wrong, right = hashlib.sha256(b"tampered").hexdigest(), models.FILES[0].sha256
     for look in (find_models, lambda folder: ensure_models(folder, quiet, no_download)):
         with pytest.raises(ModelError) as caught:
             look(tmp_path)

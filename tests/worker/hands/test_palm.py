@@ -6,7 +6,8 @@ from support.models.synthetic_hands import scene
 
 from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import View
-from worker.hands.palm import PalmModel, Palms, concatenate, decode, letterboxed, merge_overlapping
+from worker.hands.palm import PalmModel, Palms, concatenate, decode, group_palms, merge_overlapping
+from worker.hands.pyramid import Pyramid
 
 
 def palms(*rows):
@@ -83,23 +84,17 @@ def test_concatenate_keeps_rows_together():
     np.testing.assert_allclose(joined.scores, [0.3, 0.4])
 
 
-def test_the_input_is_rgb_with_black_bars():
-    """A wide view is centred between black bars, in RGB and 0..1."""
-    image = np.zeros((100, 400, 3), np.uint8)
-    image[:] = (255, 0, 51)  # BGR
-    tensor = letterboxed(image, View(0, 0, 400, 100))
-    assert tensor.shape == (1, 192, 192, 3)
-    assert tensor.dtype == np.float32
-    np.testing.assert_allclose(tensor[0, 96, 96], [0.2, 0, 1], atol=1e-6)
-    assert not tensor[0, :72].any()
-    assert not tensor[0, 120:].any()
-    assert tensor[0, 72:120].any(axis=-1).all()
+def test_palms_of_several_views_are_grouped():
+    """Of palms that overlap by more than half of their union the surest is kept; the others are alone."""
+    found = group_palms(palms((0, 0, 10, 10, 0.5), (50, 0, 60, 10, 0.6), (1, 0, 11, 10, 0.9), (5, 0, 15, 10, 0.4)))
+    np.testing.assert_allclose(found.scores, [0.9, 0.6, 0.4])
+    assert len(group_palms(palms())) == 0
 
 
 def test_a_view_is_a_part_of_the_picture(models):
     """Palms found in a view have coordinates of the whole picture."""
     image, [box] = scene(((480, 300), 90, 0, True))
-    found = PalmModel(models.palm).find(image, View(320, 120, 320, 360), min_score=0.5)
+    found = PalmModel(models.palm).search(Pyramid(image), [View(320, 120, 320, 360)], min_score=0.5)
     assert len(found) == 1
     x, y = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
     assert box[0] < x < box[2]

@@ -1,5 +1,6 @@
 """What a counting thread does with a job."""
 
+import json
 import logging
 import queue as queues
 import threading
@@ -15,6 +16,7 @@ from worker.hands.detection import HandDetector, Hands
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.counting import ATTEMPTS, CountWorker
+from worker.pipeline.smoothing import Smoother
 from worker.queue.delivery import Counted, Dead, Delivery, Job, Settled, skipped
 from worker.queue.frame import DeadReason, SkipReason, parse_entry
 
@@ -77,6 +79,21 @@ def test_a_frame_is_counted(now: float, age: float) -> None:
     assert f'"queue_age":{age}' in counted.result
     assert f'"entry_id":"{counted.entry_id}"' in counted.result
     assert (parts.value("frame_seconds_count"), parts.value("queue_age_seconds_sum")) == (1, age)
+
+
+def test_smoothing_changes_no_raw_count() -> None:
+    """With a smoother, results have the stream's smoothed count beside their own; without one it is null."""
+    for smoother, expected in ((Smoother(), 0), (None, None)):
+        parts = Parts(FakeDetector(), now=lambda: ARRIVED)
+        parts.worker._smoother = smoother
+        if smoother:
+            for ts in (10.5, 11.0, 11.5, 12.0):
+                smoother.add("cam", ts, 0)
+        (counted,) = parts.count(picture())
+        assert isinstance(counted, Counted)
+        result = json.loads(counted.result)
+        assert (result["hand_count"], result["hand_count_smoothed"]) == (1, expected)
+        assert counted.hand_count == 1
 
 
 def test_a_frame_that_grew_too_old_is_skipped() -> None:

@@ -20,7 +20,7 @@ from worker import __main__ as cli
 from worker.publish import command
 from worker.publish.command import run_publish
 from worker.publish.open_source import name_of, open_source
-from worker.publish.options import DestinationOptions, PublishOptions, SourceOptions
+from worker.publish.options import DestinationOptions, PublishOptions, Reception, SourceOptions
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError
 from worker.publish.thinning import Unlimited
@@ -115,6 +115,7 @@ def test_flags_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["publish", "photos/", *flags, "--prefix", "x"]) == 0
     (options,) = passed
     assert options.source == SourceOptions(source="photos/", loop=True, fast=True, folder_fps=4.0, jpeg_quality=70)
+    assert options.source.reception == Reception("tcp", 5.0)
     assert (options.destination.stream_name, options.destination.prefix) == ("cam1", "x")
     assert (options.count, options.duration, options.progress) == (9, float("inf"), 5.0)
 
@@ -173,11 +174,11 @@ def test_the_password_is_read_for_each_connection(tmp_path: Path, monkeypatch: p
     """A replaced password is used at the next connection; while the file is missing, the camera counts as lost."""
     path, opened = tmp_path / "password", []
 
-    def refuse(url: str, name: str) -> None:
+    def refuse(url: str, name: str, _: Reception) -> None:
         opened.append((url, name))
         raise SourceError(f"{name} can't be opened as a video")
 
-    monkeypatch.setattr("worker.publish.live.open_url", refuse)
+    monkeypatch.setattr("worker.publish.open_source.open_capture", refuse)
     camera = open_source(SourceOptions(source="rtsp://me:{PASSWORD}@h/x", password_file=path))
     monkeypatch.setattr(camera, "_backoff", Backoff(0.001, 0.001))
     stop = threading.Event()

@@ -1,56 +1,51 @@
+"""Films: their own times, loops, sizes that change, and what is decoded for a limit."""
+
+import itertools
 import os
 import threading
 from pathlib import Path
 
-import cv2
-import numpy as np
+import av
 import pytest
-from support.publishing import h264, jpeg, motion_jpeg, number_of, numbered
+from support.limits import RuleDue
+from support.publishing import h264, hevc, jpeg, motion_jpeg, number_of, take
 
-from worker.picture import Picture
-from worker.picture_header import PictureError
-from worker.publish.film import Film, Folder, SimulatedCamera
-from worker.publish.open_source import jpeg_encoder
-from worker.publish.source import Captured, Source, SourceError
+from worker.picture_header import size
+from worker.publish.film import Film
+from worker.publish.open_source import open_source
+from worker.publish.options import SourceOptions
+from worker.publish.source import Source, SourceError
 from worker.publish.thinning import Unlimited
-from worker.synthetic.spec import SyntheticSpec
 
-START = 1_700_000_000.0
 TIMES = [0.0, 0.1, 0.2, 0.6, 0.7]
 
 
-def encode(picture: Picture) -> bytes:
-    """Returns a picture as JPEG."""
-    return cv2.imencode(".jpg", picture)[1].tobytes()
+def film(path: Path | str, loop: bool = False) -> Source:
+    """Returns a film as a source that doesn't wait for its times."""
+    source = open_source(SourceOptions(source=str(path), loop=loop, fast=True))
+    assert isinstance(source, Film)
+    return source
 
 
-def take(source: Source, count: int, failures: list[str] | None = None) -> list[Captured]:
-    """Returns the first frames of a source that can be encoded, and adds the reasons of the others to `failures`."""
-    taken: list[Captured] = []
-    frames = source.frames(threading.Event(), Unlimited())
-    for frame in frames:
-        try:
-            taken.append(Captured(frame.ts, frame.encode()))
-        except PictureError as error:
-            if failures is None:
-                raise
-            failures.append(str(error))
-        if len(taken) == count:
-            break
-    frames.close()
-    return taken
+def offsets(frames: list) -> list[float]:
+    """Returns the capture times since the first one."""
+    return [frame.ts - frames[0].ts for frame in frames]
 
 
-def film(path: Path, loop: bool = False) -> Film:
-    """Returns a film as a source."""
-    return Film(str(path), lambda: str(path), encode, start=START, loop=loop, paced=False)
-
-
-def test_a_film_is_read_once_at_its_own_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_film_is_read_once_at_its_own_times(tmp_path: Path, suffix: str) -> None:
     """Each frame is yielded once, in order, with the start plus its position as ts."""
-    frames = take(film(h264(tmp_path / "film.mp4", TIMES)), 100)
+    frames = take(film(h264(tmp_path / f"film.{suffix}", TIMES)))
     assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
-    assert [frame.ts - START for frame in frames] == pytest.approx(TIMES, abs=0.002)
+    assert offsets(frames) == pytest.approx(TIMES, abs=0.002)
+
+
+def test_frames_come_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
+    """B frames are stored after what follows them."""
+    times = [index / 25 for index in range(23)]
+    frames = take(film(h264(tmp_path / "film.mp4", times, bf="3")))
+    assert [number_of(frame.picture) for frame in frames] == list(range(23))
+    assert offsets(frames) == pytest.approx(times, abs=0.002)
 
 
 def test_a_looped_film_continues(tmp_path: Path) -> None:
@@ -58,7 +53,7 @@ def test_a_looped_film_continues(tmp_path: Path) -> None:
     path = motion_jpeg(tmp_path / "film.avi", [jpeg(index) for index in range(3)])
     frames = take(film(path, loop=True), 8)
     assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert [frame.ts - START for frame in frames] == pytest.approx([index / 10 for index in range(8)], abs=1e-4)
+    assert offsets(frames) == pytest.approx([index / 10 for index in range(8)], abs=1e-4)
 
 
 def test_a_looped_film_keeps_its_own_times(tmp_path: Path) -> None:
@@ -72,7 +67,7 @@ def test_a_looped_film_keeps_its_own_times(tmp_path: Path) -> None:
 def test_no_such_film() -> None:
     """A missing file is an error before anything is published."""
     with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):
-        film(Path("nothing.mp4"))
+        film("nothing.mp4")
 
 
 def test_a_film_ends_at_a_stop(tmp_path: Path) -> None:
@@ -81,92 +76,14 @@ def test_a_film_ends_at_a_stop(tmp_path: Path) -> None:
     frames = film(h264(tmp_path / "film.mp4", TIMES), loop=True).frames(stop, Unlimited())
     next(frames)
     stop.set()
-    assert list(frames) == []
-
-
-def folder(path: Path, loop: bool = False) -> Folder:
-    """Returns a folder as a source."""
-    return Folder(str(path), encode, fps=4.0, start=START, loop=loop, paced=False)
-
-
-def test_a_folder_is_read_by_name_at_an_even_pace(tmp_path: Path) -> None:
-    """JPEG and PNG aren't encoded again, others become JPEG; files with other suffixes are ignored."""
-    png = cv2.imencode(".png", numbered(2))[1].tobytes()
-    (tmp_path / "b.png").write_bytes(png)
-    (tmp_path / "a.JPG").write_bytes(jpeg(1))
-    cv2.imwrite(str(tmp_path / "c.bmp"), numbered(3))
-    (tmp_path / "readme.txt").write_text("no picture")
-    frames = take(folder(tmp_path), 100)
-    assert [frame.picture for frame in frames][:2] == [jpeg(1), png]
-    assert number_of(frames[2].picture) == 3
-    assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5]
-
-
-def test_a_looped_folder_continues(tmp_path: Path) -> None:
-    """After a loop ts continues at the same pace."""
-    for index in range(2):
-        (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
-    frames = take(folder(tmp_path, loop=True), 5)
-    assert [number_of(frame.picture) for frame in frames] == [0, 1, 0, 1, 0]
-    assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5, 0.75, 1.0]
-
-
-def test_a_broken_picture_is_skipped(tmp_path: Path) -> None:
-    """A picture that can't be read is tried once and takes no place in time; the others are published."""
-    for name, content in {"a.jpg": b"broken", "b.jpg": jpeg(5), "c.bmp": b"broken", "d.bmp": b""}.items():
-        (tmp_path / name).write_bytes(content)
-    failures: list[str] = []
-    frames = take(folder(tmp_path, loop=True), 3, failures)
-    assert [number_of(frame.picture) for frame in frames] == [5, 5, 5]
-    assert [frame.ts - START for frame in frames] == [0.0, 0.25, 0.5]
-    assert [Path(reason.split(": ")[0]).name for reason in failures] == ["a.jpg", "c.bmp", "d.bmp"]
-
-
-def test_a_folder_without_pictures(tmp_path: Path) -> None:
-    """A folder without pictures is an error at once; one of broken pictures, after all were tried."""
-    with pytest.raises(SourceError, match="no pictures in this folder"):
-        folder(tmp_path)
-    (tmp_path / "a.jpg").write_bytes(b"broken")
-    with pytest.raises(SourceError, match="none of the pictures in this folder can be read"):
-        take(folder(tmp_path, loop=True), 1, [])
-
-
-def test_a_simulated_camera_keeps_to_its_schedule() -> None:
-    """Its capture times follow its frame rate, and determine the true number of hands of each frame."""
-    camera = SimulatedCamera(SyntheticSpec(fps=5.0, jitter=0.3, seed=2), encode, paced=True, clock=lambda: START)
-    frames = take(camera, 70)
-    assert [frame.ts - START for frame in frames] == pytest.approx([index / 5 for index in range(70)], abs=0.061)
-    truth = [camera.true_hands(frame.ts) for frame in frames]
-    assert truth == [camera.true_hands(START + index / 5) for index in range(70)]
-    assert len(set(truth)) > 1
-
-
-def test_pictures_are_read_by_their_content(tmp_path: Path) -> None:
-    """A WebP named .jpg becomes a JPEG, a JPEG named .bmp stays as it is, and one that a codec rejects is skipped."""
-    (tmp_path / "a.jpg").write_bytes(cv2.imencode(".webp", numbered(3))[1].tobytes())
-    (tmp_path / "b.bmp").write_bytes(jpeg(4))
-    (tmp_path / "c.bmp").write_bytes(
-        b"BM" + bytes(12) + (40).to_bytes(4, "little") + b"\xff\xff\0\0" * 2 + b"\1\0\x18" + bytes(25)
-    )
-    (tmp_path / "d.jpg").write_bytes(jpeg(5)[:-2])
-    failures: list[str] = []
-    frames = take(folder(tmp_path), 100, failures)
-    assert [number_of(frame.picture) for frame in frames] == [3, 4]
-    assert frames[1].picture == jpeg(4)
-    assert [Path(reason.split(": ")[0]).name for reason in failures] == ["c.bmp", "d.jpg"]
-
-
-def test_an_encoder_reports_what_it_cannot_encode() -> None:
-    """A picture that is too wide for a JPEG is a PictureError."""
-    with pytest.raises(PictureError, match="70000x1 can't be encoded"):
-        jpeg_encoder(85)(np.zeros((1, 70_000, 3), np.uint8))
+    assert len(list(frames)) <= 4  # those that were in the decoder
 
 
 def test_a_name_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg doesn't take what precedes a colon for a protocol."""
     h264(tmp_path / "cam.mp4", TIMES).rename(tmp_path / "cam1-12:30.mp4")
     monkeypatch.chdir(tmp_path)
-    assert len(take(film(Path("cam1-12:30.mp4")), 100)) == 5
+    assert len(take(film("cam1-12:30.mp4"))) == 5
 
 
 def test_a_pipe(tmp_path: Path) -> None:
@@ -176,25 +93,105 @@ def test_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(content,))
     writer.start()
-    frames = take(film(pipe), 100)
+    frames = take(film(pipe))
     writer.join()
     assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
 
 
-def test_a_film_without_a_decoder(tmp_path: Path) -> None:
-    """The error names the codec."""
+def test_a_film_of_damaged_data(tmp_path: Path) -> None:
+    """The error names the codec that nothing could be decoded as."""
     content = h264(tmp_path / "film.mp4", TIMES).read_bytes()
     data = content.index(b"mdat")
     end = content.index(b"moov") - 4
     path = tmp_path / "broken.mp4"
     path.write_bytes(content[: data + 4] + bytes(end - data - 4) + content[end:])
-    with pytest.raises(SourceError, match=r"no frame can be decoded \(codec (avc1|h264)\)"):
-        take(film(path), 100)
+    with pytest.raises(SourceError, match=r"broken\.mp4: no frame can be decoded as h264"):
+        take(film(path))
 
 
-def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    """2 precedes 10."""
-    names = ["frame_10.jpg", "frame_2.jpg", "frame_1.jpg", "2x.jpg", "a.jpg"]
-    for index, name in enumerate(names):
-        (tmp_path / name).write_bytes(jpeg(index))
-    assert [number_of(frame.picture) for frame in take(folder(tmp_path), 9)] == [3, 4, 2, 1, 0]
+def test_a_film_whose_size_changes(tmp_path: Path) -> None:
+    """Each frame has its own size, as a decoder shows it, and ts continues across the change."""
+    path = tmp_path / "film.ts"
+    with path.open("wb") as joined:
+        for number, (width, height) in enumerate([(320, 180), (180, 320)]):
+            part = tmp_path / f"{number}.ts"
+            with av.open(str(part), "w") as container:
+                stream = container.add_stream("libx264", rate=10)
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                for index in range(10):
+                    frame = av.VideoFrame(width, height, "yuv420p")
+                    frame.pts = index + 10 * number
+                    container.mux(stream.encode(frame))
+                container.mux(stream.encode())
+            joined.write(part.read_bytes())
+    frames = take(film(path))
+    assert [size(frame.picture) for frame in frames] == [(320, 180)] * 10 + [(180, 320)] * 10
+    assert offsets(frames) == pytest.approx([index / 10 for index in range(20)], abs=0.002)
+
+
+@pytest.mark.parametrize(("suffix", "gap"), [("ts", 0.04), ("mp4", 3600.0)])
+def test_a_jump_of_time(tmp_path: Path, suffix: str, gap: float) -> None:
+    """In a transport stream, whose clock may be set anew, a jump is one step; in other films it is the film's own."""
+    frames = take(film(h264(tmp_path / f"film.{suffix}", [0.0, 0.04, 0.08, 3600.08, 3600.12])))
+    assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
+    gaps = [later.ts - earlier.ts for earlier, later in itertools.pairwise(frames)]
+    assert gaps == pytest.approx([0.04, 0.04, gap, 0.04], abs=0.002)
+
+
+@pytest.fixture(scope="session")
+def long_films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Films of 10 s at 25 fps with a key frame every 2 s, by their kind."""
+    folder, times = tmp_path_factory.mktemp("films"), [index / 25 for index in range(250)]
+    return {
+        "without B frames": h264(folder / "p.mp4", times, g="50", sc_threshold="0"),
+        "with B frames": h264(folder / "b.mkv", times, g="50", bf="2", sc_threshold="0"),
+        "with B frames that others refer to": h264(
+            folder / "pyramid.ts", times, g="50", bf="3", sc_threshold="0", **{"b-pyramid": "normal"}
+        ),
+        "with open groups": h264(
+            folder / "open.mp4", times, g="50", bf="2", sc_threshold="0", **{"x264-params": "open-gop=1"}
+        ),
+        "HEVC": hevc(folder / "hevc.mp4", times, 50),
+        "motion JPEG": motion_jpeg(folder / "jpeg.avi", [jpeg(index % 24) for index in range(250)], fps=25),
+    }
+
+
+KINDS = [
+    "without B frames",
+    "with B frames",
+    "with B frames that others refer to",
+    "with open groups",
+    "HEVC",
+    "motion JPEG",
+]
+
+
+@pytest.mark.parametrize("limit", [0.2, 0.5, 1.0, 5.0, 12.0, 25.0, 100.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_limit_gets_its_frames_whatever_is_left_out(long_films: dict[str, Path], kind: str, limit: float) -> None:
+    """As many frames are admitted as if all were decoded, and each shows what belongs to its time."""
+    due = RuleDue(limit)
+    source = film(long_films[kind])
+    frames = take(source, due=due)
+    expected = min(limit, 25.0) * 10
+    assert expected * 0.98 - 1 <= len(frames) <= expected + 2.5
+    origin = frames[0].ts  # the first frame is always due
+    shown = [number_of(frame.picture) for frame in frames]
+    assert shown == [round((frame.ts - origin) * 25) % 24 for frame in frames]
+
+
+def test_a_paused_film_is_not_decoded(long_films: dict[str, Path]) -> None:
+    """All its frames pass by at their times, without a picture."""
+    frames = list(film(long_films["with B frames"]).frames(threading.Event(), RuleDue(0.0)))
+    assert len(frames) == 250
+    assert {frame.encode for frame in frames} == {None}
+    times = sorted(frame.ts - frames[0].ts for frame in frames)
+    assert times == pytest.approx([index / 25 for index in range(250)], abs=0.002)
+
+
+def test_a_film_without_timestamps(tmp_path: Path) -> None:
+    """Each frame is one step of the nominal rate, whether it is decoded or not."""
+    path = h264(tmp_path / "film.h264", [index / 25 for index in range(50)])
+    for limit in (RuleDue(0.0), RuleDue(100.0)):
+        frames = list(film(path).frames(threading.Event(), limit))
+        assert offsets(frames) == pytest.approx([index / 25 for index in range(50)], abs=0.002)

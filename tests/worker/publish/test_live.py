@@ -1,14 +1,13 @@
 import logging
 import threading
+from collections.abc import Iterator
 
-import cv2
 import pytest
-from support.publishing import FakeVideo, number_of, numbered
+from support.publishing import jpeg, number_of
 
 from process.backoff import Backoff
-from worker.publish.capture import Capture
-from worker.publish.live import LiveCamera
-from worker.publish.source import SourceError
+from worker.publish.live import LiveCamera, NotACameraError
+from worker.publish.source import SourceError, SourceFrame
 from worker.publish.thinning import Unlimited
 
 
@@ -26,38 +25,56 @@ class NoWait(Backoff):
         self.resets += 1
 
 
+class FakeReading:
+    """An open camera with some frames."""
+
+    why_ended = "it sends no more frames"
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.closed = False
+        self._numbers = numbers
+
+    def frames(self, times, due, encode, stop: threading.Event) -> Iterator[SourceFrame]:  # noqa: ARG002
+        for number in self._numbers:
+            if stop.is_set():
+                return
+            times.arrives(0.0)
+            yield SourceFrame(times.ts(0.0), lambda number=number: jpeg(number))
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class Openings:
     """Opens one result after the other: a list of frames, or an error; stops the camera after the last."""
 
     def __init__(self, stop: threading.Event, *results: list[int] | str) -> None:
         self._stop = stop
         self._results = iter(results)
-        self.videos: list[FakeVideo] = []
+        self.readings: list[FakeReading] = []
 
-    def __call__(self) -> Capture:
+    def __call__(self) -> FakeReading:
         result = next(self._results, None)
         if result is None:
             self._stop.set()
             raise SourceError("the end")
         if isinstance(result, str):
             raise SourceError(result)
-        self.videos.append(FakeVideo([numbered(index) for index in result]))
-        return Capture(self.videos[-1], encoded=False)
+        self.readings.append(FakeReading(result))
+        return self.readings[-1]
 
 
-def run(*results: list[int] | str) -> tuple[list[tuple[float, int]], Openings, NoWait]:
+def run(*results: list[int] | str, lost: bool = False) -> tuple[list[tuple[float, int]], Openings, NoWait]:
     """Runs a camera through these results; the clock counts the frames."""
     stop, backoff = threading.Event(), NoWait()
     openings = Openings(stop, *results)
     clock = iter(range(1000))
-    camera = LiveCamera(
-        "door",
-        openings,
-        lambda picture: cv2.imencode(".jpg", picture)[1].tobytes(),
-        backoff=backoff,
-        clock=lambda: float(next(clock)),
-    )
-    return [(frame.ts, number_of(frame.encode())) for frame in camera.frames(stop, Unlimited())], openings, backoff
+    camera = LiveCamera("door", openings, lambda _: b"", backoff=backoff, clock=lambda: float(next(clock)), lost=lost)
+    frames = [(frame.ts, number_of(frame.encode())) for frame in camera.frames(stop, Unlimited())]
+    return frames, openings, backoff
+
+
+LOST, BACK = "the camera is lost; retrying", "the camera works again"
 
 
 def test_a_lost_camera_is_opened_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -65,15 +82,22 @@ def test_a_lost_camera_is_opened_again(caplog: pytest.LogCaptureFixture) -> None
     with caplog.at_level(logging.INFO):
         frames, openings, backoff = run("not there", "not there", [1, 2], "gone", "gone", [], [3], [4])
     assert frames == [(0.0, 1), (1.0, 2), (2.0, 3), (3.0, 4)]
-    assert all(video.released for video in openings.videos)
+    assert all(reading.closed for reading in openings.readings)
     assert backoff.waits == 9
     assert backoff.resets == 4
-    lost, back = "the camera is lost; retrying", "the camera works again"
     assert [(record.getMessage(), getattr(record, "reason", None)) for record in caplog.records] == [
-        (lost, "not there"),
-        *[(back, None), (lost, "it sends no more frames")] * 3,
+        (LOST, "not there"),
+        *[(BACK, None), (LOST, "it sends no more frames")] * 3,
     ]
     assert {record.camera for record in caplog.records} == {"door"}
+
+
+def test_a_camera_that_is_lost_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """What the log says already isn't repeated."""
+    with caplog.at_level(logging.INFO):
+        frames, _, _ = run("not there", [1], lost=True)
+    assert frames == [(0.0, 1)]
+    assert caplog.messages == [BACK, LOST]
 
 
 def test_a_stop_is_not_a_loss(caplog: pytest.LogCaptureFixture) -> None:
@@ -84,5 +108,15 @@ def test_a_stop_is_not_a_loss(caplog: pytest.LogCaptureFixture) -> None:
     next(frames)
     stop.set()
     assert list(frames) == []
-    assert openings.videos[0].released
+    assert openings.readings[0].closed
     assert not caplog.records
+
+
+def test_what_is_not_a_camera_is_not_retried() -> None:
+    """It ends the source."""
+
+    def film() -> FakeReading:
+        raise NotACameraError("door is a film")
+
+    with pytest.raises(NotACameraError):
+        list(LiveCamera("door", film, lambda _: b"", backoff=NoWait()).frames(threading.Event(), Unlimited()))

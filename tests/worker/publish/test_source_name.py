@@ -18,8 +18,14 @@ from worker.publish.source_name import Kind, parse_source, read_secret
         ("cam1-12:30.mp4", Kind.FILM),
         ("rtsp://camera.local/stream", Kind.CAMERA_URL),
         ("rtsps://user:word@camera.local:8322/stream", Kind.CAMERA_URL),
-        ("http://camera.local/mjpeg", Kind.CAMERA_URL),
-        ("https://host/films/film.MP4?token=1", Kind.FILM),
+        ("http://camera.local/mjpeg", Kind.HTTP_URL),
+        ("https://host/films/film.MP4?token=1", Kind.HTTP_URL),
+        ("rtmp://server/app/key", Kind.CAMERA_URL),
+        ("srt://server:9000", Kind.CAMERA_URL),
+        ("udp://239.1.1.1:5000", Kind.CAMERA_URL),
+        ("udp://@239.1.1.1:5000", Kind.CAMERA_URL),
+        ("udp://:5000", Kind.CAMERA_URL),
+        ("udp://@:5000", Kind.CAMERA_URL),
         ("film.mp4", Kind.FILM),
         ("missing", Kind.FILM),
         ("synthetic:", Kind.SYNTHETIC),
@@ -39,7 +45,8 @@ def test_an_existing_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     ["", "rtp://camera/stream", "rtsp://", "rtsp:///stream", "rtsp://camera:port/x", "rtsp://camera:0/x",
-     "rtsp://camera:70000/x", "100", "9" * 5000, "synthetic:fps=0", "synthetic:hands=9"],
+     "rtsp://camera:70000/x", "udp://", "udp://user@:5000", "rtsp://:5000",
+     "100", "9" * 5000, "synthetic:fps=0", "synthetic:hands=9"],
 )  # fmt: skip
 def test_invalid_sources(source: str) -> None:
     """Text that can't be any source is a ValueError."""
@@ -55,7 +62,8 @@ SECRETS = [
     "rtsp://h;secret/x", "rtsp://admin%3Asecret%40h/x", "rtsp://admin:secret@/x", "rtsp://admin:secret@h:port/x",
     "rtsp://admin:secret@h:99999/x", "rtsp://[admin:secret@h/x", "rtsp://admin:se\u2100cret@h/x", "rtsp://admin:se cret@h/x",
     "rtsp://admin:se\ncret@h/x", "rtsp://admin:se\\cret@h/x", "RTSP://admin:secret@h/x", "rtps://admin:secret@h/x",
-    "rtmp://admin:secret@h/x", "rtsp:/admin:secret@h/x", "rtsp:admin:secret", "//admin:secret@h/x", "admin:secret@h/x",
+    "rtmp://admin:secret@h/x", "rtmp://h/live/secret", "srt://h:1?passphrase=secret", "udp://@:1/secret",
+    "rtsp:/admin:secret@h/x", "rtsp:admin:secret", "//admin:secret@h/x", "admin:secret@h/x",
     " rtsp://admin:secret@h/x", "'rtsp://admin:secret@h/x'", "rtsp://[::1]:554/secret", "http://h/x;token=secret",
 ]  # fmt: skip
 
@@ -81,6 +89,9 @@ def test_neither_a_name_nor_an_error_repeats_a_secret(source: str) -> None:
         ("RTSPS://u:p%40%2F@[fe80::1]:322/a", "rtsps://[fe80::1]:322/…"),
         ("http://cam-1.lan?x=1", "http://cam-1.lan/…"),
         ("http://bücher.example/x", "http://bücher.example/…"),
+        ("rtmps://u:p@server/live/key", "rtmps://server/…"),
+        ("udp://@239.1.1.1:5000?pkt_size=1316", "udp://239.1.1.1:5000/…"),
+        ("udp://@:5000?x=1", "udp://:5000"),
         ("cam1-12:30.mp4", "cam1-12:30.mp4"),
         ("03", "webcam 3"),
     ],

@@ -25,7 +25,11 @@ def seen(*tss: float, now: float = 0.0) -> SourceRate:
         ([index / 29.97 for index in range(200)], 30.0),
         ([index * 10.0 for index in range(5)], 0.1),
         ([*(index / 25 for index in range(200)), 0.0, 0.1, 0.2], 10.0),  # the clock restarted
-        ([*(index / 25 for index in range(200)), 7.96], 0.0),  # the same ts again
+        ([5.0, 5.0], 0.0),  # the same ts again
+        (
+            [0.0, *(index / 25 for group in range(1, 200, 3) for index in (group + 2, group, group + 1))],
+            25.0,
+        ),  # B frames
         ([*(index / 25 for index in range(200)), *(8.0 + index / 5 for index in range(NEWEST))], 5.0),
     ],
 )

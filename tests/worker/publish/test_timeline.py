@@ -77,3 +77,46 @@ def test_capture_times_follow_the_film(gaps: list[float], first: float, step: fl
         timeline.loop()
     expected = ([*gaps, step] * loops)[:-1]
     assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("positions", "offsets"),
+    [
+        ([0.0, 0.1, 95000.0, 95000.1], [0.0, 0.1, 0.14, 0.24]),  # a clock that is set forward
+        ([95000.0, 95000.1, 5.0, 5.1], [0.0, 0.1, 0.14, 0.24]),  # and back
+        ([0.0, 10.0, 10.1], [0.0, 10.0, 10.1]),  # a gap that may be one
+        ([0.0, 20.0, 0.1, 20.1], [0.0, 0.04, 0.08, 0.12]),  # frames on both sides in turns
+    ],
+)
+def test_jumps(positions: list[float], offsets: list[float]) -> None:
+    """A longer gap than there may be is one step."""
+    timeline = Timeline(START, STEP, max_gap=10.0)
+    assert [timeline.ts(position) - START for position in positions] == pytest.approx(offsets, abs=1e-6)
+
+
+def test_packets_come_before_their_frames() -> None:
+    """A packet's capture time is its frame's, in whatever order they come and whether or not it is decoded."""
+    timeline = Timeline(START, STEP)
+    known = {position: timeline.arrives(position) for position in (5.0, 5.12, 5.04, 5.08)}
+    assert [timeline.ts(position) for position in sorted(known)] == pytest.approx(
+        [known[each] for each in sorted(known)]
+    )
+    assert timeline.left_out(5.5) - START == pytest.approx(0.5)
+    assert timeline.ts(5.52) - START == pytest.approx(0.52)
+
+
+def test_a_packet_without_a_position_takes_a_step_if_it_is_left_out() -> None:
+    """Time goes on while nothing is decoded."""
+    timeline = Timeline(START, STEP)
+    assert timeline.arrives(NAN) == timeline.arrives(NAN) == START
+    assert [timeline.left_out(NAN) - START for _ in range(3)] == pytest.approx([0.0, 0.04, 0.08], abs=1e-6)
+    assert timeline.ts(NAN) - START == pytest.approx(0.12, abs=1e-6)
+
+
+def test_a_pause_is_not_a_jump() -> None:
+    """Packets that are left out show that the film goes on."""
+    timeline = Timeline(START, STEP, max_gap=10.0)
+    timeline.ts(0.0)
+    for second in range(1, 100):
+        timeline.left_out(float(second))
+    assert timeline.ts(100.0) - START == pytest.approx(100.0)

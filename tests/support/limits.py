@@ -1,0 +1,31 @@
+"""The rule as a source's limit, without a sidecar."""
+
+from handcounter.pacing.schedule import Pacing, Schedule, decide, next_ts
+from handcounter.pacing.times import RealTime, StreamTime
+
+
+class RuleDue:
+    """Says by the rule which frames are due at a limit that tests may change."""
+
+    def __init__(self, fps: float, pacing: Pacing = Pacing.GCRA) -> None:
+        self.limit = fps
+        self.catches_up = pacing is Pacing.GCRA
+        self.admitted: list[float] = []
+        self._pacing = pacing
+        self._schedule: Schedule | None = None
+
+    def fps(self) -> float:
+        return self.limit
+
+    def next_ts(self) -> float:
+        return next_ts(self._schedule, self.limit)
+
+    def is_due(self, ts: float) -> bool:
+        return self._decide(ts).admitted
+
+    def taken(self, ts: float) -> None:
+        self._schedule = self._decide(ts).schedule
+        self.admitted.append(ts)
+
+    def _decide(self, ts: float):
+        return decide(self._schedule, StreamTime(ts), self.limit, RealTime(ts), self._pacing)

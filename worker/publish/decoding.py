@@ -1,0 +1,95 @@
+"""Decodes the packets that are wanted, and shows their frames as a decoder does: turned, at their own size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from worker.picture import Picture
+from worker.publish.choice import Treatment
+from worker.publish.orientation import UPRIGHT, Orientation, orientation, turned
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_PROGRESSIVE = (0, 1)
+"""FFmpeg's field orders of a video whose packets are whole frames: unknown and progressive."""
+
+_ONE_THREAD = 1920 * 1088 * 31
+"""Pixels per second that one thread decodes with ease. More threads make frames come out later by one each."""
+
+_MOST_THREADS = 4
+
+
+class Decoder:
+    """The decoder of one video."""
+
+    def __init__(self, video: VideoStream, threads: int) -> None:
+        """Takes a video that hasn't been read yet."""
+        self.decoded = 0
+        """Frames so far."""
+        self._context = video.codec_context
+        self._context.thread_count = threads
+        self._context.thread_type = "NONE" if threads == 1 else "FRAME"
+        self._draining = False
+
+    @property
+    def whole_frames(self) -> bool:
+        """Whether each packet is a frame: of an interlaced video it may be half of one."""
+        return self._context.field_order in _PROGRESSIVE
+
+    def decode(self, packet: Packet[VideoStream], how: Treatment) -> Sequence[VideoFrame]:
+        """Returns the frames that come out when a packet goes in, in the order in which they are shown."""
+        if self._draining or how is not Treatment.DECODE:
+            self._context.flush_buffers()
+            self._draining = False
+        frames = [*self._decode(packet)]
+        if how is Treatment.ALONE:
+            frames += self.drain()
+        return frames
+
+    def drain(self) -> Sequence[VideoFrame]:
+        """Returns the frames that are left in it. After that, decoding can only begin at a key frame."""
+        if self._draining:
+            return []
+        self._draining = True
+        return self._decode(None)
+
+    def _decode(self, packet: Packet[VideoStream] | None) -> Sequence[VideoFrame]:
+        try:
+            frames = self._context.decode(packet)
+        except (av.FFmpegError, ValueError):  # a damaged packet; what follows may be whole
+            return []
+        self.decoded += len(frames)
+        return frames
+
+
+def threads_for(width: int, height: int, fps: float, hurries: bool) -> int:
+    """Returns how many threads decode a video. One costs the least and delays nothing.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        fps: frames per second that must be decoded in time.
+        hurries: whether it is to be decoded as fast as possible.
+    """
+    most = min(_MOST_THREADS, os.cpu_count() or 1)
+    return most if hurries or width * height * fps > _ONE_THREAD else 1
+
+
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """Returns how a frame is turned before it is shown."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else orientation(bytes(matrix))  # type: ignore[call-overload]  # its class is a buffer
+
+
+def shown(frame: VideoFrame) -> Picture:
+    """Returns a frame as it is shown."""
+    picture: Picture = np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    return turned(picture, orientation_of(frame))
