@@ -74,7 +74,7 @@ torch: $(VENV)/dev ## install torch for HaMeR (not in the hashed locks, because 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)
 
-# Long trials of the sidecar, and images and packages; `make help` lists their targets too.
+# Long trials, and images and packages; `make help` lists their targets too.
 include hard.mk ci/ship.mk
 
 define generate

@@ -32,9 +32,11 @@ from sidecar.limits.watchers import Watchers
 from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
 from sidecar.rpc.listen import ListenError, listen, server_options
+from sidecar.rpc.places import MAX_ENDING
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.unread_answers import UnreadAnswers
 from sidecar.rpc.watch import Watches
 from sidecar.settings import SidecarSettings
 from sidecar.stop_signals import StopSignals
@@ -49,11 +51,21 @@ FIRST_ATTEMPT_S: Final = 1.0
 SWEEP_S: Final = 10.0
 """How often streams that are no longer active are removed from the fps table."""
 
-SERVICES: Final = (
-    rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"].full_name,
-    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+_SERVICES: Final = (
+    rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"],
+    health_pb2.DESCRIPTOR.services_by_name["Health"],
 )
+
+SERVICES: Final = tuple(service.full_name for service in _SERVICES)
 """Full names of the services of the gRPC server, as reflection lists them."""
+
+UNARY_METHODS: Final = frozenset(
+    f"/{service.full_name}/{method.name}"
+    for service in _SERVICES
+    for method in service.methods
+    if not (method.client_streaming or method.server_streaming)
+)
+"""Full names of the methods of these services that answer one request once."""
 
 MAX_HEALTH_CALLS: Final = 100
 """Concurrent calls on the address for probes: more than may watch (see health), so that there is room for probes."""
@@ -207,7 +219,7 @@ async def serve(settings: SidecarSettings) -> int:
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
         server, listening = _server(sidecar, await _traced(stack, settings))
-        for background in (sidecar.follower.run(), sidecar.sweep()):
+        for background in (sidecar.follower.run(), sidecar.sweep(), UnreadAnswers(UNARY_METHODS).run()):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())
@@ -254,12 +266,10 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
 def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server", list[str]]:
     """Returns the server, not started, and the addresses it is bound to."""
     settings = sidecar.settings
-    server = grpc.aio.server(
-        options=server_options(MAX_REQUEST_BYTES),
-        maximum_concurrent_rpcs=settings.max_concurrent_calls + settings.max_watchers,
-    )
+    most_calls = settings.max_concurrent_calls
+    server = grpc.aio.server(options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=most_calls + MAX_ENDING)
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    registrar = refusing_malformed(server, sidecar.count_refused)
+    registrar = refusing_malformed(server, sidecar.count_refused, most_calls)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     add_debugging_services(registrar, SERVICES)
@@ -267,8 +277,10 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
-    server = grpc.aio.server(options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
-    registrar = refusing_malformed(server, sidecar.count_refused)
+    server = grpc.aio.server(
+        options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS + MAX_ENDING
+    )
+    registrar = refusing_malformed(server, sidecar.count_refused, MAX_HEALTH_CALLS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     # Probes don't use TLS, and health isn't secret.
     listen(server, [sidecar.settings.health_listen], None)

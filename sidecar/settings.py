@@ -70,9 +70,10 @@ class SidecarSettings(RedisSettings):
         100, ge=1, description="maximum number of calls and sessions at a time; more get RESOURCE_EXHAUSTED"
     )
     max_watchers: int = Field(
-        256,
+        64,
         ge=0,
-        description="maximum number of clients that watch limits (publishers, consoles); as many calls more are accepted",
+        description="maximum number of clients that watch limits (publishers, consoles); each takes one of "
+        "--max-concurrent-calls",
     )
     scope: Scope = Field(
         "pod",

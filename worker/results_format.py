@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-COLUMNS = ("written_at", "stream_name", "ts", "hand_count", "queue_age", "backend", "width", "height", "entry_id")
+COLUMNS = (
+    "written_at", "stream_name", "ts", "hand_count", "hand_count_smoothed", "queue_age", "backend", "width", "height",
+    "entry_id",
+)  # fmt: skip
 """Of the CSV."""
 
 Formatter = Callable[[str, str], str]
@@ -46,6 +49,7 @@ def _row(entry_id: str, result: str) -> Mapping[str, Any]:
     fields = json.loads(result)
     written_at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000.0, UTC)
     return {
+        "hand_count_smoothed": None,
         **fields,
         **fields["image"],
         "written_at": written_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -100,19 +100,19 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
 
     async def ShouldProcessSession(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,
-        request_iterator: AsyncIterator[pb.ShouldProcessSessionRequest],  # noqa: ARG002 (read through the context)
+        request_iterator: AsyncIterator[pb.ShouldProcessSessionRequest],
         context: Context,
     ) -> None:
         """Decides batches until the client or this process ends the session."""
-        await self._sessions.serve(context)
+        await self._sessions.serve(request_iterator, context)
 
     async def WatchLimits(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,
-        request_iterator: AsyncIterator[pb.WatchLimitsRequest],  # noqa: ARG002 (read through the context)
+        request_iterator: AsyncIterator[pb.WatchLimitsRequest],
         context: Context,
     ) -> None:
         """Tells limits until the client or this process ends the watch."""
-        await self._watches.serve(context)
+        await self._watches.serve(request_iterator, context)
 
     async def ListStreams(  # noqa: N802
         self, request: pb.ListStreamsRequest, context: Context

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 import threading
 from collections.abc import Iterator
 
 import pytest
 import redis
+from support.processes.programs import REPOSITORY
 from support.processes.workers import KEYS, QueueServer
 from support.waiting import wait_until
 
@@ -72,6 +74,7 @@ def test_as_csv(valkey: QueueServer, capsys: pytest.CaptureFixture[str]) -> None
         "stream_name": 'a,"b"',
         "ts": "1767225601250.5",
         "hand_count": "0",
+        "hand_count_smoothed": "",
         "queue_age": "0.125",
         "backend": "palm",
         "width": "640",
@@ -114,6 +117,26 @@ def test_a_redis_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str
     """In one line."""
     assert main(["results", "--redis-url", "redis://127.0.0.1:1"]) == 1
     assert capsys.readouterr().out == ""
+
+
+def test_the_documented_viewer_may_read_them(valkey: QueueServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """And what is kept of each stream, and nothing else."""
+    page = (REPOSITORY / "docs/redis-acl.md").read_text()
+    (command,) = re.findall(r"^ACL SETUSER hand-counter-view .*$", page, re.MULTILINE)
+    valkey.bytes.execute_command(*command.split())
+    write(valkey.bytes, 1, 2)
+    valkey.bytes.hset(KEYS.stream("cam1"), "hand_count", "1")
+    url = valkey.url.replace("redis://", "redis://hand-counter-view:SECRET@")
+    assert main(["results", "--redis-url", url, "--last", "1", "--jsonl"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    with connect(url) as viewer:
+        ResultsReader(viewer, KEYS).skip_kept()
+        assert viewer.xread({KEYS.counts: "0-0"})
+        assert viewer.hgetall(KEYS.stream("cam1")) == {b"hand_count": b"1"}
+        assert viewer.get(KEYS.preview("cam1")) is None
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            viewer.xlen(KEYS.frames)
+    valkey.bytes.execute_command("ACL DELUSER", "hand-counter-view")
 
 
 def test_two_formats_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
