@@ -25,11 +25,14 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from handcounter.pacing.bounds import MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
+from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
 from sidecar.rpc.places import LATE, Context, Places
 
 MAX_SMALL_BYTES: Final = 65536
 """The largest request of a method without columns. Valid ones have a few KB; the rest is for fields to come."""
+
+_SURELY_SHORT_BYTES: Final = 2 * MAX_BATCH
+"""A request of at most so many bytes doesn't have too many frames or reports, since each takes a tag and a length."""
 
 Deserializer = Callable[[bytes], Any]
 Stream = Callable[[AsyncIterator[Any], Context], AsyncIterator[object]]
@@ -240,7 +243,7 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
     """Returns a deserializer whose result is a refusal for bytes that aren't a request within the bounds."""
     max_bytes, has_frames, has_reports, watches, _ = bounds
 
-    def deserialize_or_refuse(data: bytes) -> object:
+    def deserialize_or_refuse(data: bytes) -> Any:
         if max_bytes is not None and len(data) > max_bytes:
             error = f"a request of this method may have at most {max_bytes} bytes, got {len(data)}"
             return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
@@ -250,9 +253,11 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
             return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the request isn't a message of this method's type")
         if has_frames:
             frames, tss = len(request.stream_names), len(request.ts)
-            if excess := too_long(frames) or (has_reports and too_long(len(request.leased_denials), "reports")):
+            if len(data) > _SURELY_SHORT_BYTES and (
+                excess := too_long(frames) or (has_reports and too_long(len(request.leased_denials), "reports"))
+            ):
                 return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
-            if tss and (mismatch := uneven(frames, tss)):
+            if tss and tss != frames and (mismatch := uneven(frames, tss)):
                 return Refusal(grpc.StatusCode.INVALID_ARGUMENT, mismatch)
         if watches:
             streams, rates = len(request.stream_names), len(request.source_fps)
@@ -260,6 +265,6 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
                 return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
             if rates and (mismatch := uneven(streams, rates, "source_fps")):
                 return Refusal(grpc.StatusCode.INVALID_ARGUMENT, mismatch)
-        return cast(object, request)
+        return request
 
     return deserialize_or_refuse
