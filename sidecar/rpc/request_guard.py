@@ -18,7 +18,7 @@ with the refusal.
 """
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -90,6 +90,19 @@ def refusing_malformed(
     return cast("grpc.aio.Server", _Registrar(server, on_refused, Places(most_calls)))
 
 
+def add_later(
+    server: "grpc.aio.Server", service_names: Collection[str], add: Callable[["grpc.aio.Server"], None]
+) -> None:
+    """Adds services to a server when one of their methods is called for the first time, to save their imports until then.
+
+    Args:
+        server: One that :func:`refusing_malformed` returned.
+        service_names: The full names of the services.
+        add: Adds them to a server that refuses malformed requests as this one does.
+    """
+    cast(_Registrar, server).add_later(service_names, add)
+
+
 class _Registrar:
     """As much of a server as the generated code uses."""
 
@@ -111,6 +124,35 @@ class _Registrar:
         }
         # grpc.aio waits for the next call of each registered method separately, and every call pays for all these waits.
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
+
+    def add_later(self, service_names: Collection[str], add: Callable[["grpc.aio.Server"], None]) -> None:
+        """Adds services when one of their methods is called for the first time."""
+
+        def add_to(later: _Later) -> None:
+            add(cast("grpc.aio.Server", _Registrar(cast("grpc.aio.Server", later), self._on_refused, self._places)))
+
+        self._server.add_generic_rpc_handlers((_Later(service_names, add_to),))
+
+
+class _Later(grpc.GenericRpcHandler):
+    """Finds the methods of services that are added at the first call, and so is as much of a server as a registrar uses."""
+
+    def __init__(self, service_names: Collection[str], add_to: Callable[["_Later"], None]) -> None:
+        self._prefixes = tuple(f"/{name}/" for name in service_names)
+        self._add_to = add_to
+        self._handlers: list[grpc.GenericRpcHandler] = []
+
+    def service(self, handler_call_details: "grpc.HandlerCallDetails") -> "Handler | None":
+        """Returns the handler of a method; None if it belongs to another service."""
+        if not handler_call_details.method.startswith(self._prefixes):
+            return None
+        if not self._handlers:
+            self._add_to(self)
+        return next(filter(None, (handler.service(handler_call_details) for handler in self._handlers)), None)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: "tuple[grpc.GenericRpcHandler, ...]") -> None:
+        """Adds the methods of a service."""
+        self._handlers.extend(generic_rpc_handlers)
 
 
 class Requests:
