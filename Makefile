@@ -61,7 +61,7 @@ lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions
 	$(BIN)/pip install --quiet uv
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra demo ../pyproject.toml -o run.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker ../pyproject.toml -o worker.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker --extra mqtt --extra sql ../pyproject.toml -o worker.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar ../pyproject.toml -o sidecar.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) build.in -o build.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
@@ -74,7 +74,7 @@ torch: $(VENV)/dev ## install torch for HaMeR (not in the hashed locks, because 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)
 
-# Long trials of the sidecar, and images and packages; `make help` lists their targets too.
+# Long trials, and images and packages; `make help` lists their targets too.
 include hard.mk ci/ship.mk
 
 define generate

@@ -1,5 +1,5 @@
-# The long trials of the sidecar. `make test` runs short versions of them. Included by the Makefile.
-.PHONY: fuzz faults soak bench-quick mutants
+# Long trials. `make test` runs short versions of them. Included by the Makefile.
+.PHONY: fuzz faults soak chaos chaos-full bench-quick mutants
 
 fuzz: $(VENV)/dev ## 1,000,000 random and mutated requests to a sidecar (about 8 minutes; ARGS=--seed=N)
 	$(BIN)/python -m fuzz $(ARGS)
@@ -9,6 +9,12 @@ faults: $(VENV)/dev ## Redis killed, failing over, ... under 2,000 decisions a s
 
 soak: $(VENV)/dev ## 500 streams for 30 minutes: does memory grow? (ARGS="--scope fleet")
 	$(BIN)/python -m bench.soak $(ARGS)
+
+chaos: $(VENV)/dev ## kills, freezes and spoiled data: does every frame have exactly one ending? (about 3 minutes; ARGS=--seed=N)
+	$(BIN)/python -m chaos $(ARGS)
+
+chaos-full: $(VENV)/dev ## the same with 50 kills over 30 minutes
+	$(BIN)/python -m chaos --kills 50 --minutes 30 $(ARGS)
 
 bench-quick: $(VENV)/dev ## every bench once, shortened: does it still run? (about 3 minutes)
 	$(BIN)/python -m bench.quick $(ARGS)

@@ -100,6 +100,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         threading.Event(),
         PipelineOptions(
             batch_size=batch,
+            max_bytes_in_flight=2**26,
             max_age=float("inf"),
             fresh=0.5,
             claim_idle=30.0,

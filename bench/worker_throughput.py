@@ -45,6 +45,7 @@ KEYS = Keys()
 GOAL = 0.9
 OPTIONS = PipelineOptions(
     batch_size=256,
+    max_bytes_in_flight=2**26,
     max_age=float("inf"),
     fresh=0.5,
     claim_idle=30.0,

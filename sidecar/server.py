@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from handcounter.client import LimitsWatch, tls_credentials
 from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
@@ -26,15 +27,18 @@ from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.change_log import ChangeLog
-from sidecar.limits.follower import FpsFollower
+from sidecar.limits.follower import Follower, FpsFollower, RedisState
+from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
 from sidecar.rpc.debugging import add_debugging_services
 from sidecar.rpc.health import REDIS, SERVER, Health
 from sidecar.rpc.listen import ListenError, listen, server_options
+from sidecar.rpc.places import MAX_ENDING
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.service import RateLimitService
 from sidecar.rpc.session import Sessions
+from sidecar.rpc.unread_answers import UnreadAnswers
 from sidecar.rpc.watch import Watches
 from sidecar.settings import SidecarSettings
 from sidecar.stop_signals import StopSignals
@@ -49,11 +53,21 @@ FIRST_ATTEMPT_S: Final = 1.0
 SWEEP_S: Final = 10.0
 """How often streams that are no longer active are removed from the fps table."""
 
-SERVICES: Final = (
-    rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"].full_name,
-    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+_SERVICES: Final = (
+    rate_limit_pb2.DESCRIPTOR.services_by_name["RateLimitService"],
+    health_pb2.DESCRIPTOR.services_by_name["Health"],
 )
+
+SERVICES: Final = tuple(service.full_name for service in _SERVICES)
 """Full names of the services of the gRPC server, as reflection lists them."""
+
+UNARY_METHODS: Final = frozenset(
+    f"/{service.full_name}/{method.name}"
+    for service in _SERVICES
+    for method in service.methods
+    if not (method.client_streaming or method.server_streaming)
+)
+"""Full names of the methods of these services that answer one request once."""
 
 MAX_HEALTH_CALLS: Final = 100
 """Concurrent calls on the address for probes: more than may watch (see health), so that there is room for probes."""
@@ -80,14 +94,7 @@ class Sidecar:
             clock=time.monotonic,
         )
         self.servers = RedisServers(settings.redis, settings.redis_access)
-        self.follower = FpsFollower(
-            self.table,
-            self.servers,
-            settings.config_key,
-            on_state=lambda state: self.metrics.redis_state_changes.labels(state.name).inc(),
-            on_problem=self._report_problem,
-            on_read=self.metrics.redis_reads.inc,
-        )
+        self.follower = self._follower()
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
         self.roster = Roster(
             self.table,
@@ -155,6 +162,28 @@ class Sidecar:
             await asyncio.sleep(SWEEP_S)
             self.limiter.sweep()
 
+    def _follower(self) -> Follower:
+        def on_state(state: RedisState) -> None:
+            self.metrics.redis_state_changes.labels(state.name).inc()
+
+        settings = self.settings
+        if not settings.limits_from:
+            return FpsFollower(
+                self.table,
+                self.servers,
+                settings.config_key,
+                on_state=on_state,
+                on_problem=self._report_problem,
+                on_read=self.metrics.redis_reads.inc,
+            )
+        address, ca = settings.limits_from, settings.limits_from_ca
+
+        def open_watch(on_told: Callable[[list[str]], None]) -> LimitsWatch:
+            credentials = tls_credentials(ca, settings.limits_from_cert, settings.limits_from_key) if ca else None
+            return LimitsWatch(address, on_told=on_told, credentials=credentials)
+
+        return SidecarFollower(self.table, address, open_watch, on_state=on_state, on_problem=self._report_problem)
+
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
             self.servers,
@@ -207,7 +236,7 @@ async def serve(settings: SidecarSettings) -> int:
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
         server, listening = _server(sidecar, await _traced(stack, settings))
-        for background in (sidecar.follower.run(), sidecar.sweep()):
+        for background in (sidecar.follower.run(), sidecar.sweep(), UnreadAnswers(UNARY_METHODS).run()):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())
@@ -254,12 +283,10 @@ async def _traced(stack: contextlib.AsyncExitStack, settings: SidecarSettings) -
 def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server", list[str]]:
     """Returns the server, not started, and the addresses it is bound to."""
     settings = sidecar.settings
-    server = grpc.aio.server(
-        options=server_options(MAX_REQUEST_BYTES),
-        maximum_concurrent_rpcs=settings.max_concurrent_calls + settings.max_watchers,
-    )
+    most_calls = settings.max_concurrent_calls
+    server = grpc.aio.server(options=server_options(MAX_REQUEST_BYTES), maximum_concurrent_rpcs=most_calls + MAX_ENDING)
     service: Any = TracedService(sidecar.service, traced) if traced else sidecar.service
-    registrar = refusing_malformed(server, sidecar.count_refused)
+    registrar = refusing_malformed(server, sidecar.count_refused, most_calls)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     add_debugging_services(registrar, SERVICES)
@@ -267,8 +294,10 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
 
 
 def _health_server(sidecar: Sidecar) -> "grpc.aio.Server":
-    server = grpc.aio.server(options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS)
-    registrar = refusing_malformed(server, sidecar.count_refused)
+    server = grpc.aio.server(
+        options=server_options(MAX_HEALTH_REQUEST_BYTES), maximum_concurrent_rpcs=MAX_HEALTH_CALLS + MAX_ENDING
+    )
+    registrar = refusing_malformed(server, sidecar.count_refused, MAX_HEALTH_CALLS)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
     # Probes don't use TLS, and health isn't secret.
     listen(server, [sidecar.settings.health_listen], None)

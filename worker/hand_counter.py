@@ -28,6 +28,9 @@ from worker.queue.consumer import Queue
 from worker.queue.frame import SKIP_OF_REASON, SkipReason
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect
+from worker.sinks.feeds import Feeds
+from worker.sinks.open_sinks import open_feeds
+from worker.sinks.sink_metrics import SinkMetrics
 from worker.status import Health, WorkerStatus
 from worker.stop_signals import stop_signals
 
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
+
+LAST_RESULTS_S = 2.0
+"""How long a stop waits for sinks that don't take the last results."""
 
 
 def process_frame_callback(
@@ -98,7 +104,7 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
     metrics = metrics or Metrics()
     health = Health()
     try:
-        endpoint = HttpEndpoint(options.http, metrics.registry, health) if options.http else None
+        endpoint = HttpEndpoint(options.http, metrics.registry, health, health.alive) if options.http else None
     except OSError as error:
         reason = error.strerror or str(error)
         logger.error(
@@ -106,14 +112,22 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
         )
         return 1
     try:
-        return _serve(make_detector, options, metrics, health, endpoint.address if endpoint else "")
+        feeds = _open_feeds(options, metrics)
+        if feeds is None:
+            return 1
+        return _serve(make_detector, options, metrics, health, endpoint.address if endpoint else "", feeds)
     finally:
         if endpoint:
             endpoint.close()
 
 
 def _serve(
-    make_detector: Callable[[], HandDetector], options: RunOptions, metrics: Metrics, health: Health, http: str
+    make_detector: Callable[[], HandDetector],
+    options: RunOptions,
+    metrics: Metrics,
+    health: Health,
+    http: str,
+    feeds: Feeds,
 ) -> int:
     """Does the work of `serve` while the endpoint at the address `http` is open."""
     if options.threads > 1:
@@ -122,11 +136,12 @@ def _serve(
     metrics.backend.labels(detectors[0].name).set(1)
     queue = _make_queue(options.queue, metrics)
     limiter = _make_limiter(options.sidecar, metrics)
-    pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline)
+    pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline, feeds.put)
     status = WorkerStatus(queue, limiter, pipeline, metrics)
     health.follow(status)
     with stop_signals(pipeline.done) as signalled:
         limiter.wait_ready(options.sidecar.start_wait)
+        feeds.start()
         pipeline.start()
         about: dict[str, object] = {
             "consumer": queue.consumer,
@@ -141,10 +156,29 @@ def _serve(
         if signalled.is_set():
             logger.info("stopping; a second signal exits at once", extra={"grace_seconds": options.grace})
         pipeline.stop(options.grace)
+        feeds.close(LAST_RESULTS_S)
     limiter.close()
     queue.close()
     logger.info("the worker has stopped", extra=status.totals())
     return 1 if pipeline.failed else 0
+
+
+def _open_feeds(options: RunOptions, metrics: Metrics) -> Feeds | None:
+    """Builds the sinks; logs what is wrong with them and returns None if they can't be used."""
+    sinks = options.sinks
+    try:
+        feeds = open_feeds(
+            sinks.specs, hmac_key=sinks.hmac_key, worker=options.queue.consumer, queue=options.queue.prefix
+        )
+    except ValueError as error:
+        logger.error("a sink isn't valid", extra={"error": str(error)})
+        return None
+    except ModuleNotFoundError as error:
+        about = {"package": error.name, "hint": "pip install 'hamer-hand-counter[mqtt,sql]'"}
+        logger.error("a sink needs a package that isn't installed", extra=about)
+        return None
+    metrics.registry.register(SinkMetrics(feeds))
+    return feeds
 
 
 def _make_queue(options: QueueOptions, metrics: Metrics) -> Queue:

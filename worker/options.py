@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from worker.hands.effort import Effort
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from process.redis_access import RedisAccess
     from process.redis_url import RedisUrl
+    from worker.sinks.open_sinks import SinkSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,8 @@ class PipelineOptions:
 
     batch_size: int
     """The most entries that are read and decided at once."""
+    max_bytes_in_flight: int
+    """About the most bytes of pictures inside of entries that are held; one picture may exceed it."""
     max_age: float
     """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
     fresh: float
@@ -101,12 +104,22 @@ class PipelineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SinkOptions:
+    """Where results go besides Redis."""
+
+    specs: tuple[SinkSpec, ...] = ()
+    hmac_key: bytes = field(default=b"", repr=False)
+    """Signs what is sent by HTTP; empty: nothing is signed."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """A worker, except for what finds the hands."""
 
     sidecar: SidecarOptions
     queue: QueueOptions
     pipeline: PipelineOptions
+    sinks: SinkOptions
     threads: int
     """Frames that are counted at the same time."""
     http: str

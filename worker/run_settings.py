@@ -3,16 +3,33 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from handcounter.pacing.bounds import MAX_BATCH
 from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, Seconds
+from process.settings import Words
 from worker.hands_settings import HandsSettings
-from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions
+from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions, SinkOptions
 from worker.picture_header import MAX_PIXELS
+from worker.queue.consumer import MOST_BYTES
 from worker.settings import QueueSettings, cpus, sidecar_error
+from worker.sinks.open_sinks import parse_sink
+
+
+def _read_text(path: Path, flag: str) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it isn't UTF-8"
+        raise ValueError(f"{flag}: {path} can't be read: {reason}") from None
+
+
+def _sinks(texts: list[str]) -> list[str]:
+    for text in texts:
+        parse_sink(text)
+    return texts
 
 
 class RunSettings(HandsSettings, QueueSettings):
@@ -45,6 +62,12 @@ examples:
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
+    max_bytes_in_flight: int = Field(
+        MOST_BYTES,
+        ge=1,
+        description="bytes of pictures inside of entries from which no more entries are read; pictures under their own keys "
+        "are fetched when their turn comes",
+    )
     max_age: Seconds = Field(
         10.0,
         description="seconds after which a live frame is skipped; inf: never, nor is it superseded by a newer one",
@@ -81,6 +104,17 @@ examples:
     no_previews: bool = Field(
         False, description="keep no annotated pictures in Redis; else the last one of each stream, at most one a second"
     )
+    sink: Annotated[Words, AfterValidator(_sinks)] = Field(
+        ["redis"],
+        description="where results go besides Redis, which always has them; repeatable: jsonl:PATH, jsonl:-, http:URL, "
+        "mqtt:URL, sql:URL. Other users can see flags, so a URL with a password belongs into the variable or a file",
+        json_schema_extra={"metavar": "KIND:WHERE", "secret": True},
+    )
+    sink_file: Path | None = Field(None, description="file with one sink a line, in addition to --sink")
+    sink_hmac_key: SecretStr | None = Field(
+        None, description="key that signs what is sent to http sinks; use the variable or a file"
+    )
+    sink_hmac_key_file: Path | None = Field(None, description="file with that key")
     no_smoothing: bool = Field(False, description="leave hand_count_smoothed out of the results: it is then null")
     drain: bool = Field(False, description="exit when the queue is empty and everything is settled")
     grace: FiniteSeconds = Field(
@@ -95,6 +129,24 @@ examples:
         if error := sidecar_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
             raise ValueError(error)
         return self
+
+    @model_validator(mode="after")
+    def _sinks_can_be_read(self) -> Self:
+        if self.sink_hmac_key and self.sink_hmac_key_file:
+            raise ValueError("give the key of the http sinks once: --sink-hmac-key-file or WORKER_SINK_HMAC_KEY")
+        self._sink_options()
+        return self
+
+    def _sink_options(self) -> SinkOptions:
+        """Reads the files. Raises ValueError, which repeats nothing of them."""
+        lines = _read_text(self.sink_file, "--sink-file").splitlines() if self.sink_file else []
+        texts = [*self.sink, *(line.strip() for line in lines if line.strip() and not line.startswith("#"))]
+        key = self.sink_hmac_key.get_secret_value() if self.sink_hmac_key else ""
+        if self.sink_hmac_key_file:
+            key = _read_text(self.sink_hmac_key_file, "--sink-hmac-key-file").strip()
+            if not key:
+                raise ValueError("--sink-hmac-key-file: the file is empty")
+        return SinkOptions(specs=tuple(map(parse_sink, texts)), hmac_key=key.encode())
 
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of :func:`worker.hand_counter.run`."""
@@ -124,6 +176,7 @@ examples:
             ),
             pipeline=PipelineOptions(
                 batch_size=self.batch_size,
+                max_bytes_in_flight=self.max_bytes_in_flight,
                 max_age=self.max_age,
                 fresh=self.fresh,
                 claim_idle=self.claim_idle,
@@ -135,6 +188,7 @@ examples:
                 wait_for_limits=self.unknown_streams == "wait",
                 drain=self.drain,
             ),
+            sinks=self._sink_options(),
             threads=self.threads,
             http=self.http,
             grace=self.grace,

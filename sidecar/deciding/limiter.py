@@ -90,15 +90,12 @@ class Limiter:
             return await self._decide_marked(batch, leave_out=known_only and not self._shadow)
         return await self._decider.decide(batch, self._clock())
 
-    async def decide_one(self, stream_name: str, ts: StreamTime, *, known_only: bool = False) -> Answer:
+    def decide_one(self, stream_name: str, ts: StreamTime, *, known_only: bool = False) -> Awaitable[Answer]:
         """Decides one frame, as a batch of one."""
-        if stream_name not in self._table.watched:
-            await self._read((stream_name,), (stream_name,))
-        unread = stream_name in self._table.unread
-        if unread and known_only and not self._shadow:
-            return Answer(False, UNDECIDED, self._table.limit(stream_name), ANY_TIME, self._table.stale, unread)
-        answer = await self._decider.decide_one(stream_name, ts, self._clock())
-        return answer._replace(unread=True) if unread else answer
+        # Usually nothing has to be waited for here, and a coroutine that only awaits another one costs time.
+        if stream_name in self._table.watched and not self._table.unread:
+            return self._decider.decide_one(stream_name, ts, self._clock())
+        return self._read_and_decide_one(stream_name, ts, known_only=known_only)
 
     def leases(self, stream_names: Sequence[str], *, known_only: bool = False) -> list[Lease | None]:
         """Returns the lease that an answer about each stream may grant now; None where nothing is certain."""
@@ -131,6 +128,15 @@ class Limiter:
     def sweep(self) -> None:
         """Stops watching the limits of silent streams; to be called every few seconds."""
         self._roster.sweep(self._clock())
+
+    async def _read_and_decide_one(self, stream_name: str, ts: StreamTime, *, known_only: bool) -> Answer:
+        if stream_name not in self._table.watched:
+            await self._read((stream_name,), (stream_name,))
+        unread = stream_name in self._table.unread
+        if unread and known_only and not self._shadow:
+            return Answer(False, UNDECIDED, self._table.limit(stream_name), ANY_TIME, self._table.stale, unread)
+        answer = await self._decider.decide_one(stream_name, ts, self._clock())
+        return answer._replace(unread=True) if unread else answer
 
     async def _decide_marked(self, batch: Batch, *, leave_out: bool) -> Answers:
         """Decides frames of which some may belong to streams whose limits were never read; leaves those out if asked to."""

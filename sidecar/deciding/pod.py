@@ -69,6 +69,14 @@ class PodDecider:
 
     async def decide_one(self, stream_name: str, ts: StreamTime, now: RealTime) -> Answer:
         """Decides one frame, as a batch of one."""
+        stream = self._streams.get(stream_name)
+        if stream is not None and stream.table_version == self._table.version and stream.last_ts < ts < stream.next_ts:
+            stream.heard_at = now
+            stream.heard_ts = ts
+            stream.last_reason = _TOO_SOON
+            stream.denied += 1
+            self._decisions[_TOO_SOON] += 1
+            return Answer(False, _TOO_SOON, self._table.limit(stream_name), stream.next_ts, self._table.stale)
         reason, _, due = self._decide(stream_name, ts, now)
         return Answer(reason is _ADMITTED, reason, self._table.limit(stream_name), due, self._table.stale)
 

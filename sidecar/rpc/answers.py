@@ -23,10 +23,10 @@ _PACINGS: Final = {Pacing.GCRA: pb.PACING_GCRA, Pacing.MIN_GAP: pb.PACING_MIN_GA
 def one_answer(answer: Answer) -> pb.ShouldProcessResponse:
     """Returns the answer about one frame."""
     response = pb.ShouldProcessResponse()  # setting fields takes half as long as passing them
-    response.should_process, reason, (response.fps, source), due, response.stale, response.limit_unread = answer
-    response.reason = cast(pb.Reason, reason)
-    response.fps_source = cast(pb.FpsSource, source)
-    response.next_ts = _next_ts(due)
+    response.should_process, response.reason, (response.fps, response.fps_source), due, response.stale, unread = answer  # type: ignore[assignment]
+    response.next_ts = due if due > 0.0 else 0.0
+    if unread:
+        response.limit_unread = True
     return response
 
 

@@ -9,32 +9,31 @@ isn't decoded, and a batch with too many frames is released at once (a million n
 50 MB as strings). So everything about the size and the shape of a request is checked here and nowhere else; what its
 items mean is checked where they are decided.
 
-A request that hasn't arrived after REQUEST_S is refused too: a call that was left half-sent holds one of the server's places
-for calls. For that the handlers read the request themselves, since gRPC would wait for it for ever.
+A request that doesn't arrive is refused too, see :class:`sidecar.rpc.places.Places`. For that the handlers read the request
+themselves, since gRPC would wait for it for ever.
 
-Requests of a session are read by the servicer itself, which gets a :class:`Refusal` in place of the request. Other streams of
-requests end with the refusal.
+Requests of a session are read by the servicer itself, which gets a :class:`Refusal` in place of the request. It reads the first
+one from :class:`Requests`, and the others from the context: between them there may be any time. Other streams of requests end
+with the refusal.
 """
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from handcounter.pacing.bounds import MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
+from sidecar.rpc.places import LATE, Context, Places
 
 MAX_SMALL_BYTES: Final = 65536
 """The largest request of a method without columns. Valid ones have a few KB; the rest is for fields to come."""
 
-REQUEST_S: Final = 10.0
-"""How long the request of a call, or the first of a session, may take to arrive. The largest needs 7 Mbit/s."""
-
-Context = grpc.aio.ServicerContext[Any, Any]
 Deserializer = Callable[[bytes], Any]
 Stream = Callable[[AsyncIterator[Any], Context], AsyncIterator[object]]
+Answer = Callable[[Any, Context], Awaitable[object]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Handlers: TypeAlias = "Mapping[str, Handler]"
 
@@ -46,39 +45,7 @@ class Refusal(NamedTuple):
     message: str
 
 
-class _Arrivals:
-    """Reads requests, each within a time. One timer serves all calls: a time-out for each would cost more than its decision."""
-
-    def __init__(self) -> None:
-        self._since: dict[asyncio.Task[Any], float] = {}
-        """When each call began to wait for its request, seconds by the loop's clock; the longest first."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def read(self, context: Context) -> object:
-        """Returns the request of a call, or a refusal if there is none in time; gRPC's EOF if the client has ended."""
-        loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
-        self._since[task] = loop.time()
-        if self._timer is None:
-            self._timer = loop.call_later(REQUEST_S, self._expire)
-        try:
-            return cast(object, await context.read())
-        except asyncio.CancelledError:
-            if task in self._since:  # by gRPC, not below
-                raise
-            task.uncancel()
-            return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, f"the request didn't arrive within {REQUEST_S:g} s")
-        finally:
-            self._since.pop(task, None)
-
-    def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        begun_before = loop.time() - REQUEST_S
-        for task, since in list(self._since.items()):
-            if since > begun_before:
-                break
-            del self._since[task]
-            task.cancel()
-        self._timer = loop.call_later(REQUEST_S / 5, self._expire) if self._since else None
+_NO_REQUEST: Final = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
 
 
 class _Bounds(NamedTuple):
@@ -104,95 +71,167 @@ _BOUNDS: Final = {
 """By method; all others have small requests."""
 
 
-def refusing_malformed(server: "grpc.aio.Server", on_refused: Callable[[str], None]) -> "grpc.aio.Server":
+def refusing_malformed(
+    server: "grpc.aio.Server", on_refused: Callable[[str], None], most_calls: int
+) -> "grpc.aio.Server":
     """Wraps a server, to be passed to the generated ``add_..._to_server``.
 
     Args:
-        server: The server.
-        on_refused: Called with the name of the method for each refused request, except those of sessions.
+        server: The server. Its own bound on calls must be larger than ``most_calls`` by ``MAX_ENDING``.
+        on_refused: Called with the name of the method for each refused request, except malformed ones of sessions.
+        most_calls: How many calls may be open.
 
     Returns:
         The server, as far as the generated code uses it. Methods that are added to it refuse malformed requests.
     """
-    return cast("grpc.aio.Server", _Registrar(server, on_refused))
+    return cast("grpc.aio.Server", _Registrar(server, on_refused, Places(most_calls)))
 
 
 class _Registrar:
     """As much of a server as the generated code uses."""
 
-    def __init__(self, server: "grpc.aio.Server", on_refused: Callable[[str], None]) -> None:
+    def __init__(self, server: "grpc.aio.Server", on_refused: Callable[[str], None], places: Places) -> None:
         self._server = server
         self._on_refused = on_refused
-        self._arrivals = _Arrivals()
+        self._places = places
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: "tuple[grpc.GenericRpcHandler, ...]") -> None:
-        """Passes them on: gRPC prefers the handlers of add_registered_method_handlers, which has the same methods."""
-        self._server.add_generic_rpc_handlers(generic_rpc_handlers)
+        """Ignores them: the same methods come through add_registered_method_handlers, where they can be wrapped."""
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Handlers) -> None:
-        """Wraps the methods."""
+        """Wraps the methods of a service and adds them."""
         wrapped = {
             name: _wrapped(
-                _BOUNDS.get(name, _Bounds()), handler, self._arrivals, functools.partial(self._on_refused, name)
+                _BOUNDS.get(name, _Bounds()), handler, self._places, functools.partial(self._on_refused, name)
             )
             for name, handler in method_handlers.items()
         }
-        add: Callable[[str, Handlers], None] = self._server.add_registered_method_handlers
-        add(service_name, wrapped)
+        # grpc.aio waits for the next call of each registered method separately, and every call pays for all these waits.
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
 
 
-def _wrapped(bounds: _Bounds, handler: Handler, arrivals: _Arrivals, on_refused: Callable[[], None]) -> Handler:
-    deserialize = _refusing(bounds, cast(Deserializer, handler.request_deserializer))
-    if handler.request_streaming and not bounds.reads_refusals:
-        return grpc.stream_stream_rpc_method_handler(
-            cast(Any, _ending_with_refusal(cast(Stream, handler.stream_stream), arrivals, on_refused)),
-            request_deserializer=deserialize,
-            response_serializer=handler.response_serializer,
+class Requests:
+    """The requests of a call, as its servicer reads them: each has to arrive within a time, see :class:`Places`."""
+
+    def __init__(self, places: Places, context: Context) -> None:
+        self.is_late = False
+        """Whether the call lost its place because a request hadn't arrived."""
+        self._places = places
+        self._context = context
+
+    def __aiter__(self) -> "Requests":
+        """Returns itself."""
+        return self
+
+    async def __anext__(self) -> object:
+        """Returns the next request."""
+        self._places.wait(self._context)
+        try:
+            request = await self._context.read()
+        finally:
+            self.is_late = self._places.waiting.pop(self._context, None) is None
+        if self.is_late:
+            await self._context.abort(*LATE)
+        if request is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return request
+
+
+def _wrapped(bounds: _Bounds, handler: Handler, places: Places, on_refused: Callable[[], None]) -> Handler:
+    answer: Answer
+    if handler.request_streaming and bounds.reads_refusals:
+        answer = _with_requests(cast(Answer, handler.stream_stream), places, on_refused)
+    elif handler.request_streaming:
+        answer = _with_requests(
+            _ending_with_refusal(cast(Stream, handler.stream_stream), on_refused), places, on_refused
         )
-    if handler.request_streaming:
-        return grpc.stream_stream_rpc_method_handler(
-            cast(Any, handler.stream_stream),
-            request_deserializer=deserialize,
-            response_serializer=handler.response_serializer,
-        )
-    # A method that streams its answers writes them through the context.
-    answer = cast(Callable[[object, Context], Awaitable[object]], handler.unary_unary or handler.unary_stream)
+    else:
+        # A method that streams its answers writes them through the context.
+        answer = _with_one_request(cast(Answer, handler.unary_unary or handler.unary_stream), places, on_refused)
+    # The request of a unary call would be read by gRPC itself, which waits for it for ever.
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
+    return make(
+        cast(Any, answer),
+        request_deserializer=_refusing(bounds, cast(Deserializer, handler.request_deserializer)),
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _with_one_request(answer: Answer, places: Places, on_refused: Callable[[], None]) -> Answer:
+    """Returns a handler that takes a place, reads the request and answers it."""
+    waiting = places.waiting
 
     async def answer_or_refuse(_requests: object, context: Context) -> object:
+        # All in one coroutine and without calls of Places, since each of those would cost as much as all that is done here.
+        if places.taken >= places.most:
+            await places.make_room(context)
+        places.taken += 1
+        is_late, request = False, None
         try:
-            request = await arrivals.read(context)
+            waiting[context] = monotonic()
+            if places.timer is None:
+                places.start_timer()
+            try:
+                request = await context.read()
+            finally:
+                is_late = waiting.pop(context, None) is None
+            if is_late:
+                await context.abort(*LATE)
             if request is grpc.aio.EOF:
-                request = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the call has no request")
+                request = _NO_REQUEST
             if isinstance(request, Refusal):
                 on_refused()
                 await context.abort(request.status, request.message)
             return await answer(request, context)
         except grpc.aio.AbortError as aborted:
+            if is_late:
+                on_refused()
             # The call keeps the error that ended it, the error keeps its frames, and these keep the request and the call:
             # garbage that is large, but too few objects for the collector to run soon.
             del request, context
             aborted.__context__ = None
             raise aborted.with_traceback(None) from None
+        finally:
+            places.taken -= 1
 
-    return make(
-        cast(Any, answer_or_refuse), request_deserializer=deserialize, response_serializer=handler.response_serializer
-    )
+    return answer_or_refuse
 
 
-def _ending_with_refusal(answer: Stream, arrivals: _Arrivals, on_refused: Callable[[], None]) -> Stream:
-    """Returns a handler of a stream of requests that ends with the first one that is refused, or that is late."""
+def _with_requests(answer: Answer, places: Places, on_refused: Callable[[], None]) -> Answer:
+    """Returns a handler that takes a place and answers a stream of requests."""
 
-    async def requests(context: Context) -> AsyncIterator[object]:
-        while (request := await arrivals.read(context)) is not grpc.aio.EOF:
+    async def answer_or_refuse(_requests: object, context: Context) -> object:
+        if places.taken >= places.most:
+            await places.make_room(context)
+        places.taken += 1
+        requests = Requests(places, context)
+        try:
+            return await answer(requests, context)
+        except grpc.aio.AbortError as aborted:
+            if requests.is_late:
+                on_refused()
+            del requests, context  # as above
+            aborted.__context__ = None
+            raise aborted.with_traceback(None) from None
+        finally:
+            places.taken -= 1
+
+    return answer_or_refuse
+
+
+def _ending_with_refusal(answer: Stream, on_refused: Callable[[], None]) -> Answer:
+    """Returns a handler of a stream of requests that ends with the first one that is refused."""
+
+    async def valid(requests: AsyncIterator[object], context: Context) -> AsyncIterator[object]:
+        async for request in requests:
             if isinstance(request, Refusal):
                 on_refused()
                 await context.abort(request.status, request.message)
             yield request
 
-    async def answer_or_end(_requests: AsyncIterator[Any], context: Context) -> AsyncIterator[object]:
-        async for response in answer(requests(context), context):
-            yield response
+    async def answer_or_end(requests: Any, context: Context) -> None:
+        async for response in answer(valid(requests, context), context):
+            await context.write(response)
 
     return answer_or_end
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 import grpc
 
 from handcounter.pacing.bounds import batch_error, frame_error
-from handcounter.pacing.schedule import Reason, stream_name_error
+from handcounter.pacing.schedule import MAX_TS, Reason, stream_name_error, valid_names
 from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.deciding.decider import Batch
@@ -58,9 +58,9 @@ def one_frame(request: pb.ShouldProcessRequest, arrival_ts: float) -> tuple[str,
         RejectedError: The frame is invalid.
     """
     name, ts = request.stream_name, request.ts if request.HasField("ts") else arrival_ts
-    if error := frame_error(name, ts):
+    if not (0.0 <= ts <= MAX_TS and name in valid_names) and (error := frame_error(name, ts)):
         raise RejectedError(grpc.StatusCode.INVALID_ARGUMENT, error)
-    return name, StreamTime(ts)
+    return name, ts  # type: ignore[return-value]  # a call of StreamTime costs 60 ns
 
 
 def frames(request: pb.ShouldProcessBatchRequest | pb.ShouldProcessSessionRequest, arrival_ts: float) -> Batch:

@@ -13,7 +13,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.deciding.limiter import Limiter
 from sidecar.deciding.preview import Preview
-from sidecar.limits.follower import FpsFollower
+from sidecar.limits.follower import Follower
 from sidecar.rpc.answers import batch_answers, one_answer, stream_status
 from sidecar.rpc.requests import Context, RejectedError, frames, one_frame
 from sidecar.rpc.session import Sessions
@@ -44,7 +44,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self,
         limiter: Limiter,
         preview: Preview,
-        follower: FpsFollower,
+        follower: Follower,
         metrics: Metrics,
         sessions: Sessions,
         watches: Watches,
@@ -100,19 +100,19 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
 
     async def ShouldProcessSession(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,
-        request_iterator: AsyncIterator[pb.ShouldProcessSessionRequest],  # noqa: ARG002 (read through the context)
+        request_iterator: AsyncIterator[pb.ShouldProcessSessionRequest],
         context: Context,
     ) -> None:
         """Decides batches until the client or this process ends the session."""
-        await self._sessions.serve(context)
+        await self._sessions.serve(request_iterator, context)
 
     async def WatchLimits(  # type: ignore[override]  # noqa: N802 (it writes through the context)
         self,
-        request_iterator: AsyncIterator[pb.WatchLimitsRequest],  # noqa: ARG002 (read through the context)
+        request_iterator: AsyncIterator[pb.WatchLimitsRequest],
         context: Context,
     ) -> None:
         """Tells limits until the client or this process ends the watch."""
-        await self._watches.serve(context)
+        await self._watches.serve(request_iterator, context)
 
     async def ListStreams(  # noqa: N802
         self, request: pb.ListStreamsRequest, context: Context

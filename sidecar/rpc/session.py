@@ -5,13 +5,13 @@ it causes and its answer happen in one step of the event loop, so the outbox has
 
 A client that doesn't read can't make anything grow. While too many messages are unsent, its requests aren't read
 either, and revocations merge into one (see outbox). If no message could be sent for STALLED_S, the session is cut: it
-holds no leases any more, and its call ends as soon as the client reads or disconnects.
+holds no leases any more, and its call ends as soon as the client reads or disconnects, or ANSWER_S later.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from typing import Any, Final, cast
 
 import grpc
@@ -21,8 +21,9 @@ from sidecar.deciding.lease_book import LeaseBook
 from sidecar.deciding.limiter import Limiter
 from sidecar.rpc.answers import session_answers
 from sidecar.rpc.outbox import Outbox
-from sidecar.rpc.request_guard import REQUEST_S, Refusal
+from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, session_request
+from sidecar.rpc.unread_answers import ANSWER_S, end_call
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -152,8 +153,13 @@ class Sessions:
         session.answer(names, session_answers(answers, self._limiter.leases(names, known_only=known_only)))
         self._observe_seconds(time.perf_counter() - started)
 
-    async def serve(self, context: Context) -> None:
-        """Serves one session to its end."""
+    async def serve(self, requests: AsyncIterator[object], context: Context) -> None:
+        """Serves one session to its end.
+
+        Args:
+            requests: has the first request, and fails if it takes too long.
+            context: has the others.
+        """
         if self._shut_down.is_set():
             await self._end(context, grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
         if self._served >= self._max_sessions:
@@ -161,8 +167,9 @@ class Sessions:
             await self._end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message)
         self._served += 1
         session = self.enter()
-        reading = asyncio.create_task(self._read(session, context))
-        sending = asyncio.create_task(self._send(session, context, reading))
+        reading = asyncio.create_task(self._read(session, requests, context))
+        call = cast("asyncio.Task[Any]", asyncio.current_task())
+        sending = asyncio.create_task(self._send(session, context, reading, call))
         shut_down = asyncio.create_task(self._shut_down.wait())
         try:
             await asyncio.wait((reading, sending, shut_down), return_when=asyncio.FIRST_COMPLETED)
@@ -188,12 +195,12 @@ class Sessions:
                 task.cancel()
             await asyncio.gather(reading, sending, shut_down, return_exceptions=True)
 
-    async def _read(self, session: Session, context: Context) -> RejectedError | None:
+    async def _read(self, session: Session, requests: AsyncIterator[object], context: Context) -> RejectedError | None:
         """Reads to the end, or to an invalid request.
 
         The error is returned, not raised, since the frames of its traceback would keep the request in memory.
         """
-        request = await first_request(context)
+        request = await anext(requests, grpc.aio.EOF)
         while not self._shut_down.is_set():
             if request is grpc.aio.EOF:
                 return None
@@ -214,7 +221,9 @@ class Sessions:
                 request = await context.read()
         return None
 
-    async def _send(self, session: Session, context: Context, reading: "asyncio.Task[Any]") -> None:
+    async def _send(
+        self, session: Session, context: Context, reading: "asyncio.Task[Any]", call: "asyncio.Task[Any]"
+    ) -> None:
         """Sends messages until the session ends or stalls."""
         loop = asyncio.get_running_loop()
         while not session.stalled:
@@ -222,7 +231,7 @@ class Sessions:
             if message is not None:
                 session.changed.set()
                 # A write can't be taken back once it has begun, and no status can be sent before it ends.
-                stall = loop.call_later(self._stalled_s, self._cut, session, context, reading)
+                stall = loop.call_later(self._stalled_s, self._cut, session, context, reading, call)
                 try:
                     await context.write(message)
                 finally:
@@ -233,23 +242,14 @@ class Sessions:
                 session.changed.clear()
                 await session.changed.wait()
 
-    def _cut(self, session: Session, context: Context, reading: "asyncio.Task[Any]") -> None:
+    def _cut(self, session: Session, context: Context, reading: "asyncio.Task[Any]", call: "asyncio.Task[Any]") -> None:
         logger.warning("cut a session whose client doesn't read its answers", extra={"peer": context.peer()})
         session.stalled = True
         session.outbox = Outbox()
         self.leave(session)
         reading.cancel()
+        asyncio.get_running_loop().call_later(ANSWER_S, end_call, call)
 
     async def _end(self, context: Context, status: grpc.StatusCode, message: str) -> None:
         self._metrics.refused_sessions.labels(status.name).inc()
         await context.abort(status, message)
-
-
-async def first_request(context: Context) -> object:
-    """Returns the first request; a refusal if it takes too long, so that a session that is only opened ends."""
-    try:
-        async with asyncio.timeout(REQUEST_S):
-            return cast(object, await context.read())
-    except TimeoutError:
-        message = f"the first request didn't arrive within {REQUEST_S:g} s"
-        return Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, message)

@@ -10,8 +10,8 @@ A watch goes on after its client's last request, so that a tool that sends one r
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from typing import Final, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Any, Final, cast
 
 import grpc
 
@@ -22,15 +22,16 @@ from sidecar.limits.watchers import Watcher, Watchers
 from sidecar.rpc.answers import told_limits
 from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, watch_request
-from sidecar.rpc.session import STALLED_S, first_request
+from sidecar.rpc.session import STALLED_S
+from sidecar.rpc.unread_answers import ANSWER_S, end_call
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 METHOD: Final = "WatchLimits"
 
-MAX_WATCHERS: Final = 256
-"""Each is a publisher with any number of cameras, a console, or another sidecar."""
+MAX_WATCHERS: Final = 64
+"""Each is a publisher with any number of cameras, a console, or another sidecar, and takes a place for calls."""
 
 MAX_WATCHES: Final = 200_000
 """The streams of all watchers, added up: about 50 MB."""
@@ -96,8 +97,8 @@ class Watches:
         for watch in self._open:
             watch.changed.set()
 
-    async def serve(self, context: Context) -> None:
-        """Serves one watch to its end."""
+    async def serve(self, requests: AsyncIterator[object], context: Context) -> None:
+        """Serves one watch to its end; the arguments are those of :meth:`sidecar.rpc.session.Sessions.serve`."""
         if self._shut_down:
             await self._end(context, grpc.StatusCode.UNAVAILABLE, "the sidecar shuts down")
         if len(self._open) >= self._max_watchers:
@@ -105,7 +106,7 @@ class Watches:
             await self._end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, message)
         watch = Watch(self._watchers)
         self._open.add(watch)
-        reading = asyncio.create_task(self._read(watch, context))
+        reading = asyncio.create_task(self._read(watch, requests, context))
         reading.add_done_callback(lambda _: watch.changed.set())
         try:
             await self._send(watch, context, reading)
@@ -145,12 +146,12 @@ class Watches:
             await self._read_limits(unread)
         watcher.owe_new(new_names)
 
-    async def _read(self, watch: Watch, context: Context) -> RejectedError | None:
+    async def _read(self, watch: Watch, requests: AsyncIterator[object], context: Context) -> RejectedError | None:
         """Reads to the end, or to an invalid request.
 
         The error is returned, not raised, since the frames of its traceback would keep the request in memory.
         """
-        request = await first_request(context)
+        request = await anext(requests, grpc.aio.EOF)
         while request is not grpc.aio.EOF:
             if isinstance(request, Refusal):
                 return RejectedError(request.status, request.message)
@@ -164,7 +165,7 @@ class Watches:
 
     async def _send(self, watch: Watch, context: Context, reading: "asyncio.Task[RejectedError | None]") -> None:
         """Sends messages until the watch has to end: it stalls, the sidecar shuts down, or reading failed."""
-        loop = asyncio.get_running_loop()
+        loop, call = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
         while not (watch.stalled or self._shut_down or (reading.done() and _failed(reading))):
             names = watch.watcher.take(LIMITS_PER_MESSAGE, self._table.watched)
             if names is None:
@@ -174,17 +175,24 @@ class Watches:
             message = told_limits(names, self._table, self._pacing, shadow=self._shadow)
             self._metrics.told_limits.inc(len(names))
             # A write can't be taken back once it has begun, and no status can be sent before it ends.
-            stall = loop.call_later(self._stalled_s, self._cut, watch, context, reading)
+            stall = loop.call_later(self._stalled_s, self._cut, watch, context, reading, call)
             try:
                 await context.write(message)
             finally:
                 stall.cancel()
 
-    def _cut(self, watch: Watch, context: Context, reading: "asyncio.Task[RejectedError | None]") -> None:
+    def _cut(
+        self,
+        watch: Watch,
+        context: Context,
+        reading: "asyncio.Task[RejectedError | None]",
+        call: "asyncio.Task[Any]",
+    ) -> None:
         logger.warning("cut a watch whose client doesn't read", extra={"peer": context.peer()})
         watch.stalled = True
         self._watchers.close(watch.watcher)
         reading.cancel()
+        asyncio.get_running_loop().call_later(ANSWER_S, end_call, call)
 
     async def _end(self, context: Context, status: grpc.StatusCode, message: str) -> None:
         self._metrics.refused_watches.labels(status.name).inc()

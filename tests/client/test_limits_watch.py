@@ -148,7 +148,7 @@ def test_what_is_not_valid_is_ignored() -> None:
         assert (watch.pacing, watch.shadow) == (Pacing.MIN_GAP, True)
 
 
-class Unread(FakeSidecar):
+class UnreadAnswers(FakeSidecar):
     """A sidecar that can't read limits."""
 
     def _limits(self, stream_names: Iterable[str]) -> pb.WatchLimitsResponse:
@@ -164,7 +164,7 @@ def test_an_assumed_limit_does_not_replace_one_that_was_read() -> None:
         watch.watch("cam1")
         assert watch.wait_told(TIMEOUT_S)
         sidecar.stop()
-        with Unread(address=sidecar.address):
+        with UnreadAnswers(address=sidecar.address):
             watch.watch("cam2")
             wait_until(lambda: watch.limit("cam2") is not None, "the assumed limit")
             assert watch.limit("cam2") == StreamLimit(1.0, FpsSource.DEFAULT, "", unread=True)

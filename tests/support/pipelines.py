@@ -28,6 +28,7 @@ def pipeline_options(**changes: Any) -> PipelineOptions:
     """Options under which no frame is stale and nothing is adopted."""
     options = {
         "batch_size": 100,
+        "max_bytes_in_flight": 2**26,
         "max_age": math.inf,
         "fresh": 0.5,
         "claim_idle": 3600.0,

@@ -1,29 +1,22 @@
 """The names of the worker's metrics, and that docs/metrics.md lists each of them."""
 
-import time
-
 import pytest
 from prometheus_client import Counter, Gauge, Histogram, Metric
 from support.processes.programs import REPOSITORY
+from support.worker_metrics import worker_registry
 
 from worker.metrics import Metrics
-from worker.pipeline.stream_metrics import StreamMetrics
-from worker.pipeline.stream_stats import StreamStats
-from worker.queue.delivery import Skipped
-from worker.queue.frame import Frame, SkipReason
 
 
 @pytest.fixture
 def metrics() -> dict[str, Metric]:
     """All metrics, each with a sample, by the names that queries use."""
-    metrics, streams = Metrics(), StreamStats(1, time.time)
-    streams.received([Frame("1-1", "cam", 1.0, None, b"jpeg", 1.0)])
-    streams.skipped([Skipped("1-1", SkipReason.LATE, "cam")])
-    metrics.registry.register(StreamMetrics(streams, time.time))
+    metrics = Metrics()
+    registry = worker_registry(metrics)
     for each in vars(metrics).values():
         if isinstance(each, Counter | Gauge | Histogram) and each._labelnames:
             each.labels(*each._labelnames)  # without an event it would have no samples
-    families = metrics.registry.collect()
+    families = registry.collect()
     return {f"{each.name}_total" if each.type == "counter" else each.name: each for each in families}
 
 

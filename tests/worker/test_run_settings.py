@@ -6,11 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from process.redis_access import RedisAccess
 from worker.hands_settings import HandsSettings
 from worker.options import HandsOptions, RunOptions
 from worker.run_settings import RunSettings
+from worker.sinks.open_sinks import parse_sink
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +59,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     own = {
         "threads": 7,
         "batch_size": 17,
+        "max_bytes_in_flight": 12345,
         "max_age": 3.5,
         "fresh": 1.5,
         "claim_idle": 12.5,
@@ -79,6 +82,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "decision_timeout": ("decision_timeout", 0.5),
         "sidecar_wait": ("start_wait", 4.5),
     }
+    own |= {"sink": ["jsonl:-", "redis"], "sink_hmac_key": "KEY"}
     own["no_previews"] = own["no_smoothing"] = True
     others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
     settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
@@ -86,6 +90,8 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     assert isinstance(options, RunOptions)
     leaves = flat(options)
     assert leaves.pop("previews") is not own.pop("no_previews")
+    assert leaves.pop("specs") == tuple(map(parse_sink, own.pop("sink")))
+    assert leaves.pop("hmac_key") == own.pop("sink_hmac_key").encode()
     assert leaves.pop("smoothing") is not own.pop("no_smoothing")
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
@@ -99,6 +105,33 @@ def test_every_setting_of_run_reaches_its_option() -> None:
 def test_the_default_name_of_a_consumer_is_that_of_the_process() -> None:
     """It stays the same when a container restarts, where host name and process id do."""
     assert RunSettings().options.queue.consumer == f"{socket.gethostname()}-{os.getpid()}"
+
+
+def test_sinks_and_their_key_may_be_in_files(tmp_path: Path) -> None:
+    """One sink a line; comments and empty lines are nothing. They come in addition to those of the flags."""
+    sinks, key = tmp_path / "sinks", tmp_path / "key"
+    sinks.write_text("\ufeff# where results go\n\nhttp://user:pass@host/\nsql:sqlite:///x\n")
+    key.write_text("KEY\n")
+    options = RunSettings(sink=["jsonl:-"], sink_file=sinks, sink_hmac_key_file=key).options.sinks
+    assert options.specs == tuple(map(parse_sink, ["jsonl:-", "http://user:pass@host/", "sql:sqlite:///x"]))
+    assert options.hmac_key == b"KEY"
+
+
+def test_sinks_that_cannot_be_used_are_refused_without_their_secrets(tmp_path: Path) -> None:
+    """Wherever they are written."""
+    bad, empty = tmp_path / "bad", tmp_path / "empty"
+    bad.write_text("http:SECRET")
+    empty.touch()
+    for given in (
+        {"sink": ["http:SECRET"]},
+        {"sink_file": bad},
+        {"sink_file": tmp_path / "missing"},
+        {"sink_hmac_key_file": empty},
+        {"sink_hmac_key": "SECRET", "sink_hmac_key_file": empty},
+    ):
+        with pytest.raises(ValidationError) as error:
+            RunSettings(**given)
+        assert "SECRET" not in error.value.errors(include_url=False, include_input=False)[0]["msg"]
 
 
 def test_options_are_frozen() -> None:

@@ -30,7 +30,7 @@ from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
 from worker.queue.commands import QueueError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Settled
+from worker.queue.delivery import Counted, Settled
 from worker.queue.held import Held
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Pipeline:
         detectors: Sequence[HandDetector],
         metrics: Metrics,
         options: PipelineOptions,
+        on_counted: Callable[[Counted], None] = lambda _result: None,
     ) -> None:
         """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
         self.streams = StreamStats(options.metrics_streams, queue.now)
@@ -88,7 +89,14 @@ class Pipeline:
             for detector in detectors
         ]
         settler = Settler(
-            queue, self._held, self._settled, metrics, self.streams, self._abandon, claim_idle=options.claim_idle
+            queue,
+            self._held,
+            self._settled,
+            metrics,
+            self.streams,
+            self._abandon,
+            claim_idle=options.claim_idle,
+            on_counted=on_counted,
         )
         self._read_thread = self._thread("reader", self._reader.run)
         self._dispatch_thread = self._thread("dispatcher", self._dispatcher.run)

@@ -36,6 +36,9 @@ SHORT_WAIT_S = 0.02
 ASK_AGAIN_S = 0.1
 """Until deliveries that wait for the limit of their stream are looked at again."""
 
+FULL_WAIT_S = 0.05
+"""Until a worker that holds too much looks again."""
+
 MOST_HELD = 2 * MAX_BATCH
 """If entries can be read but not settled, no more are read beyond this many held. Two of the largest batches, so that the
 limit never slows a worker that settles its deliveries."""
@@ -106,8 +109,9 @@ class Reader:
             self._decide(self._redelivery.take())
             self._decide(self._redelivery.take_suspect())
             self._decide_waiting()
-            if len(self._held) >= MOST_HELD:
-                self._stop.wait(WAIT_S)
+            room = self._options.max_bytes_in_flight - self._held.inline_bytes
+            if len(self._held) >= MOST_HELD or room <= 0:
+                self._stop.wait(FULL_WAIT_S)
                 return False
             if (
                 not self._dispatcher.has_room
@@ -115,13 +119,13 @@ class Reader:
             ):
                 self._dispatcher.wait_for_room(min(early, self._longest_wait()))
                 return False
-            deliveries = self._queue.read(self._options.batch_size)
+            deliveries = self._queue.read(self._options.batch_size, room)
         except QueueError:
             self._redelivery.expect()
             raise
         if deliveries:
             self._read_until = deliveries[-1].arrived_at or 0.0
-            self._held.add(delivery.entry_id for delivery in deliveries)
+            self._held.add(deliveries)
             self._metrics.received.inc(len(deliveries))
             self._decide(deliveries)
             return False

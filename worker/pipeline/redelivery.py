@@ -110,7 +110,7 @@ class Redelivery:
         if not entry_ids:
             return []
         deliveries = self._queue.take(entry_ids)
-        self._held.add(delivery.entry_id for delivery in deliveries)
+        self._held.add(deliveries)
         self._metrics.redelivered.inc(sum(delivery.times_delivered > 1 for delivery in deliveries))
         return [delivery for delivery in deliveries if not self._is_worn_out(delivery)]
 

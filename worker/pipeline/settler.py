@@ -3,6 +3,7 @@
 import queue as queues
 import threading
 import time
+from collections.abc import Callable
 
 from worker.metrics import Metrics
 from worker.pipeline.stream_stats import StreamStats
@@ -29,6 +30,7 @@ class Settler:
         abandon: threading.Event,
         *,
         claim_idle: float,
+        on_counted: Callable[[Counted], None] = lambda _result: None,
     ) -> None:
         """Connects the queue with its neighbours.
 
@@ -39,6 +41,7 @@ class Settler:
             metrics: what is counted for operators.
             streams: what is known of each stream.
             abandon: makes ``run`` return although some are left, which will be delivered again.
+            on_counted: called with each result that this worker has written, without repetitions.
             claim_idle: seconds without a sign of life after which other workers adopt what is held.
         """
         self._queue = queue
@@ -47,6 +50,7 @@ class Settler:
         self._metrics = metrics
         self._streams = streams
         self._abandon = abandon
+        self._on_counted = on_counted
         self._extend_interval = claim_idle / 3
         self._extend_at = time.monotonic() + self._extend_interval
 
@@ -116,6 +120,7 @@ class Settler:
         else:
             self._metrics.counted.inc()
             self._metrics.hands.inc(settled.hand_count)
+            self._on_counted(settled)
 
     def _extend_hold(self) -> None:
         if time.monotonic() >= self._extend_at:

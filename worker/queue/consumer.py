@@ -36,6 +36,12 @@ from worker.queue.stream_update import TTL_S, StreamUpdate
 
 logger = logging.getLogger(__name__)
 
+MOST_BYTES = 64 * 2**20
+"""A bound on what is read at once, far above what usual pictures need."""
+
+_FORGETTING = 0.5
+"""How the largest picture is forgotten with each read."""
+
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
 
@@ -83,6 +89,8 @@ class Queue:
         """Entries that the queue dropped before any worker read them, as of the last read."""
         self._unwritten = ""
         self._last_id = b"0-0"
+        self._largest = float(MOST_BYTES)
+        """About the largest picture inside of an entry so far, bytes; to be on the safe side, large at first."""
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
 
@@ -97,14 +105,26 @@ class Queue:
 
     # New entries
 
-    def read(self, count: int) -> list[Delivery]:
-        """Takes up to this many new entries, without waiting, and counts them as received."""
+    def read(self, count: int, most_bytes: int = MOST_BYTES) -> list[Delivery]:
+        """Takes new entries, without waiting, and counts them as received.
+
+        Args:
+            count: the most entries.
+            most_bytes: about the most bytes of pictures inside of the entries. If there are any entries, at least one is
+                taken, however large it is.
+        """
         keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
-        reply = self._commands.script("read", keys, CONSUMER_GROUP, self.consumer, count)
+        # As many at first as surely fit if they are like those before.
+        first = max(1, int(most_bytes / (4 * self._largest)))
+        reply = self._commands.script("read", keys, CONSUMER_GROUP, self.consumer, count, most_bytes, first)
         seconds, micros, entries, self._last_id, self.dropped_unread, newest = reply
         self._set_clock(seconds, micros)
         self._arrivals.note_read(newest, self.now())
-        return [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]
+        deliveries = [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]
+        if deliveries:
+            largest = max(len(delivery.fields.get(b"frame", b"")) for delivery in deliveries)
+            self._largest = max(1.0, largest, self._largest * _FORGETTING)
+        return deliveries
 
     def _new_delivery(self, entry_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
         return Delivery(entry_id.decode(), fields, 1, self._arrivals.date(entry_id, fields))

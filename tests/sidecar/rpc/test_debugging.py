@@ -20,7 +20,7 @@ OURS = "handcounter.ratelimit.v1.RateLimitService"
 async def channel() -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server with debugging services, which says that it has ours, too."""
     server = grpc.aio.server()
-    add_debugging_services(refusing_malformed(server, lambda _method: None), [OURS])
+    add_debugging_services(refusing_malformed(server, lambda _method: None, 100), [OURS])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:

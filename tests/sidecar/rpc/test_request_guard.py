@@ -14,10 +14,11 @@ from support.waiting import until
 from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from sidecar.rpc import request_guard
+from sidecar.rpc import places
 from sidecar.rpc.request_guard import MAX_SMALL_BYTES, Refusal, refusing_malformed
 
 SERVICE = "/handcounter.ratelimit.v1.RateLimitService"
+MOST_CALLS = 20
 INVALID, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -67,7 +68,7 @@ async def guarded() -> AsyncIterator[Guarded]:
     """A server of the contract that answers everything."""
     servicer, refused = Servicer(), Counter[str]()
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    registrar = refusing_malformed(server, lambda method: refused.update([method]))
+    registrar = refusing_malformed(server, lambda method: refused.update([method]), MOST_CALLS)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(servicer, registrar)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -157,12 +158,12 @@ async def test_a_half_sent_call_ends(
     guarded: Guarded, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A call whose request doesn't arrive is refused after a time, and a call whose client ends it is just over."""
-    monkeypatch.setattr(request_guard, "REQUEST_S", 0.2)
+    monkeypatch.setattr(places, "REQUEST_S", 0.2)
     never_sent = guarded.channel.stream_unary(f"{SERVICE}/{method}")(timeout=120)
     assert await never_sent.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert await never_sent.details() == "the request didn't arrive within 0.2 s"
     assert guarded.refused == Counter([method])
-    monkeypatch.setattr(request_guard, "REQUEST_S", 120.0)
+    monkeypatch.setattr(places, "REQUEST_S", 120.0)
     without_request = guarded.channel.stream_unary(f"{SERVICE}/{method}")(timeout=120)
     await without_request.done_writing()
     assert await without_request.code() is INVALID

@@ -49,7 +49,7 @@ async def served() -> AsyncIterator[Served]:
         wall_clock=lambda: 5000.0,
     )
     server = grpc.aio.server()
-    guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc())
+    guarded = refusing_malformed(server, lambda method: metrics.invalid_requests.labels(method).inc(), 100)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, guarded)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from support.clients.sessions import Call, Served, serving
+from support.waiting import DEADLINE_S
 
 from handcounter.pacing.bounds import MAX_BATCH
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from sidecar.rpc import session
 from sidecar.rpc.session import MAX_UNSENT
 
 
@@ -92,6 +94,23 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
                 pass
         assert await call.end() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the client doesn't read")
         assert (await Call(served).ask(("a", 1.0))).should_process == [True]
+
+
+async def test_a_client_that_never_reads_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some time after it was cut, though no status can be sent to it."""
+    monkeypatch.setattr(session, "ANSWER_S", 0.1)
+    async with serving(max_sessions=1, stalled_s=0.1) as served:
+        call = Call(served)
+        await call.send(*[(f"{number % 100}", 1.0) for number in range(MAX_BATCH)])
+        await served.until("sidecar_sessions", 1)
+        await served.until("sidecar_sessions", 0)
+        answers = None
+        async with asyncio.timeout(DEADLINE_S):
+            while answers is None:
+                with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    answers = await Call(served).ask(("a", 1.0))
+        assert not call.call.done()  # it hasn't learnt of the end
+        call.call.cancel()
 
 
 async def test_requests_wait_while_answers_do() -> None:

@@ -13,7 +13,7 @@ from support.waiting import until
 from handcounter.pacing.bounds import MAX_BATCH
 from handcounter.pacing.schedule import MAX_STREAM_NAME_LENGTH, Pacing
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
-from sidecar.rpc import session
+from sidecar.rpc import places
 from sidecar.rpc.watch import LIMITS_PER_MESSAGE
 
 INVALID, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -258,7 +258,7 @@ async def test_only_so_many_watchers(served: Served) -> None:
 
 async def test_a_watch_without_a_request_ends(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would hold a place for ever."""
-    monkeypatch.setattr(session, "REQUEST_S", 0.01)
+    monkeypatch.setattr(places, "REQUEST_S", 0.01)
     code, _ = await Watch(served).end()
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 

@@ -7,7 +7,18 @@ from contextlib import contextmanager
 
 import pytest
 from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler
-from support.processes.workers import KEYS, T0, QueueServer, accounting, balance, calls, pending, publish, publish_many
+from support.processes.workers import (
+    KEYS,
+    T0,
+    QueueServer,
+    accounting,
+    balance,
+    calls,
+    pending,
+    picture,
+    publish,
+    publish_many,
+)
 from support.waiting import wait_until
 
 from worker.queue.consumer import Queue
@@ -307,7 +318,7 @@ def test_nothing_more_is_read_if_nothing_is_settled(
 ) -> None:
     """With too much held the reader leaves the rest to other workers, and continues as soon as some of it is settled."""
     monkeypatch.setattr("worker.pipeline.reader.MOST_HELD", 10)
-    monkeypatch.setattr("worker.pipeline.reader.WAIT_S", 0.01)
+    monkeypatch.setattr("worker.pipeline.reader.FULL_WAIT_S", 0.01)
     publish_many(valkey.bytes, 30)
     parts = ReaderAndSettler(queue, EveryNth(), threads=50, batch_size=5, drain=False)
     thread = parts.read()
@@ -318,3 +329,20 @@ def test_nothing_more_is_read_if_nothing_is_settled(
     parts.held.remove(parts.held.snapshot()[:5])
     wait_until(lambda: len(parts.dispatcher) == 15)
     parts.end(thread)
+
+
+def test_large_pictures_inside_of_entries_are_read_a_few_at_a_time(valkey: QueueServer, queue: Queue) -> None:
+    """No more than --max-bytes-in-flight and one picture are held, and the next ones are read as soon as some are settled."""
+    for number in range(12):
+        fields = {"stream_name": f"cam{number}", "ts": "1", "frame": picture() + bytes(1_000_000)}
+        valkey.bytes.xadd(KEYS.frames, fields)
+    parts = ReaderAndSettler(queue, EveryNth(), threads=50, drain=False, max_bytes_in_flight=3_500_000)
+    thread = parts.read()
+    wait_until(lambda: len(parts.held) >= 3)
+    turned_at = parts.reader.turned_at
+    wait_until(lambda: parts.reader.turned_at > turned_at)
+    assert len(parts.held) == 4  # the last one was begun with room for half of it
+    parts.held.remove(parts.held.snapshot()[:2])
+    wait_until(lambda: pending(valkey.bytes) > 4)
+    parts.end(thread)
+    assert parts.held.inline_bytes < 4_500_000 + 1_000_000

@@ -8,7 +8,7 @@ from worker.metrics import Metrics
 from worker.pipeline.settler import MOST_AT_ONCE, Settler
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueUnreachableError
-from worker.queue.delivery import Counted, Dead, Settled, Skipped
+from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.held import Held
 from worker.queue.stream_update import StreamUpdate
@@ -59,7 +59,7 @@ class Parts:
         self.held = Held()
         self.metrics = Metrics()
         self.abandon = threading.Event()
-        self.held.add(each.entry_id for each in settled if each)
+        self.held.add(Delivery(each.entry_id, {}, 1) for each in settled if each)
         self.settled: queues.SimpleQueue[Settled | None] = queues.SimpleQueue()
         for each in settled:
             self.settled.put(each)
@@ -136,7 +136,7 @@ def test_the_hold_is_extended_while_frames_are_counted() -> None:
     """What is held and not settled yet is kept from other workers."""
     queue = MemoryQueue()
     parts = Parts(queue, COUNTED, claim_idle=1e-9)
-    parts.held.add(["9-9"])
+    parts.held.add([Delivery("9-9", {}, 1)])
     thread = threading.Thread(target=parts.settler.run)
     thread.start()
     while ["9-9"] not in queue.extended:

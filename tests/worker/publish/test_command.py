@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,8 @@ from support.processes.workers import KEYS, QueueServer
 from support.publishing import ListSource, captured, jpeg
 from support.waiting import wait_until
 
+from handcounter.client import LimitsWatch
+from handcounter.client.testing import FakeSidecar
 from process.backoff import Backoff
 from process.redis_access import RedisAccess
 from process.redis_url import parse_redis_url
@@ -20,7 +23,7 @@ from worker import __main__ as cli
 from worker.publish import command
 from worker.publish.command import run_publish
 from worker.publish.open_source import name_of, open_source
-from worker.publish.options import DestinationOptions, PublishOptions, Reception, SourceOptions
+from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError
 from worker.publish.thinning import Unlimited
@@ -70,6 +73,53 @@ def test_it_publishes_and_reports(
     assert (start.message, start.stream, start.queue) == ("publishing", "cam1", KEYS.frames)
     assert {record.message for record in progress} == {"progress"}
     assert (total.message, total.stream, total.published, total.dropped) == ("finished", "cam1", 3, 0)
+
+
+@pytest.mark.parametrize(("fps", "published"), [(25.0, 3), (1.0, 1), (0.0, 0)])
+def test_only_what_will_be_admitted_is_published(
+    options: PublishOptions, valkey: QueueServer, caplog: pytest.LogCaptureFixture, fps: float, published: int
+) -> None:
+    """The log says by which limit, and how many frames were left out; that all were isn't an error."""
+    caplog.set_level(logging.INFO)
+    with FakeSidecar(fps={"cam1": fps}) as sidecar:
+        source = SourceOptions(source=options.source.source, folder_fps=20.0, fast=True)
+        assert run_publish(replace(options, source=source, limits=LimitsOptions(address=sidecar.address))) == 0
+    assert valkey.bytes.xlen(KEYS.frames) == published
+    begun, total = (
+        next(record for record in caplog.records if record.message == message)
+        for message in ("only frames that will be admitted are published", "finished")
+    )
+    assert (begun.limit, begun.source, begun.sidecar) == (fps, "override", sidecar.address)
+    assert (total.published, total.thinned) == (published, 3 - published)
+
+
+def test_the_sources_rate_is_told(options: PublishOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it publishes; also if nothing is published."""
+    monkeypatch.setattr(command, "TELL_S", 0.01)
+    with FakeSidecar(fps={"cam1": 0.0}) as sidecar:
+
+        def frames() -> Iterator[Captured]:
+            yield from (captured(0, index / 4) for index in range(30))
+            wait_until(lambda: sidecar.source_fps == {"cam1": 4.0}, "the rate is told")
+
+        monkeypatch.setattr(command, "open_source", lambda _: ListSource(frames()))
+        assert run_publish(replace(options, limits=LimitsOptions(address=sidecar.address))) == 0
+        wait_until(lambda: sidecar.source_fps == {}, "the end is known")
+
+
+def test_a_signal_ends_the_wait_for_a_limit(options: PublishOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a publisher whose sidecar doesn't start can be stopped."""
+    monkeypatch.setattr(command, "LIMITS_S", 600.0)
+
+    signals = [signal.SIGTERM]
+
+    def end(*_: object) -> bool:
+        if signals:  # a second one would end the process at once
+            os.kill(os.getpid(), signals.pop())
+        return False
+
+    monkeypatch.setattr(LimitsWatch, "wait_told", end)
+    assert run_publish(replace(options, limits=LimitsOptions(address="127.0.0.1:1"))) == 0
 
 
 def test_a_missing_source_is_an_error(options: PublishOptions, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import redis
 from redis.exceptions import MovedError, NoPermissionError
-from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, publish_many
+from support.processes.workers import KEYS, QueueServer, accounting, balance, calls, pending, publish_many
 from support.waiting import wait_until
 
 from handcounter.pacing.bounds import MAX_BATCH
@@ -457,3 +457,48 @@ def test_drops_before_an_upgrade_are_not_counted(valkey: QueueServer, queue: Que
     valkey.bytes.xtrim(KEYS.frames, maxlen=3, approximate=False)
     queue.read(9)
     assert queue.dropped_unread == 1
+
+
+def add_inline(valkey: QueueServer, *sizes: int) -> None:
+    """Adds entries with pictures of these sizes inside; 0: with a key."""
+    for size in sizes:
+        fields = {"stream_name": "cam", "ts": "1", **({"frame": bytes(size)} if size else {"frame_key": "key"})}
+        valkey.bytes.xadd(KEYS.frames, fields)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most_bytes", "reads"),
+    [
+        ([100] * 12, 1000, [10, 2, 0]),
+        ([5000] * 3, 1000, [1, 1, 1, 0]),
+        ([100, 900, 100, 100, 100], 1000, [3, 2, 0]),
+        ([0] * 300, 1000, [256, 44, 0]),
+        ([0] * 5 + [600] * 9, 1000, [7, 1, 1, 1, 1, 1, 1, 1, 0]),
+        ([0] * 10 + [600] * 4, 10_000, [14, 0]),
+    ],
+)
+def test_about_so_many_bytes_are_read_at_once(
+    valkey: QueueServer, queue: Queue, sizes: list[int], most_bytes: int, reads: list[int]
+) -> None:
+    """At least one entry; the first large ones behind small ones may be as many as those."""
+    add_inline(valkey, *sizes)
+    assert [len(queue.read(256, most_bytes)) for _ in reads] == reads
+    assert accounting(valkey.bytes) == {"received": len(sizes)}
+    assert pending(valkey.bytes) == len(sizes)
+
+
+def test_small_entries_are_read_in_one_go(valkey: QueueServer, queue: Queue) -> None:
+    """Once it is known that they are small, and as long as no large one comes."""
+    for _ in range(40):
+        publish_many(valkey.bytes, 1)
+        queue.read(256)
+    publish_many(valkey.bytes, 100)
+    valkey.bytes.config_resetstat()
+    assert len(queue.read(256)) == 100
+    assert calls(valkey.bytes, "xreadgroup") == 1
+    add_inline(valkey, 30_000_000)
+    queue.read(256)
+    publish_many(valkey.bytes, 2)
+    valkey.bytes.config_resetstat()
+    assert len(queue.read(256)) == 2
+    assert calls(valkey.bytes, "xreadgroup") == 2

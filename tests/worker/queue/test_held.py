@@ -1,16 +1,34 @@
 """Which deliveries a process holds."""
 
+from worker.queue.delivery import Delivery
 from worker.queue.held import Held
+
+
+def delivery(entry_id: str, picture: bytes | None = None) -> Delivery:
+    """A delivery, with a picture inside of the entry or without."""
+    return Delivery(entry_id, {b"stream_name": b"cam"} if picture is None else {b"frame": picture}, 1)
 
 
 def test_ids_are_held_until_they_are_removed() -> None:
     """Adding or removing one twice changes nothing; a snapshot is a copy."""
     held = Held()
     assert (len(held), "1-1" in held, held.snapshot()) == (0, False, [])
-    held.add(["1-1", "1-2"])
-    held.add(["1-2", "1-3"])
+    held.add([delivery("1-1"), delivery("1-2")])
+    held.add([delivery("1-2"), delivery("1-3")])
     snapshot = held.snapshot()
     held.remove(["1-1", "9-9"])
     held.remove(["1-1"])
     assert (len(held), "1-1" in held, "1-2" in held) == (2, False, True)
     assert sorted(snapshot) == ["1-1", "1-2", "1-3"]
+
+
+def test_the_pictures_inside_of_entries_are_added_up() -> None:
+    """Each as long as its delivery is held, once."""
+    held = Held()
+    held.add([delivery("1-1", b"xxx"), delivery("1-2"), delivery("1-3", b"xx")])
+    held.add([delivery("1-1", b"xxx")])
+    assert held.inline_bytes == 5
+    held.remove(["1-1", "1-2", "1-1"])
+    assert held.inline_bytes == 2
+    held.remove(["1-3"])
+    assert held.inline_bytes == 0

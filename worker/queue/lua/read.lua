@@ -5,7 +5,8 @@
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far;
 --                                    last_id: the last entry that was read, for create_group.lua
--- ARGV     group, consumer, the most entries
+-- ARGV     group, consumer, the most entries, about the most bytes of pictures inside of the entries, how many entries to begin
+--          with
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the id to wait behind,
 --           the number of entries dropped unread so far, the last id of the queue at this read}
 --
@@ -14,6 +15,9 @@
 -- If all entries that are left follow the last one delivered, every entry that is gone was read or dropped; those
 -- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
 -- the last read. Without a position (an older version read this queue) the first read only notes it.
+--
+-- Entries are read in growing chunks, because only a read entry shows its size. Each chunk is as large as the largest entry
+-- before it lets hope that it fits; the first has at least one entry, whatever its size.
 --
 -- Redis doesn't undo a script that fails half-way. So the most entries are counted first, which may be refused, and those
 -- that didn't come are subtracted afterwards.
@@ -62,12 +66,27 @@ end
 if most > 0 then
   redis.call('HINCRBY', KEYS[2], 'received', most)
 end
-local reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
-local entries = reply and reply[1] and reply[1][2] or {}
+local entries, reply = {}, nil
+local chunk, bytes, largest = math.min(tonumber(ARGV[5]), tonumber(ARGV[3])), 0, 1
+repeat
+  reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', chunk, 'STREAMS', KEYS[1], '>')
+  local read = reply and reply[1] and reply[1][2] or {}
+  for i = 1, #read do
+    entries[#entries + 1] = read[i]
+    local words = read[i][2]
+    for j = 1, words and #words or 0, 2 do
+      if words[j] == 'frame' then
+        bytes, largest = bytes + #words[j + 1], math.max(largest, #words[j + 1])
+      end
+    end
+  end
+  local full = #read == chunk
+  chunk = math.min(2 * chunk, tonumber(ARGV[3]) - #entries, math.floor((tonumber(ARGV[4]) - bytes) / largest))
+until not full or chunk < 1
 if most > #entries then
   redis.call('HINCRBY', KEYS[2], 'received', #entries - most)
 end
-if reply and reply.err then
+if reply and reply.err and #entries == 0 then
   return reply
 end
 local time = redis.call('TIME')

@@ -1,0 +1,117 @@
+"""Kills, freezes and spoils the parts of a running system at random, and checks that every frame has exactly one ending.
+
+    python -m chaos                             # a few minutes
+    python -m chaos --kills 50 --minutes 30     # make chaos-full
+
+Three simulated cameras publish to a Valkey with appendonly always, and two workers with a simulated detector count by the
+limits of a sidecar. First these are killed and frozen, one at a time; then the data in Redis is spoiled, with each fault
+once. After each part everything must be settled, exactly once. It fails if a frame is missing, pending or counted twice, or if
+counting doesn't resume.
+"""
+# ruff: noqa: T201 (its output is what it prints)
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from support.waiting import wait_until
+
+from chaos.audit import flaws
+from chaos.faults import KILLS, SPOILS, Fault, name_of
+from chaos.system import CLAIM_IDLE_S, System, running
+
+TAKEOVER_GOAL_S = CLAIM_IDLE_S + 1.0
+
+
+class Row(NamedTuple):
+    """What one fault did."""
+
+    fault: str
+    lasted_s: float
+    resumed_s: float
+    """From the end of the fault until the next result."""
+    takeover_s: float | None
+
+
+class Part(NamedTuple):
+    """What one part of the trial found."""
+
+    rows: Sequence[Row]
+    received: int
+    counted: int
+    flaws: Sequence[str]
+
+
+def main() -> int:
+    """Prints tables and one line of JSON; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=16, help="how often a process is killed or frozen")
+    parser.add_argument("--minutes", type=float, default=1.5, help="over which the kills are spread")
+    parser.add_argument("--seed", type=int, help="of the random choices; by default a new one, which is printed")
+    options = parser.parse_args()
+    seed = random.randrange(1 << 32) if options.seed is None else options.seed
+    chance = random.Random(seed)
+    print(f"{options.kills} kills and freezes over {options.minutes:g} minutes, seed {seed}")
+    kills = [*KILLS, *(chance.choice(KILLS) for _ in range(options.kills - len(KILLS)))][: options.kills]
+    chance.shuffle(kills)
+    parts = [
+        _run(kills, chance, 60.0 * options.minutes / max(1, len(kills)), entries_deleted=False),
+        _run(SPOILS, chance, 2.0, entries_deleted=True),
+    ]
+    rows = [row for part in parts for row in part.rows]
+    takeovers = [row.takeover_s for row in rows if row.takeover_s is not None]
+    longest = max(takeovers, default=0.0)
+    found = [flaw for part in parts for flaw in part.flaws]
+    print(f"{sum(part.received for part in parts)} frames received, {sum(part.counted for part in parts)} counted")
+    verdict = "met" if longest <= TAKEOVER_GOAL_S else "MISSED"
+    print(f"{len(takeovers)} takeovers, the longest after {longest:.1f} s; goal {TAKEOVER_GOAL_S:g} s: {verdict}")
+    for flaw in found:
+        print(f"FLAW {flaw}")
+    print("FAILED" if found else "good: every frame has exactly one ending")
+    figures = {"received": sum(part.received for part in parts), "takeover_s": longest, "flaws": found}
+    print(json.dumps({"bench": "chaos", "seed": seed, **figures, "rows": [row._asdict() for row in rows]}))
+    return 1 if found else 0
+
+
+def _run(faults: Sequence[Fault], chance: random.Random, pace_s: float, *, entries_deleted: bool) -> Part:
+    """Runs a system of its own through faults, then audits it."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, running(Path(folder)) as system:
+        try:
+            system.start_cameras()
+            _wait_for_a_result(system, b"0-0")
+            print(f"\n{'fault':28}{'lasted, s':>10}{'resumed after, s':>18}{'taken over after, s':>21}")
+            rows = list(_faults(system, faults, chance, pace_s))
+            system.stop_cameras()
+            system.settle_everything()
+        except AssertionError as error:
+            return Part([], 0, 0, [f"it hasn't recovered: {error}"])
+        books = system.books()
+        received, counted = (books.accounting.get(field, 0) for field in ("received", "counted"))
+        return Part(rows, received, counted, flaws(books, entries_deleted=entries_deleted))
+
+
+def _faults(system: System, faults: Sequence[Fault], chance: random.Random, pace_s: float) -> Iterator[Row]:
+    for fault in faults:
+        time.sleep(chance.uniform(0.5, 1.5) * pace_s / 2)  # so that it hits at any point of the work
+        began = time.monotonic()
+        takeover_s = fault(system, chance)
+        ended = time.monotonic()
+        _wait_for_a_result(system, system.newest_result())
+        row = Row(name_of(fault), ended - began, time.monotonic() - ended, takeover_s)
+        taken = "" if takeover_s is None else f"{takeover_s:.1f}"
+        print(f"{row.fault:28}{row.lasted_s:10.1f}{row.resumed_s:18.1f}{taken:>21}", flush=True)
+        yield row
+
+
+def _wait_for_a_result(system: System, newest: bytes) -> None:
+    wait_until(lambda: system.newest_result() not in (newest, b"0-0"), "a frame is counted")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
