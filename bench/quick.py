@@ -18,6 +18,7 @@ DEADLINE_S = 300.0
 
 QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
+    "bench.capture": ["--seconds", "2", "--rounds", "1", "--height", "180"],
     "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
@@ -27,6 +28,7 @@ QUICK: dict[str, list[str]] = {
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.names": ["--names", "150000"],
     "bench.others": ["--rounds", "1"],
+    "bench.overload": ["--seconds", "4", "--figure", "overload.svg"],
     "bench.pacing": ["--figure", "pacing.svg"],
     "bench.payloads": ["--cameras", "4", "--seconds", "2", "--ttl", "1"],
     "bench.propagation": ["--changes", "20"],

@@ -13,6 +13,7 @@ from bench.servers import resident_bytes
 from fuzz.oracle import allowed_statuses, answer_error, good_requests
 from fuzz.requests import LONGEST_SESSION, SERVICE, Call, Generator
 from fuzz.session_oracle import session_error
+from handcounter.client.channel import CHANNEL_OPTIONS
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -88,7 +89,7 @@ class Fuzzer:
         """Sends at least the given number of requests; stops after the first few defects."""
         rss: list[tuple[int, int]] = []
         started = time.monotonic()
-        async with grpc.aio.insecure_channel(self._address) as channel:
+        async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
             step = max(1, requests // RSS_POINTS)
 
             async def send() -> None:

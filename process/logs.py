@@ -4,18 +4,30 @@ A log call passes values as fields, ``logger.warning("Redis is unreachable", ext
 message is the same text each time and collectors can search by the values.
 """
 
+import contextlib
 import datetime
+import io
 import json
 import logging
 import math
 import os
+import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Final, Literal, TextIO
 
 logger = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
+
+STDERR: Final = "stderr"
+"""The logger of what others write to standard error."""
+_SEVERITY: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|FATAL)\b|[DIWEF]\d{4} ")
+"""How many libraries begin a line, those of Google with one letter and the date."""
+_LEVELS: Final = {"D": "debug", "I": "info", "W": "warning", "E": "error", "F": "critical"}
+FOREIGN_LINE: Final = "a line on standard error"
+UNEXPECTED: Final = "unexpected failure"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes of each log record, which are therefore no fields."""
@@ -31,12 +43,95 @@ def silence_grpc() -> None:
 
 
 def set_up(level: str, log_format: LogFormat) -> None:
-    """Sends all log records from this level on to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Sends all log records from this level on to standard error.
+
+    In JSON, whatever else Python writes there becomes log lines too: texts, warnings, and exceptions that nobody caught.
+    """
+    handler = LogHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if log_format == "json":
+        _replace_stderr()
     # At debug level gRPC logs a line per call, which would hide the program's own lines.
     logging.getLogger("grpc").setLevel(max(logging.INFO, logging.getLogger().level))
+
+
+def redirect(stream: TextIO) -> TextIO:
+    """Sends the log to another stream from now on; returns the one before."""
+    (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, LogHandler))
+    before: TextIO = handler.stream
+    handler.setStream(stream)
+    return before
+
+
+def foreign_line(text: str) -> str:
+    """Returns a line of JSON about a line that somebody else wrote to standard error."""
+    said = _SEVERITY.match(text)
+    level = _LEVELS[said[0][0]] if said else "warning"
+    entry = {"time": _now(), "level": level, "logger": STDERR, "message": FOREIGN_LINE, "line": text}
+    return json.dumps(entry) + "\n"
+
+
+def _replace_stderr() -> None:
+    sys.stderr = _Lines(sys.stderr)
+    sys.excepthook = lambda kind, error, trace: logger.critical(UNEXPECTED, exc_info=(kind, error, trace))
+    threading.excepthook = lambda failed: logger.critical(
+        UNEXPECTED, exc_info=failed.exc_value, extra={"thread_name": failed.thread.name if failed.thread else ""}
+    )
+    sys.unraisablehook = lambda failed: logger.error(
+        UNEXPECTED, exc_info=failed.exc_value, extra={"object": repr(failed.object)}
+    )
+    logging.captureWarnings(True)
+
+
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Writes log lines. A failure to do so leaves at most one line, and reports nothing to a stream that leads back here."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Is called when a record couldn't be written."""
+        if isinstance(self.formatter, JsonFormatter):
+            error = sys.exception()
+            with contextlib.suppress(OSError, ValueError):
+                self.stream.write(foreign_line(f"a log line of {record.name} can't be written: {error!r}"))
+        else:
+            super().handleError(record)
+
+
+class _Lines(io.TextIOBase):
+    """In place of sys.stderr: each line that is written becomes a log line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._rest = ""
+        self._lock = threading.Lock()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream which it replaces."""
+        return self._stream.encoding
+
+    def fileno(self) -> int:
+        """Returns the descriptor of the stream which it replaces."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Logs the lines that are complete."""
+        with self._lock:
+            *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def close(self) -> None:
+        """Logs what is left; the stream itself stays open."""
+        with self._lock:
+            line, self._rest = self._rest, ""
+        self._log(line)
+
+    def _log(self, line: str) -> None:
+        if line.strip():
+            logging.getLogger(STDERR).error(FOREIGN_LINE, extra={"line": line.strip()})
 
 
 def warn_of_unknown(variables: Mapping[str, str]) -> None:
@@ -82,6 +177,10 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def _word(value: object) -> str:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any, Final
 
 from handcounter.pacing.schedule import stream_name_error
+from process.output import Output
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
 from sidecar.connections.errors import RedisServerError
@@ -55,20 +56,23 @@ async def check(
             await wire.close()
     except RedisServerError as error:
         hint = error.fields().get("hint", "")
-        sys.stderr.write(
-            f"fps-sidecar: can't read {config_key} at {url.shown}: {error}{f' ({hint})' if hint else ''}\n"
+        Output(sys.stderr).line(
+            f"fps-sidecar: can't read {config_key} at {url.shown}: {error}{f' ({hint})' if hint else ''}"
         )
         return FAILED
+    output = Output(sys.stdout)
     for _, problem in sorted(problems.items()):
-        sys.stdout.write(f"{problem}\n")
+        output.line(problem)
     named = [field.decode() for field in fields - problems.keys()]
     for doubt in doubts([show(field) for field in fields], named, streams):
-        sys.stdout.write(f"{doubt}\n")
+        output.line(doubt)
     others = f"--fps {default_fps:g}" if wildcard is None else f"{wildcard:g} ({WILDCARD_FIELD})"
-    sys.stdout.write(
-        f"{config_key} at {url.shown}: {len(fields)} fields, {len(problems)} invalid; all other streams: {others}\n"
+    output.line(
+        f"{config_key} at {url.shown}: {len(fields)} fields, {len(problems)} invalid; all other streams: {others}"
     )
-    return FAILED if problems else FINE
+    if output.problem:
+        Output(sys.stderr).line(f"fps-sidecar: the report can't be written to standard output: {output.problem}")
+    return FAILED if problems or output.problem else FINE
 
 
 def field_error(field: bytes, value: bytes) -> str | None:

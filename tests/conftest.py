@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from support.processes.programs import forks
 
+from process.logs import LogHandler
+
 # No test depends on the machine's speed or on luck: hypothesis has no deadlines and uses the same examples each time.
 # `--hypothesis-profile search` tries other examples and prints how to replay a failing one.
 settings.register_profile("search", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -35,6 +37,6 @@ def _logs_are_not_set_up_for_the_next_test() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     yield
-    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+    for handler in [handler for handler in root.handlers if type(handler) is LogHandler]:
         root.removeHandler(handler)
     root.setLevel(level)

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from process.output import Output
 from worker.backend import Backend, BackendError, Drawing, open_backend
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.draw import annotate
 from worker.options import HandsOptions
-from worker.output import Output
 from worker.picture_files import decode_any, encode, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError
 from worker.results import FrameResult

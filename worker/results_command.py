@@ -8,9 +8,9 @@ import threading
 
 from redis.exceptions import RedisError
 
+from process.output import Output
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
-from worker.output import Output
 from worker.queue.failures import failure_in_words
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.processes.programs import repository_environment
 
-from process.logs import JsonFormatter, TextFormatter, silence_grpc
+from process.logs import JsonFormatter, TextFormatter, foreign_line, silence_grpc
 
 
 def record(*, failed: bool = False, **fields: Any) -> logging.LogRecord:
@@ -95,6 +95,24 @@ def test_text_lines_carry_the_same() -> None:
 def test_a_value_is_one_word(value: object, shown: str) -> None:
     """A value can't be taken for another field or another line."""
     assert TextFormatter().format(record(value=value)).endswith(f" lost redis value={shown}")
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", "info"),
+        ("W0000 00:00:1732 file.cc:50] old", "warning"),
+        ("E1127 19:21:42 file.cc:50] bad", "error"),
+        ("FATAL: bad", "critical"),
+        ("Corrupt JPEG data: premature end of data segment", "warning"),
+        ("INFORMATION", "warning"),
+    ],
+)
+def test_a_line_of_a_library_has_the_level_that_it_names(line: str, level: str) -> None:
+    """Else it is a warning."""
+    entry = json.loads(foreign_line(line))
+    assert (entry["level"], entry["line"], entry["logger"]) == (level, line, "stderr")
+    assert entry.keys() == {"time", "level", "logger", "message", "line"}
 
 
 @pytest.mark.parametrize(("given", "in_force"), [({}, "NONE"), ({"GRPC_VERBOSITY": "debug"}, "debug")])

@@ -1,16 +1,20 @@
 """The command line."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
 from worker import __main__ as cli
 from worker.hands.effort import Effort
+from worker.hands.models import ModelPaths
 from worker.options import HandsOptions
 from worker.run_settings import RunSettings
 
@@ -178,3 +182,18 @@ def test_hamers_weights_are_fetched_with_consent_only(tmp_path, capsys, monkeypa
     message = capsys.readouterr().err
     assert "MANO" in message
     assert "--accept-licence" in message
+
+
+def test_every_line_is_json(models: ModelPaths, tmp_path: Path) -> None:
+    """Those of TensorFlow Lite and libjpeg too; without --log-format json they stay as they are."""
+    picture = tmp_path / "damaged.jpg"
+    encoded = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (200, 200, 3), np.uint8))[1].tobytes()
+    picture.write_bytes(encoded[: len(encoded) // 2] + b"\xff\xd9")
+    command = ("worker", "detect", str(picture), "missing.jpg", "--models-dir", str(models.palm.parent))
+    done = run(*command, "--log-format", "json")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    said = [line["line"] for line in lines if line["logger"] == "stderr"]
+    for words in ("TensorFlow Lite", "Corrupt JPEG data", "hand-counter: missing.jpg: No such file"):
+        assert any(words in line for line in said), (words, said)
+    assert (done.returncode, done.stdout) == (1, run(*command).stdout)
+    assert "\nCorrupt JPEG data" in run(*command).stderr

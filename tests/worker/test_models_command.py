@@ -1,11 +1,13 @@
 """``hand-counter models fetch``."""
 
 import io
+import subprocess
 import sys
 from dataclasses import astuple
 from pathlib import Path
 
 import pytest
+from support.processes.programs import repository_environment
 
 from worker import models_command
 from worker.hamer.fetch import FetchError
@@ -34,7 +36,8 @@ def test_hamers_weights(
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
     assert run_models_fetch(tmp_path, hamer=True, accept_licence=True) == 0
-    assert calls == [(tmp_path, True, input if terminal else None)]
+    ((folder, accepted, ask),) = calls
+    assert (folder, accepted, ask is not None) == (tmp_path, True, terminal)
     assert capsys.readouterr().out == f"{tmp_path}/hamer.ckpt\n"
 
 
@@ -58,3 +61,42 @@ def test_an_error_is_one_line(
     monkeypatch.setattr(models_command, function, fail)
     assert run_models_fetch(tmp_path, hamer=hamer) == 1
     assert capsys.readouterr() == ("", f"hand-counter: {error}\n")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "problem"),
+    [("| head -0", "Broken pipe"), ("> /dev/full", "No space left on device"), (">&-", "it is closed")],
+)
+def test_standard_output_that_fails(models: ModelPaths, redirection: str, problem: str) -> None:
+    """The models are in place, the reason is one line, and the exit code says that something failed."""
+    script = f'set -o pipefail; "$PYTHON" -m worker models fetch --models-dir "$MODELS" {redirection}'
+    variables = {"PYTHON": sys.executable, "MODELS": str(models.palm.parent)}
+    done = subprocess.run(
+        ["bash", "-c", script], env=repository_environment(variables), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == f"hand-counter: the models are in {models.palm.parent}, but standard output failed: {problem}"
+
+
+@pytest.mark.parametrize("descriptors", ["2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_descriptors(models: ModelPaths, descriptors: str) -> None:
+    """Whatever is closed, nothing is a traceback."""
+    for flags, code in (("", 1 if ">&- 2" in descriptors else 0), ("--hamer", 1)):
+        script = f'"$PYTHON" -m worker models fetch --models-dir "$MODELS" {flags} {descriptors}'
+        variables = {"PYTHON": sys.executable, "MODELS": str(models.palm.parent)}
+        done = subprocess.run(
+            ["bash", "-c", script], env=repository_environment(variables), capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+
+
+def test_the_end_of_the_input_is_no_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-D at the question is no answer."""
+
+    def end(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    assert models_command._ask("Do you agree?") == ""

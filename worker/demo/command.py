@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO, cast
 
 import cv2
 import redis
 
 from process.address import mask_password
+from process.output import Output
 from worker.demo.annotate import annotated_frame
 from worker.demo.options import DemoOptions
 from worker.demo.plan import CAMERAS, PHASES, Limit, after, limit_of
@@ -36,10 +38,11 @@ def run_demo(options: DemoOptions) -> int:
     """Runs the demo.
 
     Returns:
-        The exit code: 0 if all rates and counts were as configured.
+        The exit code: 0 if all rates and counts were as configured, and could be written.
     """
     cv2.setNumThreads(1)  # three cameras draw at the same time, and the worker needs the cores
     interrupted = threading.Event()
+    output, stderr = Output(sys.stdout), Output(sys.stderr)
 
     def check_interrupt() -> None:
         if interrupted.is_set():
@@ -51,17 +54,19 @@ def run_demo(options: DemoOptions) -> int:
             tempfile.TemporaryDirectory(prefix="hand-counter-demo-") as folder,
         ):
             models_dir = options.models_dir or default_models_dir()
-            with download_progress(sys.stderr, TITLE) as progress:
+            with download_progress(cast(TextIO, stderr), TITLE) as progress:
                 ensure_models(models_dir, _interruptible(progress, check_interrupt))
             stage = Stage(Path(folder), options, models_dir=models_dir, check_interrupt=check_interrupt)
-            deviations = _perform(stage, options, check_interrupt)
+            deviations = _perform(stage, options, output, check_interrupt)
     except (DemoError, ModelError) as error:
-        sys.stderr.write(f"hand-counter demo: {error}\n")
+        stderr.line(f"hand-counter demo: {error}")
         return 1
     except DemoInterruptedError:
-        sys.stderr.write("hand-counter demo: interrupted\n")
+        stderr.line("hand-counter demo: interrupted")
         return 1
-    return 1 if deviations else 0
+    if output.problem:
+        stderr.line(f"hand-counter demo: standard output failed: {output.problem}")
+    return 1 if deviations or output.problem else 0
 
 
 def _interruptible(progress: Progress, check_interrupt: Callable[[], None]) -> Progress:
@@ -72,10 +77,10 @@ def _interruptible(progress: Progress, check_interrupt: Callable[[], None]) -> P
     return report
 
 
-def _perform(stage: Stage, options: DemoOptions, check_interrupt: Callable[[], None]) -> list[str]:
+def _perform(stage: Stage, options: DemoOptions, output: Output, check_interrupt: Callable[[], None]) -> list[str]:
     """Runs all phases and returns the deviations."""
     began = time.monotonic()
-    with Screen() as screen, stage:
+    with Screen(output=output) as screen, stage:
         try:
             screen.line("starting Valkey, the sidecar and the worker ...")
             stage.start()

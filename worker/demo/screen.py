@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import TextIO, cast
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -12,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from process.output import Output
 from worker.demo.verdict import Row
 
 _LINE_WIDTH = 110
@@ -21,9 +24,10 @@ _LINE_WIDTH = 110
 class Screen:
     """Writes to one console. Used in a `with` block, at whose end the live table disappears."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, output: Output | None = None) -> None:
         # NO_COLOR means plain lines: a live table needs escape sequences.
-        self._console = console or Console(force_terminal=False if os.environ.get("NO_COLOR") else None)
+        file = cast(TextIO, output or Output(sys.stdout))
+        self._console = console or Console(file=file, force_terminal=False if os.environ.get("NO_COLOR") else None)
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, _LINE_WIDTH)
         self._live = (

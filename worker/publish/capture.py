@@ -12,7 +12,7 @@ import av
 
 from worker.publish.choice import Part, Selection, Treatment
 from worker.publish.container import clock_may_change, nature_of, open_container, video_of
-from worker.publish.decoding import Decoder, shown, threads_for
+from worker.publish.decoding import Converter, Decoder, threads_for
 from worker.publish.failure import undecodable, why_ended
 from worker.publish.motion_jpeg import MotionJpeg
 from worker.publish.nal import References
@@ -72,6 +72,7 @@ class Capture:
         self._timeout = reception.timeout
         threads = threads_for(context.width, context.height, self.fps or UNKNOWN_FPS, hurries)
         self._decoder = Decoder(video, threads)
+        self._converter = Converter()
         self._references = References(self.codec, context.extradata)
         self._jpeg = MotionJpeg(self._decoder) if self.codec == "mjpeg" else None
         self._passed_on = 0
@@ -128,6 +129,9 @@ class Capture:
         except (av.FFmpegError, OSError) as error:
             self.error = error
 
+    def _encoded(self, frame: VideoFrame, encode: Encode) -> bytes:
+        return encode(self._converter.picture(frame))
+
     def _position(self, pts: int | None) -> float:
         """Returns seconds. A frame's own time base is wrong if it comes out at the end."""
         base = self._video.time_base
@@ -138,7 +142,7 @@ class Capture:
 
     def _shown(self, frames: Sequence[VideoFrame], times: Times, encode: Encode) -> Iterator[SourceFrame]:
         for frame in frames:
-            yield SourceFrame(times.ts(self._position(frame.pts)), lambda frame=frame: encode(shown(frame)))  # type: ignore[misc]
+            yield SourceFrame(times.ts(self._position(frame.pts)), partial(self._encoded, frame, encode))
 
 
 def open_capture(opens: str, name: str, reception: Reception, hurries: bool = False) -> Capture:

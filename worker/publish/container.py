@@ -19,6 +19,10 @@ _CLOCK_MAY_CHANGE = 0x0200
 """FFmpeg's AVFMT_TS_DISCONT: a container whose timestamps may jump, such as a transport stream."""
 
 
+_PLAYLISTS = ("hls", "dash")
+"""FFmpeg's formats of lists of films; their size isn't that of the films."""
+
+
 class Nature(enum.Enum):
     """What a container is, whatever it is called."""
 
@@ -47,7 +51,8 @@ def open_container(
     """
     if "://" in opens and (reason := unresolved(opens)):
         raise SourceError(f"{name} can't be opened: {reason}")
-    times = (reception.timeout, reception.timeout)
+    # Who writes into a pipe may take its time.
+    times = (reception.timeout, reception.timeout) if "://" in opens else None
     given = {**_options(opens, reception), **(options or {})}
     try:
         return av.open(opens, "r", format=kind, options=given, timeout=times, metadata_errors="replace")
@@ -87,7 +92,8 @@ def nature_of(container: InputContainer) -> Nature:
     """Returns what an HTTP server sends: a film has a duration or a size, a camera neither."""
     if container.format.name.endswith("_pipe"):
         return Nature.SNAPSHOT
-    if (container.duration or 0) > 0 or container.size > 0:
+    size = 0 if container.format.name in _PLAYLISTS else container.size
+    if (container.duration or 0) > 0 or size > 0:
         return Nature.FILM
     return Nature.CAMERA
 

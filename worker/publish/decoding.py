@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from worker.picture import Picture
 from worker.publish.choice import Treatment
@@ -89,7 +90,25 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     return UPRIGHT if matrix is None else orientation(bytes(matrix))  # type: ignore[call-overload]  # its class is a buffer
 
 
-def shown(frame: VideoFrame) -> Picture:
-    """Returns a frame as it is shown."""
-    picture: Picture = np.ascontiguousarray(frame.to_ndarray(format="bgr24"), np.uint8)
-    return turned(picture, orientation_of(frame))
+class Converter:
+    """Converts frames to pictures, as they are shown; keeps what FFmpeg prepares for a size and format."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._seen: tuple[int, int, int] | None = None
+        """Rotation, width and height of the frames whose orientation is known."""
+        self._orientation = UPRIGHT
+
+    def picture(self, frame: VideoFrame) -> Picture:
+        """Returns a frame as a picture of its own size, turned as its source says."""
+        converted = self._reformatter.reformat(frame, format="bgr24", threads=1)
+        plane = converted.planes[0]
+        rows: Picture = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # type: ignore[call-overload]
+        picture = rows[: frame.height, : frame.width * 3].reshape(
+            frame.height, frame.width, 3
+        )  # a copy only if there is padding
+        seen = frame.rotation, frame.width, frame.height
+        if seen != self._seen:
+            # Not with each frame: PyAV's side data refers to its frame and back, so both would stay until a collection.
+            self._seen, self._orientation = seen, orientation_of(frame)
+        return turned(picture, self._orientation)

@@ -36,6 +36,10 @@ WITH_SUPPORT = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY /
 
 _forks: dict[str, Forks] = {}
 
+# Everything that tests and benches start is on this machine. A proxy in the environment would be asked for it all the same,
+# by gRPC's channels and by urllib. It stays for pip, which downloads the models.
+os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost,::1")))
+
 
 @contextlib.contextmanager
 def forks() -> Iterator[None]:

@@ -1,10 +1,12 @@
 """Reading an open film or camera: silence, ends and damage."""
 
+import gc
 import math
 import threading
 import time
 from pathlib import Path
 
+import av
 import pytest
 from support.camera_servers import UdpCamera
 from support.limits import RuleDue
@@ -97,3 +99,19 @@ def test_rtsp_over_udp_with_a_digest_login(udp_camera: UdpCamera) -> None:
     capture.close()
     assert pictures == [(pictures[0] + index) % 24 for index in range(30)]
     assert udp_camera.methods[:5] == ["OPTIONS", "DESCRIBE", "DESCRIBE", "SETUP", "PLAY"]
+
+
+def test_frames_are_not_kept(tmp_path: Path) -> None:
+    """No frame stays in memory until a garbage collection: at 1080p each has 3 MB."""
+    capture = open_capture(f"file:{h264(tmp_path / 'film.mp4', [index / 25 for index in range(100)])}", "film", PATIENT)
+    gc.collect()
+    gc.disable()
+    try:
+        frames = capture.frames(ArrivalTimes(time.time), Unlimited(), encode, threading.Event())
+        for frame in frames:
+            frame.encode()
+        kept = [each for each in gc.get_objects() if isinstance(each, av.VideoFrame)]
+    finally:
+        gc.enable()
+        capture.close()
+    assert len(kept) < 10

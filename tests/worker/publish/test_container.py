@@ -44,6 +44,18 @@ def test_natures(films: dict[str, bytes], what: str, ranges: bool, length: bool,
         assert nature_of(container) is nature
 
 
+@pytest.mark.parametrize(("ends", "nature"), [(True, Nature.FILM), (False, Nature.CAMERA)])
+def test_playlists(films: dict[str, bytes], ends: bool, nature: Nature) -> None:
+    """A playlist that is continued is a camera's."""
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\npart.ts\n" + "#EXT-X-ENDLIST\n" * ends
+    replies = {
+        "/list.m3u8": Reply(playlist.encode(), kind="application/vnd.apple.mpegurl"),
+        "/part.ts": Reply(films["ts"]),
+    }
+    with http_server(replies) as base, open_container(f"{base}/list.m3u8", "door", RECEPTION) as container:
+        assert nature_of(container) is nature
+
+
 def test_a_motion_jpeg_camera() -> None:
     """A server that sends one JPEG after the other is a camera."""
     camera = MotionJpegCamera([jpeg(1)])

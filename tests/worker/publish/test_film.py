@@ -3,6 +3,7 @@
 import itertools
 import os
 import threading
+import time
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ from support.publishing import h264, hevc, jpeg, motion_jpeg, number_of, take
 from worker.picture_header import size
 from worker.publish.film import Film
 from worker.publish.open_source import open_source
-from worker.publish.options import SourceOptions
+from worker.publish.options import Reception, SourceOptions
 from worker.publish.source import Source, SourceError
 from worker.publish.thinning import Unlimited
 
@@ -96,6 +97,26 @@ def test_a_pipe(tmp_path: Path) -> None:
     frames = take(film(pipe))
     writer.join()
     assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4]
+
+
+def test_a_pipe_whose_writer_takes_its_time(tmp_path: Path) -> None:
+    """The time-out is for networks: a silent pipe is waited for."""
+    content = h264(tmp_path / "film.ts", [index / 25 for index in range(50)]).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as out:
+            for start in range(0, len(content), len(content) // 3 + 1):
+                out.write(content[start : start + len(content) // 3 + 1])
+                time.sleep(0.1)  # longer than the time-out
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    options = SourceOptions(source=str(pipe), fast=True, reception=Reception(timeout=0.01))
+    frames = take(open_source(options))
+    writer.join()
+    assert len(frames) == 50
 
 
 def test_a_film_of_damaged_data(tmp_path: Path) -> None:

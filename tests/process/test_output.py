@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from worker.output import Output
+from process.output import Output
 
 PROGRAM = """
 import sys
-from worker.output import Output
+from process.output import Output
 output = Output(sys.stdout)
 for number in range(20000):
     output.line(f"line {number} \\udcff \\u00e4")
@@ -53,3 +53,21 @@ def test_a_closed_stream() -> None:
     output.line("one")
     output.line("two")
     assert "closed" in output.problem
+
+
+def test_a_table_of_rich_on_a_stream_that_fails() -> None:
+    """The program goes on; rich itself would end it, or raise."""
+    program = (
+        PROGRAM.replace("output = Output(sys.stdout)", "from rich.console import Console\noutput = Output(sys.stdout)")
+        .replace("output.line(", "Console(file=output).print(")
+        .replace("20000", "200")
+    )
+    for redirection, problem in (
+        ("| head -0", "Broken pipe"),
+        ("> /dev/full", "No space left on device"),
+        (">&-", "it is closed"),
+    ):
+        command = f'set -o pipefail; "$PYTHON" -c "$PROGRAM" {redirection}'
+        environment = {**os.environ, "PYTHON": sys.executable, "PROGRAM": program, "PYTHONIOENCODING": "ascii:strict"}
+        done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.stderr, done.returncode) == (f"{problem}\n", 3)
