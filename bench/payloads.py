@@ -90,6 +90,10 @@ class OnePerSecond:
         self._due[stream_name] = ts + LIMIT_S
         return Reason.ADMITTED
 
+    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
+        """Returns the limit."""
+        return 1.0 / LIMIT_S
+
 
 def publish(url: str, options: argparse.Namespace) -> tuple[int, float]:
     """Publishes frames of all cameras, which tick together; returns how many, and how many per second."""

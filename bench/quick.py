@@ -28,6 +28,7 @@ QUICK: dict[str, list[str]] = {
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.names": ["--names", "150000"],
     "bench.others": ["--rounds", "1"],
+    "bench.overload": ["--seconds", "4", "--figure", "overload.svg"],
     "bench.pacing": ["--figure", "pacing.svg"],
     "bench.payloads": ["--cameras", "4", "--seconds", "2", "--ttl", "1"],
     "bench.propagation": ["--changes", "20"],

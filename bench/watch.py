@@ -79,7 +79,7 @@ async def watch(channel: Any, names: list[str], times: list[float] | None, count
 async def measure(address: str, pid: int, port: int, case: Case, streams: int, per_s: float, seconds: float) -> Outcome:
     """Runs one case."""
     names = [f"cam{number}" for number in range(streams)]
-    options = [("grpc.use_local_subchannel_pool", 1)]
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(-(-case.watchers // PER_CONNECTION))]
     times: list[float] = []
     counts = [0, 0]

@@ -1,4 +1,4 @@
-"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz for probes and people.
+"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz and /livez for probes and people.
 
 Clients that connect and send nothing, half a request, or don't read the answer can't take the process's descriptors and
 threads: at most MAX_CONNECTIONS are open, and the next one closes the oldest. A real request takes milliseconds, so the oldest
@@ -121,23 +121,24 @@ class _Handler(WSGIRequestHandler):
 
 
 class HttpEndpoint:
-    """Serves /metrics and /healthz in a thread until closed.
+    """Serves /metrics, /healthz and /livez in a thread until closed.
 
     Args:
         address: HOST:PORT to listen on; port 0 means any free one.
         registry: The metrics.
         health: Called in other threads, for each request of /healthz.
+        alive: The same for /livez: whether a restart wouldn't help. None: as long as the endpoint answers.
 
     Raises:
         OSError: The address can't be bound.
         ValueError: The address isn't HOST:PORT.
     """
 
-    def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(self, address: str, registry: CollectorRegistry, health: Health, alive: Health | None = None) -> None:
         host, port = split_host_port(address)
         disable_created_metrics()  # type: ignore[no-untyped-call]  # unneeded gauges of creation times
         self._metrics = make_wsgi_app(registry)
-        self._health = health
+        self._verdicts = {"/healthz": health, "/livez": alive or (lambda: (True, {}))}
         self._server = _Server(host, port)
         self._server.set_app(self._app)
         self._thread = threading.Thread(
@@ -162,10 +163,10 @@ class HttpEndpoint:
         if path == "/metrics":
             body: Iterable[bytes] = self._metrics(environ, start_response)
             return body
-        if path == "/healthz":
-            healthy, details = self._health()
+        if path in self._verdicts:
+            healthy, details = self._verdicts[path]()
             status = "200 OK" if healthy else "503 Service Unavailable"
             start_response(status, [("Content-Type", "application/json")])
             return [json.dumps({"healthy": healthy, **details}).encode() + b"\n"]
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"try /metrics or /healthz\n"]
+        return [b"try /metrics, /healthz or /livez\n"]

@@ -61,6 +61,23 @@ def test_healthz_has_the_state_in_status_and_body(endpoint):
     assert json.load(answer.value) == {"healthy": False, "redis": "unreachable"}
 
 
+def test_livez_says_whether_a_restart_would_help():
+    """It has a verdict of its own; without one it is 200 as long as the process answers."""
+    verdicts = iter([(True, {"stuck": 1}), (False, {"stuck": 99})])
+    server = HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (False, {}), lambda: next(verdicts))
+    plain = HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (False, {}))
+    try:
+        assert json.loads(get(server, "/livez")) == {"healthy": True, "stuck": 1}
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            get(server, "/livez")
+        assert answer.value.code == 503
+        answer.value.close()
+        assert json.loads(get(plain, "/livez")) == {"healthy": True}
+    finally:
+        server.close()
+        plain.close()
+
+
 def test_another_path_is_not_found(endpoint):
     """Any other path is 404."""
     with pytest.raises(urllib.error.HTTPError) as answer:
