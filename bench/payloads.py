@@ -76,10 +76,6 @@ class OnePerSecond:
 
     sidecar_unreachable = False
 
-    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
-        """Returns the limit."""
-        return 1.0 / LIMIT_S
-
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns the limit of each stream."""
         return [1.0 / LIMIT_S] * len(stream_names)
