@@ -1,5 +1,6 @@
 """Set-up of all tests."""
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -16,6 +17,17 @@ settings.register_profile("suite", settings.get_profile("search"), derandomize=T
 # Mutants are only found or not: nobody reads a small example.
 settings.register_profile("mutants", settings.get_profile("suite"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("suite")
+
+
+# Collection makes hundreds of thousands of objects that all stay: nothing would be found among them, again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Lets the garbage collector look at what the tests make, and only at that."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -93,7 +93,7 @@ class Stage(contextlib.ExitStack):
         """Starts the cameras."""
         encode = jpeg_encoder(85)
         for number, camera in enumerate(cameras):
-            spec = SyntheticSpec(fps=camera.fps, seed=self._options.seed * len(cameras) + number)
+            spec = SyntheticSpec(fps=camera.fps, seed=self._options.seed * len(cameras) + number, people=camera.people)
             source = SimulatedCamera(spec, encode, paced=True)
             ledger = StreamLedger(camera, source)
             client = self.enter_context(contextlib.closing(connect(self.redis_url)))
