@@ -96,7 +96,7 @@ def nature_of(container: InputContainer) -> Nature:
     """Returns what an HTTP server sends: a film has a duration or a size, a camera neither."""
     if container.format.name.endswith("_pipe"):
         return Nature.SNAPSHOT
-    size = 0 if container.format.name in _PLAYLISTS else container.size
+    size = 0 if container.format.name in _PLAYLISTS else (container.size or 0)  # None from PyAV 19 on
     if (container.duration or 0) > 0 or size > 0:
         return Nature.FILM
     return Nature.CAMERA
