@@ -31,30 +31,46 @@ class Line(NamedTuple):
     """In the format of SVG's stroke-dasharray; empty for a solid line."""
 
 
-def line_chart(title: str, x_label: str, y_label: str, lines: Sequence[Line], *, most: float, step: float) -> str:
-    """Returns the chart as the text of an SVG file; both axes run from 0 to ``most``, with a mark at each ``step``."""
+class Axis(NamedTuple):
+    """An axis, which runs from 0."""
+
+    label: str
+    most: float
+    step: float
+    """From mark to mark."""
+
+    def marks(self) -> list[float]:
+        """Returns the values that are marked."""
+        return [number * self.step for number in range(int(self.most / self.step + 1e-9) + 1)]
+
+
+def line_chart(title: str, x_axis: Axis, y_axis: Axis, lines: Sequence[Line]) -> str:
+    """Returns the chart as the text of an SVG file."""
     across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return LEFT + x / most * across, TOP + down - min(y, most) / most * down
+        return LEFT + x / x_axis.most * across, TOP + down - min(y, y_axis.most) / y_axis.most * down
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f"<style>{_STYLE}</style>",
         f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
     ]
-    mark = 0.0
-    while mark <= most + 1e-9:
-        x, y = place(mark, mark)
-        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{TOP + down}M{LEFT} {y:.1f}H{LEFT + across}"/>')
+    for mark in x_axis.marks():
+        x, _ = place(mark, 0.0)
+        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{TOP + down}"/>')
         parts.append(f'<text x="{x:.1f}" y="{TOP + down + 18}" text-anchor="middle">{mark:g}</text>')
+    for mark in y_axis.marks():
+        _, y = place(0.0, mark)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{LEFT + across}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{mark:g}</text>')
-        mark += step
     parts.append(f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{TOP + down}H{LEFT + across}"/>')
-    parts.append(f'<text x="{LEFT + across / 2}" y="{TOP + down + 38}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(
+        f'<text x="{LEFT + across / 2}" y="{TOP + down + 38}" text-anchor="middle">{escape(x_axis.label)}</text>'
+    )
     middle = TOP + down / 2
     parts.append(
-        f'<text transform="rotate(-90 16 {middle})" x="16" y="{middle}" text-anchor="middle">{escape(y_label)}</text>'
+        f'<text transform="rotate(-90 16 {middle})" x="16" y="{middle}" text-anchor="middle">{escape(y_axis.label)}</text>'
     )
     for number, line in reversed(list(enumerate(lines))):
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (place(*point) for point in line.points))

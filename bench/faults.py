@@ -27,7 +27,6 @@ import sys
 import time
 from typing import NamedTuple
 
-import grpc
 from support.clients.fault_load import CREDIT_FRAMES, DECISIONS_PER_S
 from support.processes.sidecars import sidecar_process
 from support.waiting import wait_until
@@ -35,6 +34,7 @@ from support.waiting import wait_until
 from bench.fault_cases import CASES, CONTROL, PROBE, Case
 from bench.fault_clients import BATCH, KINDS, Call, Client, Record
 from bench.servers import waiting_seconds
+from handcounter.client.channel import open_channel
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -63,7 +63,7 @@ def measure(case: Case, seconds: float, rounds: int) -> tuple[list[Round], dict[
     with contextlib.ExitStack() as stack:
         sidecar = stack.enter_context(sidecar_process(redis_url=case.url, fps=LIMIT, environment=case.environment))
         clients = {kind: stack.enter_context(Client(kind, sidecar.address, LIMIT)) for kind in KINDS}
-        stub = rate_limit_pb2_grpc.RateLimitServiceStub(stack.enter_context(grpc.insecure_channel(sidecar.address)))
+        stub = rate_limit_pb2_grpc.RateLimitServiceStub(stack.enter_context(open_channel(sidecar.address)))
 
         def current_fps() -> float:
             return stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=PROBE), timeout=10.0).fps

@@ -13,7 +13,6 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 
-import grpc
 from rich.console import Console
 from rich.table import Table
 from support.clients.fleet_player import Player, player
@@ -23,6 +22,7 @@ from support.redis.topologies import cluster, plain_client
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 
+from handcounter.client.channel import open_channel
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -162,7 +162,7 @@ def times(count: int) -> None:
         redis = stack.enter_context(valkey())
         proxy = stack.enter_context(redis_proxy(redis.port))
         sidecars = stack.enter_context(fleet(proxy.url, 2))
-        channel = stack.enter_context(grpc.insecure_channel(sidecars[0].address))
+        channel = stack.enter_context(open_channel(sidecars[0].address))
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         measure(table, "well", stub, count)
         proxy.delay_s = 0.2

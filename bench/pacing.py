@@ -19,7 +19,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.chart import Line, line_chart
+from bench.chart import Axis, Line, line_chart
 from handcounter.pacing.schedule import TOLERANCE_S, Pacing, Schedule, decide
 
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "pacing.svg"
@@ -107,7 +107,9 @@ def main() -> None:
     lines = [Line(name, [(fps, rates[fps][name]) for fps in limits], _DASHES.get(name, "")) for name in RULES]
     title = f"A {SOURCE_FPS:.0f} fps camera, limited: achieved frames per second"
     options.figure.parent.mkdir(parents=True, exist_ok=True)
-    options.figure.write_text(line_chart(title, "configured fps", "achieved fps", lines, most=30.0, step=5.0))
+    options.figure.write_text(
+        line_chart(title, Axis("configured fps", 30.0, 5.0), Axis("achieved fps", 30.0, 5.0), lines)
+    )
     print(f"{'configured':>10}" + "".join(f"{name:>22}" for name in RULES))
     for fps in SHOWN:
         print(f"{fps:10.1f}" + "".join(f"{rates[fps][name]:22.2f}" for name in RULES))

@@ -36,7 +36,9 @@ GOAL = 0.02
 LIMIT_S = 1.0
 OPTIONS = PipelineOptions(
     batch_size=256,
+    max_bytes_in_flight=2**26,
     max_age=10.0,
+    fresh=0.5,
     claim_idle=30.0,
     max_deliveries=3,
     max_pixels=MAX_PIXELS,
@@ -72,6 +74,8 @@ class OnePerSecond:
         """Decides them likewise."""
         return [self._decide(*frame) for frame in frames]
 
+    sidecar_unreachable = False
+
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns the limit of each stream."""
         return [1.0 / LIMIT_S] * len(stream_names)
@@ -81,6 +85,10 @@ class OnePerSecond:
             return Reason.TOO_SOON
         self._due[stream_name] = ts + LIMIT_S
         return Reason.ADMITTED
+
+    def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
+        """Returns the limit."""
+        return 1.0 / LIMIT_S
 
 
 def publish(url: str, options: argparse.Namespace) -> tuple[int, float]:

@@ -12,7 +12,9 @@ from support.processes.ports import free_port
 from support.processes.programs import repository_environment
 from support.waiting import wait_until
 
-CHANNEL_OPTIONS = (("grpc.enable_retries", 0),)
+from handcounter.client.channel import open_channel
+
+CHANNEL_OPTIONS = (("grpc.enable_retries", 0), ("grpc.enable_http_proxy", 0))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -48,7 +50,7 @@ def empty_server() -> Iterator[tuple[int, str]]:
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen([sys.executable, "-m", "bench.empty_server", address], env=repository_environment())
     try:
-        with grpc.insecure_channel(address) as channel:
+        with open_channel(address) as channel:
             ready = grpc.channel_ready_future(channel)
             wait_until(lambda: ready.done() or process.poll() is not None, "the empty server")
             ready.result(timeout=1.0)

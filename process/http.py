@@ -1,4 +1,4 @@
-"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz for probes and people.
+"""The HTTP endpoint of a process: /metrics for Prometheus, /healthz and /livez for probes and people.
 
 Clients that connect and send nothing, half a request, or don't read the answer can't take the process's descriptors and
 threads: at most MAX_CONNECTIONS are open, and the next one closes the oldest. A real request takes milliseconds, so the oldest
@@ -41,6 +41,8 @@ CONNECTION_S: Final = 10.0
 """How long a connection may last, which has one request. Prometheus itself gives up after 10 s."""
 
 _NO_DESCRIPTOR_S: Final = 0.1
+_WARN_EVERY_S: Final = 60.0
+"""A connection may be accepted between two that are not."""
 """How long to wait before the next attempt when a connection can't be accepted. It stays ready, so the loop would spin."""
 
 
@@ -54,7 +56,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self._opened: dict[socket.socket, float] = {}
         """When each connection was accepted, the oldest first."""
         self._lock = threading.Lock()
-        self._starved = False
+        self._warn_from = 0.0
         super().__init__((host, port), _Handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -62,13 +64,12 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         try:
             connection, client = super().get_request()
         except OSError as error:
-            if not self._starved:
+            if time.monotonic() >= self._warn_from:
                 logger.warning("can't accept HTTP connections", extra={"reason": error.strerror or str(error)})
-            self._starved = True
+                self._warn_from = time.monotonic() + _WARN_EVERY_S
             self._close_oldest(keep=0)
             time.sleep(_NO_DESCRIPTOR_S)
             raise
-        self._starved = False
         with self._lock:
             self._opened[connection] = time.monotonic()
         self._close_oldest(keep=MAX_CONNECTIONS)
@@ -121,23 +122,24 @@ class _Handler(WSGIRequestHandler):
 
 
 class HttpEndpoint:
-    """Serves /metrics and /healthz in a thread until closed.
+    """Serves /metrics, /healthz and /livez in a thread until closed.
 
     Args:
         address: HOST:PORT to listen on; port 0 means any free one.
         registry: The metrics.
         health: Called in other threads, for each request of /healthz.
+        alive: The same for /livez: whether a restart wouldn't help. None: as long as the endpoint answers.
 
     Raises:
         OSError: The address can't be bound.
         ValueError: The address isn't HOST:PORT.
     """
 
-    def __init__(self, address: str, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(self, address: str, registry: CollectorRegistry, health: Health, alive: Health | None = None) -> None:
         host, port = split_host_port(address)
         disable_created_metrics()  # type: ignore[no-untyped-call]  # unneeded gauges of creation times
         self._metrics = make_wsgi_app(registry)
-        self._health = health
+        self._verdicts = {"/healthz": health, "/livez": alive or (lambda: (True, {}))}
         self._server = _Server(host, port)
         self._server.set_app(self._app)
         self._thread = threading.Thread(
@@ -162,10 +164,10 @@ class HttpEndpoint:
         if path == "/metrics":
             body: Iterable[bytes] = self._metrics(environ, start_response)
             return body
-        if path == "/healthz":
-            healthy, details = self._health()
+        if path in self._verdicts:
+            healthy, details = self._verdicts[path]()
             status = "200 OK" if healthy else "503 Service Unavailable"
             start_response(status, [("Content-Type", "application/json")])
             return [json.dumps({"healthy": healthy, **details}).encode() + b"\n"]
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"try /metrics or /healthz\n"]
+        return [b"try /metrics, /healthz or /livez\n"]

@@ -47,7 +47,7 @@ def set_up(level: str, log_format: LogFormat) -> None:
 
     In JSON, whatever else Python writes there becomes log lines too: texts, warnings, and exceptions that nobody caught.
     """
-    handler = _Handler(sys.stderr)
+    handler = LogHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if log_format == "json":
@@ -58,7 +58,7 @@ def set_up(level: str, log_format: LogFormat) -> None:
 
 def redirect(stream: TextIO) -> TextIO:
     """Sends the log to another stream from now on; returns the one before."""
-    (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, _Handler))
+    (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, LogHandler))
     before: TextIO = handler.stream
     handler.setStream(stream)
     return before
@@ -84,10 +84,11 @@ def _replace_stderr() -> None:
     logging.captureWarnings(True)
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+class LogHandler(logging.StreamHandler[TextIO]):
     """Writes log lines. A failure to do so leaves at most one line, and reports nothing to a stream that leads back here."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Is called when a record couldn't be written."""
         if isinstance(self.formatter, JsonFormatter):
             error = sys.exception()
             with contextlib.suppress(OSError, ValueError):

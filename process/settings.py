@@ -8,7 +8,6 @@ unless the field is marked as secret (``json_schema_extra={"secret": True}``).
 """
 
 import argparse
-import difflib
 import os
 import re
 import types
@@ -121,8 +120,15 @@ def _stripped(value: Any) -> Any:
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
     """Returns the end of a sentence about an unknown word: the most similar known one, if one is similar."""
-    similar = difflib.get_close_matches(word, known, 1)
-    return f", did you mean {similar[0]}?" if similar else ""
+    similar = _most_similar(word, known)
+    return f", did you mean {similar}?" if similar else ""
+
+
+def _most_similar(word: str, known: Iterable[str]) -> str:
+    """Returns the known word that is most similar; empty if none is similar."""
+    import difflib  # only for mistakes, so that other starts don't wait for it
+
+    return next(iter(difflib.get_close_matches(word, known, 1)), "")
 
 
 def _own_first(settings_class: type[BaseSettings]) -> list[str]:
@@ -163,7 +169,7 @@ def unknown_variables(settings_classes: Iterable[type[BaseSettings]], environ: M
     known = {_variable(each, name) for each in settings_classes for name in each.model_fields}
     prefixes = tuple({str(each.model_config.get("env_prefix", "")) for each in settings_classes})
     return {
-        name: next(iter(difflib.get_close_matches(name.upper(), known, 1)), "")
+        name: _most_similar(name.upper(), known)
         for name in sorted(environ)
         if name.upper().startswith(prefixes) and name.upper() not in known and not _KUBERNETES.fullmatch(name)
     }

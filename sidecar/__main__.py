@@ -77,7 +77,7 @@ def _program(argv: Sequence[str] | None) -> Callable[[], int]:
             check(settings.redis, settings.redis_access, settings.config_key, settings.fps, streams)
         )
     from sidecar.rpc.listen import ListenError
-    from sidecar.server import serve  # --help and --check do without gRPC
+    from sidecar.server import serve  # --help does without gRPC
 
     def run() -> int:
         try:

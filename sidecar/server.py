@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from handcounter.client import LimitsWatch, tls_credentials
 from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2, rate_limit_pb2_grpc
 from process.http import HttpEndpoint
@@ -26,7 +27,8 @@ from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.change_log import ChangeLog
-from sidecar.limits.follower import FpsFollower
+from sidecar.limits.follower import Follower, FpsFollower, RedisState
+from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
 from sidecar.rpc.debugging import add_debugging_services
@@ -92,14 +94,7 @@ class Sidecar:
             clock=time.monotonic,
         )
         self.servers = RedisServers(settings.redis, settings.redis_access)
-        self.follower = FpsFollower(
-            self.table,
-            self.servers,
-            settings.config_key,
-            on_state=lambda state: self.metrics.redis_state_changes.labels(state.name).inc(),
-            on_problem=self._report_problem,
-            on_read=self.metrics.redis_reads.inc,
-        )
+        self.follower = self._follower()
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
         self.roster = Roster(
             self.table,
@@ -166,6 +161,28 @@ class Sidecar:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.limiter.sweep()
+
+    def _follower(self) -> Follower:
+        def on_state(state: RedisState) -> None:
+            self.metrics.redis_state_changes.labels(state.name).inc()
+
+        settings = self.settings
+        if not settings.limits_from:
+            return FpsFollower(
+                self.table,
+                self.servers,
+                settings.config_key,
+                on_state=on_state,
+                on_problem=self._report_problem,
+                on_read=self.metrics.redis_reads.inc,
+            )
+        address, ca = settings.limits_from, settings.limits_from_ca
+
+        def open_watch(on_told: Callable[[list[str]], None]) -> LimitsWatch:
+            credentials = tls_credentials(ca, settings.limits_from_cert, settings.limits_from_key) if ca else None
+            return LimitsWatch(address, on_told=on_told, credentials=credentials)
+
+        return SidecarFollower(self.table, address, open_watch, on_state=on_state, on_problem=self._report_problem)
 
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from handcounter.pacing.schedule import Pacing
 from process.address import check_grpc_address
 from process.fields import FiniteSeconds, Fps, HttpAddress, LogFormat, LogLevel, OptionalGrpcAddress
+from process.pem import pem_error
 from process.redis_settings import RedisSettings
 from process.settings import Words
 from sidecar.tls import TlsFiles, listen_error
@@ -47,6 +48,16 @@ class SidecarSettings(RedisSettings):
         min_length=1,
         description="Redis hash that maps stream_name to fps; its field * applies to all other streams",
     )
+    limits_from: OptionalGrpcAddress = Field(
+        "",
+        description="another sidecar that tells the limits instead of Redis, HOST:PORT or unix:/path; --scope fleet still "
+        "needs Redis",
+    )
+    limits_from_ca: Path | None = Field(
+        None, description="PEM file of the CA certificate that verifies the other sidecar; enables TLS"
+    )
+    limits_from_cert: Path | None = Field(None, description="PEM file of the client certificate for it")
+    limits_from_key: Path | None = Field(None, description="PEM file of that certificate's private key")
     listen: Annotated[Words, AfterValidator(_check_listen)] = Field(
         ["127.0.0.1:50051"],
         description="address of the gRPC server, HOST:PORT or unix:/path; may be repeated",
@@ -127,6 +138,7 @@ class SidecarSettings(RedisSettings):
         if self.insecure and self.tls:
             raise ValueError("--insecure and --tls-cert exclude each other")
         errors = (
+            _limits_from_error(self.limits_from_ca, self.limits_from_cert, self.limits_from_key),
             self.redis_access.error(self.redis),
             listen_error(self.listen, has_certificate=self.tls is not None, insecure=self.insecure),
             self.tls.error() if self.tls else None,
@@ -134,6 +146,15 @@ class SidecarSettings(RedisSettings):
         for error in filter(None, errors):
             raise ValueError(error)
         return self
+
+
+def _limits_from_error(ca: Path | None, certificate: Path | None, key: Path | None) -> str | None:
+    """Returns the error for the PEM files of the other sidecar. gRPC would report none, and never connect."""
+    if (certificate is None) != (key is None):
+        return "--limits-from-cert and --limits-from-key must be given together"
+    if certificate and not ca:
+        return "--limits-from-cert needs --limits-from-ca: without TLS no certificate is shown"
+    return pem_error(ca, certificate, key)
 
 
 def _text(value: object) -> str:

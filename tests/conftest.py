@@ -1,11 +1,14 @@
 """Set-up of all tests."""
 
+import gc
 import logging
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from support.processes.programs import forks
+
+from process.logs import LogHandler
 
 # No test depends on the machine's speed or on luck: hypothesis has no deadlines and uses the same examples each time.
 # `--hypothesis-profile search` tries other examples and prints how to replay a failing one.
@@ -14,6 +17,17 @@ settings.register_profile("suite", settings.get_profile("search"), derandomize=T
 # Mutants are only found or not: nobody reads a small example.
 settings.register_profile("mutants", settings.get_profile("suite"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("suite")
+
+
+# Collection makes hundreds of thousands of objects that all stay: nothing would be found among them, again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Lets the garbage collector look at what the tests make, and only at that."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +49,6 @@ def _logs_are_not_set_up_for_the_next_test() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     yield
-    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+    for handler in [handler for handler in root.handlers if type(handler) is LogHandler]:
         root.removeHandler(handler)
     root.setLevel(level)

@@ -104,7 +104,7 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
     metrics = metrics or Metrics()
     health = Health()
     try:
-        endpoint = HttpEndpoint(options.http, metrics.registry, health) if options.http else None
+        endpoint = HttpEndpoint(options.http, metrics.registry, health, health.alive) if options.http else None
     except OSError as error:
         reason = error.strerror or str(error)
         logger.error(

@@ -42,6 +42,11 @@ class WorkerStatus:
         }
         return not self._queue.problem and not self._pipeline.failed and stuck < STUCK_S, details
 
+    def alive(self) -> tuple[bool, dict[str, object]]:
+        """Returns whether the threads make progress, and details. Without Redis they do; else a restart helps."""
+        stuck = self._pipeline.stuck_seconds()
+        return not self._pipeline.failed and stuck < STUCK_S, {"seconds_since_progress": round(stuck, 1)}
+
     def totals(self) -> dict[str, int]:
         """Returns how many deliveries this worker has settled in each way, and how many the queue dropped unread."""
         metrics = self._metrics
@@ -64,7 +69,7 @@ class WorkerStatus:
 
 
 class Health:
-    """What /healthz says: that the worker is loading its models, and then what its status says. For any thread."""
+    """What /healthz and /livez say: that the worker is loading its models, and then what its status says. For any thread."""
 
     def __init__(self) -> None:
         self._status: WorkerStatus | None = None
@@ -76,3 +81,7 @@ class Health:
     def __call__(self) -> tuple[bool, dict[str, object]]:
         """Returns whether frames can be counted, and details."""
         return self._status.health() if self._status else (False, {"state": "loading"})
+
+    def alive(self) -> tuple[bool, dict[str, object]]:
+        """Returns whether a restart wouldn't help, and details."""
+        return self._status.alive() if self._status else (True, {"state": "loading"})

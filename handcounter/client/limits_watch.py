@@ -55,7 +55,8 @@ class LimitsWatch:
 
         Args:
             address: HOST:PORT or unix:/path of the sidecar.
-            on_told: called in a thread of its own after each message, with the streams whose limits it told.
+            on_told: called in a thread of its own after each message, with the streams whose limits it told, and with none
+                when the sidecar is found to be unreachable.
             credentials: for a sidecar with TLS, see :func:`handcounter.client.tls_credentials`; None: plain text.
         """
         self._address = address
@@ -230,6 +231,9 @@ class LimitsWatch:
             if not self._reachable:
                 self._find()
             self._changed.notify_all()
+        self._call_back(told)
+
+    def _call_back(self, told: list[str]) -> None:
         try:
             self._on_told(told)
         except Exception:
@@ -261,6 +265,7 @@ class LimitsWatch:
                 "the sidecar tells no limits, the last known ones stay in force",
                 extra={"sidecar": self._address, "error": error, "without_limit": self._without_limit()},
             )
+        self._call_back([])
 
     def _without_limit(self) -> int:
         """Returns how many of the watched streams have no limit, because none was ever told."""

@@ -17,7 +17,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from process.backoff import Backoff
 from process.redis_url import Address
@@ -59,6 +59,32 @@ class RedisState(enum.IntEnum):
     def is_reachable(self) -> bool:
         """Whether the limits can be read."""
         return self is not RedisState.AWAY
+
+
+class Follower(Protocol):
+    """Keeps the fps table in step with the limits, wherever they come from."""
+
+    state: RedisState
+    problem: Problem | None
+    """Why the limits can't be read; None while they can, and before the first attempt."""
+    problem_sentence: str
+    """What is wrong and what to do about it, in one line; empty if nothing is."""
+    pushes: int
+    """Messages that something changed."""
+    resyncs: int
+    """Readings of all watched streams without one."""
+
+    async def wait_for_first_attempt(self, at_most_s: float) -> None:
+        """Waits until the limits were read, or it was found that they can't be."""
+
+    def age_s(self) -> float:
+        """Returns the time since the table was last known to agree with the hash, seconds; infinity if it never was."""
+
+    async def learn(self, stream_names: Collection[str]) -> None:
+        """Makes the table watch these streams, in bounded time. It never fails."""
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
 
 
 class FpsFollower:

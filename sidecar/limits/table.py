@@ -168,6 +168,27 @@ class FpsTable:
             if self._on_difference is not None:
                 self._on_difference(WILDCARD_FIELD)
 
+    def adopt(self, stream_name: str, limit: Limit, invalid_value: str, *, was_read: bool) -> None:
+        """Stores the limit of a stream as another sidecar told it; the stream is watched from now on.
+
+        Args:
+            stream_name: the stream.
+            limit: its limit. If its source isn't the stream's own field, it is that of all streams without an override.
+            invalid_value: the value that the other sidecar ignores; empty for none.
+            was_read: whether the limit is more than an assumption of the other sidecar.
+        """
+        raw = repr(limit.fps).encode()
+        if limit.source is FpsSource.OVERRIDE:
+            self.store((stream_name,), (raw,))
+        else:
+            if limit.source is FpsSource.DEFAULT:
+                self._default = limit.fps
+            self.store_wildcard(None if limit.source is FpsSource.DEFAULT else raw)
+            self.store((stream_name,), (None,))
+        self._record_invalid(stream_name, invalid_value)
+        if not was_read:
+            self.unread.add(stream_name)
+
     def assume(self, stream_names: Iterable[str]) -> None:
         """Watches streams that couldn't be read: at their last known override, else at the fallback."""
         for name in stream_names:

@@ -32,28 +32,34 @@ def one_answer(answer: Answer) -> pb.ShouldProcessResponse:
 
 def batch_answers(answers: Answers) -> pb.ShouldProcessBatchResponse:
     """Returns the answers about a batch."""
-    return pb.ShouldProcessBatchResponse(
-        should_process=answers.should_process,
-        reasons=cast(Any, answers.reasons),
-        fps=answers.fps,
-        next_ts=_next_ts_column(answers.next_ts),
-        stale=answers.stale,
-        unread_limits=answers.unread,
+    should_process, reasons, fps, next_ts, stale, unread = answers
+    response = pb.ShouldProcessBatchResponse(
+        should_process=should_process, reasons=cast(Any, reasons), fps=fps, next_ts=_next_ts_column(next_ts)
     )
+    if stale:
+        response.stale = True
+    if unread:
+        response.unread_limits.extend(unread)
+    return response
 
 
-def session_answers(answers: Answers, leases: Sequence[Lease | None]) -> pb.SessionAnswers:
+def session_answers(answers: Answers, leases: Sequence[Lease | None]) -> pb.ShouldProcessSessionResponse:
     """Returns the answers about a session's batch, and the leases that they grant."""
+    should_process, reasons, fps, _, stale, unread = answers
     edges = [_NO_LEASE if lease is None else lease for lease in leases]
-    return pb.SessionAnswers(
-        should_process=answers.should_process,
-        reasons=cast(Any, answers.reasons),
-        fps=answers.fps,
-        next_ts=[next_ts for _, next_ts in edges],
-        last_ts=[last_ts or 0.0 for last_ts, _ in edges],
-        stale=answers.stale,
-        unread_limits=answers.unread,
-    )
+    message = pb.ShouldProcessSessionResponse()
+    # In place, since a message that is passed to another one's constructor is copied.
+    told = message.answers
+    told.should_process.extend(should_process)
+    told.reasons.extend(cast(Any, reasons))
+    told.fps.extend(fps)
+    told.next_ts.extend([next_ts for _, next_ts in edges])
+    told.last_ts.extend([last_ts or 0.0 for last_ts, _ in edges])
+    if stale:
+        told.stale = True
+    if unread:
+        told.unread_limits.extend(unread)
+    return message
 
 
 def stream_status(status: StreamStatus) -> pb.StreamStatus:

@@ -1,15 +1,19 @@
-"""Reflection and channelz: services for tools that inspect a running server, such as grpcurl and grpcdebug."""
+"""Reflection and channelz: services for tools that inspect a running server, such as grpcurl and grpcdebug.
 
+They are imported when one of them is called for the first time. In most pods nobody does, and their descriptors and the JSON
+of protobuf would be a tenth of a start. The first such call holds the event loop up for that time, once.
+"""
+
+import functools
 from collections.abc import Sequence
 from typing import Final
 
 import grpc
-from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
-from grpc_channelz.v1._async import ChannelzServicer
 
-from sidecar.rpc.reflection import add_reflection
+from sidecar.rpc.request_guard import add_later
 
-_CHANNELZ: Final = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name
+CHANNELZ: Final = "grpc.channelz.v1.Channelz"
+REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
 def add_debugging_services(server: "grpc.aio.Server", service_names: Sequence[str]) -> None:
@@ -19,5 +23,14 @@ def add_debugging_services(server: "grpc.aio.Server", service_names: Sequence[st
         server: The server, guarded against malformed requests.
         service_names: Full names of the server's other services. Reflection lists them besides channelz and itself.
     """
+    add_later(server, (CHANNELZ, *REFLECTION), functools.partial(_add, [*service_names, CHANNELZ]))
+
+
+def _add(service_names: Sequence[str], server: "grpc.aio.Server") -> None:
+    from grpc_channelz.v1 import channelz_pb2_grpc
+    from grpc_channelz.v1._async import ChannelzServicer
+
+    from sidecar.rpc.reflection import add_reflection
+
     channelz_pb2_grpc.add_ChannelzServicer_to_server(ChannelzServicer(), server)
-    add_reflection(server, [*service_names, _CHANNELZ])
+    add_reflection(server, service_names)

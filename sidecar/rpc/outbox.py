@@ -31,10 +31,10 @@ class Outbox:
         """Returns the number of unsent messages."""
         return len(self._unsent)
 
-    def answer(self, stream_names: Sequence[str], answers: pb.SessionAnswers) -> None:
-        """Appends an answer, which grants a lease on each stream whose next_ts isn't 0."""
-        self.leased.update(itertools.compress(stream_names, answers.next_ts))
-        self._unsent.append(pb.ShouldProcessSessionResponse(answers=answers))
+    def answer(self, stream_names: Sequence[str], message: pb.ShouldProcessSessionResponse) -> None:
+        """Appends answers about streams, which grant a lease on each whose next_ts isn't 0."""
+        self.leased.update(itertools.compress(stream_names, message.answers.next_ts))
+        self._unsent.append(message)
 
     def revoke(self, stream_name: str) -> bool:
         """Revokes one lease. Returns whether there was one."""

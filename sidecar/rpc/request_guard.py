@@ -18,18 +18,21 @@ with the refusal.
 """
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from handcounter.pacing.bounds import MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
+from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
 from sidecar.rpc.places import LATE, Context, Places
 
 MAX_SMALL_BYTES: Final = 65536
 """The largest request of a method without columns. Valid ones have a few KB; the rest is for fields to come."""
+
+_SURELY_SHORT_BYTES: Final = 2 * MAX_BATCH
+"""A request of at most so many bytes doesn't have too many frames or reports, since each takes a tag and a length."""
 
 Deserializer = Callable[[bytes], Any]
 Stream = Callable[[AsyncIterator[Any], Context], AsyncIterator[object]]
@@ -87,6 +90,19 @@ def refusing_malformed(
     return cast("grpc.aio.Server", _Registrar(server, on_refused, Places(most_calls)))
 
 
+def add_later(
+    server: "grpc.aio.Server", service_names: Collection[str], add: Callable[["grpc.aio.Server"], None]
+) -> None:
+    """Adds services to a server when one of their methods is called for the first time, to save their imports until then.
+
+    Args:
+        server: One that :func:`refusing_malformed` returned.
+        service_names: The full names of the services.
+        add: Adds them to a server that refuses malformed requests as this one does.
+    """
+    cast(_Registrar, server).add_later(service_names, add)
+
+
 class _Registrar:
     """As much of a server as the generated code uses."""
 
@@ -108,6 +124,35 @@ class _Registrar:
         }
         # grpc.aio waits for the next call of each registered method separately, and every call pays for all these waits.
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, wrapped),))
+
+    def add_later(self, service_names: Collection[str], add: Callable[["grpc.aio.Server"], None]) -> None:
+        """Adds services when one of their methods is called for the first time."""
+
+        def add_to(later: _Later) -> None:
+            add(cast("grpc.aio.Server", _Registrar(cast("grpc.aio.Server", later), self._on_refused, self._places)))
+
+        self._server.add_generic_rpc_handlers((_Later(service_names, add_to),))
+
+
+class _Later(grpc.GenericRpcHandler):
+    """Finds the methods of services that are added at the first call, and so is as much of a server as a registrar uses."""
+
+    def __init__(self, service_names: Collection[str], add_to: Callable[["_Later"], None]) -> None:
+        self._prefixes = tuple(f"/{name}/" for name in service_names)
+        self._add_to = add_to
+        self._handlers: list[grpc.GenericRpcHandler] = []
+
+    def service(self, handler_call_details: "grpc.HandlerCallDetails") -> "Handler | None":
+        """Returns the handler of a method; None if it belongs to another service."""
+        if not handler_call_details.method.startswith(self._prefixes):
+            return None
+        if not self._handlers:
+            self._add_to(self)
+        return next(filter(None, (handler.service(handler_call_details) for handler in self._handlers)), None)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: "tuple[grpc.GenericRpcHandler, ...]") -> None:
+        """Adds the methods of a service."""
+        self._handlers.extend(generic_rpc_handlers)
 
 
 class Requests:
@@ -240,7 +285,7 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
     """Returns a deserializer whose result is a refusal for bytes that aren't a request within the bounds."""
     max_bytes, has_frames, has_reports, watches, _ = bounds
 
-    def deserialize_or_refuse(data: bytes) -> object:
+    def deserialize_or_refuse(data: bytes) -> Any:
         if max_bytes is not None and len(data) > max_bytes:
             error = f"a request of this method may have at most {max_bytes} bytes, got {len(data)}"
             return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
@@ -250,9 +295,11 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
             return Refusal(grpc.StatusCode.INVALID_ARGUMENT, "the request isn't a message of this method's type")
         if has_frames:
             frames, tss = len(request.stream_names), len(request.ts)
-            if excess := too_long(frames) or (has_reports and too_long(len(request.leased_denials), "reports")):
+            if len(data) > _SURELY_SHORT_BYTES and (
+                excess := too_long(frames) or (has_reports and too_long(len(request.leased_denials), "reports"))
+            ):
                 return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
-            if tss and (mismatch := uneven(frames, tss)):
+            if tss and tss != frames and (mismatch := uneven(frames, tss)):
                 return Refusal(grpc.StatusCode.INVALID_ARGUMENT, mismatch)
         if watches:
             streams, rates = len(request.stream_names), len(request.source_fps)
@@ -260,6 +307,6 @@ def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:
                 return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, excess)
             if rates and (mismatch := uneven(streams, rates, "source_fps")):
                 return Refusal(grpc.StatusCode.INVALID_ARGUMENT, mismatch)
-        return cast(object, request)
+        return request
 
     return deserialize_or_refuse

@@ -73,9 +73,9 @@ class Session:
             self._revoked_all.inc()
             self.changed.set()
 
-    def answer(self, stream_names: Sequence[str], answers: pb.SessionAnswers) -> None:
+    def answer(self, stream_names: Sequence[str], message: pb.ShouldProcessSessionResponse) -> None:
         """Adds the answer to a request to the outbox."""
-        self.outbox.answer(stream_names, answers)
+        self.outbox.answer(stream_names, message)
         self.changed.set()
 
 
@@ -142,7 +142,7 @@ class Sessions:
             self._limiter.record_leased_denials(reports)
             self._metrics.leased_denials.inc(sum(sum(report.frames) for report in reports))
         if not names:
-            session.answer(names, pb.SessionAnswers())
+            session.answer(names, pb.ShouldProcessSessionResponse(answers=pb.SessionAnswers()))
             return
         self._metrics.batch_frames.observe(len(names))
         # The client dropped its leases on these streams when it asked, so changes by its own request revoke nothing.

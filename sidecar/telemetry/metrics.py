@@ -26,7 +26,7 @@ from process.pem import expiry
 from sidecar.connections.errors import Problem
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
-from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.follower import Follower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
 from sidecar.telemetry.stream_metrics import StreamMetrics
@@ -128,7 +128,7 @@ class Metrics:
             self.redis_state_changes.labels(state.name)
 
     def show(
-        self, roster: Roster, table: FpsTable, follower: FpsFollower, *, max_streams: int, shadow: bool = False
+        self, roster: Roster, table: FpsTable, follower: Follower, *, max_streams: int, shadow: bool = False
     ) -> None:
         """Adds the metrics of these to every scrape, and per-stream metrics of at most ``max_streams`` streams."""
         self.registry.register(_Scrape(roster, follower, shadow=shadow))
@@ -199,7 +199,7 @@ class _FleetScrape(Collector):
 
 
 class _Scrape(Collector):
-    def __init__(self, roster: Roster, follower: FpsFollower, *, shadow: bool) -> None:
+    def __init__(self, roster: Roster, follower: Follower, *, shadow: bool) -> None:
         self._roster = roster
         self._follower = follower
         self._shadow = shadow

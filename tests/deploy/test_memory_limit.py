@@ -21,7 +21,7 @@ RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 CALLERS = 24
 """Three times as many clients as may call at a time."""
 
-ROUNDS = 3
+ROUNDS = 2
 NAMES = [f"{number:06d}" + "\U0001f590" * 250 for number in range(MAX_BATCH)]
 
 

@@ -14,6 +14,8 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 MAX_STREAMS = 100
+METRICS_STREAMS = 150
+LINES_PER_STREAM = 4
 TOO_MANY = 110
 """10 % more streams than there is room for, all of them active."""
 
@@ -88,7 +90,9 @@ def test_too_many_streams_share_a_sidecar_lawfully() -> None:
 def test_names_beyond_counting_leave_nothing_behind() -> None:
     """After ten thousand names with room for a hundred, schedules, lists and metrics hold at most a hundred."""
     with (
-        sidecar_process("--max-streams", str(MAX_STREAMS), fps=1000.0) as sidecar,
+        sidecar_process(
+            "--max-streams", str(MAX_STREAMS), "--metrics-streams", str(METRICS_STREAMS), fps=1000.0
+        ) as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
     ):
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
@@ -96,10 +100,12 @@ def test_names_beyond_counting_leave_nothing_behind() -> None:
         for start in range(0, 10_000, 50):
             names = [f"name-{start + number}" for number in range(50)]
             stub.ShouldProcessBatch(pb.ShouldProcessBatchRequest(stream_names=names), timeout=120)
-            if start % 5000 == 1000:
-                lines.append(len(metric_lines(sidecar.http)))
+            if start % 1000 == 0:  # each time the streams of another hundred names are live
+                lines.append(metric_lines(sidecar.http))
         assert stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120).stream_count == MAX_STREAMS
         assert len(stub.ListStreams(pb.ListStreamsRequest(page_size=1000), timeout=120).streams) == MAX_STREAMS
-    after_1000, after_6000 = lines
-    # Streams that were evicted keep their counters, two lines each, while there is room; a line per name would add thousands.
-    assert after_6000 <= after_1000 + 2 * MAX_STREAMS
+    # Streams that were evicted keep their series while there is room; then their series make room for others.
+    named = [sum('stream_name="name-' in line for line in page) for page in lines]
+    assert METRICS_STREAMS < max(named[2:]) == min(named[2:]) <= LINES_PER_STREAM * METRICS_STREAMS
+    # New buckets and label values add a few lines; one line per name would add hundreds.
+    assert len(lines[-1]) <= len(lines[2]) + 20

@@ -86,6 +86,13 @@ class Fleet:
             elif field in world.table.watched:  # inactive streams aren't read
                 world.table.store([field], [fps])
 
+    def delete(self) -> None:
+        """Deletes the hash in Redis, and reads it: the limits of all streams change at once."""
+        for world in (self.leased, self.plain):
+            world.redis.clear()
+            world.table.store(watched := list(world.table.watched), [None] * len(watched))
+            world.table.store_wildcard(None)
+
     def sweep(self) -> None:
         """Runs the sweep, after which silent streams are no longer watched."""
         self.report()
@@ -101,7 +108,7 @@ class Fleet:
 DELTAS = [-30.0, -3.0, -2.01, -2.0, -1.99, -0.5, -0.1, -0.03, 0.0, 0.0, 0.0, 0.03, 0.2, 1.0, 5.0]
 WAITS = [0.01, 0.03, 0.03, 0.1, 0.25, 1.0, 2.5, 61.0]
 FPS = [b"0", b"0.5", b"1", b"5", b"30", b"inf", b"x", None]
-OPERATIONS = {"frames": 12, "wait": 5, "set": 3, "deliver": 3, "unary": 2, "lose": 1, "sweep": 1}
+OPERATIONS = {"frames": 12, "wait": 5, "set": 3, "deliver": 3, "unary": 2, "lose": 1, "sweep": 1, "delete": 0.2}
 
 
 def operate(fleet: Fleet, choose: random.Random) -> None:

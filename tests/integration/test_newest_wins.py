@@ -127,3 +127,27 @@ def test_overload_costs_frames_and_not_freshness(valkey: QueueServer, workers: i
     assert max(counted.values()) - min(counted.values()) <= 1 + 2 * workers
     ages = sorted(result["timings"]["queue_age"] for result in results(valkey))
     assert ages[len(ages) // 2] < 3.0  # first in, first out would be near --max-age
+
+
+def test_a_stop_under_overload_loses_nothing(valkey: QueueServer) -> None:
+    """What is in progress is counted, what waits is released, and the next worker takes it over at once."""
+    names = [f"cam{number}" for number in range(6)]
+    flags = (*DEFAULTS, "--unknown-streams", "pace", "--threads", "1", "--claim-idle", "3600")
+    with cameras(valkey, names, fps=10.0):
+        with worker(valkey, *flags, "--grace", "60", "--consumer", "first", seconds=0.1) as first:
+            wait_until(lambda: accounting(valkey.bytes).get("skipped:superseded", 0) > 20)
+            assert first.terminate() == 0
+        fields, left = accounting(valkey.bytes), pending(valkey.bytes)
+        assert (
+            0 < balance(valkey.bytes) == left <= 2 * len(names)
+        )  # a frame that came again may wait beside a newer one
+        assert f"will be delivered again entries={left}" in first.log
+        with worker(valkey, *flags, "--consumer", "second", seconds=0.1) as second:
+            wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > fields["counted"] + 20)
+            assert second.terminate() == 0
+    with worker(valkey, "--drain", "--consumer", "third") as third:
+        assert third.wait() == 0
+    fields = accounting(valkey.bytes)
+    assert balance(valkey.bytes) == pending(valkey.bytes) == 0
+    counted = [result["entry_id"] for result in results(valkey)]
+    assert len(counted) == len(set(counted)) == fields["counted"]

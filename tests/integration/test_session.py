@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 
@@ -18,11 +17,13 @@ from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
+from handcounter.client.session import REPORT_S
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 KEY = "stream_fps_configs"
+SILENCE_S = 4 * REPORT_S
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,18 @@ def test_clients_that_share_a_stream_learn_of_each_other(sidecar: SidecarProcess
     other.close()
 
 
-def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client: CountingClient) -> None:
+@pytest.fixture
+def soon_silent(server: Valkey) -> Iterator[SidecarProcess]:
+    """Yields a sidecar in which a stream counts as silent after the time of four reports."""
+    with server.client() as redis:
+        redis.flushall()
+    with sidecar_process(redis_url=server.url, constants={"sidecar.deciding.stream.SILENCE_S": SILENCE_S}) as sidecar:
+        yield sidecar
+
+
+def test_list_streams_counts_what_leases_denied(soon_silent: SidecarProcess) -> None:
     """Counters are exact after a report; a stream whose frames are all denied by leases isn't silent."""
+    sidecar, client = soon_silent, CountingClient(soon_silent.address)
     ts = (number / 100 for number in itertools.count(100))
     for _ in range(250):
         client.decide(("cam", next(ts)))
@@ -119,12 +130,21 @@ def test_list_streams_counts_what_leases_denied(sidecar: SidecarProcess, client:
     status = told(sidecar)["cam"]
     assert (status.admitted, status.denied) == (3, 247)
     assert status.last_reason == pb.REASON_TOO_SOON
-    quiet_since = time.monotonic() + 6.0
-    while time.monotonic() < quiet_since:  # longer than the time after which a stream counts as silent
+    asked = client.decided["sidecar"]
+    reports: dict[int, float] = {}
+    """What each report brought the counter to, and the rate then."""
+
+    def reported() -> bool:
         client.decide(("cam", 3.4))
-        time.sleep(0.05)
-    assert told(sidecar)["cam"].achieved_fps > 0.0
+        (status,) = client.stub.ListStreams(pb.ListStreamsRequest()).streams
+        reports.setdefault(status.denied, status.achieved_fps)
+        return (len(reports) - 2) * REPORT_S > SILENCE_S
+
+    wait_until(reported, "reports for longer than after which a stream counts as silent", every_s=0.05)
+    assert client.decided["sidecar"] == asked
+    assert min(reports.values()) > 0.0
     wait_until(lambda: told(sidecar)["cam"].achieved_fps == 0.0, "silence")
+    client.close()
 
 
 def test_a_killed_sidecar_ends_leases_and_its_successor_starts_fresh(server: Valkey) -> None:

@@ -1,10 +1,13 @@
 """The HTTP endpoint, over real sockets."""
 
 import contextlib
+import errno
+import itertools
 import json
 import os
 import resource
 import socket
+import socketserver
 import time
 import urllib.error
 import urllib.request
@@ -61,6 +64,23 @@ def test_healthz_has_the_state_in_status_and_body(endpoint):
     assert json.load(answer.value) == {"healthy": False, "redis": "unreachable"}
 
 
+def test_livez_says_whether_a_restart_would_help():
+    """It has a verdict of its own; without one it is 200 as long as the process answers."""
+    verdicts = iter([(True, {"stuck": 1}), (False, {"stuck": 99})])
+    server = HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (False, {}), lambda: next(verdicts))
+    plain = HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (False, {}))
+    try:
+        assert json.loads(get(server, "/livez")) == {"healthy": True, "stuck": 1}
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            get(server, "/livez")
+        assert answer.value.code == 503
+        answer.value.close()
+        assert json.loads(get(plain, "/livez")) == {"healthy": True}
+    finally:
+        server.close()
+        plain.close()
+
+
 def test_another_path_is_not_found(endpoint):
     """Any other path is 404."""
     with pytest.raises(urllib.error.HTTPError) as answer:
@@ -114,6 +134,22 @@ def test_no_descriptor_is_left(endpoint, caplog):
             for descriptor in spare:
                 os.close(descriptor)
         assert busy < 0.5
+        assert "toys_total" in get(endpoint[0], "/metrics")
+    assert [record.reason for record in caplog.records if record.name == "process.http"] == ["Too many open files"]
+
+
+def test_descriptors_that_come_and_go_are_said_once(endpoint, monkeypatch, caplog):
+    """As when every closed connection makes room for one more: the log isn't filled."""
+    accept = socketserver.TCPServer.get_request
+    outcomes = itertools.cycle([OSError(errno.EMFILE, "Too many open files"), None])
+
+    def get_request(server):
+        if error := next(outcomes):
+            raise error
+        return accept(server)
+
+    monkeypatch.setattr(socketserver.TCPServer, "get_request", get_request)
+    for _ in range(5):
         assert "toys_total" in get(endpoint[0], "/metrics")
     assert [record.reason for record in caplog.records if record.name == "process.http"] == ["Too many open files"]
 

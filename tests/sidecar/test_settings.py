@@ -78,6 +78,13 @@ def test_any_rate_can_be_the_default(fps: str) -> None:
         (["--tls-client-ca", __file__], ["--tls-client-ca", "--tls-cert"]),
         (["--insecure", "--tls-cert", __file__, "--tls-key", __file__], ["--insecure", "exclude"]),
         (["--max-concurrent-calls", "0"], ["--max-concurrent-calls"]),
+        (["--limits-from", "nowhere"], ["--limits-from"]),
+        (["--limits-from", "a:1", "--limits-from-cert", "x"], ["--limits-from-cert and --limits-from-key"]),
+        (
+            ["--limits-from", "a:1", "--limits-from-cert", "x", "--limits-from-key", "y"],
+            ["--limits-from-cert needs --limits-from-ca"],
+        ),
+        (["--limits-from", "a:1", "--limits-from-ca", "missing.crt"], ["missing.crt"]),
         (["--scope", "planet"], ["--scope", "planet", "fleet"]),
         (["--replicas", "0"], ["--replicas"]),
         (["--claim-wait", "0"], ["--claim-wait"]),

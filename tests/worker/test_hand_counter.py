@@ -126,7 +126,7 @@ def test_a_worker_that_loads_its_models_says_so(valkey: QueueServer) -> None:
 
     def load() -> FakeDetector:
         connection = http.client.HTTPConnection(address, timeout=10)
-        for path in ("/metrics", "/healthz"):
+        for path in ("/metrics", "/healthz", "/livez"):
             connection.request("GET", path)
             answer = connection.getresponse()
             seen[path] = answer.status, answer.read().decode()
@@ -139,6 +139,7 @@ def test_a_worker_that_loads_its_models_says_so(valkey: QueueServer) -> None:
     assert {"hand_counter_redis_up NaN", "hand_counter_sidecar_up NaN"} <= set(metrics.splitlines())
     status, health = seen["/healthz"]
     assert (status, json.loads(health)) == (503, {"healthy": False, "state": "loading"})
+    assert seen["/livez"][0] == 200
 
 
 def test_a_backend_is_closed_after_the_worker(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:

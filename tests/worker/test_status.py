@@ -43,6 +43,25 @@ def test_health(part: str, state: dict[str, object], healthy: bool, detail: tupl
     assert detail in details.items()
 
 
+@pytest.mark.parametrize(
+    ("part", "state", "alive"),
+    [
+        ("queue", {"problem": "TimeoutError: no reply"}, True),
+        ("limiter", {"sidecar_unreachable": True}, True),
+        ("pipeline", {"stuck": STUCK_S - 0.1}, True),
+        ("pipeline", {"stuck": STUCK_S}, False),
+        ("pipeline", {"failed": True}, False),
+    ],
+)
+def test_liveness(part: str, state: dict[str, object], alive: bool) -> None:
+    """A worker is restarted only for what a restart repairs: a thread that is stuck, but no Redis that is unreachable."""
+    parts = Parts()
+    vars(getattr(parts, part)).update(state)
+    found, details = parts.status.alive()
+    assert found == alive
+    assert details == {"seconds_since_progress": round(parts.pipeline.stuck, 1)}
+
+
 def test_gauges_follow_the_parts() -> None:
     """Prometheus reads them when it asks."""
     parts = Parts()

@@ -17,6 +17,8 @@ class DemoCamera:
 
     stream_name: str
     fps: float
+    people: tuple[int, int] | None = None
+    """The lowest and highest number of people in a whole-body view; None: hands alone."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Limit:
     """The field of the hash that has it, or --fps."""
 
 
-CAMERAS = (DemoCamera("cam1", 15.0), DemoCamera("cam2", 25.0), DemoCamera("cam3", 30.0))
+CAMERAS = (DemoCamera("cam1", 15.0, people=(0, 2)), DemoCamera("cam2", 25.0), DemoCamera("cam3", 30.0))
 
 # At most 11 frames per second are counted, which takes about a core with the embedded detector at the effort `fast`.
 PHASES = (

@@ -1,8 +1,7 @@
-"""A simulated camera: draws moving hands over a textured background, always the same for the same seed."""
+"""A simulated camera: draws moving hands or people over a textured background, always the same for the same seed."""
 
 from __future__ import annotations
 
-import math
 import random
 
 import cv2
@@ -10,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.synthetic.hand import draw_hand
-from worker.synthetic.scene import Extent, Pose, Scene
+from worker.synthetic.paste import paste
+from worker.synthetic.people import People
+from worker.synthetic.scene import Scene
 from worker.synthetic.spec import SyntheticSpec
 
 Image = NDArray[np.uint8]
@@ -26,37 +27,26 @@ class SyntheticCamera:
         """Draws the sprites and the background."""
         rng = random.Random(f"{spec.seed}/sprites")
         self._sprites = [draw_hand(rng) for _ in range(_SPRITES)]
-        self._background = _background(random.Random(f"{spec.seed}/background"), spec.size)
+        self._background = background(random.Random(f"{spec.seed}/background"), spec.size)
+        self._people = People(spec) if spec.people else None
         self._scene = Scene(spec, [sprite.outline for sprite in self._sprites])
 
     def true_hands(self, index: int) -> int:
         """Returns the number of hands in frame `index`, without drawing it."""
-        return self._scene.true_hands(index)
+        return (self._people or self._scene).true_hands(index)
 
     def frame(self, index: int) -> Image:
         """Returns frame `index`: (height, width, 3) uint8, BGR."""
         image = self._background.copy()
+        if self._people:
+            self._people.draw(image, index)
+            return image
         for pose in self._scene.poses(index):
-            self._paste(image, pose)
+            paste(image, self._sprites[pose.sprite], pose.x, pose.y, turn=pose.turn, scale=pose.scale)
         return image
 
-    def _paste(self, image: Image, pose: Pose) -> None:
-        """Draws a rotated and scaled sprite into the picture, processing only the window that the hand covers."""
-        sprite = self._sprites[pose.sprite]
-        reach = Extent.of(sprite.outline, [pose.turn], pose.scale)
-        x0, y0 = math.floor(pose.x + reach.left) - 1, math.floor(pose.y + reach.top) - 1
-        x1, y1 = math.ceil(pose.x + reach.right) + 2, math.ceil(pose.y + reach.bottom) + 2
-        height, width = sprite.image.shape[:2]
-        # cv2 rotates counterclockwise. The matrix maps the sprite's centre to the pose's position in the window.
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -pose.turn, pose.scale)
-        matrix[:, 2] += (pose.x - x0 - (width - 1) / 2, pose.y - y0 - (height - 1) / 2)
-        warped = cv2.warpAffine(sprite.image, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
-        window = image[y0:y1, x0:x1]
-        colour, alpha = warped[:, :, :3], cv2.cvtColor(255 - warped[:, :, 3], cv2.COLOR_GRAY2BGR)
-        cv2.add(cv2.multiply(window, alpha, scale=1 / 255), colour, dst=window)
 
-
-def _background(rng: random.Random, size: tuple[int, int]) -> Image:
+def background(rng: random.Random, size: tuple[int, int]) -> Image:
     """Returns a wall out of focus: soft blotches and a few panels, in cool colours that differ from any skin's."""
     width, height = size
     noise = np.array([[rng.random() for _ in range(16)] for _ in range(12)], np.float32)

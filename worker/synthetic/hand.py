@@ -67,11 +67,14 @@ class Sprite:
     """(H, W, 4) BGR premultiplied by the opacity, and the opacity."""
     outline: Points
     """(N, 2) convex outline of the opaque pixels, x to the right and y down, relative to the sprite's centre."""
+    wrist: tuple[float, float] = (_WIDTH * UNIT, _ABOVE * UNIT)
+    """In the image's pixels, as x, y."""
 
 
-def draw_hand(rng: random.Random) -> Sprite:
-    """Draws a hand with a random side, skin, spread and build."""
-    skin = np.array(rng.choice(_SKINS), np.float32) * rng.uniform(0.96, 1.04)
+def draw_hand(rng: random.Random, *, skin: NDArray[np.float32] | None = None, right: bool | None = None) -> Sprite:
+    """Draws a hand with a random side, skin, spread and build; a given skin (BGR) or side isn't random."""
+    some_skin = random_skin(rng)
+    skin = some_skin if skin is None else skin
     spread, length = rng.uniform(0.9, 1.7), rng.uniform(0.92, 1.08)
     sheet = _Sheet(skin, light=rng.uniform(-0.12, 0.12))
     sheet.add(_forearm())
@@ -87,7 +90,13 @@ def draw_hand(rng: random.Random) -> Sprite:
         bones = _bones(finger, spread, length * rng.uniform(0.97, 1.03), bend=rng.uniform(-3, 3))
         sheet.add(_capsules(bones, finger.radius))
         sheet.joint_creases(bones, finger.radius)
-    return sheet.sprite(mirrored=rng.random() < 0.5)
+    mirrored = rng.random() < 0.5
+    return sheet.sprite(mirrored if right is None else not right)
+
+
+def random_skin(rng: random.Random) -> NDArray[np.float32]:
+    """Returns a colour of skin, BGR."""
+    return np.array(rng.choice(_SKINS), np.float32) * rng.uniform(0.96, 1.04)
 
 
 def _bones(finger: _Finger, spread: float, length: float, bend: float) -> Points:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 PREFIX = "synthetic:"
 MAX_HANDS = 3
+MAX_PEOPLE = 3
 MAX_JITTER = 0.45
 
 
@@ -26,6 +27,8 @@ class SyntheticSpec:
     """Width and height, 64 to 4096 pixels."""
     jitter: float = 0.0
     """Largest deviation of capture times from the even grid, as a share of the period: 0 to MAX_JITTER."""
+    people: tuple[int, int] | None = None
+    """The lowest and highest number of whole people in a frame, 0 to 3, each with two hands; None: hands alone."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fps) and self.fps > 0):
@@ -34,6 +37,10 @@ class SyntheticSpec:
             raise ValueError(f"size must be 64 to 4096 pixels each way, got {self.size[0]}x{self.size[1]}")
         if not 0 <= self.hands[0] <= self.hands[1] <= MAX_HANDS:
             raise ValueError(f"hands must be 0 to {MAX_HANDS} or a range within, got {self.hands[0]}-{self.hands[1]}")
+        if self.people is not None and not 0 <= self.people[0] <= self.people[1] <= MAX_PEOPLE:
+            raise ValueError(
+                f"people must be 0 to {MAX_PEOPLE} or a range within, got {self.people[0]}-{self.people[1]}"
+            )
         if not 0 <= self.jitter <= MAX_JITTER:
             raise ValueError(f"jitter must be 0 to {MAX_JITTER}, got {self.jitter}")
 
@@ -64,7 +71,7 @@ def _read(name: str, value: str) -> object:
         raise ValueError(f"expected {name}={_EXAMPLES[name]}, got {name}={value}") from None
 
 
-def _hands(text: str) -> tuple[int, int]:
+def _range(text: str) -> tuple[int, int]:
     least, _, most = text.partition("-")
     return int(least), int(most or least)
 
@@ -76,9 +83,17 @@ def _size(text: str) -> tuple[int, int]:
 
 _READERS: dict[str, Callable[[str], object]] = {
     "fps": float,
-    "hands": _hands,
+    "hands": _range,
     "seed": int,
     "size": _size,
     "jitter": float,
+    "people": _range,
 }
-_EXAMPLES = {"fps": "25", "hands": "2 or hands=0-3", "seed": "1", "size": "640x480", "jitter": "0.2"}
+_EXAMPLES = {
+    "fps": "25",
+    "hands": "2 or hands=0-3",
+    "seed": "1",
+    "size": "640x480",
+    "jitter": "0.2",
+    "people": "2 or people=0-2",
+}

@@ -314,3 +314,24 @@ def test_memory_of_values_is_bounded(reports: Reports, monkeypatch: pytest.Monke
         assert len(table._meanings) <= 10
         assert len(table._reported) <= 10
     assert len(reports) == 35
+
+
+@pytest.mark.parametrize(
+    "limit", [Limit(4.0, FpsSource.OVERRIDE), Limit(0.0, FpsSource.WILDCARD), Limit(math.inf, FpsSource.DEFAULT)]
+)
+@pytest.mark.parametrize("invalid", ["", "x"])
+@pytest.mark.parametrize("was_read", [False, True])
+def test_limits_that_another_sidecar_told(limit: Limit, invalid: str, was_read: bool) -> None:
+    """They are adopted with their source, the ignored value, and whether they are assumed; told again, they change nothing."""
+    differences: list[str] = []
+    table = FpsTable(1.0, lambda _field, _value: None, on_difference=differences.append, clock=lambda: 0.0)
+    table.adopt("cam1", Limit(2.0, FpsSource.OVERRIDE), "", was_read=True)
+    table.adopt("cam1", limit, invalid, was_read=was_read)
+    assert (table.limit("cam1"), table.invalid_value("cam1")) == (limit, invalid)
+    assert ("cam1" in table.unread) is not was_read
+    assert "cam1" in differences
+    version = table.version
+    table.adopt("cam1", limit, invalid, was_read=was_read)
+    assert table.version == version
+    if limit.source is not FpsSource.OVERRIDE:
+        assert table.limit("other") == limit

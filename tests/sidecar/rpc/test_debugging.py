@@ -1,6 +1,8 @@
 """Reflection and channelz, over a real gRPC server in this process."""
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import grpc
@@ -8,8 +10,9 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
+from support.processes.programs import repository_environment
 
-from sidecar.rpc.debugging import add_debugging_services
+from sidecar.rpc.debugging import CHANNELZ, REFLECTION, add_debugging_services
 from sidecar.rpc.reflection import V1, V1ALPHA
 from sidecar.rpc.request_guard import refusing_malformed
 
@@ -44,6 +47,22 @@ async def reflect(
     return answer
 
 
+def test_their_names_are_those_of_their_descriptors() -> None:
+    """They are written out, because the descriptors are imported later."""
+    assert channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name == CHANNELZ
+    assert {V1, V1ALPHA} == {*REFLECTION}
+
+
+def test_a_start_does_without_them() -> None:
+    """Their imports are a tenth of a start."""
+    code = "import sys, sidecar.server; print(*sys.modules)"
+    environment = repository_environment()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    imported = done.stdout.split()
+    assert "sidecar.rpc.debugging" in imported
+    assert {"grpc_channelz.v1", "grpc_reflection.v1alpha", "google.protobuf.json_format"}.isdisjoint(imported)
+
+
 @pytest.mark.parametrize("version", [V1, V1ALPHA])
 async def test_both_versions_list_all_services(channel: grpc.aio.Channel, version: str) -> None:
     """The server's services, channelz and both versions themselves are listed."""
@@ -73,7 +92,7 @@ async def test_channelz_shows_the_server(channel: grpc.aio.Channel) -> None:
     assert (await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=120)).server
 
 
-CHANNELZ = [
+CHANNELZ_METHODS = [
     "GetTopChannels",
     "GetServers",
     "GetServer",
@@ -97,7 +116,7 @@ async def test_nonsense_isnt_a_fault_of_the_server(
     channel: grpc.aio.Channel, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each method says what is wrong with the request, and nothing is logged."""
-    for method in CHANNELZ:
+    for method in CHANNELZ_METHODS:
         call = channel.unary_unary(f"/grpc.channelz.v1.Channelz/{method}")(request_bytes, timeout=120)
         assert await call.code() not in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED), method
     for version in (V1, V1ALPHA):

@@ -6,9 +6,9 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.rpc.outbox import MAX_NAMES_PER_REVOCATION, Outbox
 
 
-def answers(*next_ts: float) -> pb.SessionAnswers:
+def answers(*next_ts: float) -> pb.ShouldProcessSessionResponse:
     """Returns answers in which only next_ts matters."""
-    return pb.SessionAnswers(next_ts=next_ts)
+    return pb.ShouldProcessSessionResponse(answers=pb.SessionAnswers(next_ts=next_ts))
 
 
 def sent(outbox: Outbox) -> list[object]:

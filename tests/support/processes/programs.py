@@ -22,9 +22,25 @@ PORT_ATTEMPTS = 5
 """A program that doesn't use :mod:`support.processes.ports` may take a port between finding and binding it."""
 
 
-SIDECAR = ["sidecar.server", "sidecar.fleet.scope", "sidecar.rpc.reflection", "grpc_channelz.v1.channelz"]
+SIDECAR = [
+    "process.extras",
+    "sidecar.server",
+    "sidecar.fleet.scope",
+    "sidecar.rpc.reflection",
+    "grpc_channelz.v1.channelz",
+]
 """What the sidecar imports at its start."""
-WORKER = ["worker.hand_counter", "worker.publish.command", "worker.demo.command", "support.models.fake_detector"]
+WORKER = [
+    "process.settings",
+    "process.extras",
+    "worker.run_settings",
+    "worker.publish.settings",
+    "worker.demo.settings",
+    "worker.hand_counter",
+    "worker.publish.command",
+    "worker.demo.command",
+    "support.models.fake_detector",
+]
 """What the worker's commands import at their start."""
 WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
 
@@ -35,6 +51,10 @@ WITH_SUPPORT = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY /
 """The environment of a program that is a helper of the tests, and imports others."""
 
 _forks: dict[str, Forks] = {}
+
+# Everything that tests and benches start is on this machine. A proxy in the environment would be asked for it all the same,
+# by gRPC's channels and by urllib. It stays for pip, which downloads the models.
+os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost,::1")))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,8 @@ def at(fps, *counts):
         (at(25, 0, 0, 0, 1, 1, 1), 1),  # the last five, however fast
         (at(0.92, 2, 0, 2), 2),
         (at(0.8, 2, 0, 2), None),  # too rarely
-        ([(100, 2), (101, 2), (104, 0), (104.5, 0), (105, 0)], 0),  # rarely at first: 5 counts in 5 s are often enough
+        ([(101, 2), (102, 2), (104, 0), (104.5, 0), (105, 0)], 0),  # often enough on average
+        ([(100, 2), (101, 2), (104, 0), (104.5, 0), (105, 0)], None),
         ([(100, 2), (101, 2), (106.5, 0)], None),  # after a gap
         ([(100, 2), (100.5, 2), (101, 2), (105.9, 0), (106, 0)], None),  # those before it are too old
     ],

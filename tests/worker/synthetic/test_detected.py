@@ -1,9 +1,14 @@
 """The demo's detector finds the simulated hands."""
 
+import random
+
+import numpy as np
 import pytest
 
 from worker.hands.detector import PalmLandmarkDetector
-from worker.synthetic.camera import SyntheticCamera
+from worker.picture import Picture
+from worker.synthetic.camera import SyntheticCamera, background
+from worker.synthetic.person import DrawnHand, Person
 from worker.synthetic.spec import SyntheticSpec
 
 
@@ -14,3 +19,36 @@ def test_the_true_number_is_found(seed: int, fast_detector: PalmLandmarkDetector
     found = [fast_detector.detect(camera.frame(index)) for index in range(0, 24, 3)]
     assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 24, 3)]
     assert min((float(hands.scores.min()) for hands in found if len(hands)), default=1.0) > 0.8
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_the_true_number_is_found_of_whole_people(seed: int, fast_detector: PalmLandmarkDetector) -> None:
+    """So it does in whole-body views of up to two people."""
+    camera = SyntheticCamera(SyntheticSpec(seed=seed, fps=1.0, people=(0, 2)))
+    found = [fast_detector.detect(camera.frame(index)) for index in range(0, 40, 8)]
+    assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 40, 8)]
+
+
+@pytest.mark.parametrize(("height", "least", "most"), [(300, 34, 37), (200, 22, 37), (150, 9, 37)])
+def test_far_views(height: int, least: int, most: int, thorough_detector: PalmLandmarkDetector) -> None:
+    """In a picture of 1280x720, `thorough` finds at least so many of the 36 hands of people this high, and few others."""
+    right = counted = 0
+    for seed in range(6):
+        image, true = people(seed, height)
+        hands = thorough_detector.detect(image)
+        middles = (hands.boxes[:, :2] + hands.boxes[:, 2:]) / 2
+        counted += len(hands)
+        right += sum(any(np.hypot(x - hand.x, y - hand.y) < hand.radius for x, y in middles) for hand in true)
+    assert right >= least
+    assert counted <= min(most, right + 2)
+
+
+def people(seed: int, height: float) -> tuple[Picture, list[DrawnHand]]:
+    """Returns a picture of three people of a height in pixels, and their hands."""
+    rng = random.Random(seed)
+    image = background(rng, (1280, 720))
+    hands: list[DrawnHand] = []
+    for column in (1, 2, 3):
+        person = Person(rng)
+        hands += person.draw(image, 320 * column + rng.uniform(-20, 20), 720 * rng.uniform(0.85, 0.97), height)
+    return image, hands

@@ -12,6 +12,7 @@ from worker.synthetic.spec import SyntheticSpec, parse_synthetic
         ("synthetic", SyntheticSpec()),
         ("synthetic:fps=15,hands=2,seed=1", SyntheticSpec(fps=15.0, hands=(2, 2), seed=1)),
         ("synthetic:hands=1-3,size=320x240", SyntheticSpec(hands=(1, 3), size=(320, 240))),
+        ("synthetic:people=0-2", SyntheticSpec(people=(0, 2))),
         ("synthetic:jitter=0.25", SyntheticSpec(jitter=0.25)),
     ],
 )
@@ -51,6 +52,8 @@ def test_jitter_keeps_the_order_and_the_grid() -> None:
         ({"hands": (0, 4)}, "hands"),
         ({"hands": (2, 1)}, "hands"),
         ({"jitter": 0.46}, "jitter"),
+        ({"people": (0, 4)}, "people"),
+        ({"people": (2, 1)}, "people"),
     ],
 )
 def test_values_out_of_range(arguments: dict, complaint: str) -> None:

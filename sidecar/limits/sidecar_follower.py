@@ -1,0 +1,170 @@
+"""Keeps the fps table in step with another sidecar, which tells limits, instead of with Redis.
+
+So one sidecar reads the hash for any number of others, in a tree of any depth: each reads Redis, or asks the one above it,
+about the streams that its own clients ask about. The one above tells each change (see ``sidecar/rpc/watch.py``); a sidecar
+passes it on to its own watchers.
+
+While the other sidecar is unreachable, the table stays as it is, as it does without Redis. Two threads of the client read
+the messages; everything here runs in the event loop.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from handcounter.client import LimitsWatch
+from sidecar.connections.errors import Problem
+from sidecar.limits.follower import FIRST_READING_S, RedisState
+from sidecar.limits.table import FpsTable
+from sidecar.limits.values import FpsSource, Limit
+
+DROP_S: Final = 10.0
+"""How often the other sidecar is told of the streams that aren't watched any more."""
+
+OpenWatch = Callable[[Callable[[list[str]], None]], LimitsWatch]
+"""Returns a client that calls a function, in a thread of its own, after each message and when it loses the sidecar."""
+
+
+class SidecarFollower:
+    """Follows the limits of another sidecar; see :class:`sidecar.limits.follower.Follower`.
+
+    Args:
+        table: Is kept up to date.
+        address: The other sidecar, for people.
+        open_watch: Opens its client.
+        on_state: Is called at each change of the state, with the new one.
+        on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
+    """
+
+    def __init__(
+        self,
+        table: FpsTable,
+        address: str,
+        open_watch: OpenWatch,
+        *,
+        on_state: Callable[[RedisState], None] = lambda _state: None,
+        on_problem: Callable[[str], None] = lambda _sentence: None,
+    ) -> None:
+        self.state = RedisState.AWAY
+        self.problem: Problem | None = None
+        self.problem_sentence = ""
+        self.pushes = 0
+        self.resyncs = 0
+        self._table = table
+        self._address = address
+        self._open_watch = open_watch
+        self._on_state = on_state
+        self._on_problem = on_problem
+        self._watch: LimitsWatch | None = None
+        self._asked: set[str] = set()
+        """The streams that the other sidecar tells of."""
+        self._awaited: set[str] = set()
+        self._awaited_done: asyncio.Future[None] | None = None
+        self._unresponsive = False
+        self._tried = asyncio.Event()
+        self._lost_at = -math.inf
+
+    async def wait_for_first_attempt(self, at_most_s: float) -> None:
+        """Waits until the other sidecar has told something, or was found to be unreachable."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._tried.wait()
+
+    def age_s(self) -> float:
+        """Returns the time since the table was last known to agree with the hash, seconds; infinity if it never was."""
+        return 0.0 if self.state.is_reachable else time.monotonic() - self._lost_at
+
+    async def learn(self, stream_names: Collection[str]) -> None:
+        """Makes the table watch these streams. Waits for their limits where they are likely to be told, at most 50 ms."""
+        if self._watch is not None:
+            self._ask(self._watch, stream_names)
+            if not self._awaited.isdisjoint(stream_names) and self.state.is_reachable and not self._unresponsive:
+                if self._awaited_done is None:
+                    self._awaited_done = asyncio.get_running_loop().create_future()
+                _, late = await asyncio.wait((self._awaited_done,), timeout=FIRST_READING_S)
+                if late:
+                    self._unresponsive = True
+        self._table.assume(stream_names)
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        loop = asyncio.get_running_loop()
+        watch = self._open_watch(lambda names: _call(loop, self._take, names))
+        self._watch = watch
+        self._ask(watch, list(self._table.watched))
+        try:
+            while True:
+                await asyncio.sleep(DROP_S)
+                self._drop(watch)
+        finally:
+            self._watch = None
+            await asyncio.to_thread(watch.close)
+
+    def _ask(self, watch: LimitsWatch, stream_names: Iterable[str]) -> None:
+        for name in stream_names:
+            if name not in self._asked:
+                self._asked.add(name)
+                watch.watch(name)
+            limit = watch.limit(name)
+            if limit is None:
+                self._awaited.add(name)
+            else:  # its frames were silent for a while
+                self._adopt(watch, name)
+
+    def _drop(self, watch: LimitsWatch) -> None:
+        for name in self._asked - self._table.watched.keys() - self._awaited:
+            self._asked.discard(name)
+            watch.unwatch(name)
+
+    def _take(self, stream_names: list[str]) -> None:
+        """Takes what the other sidecar told."""
+        watch = self._watch
+        if watch is None:
+            return
+        self._unresponsive = False
+        self.pushes += bool(stream_names)
+        for name in stream_names:
+            # Streams that were forgotten or put to sleep in the meantime stay so.
+            if name in self._table.watched or name in self._awaited:
+                self._adopt(watch, name)
+        self._awaited.difference_update(stream_names)
+        if self._awaited_done is not None and (not self._awaited or watch.sidecar_unreachable):
+            self._awaited_done.set_result(None)
+            self._awaited_done = None
+        self._enter(watch)
+
+    def _adopt(self, watch: LimitsWatch, stream_name: str) -> None:
+        told = watch.limit(stream_name)
+        if told is not None:
+            # Of a source that this version doesn't know only the limit is known, and that it is this stream's.
+            source = FpsSource(told.source) if told.source else FpsSource.OVERRIDE
+            self._table.adopt(stream_name, Limit(told.fps, source), told.invalid_value, was_read=not told.unread)
+
+    def _enter(self, watch: LimitsWatch) -> None:
+        state, problem, sentence = RedisState.TRACKING, None, ""
+        if watch.sidecar_unreachable:
+            problem, sentence = Problem.UNREACHABLE, f"the sidecar at {self._address} tells no limits (see the log)"
+        elif watch.stale:
+            problem, sentence = Problem.OTHER, f"the sidecar at {self._address} can't read the limits (see its log)"
+        if problem is not None:
+            state = RedisState.AWAY
+            if self.state.is_reachable:
+                self._lost_at = time.monotonic()
+        first = not self._tried.is_set()
+        changed, problem_changed = first or state is not self.state, first or sentence != self.problem_sentence
+        self.state, self.problem, self.problem_sentence = state, problem, sentence
+        self._table.stale = problem is not None
+        self._tried.set()
+        if changed:
+            self._on_state(state)
+        if problem_changed:
+            self._on_problem(sentence)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[list[str]], None], names: list[str]) -> None:
+    """Calls a function in the event loop; not at all if that has ended."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, names)

@@ -1,0 +1,117 @@
+"""Sidecars that follow each other instead of Redis, three levels deep, as processes with a real Valkey."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import grpc
+import pytest
+from support.processes.ports import free_port
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
+
+from handcounter.client import FpsSource, LimitsWatch, StreamLimit
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
+from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+
+KEY = "stream_fps_configs"
+TIMEOUT_S = 60.0
+PATIENT = {
+    "sidecar.limits.follower.FIRST_READING_S": 60.0,
+    "sidecar.limits.sidecar_follower.FIRST_READING_S": 60.0,
+    "sidecar.server.FIRST_ATTEMPT_S": 60.0,
+}
+"""Constants of sidecars in which a stream's first frame waits for its limit, however busy the machine is."""
+
+
+class Tree:
+    """A Valkey, a sidecar that follows it, one that follows that one, and one that follows the second."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.valkey: Valkey = stack.enter_context(valkey())
+        self.client = stack.enter_context(self.valkey.client())
+        self.root = self.start(fps=7.0)
+        self.middle_port = free_port()
+        self.middle = self.start("--limits-from", self.root.address, port=self.middle_port)
+        self.leaf = self.start("--limits-from", self.middle.address)
+        self.channel = stack.enter_context(grpc.insecure_channel(self.leaf.address))
+        self.stub = rate_limit_pb2_grpc.RateLimitServiceStub(self.channel)
+
+    def start(self, *flags: str, fps: float = 1.0, port: int | None = None) -> SidecarProcess:
+        """Starts a sidecar; one that follows another has no Redis."""
+        where = {} if flags else {"redis_url": self.valkey.url}
+        return self._stack.enter_context(sidecar_process(*flags, **where, fps=fps, port=port, constants=PATIENT))
+
+    def ask(self, stream_name: str) -> pb.ShouldProcessResponse:
+        """Asks the lowest sidecar about a frame, without using up its turn."""
+        return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, dry_run=True), timeout=120)
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    """Three sidecars in a row."""
+    with ExitStack() as stack:
+        yield Tree(stack)
+
+
+def test_limits_come_down_the_tree(tree: Tree) -> None:
+    """To decisions and to watchers of the lowest one: a field, the wildcard, a typing error, and the default of the highest."""
+    tree.client.hset(KEY, "cam1", "4")
+    answer = tree.ask("cam1")
+    assert (answer.fps, answer.fps_source, answer.stale, answer.limit_unread) == (
+        4.0,
+        pb.FPS_SOURCE_OVERRIDE,
+        False,
+        False,
+    )
+    answer = tree.ask("cam2")
+    assert (answer.fps, answer.fps_source) == (7.0, pb.FPS_SOURCE_DEFAULT)
+    with LimitsWatch(tree.leaf.address) as watch:
+        for name in ("cam1", "cam2", "cam3"):
+            watch.watch(name)
+        assert watch.wait_told(TIMEOUT_S)
+        assert watch.limit("cam3") == StreamLimit(7.0, FpsSource.DEFAULT, "")
+        for field, value, told in (
+            ("cam1", "0", StreamLimit(0.0, FpsSource.OVERRIDE, "")),
+            ("cam1", "inf", StreamLimit(float("inf"), FpsSource.OVERRIDE, "")),
+            ("cam1", "x", StreamLimit(float("inf"), FpsSource.OVERRIDE, "x")),
+        ):
+            tree.client.hset(KEY, field, value)
+            wait_until(lambda told=told: watch.limit("cam1") == told, f"{told} is told")
+        tree.client.hset(KEY, "*", "3")
+        wait_until(lambda: watch.limit("cam2") == StreamLimit(3.0, FpsSource.WILDCARD, ""), "the wildcard is told")
+        tree.client.delete(KEY)
+        wait_until(lambda: watch.limit("cam1") == StreamLimit(7.0, FpsSource.DEFAULT, ""), "the default is told")
+        wait_until(lambda: tree.ask("cam2").fps == 7.0, "decisions have it, too")
+
+
+def test_without_redis_all_know_that_limits_are_stale(tree: Tree) -> None:
+    """And that they aren't any more."""
+    tree.client.hset(KEY, "cam1", "4")
+    assert tree.ask("cam1").fps == 4.0
+    tree.valkey.kill()
+    wait_until(lambda: tree.ask("cam1").stale, "stale")
+    assert tree.ask("cam1").fps == 4.0
+    info = tree.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120)
+    assert info.redis_state == pb.REDIS_STATE_AWAY
+    assert "can't read the limits" in info.redis_problem
+    tree.valkey.restart()
+    tree.client.hset(KEY, "cam1", "5")
+    wait_until(lambda: tree.ask("cam1").fps == 5.0, "the new limit")
+    wait_until(lambda: not tree.ask("cam1").stale, "not stale")
+
+
+def test_a_sidecar_in_between_is_lost(tree: Tree) -> None:
+    """Those below keep the last limits, and follow its successor."""
+    tree.client.hset(KEY, "cam1", "0")
+    assert tree.ask("cam1").fps == 0.0
+    tree.middle.kill()
+    wait_until(lambda: tree.ask("cam1").stale, "stale")
+    assert tree.ask("cam1").fps == 0.0
+    assert tree.ask("new").limit_unread
+    tree.client.hset(KEY, "cam1", "5")
+    tree.start("--limits-from", tree.root.address, port=tree.middle_port)
+    wait_until(lambda: tree.ask("cam1").fps == 5.0, "the new limit")
+    wait_until(lambda: (tree.ask("new").fps, tree.ask("new").limit_unread) == (7.0, False), "the unknown limit")
+    assert not tree.ask("cam1").stale
