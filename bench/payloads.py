@@ -74,6 +74,8 @@ class OnePerSecond:
         """Decides them likewise."""
         return [self._decide(*frame) for frame in frames]
 
+    sidecar_unreachable = False
+
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns the limit of each stream."""
         return [1.0 / LIMIT_S] * len(stream_names)

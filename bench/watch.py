@@ -6,10 +6,13 @@ With a real Valkey and a real sidecar. The limit that is set is the time at whic
 how long that took. Two kinds of watchers: publishers, each of which watches one of the streams, and consoles, each of which
 watches all of them. Watchers and sidecar share this machine, so with many consoles the figures are those of a machine
 that is too small; the table says what the sidecar's CPU was.
+
+With --depth the watchers watch the last of so many sidecars in a row, of which only the first one follows Redis.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import sys
@@ -120,6 +123,7 @@ def main() -> None:
     parser.add_argument("--changes", type=float, default=200.0, help="HSETs a second")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--consoles", type=int, nargs="*", default=[10, 100, 1000], help="watchers of all streams")
+    parser.add_argument("--depth", type=int, default=1, help="sidecars between Redis and the watchers")
     parser.add_argument("--change", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.change:
@@ -129,21 +133,20 @@ def main() -> None:
     cases += [Case("consoles", number, options.streams) for number in options.consoles]
     most = max(case.watchers for case in cases)
     outcomes = {}
-    with (
-        valkey() as server,
-        sidecar_process(
-            *("--max-watchers", str(2 * most), "--max-concurrent-calls", str(2 * most + 10)),
-            redis_url=server.url,
-            fresh=True,
-        ) as sidecar,
-    ):
+    places = ("--max-watchers", str(2 * most), "--max-concurrent-calls", str(2 * most + 10))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(valkey())
+        sidecar = stack.enter_context(sidecar_process(*places, redis_url=server.url, fresh=True))
+        for _ in range(options.depth - 1):
+            above = ("--limits-from", sidecar.address)
+            sidecar = stack.enter_context(sidecar_process(*places, *above, fresh=True))
         for case in cases:
             outcomes[case] = asyncio.run(
                 measure(
                     sidecar.address, sidecar.pid, server.port, case, options.streams, options.changes, options.seconds
                 )
             )
-    print(f"{options.streams} streams, {options.changes:g} HSETs a second")
+    print(f"{options.streams} streams, {options.changes:g} HSETs a second, {options.depth} sidecars in a row")
     print(f"{'':12}{'watchers':>9}{'watch':>7}{'messages/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'sidecar CPU':>13}")
     for case, outcome in outcomes.items():
         told, p50, p99, cpu = outcome

@@ -46,6 +46,12 @@ def _statuses_after(method: str, request: Any) -> set[grpc.StatusCode]:
         if max(len(request.stream_names), len(reports)) > MAX_BATCH:
             return {RESOURCE_EXHAUSTED}
         good = _columns_are_good(request.stream_names, request.ts) and all(map(_report_is_good, reports))
+    elif method == "WatchLimits":
+        names, rates = request.stream_names, request.source_fps
+        if max(len(names), len(request.dropped_stream_names)) > MAX_BATCH:
+            return {RESOURCE_EXHAUSTED}
+        good = len(rates) in (0, len(names)) and all(map(_name_is_good, names))
+        good = good and all(0.0 <= rate < math.inf for rate in rates)
     elif method == "ListStreams":
         if request.page_size >= 0 and request.page_token:
             return {OK, INVALID_ARGUMENT}  # only the server can tell whether a token is valid
@@ -62,12 +68,16 @@ def answer_error(call: Call, answer: bytes) -> str:
     if message is None:
         return "the answer can't be decoded"
     if isinstance(message, pb.ShouldProcessResponse):
+        if request.known_limits_only:
+            return undecided_error([message.should_process], [message.reason])
         ts = request.ts if request.HasField("ts") else None
         return decision_error(ts, message.should_process, message.reason, message.fps, message.next_ts)
     if isinstance(message, pb.ShouldProcessBatchResponse):
         columns = (message.should_process, message.reasons, message.fps, message.next_ts)
         if error := columns_error(request, columns):
             return error
+        if request.known_limits_only:
+            return undecided_error(message.should_process, message.reasons)
         rows = zip(tss_of(request), *columns, strict=True)
         return next(filter(None, (decision_error(*row) for row in rows)), "")
     if isinstance(message, pb.ListStreamsResponse):
@@ -75,6 +85,12 @@ def answer_error(call: Call, answer: bytes) -> str:
         if names != sorted(names) or not all(name.startswith(request.name_prefix) for name in names):
             return "the page is out of order, or has names without the prefix"
     return ""
+
+
+def undecided_error(should_process: Sequence[bool], reasons: Sequence[int]) -> str:
+    """Returns what is wrong with answers about streams whose limits were never read, if only known limits were asked for."""
+    decided = any(should_process) or any(reasons)
+    return "frames are decided whose limits were never read" if decided else ""
 
 
 def columns_error(request: Any, columns: Sequence[Sequence[Any]]) -> str:

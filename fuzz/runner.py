@@ -13,6 +13,7 @@ from bench.servers import resident_bytes
 from fuzz.oracle import allowed_statuses, answer_error, good_requests
 from fuzz.requests import LONGEST_SESSION, SERVICE, Call, Generator
 from fuzz.session_oracle import session_error
+from fuzz.watch_oracle import WatchJudge
 from handcounter.client.channel import CHANNEL_OPTIONS
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
@@ -117,7 +118,8 @@ class Fuzzer:
         path = f"/{SERVICE.full_name}/{call.method.name}"
         if call.method.client_streaming:
             open_session: Any = channel.stream_stream(path)
-            await self._hold(open_session(timeout=CALL_DEADLINE_S), call)
+            hold = self._watch if call.method.name == "WatchLimits" else self._hold
+            await hold(open_session(timeout=CALL_DEADLINE_S), call)
             return
         answer = b""
         try:
@@ -143,6 +145,29 @@ class Fuzzer:
         self._responses += len(responses)
         if error_text := session_error(call, responses, whole=was_read):
             self._defect(call, error_text)
+
+    async def _watch(self, watch: Any, call: Call) -> None:
+        """Watches until everything was told that has to be, or the sidecar ends the watch."""
+        judge = WatchJudge(call)
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            for request in call.requests:
+                await watch.write(request)
+            await watch.done_writing()
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while not judge.goes_on and (message := await watch.read()) is not grpc.aio.EOF:
+                judge.take(message)
+                self._responses += 1
+        if judge.error:
+            self._defect(call, judge.error)
+        if judge.goes_on:
+            watch.cancel()
+            self._judge(call, grpc.StatusCode.OK, "")
+            return
+        status, details = await watch.code(), await watch.details() or ""
+        if details != _WRITE_FAILED:
+            self._judge(call, status, details)
+        elif allowed_statuses(call) == {grpc.StatusCode.OK}:
+            self._defect(call, "a watch of valid requests was ended")
 
     def _judge(self, call: Call, status: grpc.StatusCode, details: str) -> None:
         self._statuses[f"{call.method.name} {status.name}"] += 1

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fuzz.oracle import MAX_BATCH, MAX_TS, columns_error, decision_error, good_requests, latest_next_ts, tss_of
+from fuzz.oracle import (
+    MAX_BATCH,
+    MAX_TS,
+    columns_error,
+    decision_error,
+    good_requests,
+    latest_next_ts,
+    tss_of,
+    undecided_error,
+)
 from fuzz.requests import Call, decoded
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
@@ -65,6 +74,8 @@ def _answers_error(request: Any, answers: pb.SessionAnswers) -> str:
     columns = (answers.should_process, answers.reasons, answers.fps, answers.next_ts, answers.last_ts)
     if error := columns_error(request, columns):
         return error
+    if request.known_limits_only:
+        return undecided_error(answers.should_process, answers.reasons) or ("a lease" if any(answers.next_ts) else "")
     names, tss = request.stream_names, tss_of(request)
     last_admitted = {
         name: row for row, (name, yes) in enumerate(zip(names, answers.should_process, strict=True)) if yes

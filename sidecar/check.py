@@ -1,6 +1,7 @@
 """The command fps-sidecar --check: reads all limits in Redis once and reports the invalid ones."""
 
 import sys
+import unicodedata
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any, Final
 
@@ -98,7 +99,7 @@ def doubts(shown: Iterable[str], named: Iterable[str], streams: Collection[str] 
     """
     alike: dict[str, set[str]] = {}
     for name in {*shown, *(streams or ())}:
-        alike.setdefault("".join(name.split()).casefold(), set()).add(name)
+        alike.setdefault(_look(name), set()).add(name)
     lines = [
         f"names that look alike, but are different streams: {', '.join(map(repr, sorted(group)))}"
         for group in alike.values()
@@ -108,6 +109,11 @@ def doubts(shown: Iterable[str], named: Iterable[str], streams: Collection[str] 
         unused = {name for name in named if name not in streams} - {WILDCARD_FIELD}
         lines += [f"{name!r}: no stream of the running sidecar has this name" for name in unused]
     return sorted(lines)
+
+
+def _look(name: str) -> str:
+    """Returns what a name looks like: without blanks, capitals, and the difference between é and e with an accent."""
+    return "".join(unicodedata.normalize("NFKC", name).split()).casefold()
 
 
 async def _fields(wire: Wire, config_key: str) -> AsyncIterator[tuple[bytes, bytes]]:

@@ -5,7 +5,8 @@ message is made when it can be sent, from the fps table as it is then. So a clie
 most one message is unsent, and changes of the same stream merge. If no message could be sent for STALLED_S, the watch is
 cut as a session is.
 
-A watch goes on after its client's last request, so that a tool that sends one request can watch too.
+A watch goes on after its client's last request, so that a tool that sends one request can watch too. It ends then if it
+watches nothing.
 """
 
 import asyncio
@@ -169,6 +170,8 @@ class Watches:
         while not (watch.stalled or self._shut_down or (reading.done() and _failed(reading))):
             names = watch.watcher.take(LIMITS_PER_MESSAGE, self._table.watched)
             if names is None:
+                if reading.done() and not watch.watcher.source_fps:
+                    return  # there is nothing that could ever be told
                 watch.changed.clear()
                 await watch.changed.wait()
                 continue

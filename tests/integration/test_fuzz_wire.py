@@ -37,7 +37,7 @@ def test_invalid_requests_do_no_harm(seed: int) -> None:
     kinds = {status for status, count in outcome.statuses.items() if count >= 20}
     assert {
         f"{name} {status}"
-        for name in ("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession")
+        for name in ("ShouldProcess", "ShouldProcessBatch", "ShouldProcessSession", "WatchLimits")
         for status in ("OK", "INVALID_ARGUMENT")
     } <= kinds
     assert outcome.responses > REQUESTS / 10
@@ -61,6 +61,13 @@ def test_the_judge_can_say_no() -> None:
     assert allowed("ShouldProcess", good[:-1]) == {"INVALID_ARGUMENT"}
     long = pb.ShouldProcessBatchRequest(stream_names=["cam1"] * 4097).SerializeToString()
     assert allowed("ShouldProcessBatch", long) == {"RESOURCE_EXHAUSTED"}
+    for watch, status in (
+        (pb.WatchLimitsRequest(stream_names=["a", "b"], source_fps=[0.0, 25.0]), "OK"),
+        (pb.WatchLimitsRequest(stream_names=["a", "b"], source_fps=[25.0]), "INVALID_ARGUMENT"),
+        (pb.WatchLimitsRequest(stream_names=["a"], source_fps=[math.nan]), "INVALID_ARGUMENT"),
+        (pb.WatchLimitsRequest(dropped_stream_names=["a"] * 4097), "RESOURCE_EXHAUSTED"),
+    ):
+        assert allowed("WatchLimits", watch.SerializeToString()) == {status}
     assert allowed("ShouldProcessBatch", pb.ShouldProcessBatchRequest(ts=[1.0]).SerializeToString()) == {
         "INVALID_ARGUMENT"
     }

@@ -87,7 +87,7 @@ def test_skipped_frames_cost_one_decision_call_per_batch(valkey: QueueServer) ->
     assert accounting(valkey.bytes) == {"received": 1000, "skipped:paused": 1000}
     assert calls(valkey.bytes, "get") == 1  # the check of the permissions
     assert calls(valkey.bytes, "mget") == 0
-    assert calls(valkey.bytes, "hincrby") < 20
+    assert calls(valkey.bytes, "hincrby") < 100  # a few for each batch, and one for each of its ten streams
 
 
 def test_what_was_admitted_before_a_crash_is_counted_after_it(valkey: QueueServer) -> None:

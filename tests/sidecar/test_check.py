@@ -129,6 +129,8 @@ def test_names_that_look_alike_and_fields_without_a_stream_are_listed() -> None:
         f"{twins}'cam 3', 'cam3'",
     ]
     assert doubts(["cam1", "cam1 "], ["cam1"], {"cam1"}) == [f"{twins}'cam1', 'cam1 '"]
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert doubts([composed, decomposed], [], None) == [f"{twins}{decomposed!r}, {composed!r}"]
 
 
 async def test_doubts_are_no_failure(capsys: pytest.CaptureFixture[str]) -> None:

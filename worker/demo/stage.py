@@ -210,7 +210,10 @@ class Stage(contextlib.ExitStack):
         """Deletes the demo's keys, because the Redis may be the user's own."""
         with contextlib.suppress(redis.RedisError):
             keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
-            self._redis.unlink(*keys, self.config_key, *self._redis.scan_iter(match=self.keys.payload("*"), count=1000))
+            keys += [self.config_key]
+            for each in (self.keys.payload("*"), self.keys.stream("*"), self.keys.preview("*")):
+                keys += self._redis.scan_iter(match=each, count=1000)
+            self._redis.unlink(*keys)
 
     def _until(self, condition: Callable[[], bool], complaint: str, poll: float = _POLL_S) -> None:
         deadline = time.monotonic() + CATCH_UP_S

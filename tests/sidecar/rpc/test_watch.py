@@ -176,6 +176,19 @@ async def test_a_watch_goes_on_after_the_last_request(served: Served) -> None:
     assert await watch.told() == {"a": 9.0}
 
 
+@pytest.mark.parametrize("requests", [0, 1, 2])
+async def test_a_watch_of_nothing_ends_with_the_last_request(served: Served, requests: int) -> None:
+    """Nothing could ever be told."""
+    watch = Watch(served)
+    for number in range(requests):
+        await watch.send(*["a"] * (requests - 1 - number), dropped=("a",))
+    await watch.call.done_writing()
+    while await watch.call.read() is not grpc.aio.EOF:
+        pass
+    assert (await watch.end())[0] is grpc.StatusCode.OK
+    await served.until("sidecar_watchers", 0)
+
+
 async def test_many_streams_come_in_several_messages(served: Served) -> None:
     """None is larger than what clients accept, even with the longest names."""
     names = [f"{number:04}".ljust(MAX_STREAM_NAME_LENGTH, "😀") for number in range(MAX_BATCH)]

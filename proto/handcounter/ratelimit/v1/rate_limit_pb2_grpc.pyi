@@ -69,7 +69,7 @@ class RateLimitServiceStub:
     A request adds streams to those that the call watches, and says what rates their sources have. Each request is
     followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
     one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
-    client's last request; it ends when the client cancels it.
+    client's last request; it ends when the client cancels it, or if it watches nothing.
 
     Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
     ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
@@ -125,7 +125,7 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
     A request adds streams to those that the call watches, and says what rates their sources have. Each request is
     followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
     one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
-    client's last request; it ends when the client cancels it.
+    client's last request; it ends when the client cancels it, or if it watches nothing.
 
     Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
     ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
@@ -202,7 +202,7 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         A request adds streams to those that the call watches, and says what rates their sources have. Each request is
         followed by the limits of the streams that it adds. After that a limit is told again whenever it changes. Changes of
         one stream that come faster than the client reads are told as one, with the newest limit. The call goes on after the
-        client's last request; it ends when the client cancels it.
+        client's last request; it ends when the client cancels it, or if it watches nothing.
 
         Watching isn't asking: it changes no decision, and gives no stream a schedule. A publisher that applies the rule of
         ShouldProcess to its frames, at the limit told and with the pacing told, leaves out exactly the frames that would be
