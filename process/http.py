@@ -41,6 +41,8 @@ CONNECTION_S: Final = 10.0
 """How long a connection may last, which has one request. Prometheus itself gives up after 10 s."""
 
 _NO_DESCRIPTOR_S: Final = 0.1
+_WARN_EVERY_S: Final = 60.0
+"""A connection may be accepted between two that are not."""
 """How long to wait before the next attempt when a connection can't be accepted. It stays ready, so the loop would spin."""
 
 
@@ -54,7 +56,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self._opened: dict[socket.socket, float] = {}
         """When each connection was accepted, the oldest first."""
         self._lock = threading.Lock()
-        self._starved = False
+        self._warn_from = 0.0
         super().__init__((host, port), _Handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -62,13 +64,12 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         try:
             connection, client = super().get_request()
         except OSError as error:
-            if not self._starved:
+            if time.monotonic() >= self._warn_from:
                 logger.warning("can't accept HTTP connections", extra={"reason": error.strerror or str(error)})
-            self._starved = True
+                self._warn_from = time.monotonic() + _WARN_EVERY_S
             self._close_oldest(keep=0)
             time.sleep(_NO_DESCRIPTOR_S)
             raise
-        self._starved = False
         with self._lock:
             self._opened[connection] = time.monotonic()
         self._close_oldest(keep=MAX_CONNECTIONS)

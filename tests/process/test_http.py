@@ -1,10 +1,13 @@
 """The HTTP endpoint, over real sockets."""
 
 import contextlib
+import errno
+import itertools
 import json
 import os
 import resource
 import socket
+import socketserver
 import time
 import urllib.error
 import urllib.request
@@ -131,6 +134,22 @@ def test_no_descriptor_is_left(endpoint, caplog):
             for descriptor in spare:
                 os.close(descriptor)
         assert busy < 0.5
+        assert "toys_total" in get(endpoint[0], "/metrics")
+    assert [record.reason for record in caplog.records if record.name == "process.http"] == ["Too many open files"]
+
+
+def test_descriptors_that_come_and_go_are_said_once(endpoint, monkeypatch, caplog):
+    """As when every closed connection makes room for one more: the log isn't filled."""
+    accept = socketserver.TCPServer.get_request
+    outcomes = itertools.cycle([OSError(errno.EMFILE, "Too many open files"), None])
+
+    def get_request(server):
+        if error := next(outcomes):
+            raise error
+        return accept(server)
+
+    monkeypatch.setattr(socketserver.TCPServer, "get_request", get_request)
+    for _ in range(5):
         assert "toys_total" in get(endpoint[0], "/metrics")
     assert [record.reason for record in caplog.records if record.name == "process.http"] == ["Too many open files"]
 

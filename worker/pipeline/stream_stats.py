@@ -33,8 +33,24 @@ class StreamStat:
     """One stream, as this worker sees it."""
 
     __slots__ = (
-        "admitted", "age", "counted", "counted_window", "dead", "hands", "heard_at", "last_skip", "name",
-        "received", "shared_counted", "shared_source", "skipped", "source_window", "told_silence", "unsent", "updated_at",
+        "admitted",
+        "age",
+        "changed",
+        "counted",
+        "counted_window",
+        "dead",
+        "hands",
+        "heard_at",
+        "last_skip",
+        "name",
+        "received",
+        "sent",
+        "shared_counted",
+        "shared_source",
+        "skipped",
+        "source_window",
+        "told_silence",
+        "updated_at",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -57,10 +73,17 @@ class StreamStat:
         self.shared_source = RateWindow()
         """Of the frames that all workers received."""
         self.shared_counted = RateWindow()
-        self.unsent: Counter[str] = Counter()
-        """What the hash doesn't contain yet, by its fields."""
+        self.changed = False
+        """Whether there is something that the hash doesn't contain yet."""
+        self.sent: Counter[str] = Counter()
+        """What the hash contains of this worker's numbers, by its fields."""
         self.updated_at = 0.0
         self.told_silence = True
+
+    def numbers(self) -> Counter[str]:
+        """Returns the frames so far, by the fields of the hash."""
+        skipped = sum(self.skipped.values())
+        return Counter(received=self.received, admitted=self.admitted, skipped=skipped, dead=self.dead)
 
     def silent(self, now: float) -> bool:
         """Returns whether no frame has come for a while."""
@@ -95,11 +118,13 @@ class StreamStats:
         arrived = {frame.stream_name: frame.arrived_at for frame in frames}
         with self._lock:
             for name, number in numbers.items():
-                stream = self._stream(name)
+                stream = self._streams.get(name) or self._stream(name)
                 stream.received += number
-                stream.unsent["received"] += number
-                stream.heard_at = max(stream.heard_at, arrived[name])
-                stream.source_window.note(stream.heard_at, stream.received)
+                at = arrived[name]
+                if at > stream.heard_at:
+                    stream.heard_at = at
+                stream.source_window.note(at, stream.received)
+                stream.changed = True
                 stream.told_silence = False
 
     def admitted(self, frames: Iterable[Frame]) -> None:
@@ -109,17 +134,17 @@ class StreamStats:
             for name, number in numbers.items():
                 stream = self._stream(name)
                 stream.admitted += number
-                stream.unsent["admitted"] += number
+                stream.changed = True
 
     def skipped(self, skips: Iterable[Skipped]) -> None:
         """Notes what was settled as skipped."""
         numbers = Counter(map(_NAME_AND_REASON, skips))
         with self._lock:
             for (name, reason), number in numbers.items():
-                stream = self._stream(name)
+                stream = self._streams.get(name) or self._stream(name)
                 stream.skipped[reason] += number
-                stream.unsent["skipped"] += number
                 stream.last_skip = reason
+                stream.changed = True
 
     def settled(self, deliveries: Iterable[Counted | Dead]) -> None:
         """Notes what was settled by this worker as counted or dead."""
@@ -128,7 +153,7 @@ class StreamStats:
                 if isinstance(each, Dead):
                     stream = self._stream(dict(each.fields).get(b"stream_name", b"").decode(errors="replace"))
                     stream.dead += 1
-                    stream.unsent["dead"] += 1
+                    stream.changed = True
                 else:
                     stream = self._stream(each.stream_name)
                     stream.counted += 1
@@ -165,9 +190,9 @@ class StreamStats:
             for update in updates:
                 stream = self._streams.get(update.stream_name)
                 if stream is not None:
-                    stream.told_silence = False
-                    for name in ("received", "admitted", "skipped", "dead"):
-                        stream.unsent[name] += getattr(update, name)
+                    stream.told_silence, stream.changed = False, True
+                    for name in stream.sent:
+                        stream.sent[name] -= getattr(update, name)
 
     def written(self, updates: Iterable[StreamUpdate]) -> None:
         """Notes the totals of all workers, which came with the reply."""
@@ -185,16 +210,17 @@ class StreamStats:
             return [*self._streams.values(), self._other]
 
     def _is_due(self, stream: StreamStat, now: float) -> bool:
-        if stream.unsent:
+        if stream.changed:
             return now - stream.updated_at >= UPDATE_S
         return not stream.told_silence and stream.silent(now)
 
     def _update(self, stream: StreamStat, now: float) -> StreamUpdate:
-        unsent, silent = stream.unsent, stream.silent(now)
+        numbers, silent = stream.numbers(), stream.silent(now)
+        unsent = Counter({name: number - stream.sent[name] for name, number in numbers.items()})
         update = StreamUpdate(
             stream.name,
             stream.heard_at,
-            silent=silent and not unsent,
+            silent=silent and not stream.changed,
             received=unsent["received"],
             admitted=unsent["admitted"],
             skipped=unsent["skipped"],
@@ -207,7 +233,8 @@ class StreamStats:
         }
         if stream.last_skip:
             update.fields["last_skip"] = stream.last_skip
-        stream.unsent = Counter()
+        stream.sent = numbers
+        stream.changed = False
         stream.updated_at = now
         stream.told_silence = silent
         return update
