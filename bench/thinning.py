@@ -130,11 +130,14 @@ def main() -> None:
     """Prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument(
+        "--limits", type=float, nargs="+", default=LIMITS, help="the highest is no limit for the camera"
+    )
     options = parser.parse_args()
     costs: dict[float, dict[bool, Cost]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-thinning-") as folder:
         source = film(Path(folder) / "film.mp4")
-        for limit in LIMITS:
+        for limit in options.limits:
             costs[limit] = {thins: measure(source, limit, thins, options.seconds) for thins in (False, True)}
     print(f"one camera of {SOURCE_FPS} fps; {os.cpu_count()} processors; per second of the camera")
     heads = (
@@ -155,7 +158,7 @@ def main() -> None:
             cells += [f"{1e3 * each:.1f}" for each in (cost.redis_cpu, cost.publisher_cpu, cost.worker_cpu)]
             cells += [f"{each / 1e6:.0f}" for each in (cost.publisher_bytes, cost.worker_bytes, cost.redis_bytes)]
             print("".join(f"{cell:>13}" for cell in (*cells, f"{cost.published:.1f}", f"{cost.counted:.1f}")))
-    low, high = min(LIMITS), max(LIMITS)
+    low, high = min(options.limits), max(options.limits)
     times = {limit: both[False].bytes_in / both[True].bytes_in for limit, both in costs.items() if limit < high}
     print("bytes into Redis, times fewer: " + ", ".join(f"{limit:g} fps {ratio:.1f}" for limit, ratio in times.items()))
     # By frame: on a machine that is too busy, a film is read more slowly than it plays.
