@@ -20,6 +20,7 @@ QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
     "bench.capture": ["--seconds", "2", "--rounds", "1", "--height", "180"],
     "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
+    "bench.counting_figure": ["--figure", "counting.jpg"],
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
