@@ -35,7 +35,7 @@ QUICK: dict[str, list[str]] = {
     "bench.propagation": ["--changes", "20"],
     "bench.soak": ["--seconds", "10"],
     "bench.streams": ["--streams", "1000", "--decisions", "2048", "--rounds", "1"],
-    "bench.thinning": ["--seconds", "1"],
+    "bench.thinning": ["--seconds", "1", "--limits", "1", "30"],
     "bench.unary": ["--calls", "200", "--rounds", "1"],
     "bench.watch": ["--watchers", "20", "--seconds", "1", "--consoles", "2"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],

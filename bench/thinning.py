@@ -52,6 +52,8 @@ class Cost(NamedTuple):
     """Resident memory, as in the next two."""
     worker_bytes: int
     redis_bytes: int
+    published: float
+    """Frames that came into Redis."""
     counted: float
     """Frames that were counted."""
 
@@ -105,18 +107,21 @@ def measure(source: Path, limit: float, thins: bool, seconds: float) -> Cost:
                 time.sleep(SETTLES_S)
                 pids = {"redis": server.pid, "publisher": publisher, "worker": worker}
 
-                def now() -> tuple[float, int, dict[str, float], int]:
+                def now() -> tuple[float, int, dict[str, float], int, int]:
                     received = int(client.info("stats")["total_net_input_bytes"])
-                    return time.monotonic(), received, {name: cpu_seconds(pid) for name, pid in pids.items()}, counted()
+                    cpu = {name: cpu_seconds(pid) for name, pid in pids.items()}
+                    published = int(client.xinfo_stream(KEYS.frames)["entries-added"])
+                    return time.monotonic(), received, cpu, published, counted()
 
-                begun, before, cpu, frames = now()
+                begun, before, cpu, entries, frames = now()
                 time.sleep(seconds)
-                ended, after, cpu_after, frames_after = now()
+                ended, after, cpu_after, entries_after, frames_after = now()
                 took = ended - begun
                 return Cost(
                     (after - before) / took,
                     *((cpu_after[name] - cpu[name]) / took for name in pids),
                     *(resident_bytes(pids[name]) for name in ("publisher", "worker", "redis")),
+                    (entries_after - entries) / took,
                     (frames_after - frames) / took,
                 )
 
@@ -125,11 +130,14 @@ def main() -> None:
     """Prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument(
+        "--limits", type=float, nargs="+", default=LIMITS, help="the highest is no limit for the camera"
+    )
     options = parser.parse_args()
     costs: dict[float, dict[bool, Cost]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-thinning-") as folder:
         source = film(Path(folder) / "film.mp4")
-        for limit in LIMITS:
+        for limit in options.limits:
             costs[limit] = {thins: measure(source, limit, thins, options.seconds) for thins in (False, True)}
     print(f"one camera of {SOURCE_FPS} fps; {os.cpu_count()} processors; per second of the camera")
     heads = (
@@ -143,21 +151,22 @@ def main() -> None:
         "worker MB",
         "Redis MB",
     )
-    print("".join(f"{head:>13}" for head in (*heads, "counted")))
+    print("".join(f"{head:>13}" for head in (*heads, "published", "counted")))
     for limit, both in costs.items():
         for thins, cost in both.items():
             cells = [f"{limit:g}", "yes" if thins else "no", f"{cost.bytes_in / 1e3:.0f}"]
             cells += [f"{1e3 * each:.1f}" for each in (cost.redis_cpu, cost.publisher_cpu, cost.worker_cpu)]
             cells += [f"{each / 1e6:.0f}" for each in (cost.publisher_bytes, cost.worker_bytes, cost.redis_bytes)]
-            print("".join(f"{cell:>13}" for cell in (*cells, f"{cost.counted:.2f}")))
-    low, high = min(LIMITS), max(LIMITS)
+            print("".join(f"{cell:>13}" for cell in (*cells, f"{cost.published:.1f}", f"{cost.counted:.1f}")))
+    low, high = min(options.limits), max(options.limits)
     times = {limit: both[False].bytes_in / both[True].bytes_in for limit, both in costs.items() if limit < high}
     print("bytes into Redis, times fewer: " + ", ".join(f"{limit:g} fps {ratio:.1f}" for limit, ratio in times.items()))
-    # By counted frame: on a machine that is too busy, a film is read more slowly than it plays.
+    # By frame: on a machine that is too busy, a film is read more slowly than it plays.
     everything, thinned = costs[high][False], costs[high][True]
     more = {
-        "bytes": (thinned.bytes_in / thinned.counted) / (everything.bytes_in / everything.counted),
-        "publisher's CPU": (thinned.publisher_cpu / thinned.counted) / (everything.publisher_cpu / everything.counted),
+        "bytes": (thinned.bytes_in / thinned.published) / (everything.bytes_in / everything.published),
+        "publisher's CPU": (thinned.publisher_cpu / thinned.published)
+        / (everything.publisher_cpu / everything.published),
     }
     print(
         f"at {high:g} fps, thinning / not, by frame: "

@@ -52,7 +52,7 @@ def main() -> int:
     """Prints tables and one line of JSON; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=16, help="how often a process is killed or frozen")
-    parser.add_argument("--minutes", type=float, default=1.5, help="over which the kills are spread")
+    parser.add_argument("--minutes", type=float, default=1.0, help="over which the kills are spread")
     parser.add_argument("--seed", type=int, help="of the random choices; by default a new one, which is printed")
     options = parser.parse_args()
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
@@ -62,7 +62,7 @@ def main() -> int:
     chance.shuffle(kills)
     parts = [
         _run(kills, chance, 60.0 * options.minutes / max(1, len(kills)), entries_deleted=False),
-        _run(SPOILS, chance, 2.0, entries_deleted=True),
+        _run(SPOILS, chance, 1.0, entries_deleted=True),
     ]
     rows = [row for part in parts for row in part.rows]
     takeovers = [row.takeover_s for row in rows if row.takeover_s is not None]
@@ -98,7 +98,7 @@ def _run(faults: Sequence[Fault], chance: random.Random, pace_s: float, *, entri
 
 def _faults(system: System, faults: Sequence[Fault], chance: random.Random, pace_s: float) -> Iterator[Row]:
     for fault in faults:
-        time.sleep(chance.uniform(0.5, 1.5) * pace_s / 2)  # so that it hits at any point of the work
+        time.sleep(chance.uniform(0.5, 1.5) * pace_s)  # so that it hits at any point of the work
         began = time.monotonic()
         takeover_s = fault(system, chance)
         ended = time.monotonic()

@@ -25,14 +25,22 @@ def worker_restarts(system: System, chance: random.Random) -> None:
     system.restart_worker(name)
 
 
-def worker_is_replaced(system: System, chance: random.Random) -> float | None:
-    """A worker is killed, and another pod takes its place; what it held is taken over."""
+def worker_is_replaced(system: System, chance: random.Random) -> float:
+    """A worker is killed while it holds frames, and another pod takes its place; what it held is taken over."""
     name = chance.choice(sorted(system.workers))
+
+    def freezes_with_frames() -> bool:
+        if system.held_by(name):
+            freeze(system.workers[name].process)
+            if system.held_by(name):
+                return True
+            thaw(system.workers[name].process)
+        return False
+
+    wait_until(freezes_with_frames, "a worker holds a frame", every_s=0.002)
     system.workers[name].kill()
     killed, held = time.monotonic(), system.held_by(name)
     system.replace_worker(name)
-    if not held:
-        return None
     wait_until(lambda: not held & system.held_by(name), "what a dead worker held is taken over")
     return time.monotonic() - killed
 

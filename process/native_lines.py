@@ -82,20 +82,25 @@ def _relay(source: int, real: int) -> None:
         os.dup2(real, 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        rest = b""
-        while data := os.read(0, _READ_SIZE):
-            *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
-            for line in lines:
-                _write(line)
-            while len(rest) > LONGEST_LINE:
-                _write(rest[:LONGEST_LINE])
-                rest = rest[LONGEST_LINE:]
-        _write(rest)
+        copy_lines(0, 1)
     finally:
         os._exit(0)
 
 
-def _write(line: bytes) -> None:
+def copy_lines(source: int, target: int) -> None:
+    """Copies lines from a descriptor to another one, as JSON, until the end."""
+    rest = b""
+    while data := os.read(source, _READ_SIZE):
+        *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            _write(target, line)
+        while len(rest) > LONGEST_LINE:
+            _write(target, rest[:LONGEST_LINE])
+            rest = rest[LONGEST_LINE:]
+    _write(target, rest)
+
+
+def _write(target: int, line: bytes) -> None:
     for start in range(0, len(line), LONGEST_LINE):
         if text := line[start : start + LONGEST_LINE].decode(errors="backslashreplace").strip():
-            os.write(1, logs.foreign_line(text).encode())
+            os.write(target, logs.foreign_line(text).encode())

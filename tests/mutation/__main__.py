@@ -21,7 +21,7 @@ from mutation.lua_mutants import Mutant, mutants
 from mutation.report import Survivor, explained, report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COPIED = ("handcounter", "proto", "sidecar", "tests", "pyproject.toml", "README.md")
+COPIED = ("handcounter", "process", "proto", "sidecar", "tests", "pyproject.toml", "README.md")
 LUA = "sidecar/fleet/claim.lua"
 LUA_TESTS = ["tests/sidecar/fleet/test_claims.py"]
 PYTHON = {
@@ -29,6 +29,8 @@ PYTHON = {
     "sidecar/fleet/reorder.py": ["tests/sidecar/fleet/test_reorder.py"],
 }
 """Mutated files, and the tests that ought to notice."""
+DECIDED = {"killed", "timeout", "survived", "no tests"}
+"""What mutmut says of a mutant; anything else says nothing about the tests."""
 TIMEOUT_S = 300.0
 PYTEST = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"]
 
@@ -108,8 +110,10 @@ also_copy = {[name for name in COPIED if (REPOSITORY / name).is_dir()]}
             [*mutmut, "results", "--all", "true"], cwd=folder, capture_output=True, text=True, check=False
         )
         names = re.findall(r"^\s*(\S+__mutmut_\d+): (.+)$", results.stdout, re.MULTILINE)
-        if not names:
-            sys.exit(f"mutmut found no mutants of {file}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        if not names or not {status for _, status in names} <= DECIDED:
+            sys.exit(
+                f"mutmut decided nothing about some mutants of {file}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
         survivors = []
         for name, status in names:
             if status in ("survived", "no tests"):

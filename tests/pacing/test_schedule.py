@@ -262,4 +262,5 @@ def test_memory_of_valid_names_is_bounded(monkeypatch):
     monkeypatch.setattr(schedule, "_MOST_VALID_NAMES", 10)
     for number in range(35):
         assert stream_name_error(f"stream {number}") is None
+        assert f"stream {number}" in schedule.valid_names
         assert len(schedule.valid_names) <= 10

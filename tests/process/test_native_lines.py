@@ -1,15 +1,22 @@
 """What native libraries write to standard error, in processes of their own."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.processes.programs import repository_environment
+from support.processes.programs import REPOSITORY, repository_environment
+
+from process.native_lines import copy_lines
 
 START = """
+import os
+if "COVERAGE_PROCESS_START" in os.environ:
+    import coverage
+    coverage.process_startup()
 import ctypes, faulthandler, logging, os, sys, threading, warnings
 from process import logs
 from process.native_lines import captured
@@ -21,12 +28,18 @@ logs.set_up("info", "json")
 """
 
 
+def environment() -> dict[str, str]:
+    """Returns that of a program, which is measured if the test is."""
+    measured = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current()
+    return repository_environment({"COVERAGE_PROCESS_START": str(REPOSITORY / "pyproject.toml")} if measured else None)
+
+
 def run(program: str, **options: object) -> "subprocess.CompletedProcess[str]":
     """Runs a program whose block of captured lines is this text."""
     indented = "".join(f"    {line}\n" for line in program.strip().splitlines())
     return subprocess.run(
         [sys.executable, "-c", f"{START}with captured('json'):\n{indented}"],
-        env=repository_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -42,6 +55,31 @@ def entries(done: "subprocess.CompletedProcess[str]") -> list[dict[str, object]]
 def foreign(done: "subprocess.CompletedProcess[str]") -> list[object]:
     """Returns the lines that others wrote."""
     return [entry["line"] for entry in entries(done) if entry["logger"] == "stderr"]
+
+
+@pytest.mark.parametrize(
+    ("written", "lines"),
+    [
+        ([b"one\ntwo\n"], ["one", "two"]),
+        ([b"on", b"e\nt", b"wo"], ["one", "two"]),
+        ([b" 10 %\r 20 %\r\n"], ["10 %", "20 %"]),
+        ([b"\n\n \n"], []),
+        ([b"x" * 2500], ["x" * 1000, "x" * 1000, "x" * 500]),
+        ([b"y" * 2500 + b"\n"], ["y" * 1000, "y" * 1000, "y" * 500]),
+        ([b"\xe4\n"], ["\\xe4"]),
+    ],
+)
+def test_bytes_become_lines(written: list[bytes], lines: list[str]) -> None:
+    """Whatever the pieces in which they arrive; a progress bar's carriage return ends a line too."""
+    (source, sink), (ours, target) = os.pipe(), os.pipe()
+    for piece in written:
+        os.write(sink, piece)
+    os.close(sink)
+    copy_lines(source, target)
+    os.close(target)
+    with os.fdopen(ours) as result:
+        assert [json.loads(line)["line"] for line in result] == lines
+    os.close(source)
 
 
 def test_lines_of_libraries_and_of_python_are_log_lines() -> None:
@@ -128,7 +166,7 @@ os.set_inheritable(write, True)
     with log.open("wb") as output:
         program = f"{START}with captured('json'):\n    os.close(1)\n    import time\n    time.sleep(60)\n"
         command = [sys.executable, "-c", program]
-        with subprocess.Popen(command, env=repository_environment(), stdout=subprocess.PIPE, stderr=output) as process:
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=output) as process:
             assert process.stdout is not None
             assert process.stdout.read() == b""  # its end is seen although the program and the relay still run
             assert process.poll() is None
@@ -157,7 +195,7 @@ def test_text_is_left_alone() -> None:
         START.replace('"json"', '"text"') + "with captured('text'):\n    puts(b'native\\n')\n    os.system('true')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=repository_environment(), capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=120
     )
     assert done.stderr == "native\n"
 
@@ -167,7 +205,7 @@ def test_a_closed_standard_error_is_left_alone() -> None:
     script = f"{START}with captured('json'):\n    print('done')\n"
     done = subprocess.run(
         ["bash", "-c", '"$PYTHON" -c "$PROGRAM" 2>&-'],
-        env={**repository_environment(), "PYTHON": sys.executable, "PROGRAM": script},
+        env={**environment(), "PYTHON": sys.executable, "PROGRAM": script},
         capture_output=True,
         text=True,
         timeout=120,

@@ -148,13 +148,14 @@ class UdpCamera:
         """Accepts no more viewers."""
         self._stop.set()
         socket.create_connection(("127.0.0.1", self.port)).close()
-        self._thread.join()
+        self._thread.join(10.0)
         self._server.close()
+        assert not self._thread.is_alive(), "a viewer hasn't left"
 
     def _serve(self) -> None:
         while not self._stop.is_set():
             connection, _ = self._server.accept()
-            with connection, connection.makefile("rb") as requests:
+            with connection, connection.makefile("rb") as requests, suppress(OSError, av.FFmpegError):
                 self._serve_one(connection, requests)
 
     def _serve_one(self, connection: socket.socket, requests) -> None:

@@ -60,7 +60,7 @@ class Dispatcher:
         self._wanted = threading.Condition(lock)
         self._fetched = threading.Condition(lock)
         self._room = threading.Condition(lock)
-        self._scheduler: Scheduler[Admitted] = Scheduler()
+        self._scheduler: Scheduler[Admitted] = Scheduler(_is_newer)
         self._ready: deque[Job] = deque()
         self._idle = 0
         self._stop = threading.Event()
@@ -174,3 +174,7 @@ class Dispatcher:
             else:
                 self._metrics.payload_bytes.inc(len(payload))
                 yield Job(frame, payload, delivery)
+
+
+def _is_newer(new: Admitted, old: Admitted) -> bool:
+    return new.frame.arrived_at >= old.frame.arrived_at

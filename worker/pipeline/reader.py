@@ -113,10 +113,7 @@ class Reader:
             if len(self._held) >= MOST_HELD or room <= 0:
                 self._stop.wait(FULL_WAIT_S)
                 return False
-            if (
-                not self._dispatcher.has_room
-                and (early := self._read_until + self._options.fresh - self._queue.now()) > 0
-            ):
+            if not self._dispatcher.has_room and (early := self._early()) > 0.0:
                 self._dispatcher.wait_for_room(min(early, self._longest_wait()))
                 return False
             deliveries = self._queue.read(self._options.batch_size, room)
@@ -135,6 +132,12 @@ class Reader:
             return True
         self._queue.wait(self._longest_wait())
         return False
+
+    def _early(self) -> float:
+        """Returns how many seconds are left until the workers don't keep up."""
+        now = self._queue.now()
+        self._read_until = min(self._read_until, now)  # the clock may be set back
+        return self._read_until + self._options.fresh - now
 
     def _longest_wait(self) -> float:
         if self._redelivery.expected or self._options.drain:

@@ -11,8 +11,9 @@ that is later; so streams save no turns up while they have nothing to count, and
 - Overload is shared in proportion to the weights: for two streams that both wait all the time, the numbers of turns
   divided by the weights differ by at most one turn of each.
 - A frame of a stream that hasn't used its share waits for at most one frame of each other stream.
-- Time stands still while nothing waits, and then all streams are forgotten; otherwise a stream is forgotten as soon as
-  having it forgotten makes no difference.
+- Time stands still while nothing waits. A stream is forgotten as soon as having it forgotten makes no difference, and in any
+  case if it had no turn between two moments at which nothing waited. (Not at the first: with frames that come in the
+  same order again and again, ties after each such moment would be to the advantage of the same streams.)
 """
 
 import heapq
@@ -31,12 +32,14 @@ F = TypeVar("F")
 
 
 class _Stream(Generic[F]):
-    __slots__ = ("due", "fps", "waiting")
+    __slots__ = ("due", "fps", "period", "waiting")
 
-    def __init__(self, due: float) -> None:
+    def __init__(self, due: float, period: int) -> None:
         self.due = due
         """Virtual time of its next turn."""
         self.fps = math.inf
+        self.period = period
+        """In which it had its last turn."""
         self.waiting: deque[F] = deque()
 
 
@@ -44,14 +47,16 @@ class _Turns(Generic[F]):
     """The turns of streams of one kind.
 
     Args:
-        superseding: whether a new frame supersedes the one that waits.
+        is_newer: whether a frame supersedes another one; None: frames of a stream don't supersede each other.
     """
 
-    def __init__(self, *, superseding: bool) -> None:
-        self._superseding = superseding
+    def __init__(self, is_newer: Callable[[F, F], bool] | None) -> None:
+        self._is_newer = is_newer
         self._streams: dict[str, _Stream[F]] = {}
         self._now = 0.0
         """Virtual time."""
+        self._period = 0
+        """How often nothing waited any more."""
         self._arrivals = 0
         self._due: list[tuple[float, int, str]] = []
         """A heap of the streams that wait: virtual time of the turn, order of arrival, name."""
@@ -68,17 +73,21 @@ class _Turns(Generic[F]):
     def put(self, stream_name: str, fps: float, frame: F) -> F | None:
         stream = self._streams.get(stream_name)
         if stream is None:
-            stream = self._streams[stream_name] = _Stream(self._now)
+            stream = self._streams[stream_name] = _Stream(self._now, self._period)
         if fps != stream.fps:
             self._change_limit(stream, fps)
-        superseded = stream.waiting.popleft() if self._superseding and stream.waiting else None
-        if superseded is None:
-            self.waiting += 1
-        if superseded is None and not stream.waiting:
+        if not stream.waiting:
             stream.due = max(stream.due, self._now)
             self._line_up(stream_name, stream)
+        elif self._is_newer:
+            if not self._is_newer(frame, stream.waiting[0]):
+                return frame
+            superseded = stream.waiting[0]
+            stream.waiting[0] = frame
+            return superseded
         stream.waiting.append(frame)
-        return superseded
+        self.waiting += 1
+        return None
 
     def take(self, worthless: Callable[[F], bool], dropped: list[F]) -> F | None:
         while self._due:
@@ -92,6 +101,7 @@ class _Turns(Generic[F]):
             else:
                 self._now = due
                 stream.due = due + 1.0 / self._weight(stream)
+                stream.period = self._period
             heapq.heappop(self._due)
             if stream.waiting:
                 self._line_up(name, stream)
@@ -121,25 +131,30 @@ class _Turns(Generic[F]):
         stream.fps = fps
 
     def _forget(self) -> None:
-        if not self._due:
-            self._streams.clear()
-            self._idle.clear()
-            self._limits.clear()
-            self._now = 0.0
         while self._idle and self._idle[0][0] <= self._now:
             _, name = heapq.heappop(self._idle)
             stream = self._streams.get(name)
             if stream and not stream.waiting and stream.due <= self._now:
                 self._change_limit(stream, math.inf)
                 del self._streams[name]
+        if not self._due:
+            for name in [name for name, stream in self._streams.items() if stream.period < self._period]:
+                self._change_limit(self._streams.pop(name), math.inf)
+            self._idle = [(stream.due, name) for name, stream in self._streams.items()]
+            heapq.heapify(self._idle)
+            self._period += 1
 
 
 class Scheduler(Generic[F]):
-    """The frames that wait to be counted. Not thread-safe."""
+    """The frames that wait to be counted. Not thread-safe.
 
-    def __init__(self) -> None:
-        self._live: _Turns[F] = _Turns(superseding=True)
-        self._films: _Turns[F] = _Turns(superseding=False)
+    Args:
+        is_newer: whether the first of two frames of a stream is the newer one. Frames that are delivered again come late.
+    """
+
+    def __init__(self, is_newer: Callable[[F, F], bool] = lambda _new, _old: True) -> None:
+        self._live: _Turns[F] = _Turns(is_newer)
+        self._films: _Turns[F] = _Turns(None)
 
     def __len__(self) -> int:
         """Returns how many frames wait."""
@@ -161,7 +176,7 @@ class Scheduler(Generic[F]):
             live: whether it may be superseded.
 
         Returns:
-            The frame that it supersedes; None if there is none.
+            The frame that is superseded: usually the one that waited, or this one if that is newer; None: no frame is.
         """
         return (self._live if live else self._films).put(stream_name, fps, frame)
 

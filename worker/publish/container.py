@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _CLOCK_MAY_CHANGE = 0x0200
 """FFmpeg's AVFMT_TS_DISCONT: a container whose timestamps may jump, such as a transport stream."""
 
+
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
+"""Titles in an unknown encoding are no error. From version 19 on, PyAV knows that itself."""
 
 _PLAYLISTS = ("hls", "dash")
 """FFmpeg's formats of lists of films; their size isn't that of the films."""
@@ -55,7 +58,8 @@ def open_container(
     times = (reception.timeout, reception.timeout) if "://" in opens else None
     given = {**_options(opens, reception), **(options or {})}
     try:
-        return av.open(opens, "r", format=kind, options=given, timeout=times, metadata_errors="replace")
+        opened: InputContainer = av.open(opens, "r", format=kind, options=given, timeout=times, **_METADATA)
+        return opened
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"{name} can't be opened: {why_not_opened(error, opens, reception.timeout)}") from None
 
@@ -92,7 +96,7 @@ def nature_of(container: InputContainer) -> Nature:
     """Returns what an HTTP server sends: a film has a duration or a size, a camera neither."""
     if container.format.name.endswith("_pipe"):
         return Nature.SNAPSHOT
-    size = 0 if container.format.name in _PLAYLISTS else container.size
+    size = 0 if container.format.name in _PLAYLISTS else (container.size or 0)  # None from PyAV 19 on
     if (container.duration or 0) > 0 or size > 0:
         return Nature.FILM
     return Nature.CAMERA

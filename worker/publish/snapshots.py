@@ -36,7 +36,8 @@ class Snapshots:
         """Yields pictures until `stop` is set or a request fails; without a picture, the times at which none is due."""
         ask_at = self._clock()
         while not stop.wait(max(0.0, ask_at - self._clock())):
-            ask_at = max(ask_at + self._period, self._clock())
+            now = self._clock()
+            ask_at = (ask_at if now - ask_at < self._period else now) + self._period
             if not due.is_due(times.arrives(0.0)):
                 yield SourceFrame(times.left_out(0.0), None)
                 continue

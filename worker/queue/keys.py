@@ -5,6 +5,7 @@ acknowledge its entry.
 
     {hand_counter}:frames       the queue: a Redis stream, read through a consumer group; capped by the publishers
     {hand_counter}:frame:<id>   one encoded picture, with a TTL; deleted when its frame is settled
+    {hand_counter}:frame:<run>  the number of the last frame of a publisher, by which a repetition is recognised
     {hand_counter}:counts       the results: a Redis stream, one entry per counted frame; capped
     {hand_counter}:dead         the dead letters: a Redis stream; capped
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>

@@ -4,13 +4,14 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.coroutines import run
 from support.models.sidecar_world import World
 
 from handcounter.pacing import schedule
 from handcounter.pacing.schedule import ANY_TIME, NEVER, Pacing, Reason, Schedule
+from handcounter.pacing.times import RealTime
 from sidecar.limits.values import FpsSource
 
 FRAMES = st.lists(
@@ -114,6 +115,7 @@ def test_one_batch_answers_as_one_by_one(
     assert one == other
 
 
+@example([("e", 100.0), ("e", 100.1)], Pacing.GCRA, 6).via("certain to be denied")
 @given(FRAMES, st.sampled_from(Pacing), st.integers(1, 6))
 def test_one_frame_is_decided_as_a_batch_of_one(
     frames: list[tuple[str, float]], pacing: Pacing, max_streams: int
@@ -122,8 +124,8 @@ def test_one_frame_is_decided_as_a_batch_of_one(
     one, batch = World(2.0, max_streams, pacing), World(2.0, max_streams, pacing)
     for world in (one, batch):
         world.table.store(list("abcde"), [LIMITS.get(name) for name in "abcde"])
-    for name, ts in frames:
-        answer, columns = run(one.decider.decide_one(name, ts, 1000.0)), batch.decide_all([name], [ts], 1000.0)
+    for now, (name, ts) in enumerate(frames, 1000):
+        answer, columns = run(one.decider.decide_one(name, ts, RealTime(now))), batch.decide_all([name], [ts], now)
         assert answer.limit == batch.table.limit(name)
         assert columns[:5] == (
             [answer.should_process],
@@ -133,7 +135,14 @@ def test_one_frame_is_decided_as_a_batch_of_one(
             answer.stale,
         )
     assert one.roster.decisions == batch.roster.decisions
-    assert list(one.roster.streams) == list(batch.roster.streams)
+    kept = [
+        [
+            (stream.name, stream.admitted, stream.denied, stream.heard_at, stream.heard_ts, stream.last_reason)
+            for stream in world.roster.snapshot()
+        ]
+        for world in (one, batch)
+    ]
+    assert kept[0] == kept[1]
 
 
 def test_an_evicted_stream_keeps_its_limit_within_the_batch() -> None:

@@ -11,13 +11,13 @@ from worker.pipeline.scheduler import LEAST_UNLIMITED, Scheduler
 
 LIMITS = st.sampled_from([0.05, 0.5, 1.0, 3.0, 5.0, 7.5, 30.0])
 STREAMS = st.sampled_from("abcdef")
-PUTS = st.tuples(STREAMS, st.sampled_from([0.0, 0.05, 0.5, 1.0, 5.0, 60.0, math.inf]))
-STEPS = st.lists(st.one_of(PUTS, st.sampled_from(["take", "take", "drop"])), max_size=80)
+PUTS = st.tuples(STREAMS, st.sampled_from([0.0, 1.0, 1.0, 1.0, 2.0, 60.0, math.inf]))
+STEPS = st.lists(st.one_of(PUTS, st.sampled_from(["take", "take", "take", "drop"])), max_size=120)
 """Frames that are put, and turns; at a "drop" the first frame that is due is worthless."""
 
 
 class Model:
-    """The same rule written down plainly: it searches all streams, and forgets them only when nothing waits."""
+    """The same rule written down plainly: it searches all streams, and forgets them only at moments at which nothing waits."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -26,6 +26,9 @@ class Model:
         self.waiting: dict[str, tuple[int, int]] = {}
         """By stream: order of arrival in the place, and number of the frame."""
         self.places = itertools.count()
+        self.period = 0
+        self.last_turn: dict[str, int] = {}
+        """By stream: the period."""
 
     def put(self, name: str, fps: float, number: int) -> int | None:
         self.fps[name] = fps
@@ -33,6 +36,7 @@ class Model:
             place, old = self.waiting[name]
             self.waiting[name] = place, number
             return old
+        self.last_turn.setdefault(name, self.period)
         self.due[name] = max(self.due.get(name, self.now), self.now)
         self.waiting[name] = next(self.places), number
         return None
@@ -46,8 +50,11 @@ class Model:
             if not lost:
                 self.now = self.due[name]
                 self.due[name] += 1.0 / self.weight(name)
+                self.last_turn[name] = self.period
             if not self.waiting:
-                self.now, self.due, self.fps = 0.0, {}, {}
+                for each in [each for each in self.due if self.last_turn[each] < self.period]:
+                    del self.due[each], self.fps[each], self.last_turn[each]
+                self.period += 1
             if not lost:
                 return number, dropped
             dropped.append(number)

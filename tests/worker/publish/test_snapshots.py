@@ -55,6 +55,19 @@ def test_the_pace(fps: float, slowness: float, times: list[float]) -> None:
     assert number_of(frames[0].encode()) == 3
 
 
+def test_a_delay_is_not_made_up_for() -> None:
+    """After a slow answer the pace is as before; the pictures that were missed aren't asked for."""
+    clock = Clock(2.0)
+    delays = iter([0.9, *[0.0] * 9])
+
+    def answer() -> bytes:
+        clock.now += next(delays)
+        return jpeg(3)
+
+    frames = list(run(Snapshots(answer, 4.0, clock), clock, Unlimited()))
+    assert [frame.ts for frame in frames] == pytest.approx([0.9, 0.9, 1.15, 1.4, 1.65, 1.9], abs=0.001)
+
+
 def test_nothing_is_asked_for_what_is_not_due() -> None:
     """A limit below the rate saves the requests too; a pause sends none."""
     clock, due, asked = Clock(4.05), RuleDue(0.5), []
