@@ -62,6 +62,18 @@ def test_a_settled_delivery_takes_its_picture_along(valkey: QueueServer, queue: 
     assert pictures(valkey) == sorted(waiting)
 
 
+def test_a_duplicate_leaves_the_picture_to_the_frame_that_it_repeats(valkey: QueueServer, queue: Queue) -> None:
+    """A client that lost the reply to an XADD has added the entry twice, and the first one may still wait for its turn."""
+    publish_many(valkey.bytes, 1)
+    ((_, fields),) = valkey.bytes.xrange(KEYS.frames)
+    valkey.bytes.xadd(KEYS.frames, fields)
+    first, second = (parse_entry(each.entry_id, each.fields) for each in queue.read(2))
+    queue.skip([skipped(second, SkipReason.DUPLICATE)])
+    assert pictures(valkey) == [first.frame_key]
+    queue.settle([Counted(first.entry_id, "cam0", 1.0, 1, "{}", first.frame_key)])
+    assert pictures(valkey) == []
+
+
 def test_pictures_can_stay(valkey: QueueServer) -> None:
     """With keep_payloads, until their TTL."""
     queue = Queue(Commands(connect(valkey.url), KEYS), "me", keep_payloads=True)
