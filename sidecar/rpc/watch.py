@@ -136,8 +136,9 @@ class Watches:
         names, source_fps, dropped = watch_request(request)
         watcher = watch.watcher
         if self._watchers.watches + len(names) > self._max_watches:
-            new = len({*names} - watcher.source_fps.keys()) - len(watcher.source_fps.keys() & dropped)
-            if self._watchers.watches + new > self._max_watches:
+            ended = watcher.source_fps.keys() & dropped
+            begun = sum(name not in watcher.source_fps or name in ended for name in {*names})
+            if self._watchers.watches + begun - len(ended) > self._max_watches:
                 error = f"at most {self._max_watches} streams can be watched, added up over all watchers"
                 raise RejectedError(grpc.StatusCode.RESOURCE_EXHAUSTED, error)
         self._watchers.unwatch(watcher, dropped)

@@ -39,6 +39,10 @@ ASK_AGAIN_S = 0.1
 FULL_WAIT_S = 0.05
 """Until a worker that holds too much looks again."""
 
+MOST_SKIPPED = MAX_BATCH
+"""Deliveries skipped by one script: a Lua script can't take many more than 7900 ids of one reason at once, and what waited for
+the limit of its stream may be more."""
+
 MOST_HELD = 2 * MAX_BATCH
 """If entries can be read but not settled, no more are read beyond this many held. Two of the largest batches, so that the
 limit never slows a worker that settles its deliveries."""
@@ -170,8 +174,10 @@ class Reader:
         self._skip([*verdicts.skipped, *(skipped(frame, SkipReason.SUPERSEDED) for frame in superseded)])
 
     def _skip(self, skips: Sequence[Skipped]) -> None:
-        if not skips:
-            return
+        for start in range(0, len(skips), MOST_SKIPPED):
+            self._skip_at_once(skips[start : start + MOST_SKIPPED])
+
+    def _skip_at_once(self, skips: Sequence[Skipped]) -> None:
         for reason, number in self._retry(lambda: self._queue.skip(skips)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
         self._held.remove(skip.entry_id for skip in skips)

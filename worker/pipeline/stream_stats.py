@@ -3,6 +3,8 @@
 The number of streams is bounded. Frames of all others are counted together, as the stream ``other``, without rates.
 """
 
+import itertools
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +26,12 @@ UPDATE_S = 1.0
 
 LOOK_S = 0.25
 """Between two looks at all streams: results may come much more often."""
+
+ROOM_S = 10.0
+"""Between two searches for streams that make room: with many more streams than may be known, each frame would search all."""
+
+MOST_UPDATES = 500
+"""Streams written at once, besides those with results, so that no script blocks Redis for long."""
 
 _NAME_AND_REASON = itemgetter(2, 1)
 """Of a Skipped; a tuple's items are counted without a step of Python for each."""
@@ -106,8 +114,10 @@ class StreamStats:
         self._max_streams = max_streams
         self._now = now
         self._streams: dict[str, StreamStat] = {}
+        """Those that were written longest ago without a result come first."""
         self._other = StreamStat(OTHER)
         self._looked_at = 0.0
+        self._searched_at = -math.inf
         self._lock = threading.Lock()
 
     def received(self, frames: Sequence[Frame]) -> None:
@@ -179,9 +189,10 @@ class StreamStats:
                     update.preview = result.preview or update.preview
             if not 0.0 <= now - self._looked_at < LOOK_S:  # the clock may be set back
                 self._looked_at = now
-                for stream in self._streams.values():
-                    if stream.name not in updates and self._is_due(stream, now):
-                        updates[stream.name] = self._update(stream, now)
+                due = (each for each in self._streams.values() if each.name not in updates and self._is_due(each, now))
+                for stream in list(itertools.islice(due, MOST_UPDATES)):
+                    updates[stream.name] = self._update(stream, now)
+                    self._streams[stream.name] = self._streams.pop(stream.name)
         return list(updates.values())
 
     def not_written(self, updates: Iterable[StreamUpdate]) -> None:
@@ -249,7 +260,11 @@ class StreamStats:
 
     def _make_room(self) -> bool:
         """Forgets the streams that were silent for long; returns whether there were any."""
-        silent_since = self._now() - MAKES_ROOM_AFTER_S
+        now = self._now()
+        if 0.0 <= now - self._searched_at < ROOM_S:  # the clock may be set back
+            return False
+        self._searched_at = now
+        silent_since = now - MAKES_ROOM_AFTER_S
         silent = [name for name, stream in self._streams.items() if stream.heard_at < silent_since]
         for name in silent:
             del self._streams[name]

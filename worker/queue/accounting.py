@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from worker.queue.delivery import Counted, Dead, Settled
+from worker.queue.delivery import Counted, Dead, Settled, Skipped
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.keys import Keys
 
@@ -26,8 +26,17 @@ def dead_field(reason: DeadReason) -> str:
 
 
 def pictures(settled: Iterable[Settled], keys: Keys) -> list[bytes]:
-    """Returns the keys of the pictures that are no longer needed once these deliveries are settled."""
-    return [each.frame_key for each in settled if each.frame_key is not None and keys.is_payload(each.frame_key)]
+    """Returns the keys of the pictures that are no longer needed once these deliveries are settled.
+
+    A duplicate's may be needed: a client that repeats an XADD whose reply was lost adds a second entry with the same key, and
+    the first one may still wait for its turn. If the key is the duplicate's own, it stays until its TTL.
+    """
+    named = [each.frame_key for each in settled if not _is_duplicate(each) and each.frame_key is not None]
+    return [key for key in named if keys.is_payload(key)]
+
+
+def _is_duplicate(settled: Settled) -> bool:
+    return isinstance(settled, Skipped) and settled.reason is SkipReason.DUPLICATE
 
 
 def encode(settled: Counted | Dead) -> tuple[str, Entry]:

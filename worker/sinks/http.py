@@ -66,6 +66,8 @@ class HttpSink:
             error.close()
             refused = SinkError if error.code >= 500 or error.code in _REPEATED else RejectedError
             raise refused(f"the server answered {error.code}") from None
+        except (http.client.InvalidURL, UnicodeError):  # their messages repeat the URL
+            raise RejectedError("the URL can't be used") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise SinkError(f"the server can't be reached: {getattr(reason, 'strerror', None) or reason}") from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -64,8 +65,9 @@ class MqttSink:
         ]
         sent += [client.publish(f"{topic}/count", str(count), qos=_QOS, retain=True) for topic, count in last.items()]
         try:
+            deadline = time.monotonic() + self._timeout
             for each in sent:
-                each.wait_for_publish(self._timeout)
+                each.wait_for_publish(max(0.0, deadline - time.monotonic()))
             done = all(each.is_published() for each in sent)
         except (ValueError, RuntimeError) as error:  # the connection was lost, or too much is queued
             self._abandon()

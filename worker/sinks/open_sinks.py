@@ -129,8 +129,11 @@ def _check_url(kind: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        if kind == "http":  # it is sent as it is; the standard library would refuse each request, and repeat the URL
+            sent = parts.path + parts.query
+            valid = valid and sent.isascii() and sent.isprintable() and " " not in sent + parts.netloc
     except ValueError:
         valid = False
     if not valid:
         expected = " or ".join(f"{scheme}://HOST" for scheme in schemes)
-        raise ValueError(f"{kind}: expected {expected}; escape / # ? @ in the user and the password")
+        raise ValueError(f"{kind}: expected {expected}; escape / # ? @ in the user and the password, and blanks")

@@ -246,7 +246,7 @@ async def test_too_many_streams_in_all() -> None:
         assert await one.told() == {}
         await one.send("c", dropped=("a",))
         assert await one.told() == {"c": 2.0}
-        await one.send("d")
+        await one.send("d", "b", "c", dropped=("b", "c"))  # these two are watched again
         code, details = await one.end()
         assert code is EXHAUSTED
         assert "at most 3 streams" in details

@@ -21,6 +21,7 @@ from support.processes.workers import (
 )
 from support.waiting import wait_until
 
+from worker.pipeline.reader import MOST_HELD
 from worker.queue.consumer import Queue
 from worker.queue.frame import SkipReason
 from worker.queue.keys import CONSUMER_GROUP
@@ -142,6 +143,22 @@ def test_a_frame_whose_limit_nobody_tells_is_skipped(valkey: QueueServer, queue:
     publish_many(valkey.bytes, 3)
     ReaderAndSettler(queue, limiter, max_age=1.0).run()
     assert accounting(valkey.bytes) == {"received": 3, "skipped:limit_unknown": 3}
+
+
+def test_any_number_of_frames_is_skipped_when_the_limit_is_told(valkey: QueueServer, queue: Queue) -> None:
+    """A script of Redis can't take the ids of all that a worker holds at once."""
+    limiter = EveryNth()
+    limiter.unknown = {"cam0"}
+    limiter.sidecar_unreachable = True
+    number = MOST_HELD + 200
+    publish_many(valkey.bytes, number)
+    parts = ReaderAndSettler(queue, limiter, batch_size=256)
+    with reading(parts) as thread:
+        wait_until(lambda: parts.metrics.registry.get_sample_value("hand_counter_waiting_for_limit") >= MOST_HELD)
+        limiter.unknown, limiter.paused = set(), {"cam0"}
+        limiter.sidecar_unreachable = False
+        thread.join(60.0)
+    assert accounting(valkey.bytes) == {"received": number, "skipped:paused": number}
 
 
 def test_a_frame_that_waited_during_a_crash_is_decided_afterwards(valkey: QueueServer, queue: Queue) -> None:

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from worker.pipeline.stream_metrics import StreamMetrics
-from worker.pipeline.stream_stats import OTHER, StreamStats
+from worker.pipeline.stream_stats import MAKES_ROOM_AFTER_S, MOST_UPDATES, OTHER, ROOM_S, UPDATE_S, StreamStats
 from worker.queue.delivery import Counted, Dead, Delivery, Skipped, dead_letter
 from worker.queue.frame import DeadReason, Frame, SkipReason
 from worker.queue.stream_update import StreamUpdate
@@ -181,3 +181,31 @@ def test_an_entry_of_an_earlier_life_has_a_stream_too(stats: StreamStats, clock:
     """It was heard when it was queued."""
     (update,) = stats.updates([counted("cam", age=2.0)])
     assert update.heard_at == clock.now - 2.0
+
+
+def test_many_streams_are_written_in_turns(clock: Clock) -> None:
+    """A script of Redis writes a bounded number, and each stream has its turn before another one has its second."""
+    stats = StreamStats(3 * MOST_UPDATES, clock)
+    names = [f"cam{i}" for i in range(2 * MOST_UPDATES + 1)]
+    written = []
+    for _ in range(3):
+        clock.now += UPDATE_S
+        stats.received([frame(name, clock.now) for name in names])
+        updates = stats.updates([])
+        assert len(updates) <= MOST_UPDATES
+        written += [update.stream_name for update in updates]
+    assert set(written) == set(names)
+
+
+def test_streams_beyond_the_bound_dont_search_for_room_at_each_frame(clock: Clock) -> None:
+    """But from time to time; then those that were silent for long make room."""
+    stats = StreamStats(2, clock)
+    stats.received([frame("a", clock.now), frame("b", clock.now)])
+    clock.now += MAKES_ROOM_AFTER_S - ROOM_S / 2
+    stats.received([frame("c", clock.now)])
+    clock.now += ROOM_S / 2 + 0.001
+    stats.received([frame("d", clock.now)])
+    assert {stream.name for stream in stats.snapshot()} == {"a", "b", OTHER}
+    clock.now += ROOM_S
+    stats.received([frame("e", clock.now)])
+    assert {stream.name for stream in stats.snapshot()} == {"e", OTHER}

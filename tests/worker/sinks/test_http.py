@@ -58,3 +58,11 @@ def test_a_server_that_is_not_there() -> None:
         HttpSink(f"http://user:SECRET@127.0.0.1:{free_port()}/SECRET").write([counted()])
     assert type(caught.value) is SinkError
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["a b", "\u00fc", "a\x7f"])
+def test_a_url_that_cant_be_sent(path: str) -> None:
+    """Is an error without the URL."""
+    with pytest.raises(RejectedError) as caught:
+        HttpSink(f"http://127.0.0.1:{free_port()}/{path}?token=SECRET").write([counted()])
+    assert "SECRET" not in str(caught.value)

@@ -1,6 +1,9 @@
 """Results by MQTT, with Debian's Mosquitto."""
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -89,6 +92,35 @@ def test_a_broker_that_comes_back_gets_the_results() -> None:
     with mosquitto(port), subscriber(port) as live:
         sink.write([counted(2)])
         wait_until(lambda: any(topic.endswith("/result") for topic, *_ in live))
+        sink.close()
+
+
+@contextmanager
+def silent_broker() -> Iterator[int]:
+    """Accepts a client and acknowledges nothing; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"\x20\x02\x00\x00")  # CONNACK
+                while connection.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(10.0)
+
+
+def test_a_broker_that_hangs_costs_one_timeout() -> None:
+    """And not one for each message."""
+    with silent_broker() as port:
+        sink = MqttSink(f"mqtt://127.0.0.1:{port}", "me", timeout=0.5)
+        started = time.monotonic()
+        with pytest.raises(SinkError, match="in time"):
+            sink.write([counted(i) for i in range(100)])
+        assert time.monotonic() - started < 100 * 0.5 / 2
         sink.close()
 
 

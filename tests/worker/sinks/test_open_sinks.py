@@ -35,6 +35,7 @@ def test_a_sink_is_understood(text: str, kind: str, rest: str) -> None:
         "mqtt:SECRET",
         "http://user:SE/CRET@host/", "mqtt://host:SECRET", "sql:", "kafka:SECRET", "jsonl:SECRET?max_bytes=many",
         "jsonl:SECRET?max_bytes=10", "jsonl:SECRET?keep=-1", "jsonl:SECRET?colour=red", "http://host:99999/SECRET",
+        "http://host/a b?SECRET", "http://host/\u00fc?SECRET", "https://ho st/SECRET",
     ],
 )  # fmt: skip
 def test_what_is_not_valid_is_not_repeated(text: str) -> None:
