@@ -1,5 +1,6 @@
 """The consumer of the queue, against a real Valkey."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -72,6 +73,18 @@ def test_a_duplicate_leaves_the_picture_to_the_frame_that_it_repeats(valkey: Que
     assert pictures(valkey) == [first.frame_key]
     queue.settle([Counted(first.entry_id, "cam0", 1.0, 1, "{}", first.frame_key)])
     assert pictures(valkey) == []
+
+
+@pytest.mark.parametrize("idle", [math.inf, 1e20])
+def test_nothing_is_adopted_after_an_infinite_time(
+    valkey: QueueServer, queue: Queue, other: Queue, idle: float
+) -> None:
+    """Which --claim-idle may be."""
+    publish_many(valkey.bytes, 1)
+    other.read(1)
+    assert queue.adopt(idle) == 0
+    queue.retire(idle)
+    assert len(valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)) == 1
 
 
 def test_pictures_can_stay(valkey: QueueServer) -> None:
