@@ -110,11 +110,11 @@ class Reader:
         """Reads once, or waits; returns whether the queue is drained."""
         try:
             self._redelivery.adopt()
-            self._decide(self._redelivery.take())
-            self._decide(self._redelivery.take_suspect())
+            self._decide(self._redelivery.take_suspect())  # one at a time, so it needs no room
             self._decide_waiting()
-            room = self._options.max_bytes_in_flight - self._held.inline_bytes
-            if len(self._held) >= MOST_HELD or room <= 0:
+            if self._room() > 0:
+                self._decide(self._redelivery.take())
+            if (room := self._room()) <= 0:
                 self._stop.wait(FULL_WAIT_S)
                 return False
             if not self._dispatcher.has_room and (early := self._early()) > 0.0:
@@ -136,6 +136,11 @@ class Reader:
             return True
         self._queue.wait(self._longest_wait())
         return False
+
+    def _room(self) -> int:
+        """Returns how many bytes of pictures may come with the next entries; 0 or less: none may be taken up."""
+        full = len(self._held) >= MOST_HELD
+        return 0 if full else self._options.max_bytes_in_flight - self._held.inline_bytes
 
     def _early(self) -> float:
         """Returns how many seconds are left until the workers don't keep up."""

@@ -167,7 +167,7 @@ class Queue:
         first, adopted = b"-", 0
         while first:
             first, number, dropped = self._commands.script(
-                "adopt", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, int(idle * 1000), first, _PAGE
+                "adopt", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, _milliseconds(idle), first, _PAGE
             )
             self._on_dead(DeadReason.TRIMMED, dropped)
             adopted += int(number)
@@ -297,7 +297,7 @@ class Queue:
 
     def retire(self, idle: float) -> None:
         """Deletes the consumers that hold nothing and were silent for this many seconds: workers that are gone."""
-        self._commands.script("retire", [self.keys.frames], CONSUMER_GROUP, "", int(idle * 1000))
+        self._commands.script("retire", [self.keys.frames], CONSUMER_GROUP, "", _milliseconds(idle))
 
     def leave(self) -> None:
         """Deletes this consumer if it holds nothing."""
@@ -318,6 +318,11 @@ class Queue:
         if abs(step := offset - self._clock_offset) > _CLOCK_STEP_S:
             self._arrivals.shift(step)
         self._clock_offset = offset
+
+
+def _milliseconds(seconds: float) -> int:
+    """Returns a duration, which may be infinite, as Redis takes it."""
+    return int(min(seconds * 1000, _FOR_EVER_MS))
 
 
 def _get(client: redis.Redis, key: bytes) -> Any:

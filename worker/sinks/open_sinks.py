@@ -21,6 +21,9 @@ _SCHEMES = {"http": ("http", "https"), "mqtt": ("mqtt", "mqtts")}
 
 _KIND_OF_SCHEME = {scheme: kind for kind, schemes in _SCHEMES.items() for scheme in schemes}
 _LEAST_BYTES = 1000
+_EXPECTED_SQL = (
+    "sql: expected a URL such as sqlite:///results.db or postgresql://USER:PASSWORD@HOST/DB; escape @ in the password"
+)
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,22 @@ def _open(spec: SinkSpec, hmac_key: bytes, worker: str, queue: str) -> Sink:
     try:
         url = sa.make_url(spec.rest)
         dialect = url.get_backend_name()
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError):
-        raise ValueError("sql: expected a URL such as sqlite:///results.db or postgresql://USER@HOST/DB") from None
+    except (
+        sa.exc.ArgumentError,
+        sa.exc.NoSuchModuleError,
+        ValueError,
+    ):  # ValueError: of a port
+        raise ValueError(_EXPECTED_SQL) from None
+    if "@" in (url.host or ""):  # the rest of a password, which errors would repeat
+        raise ValueError(_EXPECTED_SQL)
     if dialect not in DIALECTS:
         raise ValueError(f"sql: expected sqlite or postgresql, got {dialect}")
     if dialect == "postgresql" and url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return SqlSink(url, queue)
+    try:
+        return SqlSink(url, queue)
+    except sa.exc.ArgumentError:
+        raise ValueError(_EXPECTED_SQL) from None
 
 
 def _jsonl_limits(rest: str) -> tuple[Path, int, int]:

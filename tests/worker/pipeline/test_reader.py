@@ -348,6 +348,24 @@ def test_nothing_more_is_read_if_nothing_is_settled(
     parts.end(thread)
 
 
+def test_large_pictures_of_other_workers_are_taken_up_as_there_is_room(valkey: QueueServer, queue: Queue) -> None:
+    """Each of the workers that are gone may have held as much as one may hold."""
+    for number in range(12):
+        valkey.bytes.xadd(KEYS.frames, {"stream_name": f"cam{number}", "ts": "1", "frame": bytes(1_000_000)})
+    queue.read(12)
+    parts = ReaderAndSettler(queue, EveryNth(), batch_size=2, max_bytes_in_flight=3_500_000)
+    thread = parts.read()
+    try:
+        wait_until(lambda: len(parts.held) >= 4)
+        turned_at = parts.reader.turned_at
+        wait_until(lambda: parts.reader.turned_at > turned_at + 0.1)
+        assert len(parts.held) == 4
+        parts.held.remove(parts.held.snapshot()[:2])
+        wait_until(lambda: len(parts.dispatcher) > 4)
+    finally:
+        parts.end(thread)
+
+
 def test_large_pictures_inside_of_entries_are_read_a_few_at_a_time(valkey: QueueServer, queue: Queue) -> None:
     """No more than --max-bytes-in-flight and one picture are held, and the next ones are read as soon as some are settled."""
     for number in range(12):

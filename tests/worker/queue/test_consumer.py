@@ -1,5 +1,6 @@
 """The consumer of the queue, against a real Valkey."""
 
+import math
 import time
 
 import pytest
@@ -17,6 +18,18 @@ from worker.queue.redis_client import connect
 def ids(deliveries: list[Delivery]) -> list[str]:
     """The ids of deliveries."""
     return [delivery.entry_id for delivery in deliveries]
+
+
+@pytest.mark.parametrize("idle", [math.inf, 1e20])
+def test_nothing_is_adopted_after_an_infinite_time(
+    valkey: QueueServer, queue: Queue, other: Queue, idle: float
+) -> None:
+    """Which --claim-idle may be."""
+    publish_many(valkey.bytes, 1)
+    other.read(1)
+    assert queue.adopt(idle) == 0
+    queue.retire(idle)
+    assert len(valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP)) == 1
 
 
 def test_entries_are_received_once(valkey: QueueServer, queue: Queue, other: Queue) -> None:

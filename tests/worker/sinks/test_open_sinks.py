@@ -45,7 +45,14 @@ def test_what_is_not_valid_is_not_repeated(text: str) -> None:
     assert "SECRET" not in str(error.value)
 
 
-@pytest.mark.parametrize("url", ["SECRET", "oracle://user:SECRET@host/db", "nothing://SECRET", "mysql://SECRET@host/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "SECRET", "oracle://user:SECRET@host/db", "nothing://SECRET", "mysql://SECRET@host/x", "sqlite://SECRET",
+        "sqlite://user:SECRET@host/x", "postgresql://user:S@SECRET@host/db",
+        "postgresql://user:SECRET@host:SECRET/db",
+    ],
+)  # fmt: skip
 def test_an_invalid_database_is_not_repeated(url: str) -> None:
     """Nor tried."""
     with pytest.raises(ValueError, match="expected") as error:
