@@ -72,7 +72,7 @@ class Metrics:
         self.waiting = Gauge("hand_counter_waiting", "Admitted frames that wait for their turn.", registry=registry)
         self.waiting_for_limit = Gauge(
             "hand_counter_waiting_for_limit",
-            "Deliveries that wait for the sidecar, which has never told the limit of their stream.",
+            "Deliveries that wait for the sidecar, because the limit of their stream is unknown.",
             registry=registry,
         )
         self.sidecar_up = Gauge(

@@ -153,7 +153,7 @@ def test_sidecar_by_tls(valkey: QueueServer, authority: Authority) -> None:
     server, own, port = authority.sign("server"), authority.sign("worker"), free_port()
     flags = ["--tls-cert", str(server.certificate), "--tls-key", str(server.key)]
     flags += ["--tls-client-ca", str(authority.certificate), "--listen", f"0.0.0.0:{port}"]
-    with sidecar_process(*flags, fps=1.0):
+    with sidecar_process(*flags, redis_url=valkey.url, fps=1.0):
         credentials = tls_credentials(authority.certificate, own.certificate, own.key)
         limiter = RateLimiter(f"localhost:{port}", default_fps=float("inf"), deadline=60.0, credentials=credentials)
         assert limiter.wait_ready(60.0)

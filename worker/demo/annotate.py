@@ -13,7 +13,10 @@ from worker.picture import Picture
 
 
 def annotated_frame(ledgers: Sequence[StreamLedger]) -> Picture | None:
-    """Returns the counted frame with the most hands, with the worker's detections drawn; None if none was counted."""
+    """Returns the counted frame with the right number of hands, the largest with the most of them, and the detections drawn.
+
+    Returns None if none was counted.
+    """
     counted = [(frame, ledger) for ledger in ledgers for frame in ledger.counted]
     if not counted:
         return None
@@ -33,9 +36,10 @@ def hands_of(frame: Counted) -> Hands:
     )
 
 
-def _rank(frame: Counted) -> tuple[bool, int, int, float]:
-    """Returns the sort key: frames with the right number, then most hands, both sides, and the highest lowest score."""
+def _rank(frame: Counted) -> tuple[bool, bool, int, int, int, float]:
+    """Returns the sort key: frames with the right number of hands, with any, large, with most hands, both sides, sure ones."""
     hands = frame.result["hands"]
     sides = len({hand["is_right"] for hand in hands})
     surest = min((hand["score"] for hand in hands), default=0.0)
-    return frame.counted_hands == frame.true_hands, frame.counted_hands, sides, surest
+    right, any_hands = frame.counted_hands == frame.true_hands, frame.counted_hands > 0
+    return right, any_hands, frame.result["image"]["width"], frame.counted_hands, sides, surest

@@ -93,7 +93,9 @@ class Stage(contextlib.ExitStack):
         """Starts the cameras."""
         encode = jpeg_encoder(85)
         for number, camera in enumerate(cameras):
-            spec = SyntheticSpec(fps=camera.fps, seed=self._options.seed * len(cameras) + number, people=camera.people)
+            spec = SyntheticSpec(
+                fps=camera.fps, seed=self._options.seed * len(cameras) + number, people=camera.people, size=camera.size
+            )
             source = SimulatedCamera(spec, encode, paced=True)
             ledger = StreamLedger(camera, source)
             client = self.enter_context(contextlib.closing(connect(self.redis_url)))

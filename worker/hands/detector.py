@@ -67,7 +67,7 @@ class PalmLandmarkDetector:
             image: (H, W, 3) uint8, BGR, not mirrored.
 
         Returns:
-            The hands, the surest first.
+            The hands, highest score first.
 
         Raises:
             ValueError: the picture has another shape or type.
@@ -105,7 +105,7 @@ class PalmLandmarkDetector:
             ] + [look_at_posed_hand(look, hand) for hand in unused]
 
     def _posed_hands(self, pyramid: Pyramid) -> list[PosedHand]:
-        """Returns the hands of the persons in the picture, as their poses tell them."""
+        """Returns the hands of the persons in the picture, as their poses show them."""
         if self._persons is None or self._poses is None:
             return []
         persons = self._persons.search(pyramid, _views(pyramid, self.level.person_grids))
@@ -113,7 +113,7 @@ class PalmLandmarkDetector:
 
 
 def _confirmed(palm: Candidate, hand: PosedHand) -> Candidate:
-    """Returns a palm that a pose's hand confirms."""
+    """Returns a palm that a posed hand confirms."""
     return replace(palm, visibility=hand.visibility, right=side_of(palm, hand))
 
 
@@ -124,7 +124,7 @@ def _views(pyramid: Pyramid, grids: tuple[int, ...]) -> list[View]:
 def counted_hands(
     candidates: Sequence[Candidate], weights: Weights, min_score: float, width: int, height: int
 ) -> Hands:
-    """Returns the hands that candidates are, each once, the surest first, without those outside the picture.
+    """Returns each hand of the candidates once, highest score first, without those outside the picture.
 
     Args:
         candidates: of one picture.

@@ -33,7 +33,7 @@ class Level:
     min_palm: float
     """Palms below this score aren't examined."""
     min_palm_alone: float
-    """Palms below this score are examined only near a pose's hand, which makes them likely."""
+    """Palms below this score are examined only near a posed hand, which makes them likely."""
     weights: Weights
     """Of what the models say."""
     min_score: float

@@ -1,14 +1,14 @@
 """``hand-counter demo`` with one phase, and cameras that draw less: python -m support.processes.short_demo FLAGS..."""
 
 import sys
+from dataclasses import replace
 
 from worker.__main__ import main
 from worker.demo import command
-from worker.demo.plan import DemoCamera
 
 CAMERA_FPS = 8.0
 
 if __name__ == "__main__":
     command.PHASES = command.PHASES[:1]
-    command.CAMERAS = tuple(DemoCamera(camera.stream_name, CAMERA_FPS) for camera in command.CAMERAS)
+    command.CAMERAS = tuple(replace(camera, fps=CAMERA_FPS) for camera in command.CAMERAS)
     sys.exit(main(["demo", *sys.argv[1:]]))

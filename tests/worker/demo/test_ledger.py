@@ -25,7 +25,9 @@ def ledger(hands: int = 2) -> StreamLedger:
 
 def result(ts: float, hand_count: int) -> bytes:
     """Returns a result with the fields that the demo reads."""
-    return json.dumps({"ts": ts, "hand_count": hand_count, "hands": [HAND] * hand_count}).encode()
+    return json.dumps(
+        {"ts": ts, "image": {"width": 640, "height": 480}, "hand_count": hand_count, "hands": [HAND] * hand_count}
+    ).encode()
 
 
 def test_a_phase_is_an_interval_of_the_frames_clock() -> None:
