@@ -135,7 +135,7 @@ def ours(path: Path, limit: float) -> int:
 
 
 def opencv(path: Path, limit: float) -> int:
-    """Does the same with OpenCV, as a publisher did before that knew its limit."""
+    """Does the same with OpenCV, which can't leave out decoding."""
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     due = Thinner(FixedLimits(limit), "film", time.monotonic)
     published = 0

@@ -1,4 +1,4 @@
-"""What each level of effort finds in one drawn picture; draws docs/figures/counting.jpg.
+"""What each level of effort finds in one simulated picture; draws docs/figures/counting.jpg.
 
     python -m bench.counting_figure
 

@@ -4,9 +4,9 @@
     python -m bench.detector --batches
 
 Measures the CPU time of one thread, with the levels in turns over the pictures; the median of several rounds, and its ratio
-to that of `fast`, which varies less from machine to machine. Without
---pictures it uses drawn pictures, in which there is less to look at than in photos. With --batches it measures instead
-what one input costs if LiteRT runs several in one call.
+to that of `fast`, which varies less from machine to machine. Without --pictures it uses simulated pictures, in which there
+is less to look at than in photos. With --batches it measures instead what one input costs if LiteRT runs several in one
+call.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def batches(models: ModelPaths) -> dict[str, list[float]]:
 def main() -> None:
     """Writes the figure; prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="folder of pictures; default: drawn ones")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="folder of pictures; default: simulated ones")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--figure", type=Path, default=FIGURE, help="where to write the SVG")
     parser.add_argument("--batches", action="store_true", help="measure batches of inputs instead")

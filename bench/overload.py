@@ -284,7 +284,7 @@ def main() -> int:
         outcome = run(trial, seconds)
         judge_freshness(report, f"{trial.workers} workers", trial, outcome, seconds)
         judge_shares(report, f"{trial.workers} workers", trial, outcome, seconds)
-        report.goal(f"{trial.workers} workers: entries without an ending", abs(outcome.unsettled), 0.0)
+        report.goal(f"{trial.workers} workers: entries that aren't settled", abs(outcome.unsettled), 0.0)
         if trial.workers == 1:
             options.figure.parent.mkdir(parents=True, exist_ok=True)
             options.figure.write_text(draw(outcome, trial, seconds))

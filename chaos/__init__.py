@@ -1,1 +1,1 @@
-"""Kills, freezes and spoils the parts of a running system at random, and checks that every frame has exactly one ending."""
+"""Kills, freezes and spoils the parts of a running system at random, and checks that every frame is settled exactly once."""

@@ -1,4 +1,4 @@
-"""Kills, freezes and spoils the parts of a running system at random, and checks that every frame has exactly one ending.
+"""Kills, freezes and spoils the parts of a running system at random, and checks that every frame is settled exactly once.
 
     python -m chaos                             # a few minutes
     python -m chaos --kills 50 --minutes 30     # make chaos-full
@@ -73,7 +73,7 @@ def main() -> int:
     print(f"{len(takeovers)} takeovers, the longest after {longest:.1f} s; goal {TAKEOVER_GOAL_S:g} s: {verdict}")
     for flaw in found:
         print(f"FLAW {flaw}")
-    print("FAILED" if found else "good: every frame has exactly one ending")
+    print("FAILED" if found else "good: every frame is settled exactly once")
     figures = {"received": sum(part.received for part in parts), "takeover_s": longest, "flaws": found}
     print(json.dumps({"bench": "chaos", "seed": seed, **figures, "rows": [row._asdict() for row in rows]}))
     return 1 if found else 0

@@ -1,4 +1,4 @@
-"""What must hold of a queue's books once nothing is pending. Pure."""
+"""What must hold of a queue's accounting once nothing is pending. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Books(NamedTuple):
 
 
 def flaws(books: Books, *, entries_deleted: bool) -> list[str]:
-    """Returns what is wrong with books that should be balanced, a sentence for each flaw.
+    """Returns what is wrong with accounting that should balance, a sentence for each flaw.
 
     Args:
         books: after the last delivery was settled.

@@ -80,7 +80,7 @@ class PipelineOptions:
     batch_size: int
     """The most entries that are read and decided at once."""
     max_bytes_in_flight: int
-    """About the most bytes of pictures inside of entries that are held; one picture may exceed it."""
+    """About the most bytes of pictures inside entries that are held; one picture may exceed it."""
     max_age: float
     """Seconds after which a live frame is skipped; infinity: it is neither skipped nor superseded."""
     fresh: float
@@ -98,7 +98,7 @@ class PipelineOptions:
     smoothing: bool
     """Whether results have smoothed counts."""
     wait_for_limits: bool
-    """Whether frames of a stream wait while nobody has told its limit; else they are paced at the fallback fps."""
+    """Whether frames of streams with an unknown limit wait; else they are paced at the fallback fps."""
     drain: bool
     """Whether to stop when the queue is empty and everything is settled."""
 

@@ -56,8 +56,8 @@ examples:
     fps: Fps = Field(1.0, description="fallback fps for unknown streams, with --unknown-streams pace")
     unknown_streams: Literal["wait", "pace"] = Field(
         "wait",
-        description="what happens to frames of a stream whose limit the sidecar has never told while it is unreachable: "
-        "wait up to --max-age for it, since the stream may be paused, or are paced at --fps",
+        description="what happens to frames of streams with an unknown limit while the sidecar is unreachable: they wait "
+        "up to --max-age, since the stream may be paused, or are paced at --fps",
     )
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
@@ -65,7 +65,7 @@ examples:
     max_bytes_in_flight: int = Field(
         MOST_BYTES,
         ge=1,
-        description="bytes of pictures inside of entries from which no more entries are read; pictures under their own keys "
+        description="bytes of pictures inside entries from which no more entries are read; pictures under their own keys "
         "are fetched when their turn comes",
     )
     max_age: Seconds = Field(
@@ -107,7 +107,7 @@ examples:
     sink: Annotated[Words, AfterValidator(_sinks)] = Field(
         ["redis"],
         description="where results go besides Redis, which always has them; repeatable: jsonl:PATH, jsonl:-, http:URL, "
-        "mqtt:URL, sql:URL. Other users can see flags, so a URL with a password belongs into the variable or a file",
+        "mqtt:URL, sql:URL. Other users can see flags, so a URL with a password belongs in the variable or a file",
         json_schema_extra={"metavar": "KIND:WHERE", "secret": True},
     )
     sink_file: Path | None = Field(None, description="file with one sink a line, in addition to --sink")

@@ -3,7 +3,7 @@
 For programs that have frames but don't ask about them: a publisher that uploads only what will be admitted, a console. To
 decide about frames use :class:`handcounter.client.RateLimiter`.
 
-This is the one place that decides what happens without a sidecar: the limits told last stay in force, a thread looks for the
+This is the one place that decides what happens without a sidecar: the last known limits stay in force, a thread looks for the
 sidecar until it answers, and both changes are logged, once each. A sidecar that refuses (an older one without
 ``WatchLimits``, or one with too many watchers) counts as unreachable and is asked again from time to time.
 """
@@ -116,7 +116,7 @@ class LimitsWatch:
                 self._changed.notify_all()
 
     def limit(self, stream_name: str) -> StreamLimit | None:
-        """Returns the limit of a stream, as it was told last; None if it was never told. Never waits."""
+        """Returns the last known limit of a stream; None if it was never told. Never waits."""
         return self._limits.get(stream_name)
 
     @property
@@ -131,7 +131,7 @@ class LimitsWatch:
 
     @property
     def sidecar_unreachable(self) -> bool:
-        """Whether no limits are told at present."""
+        """Whether the sidecar is unreachable, so that no limits are told at present."""
         return not self._reachable
 
     @property
@@ -145,7 +145,7 @@ class LimitsWatch:
             return self._changed.wait_for(self._all_told, timeout)
 
     def close(self) -> None:
-        """Ends the watch. The limits told last can still be read."""
+        """Ends the watch. The last known limits can still be read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -89,7 +89,7 @@ class LocalPacing:
         return reasons
 
     def told_fps(self, stream_name: str) -> float | None:
-        """Returns the limit of a stream that the sidecar told last, frames per second; None if it never did."""
+        """Returns the last known limit of a stream, frames per second; None if the sidecar never told it."""
         stream = self._streams.get(stream_name)
         return stream.fps if stream and stream.told else None
 

@@ -157,13 +157,13 @@ class RateLimiter:
         return self._decide_batch(cast(Frames, frames), known_only=True)
 
     def told_fps(self, stream_name: str) -> float | None:
-        """Returns the limit of a stream that the sidecar told last, frames per second; None if it never did."""
+        """Returns the last known limit of a stream, frames per second; None if the sidecar never told it."""
         return self._local.told_fps(stream_name)
 
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         """Returns the limits of streams without deciding a frame, frames per second.
 
-        Asks the sidecar, whatever it told before. If it can't be asked, these are the limits that it told last.
+        Asks the sidecar, whatever it told before. If it can't be asked, these are the last known limits.
 
         Args:
             stream_names: valid by the contract.

@@ -22,7 +22,7 @@ class FpsSource(enum.IntEnum):
 
 
 class StreamLimit(NamedTuple):
-    """The limit of one stream, as it was told last."""
+    """The last known limit of one stream."""
 
     fps: float
     """Frames per second; 0 pauses the stream, infinity lifts the limit."""

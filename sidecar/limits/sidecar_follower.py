@@ -1,10 +1,10 @@
 """Keeps the fps table in step with another sidecar, which tells limits, instead of with Redis.
 
-So one sidecar reads the hash for any number of others, in a tree of any depth: each reads Redis, or asks the one above it,
-about the streams that its own clients ask about. The one above tells each change (see ``sidecar/rpc/watch.py``); a sidecar
-passes it on to its own watchers.
+So one sidecar reads the hash for any number of others, in a tree of any depth: each reads Redis, or watches its upstream, for
+the streams that its own clients ask about. The upstream tells each change (see ``sidecar/rpc/watch.py``); a sidecar passes it
+on to its own watchers.
 
-While the other sidecar is unreachable, the table stays as it is, as it does without Redis. Two threads of the client read
+While the upstream is unreachable, the table stays as it is, as it does without Redis. Two threads of the client read
 the messages; everything here runs in the event loop.
 """
 

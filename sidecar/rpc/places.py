@@ -2,8 +2,8 @@
 
 gRPC's own bound counts a call from its first header on, so as many half-sent calls as there are places would keep all
 others out. Here they make room: if a call comes and no place is free, the call that has waited longest for its request
-loses its place. The request of a client that is well arrives with the call's headers or moments later, so it never is
-the one. Without need a call may be half-sent for REQUEST_S.
+loses its place. The request of a healthy client arrives with the call's headers or moments later, so it
+never loses its place. As long as no place is needed, a call may be half-sent for REQUEST_S.
 
 So at most as many requests as there are places are in memory, whole or in part.
 """

@@ -1,6 +1,6 @@
 """Ends calls whose client doesn't read.
 
-A client that keeps its connection alive and reads nothing, because its program hangs or means harm, would hold its calls
+A client that keeps its connection alive and reads nothing, because its program hangs or is malicious, would hold its calls
 for ever: what has to be sent waits for HTTP/2's flow control, a write can't be taken back, and no status can be sent
 before it. grpc.aio has no method that resets a call. But Core resets a call that nobody refers to any more, and the only
 references to it are in two tasks: one that runs the handler and sends the answer, and one that waits for the end of the

@@ -19,7 +19,7 @@ def changed(**counters: int) -> dict[str, int]:
 
 
 def test_balanced_books_have_no_flaw() -> None:
-    """Every entry was received or dropped, every delivery has one ending, and every ending its record."""
+    """Every entry was received or dropped, every delivery is settled once, and each settlement has its record."""
     assert flaws(GOOD, entries_deleted=False) == []
     assert flaws(Books(0, 0, 0, {}, [], 0), entries_deleted=False) == []
 

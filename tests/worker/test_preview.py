@@ -22,7 +22,7 @@ def result(stream_name: str = "cam", seconds: float = 100.0, picture: Picture | 
     """A counted frame that took this long."""
     picture = np.full((720, 1280, 3), 90, np.uint8) if picture is None else picture
     height, width = picture.shape[:2]
-    return FrameResult(stream_name, 1.0, "palm", width, height, HAND, 0.0, seconds, picture)
+    return FrameResult(stream_name, 1.0, "palm", width, height, HAND, 0.0, seconds, picture=picture)
 
 
 class Clock:

@@ -1,8 +1,7 @@
-"""Which parts of the picture the palm model searches once persons are known: closer to their hands, instead of every tile.
+"""Chooses the views in which palms are searched once persons are known: closer to their hands, and not in every tile.
 
-A far person's palms are only a few pixels in a tile, but the pose shows where they are: a crop around each hand shows its
-palm as large as the model's training pictures did. In exchange the finest tiles are left out where a person fills them.
-Pure numpy.
+A far person's palms are only a few pixels large in a tile, but the pose shows where they are, so that a crop can show them
+larger. In exchange the finest tiles are left out where a person is. Pure numpy.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from worker.hands.poses import PosedHand
 from worker.hands.views import grid_views
 
 CROP_SIDE = 5.0
-"""Side of the crop around a pose's hand, in the hand's sizes. The palm is then an eighth of the crop, 24 pixels of the
+"""Side of the crop around a posed hand, in the hand's sizes. The palm is then an eighth of the crop, 24 pixels of the
 model's input. Closer crops show palms that aren't any, and wider ones gain little over the tiles (docs/counting.md)."""
 
 MIN_HAND = 8.0
@@ -31,8 +30,7 @@ SAME_PLACE, SAME_SIZE = 0.25, 1.3
 the crop's own hand by more than this factor."""
 
 _ALWAYS = 2
-"""This many grids, the whole picture and the largest tiles, are searched everywhere: they show the hands of persons that no
-pose has, too."""
+"""This many grids, the whole picture and the largest tiles, are searched everywhere: they show hands that no pose has, too."""
 
 
 def palm_views(
@@ -45,7 +43,7 @@ def palm_views(
         height: the picture's height in pixels, at least 1.
         grids: tiles per side, ascending, the first one 1 (see :func:`worker.hands.views.grid_views`).
         bodies: the crops of the persons that have a pose.
-        hands: the poses' hands, the surest first.
+        hands: the posed hands, highest `sureness` first.
     """
     found = grid_views(width, height, grids)
     always = [view for grid in found[:_ALWAYS] for view in grid]
@@ -59,7 +57,7 @@ def crops(width: int, height: int, hands: Iterable[PosedHand], tile: int) -> lis
     Args:
         width: the picture's width in pixels, at least 1.
         height: the picture's height in pixels, at least 1.
-        hands: the surest first; those outside the picture have no crop.
+        hands: highest `sureness` first; those outside the picture have no crop.
         tile: side in pixels of the smallest view that is searched anyway.
     """
     kept: list[PosedHand] = []

@@ -14,7 +14,7 @@ KEYPOINTS = 21
 
 @dataclass(frozen=True, eq=False)
 class Hands:
-    """The hands of one picture: parallel arrays with one row per hand. A detector returns the surest first.
+    """The hands of one picture: parallel arrays with one row per hand. A detector returns the highest score first.
 
     All coordinates are pixels of the detector's input, x to the right and y down, with (0, 0) at the outer corner of
     the first pixel. Only `keypoints` may be outside the picture.
@@ -89,7 +89,7 @@ class HandDetector(Protocol):
             image: (H, W, 3) uint8, BGR, not mirrored.
 
         Returns:
-            The hands, the surest first; empty if there are none.
+            The hands, highest score first; empty if there are none.
 
         Raises:
             ValueError: the picture has another shape or type.

@@ -68,7 +68,7 @@ class PalmLandmarkDetector:
             image: (H, W, 3) uint8, BGR, not mirrored.
 
         Returns:
-            The hands, the surest first.
+            The hands, highest score first.
 
         Raises:
             ValueError: the picture has another shape or type.
@@ -122,7 +122,7 @@ class PalmLandmarkDetector:
 
 
 def _confirmed(palm: Candidate, hand: PosedHand) -> Candidate:
-    """Returns a palm that a pose's hand confirms."""
+    """Returns a palm that a posed hand confirms."""
     return replace(palm, visibility=hand.visibility, right=side_of(palm, hand))
 
 
@@ -133,7 +133,7 @@ def _views(pyramid: Pyramid, grids: tuple[int, ...]) -> list[View]:
 def counted_hands(
     candidates: Sequence[Candidate], weights: Weights, min_score: float, width: int, height: int
 ) -> Hands:
-    """Returns the hands that candidates are, each once, the surest first, without those outside the picture.
+    """Returns each hand of the candidates once, highest score first, without those outside the picture.
 
     Args:
         candidates: of one picture.

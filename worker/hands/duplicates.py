@@ -62,8 +62,8 @@ def distinct_hands(candidates: Sequence[Candidate], weights: Weights) -> list[Fo
     """Merges the candidates of each hand.
 
     Returns:
-        For each hand the surest candidate with trusted joints, whose box is better, or the surest one if none has trusted
-        joints; with the higher of each term of its candidates.
+        For each hand the candidate with the highest score of those with trusted joints, whose boxes are better, or of all if
+        none has trusted joints; with the highest of each term of its candidates.
     """
     scores = [weights.score(candidate.terms) for candidate in candidates]
     rows = [row for row, score in enumerate(scores) if score >= MIN_CANDIDATE]

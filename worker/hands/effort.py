@@ -31,11 +31,11 @@ class Level:
     person_grids: tuple[int, ...]
     """Tiles per side of the grids in which persons are searched; empty: no poses."""
     crops: bool
-    """Palms are searched in crops around the poses' hands, too, and in the finest tiles only where no person is."""
+    """Palms are searched in crops around the posed hands, too, and in the finest tiles only where no person is."""
     min_palm: float
     """Palms below this score aren't examined."""
     min_palm_alone: float
-    """Palms below this score are examined only near a pose's hand, which makes them likely."""
+    """Palms below this score are examined only near a posed hand, which makes them likely."""
     weights: Weights
     """Of what the models say."""
     min_score: float

@@ -10,7 +10,7 @@ from worker.hands.candidate import Candidate, centre, side
 from worker.hands.poses import PosedHand
 
 MAX_DISTANCE = 0.75
-"""A palm and a pose's hand are the same hand below this distance, in half the sum of both hands' sizes."""
+"""A palm and a posed hand are the same hand below this distance, in half the sum of both hands' sizes."""
 
 PALM_TO_HAND = 1.6
 """Size of a hand, as its box, in sides of its palm's box."""
@@ -24,9 +24,9 @@ MAX_SIZE_RATIO = 4.0
 
 
 def join(palms: Sequence[Candidate], posed: Sequence[PosedHand]) -> list[int | None]:
-    """Returns for each palm the pose's hand that it is, the closest first; None for a palm without one.
+    """Returns for each palm the posed hand that it is, the closest first; None for a palm without one.
 
-    A palm takes one pose's hand. A pose's hand may serve several palms, because one hand is often found as several palms,
+    A palm takes one posed hand. A posed hand may serve several palms, because one hand is often found as several palms,
     which become one later (:mod:`worker.hands.duplicates`).
     """
     pairs = [
@@ -43,14 +43,14 @@ def join(palms: Sequence[Candidate], posed: Sequence[PosedHand]) -> list[int | N
 
 
 def side_of(palm: Candidate, hand: PosedHand) -> bool:
-    """Returns whether a palm's hand is the person's right one: the landmark model tells, unless it isn't sure of the hand."""
+    """Returns whether a palm's hand is the person's right one: the landmark model decides, unless its presence is low."""
     return palm.right if palm.presence >= SURE_PRESENCE else hand.right
 
 
 def distance(palm: Candidate, hand: PosedHand) -> float:
-    """Returns how far a palm is from a pose's hand, in half the sum of their sizes; infinity if their sizes differ too much.
+    """Returns how far a palm is from a posed hand, in half the sum of their sizes; infinity if their sizes differ too much.
 
-    The hand's centre or the palm's counts, whichever is closer: the pose's hand is somewhere between them.
+    The hand's centre or the palm's counts, whichever is closer: the posed hand is somewhere between them.
     """
     size = PALM_TO_HAND * side(palm.palm_box)
     if hand.size <= 0 or not 1 / MAX_SIZE_RATIO < size / hand.size < MAX_SIZE_RATIO:

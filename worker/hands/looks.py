@@ -19,7 +19,7 @@ HOPELESS_PRESENCE = 0.05
 """Below this presence a second look finds a hand only by chance, unless the palm is likely."""
 
 NEAR_POSED_HAND = 0.75
-"""A palm is near a pose's hand if it is closer than this, in the hand's sizes."""
+"""A palm is near a posed hand if it is closer than this, in the hand's sizes."""
 
 LIKELY_PALM = 0.5
 """From this palm score on there is a second look, however low the presence: the first crop may have been turned wrongly."""
@@ -28,10 +28,10 @@ MAX_PALM_DRIFT = 0.8
 """A second look is at another hand if its joints are farther from the palm than this, in sides of the palm."""
 
 MAX_POSE_DRIFT = 1.2
-"""The same for a pose's hand: distance of the joints' mean from its centre, in its sizes. Poses are less exact."""
+"""The same for a posed hand: distance of the joints' mean from its centre, in its sizes. Poses are less exact."""
 
 _PALM_IN_POSED_HAND = 0.7
-"""Side of the palm's box in sizes of a pose's hand."""
+"""Side of the palm's box in sizes of a posed hand."""
 
 # The corners of a hand's box in the landmark model's crop: medians over hands with a high presence.
 _HAND_IN_SQUARE = np.array([[0.27, 0.22], [0.72, 0.22], [0.72, 0.86], [0.27, 0.86]], np.float32)
@@ -42,15 +42,15 @@ Look = Callable[[RotatedSquare], Landmarks]
 
 
 def deserves_look(box: Floats, palm: float, posed: Iterable[PosedHand], *, alone: float) -> bool:
-    """Returns whether a palm is examined: if it is likely enough by itself, or near a pose's hand.
+    """Returns whether a palm is examined: if it is likely enough by itself, or near a posed hand.
 
     Most palms with a low score are folds and shadows. A look at one costs as much as searching another view, and without a
-    pose's hand even a high presence makes it a counted hand only rarely.
+    posed hand even a high presence makes it a counted hand only rarely.
 
     Args:
         box: (4,) the palm's box.
-        palm: its score, high enough to be examined near a pose's hand.
-        posed: the poses' hands.
+        palm: its score, high enough to be examined near a posed hand.
+        posed: the posed hands.
         alone: the lowest score without one.
     """
     if palm >= alone:
@@ -60,7 +60,7 @@ def deserves_look(box: Floats, palm: float, posed: Iterable[PosedHand], *, alone
 
 
 def deserves_second_look(presence: float, palm: float) -> bool:
-    """Returns whether a palm is looked at again: if the first look is neither sure nor hopeless."""
+    """Returns whether a palm is looked at again: if the first look leaves it open whether a hand is there."""
     return presence < SURE_PRESENCE and (presence >= HOPELESS_PRESENCE or palm >= LIKELY_PALM)
 
 
@@ -91,7 +91,7 @@ def look_at_palm(look: Look, box: Floats, points: Floats, palm: float) -> Candid
 
 
 def look_at_posed_hand(look: Look, hand: PosedHand) -> Candidate:
-    """Examines a pose's hand, always twice: the first crop is only roughly in place."""
+    """Examines a posed hand, always twice: the first crop is only roughly in place."""
     seen = look(hand.square)
     again = look(square_of_joints(seen.points))
     drift = float(np.linalg.norm(again.points.mean(axis=0) - hand.centre))

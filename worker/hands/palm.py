@@ -99,7 +99,7 @@ def merge_overlapping(palms: Palms) -> Palms:
     The mean over neighbouring anchors is more stable than the best anchor alone.
 
     Returns:
-        The merged palms, the surest first.
+        The merged palms, highest score first.
     """
     left = np.argsort(-palms.scores, kind="stable")
     boxes, points, scores = [], [], []
@@ -121,7 +121,7 @@ def merge_overlapping(palms: Palms) -> Palms:
 
 
 def group_palms(palms: Palms) -> Palms:
-    """Returns the surest palm of each group of palms of the same hand that were found in several views, surest first."""
+    """Returns one palm of each hand that several views show, the one with the highest score; highest score first."""
     left = np.argsort(-palms.scores, kind="stable")
     best = []
     while len(left):
@@ -146,7 +146,7 @@ class PalmModel:
         """Finds the palms in a view of the picture.
 
         Returns:
-            The palms in the picture's pixels, one per hand, the surest first.
+            The palms in the picture's pixels, one per hand, highest score first.
         """
         content, shown = pyramid.letterboxed(view, PALM_INPUT)
         self._model.run(content[None] * np.float32(1 / 255))
@@ -156,7 +156,7 @@ class PalmModel:
         return Palms(corners.reshape(-1, 4), shown.to_image(palms.points, PALM_INPUT), palms.scores)
 
     def search(self, pyramid: Pyramid, views: Sequence[View], min_score: float) -> Palms:
-        """Finds the palms of several views that are completely inside their view, one per hand, the surest first."""
+        """Finds the palms that are completely inside one of several views, one per hand, highest score first."""
         found = []
         for view in views:
             palms = self.find(pyramid, view)

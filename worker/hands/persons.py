@@ -24,7 +24,7 @@ MIN_PERSON_SCORE = 0.5
 """Below this, pieces of furniture and shadows prevail; the pose model would have to reject them, at 15 ms each."""
 
 MAX_PERSONS = 12
-"""In one picture, the surest ones. It bounds the time for a picture of a crowd, whose hands are too small anyway."""
+"""In one picture, those with the highest scores. It bounds the time for a picture of a crowd, whose hands are too small."""
 
 _SAME_BOX = 0.3
 """Boxes (of the faces) in one view that overlap more than this, intersection over union, are the same person; the value
@@ -62,7 +62,7 @@ def decode_persons(regressors: Floats, logits: Floats, anchors: Floats, min_scor
         min_score: persons below this probability are dropped.
 
     Returns:
-        One detection of each person, the surest first.
+        One detection of each person, highest score first.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)))
     rows = np.flatnonzero(scores >= min_score)
@@ -80,7 +80,7 @@ def decode_persons(regressors: Floats, logits: Floats, anchors: Floats, min_scor
 
 
 def distinct_persons(views: Sequence[Persons]) -> Persons:
-    """Returns each person of several views once, the surest first, at most MAX_PERSONS of them."""
+    """Returns each person of several views once, highest score first, at most MAX_PERSONS of them."""
     points = np.concatenate([np.zeros((0, PERSON_POINTS, 2), np.float32), *(persons.points for persons in views)])
     scores = np.concatenate([np.zeros(0, np.float32), *(persons.scores for persons in views)])
     reaches = np.linalg.norm(points[:, UPPER_SCALE] - points[:, SHOULDERS], axis=1)
@@ -108,7 +108,7 @@ class PersonModel:
         """Finds the persons in several views of the picture.
 
         Returns:
-            The persons in the picture's pixels, each once, the surest first.
+            The persons in the picture's pixels, each once, highest score first.
         """
         return distinct_persons([self._find(pyramid, view) for view in views])
 

@@ -52,7 +52,7 @@ _SAME_POSED_HAND = 0.6
 """Hands of overlapping persons that are closer than this, in the larger one's size, are the same."""
 
 _LOOK_SIDE, _LOOK_FOREARM, _LOOK_MIN = 2.0, 0.5, 8.0
-"""The hand in a look at a pose's hand: distances from the wrist to the knuckles, lengths of the forearm, and pixels; the
+"""The hand in a look at a posed hand: distances from the wrist to the knuckles, lengths of the forearm, and pixels; the
 largest counts. It is a little larger than the hand's size, because the pose's place is less exact than a palm's."""
 
 _LOOK_MARGIN = 2.7
@@ -76,7 +76,7 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class PosedHand:
-    """A hand's place as a pose tells it."""
+    """Where a pose says that a hand is."""
 
     centre: Floats
     """(2,) between the knuckles of index and little finger, in the picture's pixels."""
@@ -104,7 +104,7 @@ def square_of_person(points: Floats) -> RotatedSquare:
 
 
 def posed_hands(poses: Iterable[Pose]) -> list[PosedHand]:
-    """Returns the visible hands of persons, each once, the surest first."""
+    """Returns the visible hands of persons, each once, highest `sureness` first."""
     found = [
         posed_hand(pose, arm)
         for pose in poses

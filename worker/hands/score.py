@@ -1,9 +1,9 @@
 """Combines what the models say about a hand into its score. Pure.
 
-Up to four witnesses with different errors speak for a hand. The palm model takes faces, cups and folds of cloth for
-palms. The landmark model rejects gloves and half hidden hands. The person and pose models know where a body's hands
-must be, but not whether they are in view. If one of them had a veto, hands that only the others recognise would be lost.
-So their log odds are added, each with a weight below one because the witnesses aren't independent:
+Up to four models with different errors contribute to a hand's score. The palm model takes faces, cups and folds of cloth
+for palms. The landmark model rejects gloves and half hidden hands. The person and pose models know where a body's hands
+must be, but not whether they are in view. If one of them alone could reject a hand, hands that only the others recognise
+would be lost. So their log odds are added, each with a weight below one because the models aren't independent:
 
     log odds of a hand = bias + w1 * L(palm) + w2 * [a pose has a hand here] + w3 * L(the pose's visibility) + w4 * L(presence)
 
@@ -26,7 +26,7 @@ PRESENCE_LIMITS = (-5.0, 6.0)
 """Bounds of L(presence). A crop of a glove has a presence near 0, and further below it only differs in noise."""
 
 VISIBILITY_LIMITS = (-2.0, 6.0)
-"""Bounds of L(visibility). A pose's hand below 0.3 (log odds -0.85) isn't used, so the lower one is a safeguard."""
+"""Bounds of L(visibility). A posed hand below 0.3 (log odds -0.85) isn't used, so the lower one is a safeguard."""
 
 TRUSTED_PRESENCE = 0.5
 """From this presence on the joints are trusted: they determine the box, and whether two detections are one hand."""
@@ -34,7 +34,7 @@ TRUSTED_PRESENCE = 0.5
 
 @dataclass(frozen=True)
 class Terms:
-    """What the witnesses say about one hand, in bounded log odds."""
+    """What the models say about one hand, in bounded log odds."""
 
     palm: float
     """L(palm score), NO_PALM without a palm."""
@@ -46,7 +46,7 @@ class Terms:
     """L(presence)."""
 
     def strongest(self, other: Terms) -> Terms:
-        """Returns the higher of each term: two detections of one hand are witnesses for the same hand."""
+        """Returns the higher of each term: both detections are evidence of the same hand."""
         return Terms(
             max(self.palm, other.palm),
             max(self.posed, other.posed),

@@ -26,7 +26,7 @@ class Verdicts:
 
 
 class Decider:
-    """Decides deliveries; does no I/O but by the limiter. For the reader's thread."""
+    """Decides deliveries. The limiter does all I/O. For the reader's thread."""
 
     def __init__(self, limiter: Limiter, options: PipelineOptions) -> None:
         self._limiter = limiter
@@ -77,8 +77,8 @@ class Decider:
     def _divide(self, frames: Sequence[Waiting], verdicts: Verdicts) -> None:
         """Asks about frames.
 
-        A frame that was delivered before was admitted in an earlier life, and the sidecar would call it a duplicate. So it
-        is counted unless its stream is paused.
+        A frame that was delivered before was admitted then, and the sidecar would call it a duplicate. So it is counted
+        unless its stream is paused.
         """
         new = [(frame.stream_name, frame.ts) for frame, delivery in frames if delivery.times_delivered == 1]
         old = [frame.stream_name for frame, delivery in frames if delivery.times_delivered != 1]

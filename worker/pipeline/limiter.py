@@ -1,4 +1,4 @@
-"""What decides which frames are counted, as the worker needs it."""
+"""The interface of the rate limiter, as far as the worker needs it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,13 +23,13 @@ class Limiter(FrameLimiter, Protocol):
         ...
 
     def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
-        """Does the same, but leaves frames of streams whose limit nobody has told undecided."""
+        """Does the same, but leaves frames of streams with an unknown limit undecided."""
         ...
 
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
-        """Returns the limits in force, frames per second, without deciding a frame; None if nobody has told it."""
+        """Returns the limits in force, frames per second, without deciding a frame; None if a limit is unknown."""
         ...
 
     def told_fps(self, stream_name: str) -> float | None:
-        """Returns the limit that was told last, frames per second; None if nobody has told it."""
+        """Returns the last known limit, frames per second; None if it is unknown."""
         ...

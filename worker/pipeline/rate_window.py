@@ -49,11 +49,11 @@ class RateWindow:
         frames, elapsed = self._total - before, self._at - since
         if frames <= 0 or elapsed <= 0.0:
             return 0.0
-        # Silence counts as far as it is longer than the mean distance of two frames.
+        # Silence counts as far as it is longer than the mean time between two frames.
         return frames / max(elapsed, now - since - elapsed / frames)
 
     def silent(self, now: float) -> bool:
-        """Returns whether no frame has come for 5 s, and for longer than two usual distances of frames."""
+        """Returns whether no frame has come for 5 s, and for more than twice the mean time between frames."""
         quiet = now - self._at
         if quiet < SILENT_S:
             return False

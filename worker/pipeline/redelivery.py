@@ -1,4 +1,4 @@
-"""Takes up deliveries again that were not settled: of this worker's earlier life, and of workers that are gone."""
+"""Takes up deliveries again that were not settled: from before this worker's restart, and of workers that are gone."""
 
 import logging
 import queue as queues
@@ -90,7 +90,7 @@ class Redelivery:
         """Takes up the next suspect if it is due.
 
         Suspects are in progress one at a time, so that an entry that crashes its worker uses up its own deliveries and
-        not those of other suspects. New frames are counted beside them: they can afford it.
+        not those of other suspects. New frames are counted meanwhile.
 
         Returns:
             What may be counted: one entry, or none if it was delivered too often.

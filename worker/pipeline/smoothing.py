@@ -1,8 +1,8 @@
-"""Smooths the counts of a stream: cameras don't move, so a count that lasts for one frame alone is likely wrong.
+"""Smooths the counts of a stream: cameras don't move, so a count that lasts for a single frame is likely wrong.
 
 The smoothed count of a frame is the median of the stream's last counts, its own among them. It follows a real change after
-about half as many frames. The state is this process' own: workers that share a stream smooth apart, each over the frames
-that it counts itself.
+about half as many frames. The state belongs to one process: workers that share a stream smooth separately, each over the
+frames that it counts itself.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class StreamStat:
         self.age = 0.0
         """Of the last counted frame when counting began, seconds."""
         self.heard_at = 0.0
-        """When Redis took in the newest frame, Unix seconds by its clock."""
+        """When Redis received the newest frame, Unix seconds by its clock."""
         self.last_skip = ""
         self.source_window = RateWindow()
         self.counted_window = RateWindow()
@@ -171,7 +171,7 @@ class StreamStats:
             for result in results:
                 stream = self._stream(result.stream_name)
                 if stream is not self._other:
-                    stream.heard_at = stream.heard_at or now - result.age  # it was received in an earlier life
+                    stream.heard_at = stream.heard_at or now - result.age  # it was received before a restart
                     update = updates.get(stream.name) or updates.setdefault(stream.name, self._update(stream, now))
                     update.counted += 1
                     update.fields |= result.shown()

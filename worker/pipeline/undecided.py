@@ -1,4 +1,4 @@
-"""Deliveries that wait for the limit of their stream, because the sidecar can't be asked and has never told it. Pure.
+"""Deliveries that wait, because their stream's limit is unknown and the sidecar can't be asked. Pure.
 
 The stream may be paused, so its frames are neither counted nor skipped as long as they are worth counting. Meanwhile they
 are held like all others.

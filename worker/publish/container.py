@@ -54,7 +54,7 @@ def open_container(
     """
     if "://" in opens and (reason := unresolved(opens)):
         raise SourceError(f"{name} can't be opened: {reason}")
-    # Who writes into a pipe may take its time.
+    # The writer of a pipe may be slow.
     times = (reception.timeout, reception.timeout) if "://" in opens else None
     given = {**_options(opens, reception), **(options or {})}
     try:

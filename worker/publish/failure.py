@@ -168,7 +168,7 @@ def _answer_to_options(connection: socket.socket, url: str) -> str:
 
 
 def _unverified() -> ssl.SSLContext:
-    """Returns what FFmpeg does: cameras have certificates of their own making."""
+    """Returns a context that verifies nothing, as FFmpeg does: cameras sign their certificates themselves."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

@@ -56,7 +56,7 @@ examples:
     source: Annotated[str, Positional(), AfterValidator(_source)] = Field(
         "",
         description="file, folder, webcam number, URL, or synthetic:fps=,hands=,seed=,size=,jitter=,people=; "
-        "other users can see flags, so a URL with a password belongs into WORKER_SOURCE or a file",
+        "other users can see flags, so a URL with a password belongs in WORKER_SOURCE or a file",
         json_schema_extra={"secret": True},
     )
     source_file: Path | None = Field(None, description="file whose text is SOURCE")

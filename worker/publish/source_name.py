@@ -45,7 +45,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class SourceName:
-    """A source that was understood."""
+    """A parsed SOURCE."""
 
     kind: Kind
     name: str

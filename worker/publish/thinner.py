@@ -32,7 +32,7 @@ class Limit(Protocol):
 
 
 class Limits(Protocol):
-    """The limits told last, as :class:`handcounter.client.LimitsWatch` has them. Nothing here waits."""
+    """The last known limits, as :class:`handcounter.client.LimitsWatch` has them. Nothing here waits."""
 
     @property
     def pacing(self) -> Pacing:

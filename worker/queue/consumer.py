@@ -90,7 +90,7 @@ class Queue:
         self._unwritten = ""
         self._last_id = b"0-0"
         self._largest = float(MOST_BYTES)
-        """About the largest picture inside of an entry so far, bytes; to be on the safe side, large at first."""
+        """About the largest picture inside an entry so far, bytes; to be on the safe side, large at first."""
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
 
@@ -110,7 +110,7 @@ class Queue:
 
         Args:
             count: the most entries.
-            most_bytes: about the most bytes of pictures inside of the entries. If there are any entries, at least one is
+            most_bytes: about the most bytes of pictures inside the entries. If there are any entries, at least one is
                 taken, however large it is.
         """
         keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
@@ -157,7 +157,7 @@ class Queue:
         return [self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
 
     def _old_delivery(self, entry_id: str, fields: dict[bytes, bytes], times: int) -> Delivery:
-        """Returns a delivery of an earlier life. When it was read isn't known, so it is as old as it says."""
+        """Returns a delivery from before a restart. When it was read isn't known, so it is as old as it says."""
         arrived_at = min(self.now(), claimed_arrival(arrival_time(entry_id), fields))
         return Delivery(entry_id, fields, times, arrived_at)
 

@@ -30,7 +30,7 @@ class Delivery(NamedTuple):
     """1 at the first delivery; each earlier one ended with a crash of its worker. While a delivery waits for the limit of its
     stream, Redis has one less, because waiting isn't to blame for a crash."""
     arrived_at: float | None = None
-    """When Redis took the entry in, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
+    """When Redis received the entry, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
 
 
 @dataclass(frozen=True, slots=True)

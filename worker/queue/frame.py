@@ -34,7 +34,7 @@ class SkipReason(enum.StrEnum):
     SUPERSEDED = "superseded"
     """A newer frame of its stream was admitted before its turn came."""
     LIMIT_UNKNOWN = "limit_unknown"
-    """The sidecar couldn't be asked within --max-age, and has never told the limit of the stream, which may be paused."""
+    """The sidecar couldn't be asked within --max-age, and the limit of the stream is unknown: it may be paused."""
 
 
 class DeadReason(enum.StrEnum):
@@ -88,7 +88,7 @@ class Frame:
     """The encoded picture if it is inline, else None."""
 
     arrived_at: float
-    """When Redis took the entry in, Unix seconds by its clock."""
+    """When Redis received the entry, Unix seconds by its clock."""
     live: bool = True
     """Whether it is worth counting only while it is fresh, and as long as there is no newer one."""
 

@@ -11,13 +11,13 @@ class Held:
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
-        """With the bytes of the picture inside of the entry."""
+        """With the bytes of the picture inside the entry."""
         self._inline_bytes = 0
         self._lock = threading.Lock()
 
     @property
     def inline_bytes(self) -> int:
-        """The bytes of all pictures inside of entries that are held."""
+        """The bytes of all pictures inside entries that are held."""
         return self._inline_bytes
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ class StreamUpdate:
 
     stream_name: str
     heard_at: float
-    """When Redis took in the newest frame, Unix seconds by its clock."""
+    """When Redis received the newest frame, Unix seconds by its clock."""
     silent: bool = False
     """Whether there is nothing new but silence. Ignored if another worker has heard from the stream since."""
     received: int = 0

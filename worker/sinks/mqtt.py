@@ -1,6 +1,6 @@
 """Results by MQTT 3.1.1, as home and building automation speaks it.
 
-    PREFIX/streams/NAME/count      the number of hands in the last result; retained, so that who subscribes later gets it too
+    PREFIX/streams/NAME/count      the number of hands in the last result; retained, so that later subscribers get it too
     PREFIX/streams/NAME/result     each result, JSON
     PREFIX/workers/NAME/online     1; retained. The broker replaces it by 0 when the worker is gone (last will)
 

@@ -1,4 +1,4 @@
-"""Turns what users write after --sink into sinks. Texts may hold secrets, so errors don't repeat them."""
+"""Parses the values of --sink and builds the sinks. Values may hold secrets, so errors don't repeat them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST_BYTES = 1000
 
 @dataclass(frozen=True)
 class SinkSpec:
-    """A sink that was understood."""
+    """A parsed value of --sink."""
 
     kind: str
     rest: str = field(default="", repr=False)
@@ -33,7 +33,7 @@ class SinkSpec:
 
 
 def parse_sink(text: str) -> SinkSpec:
-    """Returns what a text after --sink means.
+    """Returns what a value of --sink means.
 
     Raises:
         ValueError: it isn't valid; the message says what was expected, and doesn't repeat the text.

@@ -40,7 +40,7 @@ class SqlSink:
     def __init__(self, url: sa.URL, queue: str, now: Callable[[], float] = time.time) -> None:
         """Takes the URL, and the name of the queue, within which the ids of entries are unique."""
         dialect = url.get_backend_name()
-        # Errors would repeat the parameters, and a result is nobody's business but the database's.
+        # Errors would repeat the parameters, and results don't belong in the log.
         self._engine = sa.create_engine(
             url, hide_parameters=True, pool_pre_ping=True, connect_args=_TIMEOUT[dialect], pool_recycle=3600
         )

@@ -1,4 +1,4 @@
-"""Draws a person in front of a camera: head, trunk, legs and arms, with the drawn hands of worker/synthetic/hand.py.
+"""Draws a person in front of a camera: head, trunk, legs and arms, with the hands of worker/synthetic/hand.py.
 
 Simple shapes with shading are enough for a pose model that was trained on photographs.
 """

@@ -12,7 +12,7 @@ from worker.hands.views import grid_views
 
 
 def posed(x=400.0, y=300.0, size=20.0):
-    """Returns a pose's hand."""
+    """Returns a posed hand."""
     square = RotatedSquare(x, y, 2 * size, 0.0)
     return PosedHand(np.array([x, y], np.float32), size, 0.9, 0.8, right=True, square=square)
 

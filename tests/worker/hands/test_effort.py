@@ -22,7 +22,7 @@ def test_levels_without_poses_have_no_weights_for_them():
 
 
 def test_crops_need_poses():
-    """Crops are around the hands of poses, and the whole picture comes first among the grids."""
+    """Crops are around posed hands, and the whole picture comes first among the grids."""
     for level in LEVELS.values():
         assert level.person_grids or not level.crops
         assert level.palm_grids[0] == 1

@@ -42,7 +42,7 @@ class Payloads:
 
 
 def frame(name: str, number: int = 0, *, age: float = 0.0, live: bool = True, key: bytes | None = None) -> Admitted:
-    """An admitted frame; with an empty key its picture is inside of the entry."""
+    """An admitted frame; with an empty key its picture is inside the entry."""
     entry_id = f"{name}-{number}"
     payload = b"inline" if key == b"" else None
     its = Frame(entry_id, name, float(number), None if payload else key or entry_id.encode(), payload, NOW - age, live)
@@ -150,7 +150,7 @@ def test_an_older_frame_supersedes_nothing() -> None:
 
 
 def test_a_frame_without_a_picture_ends_here() -> None:
-    """As expired, or dead-lettered if its key holds something else; a picture inside of the entry needs no fetch."""
+    """As expired, or dead-lettered if its key holds something else; a picture inside the entry needs no fetch."""
     parts = Parts()
     parts.dispatcher.put([frame("a", key=b"gone"), frame("b", key=b"odd"), frame("c", key=b"")])
     with parts.running():

@@ -5,7 +5,7 @@ from worker.queue.held import Held
 
 
 def delivery(entry_id: str, picture: bytes | None = None) -> Delivery:
-    """A delivery, with a picture inside of the entry or without."""
+    """A delivery, with a picture inside the entry or without."""
     return Delivery(entry_id, {b"stream_name": b"cam"} if picture is None else {b"frame": picture}, 1)
 
 

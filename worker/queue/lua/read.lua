@@ -5,7 +5,7 @@
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far;
 --                                    last_id: the last entry that was read, for create_group.lua
--- ARGV     group, consumer, the most entries, about the most bytes of pictures inside of the entries, how many entries to begin
+-- ARGV     group, consumer, the most entries, about the most bytes of pictures inside the entries, how many entries to begin
 --          with
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the id to wait behind,
 --           the number of entries dropped unread so far, the last id of the queue at this read}
@@ -16,8 +16,8 @@
 -- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
 -- the last read. Without a position (an older version read this queue) the first read only notes it.
 --
--- Entries are read in growing chunks, because only a read entry shows its size. Each chunk is as large as the largest entry
--- before it lets hope that it fits; the first has at least one entry, whatever its size.
+-- Entries are read in growing chunks, because only a read entry shows its size. A chunk has as many entries as would fit if all
+-- were as large as the largest one before it; the first has at least one entry, whatever its size.
 --
 -- Redis doesn't undo a script that fails half-way. So the most entries are counted first, which may be refused, and those
 -- that didn't come are subtracted afterwards.
