@@ -1,4 +1,4 @@
-"""The embedded hand detector: palms, persons and their poses, looks at each place, and one score for each hand."""
+"""The embedded hand detector: persons and their poses, palms, looks at each place, and one score for each hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.hands.candidate import Candidate
+from worker.hands.crops import palm_views
 from worker.hands.detection import KEYPOINTS, Hands
 from worker.hands.duplicates import distinct_hands
 from worker.hands.effort import LEVELS, Effort
@@ -20,7 +21,7 @@ from worker.hands.looks import deserves_look, look_at_palm, look_at_posed_hand
 from worker.hands.models import ModelPaths
 from worker.hands.palm import PalmModel
 from worker.hands.persons import PersonModel
-from worker.hands.poses import PosedHand, PoseModel, posed_hands, square_of_person
+from worker.hands.poses import MIN_FLAG, PosedHand, PoseModel, posed_hands, square_of_person
 from worker.hands.pyramid import Pyramid
 from worker.hands.score import Weights
 from worker.hands.views import grid_views
@@ -86,8 +87,8 @@ class PalmLandmarkDetector:
             raise ValueError(f"the picture must be uint8[H, W, 3], got {image.dtype}{list(image.shape)}")
         with self._lock:
             pyramid = Pyramid(image)
-            palms = self._palms.search(pyramid, _views(pyramid, self.level.palm_grids), self.level.min_palm)
-            posed = self._posed_hands(pyramid)
+            bodies, posed = self._posed(pyramid)
+            palms = self._palms.search(pyramid, self._palm_views(pyramid, bodies, posed), self.level.min_palm)
 
             def look(square: RotatedSquare) -> Landmarks:
                 return self._landmarks.run(pyramid, square)
@@ -104,12 +105,20 @@ class PalmLandmarkDetector:
                 for palm, column in zip(found, joined, strict=True)
             ] + [look_at_posed_hand(look, hand) for hand in unused]
 
-    def _posed_hands(self, pyramid: Pyramid) -> list[PosedHand]:
-        """Returns the hands of the persons in the picture, as their poses show them."""
+    def _posed(self, pyramid: Pyramid) -> tuple[list[RotatedSquare], list[PosedHand]]:
+        """Returns the crops of the persons in the picture that have a pose, and their hands."""
         if self._persons is None or self._poses is None:
-            return []
+            return [], []
         persons = self._persons.search(pyramid, _views(pyramid, self.level.person_grids))
-        return posed_hands(self._poses.run(pyramid, square_of_person(points)) for points in persons.points)
+        squares = [square_of_person(points) for points in persons.points]
+        poses = [self._poses.run(pyramid, square) for square in squares]
+        bodies = [square for square, pose in zip(squares, poses, strict=True) if pose.flag >= MIN_FLAG]
+        return bodies, posed_hands(poses)
+
+    def _palm_views(self, pyramid: Pyramid, bodies: Sequence[RotatedSquare], posed: Sequence[PosedHand]) -> list[View]:
+        if not self.level.crops:
+            return _views(pyramid, self.level.palm_grids)
+        return palm_views(pyramid.width, pyramid.height, self.level.palm_grids, bodies, posed)
 
 
 def _confirmed(palm: Candidate, hand: PosedHand) -> Candidate:

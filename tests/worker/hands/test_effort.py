@@ -19,3 +19,10 @@ def test_levels_without_poses_have_no_weights_for_them():
     for level in LEVELS.values():
         assert (level.weights.posed > 0) == (level.weights.visibility > 0) == bool(level.person_grids)
         assert level.min_palm <= level.min_palm_alone
+
+
+def test_crops_need_poses():
+    """Crops are around posed hands, and the whole picture comes first among the grids."""
+    for level in LEVELS.values():
+        assert level.person_grids or not level.crops
+        assert level.palm_grids[0] == 1

@@ -21,7 +21,8 @@ perhaps = st.none() | probabilities
         (0.8, None, 0.15, False),  # a half hidden hand that only the palm model recognises
         (0.8, 0.9, 0.15, True),  # and the pose confirms
         (0.9, None, 0.001, False),  # a cup, a face
-        (None, 0.95, 0.3, True),  # no palm, but the pose and half of the landmark model
+        (None, 0.95, 0.4, True),  # no palm, but the pose and nearly half of the landmark model
+        (None, 0.95, 0.2, False),  # a fifth isn't enough
         (None, 0.95, 0.001, False),  # a hand that the pose only guesses
         (None, 0.3, 0.99, True),
         (0.1, 0.3, 0.001, False),
