@@ -18,11 +18,10 @@ from support.models.fake_detector import FakeDetector
 from support.processes.workers import picture
 from support.redis.valkey import valkey
 
+from bench.pipeline_options import pipeline_options
 from handcounter.pacing.schedule import Reason
 from process.backoff import Backoff
 from worker.metrics import Metrics
-from worker.options import PipelineOptions
-from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
 from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
@@ -34,20 +33,7 @@ from worker.queue.redis_client import connect
 KEYS = Keys()
 GOAL = 0.02
 LIMIT_S = 1.0
-OPTIONS = PipelineOptions(
-    batch_size=256,
-    max_bytes_in_flight=2**26,
-    max_age=10.0,
-    fresh=0.5,
-    claim_idle=30.0,
-    max_deliveries=3,
-    max_pixels=MAX_PIXELS,
-    metrics_streams=1000,
-    previews=True,
-    smoothing=True,
-    wait_for_limits=False,
-    drain=False,
-)
+OPTIONS = pipeline_options(wait_for_limits=False)
 
 
 class Memory(NamedTuple):

@@ -21,10 +21,9 @@ import redis
 from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 
+from bench.pipeline_options import pipeline_options
 from handcounter.client import RateLimiter
 from worker.metrics import Metrics
-from worker.options import PipelineOptions
-from worker.picture_header import MAX_PIXELS
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.reader import Reader
 from worker.pipeline.stream_stats import StreamStats
@@ -98,20 +97,7 @@ def reader(url: str, limiter: RateLimiter, batch: int) -> None:
         metrics,
         StreamStats(1000, queue.now),
         threading.Event(),
-        PipelineOptions(
-            batch_size=batch,
-            max_bytes_in_flight=2**26,
-            max_age=float("inf"),
-            fresh=0.5,
-            claim_idle=30.0,
-            max_deliveries=3,
-            max_pixels=MAX_PIXELS,
-            metrics_streams=1000,
-            previews=True,
-            smoothing=True,
-            wait_for_limits=True,
-            drain=True,
-        ),
+        pipeline_options(batch_size=batch, max_age=float("inf"), drain=True),
     ).run()
     queue.close()
 

@@ -23,6 +23,7 @@ import numpy as np
 import redis
 from support.redis.valkey import valkey
 
+from bench.pipeline_options import pipeline_options
 from handcounter.pacing.schedule import Reason
 from worker.download import download_progress
 from worker.hands.detection import HandDetector
@@ -32,7 +33,6 @@ from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
 from worker.picture import Picture, decode
-from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
@@ -43,20 +43,7 @@ from worker.settings import cpus
 
 KEYS = Keys()
 GOAL = 0.9
-OPTIONS = PipelineOptions(
-    batch_size=256,
-    max_bytes_in_flight=2**26,
-    max_age=float("inf"),
-    fresh=0.5,
-    claim_idle=30.0,
-    max_deliveries=3,
-    max_pixels=MAX_PIXELS,
-    metrics_streams=1000,
-    previews=True,
-    smoothing=True,
-    wait_for_limits=False,
-    drain=True,
-)
+OPTIONS = pipeline_options(max_age=float("inf"), wait_for_limits=False, drain=True)
 
 
 SHOWING_NOTHING = dataclasses.replace(OPTIONS, metrics_streams=0, previews=False)
