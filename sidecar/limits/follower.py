@@ -10,14 +10,13 @@ unreachable or hasn't answered another first frame in time. So an outage costs o
 
 import asyncio
 import contextlib
-import enum
 import functools
 import itertools
 import logging
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from handcounter.pacing.limits import WILDCARD_FIELD
 from process.backoff import Backoff
@@ -26,8 +25,10 @@ from sidecar.connections.errors import Problem, RedisServerError, RejectedError
 from sidecar.connections.push import PushConnection
 from sidecar.connections.role import RoleCheck
 from sidecar.connections.servers import RedisServers
+from sidecar.limits.following import RedisState
 from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
+from sidecar.limits.small_hashes import SmallHashes
 from sidecar.limits.steadiness import Steadiness
 from sidecar.limits.table import FpsTable
 
@@ -45,55 +46,16 @@ FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 1.0
 
 
-class RedisState(enum.IntEnum):
-    """How the sidecar stands with Redis; names and numbers are those of the contract, metrics and /healthz."""
-
-    TRACKING = 1
-    """Redis pushes changes."""
-    POLLING = 2
-    """Redis doesn't push, so changes are polled."""
-    AWAY = 3
-    """The limits can't be read: Redis is unreachable, or rejects the login or the reading."""
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether the limits can be read."""
-        return self is not RedisState.AWAY
-
-
-class Follower(Protocol):
-    """Keeps the fps table in step with the limits, wherever they come from."""
-
-    state: RedisState
-    problem: Problem | None
-    """Why the limits can't be read; None while they can, and before the first attempt."""
-    problem_sentence: str
-    """What is wrong and what to do about it, in one line; empty if nothing is."""
-    pushes: int
-    """Messages that something changed."""
-    resyncs: int
-    """Readings of all watched streams without one."""
-
-    async def wait_for_first_attempt(self, at_most_s: float) -> None:
-        """Waits until the limits were read, or it was found that they can't be."""
-
-    def age_s(self) -> float:
-        """Returns the time since the table was last known to agree with the hash, seconds; infinity if it never was."""
-
-    async def learn(self, stream_names: Collection[str]) -> None:
-        """Makes the table watch these streams, in bounded time. It never fails."""
-
-    async def run(self) -> None:
-        """Follows until cancelled."""
-
-
 class FpsFollower:
-    """Follows one hash in Redis.
+    """Follows the hash of limits in Redis, and small hashes in the same server.
 
     Args:
         table: Is kept up to date.
         servers: Where Redis is.
-        config_key: The key of the hash.
+        config_key: The key of the hash; it and all keys that begin with it are tracked.
+        small: The small hashes.
+        reads_streams: Whether the key is the hash of limits. If not, only the small hashes are read.
+        set_stale: Is called with whether the limits can't be read.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
         on_read: Is called at each command that reads fields.
@@ -106,6 +68,9 @@ class FpsFollower:
         servers: RedisServers,
         config_key: str,
         *,
+        small: SmallHashes | None = None,
+        reads_streams: bool = True,
+        set_stale: Callable[[bool], None] = lambda _stale: None,
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
         on_read: Callable[[], None] = lambda: None,
@@ -117,12 +82,15 @@ class FpsFollower:
         self.problem_sentence = ""
         """What is wrong and what to do about it, in one line; empty if nothing is."""
         self.pushes = 0
-        """Pushes that named the hash, or all keys."""
+        """Pushes that named the hash, a small hash, or all keys."""
         self.resyncs = 0
         """Readings of all watched streams without a push: after connecting, slow resyncs, polls."""
         self._table = table
         self._servers = servers
         self._config_key = config_key
+        self._small = small or SmallHashes()
+        self._reads_streams = reads_streams
+        self._set_stale = set_stale
         self._on_state = on_state
         self._on_problem = on_problem
         self._on_read = on_read
@@ -243,11 +211,15 @@ class FpsFollower:
             case Step.READ_AWAITED:
                 await self._read_awaited(plan, limits)
                 await role.check_if_due()  # a server that is always asked about something is never pinged
+            case Step.READ_SMALL:
+                await self._read_small(plan, connection, limits)
             case Step.READ_WATCHED:
                 await self._read_watched(plan, limits)
             case Step.RESYNC:
                 self.resyncs += 1
                 await role.check_if_due()
+                self._small.outdate(None)
+                await self._read_small(plan, connection, limits)  # before the streams, whose limits depend on them
                 await self._read_watched(plan, limits)
             case Step.PING:
                 await role.check()
@@ -255,9 +227,28 @@ class FpsFollower:
         if not self._wrong_type:
             self._agreed_at = max(self._agreed_at, plan.agreed_at)
 
+    async def _read_small(self, plan: ReadingPlan, connection: PushConnection, limits: FpsHash) -> None:
+        """Reads the small hashes that are outdated; if patterns changed, applies them to the watched streams."""
+        plan.begin_small_reading(time.monotonic())
+        problems = dict(self._small.problems)
+        if await self._small.read(functools.partial(self._call, connection)):
+            names = list(self._table.watched)
+            for start in range(0, len(names), CHUNK):
+                self._table.refresh(names[start : start + CHUNK])
+                await asyncio.sleep(0)
+                await self._read_awaited(plan, limits)
+        plan.end_small_reading(time.monotonic())
+        if self._small.problems != problems and self.state.is_reachable:
+            self._enter(self.state)
+
     async def _read_watched(self, plan: ReadingPlan, limits: FpsHash) -> None:
         await self._read_awaited(plan, limits)
         plan.begin_reading(time.monotonic())
+        if self._reads_streams:
+            await self._read_streams(plan, limits)
+        plan.end_reading(time.monotonic())
+
+    async def _read_streams(self, plan: ReadingPlan, limits: FpsHash) -> None:
         watched = self._table.watched
         names = [WILDCARD_FIELD, *watched]
         try:
@@ -280,7 +271,6 @@ class FpsFollower:
             self._record_type(is_hash=True)
         except NotAHashError:
             self._record_type(is_hash=False)
-        plan.end_reading(time.monotonic())
 
     async def _read_awaited(self, plan: ReadingPlan, limits: FpsHash) -> None:
         """Reads the streams whose first frames wait, if there are any, and lets the frames go on."""
@@ -308,11 +298,17 @@ class FpsFollower:
         return answer
 
     def _pushed(self, keys: list[bytes] | None) -> None:
-        if keys is None or self._config_key.encode() in keys:
-            self.pushes += 1
-            if self._plan is not None:  # else the first reading is still to come
+        small = self._small.outdate(keys)
+        limits = self._reads_streams and (keys is None or self._config_key.encode() in keys)
+        if not (small or limits):
+            return
+        self.pushes += 1
+        if self._plan is not None:  # else the first reading is still to come
+            if small:
+                self._plan.record_small_push(time.monotonic())
+            if limits:
                 self._plan.record_push(time.monotonic())
-            self._wake.set()
+        self._wake.set()
 
     def _record_type(self, *, is_hash: bool) -> None:
         """Records whether the key of the limits is a hash; if it isn't, the last known limits stay in force."""
@@ -349,11 +345,14 @@ class FpsFollower:
         if state.is_reachable and self._wrong_type:
             problem = Problem.WRONGTYPE
             sentence = f"the key {self._config_key!r} isn't a hash (delete it or change --config-key)"
+        is_stale = problem is not None
+        if state.is_reachable and not is_stale:
+            problem, sentence = next(iter(self._small.problems.values()), (None, ""))
         first = not self._tried.is_set()
         changed = first or state is not self.state
         problem_changed = first or sentence != self.problem_sentence
         self.state, self.problem, self.problem_sentence = state, problem, sentence
-        self._table.stale = problem is not None
+        self._set_stale(is_stale)
         self._tried.set()
         if not state.is_reachable and self._awaited_done is not None:
             self._awaited_done.set_result(None)

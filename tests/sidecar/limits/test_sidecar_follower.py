@@ -13,7 +13,7 @@ from handcounter.client.testing import FakeSidecar
 from handcounter.pacing.limits import FpsSource, Limit
 from sidecar.connections.errors import Problem
 from sidecar.limits import sidecar_follower
-from sidecar.limits.follower import Follower, RedisState
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 
@@ -32,7 +32,7 @@ class Following:
     def __init__(self, address: str) -> None:
         self.states: list[RedisState] = []
         self.problems: list[str] = []
-        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0)
+        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0, wall_clock=lambda: 0.0)
         self.follower = SidecarFollower(
             self.table,
             address,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator
 
@@ -10,7 +11,8 @@ from support.waiting import until
 
 from process.redis_url import parse_redis_url
 from sidecar.connections.servers import RedisServers
-from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.follower import FpsFollower
+from sidecar.limits.following import RedisState
 from sidecar.limits.table import FpsTable
 
 KEY = "stream_fps_configs"
@@ -23,12 +25,18 @@ class Following:
     """A follower at work, its table with a default of 1, and the states that it reported."""
 
     def __init__(self, port: int) -> None:
-        self.table = FpsTable(1.0, lambda _field, _value: None, clock=time.monotonic)
+        self.table = FpsTable(1.0, lambda _field, _value: None, clock=time.monotonic, wall_clock=lambda: 0.0)
         self.states: list[RedisState] = []
         self.problems: list[str] = []
         servers = RedisServers(parse_redis_url(f"redis://127.0.0.1:{port}/0"))
         self.follower = FpsFollower(
-            self.table, servers, KEY, poll_s=0.02, on_state=self.states.append, on_problem=self.problems.append
+            self.table,
+            servers,
+            KEY,
+            set_stale=functools.partial(setattr, self.table, "stale"),
+            poll_s=0.02,
+            on_state=self.states.append,
+            on_problem=self.problems.append,
         )
 
     async def until(self, state: RedisState) -> None:
