@@ -26,6 +26,7 @@ from typing import Final, Protocol
 from handcounter.pacing.limits import WILDCARD_FIELD, FpsSource, Limit, fallback
 from sidecar.limits.field_values import FieldValues
 from sidecar.limits.layers import Layered, Layers, LimitInForce
+from sidecar.limits.unread import Unread
 
 NEVER_CHANGED: Final = -math.inf
 """In place of the time of a change."""
@@ -78,7 +79,8 @@ class FpsTable:
         """The patterns and boosts. Others read it; only the table changes it."""
         self.on_boost: Callable[[], None] = lambda: None
         """Is called when a boost comes into force, so that its owner asks again when the next one ends."""
-        self.unread: set[str] = set()
+        self._unread = Unread(on_difference)
+        self.unread = self._unread.names
         """The watched streams whose limit was never read, so that the fallback is only assumed. Others read it."""
         self.version = 0
         """Changes whenever the limit of a stream may have changed that was watched before."""
@@ -95,10 +97,6 @@ class FpsTable:
         """When the patterns or the boosts last changed."""
         self._since: dict[str, float] = {}
         """When the limit of a stream changed because its own field did; only streams to which that happened."""
-        self._wildcard_read = False
-        self._patterns_read = True
-        self._undecided: set[str] = set()
-        """The unread streams that have no field, so that their limit is known once the wildcard and the patterns are."""
         self._asleep: dict[str, float | None] = {}
         self._layered: dict[str, Layered] = {}
         """The watched streams whose limit a pattern or a boost sets."""
@@ -168,8 +166,8 @@ class FpsTable:
                 self._values.record_invalid(field, "")
             if asleep and field in asleep:
                 self._record_waking(field, asleep.pop(field), own)
-            if self.unread or not self._wildcard_read or not self._patterns_read:
-                self._record_reading(field, own)
+            if self.unread or not self._unread.complete:
+                self._unread.record(field, has_field=own is not None)
             if self.layers.exist or self._layered:
                 self._enter(field, own)
             elif watched.get(field, own) != own:
@@ -179,10 +177,10 @@ class FpsTable:
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
-        self._wildcard_read = True
         if raw is None:
             self._values.record_invalid(WILDCARD_FIELD, "")
         wildcard = None if raw is None else self._values.meaning(WILDCARD_FIELD, raw)
+        self._unread.record_wildcard()
         if wildcard is None and raw is not None:
             return
         limit = fallback(wildcard, self._default)
@@ -201,16 +199,14 @@ class FpsTable:
             for name in self.layers.boosts.values:
                 if name in self.watched:
                     self._enter(name, self._own(name))
-        self._decide_undecided()
 
     def await_patterns(self) -> None:
         """Takes limits that depend on the patterns for unread until those are stored for the first time."""
-        self._patterns_read = False
+        self._unread.await_patterns()
 
     def assume_patterns(self) -> None:
         """Takes the patterns for known that were last stored, because they can't be read."""
-        self._patterns_read = True
-        self._decide_undecided()
+        self._unread.record_patterns()
 
     def store_patterns(self, fields: Mapping[bytes, bytes]) -> bool:
         """Stores all patterns in Redis; returns whether the watched streams have to be refreshed now (see :meth:`refresh`)."""
@@ -276,7 +272,7 @@ class FpsTable:
             self.store((stream_name,), (raw,))
         elif limit.source in (FpsSource.PATTERN, FpsSource.BOOST):
             self._asleep.pop(stream_name, None)
-            self._record_reading(stream_name, limit.fps)
+            self._unread.record(stream_name, has_field=True)
             self._replace(stream_name, limit.fps, Layered(None, limit))
         else:
             if limit.source is FpsSource.DEFAULT:
@@ -322,8 +318,7 @@ class FpsTable:
         self._layered.pop(stream_name, None)
         self._boosted.pop(stream_name, None)
         self.layers.drop(stream_name)
-        self.unread.discard(stream_name)
-        self._undecided.discard(stream_name)
+        self._unread.forget(stream_name)
         self._values.forget(stream_name)
 
     def _own(self, stream_name: str) -> float | None:
@@ -381,23 +376,6 @@ class FpsTable:
             self._record_change(stream_name, last, own)  # it was asleep, so nobody was told of a limit
         if self._layers_since != NEVER_CHANGED:
             self._since[stream_name] = max(self._since.get(stream_name, NEVER_CHANGED), self._layers_since)
-
-    def _decide_undecided(self) -> None:
-        """Takes the limits for known that waited for the wildcard and the patterns, if both were read."""
-        if self._wildcard_read and self._patterns_read and self._undecided:
-            undecided, self._undecided = self._undecided, set()
-            for name in undecided:
-                self._record_reading(name, None)
-
-    def _record_reading(self, stream_name: str, own: float | None) -> None:
-        """Records that a stream's field was read. Without one its limit is known once the wildcard and the patterns are."""
-        if own is None and not (self._wildcard_read and self._patterns_read):
-            self.unread.add(stream_name)
-            self._undecided.add(stream_name)
-        elif stream_name in self.unread:
-            self.unread.discard(stream_name)
-            if self._on_difference is not None:
-                self._on_difference(stream_name)
 
     def _record_change(self, stream_name: str, old: float | None, new: float | None) -> None:
         """Records when the override of a stream changed; None stands for no override."""
