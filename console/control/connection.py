@@ -35,9 +35,9 @@ def connect(url: RedisUrl, access: RedisAccess | None = None) -> Client:
     login = connection_options(url, access)
     ssl: dict[str, Any] = {"ssl": True} if url.tls else {}
     if url.kind is Kind.CLUSTER:
-        nodes = [ClusterNode(address.host, address.port) for address in url.addresses]
+        nodes = [ClusterNode(address.host, address.port) for address in url.addresses]  # type: ignore[no-untyped-call]
         del login["db"], options["retry"]  # the client follows moved slots by trying again
-        return RedisCluster(startup_nodes=nodes, **login, **options, **ssl)  # type: ignore[abstract]
+        return RedisCluster(startup_nodes=nodes, **login, **options, **ssl)
     if url.kind is Kind.SENTINEL:
         sentinels = [(address.host, address.port) for address in url.addresses]
         for_sentinels = {

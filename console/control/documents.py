@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import yaml
 
 from console.control.changes import Change, Kind, Snapshot
 from console.control.names import quoted
-from console.control.plan import pattern_error
+from console.control.plan import pattern_fault
 from console.control.rule import format_fps, parse_fps
 from handcounter.pacing.schedule import stream_name_error
 
@@ -75,12 +75,11 @@ def from_csv(text: str) -> Snapshot:
     head = tuple(next(reader, ()))
     if head != _COLUMNS:
         raise DocumentError(f"line 1: expected {','.join(_COLUMNS)}")
-    return _snapshot(_csv_rows(reader))
+    return _snapshot(_csv_rows((reader.line_num, words) for words in reader))
 
 
-def _csv_rows(reader: "csv._reader") -> Iterator[_Row]:
-    for words in reader:
-        line = reader.line_num
+def _csv_rows(rows: Iterable[tuple[int, list[str]]]) -> Iterator[_Row]:
+    for line, words in rows:
         if not words:
             continue
         if len(words) != len(_COLUMNS) or words[0] not in _SECTIONS.keys() | {"limit", "pattern"}:
@@ -154,7 +153,7 @@ def _snapshot(rows: Iterator[_Row]) -> Snapshot:
     errors = []
     for line, kind, name, text in rows:
         fps = parse_fps(text)
-        problem = pattern_error(name) if kind is Kind.PATTERN else stream_name_error(name)
+        problem = pattern_fault(name) if kind is Kind.PATTERN else stream_name_error(name)
         if problem is None and fps is None:
             problem = f"{quoted(text)} isn't a valid fps: 0 or more frames per second, or inf"
         if problem is None and name in found[kind]:

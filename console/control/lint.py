@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from console.control.changes import Kind, Snapshot
 from console.control.names import look, nearest, quoted, rough_look, twins
-from console.control.plan import pattern_error
-from console.control.rule import WILDCARD, format_fps, in_force, parse_boost, parse_fps, pattern_matches
+from console.control.plan import pattern_fault
+from console.control.rule import WILDCARD, format_fps, in_force, parse_boost, parse_fps
+from handcounter.pacing.limits import MAX_BOOSTS, MAX_PATTERNS
+from handcounter.pacing.patterns import is_pattern, matches
 from handcounter.pacing.schedule import stream_name_error
 
 
@@ -31,6 +33,7 @@ class Code(enum.StrEnum):
     UNUSED = "unused"
     ALIKE = "alike"
     ENDED_BOOST = "ended-boost"
+    TOO_MANY = "too-many"
     CAPACITY = "capacity"
 
 
@@ -80,7 +83,7 @@ def _values(snapshot: Snapshot, now: float) -> Iterator[Finding]:
         elif parse_fps(value) is None:
             yield Finding(error, Code.BAD_VALUE, Kind.LIMIT, name, _bad_value(name, value))
     for pattern, value in snapshot.patterns.items():
-        if problem := pattern_error(pattern):
+        if problem := pattern_fault(pattern):
             yield Finding(error, Code.BAD_PATTERN, Kind.PATTERN, pattern, problem)
         elif parse_fps(value) is None:
             yield Finding(error, Code.BAD_VALUE, Kind.PATTERN, pattern, _bad_value(pattern, value))
@@ -93,6 +96,11 @@ def _values(snapshot: Snapshot, now: float) -> Iterator[Finding]:
             yield Finding(
                 warning, Code.ENDED_BOOST, Kind.BOOST, name, "the boost has ended; the next change removes it"
             )
+
+    for kind, most in ((Kind.PATTERN, MAX_PATTERNS), (Kind.BOOST, MAX_BOOSTS)):
+        if (number := len(snapshot.of(kind))) > most:
+            message = f"there are {number} of them, and those after the first {most} in text order have no effect"
+            yield Finding(error, Code.TOO_MANY, kind, "", message)
 
 
 def _names(snapshot: Snapshot, streams: Collection[str] | None) -> Iterator[Finding]:
@@ -110,8 +118,10 @@ def _names(snapshot: Snapshot, streams: Collection[str] | None) -> Iterator[Find
     for name in limits:
         if name in known or stream_name_error(name):
             continue
-        if WILDCARD in name:
-            message = f"a pattern has no effect here: fpsctl set --pattern {quoted(name)} FPS, and fpsctl reset this one"
+        if is_pattern(name):
+            message = (
+                f"a pattern has no effect here: fpsctl set --pattern {quoted(name)} FPS, and fpsctl reset this one"
+            )
             yield Finding(Severity.ERROR, Code.PATTERN_IN_LIMITS, Kind.LIMIT, name, message)
         elif streams is not None:
             twin = roughly.get(rough_look(name))
@@ -120,7 +130,7 @@ def _names(snapshot: Snapshot, streams: Collection[str] | None) -> Iterator[Find
             yield Finding(warning, Code.UNUSED, Kind.LIMIT, name, f"no stream has this name at present{hint}")
     if streams is not None:
         for pattern in snapshot.patterns:
-            if not pattern_error(pattern) and not any(pattern_matches(pattern, name) for name in known):
+            if not pattern_fault(pattern) and not any(matches(pattern, name) for name in known):
                 yield Finding(warning, Code.UNUSED, Kind.PATTERN, pattern, "no stream matches at present")
 
 

@@ -7,7 +7,6 @@ from console.control.changes import Change, Kind, Snapshot
 from console.control.names import quoted
 from console.control.rule import (
     WILDCARD,
-    Boost,
     Source,
     format_boost,
     format_fps,
@@ -15,6 +14,8 @@ from console.control.rule import (
     parse_boost,
     parse_fps,
 )
+from handcounter.pacing.limits import Boost
+from handcounter.pacing.patterns import is_pattern, pattern_error
 from handcounter.pacing.schedule import stream_name_error
 
 
@@ -76,19 +77,19 @@ def set_limits(names: Iterable[str], fps: float, snapshot: Snapshot, now: float,
 
 def set_pattern(pattern: str, fps: float | None, snapshot: Snapshot) -> Plan:
     """Returns the plan to set the limit of a pattern; None for the fps removes the pattern."""
-    if error := pattern_error(pattern):
+    if error := pattern_fault(pattern):
         return Plan(refusals=(error,))
     return Plan(_set(Kind.PATTERN, pattern, "" if fps is None else format_fps(fps), snapshot))
 
 
-def pattern_error(pattern: str) -> str | None:
-    """Returns why a text can't be a pattern; None if it can."""
-    if error := stream_name_error(pattern):
-        return error.replace("stream_name", "a pattern", 1)
+def pattern_fault(pattern: str) -> str | None:
+    """Returns why a text shouldn't be a pattern; None if it may be one."""
+    if error := pattern_error(pattern):
+        return error
     if pattern == WILDCARD:
         return "* isn't a pattern but a field of the limits: fpsctl set '*' FPS"
-    if "*" not in pattern:
-        return f"{quoted(pattern)} has no *, so it isn't a pattern but the name of a stream"
+    if not is_pattern(pattern):
+        return f"{quoted(pattern)} has no * and no ?, so it isn't a pattern but the name of a stream"
     return None
 
 
@@ -113,26 +114,27 @@ def resume(names: Iterable[str], former: Mapping[str, str], snapshot: Snapshot, 
         names: the streams.
         former: the value of each field before it was paused, empty if there was none; a stream whose former value
             isn't known is absent.
-        snapshot: at least the streams' own fields, ``*`` and all patterns.
+        snapshot: at least the streams' own fields and boosts, ``*`` and all patterns.
         now: Unix seconds.
     """
     changes: list[Change] = []
     notes, refusals = [], []
     for name in names:
-        if parse_fps(snapshot.value(Kind.LIMIT, name)) != 0.0:
-            found = in_force(name, snapshot, now)
-            if found.fps != 0.0:
-                notes.append(f"{quoted(name)} isn't paused")
-            else:
-                place = f"the pattern {quoted(found.by)}" if found.source is Source.PATTERN else "the field *"
-                refusals.append(
-                    f"{quoted(name)} is paused by {place}: change that, or give the stream a limit of its own"
+        if parse_fps(snapshot.value(Kind.LIMIT, name)) == 0.0:
+            changes += _set(Kind.LIMIT, name, former.get(name, ""), snapshot)
+            if name not in former:
+                notes.append(
+                    f"the limit of {quoted(name)} before its pause isn't in the audit, so it gets none of its own"
                 )
             continue
-        before = former.get(name, "")
-        changes += _set(Kind.LIMIT, name, before, snapshot)
-        if name not in former:
-            notes.append(f"the limit of {quoted(name)} before its pause isn't in the audit, so it gets none of its own")
+        found = in_force(name, snapshot, now)
+        if found.fps != 0.0:
+            notes.append(f"{quoted(name)} isn't paused")
+        elif found.source is Source.BOOST:
+            changes += _set(Kind.BOOST, name, "", snapshot)
+        else:
+            place = f"the pattern {quoted(found.by)}" if found.source is Source.PATTERN else "the field *"
+            refusals.append(f"{quoted(name)} is paused by {place}: change that, or give the stream a limit of its own")
     return Plan(tuple(changes), tuple(notes), tuple(refusals))
 
 
@@ -153,13 +155,11 @@ def boost(names: Iterable[str], fps: float, until: float, snapshot: Snapshot, no
 
     Args:
         names: the streams.
-        fps: frames per second until then; not 0, since that is a pause.
+        fps: frames per second until then; 0 is a pause that ends by itself.
         until: the end, Unix seconds.
         snapshot: at least the streams' own fields and boosts, ``*`` and all patterns.
         now: Unix seconds.
     """
-    if fps == 0.0:
-        return Plan(refusals=("a boost of 0 would be a pause without end: use fpsctl pause",))
     changes: list[Change] = []
     refusals = []
     value = format_boost(Boost(fps, until))
@@ -168,7 +168,7 @@ def boost(names: Iterable[str], fps: float, until: float, snapshot: Snapshot, no
             refusals.append(error)
         elif name == WILDCARD:
             refusals.append("a boost is of one stream, or of those that a glob matches; the field * can't be boosted")
-        elif in_force(name, snapshot, now).fps == 0.0:
+        elif _lasting(name, snapshot) == 0.0:
             refusals.append(f"{quoted(name)} is paused, and a boost doesn't end a pause: resume it first")
         else:
             changes += _set(Kind.BOOST, name, value, snapshot)
@@ -194,6 +194,11 @@ def ended_boosts(snapshot: Snapshot, now: float) -> tuple[Change, ...]:
         for name, value in sorted(snapshot.boosts.items())
         if (ended := parse_boost(value)) and ended.until <= now
     )
+
+
+def _lasting(name: str, snapshot: Snapshot) -> float | None:
+    """Returns the limit without the boost, frames per second; None: --fps."""
+    return in_force(name, Snapshot(snapshot.limits, snapshot.patterns), 0.0).fps
 
 
 def _boost_now(name: str, snapshot: Snapshot, now: float) -> Boost | None:

@@ -1,15 +1,18 @@
-"""Which of several limits of a stream is in force, as far as Redis alone tells. Pure.
+"""Which of several limits of a stream is in force, as far as Redis alone tells: the rule of the sidecars, with texts. Pure.
 
-The order is: a pause, a boost that hasn't ended, the stream's own field, the longest pattern that matches, the field
-``*``, and the sidecar's --fps. A pause is a limit of 0 in whichever of the last four applies; a boost doesn't end it.
+The rule itself is :mod:`handcounter.pacing.limits`. A sidecar also keeps the last valid value of a field whose new one isn't
+valid, and knows its --fps; Redis knows neither.
 """
 
 import enum
+import functools
 import math
 from typing import Final, NamedTuple
 
 from console.control.changes import Kind, Snapshot
-from process.decimals import parse_decimal
+from handcounter.pacing import limits as pacing_limits
+from handcounter.pacing.limits import MAX_PATTERNS, Boost, FpsSource
+from handcounter.pacing.patterns import Patterns, pattern_error
 
 WILDCARD: Final = "*"
 
@@ -24,19 +27,20 @@ class Source(enum.StrEnum):
     DEFAULT = "--fps"
 
 
-class Boost(NamedTuple):
-    """A limit for a time."""
-
-    fps: float
-    until: float
-    """Unix seconds."""
+SOURCES: Final = {
+    FpsSource.BOOST: Source.BOOST,
+    FpsSource.OVERRIDE: Source.OWN,
+    FpsSource.PATTERN: Source.PATTERN,
+    FpsSource.WILDCARD: Source.WILDCARD,
+    FpsSource.DEFAULT: Source.DEFAULT,
+}
 
 
 class InForce(NamedTuple):
     """The limit in force, and why."""
 
     fps: float | None
-    """Frames per second; None: the sidecar's --fps, which Redis doesn't know."""
+    """Frames per second; None: the sidecar's --fps, which isn't known."""
     source: Source
     by: str = ""
     """The pattern, if the source is one."""
@@ -50,17 +54,12 @@ class InForce(NamedTuple):
 
 def parse_fps(text: str) -> float | None:
     """Returns the fps that a value stands for, frames per second from 0 to infinity; None if it isn't valid."""
-    fps = parse_decimal(text.strip())
-    return None if fps is None or fps < 0.0 else abs(fps)  # -0 is 0
+    return pacing_limits.parse_fps(_raw(text))
 
 
 def parse_boost(text: str) -> Boost | None:
     """Returns the boost that a value "FPS UNTIL" stands for; None if it isn't valid."""
-    words = text.split()
-    if len(words) != 2:
-        return None
-    fps, until = parse_fps(words[0]), parse_decimal(words[1])
-    return None if fps is None or until is None or not math.isfinite(until) else Boost(fps, until)
+    return pacing_limits.parse_boost(_raw(text))
 
 
 def format_fps(fps: float) -> str:
@@ -71,34 +70,13 @@ def format_fps(fps: float) -> str:
 
 
 def format_boost(boost: Boost) -> str:
-    """Returns a boost as it is written to Redis."""
+    """Returns a boost as it is written to Redis, its end to the millisecond."""
     return f"{format_fps(boost.fps)} {boost.until:.3f}"
 
 
-def pattern_matches(pattern: str, name: str) -> bool:
-    """Returns whether a name matches a pattern, in which ``*`` stands for any text."""
-    first, *others = pattern.split("*")
-    if not others:
-        return name == pattern
-    if not name.startswith(first) or len(name) < len(pattern) - len(others):
-        return False
-    position, last = len(first), others.pop()
-    for part in others:
-        found = name.find(part, position)
-        if found < 0:
-            return False
-        position = found + len(part)
-    return len(name) - len(last) >= position and name.endswith(last)
-
-
-def longest_pattern(name: str, snapshot: Snapshot) -> str:
-    """Returns the valid pattern that applies to a stream: the longest, of equally long ones the first; empty if none does."""
-    fitting = [
-        pattern
-        for pattern, value in snapshot.patterns.items()
-        if parse_fps(value) is not None and pattern_matches(pattern, name)
-    ]
-    return min(fitting, key=lambda pattern: (-len(pattern), pattern), default="")
+def valid_patterns(snapshot: Snapshot) -> Patterns:
+    """Returns the patterns that are in force."""
+    return _patterns(tuple(sorted(snapshot.patterns.items())))
 
 
 def in_force(name: str, snapshot: Snapshot, now: float, default: float | None = None) -> InForce:
@@ -110,18 +88,38 @@ def in_force(name: str, snapshot: Snapshot, now: float, default: float | None = 
         now: Unix seconds.
         default: the sidecar's --fps; None if it isn't known.
     """
-    own = snapshot.value(Kind.LIMIT, name)
-    fps = parse_fps(own) if own else None
-    invalid = own if own and fps is None else ""
-    if fps is not None:
-        base = InForce(fps, Source.OWN)
-    elif pattern := longest_pattern(name, snapshot):
-        base = InForce(parse_fps(snapshot.patterns[pattern]), Source.PATTERN, pattern, invalid=invalid)
-    elif (wildcard := parse_fps(snapshot.value(Kind.LIMIT, WILDCARD))) is not None:
-        base = InForce(wildcard, Source.WILDCARD, invalid=invalid)
-    else:
-        base = InForce(default, Source.DEFAULT, invalid=invalid)
+    text = snapshot.value(Kind.LIMIT, name)
+    own = parse_fps(text)
+    match = valid_patterns(snapshot).match(name)
+    otherwise = pacing_limits.fallback(
+        parse_fps(snapshot.value(Kind.LIMIT, WILDCARD)), math.nan if default is None else default
+    )
     boost = parse_boost(snapshot.value(Kind.BOOST, name))
-    if boost is None or boost.until <= now or base.fps == 0.0:
-        return base
-    return InForce(boost.fps, Source.BOOST, "", boost.until, invalid, base.fps)
+    pattern = match.fps if match else None
+    lasting = pacing_limits.lasting_limit(own, pattern, otherwise)
+    limit = pacing_limits.limit_in_force(own, pattern, otherwise, boost, now)
+    source = SOURCES[limit.source]
+    return InForce(
+        _known(limit.fps),
+        source,
+        match.pattern if match and source is Source.PATTERN else "",
+        boost.until if boost and source is Source.BOOST else None,
+        text if text and own is None else "",
+        _known(lasting.fps) if source is Source.BOOST else None,
+    )
+
+
+def _known(fps: float) -> float | None:
+    return None if math.isnan(fps) else fps
+
+
+def _raw(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+# A snapshot is asked about many streams.
+@functools.lru_cache(maxsize=4)
+def _patterns(items: tuple[tuple[str, str], ...]) -> Patterns:
+    valid = ((pattern, parse_fps(value)) for pattern, value in items if pattern_error(pattern) is None)
+    fps = {pattern: value for pattern, value in valid if value is not None}
+    return Patterns(dict(list(fps.items())[:MAX_PATTERNS]))

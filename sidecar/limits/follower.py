@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
+from handcounter.pacing.limits import WILDCARD_FIELD
 from process.backoff import Backoff
 from process.redis_url import Address
 from sidecar.connections.errors import Problem, RedisServerError, RejectedError
@@ -29,7 +30,6 @@ from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
 from sidecar.limits.steadiness import Steadiness
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import WILDCARD_FIELD
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from handcounter.client import LimitsWatch
+from handcounter.pacing.limits import FpsSource, Limit
 from sidecar.connections.errors import Problem
 from sidecar.limits.follower import FIRST_READING_S, RedisState
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource, Limit
 
 DROP_S: Final = 10.0
 """How often the other sidecar is told of the streams that aren't watched any more."""

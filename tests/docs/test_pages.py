@@ -69,7 +69,7 @@ def test_the_pages_name_many_things():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("see `sidecar/limits/values.py`", []),
+        ("see `handcounter/pacing/limits.py`", []),
         ("see `sidecar/limits/gone.py`", ["sidecar/limits/gone.py"]),
         ("the folder `worker/queue/`", []),
         ("the folder `worker/queues/`", ["worker/queues/"]),
