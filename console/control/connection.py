@@ -32,7 +32,7 @@ def connect(url: RedisUrl, access: RedisAccess | None = None) -> Client:
     """
     access = access or RedisAccess()
     options = _options(url, access)
-    login = connection_options(url, access)
+    login = {name: value for name, value in connection_options(url, access).items() if name not in options}
     ssl: dict[str, Any] = {"ssl": True} if url.tls else {}
     if url.kind is Kind.CLUSTER:
         nodes = [ClusterNode(address.host, address.port) for address in url.addresses]  # type: ignore[no-untyped-call]

@@ -154,13 +154,13 @@ def _snapshot(rows: Iterator[_Row]) -> Snapshot:
     for line, kind, name, text in rows:
         fps = parse_fps(text)
         problem = pattern_fault(name) if kind is Kind.PATTERN else stream_name_error(name)
-        if problem is None and fps is None:
-            problem = f"{quoted(text)} isn't a valid fps: 0 or more frames per second, or inf"
+        if fps is None:
+            problem = problem or f"{quoted(text)} isn't a valid fps: 0 or more frames per second, or inf"
         if problem is None and name in found[kind]:
             problem = f"{quoted(name)} stands in the document twice"
-        if problem:
+        if problem or fps is None:
             errors.append(f"line {line}: {problem}")
-        elif fps is not None:
+        else:
             found[kind][name] = format_fps(fps)
     if errors:
         left = len(errors) - _MOST_ERRORS

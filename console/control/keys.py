@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from console.control.changes import Kind
+from handcounter.pacing.limits import boosts_key, patterns_key
 
 DEFAULT_CONFIG_KEY: Final = "stream_fps_configs"
 
@@ -28,12 +29,12 @@ class ControlKeys:
     @property
     def patterns(self) -> str:
         """Limits by pattern."""
-        return f"{self.config_key}:patterns"
+        return patterns_key(self.config_key)
 
     @property
     def boosts(self) -> str:
         """Limits for a time."""
-        return f"{self.config_key}:boosts"
+        return boosts_key(self.config_key)
 
     @property
     def audit(self) -> str:

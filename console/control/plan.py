@@ -150,7 +150,7 @@ def reset(names: Iterable[str], snapshot: Snapshot) -> Plan:
     return Plan(tuple(changes), tuple(notes))
 
 
-def boost(names: Iterable[str], fps: float, until: float, snapshot: Snapshot, now: float) -> Plan:
+def boost(names: Iterable[str], fps: float, until: float, snapshot: Snapshot) -> Plan:
     """Returns the plan to give streams another limit for a time.
 
     Args:
@@ -158,7 +158,6 @@ def boost(names: Iterable[str], fps: float, until: float, snapshot: Snapshot, no
         fps: frames per second until then; 0 is a pause that ends by itself.
         until: the end, Unix seconds.
         snapshot: at least the streams' own fields and boosts, ``*`` and all patterns.
-        now: Unix seconds.
     """
     changes: list[Change] = []
     refusals = []

@@ -7,12 +7,13 @@ valid, and knows its --fps; Redis knows neither.
 import enum
 import functools
 import math
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from console.control.changes import Kind, Snapshot
 from handcounter.pacing import limits as pacing_limits
 from handcounter.pacing.limits import MAX_PATTERNS, Boost, FpsSource
-from handcounter.pacing.patterns import Patterns, pattern_error
+from handcounter.pacing.patterns import Patterns, is_pattern, matches, pattern_error
 
 WILDCARD: Final = "*"
 
@@ -77,6 +78,16 @@ def format_boost(boost: Boost) -> str:
 def valid_patterns(snapshot: Snapshot) -> Patterns:
     """Returns the patterns that are in force."""
     return _patterns(tuple(sorted(snapshot.patterns.items())))
+
+
+def is_glob(text: str) -> bool:
+    """Returns whether a text on a command line stands for the streams that it matches; ``*`` alone is a field."""
+    return text != WILDCARD and is_pattern(text)
+
+
+def matching(glob: str, names: Iterable[str]) -> list[str]:
+    """Returns the names that a glob matches, in order, by the rule of patterns; never the field ``*``."""
+    return sorted(name for name in set(names) if name != WILDCARD and matches(glob, name))
 
 
 def in_force(name: str, snapshot: Snapshot, now: float, default: float | None = None) -> InForce:

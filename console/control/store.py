@@ -163,16 +163,16 @@ class LimitsControl:
         kinds = list(Kind)
         words: list[object] = [AUDIT_LENGTH, OTHER_TOOL]
         for change in changes:
-            words += [kinds.index(change.kind) + 1, *change, int(change in to_note)]
+            words += [kinds.index(change.kind) + 1, *map(_raw, change), int(change in to_note)]
         keys = [*map(self._keys.hash_of, kinds), self._keys.audit, self._keys.seen]
         self._client.eval(_NOTICE, len(keys), *keys, *words)
 
     def _run(self, changes: Sequence[Change], hashes: Sequence[str], notes: Sequence[str], batch: str) -> None:
         """Runs the script that changes limits."""
-        words: list[object] = [len(hashes), AUDIT_LENGTH, self._who, self._tool, batch]
+        words: list[object] = [len(hashes), AUDIT_LENGTH, _raw(self._who), self._tool, batch]
         for change in changes:
             index = hashes.index(self._keys.hash_of(change.kind)) + 1
-            words += [index, *change, _until(change)]
+            words += [index, *map(_raw, change), _until(change)]
         keys = [*hashes, *notes]
         # EVAL rather than EVALSHA: a person's changes are rare, and it needs one permission less.
         differing: list[str] = self._client.eval(_APPLY, len(keys), *keys, *words)
@@ -183,8 +183,8 @@ class LimitsControl:
         """Adds entries to the audit and remembers the values, without a change of the limits themselves."""
         with self._client.pipeline(transaction=False) as pipeline:
             for change in changes:
-                entry = {"kind": change.kind.value, "name": change.name, "old": change.old, "new": change.new}
-                entry |= {"who": who, "tool": tool, "until": _until(change), "batch": batch}
+                entry = dict(zip(("kind", "name", "old", "new"), map(_raw, change), strict=True))
+                entry |= {"who": _raw(who), "tool": _raw(tool), "until": _raw(_until(change)), "batch": _raw(batch)}
                 pipeline.xadd(self._keys.audit, entry, maxlen=AUDIT_LENGTH, approximate=True)
                 _see(pipeline, self._keys.seen, change)
             pipeline.execute()
@@ -201,15 +201,20 @@ class LimitsControl:
     def _some(self, key: str, names: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for part in _parts(names, PAGE):
-            values = self._client.hmget(key, part)
+            values = self._client.hmget(key, list(map(_raw, part)))
             found |= {name: value for name, value in zip(part, values, strict=True) if value is not None}
         return found
 
 
+def _raw(text: str) -> bytes:
+    """Returns the bytes of a text that Redis sent; hiredis would reject those that aren't UTF-8."""
+    return text.encode(errors="surrogateescape")
+
+
 def _see(pipeline: Any, key: str, change: Change) -> None:
-    field = f"{change.kind} {change.name}"
+    field = _raw(f"{change.kind} {change.name}")
     if change.new:
-        pipeline.hset(key, field, change.new)
+        pipeline.hset(key, field, _raw(change.new))
     else:
         pipeline.hdel(key, field)
 
