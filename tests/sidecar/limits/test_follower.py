@@ -14,7 +14,8 @@ from support.waiting import until
 from handcounter.pacing.limits import FpsSource
 from sidecar.connections import push as redis_push
 from sidecar.connections.errors import Problem
-from sidecar.limits.follower import CHUNK, RedisState
+from sidecar.limits.follower import CHUNK
+from sidecar.limits.following import RedisState
 
 
 @pytest.fixture

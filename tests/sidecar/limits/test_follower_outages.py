@@ -13,7 +13,7 @@ from support.waiting import until
 from handcounter.pacing.limits import FpsSource
 from sidecar.connections import push as redis_push
 from sidecar.connections.errors import Problem
-from sidecar.limits.follower import RedisState
+from sidecar.limits.following import RedisState
 
 
 class Name(str):

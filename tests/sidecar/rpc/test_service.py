@@ -279,7 +279,7 @@ def test_the_numbers_are_those_of_the_contract() -> None:
     """The enums of the rooms carry the contract's names and numbers."""
     from handcounter.pacing.limits import FpsSource
     from handcounter.pacing.schedule import Reason
-    from sidecar.limits.follower import RedisState
+    from sidecar.limits.following import RedisState
 
     for ours, theirs, prefix in [
         (Reason, pb.Reason, "REASON_"),
