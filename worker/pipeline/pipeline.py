@@ -36,7 +36,7 @@ from worker.queue.partitioned import WorkerQueue
 
 logger = logging.getLogger(__name__)
 
-LAST_WORDS_S = 2.0
+UNANSWERED_GRACE_S = 2.0
 """How much longer than the grace period a stop waits for a Redis that doesn't answer."""
 
 
@@ -121,7 +121,7 @@ class Pipeline:
     def stop(self, grace: float) -> None:
         """Ends the threads in order, within this many seconds, and releases what is still held.
 
-        If Redis doesn't answer, this takes up to LAST_WORDS_S longer.
+        If Redis doesn't answer, this takes up to UNANSWERED_GRACE_S longer.
         """
         deadline = time.monotonic() + grace
         self._stop_reading.set()
@@ -133,11 +133,11 @@ class Pipeline:
         self._settled.put(None)
         _join(self._settle_thread, deadline)
         self._abandon.set()
-        last_words = time.monotonic() + LAST_WORDS_S
-        _join(self._settle_thread, last_words)  # it may be waiting for a reply; if that comes later, it does no harm
+        last_deadline = time.monotonic() + UNANSWERED_GRACE_S
+        _join(self._settle_thread, last_deadline)  # it may be waiting for a reply; if that comes later, it does no harm
         releasing = self._thread("release", self._release)
         releasing.start()
-        _join(releasing, last_words)
+        _join(releasing, last_deadline)
         if releasing.is_alive():
             logger.warning("Redis doesn't answer, so nothing is released; other workers take over what is held later")
 
