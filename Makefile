@@ -61,8 +61,8 @@ lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions
 	$(BIN)/pip install --quiet uv
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra demo ../pyproject.toml -o run.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker --extra mqtt --extra sql ../pyproject.toml -o worker.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar ../pyproject.toml -o sidecar.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker --extra ctl --extra mqtt --extra sql ../pyproject.toml -o worker.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar --extra ctl ../pyproject.toml -o sidecar.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) build.in -o build.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt mutants.in -o mutants.txt
