@@ -65,6 +65,7 @@ class SidecarSource:
         self._load = load
         self._sidecars: dict[str, Sidecar] = {}
         self._resolved_at = float("-inf")
+        self._resolving = asyncio.Lock()
 
     async def read_streams(self) -> dict[str, Paced]:
         """Asks all sidecars for all streams, and returns what they say together."""
@@ -164,9 +165,12 @@ class SidecarSource:
 
     async def _resolve(self) -> None:
         """Finds the addresses of all sidecars from time to time; keeps the channels of those that stay."""
-        if time.monotonic() - self._resolved_at < RESOLVE_S:
-            return
-        self._resolved_at = time.monotonic()
+        async with self._resolving:
+            if time.monotonic() - self._resolved_at >= RESOLVE_S:
+                await self._resolve_now()
+                self._resolved_at = time.monotonic()
+
+    async def _resolve_now(self) -> None:
         found: dict[str, str] = {}
         for address in self._addresses:
             for one in await _addresses(address):

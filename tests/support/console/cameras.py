@@ -102,7 +102,7 @@ class Cameras:
             recent.append((now, camera.received, camera.counted))
             while len(recent) > 2 and now - recent[0][0] > 3.0:
                 recent.pop(0)
-            (begin, received_then, counted_then), span = recent[0], max(now - recent[0][0], 0.5)
+            (_, received_then, counted_then), span = recent[0], max(now - recent[0][0], 0.5)
             fields: dict[str, object] = {
                 "stream_name": name,
                 "heard_at": round(now, 3),
@@ -134,5 +134,11 @@ class Cameras:
 def _result(name: str, now: float, hands: list[dict[str, object]]) -> str:
     import json
 
-    fields = {"version": 1, "entry_id": f"{int(now * 1000)}-0", "stream_name": name, "ts": now, "hand_count": len(hands)}
+    fields = {
+        "version": 1,
+        "entry_id": f"{int(now * 1000)}-0",
+        "stream_name": name,
+        "ts": now,
+        "hand_count": len(hands),
+    }
     return json.dumps({**fields, "hands": hands, "timings": {"queue_age": 0.04, "decode": 0.003, "detect": 0.05}})

@@ -6,9 +6,7 @@ from console.web.access.identity import NOBODY, Identity, Proxy, Role, Tokens, h
 from console.web.access.rate import RateBound
 from console.web.access.sessions import LASTS_S, Sessions
 
-PROXY = Proxy(
-    "X-Forwarded-User", "X-Forwarded-Groups", frozenset({"operators"}), (ipaddress.ip_network("10.0.0.0/8"),)
-)
+PROXY = Proxy("X-Forwarded-User", "X-Forwarded-Groups", frozenset({"operators"}), (ipaddress.ip_network("10.0.0.0/8"),))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,13 @@ def test_a_group_without_a_name_makes_nobody_an_operator():
 
 @pytest.mark.parametrize(
     ("given", "role"),
-    [("o" * 20, Role.OPERATOR), ("v" * 20, Role.VIEWER), ("", Role.NOBODY), ("o" * 19, Role.NOBODY), ("é", Role.NOBODY)],
+    [
+        ("o" * 20, Role.OPERATOR),
+        ("v" * 20, Role.VIEWER),
+        ("", Role.NOBODY),
+        ("o" * 19, Role.NOBODY),
+        ("é", Role.NOBODY),
+    ],
 )
 def test_tokens(given: str, role: Role):
     assert Tokens(lambda: "o" * 20, lambda: "v" * 20).identity(given).role is role
