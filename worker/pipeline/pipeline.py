@@ -29,9 +29,10 @@ from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
 from worker.queue.commands import QueueError
-from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Settled
 from worker.queue.held import Held
+from worker.queue.partition_number import PartitionsError
+from worker.queue.partitioned import WorkerQueue
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Pipeline:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: WorkerQueue,
         limiter: Limiter,
         detectors: Sequence[HandDetector],
         metrics: Metrics,
@@ -155,6 +156,10 @@ class Pipeline:
         def guarded() -> None:
             try:
                 run()
+            except PartitionsError as error:
+                logger.error("%s", error)
+                self.failed = True
+                self.done.set()
             except Exception:
                 logger.exception("a thread failed; stopping", extra={"failed_thread": name})
                 self.failed = True
