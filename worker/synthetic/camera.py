@@ -26,7 +26,7 @@ class SyntheticCamera:
     def __init__(self, spec: SyntheticSpec) -> None:
         """Draws the background, and the sprites if the camera shows hands alone."""
         self._background = background(random.Random(f"{spec.seed}/background"), spec.size)
-        self._shown = People(spec) if spec.people else _Hands(spec)
+        self._shown = People(spec) if spec.people else MovingHands(spec)
 
     def true_hands(self, index: int) -> int:
         """Returns the number of hands in frame `index`, without drawing it."""
@@ -39,22 +39,22 @@ class SyntheticCamera:
         return image
 
 
-class _Hands:
+class MovingHands:
     """Hands without people: what moves is in the scene, and each hand is one of a few sprites."""
 
     def __init__(self, spec: SyntheticSpec) -> None:
         rng = random.Random(f"{spec.seed}/sprites")
-        self._sprites = [draw_hand(rng) for _ in range(_SPRITES)]
-        self._scene = Scene(spec, [sprite.outline for sprite in self._sprites])
+        self.sprites = [draw_hand(rng) for _ in range(_SPRITES)]
+        self.scene = Scene(spec, [sprite.outline for sprite in self.sprites])
 
     def true_hands(self, index: int) -> int:
         """Returns the number of hands in a frame."""
-        return self._scene.true_hands(index)
+        return self.scene.true_hands(index)
 
     def draw(self, image: Image, index: int) -> None:
         """Draws the hands of a frame into it."""
-        for pose in self._scene.poses(index):
-            paste(image, self._sprites[pose.sprite], pose.x, pose.y, turn=pose.turn, scale=pose.scale)
+        for pose in self.scene.poses(index):
+            paste(image, self.sprites[pose.sprite], pose.x, pose.y, turn=pose.turn, scale=pose.scale)
 
 
 def background(rng: random.Random, size: tuple[int, int]) -> Image:
