@@ -28,6 +28,7 @@ from worker.publish.open_source import jpeg_encoder
 from worker.publish.publisher import Publisher
 from worker.publish.simulated import SimulatedCamera
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
+from worker.queue.partitions import Partitions
 from worker.queue.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
 
@@ -212,7 +213,7 @@ class Stage(contextlib.ExitStack):
         """Deletes the demo's keys, because the Redis may be the user's own."""
         with contextlib.suppress(redis.RedisError):
             keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
-            keys += [self.config_key]
+            keys += [self.config_key, Partitions(self.keys.prefix).number_key]
             for each in (self.keys.payload("*"), self.keys.stream("*"), self.keys.preview("*")):
                 keys += self._redis.scan_iter(match=each, count=1000)
             self._redis.unlink(*keys)
