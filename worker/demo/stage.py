@@ -30,6 +30,7 @@ from worker.publish.sender import Sender
 from worker.publish.simulated import SimulatedCamera
 from worker.publish.source import Captured
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
+from worker.queue.partitions import Partitions
 from worker.queue.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
 
@@ -227,7 +228,7 @@ class Stage(contextlib.ExitStack):
         """Deletes the demo's keys, because the Redis may be the user's own."""
         with contextlib.suppress(redis.RedisError):
             keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
-            keys += [self.config_key]
+            keys += [self.config_key, Partitions(self.keys.prefix).number_key]
             for each in (self.keys.payload("*"), self.keys.stream("*"), self.keys.preview("*")):
                 keys += self._redis.scan_iter(match=each, count=1000)
             self._redis.unlink(*keys)

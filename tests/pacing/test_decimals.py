@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from process.decimals import parse_decimal
+from handcounter.pacing.decimals import parse_decimal
 
 CASES: list[tuple[str, float | None]] = [
     ("0", 0.0),
