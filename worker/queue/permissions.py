@@ -66,10 +66,12 @@ def worker_probes(keys: Keys) -> list[Probe]:
 
 def publisher_probes(keys: Keys) -> list[Probe]:
     """Returns a probe for each permission that a publisher needs."""
-    payload = keys.payload("")
+    payload, camera = keys.payload(""), keys.camera("")
     return [
         *_scripts(),
         Probe("set", ("SET", payload, "", "NONE"), payload),
+        Probe("hset", ("HSET", camera, "", "", ""), camera),
+        Probe("expire", ("EXPIRE", camera, "none"), camera),
         Probe("xadd", ("XADD", keys.frames, "0-0", "", ""), keys.frames),
         Probe("xlen", ("XLEN", keys.frames), keys.frames),
         Probe("time", ("TIME",)),
