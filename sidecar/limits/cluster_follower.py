@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from sidecar.connections.errors import Problem
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.table import FpsTable
 
 _BEST_FIRST = (RedisState.TRACKING, RedisState.POLLING, RedisState.AWAY)
 
@@ -26,30 +26,25 @@ class MakeFollower(Protocol):
         """Returns a follower that calls these, as :class:`sidecar.limits.follower.FpsFollower` does."""
 
 
-class ClusterFollower:
-    """Several followers as one; see :class:`sidecar.limits.following.Follower`.
+class ClusterFollower(Follower):
+    """Several followers as one.
 
     Args:
+        table: Is kept up to date by all of them.
         makers: Make the followers; the first one that of the streams.
-        set_stale: Is called with whether anything can't be read.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem, with a sentence about it; empty for none.
     """
 
     def __init__(
         self,
+        table: FpsTable,
         makers: Sequence[MakeFollower],
         *,
-        set_stale: Callable[[bool], None],
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
-        self.state = RedisState.AWAY
-        self.problem: Problem | None = None
-        self.problem_sentence = ""
-        self._set_stale = set_stale
-        self._on_state = on_state
-        self._on_problem = on_problem
+        super().__init__(table, on_state, on_problem)
         self._stale = [True] * len(makers)
         self._followers: list[Follower] = []
         for number, make in enumerate(makers):
@@ -104,9 +99,4 @@ class ClusterFollower:
             (follower for follower in failing if not follower.state.is_reachable), failing[0] if failing else None
         )
         sentence = worst.problem_sentence if worst else ""
-        changed, problem_changed = state is not self.state, sentence != self.problem_sentence
-        self.state, self.problem, self.problem_sentence = state, worst.problem if worst else None, sentence
-        if changed:
-            self._on_state(state)
-        if problem_changed:
-            self._on_problem(sentence)
+        self._record(state, worst.problem if worst else None, sentence, stale=any(self._stale))

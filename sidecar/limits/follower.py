@@ -25,7 +25,7 @@ from sidecar.connections.errors import Problem, RedisServerError, RejectedError
 from sidecar.connections.push import PushConnection
 from sidecar.connections.role import RoleCheck
 from sidecar.connections.servers import RedisServers
-from sidecar.limits.following import RedisState
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
 from sidecar.limits.small_hashes import SmallHashes
@@ -46,7 +46,7 @@ FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 1.0
 
 
-class FpsFollower:
+class FpsFollower(Follower):
     """Follows the hash of limits in Redis, and small hashes in the same server.
 
     Args:
@@ -55,7 +55,7 @@ class FpsFollower:
         config_key: The key of the hash; it and all keys that begin with it are tracked.
         small: The small hashes.
         reads_streams: Whether the key is the hash of limits. If not, only the small hashes are read.
-        set_stale: Is called with whether the limits can't be read.
+        set_stale: Is called with whether the limits can't be read; None: the table is told.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
         on_read: Is called at each command that reads fields.
@@ -70,29 +70,17 @@ class FpsFollower:
         *,
         small: SmallHashes | None = None,
         reads_streams: bool = True,
-        set_stale: Callable[[bool], None] = lambda _stale: None,
+        set_stale: Callable[[bool], None] | None = None,
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
         on_read: Callable[[], None] = lambda: None,
         poll_s: float = POLL_S,
     ) -> None:
-        self.state = RedisState.AWAY
-        self.problem: Problem | None = None
-        """Why the limits can't be read; None while they can, and before the first attempt."""
-        self.problem_sentence = ""
-        """What is wrong and what to do about it, in one line; empty if nothing is."""
-        self.pushes = 0
-        """Pushes that named the hash, a small hash, or all keys."""
-        self.resyncs = 0
-        """Readings of all watched streams without a push: after connecting, slow resyncs, polls."""
-        self._table = table
+        super().__init__(table, on_state, on_problem, set_stale)
         self._servers = servers
         self._config_key = config_key
         self._small = small or SmallHashes()
         self._reads_streams = reads_streams
-        self._set_stale = set_stale
-        self._on_state = on_state
-        self._on_problem = on_problem
         self._on_read = on_read
         self._poll_s = poll_s
         self._agreed_at = -math.inf
@@ -104,7 +92,6 @@ class FpsFollower:
         """Whether the limits were read over the connection, which may not count as a recovery yet."""
         self._unresponsive = False
         self._steadiness = Steadiness()
-        self._tried = asyncio.Event()
         self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
         self._redirect: Address | None = None  # where a cluster said that the key is
         self._failures_logged: set[str] = set()
@@ -113,12 +100,6 @@ class FpsFollower:
         self._ask_to_push = True
         self._ask_to_scan = True
         self._ask_for_role = True
-
-    async def wait_for_first_attempt(self, at_most_s: float) -> None:
-        """Waits until Redis was read or found to be unreachable, so that the first frames after a start get their limits."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._tried.wait()
 
     def age_s(self) -> float:
         """Returns the time since the table was last known to agree with Redis, seconds; infinity if it never was."""
@@ -216,7 +197,7 @@ class FpsFollower:
             case Step.READ_WATCHED:
                 await self._read_watched(plan, limits)
             case Step.RESYNC:
-                self.resyncs += 1
+                self._resyncs += 1
                 await role.check_if_due()
                 self._small.outdate(None)
                 await self._read_small(plan, connection, limits)  # before the streams, whose limits depend on them
@@ -302,7 +283,7 @@ class FpsFollower:
         limits = self._reads_streams and (keys is None or self._config_key.encode() in keys)
         if not (small or limits):
             return
-        self.pushes += 1
+        self._pushes += 1
         if self._plan is not None:  # else the first reading is still to come
             if small:
                 self._plan.record_small_push(time.monotonic())
@@ -348,16 +329,7 @@ class FpsFollower:
         is_stale = problem is not None
         if state.is_reachable and not is_stale:
             problem, sentence = next(iter(self._small.problems.values()), (None, ""))
-        first = not self._tried.is_set()
-        changed = first or state is not self.state
-        problem_changed = first or sentence != self.problem_sentence
-        self.state, self.problem, self.problem_sentence = state, problem, sentence
-        self._set_stale(is_stale)
-        self._tried.set()
+        self._record(state, problem, sentence, stale=is_stale)
         if not state.is_reachable and self._awaited_done is not None:
             self._awaited_done.set_result(None)
             self._awaited_done = None
-        if changed:
-            self._on_state(state)
-        if problem_changed:
-            self._on_problem(sentence)

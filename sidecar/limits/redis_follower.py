@@ -22,10 +22,6 @@ def redis_follower(
 ) -> Follower:
     """Returns a follower; the arguments are those of :class:`FpsFollower`, with the key of the limits."""
     small = [patterns_hash(table, config_key), boosts_hash(table, config_key)]
-
-    def set_stale(stale: bool) -> None:
-        table.stale = stale
-
     if not servers.clustered:
         hashes = SmallHashes(small, on_read)
         return FpsFollower(
@@ -33,7 +29,6 @@ def redis_follower(
             servers,
             config_key,
             small=hashes,
-            set_stale=set_stale,
             on_state=on_state,
             on_problem=on_problem,
             on_read=on_read,
@@ -51,4 +46,4 @@ def redis_follower(
         )
         for each in small
     ]
-    return ClusterFollower([streams, *others], set_stale=set_stale, on_state=on_state, on_problem=on_problem)
+    return ClusterFollower(table, [streams, *others], on_state=on_state, on_problem=on_problem)

@@ -11,6 +11,7 @@ from support.waiting import until
 from sidecar.connections.errors import Problem
 from sidecar.limits.cluster_follower import ClusterFollower
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.table import FpsTable
 
 
 class Part:
@@ -57,7 +58,7 @@ class Whole:
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self.stale: list[bool] = []
+        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0, wall_clock=lambda: 0.0)
         self.states: list[RedisState] = []
         self.problems: list[str] = []
 
@@ -66,8 +67,8 @@ class Whole:
             return self.parts[-1]
 
         self.follower = ClusterFollower(
+            self.table,
             [make] * 3,
-            set_stale=self.stale.append,
             on_state=self.states.append,
             on_problem=self.problems.append,
         )
@@ -82,19 +83,19 @@ def whole() -> Whole:
 def test_it_is_as_good_as_its_worst_part(whole: Whole) -> None:
     """Reachable once all are; polled if one is; the problem of one that isn't reachable comes first."""
     for part in whole.parts:
-        assert (whole.follower.state, whole.states) == (RedisState.AWAY, [])
+        assert (whole.follower.state, whole.table.stale) == (RedisState.AWAY, True)
         part.enter(RedisState.TRACKING, stale=False)
-    assert whole.states == [RedisState.TRACKING]
-    assert whole.stale == [True, True, False]
+    assert whole.states == [RedisState.AWAY, RedisState.TRACKING]
+    assert not whole.table.stale
     whole.parts[1].enter(RedisState.POLLING, Problem.NOPERM, "no permission", stale=False)
     assert (whole.follower.state, whole.follower.problem) == (RedisState.POLLING, Problem.NOPERM)
     whole.parts[2].enter(RedisState.AWAY, Problem.UNREACHABLE, "unreachable", stale=True)
     assert (whole.follower.state, whole.follower.problem) == (RedisState.AWAY, Problem.UNREACHABLE)
-    assert whole.stale[-1]
+    assert whole.table.stale
     whole.parts[2].enter(RedisState.TRACKING, stale=False)
     whole.parts[1].enter(RedisState.TRACKING, stale=False)
-    assert whole.problems == ["no permission", "unreachable", "no permission", ""]
-    assert not whole.stale[-1]
+    assert whole.problems == ["", "no permission", "unreachable", "no permission", ""]
+    assert not whole.table.stale
 
 
 async def test_the_first_one_reads_the_streams(whole: Whole) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import AsyncIterator
 
@@ -41,7 +40,6 @@ class Following:
             servers,
             KEY,
             small=SmallHashes(hashes),
-            set_stale=functools.partial(setattr, self.table, "stale"),
             poll_s=0.02,
             on_state=self.states.append,
             on_problem=self.problems.append,
