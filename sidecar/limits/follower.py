@@ -220,6 +220,7 @@ class FpsFollower(Follower):
                 await self._read_awaited(plan, limits)
         plan.end_small_reading(time.monotonic())
         if self._small.problems != problems and self.state.is_reachable:
+            self._small.report()
             self._enter(self.state)
 
     async def _read_watched(self, plan: ReadingPlan, limits: FpsHash) -> None:
@@ -307,6 +308,7 @@ class FpsFollower(Follower):
         self._backoff.reset()
         self._failures_logged.clear()
         logger.info("following the limits in Redis", extra={"state": state.name, "key": self._config_key})
+        self._small.report()
         self._enter(state)
 
     def _fail(self, error: Exception) -> None:

@@ -71,6 +71,7 @@ class SmallHashes:
         self._on_read = on_read
         self._lasting = _LASTING if alone else _LASTING | {"MOVED"}
         self._outdated: set[str] = set()
+        self._logged: dict[str, str] = {}
 
     def outdate(self, keys: Sequence[bytes] | None) -> bool:
         """Records that keys changed (None: all of them); returns whether any of the hashes is among them."""
@@ -105,12 +106,15 @@ class SmallHashes:
                     _report("refusing fields", small.key, refused, small.fields.refused)
         return refresh
 
+    def report(self) -> None:
+        """Logs the problems that weren't logged yet. A server that can't be read at all has a line of its own instead."""
+        for key, (_, sentence) in self.problems.items():
+            if self._logged.get(key) != sentence:
+                logger.warning("patterns or boosts can't be read; those last known apply", extra={"problem": sentence})
+        self._logged = {key: sentence for key, (_, sentence) in self.problems.items()}
+
     def _fail(self, small: SmallHash, problem: Problem, sentence: str) -> None:
-        if self.problems.get(small.key) != (problem, sentence):
-            self.problems[small.key] = problem, sentence
-            logger.warning(
-                "patterns or boosts can't be read; those last known stay in force", extra={"problem": sentence}
-            )
+        self.problems[small.key] = problem, sentence
         small.assume()
 
 
