@@ -69,6 +69,12 @@ COMMANDS = (
         extra="console",
     ),
     Command(
+        ("repartition",),
+        "worker.repartition_settings:RepartitionSettings",
+        "worker.repartition_command:run_repartition",
+        "divide a drained queue into another number of partitions",
+    ),
+    Command(
         ("demo",),
         "worker.demo.settings:DemoSettings",
         "worker.demo.command:run_demo",
