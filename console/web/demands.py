@@ -41,7 +41,7 @@ class Demands:
                 f"The limits would ask for {after:.3g} fps, and the workers count {self.most:.3g} fps when they are full. "
                 "Every stream would get a part of its limit, in proportion to it."
             )
-        if self.peak and after > MUCH_MORE * self.peak:
+        if self.most is None and self.peak and after > MUCH_MORE * self.peak:
             return (
                 f"The limits would ask for {after:.3g} fps. The most that the workers were seen to count is "
                 f"{self.peak:.3g} fps, so they may not keep up."

@@ -72,7 +72,7 @@ class Board:
             alive: Streams that have rows besides those that the workers speak of.
             now: Unix seconds by Redis' clock.
         """
-        for name in {*counted, *alive}:
+        for name in dict.fromkeys([*counted, *alive]):
             self._seen[name] = now
         self._bound(now)
         changes: list[list[object]] = []
