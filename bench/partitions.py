@@ -3,8 +3,8 @@
     python -m bench.partitions
 
 On a real cluster of three nodes on this machine. Reading and settling: the worker's way, one round trip to each node, beside
-one partition after the other. Waiting: the worker's way, a thread that blocks on each partition, beside asking all of them every
-20 ms; CPU time of this process and of the nodes while nothing comes, and the time from adding an entry until it is read.
+one partition after the other. Waiting: the worker's way, a thread that blocks on each partition, beside asking all of them
+every 20 ms; CPU time of this process and of the nodes while nothing comes, and the time from adding an entry until it is read.
 """
 
 import argparse
