@@ -10,7 +10,14 @@ from pydantic import AfterValidator, Field, model_validator
 from handcounter.pacing.schedule import stream_name_error
 from process.fields import FiniteSeconds, Number, OptionalGrpcAddress, Seconds
 from process.settings import Positional
-from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
+from worker.publish.options import (
+    CameraOptions,
+    DestinationOptions,
+    LimitsOptions,
+    PublishOptions,
+    Reception,
+    SourceOptions,
+)
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
 from worker.settings import QueueSettings, sidecar_error
 
@@ -136,21 +143,23 @@ examples:
     def options(self) -> PublishOptions:
         """These settings as a value."""
         return PublishOptions(
-            source=SourceOptions(
-                source=self.source,
-                password_file=self.source_password_file,
-                loop=self.loop,
-                fast=self.fast,
-                folder_fps=self.source_fps,
-                watch=self.watch,
-                reception=Reception(self.transport, self.source_timeout),
-                jpeg_quality=self.jpeg_quality,
+            camera=CameraOptions(
+                stream_name=self.stream_name,
+                source=SourceOptions(
+                    source=self.source,
+                    password_file=self.source_password_file,
+                    loop=self.loop,
+                    fast=self.fast,
+                    folder_fps=self.source_fps,
+                    watch=self.watch,
+                    reception=Reception(self.transport, self.source_timeout),
+                    jpeg_quality=self.jpeg_quality,
+                ),
             ),
             destination=DestinationOptions(
                 redis=self.redis,
                 access=self.redis_access,
                 prefix=self.prefix,
-                stream_name=self.stream_name,
                 payload_ttl=self.payload_ttl,
                 max_queue=self.max_queue,
             ),
