@@ -69,7 +69,7 @@ def set_up(level: str, log_format: LogFormat) -> None:
     """
     if isinstance(sys.stderr, _Lines):
         sys.stderr = sys.stderr.replaced
-    handler = LogHandler(sys.stderr or Path(os.devnull).open("w"))  # None: it was closed when the process started
+    handler = LogHandler(sys.stderr or Path(os.devnull).open("w"))  # noqa: SIM115 - None: it is closed
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if log_format == "json" and sys.stderr is not None:
