@@ -73,6 +73,11 @@ class LimitsControl:
         """The keys of the limits."""
         return self._keys
 
+    @property
+    def who(self) -> str:
+        """Who the audit says makes the changes."""
+        return self._who
+
     def now(self) -> float:
         """Returns the time by Redis' clock, Unix seconds."""
         where = {} if self._on_one_server else {"target_nodes": redis.RedisCluster.RANDOM}
@@ -81,7 +86,11 @@ class LimitsControl:
 
     def snapshot(self) -> Snapshot:
         """Returns all limits, read a page at a time."""
-        return Snapshot(*(self._all(self._keys.hash_of(kind)) for kind in Kind))
+        return Snapshot(*map(self.values, Kind))
+
+    def values(self, kind: Kind) -> dict[str, str]:
+        """Returns all values of one kind, by name."""
+        return self._all(self._keys.hash_of(kind))
 
     def of(self, names: Iterable[str]) -> Snapshot:
         """Returns what says which limit some streams have: their fields and boosts, ``*``, and all patterns."""
