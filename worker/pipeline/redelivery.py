@@ -82,9 +82,19 @@ class Redelivery:
         return taken
 
     @property
+    def suspect_waits(self) -> bool:
+        """Whether a suspect waits for its turn."""
+        return bool(self._suspects)
+
+    @property
+    def suspect_in_progress(self) -> bool:
+        """Whether a suspect was taken up and isn't settled."""
+        return self._suspect in self._held
+
+    @property
     def suspect_is_due(self) -> bool:
         """Whether a suspect waits and none is in progress."""
-        return bool(self._suspects) and self._suspect not in self._held
+        return self.suspect_waits and not self.suspect_in_progress
 
     def take_suspect(self) -> list[Delivery]:
         """Takes up the next suspect if it is due.

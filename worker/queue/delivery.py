@@ -1,8 +1,8 @@
 """A delivery, an entry of the queue that this worker holds, and the three ways to settle it. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from worker.queue.frame import DeadReason, Frame, SkipReason
 
@@ -96,6 +96,17 @@ class Dead(NamedTuple):
 
 Settled: TypeAlias = Counted | Skipped | Dead
 """How a delivery ends: in exactly one of these."""
+
+
+S = TypeVar("S", bound=Settled)
+
+
+def without(settled: Sequence[S], left: Sequence[S]) -> Sequence[S]:
+    """Returns those deliveries that aren't among others."""
+    if not left:
+        return settled
+    others = {each.entry_id for each in left}
+    return [each for each in settled if each.entry_id not in others]
 
 
 def skipped(frame: Frame, reason: SkipReason) -> Skipped:

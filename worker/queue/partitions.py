@@ -32,13 +32,18 @@ class Partitions:
         """The key of their number, a string: ``{hand_counter}:partitions``."""
         return f"{{{self.prefix}}}:partitions"
 
+    @property
+    def only(self) -> Keys:
+        """The keys of the queue if it has one partition."""
+        return Keys(self.prefix)
+
     def of(self, stream_name: str) -> int:
         """Returns the partition of a stream: the CRC-32 of its name (UTF-8), modulo their number."""
         return zlib.crc32(stream_name.encode()) % self.number
 
     def keys(self, partition: int) -> Keys:
         """Returns the keys of a partition."""
-        return Keys(self.prefix) if self.number == 1 else Keys(f"{self.prefix}:{partition}")
+        return self.only if self.number == 1 else Keys(f"{self.prefix}:{partition}")
 
     def keys_of(self, stream_name: str) -> Keys:
         """Returns the keys of a stream's partition."""
