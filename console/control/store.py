@@ -150,11 +150,11 @@ class LimitsControl:
         if _LOOKED in kept:
             now = self.now()
             noted = {change for change in changes if not is_ended_boost(change, now)}
-        elif not changes:
-            return []
         to_note = set(sorted(noted)[:MOST_NOTICED])
         for part in _parts(changes, MOST_AT_ONCE):
             self._remember(part, to_note)
+        if not changes and _LOOKED not in kept:
+            self._remember([], set())
         return [change for change in changes if change in noted]
 
     def _remember(self, changes: Sequence[Change], to_note: set[Change]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from console.control.names import quoted, shown
+from console.control.names import quoted, shown, word
 from console.control.rule import format_fps
 from console.fpsctl.rows import Row, State
 
@@ -32,7 +32,7 @@ def advice(row: Row, *, stale: bool = False, unread: bool = False, similar: str 
     """
     found = []
     if row.invalid:
-        found.append(f"its value in Redis, {quoted(row.invalid)}, isn't a valid fps: fpsctl set {quoted(row.name)} FPS")
+        found.append(f"its value in Redis, {quoted(row.invalid)}, isn't a valid fps: fpsctl set {word(row.name)} FPS")
     if stale:
         found.append("a sidecar can't read the limits, so the last known ones are in force: fpsctl doctor")
     if unread:
@@ -49,7 +49,7 @@ def advice(row: Row, *, stale: bool = False, unread: bool = False, similar: str 
             reason = f": {shown(row.camera)}" if row.camera else ""
             found.append(f"its publisher can't read the camera{reason}; fpsctl probe SOURCE tries it")
         case State.PAUSED:
-            found.append(f"it is paused: fpsctl resume {quoted(row.name)}")
+            found.append(f"it is paused: fpsctl resume {word(row.name)}")
         case State.BEHIND:
             found.append("frames are admitted, but none are counted: is a worker running, and does it read this queue?")
         case State.LIVE:

@@ -116,7 +116,7 @@ def row(
     denial = next((each.last_reason.lower() for each in paced if each.last_reason not in ("", "ADMITTED")), "")
     return Row(
         name=name,
-        state=_state(fps, age, source_fps, admitted_fps, counted_fps, publisher, seen=bool(paced or counted)),
+        state=_state(fps, age, max(told), admitted_fps, counted_fps, publisher, seen=bool(paced or counted)),
         limit=fps,
         source=force.by if force.source is Source.PATTERN else force.source.value,
         until=force.until,
@@ -139,7 +139,7 @@ def row(
 def _state(
     fps: float | None,
     age: float | None,
-    source_fps: float,
+    told_fps: float,
     admitted_fps: float | None,
     counted_fps: float | None,
     camera: Mapping[str, str],
@@ -150,10 +150,10 @@ def _state(
         return State.LOST
     if fps == 0.0:
         return State.PAUSED
-    if not seen and not source_fps:
+    if not seen and not told_fps:
         return State.UNSEEN
     patience = max(SILENT_S, 3.0 / fps) if fps else SILENT_S
-    if not source_fps and (age is None or age > patience):
+    if not told_fps and (age is None or age > patience):
         return State.SILENT
     if admitted_fps and counted_fps == 0.0:
         return State.BEHIND
@@ -189,7 +189,8 @@ def ordered(rows: Iterable[Row], key: SortKey, *, reverse: bool = False) -> list
         SortKey.HANDS: lambda each: _down(each.hands),
         SortKey.AGE: lambda each: _down(each.age),
     }
-    return sorted(sorted(rows, key=lambda each: each.name), key=signed[key], reverse=reverse)
+    found = sorted(sorted(rows, key=lambda each: each.name), key=signed[key])
+    return found[::-1] if reverse else found
 
 
 def filtered(rows: Iterable[Row], text: str) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from console.control.changes import Snapshot
-from console.control.names import quoted
+from console.control.names import quoted, word
 from console.control.plan import (
     FpsError,
     Plan,
@@ -55,7 +55,7 @@ def set_(
     names = _names(session, [name], yes=yes or dry_run)
     if is_glob(name) and pattern_fault(name) is None:
         session.report.note(
-            f"of the streams at present; fpsctl set --pattern {quoted(name)} {fps} is for those to come too"
+            f"of the streams at present; fpsctl set --pattern {word(name)} {fps} is for those to come too"
         )
     _carry_out_for(
         session,
