@@ -24,6 +24,7 @@ QUICK: dict[str, list[str]] = {
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
+    "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
