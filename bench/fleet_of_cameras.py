@@ -11,8 +11,8 @@ without it everything is published.
 
 Per camera and second of its clock: CPU of the sidecar. Per counted frame: CPU of Redis (all nodes) and of the worker. Per
 camera: how much more memory the sidecar, the worker and Redis have at the end than before the first camera; that includes
-buffers and the last 10,000 results, which don't grow with the cameras. The goal is the growth of each from the fewest cameras to
-the most: at most 1.2 times.
+buffers and the last 10,000 results, which don't grow with the cameras. The goal is the growth of each from the fewest cameras
+to the most: at most 1.2 times.
 """
 
 import argparse

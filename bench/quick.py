@@ -28,6 +28,7 @@ QUICK: dict[str, list[str]] = {
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
+    "bench.limits_tree": ["--changes", "5"],
     "bench.names": ["--names", "150000"],
     "bench.others": ["--rounds", "1"],
     "bench.overload": ["--seconds", "4", "--figure", "overload.svg"],
