@@ -12,7 +12,8 @@ without it everything is published.
 Per camera and second of its clock: CPU of the sidecar. Per counted frame: CPU of Redis (all nodes) and of the worker. Per
 camera: how much more memory the sidecar, the worker and Redis have at the end than before the first camera; that includes
 buffers and the last 10,000 results, which don't grow with the cameras. The goal is the growth of each from the fewest cameras
-to the most: at most 1.2 times.
+to the most: at most 1.2 times. The sidecar's share depends on how many frames the worker asks about at once (batch), which are few
+if the generator is slower than the worker.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -61,6 +63,8 @@ class Cost(NamedTuple):
     """Memory per camera; so are the next two."""
     worker_kb: float
     redis_kb: float
+    batch: float
+    """Frames in a request to the sidecar, on average."""
     published: int
     counted: int
 
@@ -69,12 +73,18 @@ class Cameras:
     """The cameras of a trial, whose frames one generator writes."""
 
     def __init__(
-        self, names: Sequence[str], source_fps: float, frames: PartitionedFrames, watch: LimitsWatch | None
+        self,
+        names: Sequence[str],
+        source_fps: float,
+        frames: PartitionedFrames,
+        watch: LimitsWatch | None,
+        picture_bytes: int,
     ) -> None:
         self.names = names
         self._source_fps = source_fps
         self._writer = FrameWriter()
-        self._picture = picture()
+        jpeg = picture()
+        self._picture = jpeg + bytes(max(0, picture_bytes - len(jpeg)))
         self._streams = [
             StreamFrames(
                 frames.client(keys), keys, name, payload_ttl=600.0, max_queue=MAX_QUEUE, waits=True, live=False
@@ -134,7 +144,7 @@ def redis_servers(is_cluster: bool) -> Iterator[tuple[str, Sequence[Valkey], int
             yield server.url, [server], 1
 
 
-def measure(number: int, seconds: int, source_fps: float, *, thins: bool, is_cluster: bool) -> Cost:
+def measure(number: int, seconds: int, source_fps: float, picture_bytes: int, *, thins: bool, is_cluster: bool) -> Cost:
     """Runs so many cameras for so many seconds of their clocks."""
     with contextlib.ExitStack() as stack:
         url, servers, partitions = stack.enter_context(redis_servers(is_cluster))
@@ -163,11 +173,11 @@ def measure(number: int, seconds: int, source_fps: float, *, thins: bool, is_clu
             return sum(cpu_seconds(server.pid) for server in servers), cpu_seconds(worker.pid), cpu_seconds(sidecar.pid)
 
         # The first camera makes the processes allocate what they need once.
-        first = Cameras(["first"], source_fps, frames, None)
+        first = Cameras(["first"], source_fps, frames, None, picture_bytes)
         expected = first.run(60)
         wait_until(lambda: counted() >= expected, "the first frames are counted", DEADLINE_S)
         empty = memory()
-        cameras = Cameras([f"camera-{index:05}" for index in range(number)], source_fps, frames, watch)
+        cameras = Cameras([f"camera-{index:05}" for index in range(number)], source_fps, frames, watch, picture_bytes)
         if watch:
             for name in cameras.names:
                 watch.watch(name, source_fps)
@@ -175,17 +185,26 @@ def measure(number: int, seconds: int, source_fps: float, *, thins: bool, is_clu
                 raise RuntimeError("the limits weren't told")
         expected += cameras.run(round(source_fps))  # each camera is known before the clock starts
         wait_until(lambda: counted() >= expected, "the warm-up is counted", DEADLINE_S)
+
+        def asked() -> tuple[float, float]:
+            with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=60) as response:
+                lines = dict(line.rpartition(" ")[::2] for line in response.read().decode().splitlines())
+            return float(lines["sidecar_batch_frames_sum"]), float(lines["sidecar_batch_frames_count"])
+
+        requests = asked()
         before, begun, published = cpu(), counted(), cameras.published
         expected += cameras.run(round(seconds * source_fps))
         wait_until(lambda: counted() >= expected, "all frames are counted", DEADLINE_S)
         done = counted() - begun
         redis_s, worker_s, sidecar_s = (after - then for after, then in zip(cpu(), before, strict=True))
+        frames_asked, calls = (after - then for after, then in zip(asked(), requests, strict=True))
         grown = [(after - then) / number / 1e3 for after, then in zip(memory(), empty, strict=True)]
         return Cost(
             redis_s / done * 1e6,
             worker_s / done * 1e6,
             sidecar_s / number / seconds * 1e6,
             *grown,
+            frames_asked / max(calls, 1.0),
             cameras.published - published,
             done,
         )
@@ -196,27 +215,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cameras", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument(
-        "--frames", type=int, default=20_000, help="counted in each trial, at least five of each camera"
+        "--frames", type=int, default=20_000, help="counted in each trial, at least three of each camera"
     )
     parser.add_argument("--source-fps", type=float, default=2.0)
+    parser.add_argument(
+        "--picture-bytes", type=int, default=0, help="bytes of a picture, at least those of the smallest"
+    )
     parser.add_argument("--cluster", action="store_true", help="three nodes and 12 partitions instead of one server")
     options = parser.parse_args()
     costs: dict[bool, dict[int, Cost]] = {True: {}, False: {}}
     for number in options.cameras:
-        seconds = max(5, options.frames // number)
+        seconds = max(3, options.frames // number)
         for thins in (True, False):
-            costs[thins][number] = measure(number, seconds, options.source_fps, thins=thins, is_cluster=options.cluster)
+            costs[thins][number] = measure(
+                number, seconds, options.source_fps, options.picture_bytes, thins=thins, is_cluster=options.cluster
+            )
             print(
                 f"{number} cameras, {seconds} s, thinning {thins}: {costs[thins][number]}", file=sys.stderr, flush=True
             )
     where = "a cluster of three nodes, 12 partitions" if options.cluster else "one Valkey"
     print(f"{options.source_fps:g} fps limited to {LIMIT_FPS:g}; {where}; {os.cpu_count()} processors")
-    heads = ("cameras", "thins", "Redis µs", "worker µs", "sidecar µs", "sidecar KB", "worker KB", "Redis KB")
+    heads = ("cameras", "thins", "Redis µs", "worker µs", "sidecar µs", "sidecar KB", "worker KB", "Redis KB", "batch")
     print("".join(f"{head:>12}" for head in heads))
     for number in options.cameras:
         for thins in (True, False):
             cost = costs[thins][number]
-            cells = [f"{number:,}", "yes" if thins else "no", *(f"{value:.1f}" for value in cost[:6])]
+            cells = [f"{number:,}", "yes" if thins else "no", *(f"{value:.1f}" for value in cost[:7])]
             print("".join(f"{cell:>12}" for cell in cells))
     fewest, most = min(options.cameras), max(options.cameras)
     growths = {}
