@@ -12,8 +12,8 @@ without it everything is published.
 Per camera and second of its clock: CPU of the sidecar. Per counted frame: CPU of Redis (all nodes) and of the worker. Per
 camera: how much more memory the sidecar, the worker and Redis have at the end than before the first camera; that includes
 buffers and the last 10,000 results, which don't grow with the cameras. The goal is the growth of each from the fewest cameras
-to the most: at most 1.2 times. The sidecar's share depends on how many frames the worker asks about at once (batch), which are few
-if the generator is slower than the worker.
+to the most: at most 1.2 times. The sidecar's share depends on how many frames the worker asks about at once (batch): few, if
+the generator is slower than the worker.
 """
 
 import argparse
@@ -85,10 +85,9 @@ class Cameras:
         self._writer = FrameWriter()
         jpeg = picture()
         self._picture = jpeg + bytes(max(0, picture_bytes - len(jpeg)))
+        clients = {keys: frames.client(keys) for keys in frames.partitions}
         self._streams = [
-            StreamFrames(
-                frames.client(keys), keys, name, payload_ttl=600.0, max_queue=MAX_QUEUE, waits=True, live=False
-            )
+            StreamFrames(clients[keys], keys, name, payload_ttl=600.0, max_queue=MAX_QUEUE, waits=True, live=False)
             for name in self.names
             for keys in [frames.partitions.keys_of(name)]
         ]
