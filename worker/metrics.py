@@ -83,6 +83,15 @@ class Metrics:
         self.redis_up = Gauge(
             "hand_counter_redis_up", "0 while Redis is unreachable or rejects commands.", registry=registry
         )
+        self.partitions = Gauge("hand_counter_partitions", "Partitions that the queue has.", registry=registry)
+        self.partitions_read = Gauge(
+            "hand_counter_partitions_read", "Partitions that this worker reads.", registry=registry
+        )
+        self.partitions_failing = Gauge(
+            "hand_counter_partitions_failing",
+            "Of these, how many can't be used, because their server is unreachable or rejects commands.",
+            registry=registry,
+        )
         # Neither is known while the models load.
         for gauge in (self.sidecar_up, self.redis_up):
             gauge.set(math.nan)
