@@ -63,7 +63,7 @@ class Metrics:
         )
         self.dropped_unread = Gauge(
             "hand_counter_dropped_unread",
-            "Entries that the queue's cap dropped before any worker read them, in total; the same in every worker.",
+            "Entries that the queue's cap dropped before any worker read them, in total; the same in every worker of a share.",
             registry=registry,
         )
         self.held = Gauge(
