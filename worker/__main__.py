@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         words = list(sys.argv[1:] if argv is None else argv)
         extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")
+        logs.prepare(words, os.environ, f"{extra.upper()}_")
         with required_extra(extra, PROGRAM):
             run = _program(words, stack)
         return run()

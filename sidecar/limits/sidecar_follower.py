@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from handcounter.client import LimitsWatch
-from handcounter.pacing.limits import FpsSource, Limit
+from handcounter.client import LimitsWatch, StreamLimit
+from handcounter.pacing.limits import FpsSource
 from sidecar.connections.errors import Problem
 from sidecar.limits.follower import FIRST_READING_S
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.layers import LimitInForce
 from sidecar.limits.table import FpsTable
 
 DROP_S: Final = 10.0
@@ -112,7 +113,7 @@ class SidecarFollower(Follower):
         if watch is None:
             return
         self._unresponsive = False
-        self.pushes += bool(stream_names)
+        self._pushes += bool(stream_names)
         for name in stream_names:
             # Streams that were forgotten or put to sleep in the meantime stay so.
             if name in self._table.watched or name in self._awaited:
@@ -126,9 +127,7 @@ class SidecarFollower(Follower):
     def _adopt(self, watch: LimitsWatch, stream_name: str) -> None:
         told = watch.limit(stream_name)
         if told is not None:
-            # Of a source that this version doesn't know only the limit is known, and that it is this stream's.
-            source = FpsSource(told.source) if told.source else FpsSource.OVERRIDE
-            self._table.adopt(stream_name, Limit(told.fps, source), told.invalid_value, was_read=not told.unread)
+            self._table.adopt(stream_name, _in_force(told), told.invalid_value, was_read=not told.unread)
 
     def _enter(self, watch: LimitsWatch) -> None:
         state, problem, sentence = RedisState.TRACKING, None, ""
@@ -140,7 +139,16 @@ class SidecarFollower(Follower):
             state = RedisState.AWAY
             if self.state.is_reachable:
                 self._lost_at = time.monotonic()
-        self._record(state, problem, sentence)
+        self._record(state, problem, sentence, stale=problem is not None)
+
+
+def _in_force(told: StreamLimit) -> LimitInForce:
+    # Of a source that this version doesn't know only the limit is known, and that it is this stream's.
+    source = FpsSource(told.source) if told.source else FpsSource.OVERRIDE
+    after = None if told.after_boost is None else _in_force(told.after_boost)
+    if source is FpsSource.BOOST and after is None:
+        source = FpsSource.OVERRIDE  # its end isn't known
+    return LimitInForce(told.fps, source, told.pattern, told.boost_until, after)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[list[str]], None], names: list[str]) -> None:

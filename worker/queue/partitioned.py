@@ -182,6 +182,16 @@ class PartitionedQueue:
             for queue, key in zip(owners, keys, strict=True)
         ]
 
+    def inline_payloads(self, entry_ids: Sequence[str]) -> list[bytes | QueueError | None]:
+        """Fetches pictures inside entries again; None if the queue has dropped the entry, or why it can't be fetched now."""
+        payloads: dict[str, bytes | QueueError | None] = {}
+        for mark, ids in _grouped(entry_ids, _mark).items():
+            try:
+                payloads.update(zip(ids, self._by_mark[mark].inline_payloads(ids), strict=True))
+            except QueueError as error:
+                payloads.update(dict.fromkeys(ids, error))
+        return [payloads[each] for each in entry_ids]
+
     # Settling
 
     def skip(self, deliveries: Sequence[Skipped], left: list[Skipped]) -> dict[SkipReason, int]:

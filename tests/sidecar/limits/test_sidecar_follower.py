@@ -32,7 +32,7 @@ class Following:
     def __init__(self, address: str) -> None:
         self.states: list[RedisState] = []
         self.problems: list[str] = []
-        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0)
+        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0, wall_clock=lambda: 0.0)
         self.follower = SidecarFollower(
             self.table,
             address,

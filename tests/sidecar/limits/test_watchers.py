@@ -46,7 +46,13 @@ class World:
 
     def __init__(self) -> None:
         self.watchers = Watchers()
-        self.table = FpsTable(1.0, lambda _field, _value: None, on_difference=self.watchers.record, clock=lambda: 0.0)
+        self.table = FpsTable(
+            1.0,
+            lambda _field, _value: None,
+            on_difference=self.watchers.record,
+            clock=lambda: 0.0,
+            wall_clock=lambda: 0.0,
+        )
 
     def client(self) -> Told:
         """Returns a new watcher's client."""
