@@ -61,11 +61,12 @@ lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions
 	$(BIN)/pip install --quiet uv
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra demo ../pyproject.toml -o run.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker --extra mqtt --extra sql ../pyproject.toml -o worker.txt
-	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar ../pyproject.toml -o sidecar.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra worker --extra ctl --extra mqtt --extra sql ../pyproject.toml -o worker.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt --extra sidecar --extra ctl --extra console ../pyproject.toml -o sidecar.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) build.in -o build.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt mutants.in -o mutants.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt browser.in -o browser.txt
 LOCK := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
 torch: $(VENV)/dev ## install torch for HaMeR (not in the hashed locks, because its CPU and CUDA files differ)

@@ -23,7 +23,8 @@ from handcounter.pacing.schedule import Reason
 from process.backoff import Backoff
 from worker.metrics import Metrics
 from worker.pipeline.pipeline import Pipeline
-from worker.publish.frame_queue import FrameQueue
+from worker.publish.destination import on_one_server
+from worker.publish.sender import Sender
 from worker.publish.source import Captured
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
@@ -81,17 +82,20 @@ def publish(url: str, options: argparse.Namespace) -> tuple[int, float]:
     """Publishes frames of all cameras, which tick together; returns how many, and how many per second."""
     payload = picture().ljust(options.kilobytes * 1000, b"\0")
     client = connect(url)
-    cameras = [
-        FrameQueue(
-            client, KEYS, f"camera-{i:04}", payload_ttl=options.ttl, max_queue=20_000, backoff=Backoff(0.05, 1.0)
-        )
-        for i in range(options.cameras)
-    ]
-    never, began, ticks = threading.Event(), time.monotonic(), round(options.seconds * options.fps)
+    sender = Sender(on_one_server(client, KEYS), payload_ttl=options.ttl, max_queue=20_000, backoff=Backoff(0.05, 1.0))
+    cameras = [sender.open(f"camera-{i:04}").outlet for i in range(options.cameras)]
+    for camera in cameras:
+        camera.live = False  # waits for Redis instead of dropping frames
+    sender.start()
+    began, ticks = time.monotonic(), round(options.seconds * options.fps)
     for tick in range(ticks):
         time.sleep(max(0.0, began + tick / options.fps - time.monotonic()))
         for camera in cameras:
-            camera.publish(Captured(1.7e9 + tick / options.fps, payload), never)
+            camera.put(Captured(1.7e9 + tick / options.fps, payload))
+    for camera in cameras:
+        camera.close()
+        camera.done.wait()
+    sender.stop(1.0)
     client.close()
     published = ticks * len(cameras)
     return published, published / (time.monotonic() - began)

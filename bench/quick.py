@@ -39,6 +39,7 @@ QUICK: dict[str, list[str]] = {
     "bench.thinning": ["--seconds", "1", "--limits", "1", "30"],
     "bench.unary": ["--calls", "200", "--rounds", "1"],
     "bench.watch": ["--watchers", "20", "--seconds", "1", "--consoles", "2"],
+    "bench.partitions": ["--partitions", "6", "--entries", "600", "--rounds", "1", "--idle-seconds", "0.5"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
     "fuzz": ["--requests", "2000"],

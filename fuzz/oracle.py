@@ -4,6 +4,7 @@ It follows the contract, not the sidecar's code, for a sidecar in pod scope with
 the responses of sessions.
 """
 
+import functools
 import itertools
 import math
 import unicodedata
@@ -154,6 +155,7 @@ def _report_is_good(report: Any) -> bool:
     )
 
 
+@functools.lru_cache(4096)
 def _name_is_good(name: str) -> bool:
     visible = not any(
         unicodedata.category(character) in ("Cc", "Zl", "Zp") or character == "\ufeff" for character in name

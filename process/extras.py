@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 FAILED: Final = 1
-OURS: Final = frozenset({"handcounter", "process", "sidecar", "worker"})
+OURS: Final = frozenset({"console", "handcounter", "process", "sidecar", "worker"})
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from handcounter.pacing.decimals import parse_decimal
 from process import logs
 from process.address import check_grpc_address, split_host_port
-from process.decimals import parse_decimal
 
 
 def _decimal(value: object) -> object:

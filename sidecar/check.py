@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any, Final
 
+from handcounter.pacing.limits import WILDCARD_FIELD, parse_fps, show
 from handcounter.pacing.schedule import stream_name_error
 from process.output import Output
 from process.redis_access import RedisAccess
@@ -12,7 +13,6 @@ from process.redis_url import RedisUrl
 from sidecar.connections.errors import RedisServerError
 from sidecar.connections.servers import RedisServers
 from sidecar.connections.wire import Wire
-from sidecar.limits.values import WILDCARD_FIELD, parse_fps, show
 
 FINE: Final = 0
 FAILED: Final = 1

@@ -27,7 +27,8 @@ from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.change_log import ChangeLog
-from sidecar.limits.follower import Follower, FpsFollower, RedisState
+from sidecar.limits.follower import FpsFollower
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers

@@ -1,12 +1,14 @@
 """Set-up of all tests."""
 
+import contextlib
 import gc
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from support.processes.programs import forks
+from support.processes.programs import fork_servers, forks
 
 from process.logs import LogHandler
 
@@ -25,7 +27,6 @@ gc.disable()
 
 def pytest_collection_finish() -> None:
     """Lets the garbage collector look at what the tests make, and only at that."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
@@ -36,10 +37,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: 0 if item.path in slow else 1 if "integration" in item.path.parts else 2)
 
 
+class _SharedForkServers:
+    """Gives the processes of pytest-xdist the same fork servers, so that the programs are imported once for all of them."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._servers: dict[str, bytes] | None = None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tells a process of pytest-xdist the addresses."""
+        if self._servers is None:
+            self._servers = self._stack.enter_context(fork_servers())
+        node.workerinput["fork_servers"] = self._servers
+
+    def pytest_unconfigure(self) -> None:
+        """Ends them; by now those processes have ended."""
+        self._stack.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Shares the fork servers."""
+    config.pluginmanager.register(_SharedForkServers())
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _programs_are_forked() -> Iterator[None]:
+def _programs_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Starts the programs without importing everything again; each is a process of its own all the same."""
-    with forks():
+    with forks(getattr(request.config, "workerinput", {}).get("fork_servers")):
         yield
 
 

@@ -32,6 +32,8 @@ class Command(NamedTuple):
     function: str
     """The function that does the work, as MODULE:NAME."""
     help: str
+    extra: str = "worker"
+    """What installs what it needs."""
 
 
 COMMANDS = (
@@ -58,6 +60,19 @@ COMMANDS = (
         "worker.results_settings:ResultsSettings",
         "worker.results_command:run_results",
         "print the results that Redis keeps, and those to come",
+    ),
+    Command(
+        ("console",),
+        "console.web.settings:ConsoleSettings",
+        "console.web.running:run_console",
+        "serve a web page with every camera and its limit",
+        extra="console",
+    ),
+    Command(
+        ("repartition",),
+        "worker.repartition_settings:RepartitionSettings",
+        "worker.repartition_command:run_repartition",
+        "divide a drained queue into another number of partitions",
     ),
     Command(
         ("demo",),
@@ -87,8 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     logs.silence_grpc()
     with contextlib.ExitStack() as stack:
-        with required_extra("worker", PROGRAM):
-            run = _program(list(sys.argv[1:] if argv is None else argv), stack)
+        words = list(sys.argv[1:] if argv is None else argv)
+        extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")
+        logs.prepare(words, os.environ, f"{extra.upper()}_")
+        with required_extra(extra, PROGRAM):
+            run = _program(words, stack)
         return run()
 
 

@@ -23,11 +23,9 @@ from worker.frame_counter import count_hands
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
-from worker.queue.commands import Commands
-from worker.queue.consumer import Queue
+from worker.queue.connections import Connections
 from worker.queue.frame import SKIP_OF_REASON, SkipReason
-from worker.queue.keys import Keys
-from worker.queue.redis_client import connect
+from worker.queue.open_queue import open_queue
 from worker.sinks.feeds import Feeds
 from worker.sinks.open_sinks import open_feeds
 from worker.sinks.sink_metrics import SinkMetrics
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from worker.options import HandsOptions, QueueOptions, RunOptions, SidecarOptions
     from worker.picture import Picture
     from worker.pipeline.limiter import FrameLimiter
+    from worker.queue.partitioned import WorkerQueue
     from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
@@ -134,7 +133,8 @@ def _serve(
         cv2.setNumThreads(1)  # frames are what runs in parallel
     detectors = [make_detector() for _ in range(options.threads)]
     metrics.backend.labels(detectors[0].name).set(1)
-    queue = _make_queue(options.queue, metrics)
+    connections = Connections(options.queue.redis, options.queue.access)
+    queue = _make_queue(options.queue, connections, metrics, drain=options.pipeline.drain)
     limiter = _make_limiter(options.sidecar, metrics)
     pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline, feeds.put)
     status = WorkerStatus(queue, limiter, pipeline, metrics)
@@ -145,7 +145,7 @@ def _serve(
         pipeline.start()
         about: dict[str, object] = {
             "consumer": queue.consumer,
-            "queue": queue.keys.frames,
+            **_about_queue(options.queue),
             "sidecar": options.sidecar.address,
             "backend": detectors[0].name,
             "threads": options.threads,
@@ -159,6 +159,7 @@ def _serve(
         feeds.close(LAST_RESULTS_S)
     limiter.close()
     queue.close()
+    connections.close()
     logger.info("the worker has stopped", extra=status.totals())
     return 1 if pipeline.failed else 0
 
@@ -168,7 +169,7 @@ def _open_feeds(options: RunOptions, metrics: Metrics) -> Feeds | None:
     sinks = options.sinks
     try:
         feeds = open_feeds(
-            sinks.specs, hmac_key=sinks.hmac_key, worker=options.queue.consumer, queue=options.queue.prefix
+            sinks.specs, hmac_key=sinks.hmac_key, worker=options.queue.consumer, queue=options.queue.partitions.prefix
         )
     except ValueError as error:
         logger.error("a sink isn't valid", extra={"error": str(error)})
@@ -181,15 +182,27 @@ def _open_feeds(options: RunOptions, metrics: Metrics) -> Feeds | None:
     return feeds
 
 
-def _make_queue(options: QueueOptions, metrics: Metrics) -> Queue:
-    return Queue(
-        Commands(connect(options.redis, options.access), Keys(options.prefix)),
+def _make_queue(options: QueueOptions, connections: Connections, metrics: Metrics, *, drain: bool) -> WorkerQueue:
+    return open_queue(
+        connections,
+        options.partitions,
+        options.share.partitions(options.partitions.number),
         options.consumer,
         counts_maxlen=options.counts_maxlen,
         dead_maxlen=options.dead_maxlen,
         keep_payloads=options.keep_payloads,
         on_dead=lambda reason, number: metrics.dead.labels(reason.value).inc(number),
+        drain=drain,
     )
+
+
+def _about_queue(options: QueueOptions) -> dict[str, object]:
+    """Returns what the first line of the log says about the queue."""
+    partitions = options.partitions
+    if partitions.number == 1:
+        return {"queue": partitions.only.frames}
+    read = options.share.partitions(partitions.number)
+    return {"queue": partitions.only.frames, "partitions": partitions.number, "read": ",".join(map(str, read))}
 
 
 def _make_limiter(options: SidecarOptions, metrics: Metrics) -> RateLimiter:

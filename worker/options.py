@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from process.redis_access import RedisAccess
     from process.redis_url import RedisUrl
+    from worker.queue.partitions import Partitions, Share
     from worker.sinks.open_sinks import SinkSpec
 
 
@@ -62,7 +63,9 @@ class QueueOptions:
 
     redis: RedisUrl
     access: RedisAccess
-    prefix: str
+    partitions: Partitions
+    share: Share
+    """Which of them this worker reads."""
     consumer: str
     """This worker's name in the consumer group."""
     counts_maxlen: int

@@ -11,11 +11,12 @@ from redis.exceptions import RedisError
 from process.output import Output
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
+from worker.queue.connections import Connections
 from worker.queue.failures import failure_in_words
-from worker.queue.keys import Keys
-from worker.queue.redis_client import connect
+from worker.queue.partition_number import PartitionsError, read_partitions
+from worker.queue.partitions import Partitions
 from worker.results_format import formatter, header
-from worker.results_reader import ResultsReader, StoredResult
+from worker.results_reader import MergedResults, ResultsReader, StoredResult
 from worker.stop_signals import stop_signals
 
 logger = logging.getLogger(__name__)
@@ -42,9 +43,8 @@ def run_results(
         last: only so many of the newest of those that are kept.
         format_name: text, csv or jsonl.
     """
-    client = connect(redis, redis_access)
+    connections = Connections(redis, redis_access)
     output, line_of, done = Output(sys.stdout), formatter(format_name), threading.Event()
-    reader = ResultsReader(client, Keys(prefix), stream)
 
     def show(stored: StoredResult) -> None:
         output.line(line_of(*stored))
@@ -53,6 +53,7 @@ def run_results(
 
     try:
         with stop_signals(done):
+            reader = _reader(connections, prefix, stream)
             if head := header(format_name):
                 output.line(head)
             if follow and last is None:
@@ -65,13 +66,24 @@ def run_results(
             if follow:
                 for stored in reader.follow(done):
                     show(stored)
+    except PartitionsError as error:
+        logger.error("%s", error)
+        return 1
     except RedisError as error:
         what, about = failure_in_words(error)
         logger.error("%s", what, extra=about)
         return 1
     finally:
-        client.close()
+        connections.close()
     if output.problem:
         logger.error("standard output can't be written", extra={"error": output.problem})
         return 1
     return 0
+
+
+def _reader(connections: Connections, prefix: str, stream: str) -> ResultsReader | MergedResults:
+    """Returns a reader of all partitions, or of the one that the stream belongs to."""
+    partitions = read_partitions(connections.client(Partitions(prefix).number_key), prefix)
+    keys = [partitions.keys_of(stream)] if stream else list(partitions)
+    readers = [ResultsReader(connections.client(each.counts), each, stream) for each in keys]
+    return readers[0] if len(readers) == 1 else MergedResults(readers)

@@ -14,7 +14,8 @@ from worker.hands_settings import HandsSettings
 from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOptions, SinkOptions
 from worker.picture_header import MAX_PIXELS
 from worker.queue.consumer import MOST_BYTES
-from worker.settings import QueueSettings, cpus, sidecar_error
+from worker.queue.partitions import Partitions, parse_share
+from worker.settings import PartitionSettings, cpus, sidecar_error
 from worker.sinks.open_sinks import parse_sink
 
 
@@ -32,7 +33,7 @@ def _sinks(texts: list[str]) -> list[str]:
     return texts
 
 
-class RunSettings(HandsSettings, QueueSettings):
+class RunSettings(HandsSettings, PartitionSettings):
     """Reads frames from the queue, asks the sidecar which of them to process, and counts the hands in those."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -41,6 +42,7 @@ examples:
   hand-counter run --sidecar unix:/run/fps.sock --redis-url redis://redis:6379/0
   hand-counter run --max-age inf --drain             count everything in the queue, then exit
   hand-counter run --backend hamer --hamer-checkpoint hamer.ckpt
+  hand-counter run --redis-url redis+cluster://redis:6379 --partitions 64 --own host/4
   WORKER_FPS=0.5 hand-counter run                    every flag is also an environment variable
 
   redis-cli HGETALL '{hand_counter}:accounting'      received = counted + skipped + dead + pending
@@ -58,6 +60,12 @@ examples:
         "wait",
         description="what happens to frames of streams with an unknown limit while the sidecar is unreachable: they wait "
         "up to --max-age, since the stream may be paused, or are paced at --fps",
+    )
+    own: str = Field(
+        "0/1",
+        description="which share of the partitions this worker reads: I/N, every N-th one from number I on; host/N takes I "
+        "from the end of the host name, as in worker-3 of a StatefulSet",
+        json_schema_extra={"metavar": "I/N"},
     )
     http: HttpAddress = "127.0.0.1:9465"
     threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
@@ -131,6 +139,16 @@ examples:
         return self
 
     @model_validator(mode="after")
+    def _owns_partitions(self) -> Self:
+        try:
+            share = parse_share(self.own, socket.gethostname())
+        except ValueError as error:
+            raise ValueError(f"--own: {error}") from None
+        if not share.partitions(self.partitions):
+            raise ValueError(f"--own {self.own}: of {self.partitions} partitions this share has none")
+        return self
+
+    @model_validator(mode="after")
     def _sinks_can_be_read(self) -> Self:
         if self.sink_hmac_key and self.sink_hmac_key_file:
             raise ValueError("give the key of the http sinks once: --sink-hmac-key-file or WORKER_SINK_HMAC_KEY")
@@ -168,7 +186,8 @@ examples:
             queue=QueueOptions(
                 redis=self.redis,
                 access=self.redis_access,
-                prefix=self.prefix,
+                partitions=Partitions(self.prefix, self.partitions),
+                share=parse_share(self.own, socket.gethostname()),
                 consumer=self.consumer or f"{socket.gethostname()}-{os.getpid()}",
                 counts_maxlen=self.counts_maxlen,
                 dead_maxlen=self.dead_maxlen,

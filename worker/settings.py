@@ -14,17 +14,9 @@ from pydantic_settings import SettingsConfigDict
 from process.fields import LogFormat, LogLevel
 from process.pem import pem_error
 from process.redis_settings import RedisSettings, RedisUrlText
-from process.redis_url import Kind, RedisUrl
 from process.settings import ProgramSettings
 from worker.queue.keys import DEFAULT_PREFIX
-
-
-def queue_url_error(url: RedisUrl) -> str | None:
-    """Returns why the queue can't be at this URL; None if it can."""
-    if url.kind is Kind.CLUSTER:
-        return "the queue is on one server: give that server, or redis+sentinel://, instead of a cluster"
-    return None
-
+from worker.queue.partitions import MOST_PARTITIONS
 
 KeyPrefix = Annotated[
     str, Field(min_length=1, pattern=r"^[^{}]+$", description="prefix of the Redis keys: {prefix}:frames, ...")
@@ -68,14 +60,14 @@ class QueueSettings(WorkerSettings, RedisSettings):
     redis_url: RedisUrlText = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey, 7.0 or newer: redis://, rediss:// (TLS), unix://, "
-        "redis+sentinel://HOST:PORT,…/SERVICE/DB (rediss+… for TLS)",
+        "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
         json_schema_extra={"metavar": "URL", "secret": True},
     )
     prefix: KeyPrefix = DEFAULT_PREFIX
 
     @model_validator(mode="after")
     def _queue_can_be_reached(self) -> Self:
-        if error := queue_url_error(self.redis) or self.redis_access.error(self.redis):
+        if error := self.redis_access.error(self.redis):
             raise ValueError(error)
         return self
 
@@ -83,3 +75,15 @@ class QueueSettings(WorkerSettings, RedisSettings):
         """Returns the arguments of the subcommand's function; for Redis, the parsed URL and the access."""
         given = {name: value for name, value in super().arguments().items() if name not in RedisSettings.model_fields}
         return {**given, "redis": self.redis, "redis_access": self.redis_access}
+
+
+class PartitionSettings(QueueSettings):
+    """Where the queue is, and into how many partitions it is divided."""
+
+    partitions: int = Field(
+        1,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description="partitions of the queue, which are spread over the nodes of a cluster; the same number for all "
+        "workers and publishers, as Redis notes",
+    )

@@ -11,7 +11,7 @@ from worker.metrics import Metrics
 if TYPE_CHECKING:
     from handcounter.client import RateLimiter
     from worker.pipeline.pipeline import Pipeline
-    from worker.queue.consumer import Queue
+    from worker.queue.partitioned import WorkerQueue
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ STUCK_S = 60.0
 class WorkerStatus:
     """Reads the state of a worker's parts. For any thread."""
 
-    def __init__(self, queue: Queue, limiter: RateLimiter, pipeline: Pipeline, metrics: Metrics) -> None:
+    def __init__(self, queue: WorkerQueue, limiter: RateLimiter, pipeline: Pipeline, metrics: Metrics) -> None:
         self._queue = queue
         self._limiter = limiter
         self._pipeline = pipeline

@@ -25,7 +25,7 @@ from handcounter.ratelimit.v1.rate_limit_pb2_grpc import RateLimitServiceStub
 REPORT_S: Final = 0.5
 """Seconds between reports; the contract asks for one each second."""
 
-GOODBYE_S: Final = 0.2
+LAST_REPORT_TIMEOUT_S: Final = 0.2
 """How long closing waits for the last report to be answered, seconds."""
 
 _NO_FRAMES: Final[Frames] = ()
@@ -112,7 +112,7 @@ class Session:
     def close(self) -> None:
         """Sends the last report and ends the session."""
         self._batches.put(None)
-        self._receiver.join(GOODBYE_S)
+        self._receiver.join(LAST_REPORT_TIMEOUT_S)
         self._end(SessionLostError(grpc.StatusCode.CANCELLED, "closed"))
 
     def _requests(self) -> Iterator[pb.ShouldProcessSessionRequest]:

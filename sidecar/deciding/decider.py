@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from handcounter.pacing.limits import Limit
 from handcounter.pacing.schedule import Schedule
 from handcounter.pacing.times import RealTime, StreamTime
 from sidecar.deciding.stream import Stream
-from sidecar.limits.values import Limit
 
 UNDECIDED: Final = 0
 """In place of the reason of a frame that wasn't decided."""

@@ -10,13 +10,13 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, cast
 
+from handcounter.pacing.limits import FpsSource
 from handcounter.pacing.schedule import ANY_TIME, Reason, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
 from sidecar.deciding.decider import UNDECIDED, Answer, Answers, Batch, Decider, Lease
 from sidecar.deciding.roster import LeasedDenials, Roster
 from sidecar.deciding.stream import Stream
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource
 
 
 class StreamStatus(NamedTuple):

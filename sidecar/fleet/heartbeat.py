@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY_S: Final = 1.0
 
-GOODBYE_WITHIN_S: Final = 0.5
+LEAVE_TIMEOUT_S: Final = 0.5
+"""How long a stopping replica tries to leave the fleet, seconds."""
 
 
 class ReplicaCount:
@@ -100,7 +101,7 @@ class Heartbeat:
         if link is None:
             return
         try:
-            async with asyncio.timeout(GOODBYE_WITHIN_S):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await link.call("ZREM", REPLICAS_KEY, self._identity)
         except (RedisServerError, TimeoutError) as error:
             logger.debug("couldn't leave the fleet", extra={"reason": str(error)})

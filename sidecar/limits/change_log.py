@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sidecar.limits.values import Limit
+from handcounter.pacing.limits import Limit
 
 logger = logging.getLogger(__name__)
 

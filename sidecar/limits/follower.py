@@ -10,26 +10,26 @@ unreachable or hasn't answered another first frame in time. So an outage costs o
 
 import asyncio
 import contextlib
-import enum
 import functools
 import itertools
 import logging
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from handcounter.pacing.limits import WILDCARD_FIELD
 from process.backoff import Backoff
 from process.redis_url import Address
 from sidecar.connections.errors import Problem, RedisServerError, RejectedError
 from sidecar.connections.push import PushConnection
 from sidecar.connections.role import RoleCheck
 from sidecar.connections.servers import RedisServers
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
 from sidecar.limits.steadiness import Steadiness
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import WILDCARD_FIELD
 
 logger = logging.getLogger(__name__)
 
@@ -45,49 +45,7 @@ FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 1.0
 
 
-class RedisState(enum.IntEnum):
-    """How the sidecar stands with Redis; names and numbers are those of the contract, metrics and /healthz."""
-
-    TRACKING = 1
-    """Redis pushes changes."""
-    POLLING = 2
-    """Redis doesn't push, so changes are polled."""
-    AWAY = 3
-    """The limits can't be read: Redis is unreachable, or rejects the login or the reading."""
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether the limits can be read."""
-        return self is not RedisState.AWAY
-
-
-class Follower(Protocol):
-    """Keeps the fps table in step with the limits, wherever they come from."""
-
-    state: RedisState
-    problem: Problem | None
-    """Why the limits can't be read; None while they can, and before the first attempt."""
-    problem_sentence: str
-    """What is wrong and what to do about it, in one line; empty if nothing is."""
-    pushes: int
-    """Messages that something changed."""
-    resyncs: int
-    """Readings of all watched streams without one."""
-
-    async def wait_for_first_attempt(self, at_most_s: float) -> None:
-        """Waits until the limits were read, or it was found that they can't be."""
-
-    def age_s(self) -> float:
-        """Returns the time since the table was last known to agree with the hash, seconds; infinity if it never was."""
-
-    async def learn(self, stream_names: Collection[str]) -> None:
-        """Makes the table watch these streams, in bounded time. It never fails."""
-
-    async def run(self) -> None:
-        """Follows until cancelled."""
-
-
-class FpsFollower:
+class FpsFollower(Follower):
     """Follows one hash in Redis.
 
     Args:
@@ -111,20 +69,9 @@ class FpsFollower:
         on_read: Callable[[], None] = lambda: None,
         poll_s: float = POLL_S,
     ) -> None:
-        self.state = RedisState.AWAY
-        self.problem: Problem | None = None
-        """Why the limits can't be read; None while they can, and before the first attempt."""
-        self.problem_sentence = ""
-        """What is wrong and what to do about it, in one line; empty if nothing is."""
-        self.pushes = 0
-        """Pushes that named the hash, or all keys."""
-        self.resyncs = 0
-        """Readings of all watched streams without a push: after connecting, slow resyncs, polls."""
-        self._table = table
+        super().__init__(table, on_state, on_problem)
         self._servers = servers
         self._config_key = config_key
-        self._on_state = on_state
-        self._on_problem = on_problem
         self._on_read = on_read
         self._poll_s = poll_s
         self._agreed_at = -math.inf
@@ -136,7 +83,6 @@ class FpsFollower:
         """Whether the limits were read over the connection, which may not count as a recovery yet."""
         self._unresponsive = False
         self._steadiness = Steadiness()
-        self._tried = asyncio.Event()
         self._backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
         self._redirect: Address | None = None  # where a cluster said that the key is
         self._failures_logged: set[str] = set()
@@ -145,12 +91,6 @@ class FpsFollower:
         self._ask_to_push = True
         self._ask_to_scan = True
         self._ask_for_role = True
-
-    async def wait_for_first_attempt(self, at_most_s: float) -> None:
-        """Waits until Redis was read or found to be unreachable, so that the first frames after a start get their limits."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._tried.wait()
 
     def age_s(self) -> float:
         """Returns the time since the table was last known to agree with Redis, seconds; infinity if it never was."""
@@ -349,16 +289,7 @@ class FpsFollower:
         if state.is_reachable and self._wrong_type:
             problem = Problem.WRONGTYPE
             sentence = f"the key {self._config_key!r} isn't a hash (delete it or change --config-key)"
-        first = not self._tried.is_set()
-        changed = first or state is not self.state
-        problem_changed = first or sentence != self.problem_sentence
-        self.state, self.problem, self.problem_sentence = state, problem, sentence
-        self._table.stale = problem is not None
-        self._tried.set()
+        self._record(state, problem, sentence)
         if not state.is_reachable and self._awaited_done is not None:
             self._awaited_done.set_result(None)
             self._awaited_done = None
-        if changed:
-            self._on_state(state)
-        if problem_changed:
-            self._on_problem(sentence)

@@ -16,10 +16,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from handcounter.client import LimitsWatch
+from handcounter.pacing.limits import FpsSource, Limit
 from sidecar.connections.errors import Problem
-from sidecar.limits.follower import FIRST_READING_S, RedisState
+from sidecar.limits.follower import FIRST_READING_S
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource, Limit
 
 DROP_S: Final = 10.0
 """How often the other sidecar is told of the streams that aren't watched any more."""
@@ -28,8 +29,8 @@ OpenWatch = Callable[[Callable[[list[str]], None]], LimitsWatch]
 """Returns a client that calls a function, in a thread of its own, after each message and when it loses the sidecar."""
 
 
-class SidecarFollower:
-    """Follows the limits of another sidecar; see :class:`sidecar.limits.follower.Follower`.
+class SidecarFollower(Follower):
+    """Follows the limits of another sidecar.
 
     Args:
         table: Is kept up to date.
@@ -48,30 +49,16 @@ class SidecarFollower:
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
     ) -> None:
-        self.state = RedisState.AWAY
-        self.problem: Problem | None = None
-        self.problem_sentence = ""
-        self.pushes = 0
-        self.resyncs = 0
-        self._table = table
+        super().__init__(table, on_state, on_problem)
         self._address = address
         self._open_watch = open_watch
-        self._on_state = on_state
-        self._on_problem = on_problem
         self._watch: LimitsWatch | None = None
         self._asked: set[str] = set()
         """The streams that the other sidecar tells of."""
         self._awaited: set[str] = set()
         self._awaited_done: asyncio.Future[None] | None = None
         self._unresponsive = False
-        self._tried = asyncio.Event()
         self._lost_at = -math.inf
-
-    async def wait_for_first_attempt(self, at_most_s: float) -> None:
-        """Waits until the other sidecar has told something, or was found to be unreachable."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._tried.wait()
 
     def age_s(self) -> float:
         """Returns the time since the table was last known to agree with the hash, seconds; infinity if it never was."""
@@ -153,15 +140,7 @@ class SidecarFollower:
             state = RedisState.AWAY
             if self.state.is_reachable:
                 self._lost_at = time.monotonic()
-        first = not self._tried.is_set()
-        changed, problem_changed = first or state is not self.state, first or sentence != self.problem_sentence
-        self.state, self.problem, self.problem_sentence = state, problem, sentence
-        self._table.stale = problem is not None
-        self._tried.set()
-        if changed:
-            self._on_state(state)
-        if problem_changed:
-            self._on_problem(sentence)
+        self._record(state, problem, sentence)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[list[str]], None], names: list[str]) -> None:

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from sidecar.limits.values import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
+from handcounter.pacing.limits import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
 
 _CACHED_VALUES = 10_000
 """Distinct values whose meaning is remembered. There are few, so that streams with the same value share one float."""

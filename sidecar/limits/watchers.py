@@ -15,7 +15,7 @@ A stream that somebody watches stays watched in the fps table, whether or not fr
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from sidecar.limits.values import WILDCARD_FIELD
+from handcounter.pacing.limits import WILDCARD_FIELD
 
 
 class Watcher:

@@ -13,7 +13,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.deciding.limiter import Limiter
 from sidecar.deciding.preview import Preview
-from sidecar.limits.follower import Follower
+from sidecar.limits.following import Follower
 from sidecar.rpc.answers import batch_answers, one_answer, stream_status
 from sidecar.rpc.requests import Context, RejectedError, frames, one_frame
 from sidecar.rpc.session import Sessions

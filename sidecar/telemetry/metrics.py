@@ -26,7 +26,7 @@ from process.pem import expiry
 from sidecar.connections.errors import Problem
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
-from sidecar.limits.follower import Follower, RedisState
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
 from sidecar.telemetry.stream_metrics import StreamMetrics

@@ -84,7 +84,7 @@ def test_what_leases_denied_is_reported(
     modern: OddSidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By reason, within a second, without another request; the rest when the client is closed."""
-    monkeypatch.setattr("handcounter.client.session.GOODBYE_S", 60.0)
+    monkeypatch.setattr("handcounter.client.session.LAST_REPORT_TIMEOUT_S", 60.0)
     modern.fps["off"] = 0.0
     leasing.decide([("cam", 10.0), ("off", 1.0)])
     leasing.decide([("cam", 10.5), ("cam", 10.0), ("cam", 9.0), ("cam", 10.6), ("off", 2.0), ("off", 3.0)])
@@ -104,7 +104,7 @@ def test_everything_that_leases_denied_is_reported_at_the_end(
     modern: OddSidecar, leasing: RateLimiter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In as many requests as it takes."""
-    monkeypatch.setattr("handcounter.client.session.GOODBYE_S", 60.0)
+    monkeypatch.setattr("handcounter.client.session.LAST_REPORT_TIMEOUT_S", 60.0)
     monkeypatch.setattr("handcounter.client.session.REPORT_S", 3600.0)
     monkeypatch.setattr("handcounter.client.session.MAX_BATCH", 2)
     with client_of(modern, Counter()) as limiter:
@@ -118,7 +118,7 @@ def test_what_a_lost_session_did_not_report_the_next_one_does(
     modern: OddSidecar, decided: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sidecar may have lost only the session, and still have the stream's counters."""
-    monkeypatch.setattr("handcounter.client.session.GOODBYE_S", 60.0)
+    monkeypatch.setattr("handcounter.client.session.LAST_REPORT_TIMEOUT_S", 60.0)
     monkeypatch.setattr("handcounter.client.session.REPORT_S", 3600.0)
     with client_of(modern, decided, deadline=60.0) as limiter:
         limiter.decide([("a", 10.0)])

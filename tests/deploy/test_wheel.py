@@ -95,7 +95,7 @@ def test_types_come_with_it(wheel):
 
 def test_data_files_come_with_it(wheel):
     """Lua scripts and JSON schemas, which the code reads at run time, are in the wheel."""
-    data = files("sidecar/**/*.lua", "worker/**/*.lua", "worker/**/*.json")
+    data = files("console/**/*.lua", "sidecar/**/*.lua", "worker/**/*.lua", "worker/**/*.json")
     assert {str(path.relative_to(REPOSITORY)) for path in data} <= set(wheel.namelist())
 
 
@@ -130,12 +130,12 @@ def test_the_client_brings_grpc_and_protobuf_alone(light: Path):
 
 
 CLIENT = """\
-import process, sidecar, sys, worker  # the user's own modules
+import console, process, sidecar, sys, worker  # the user's own modules
 
 from handcounter.client import RateLimiter, Reason
 from handcounter.client.testing import FakeSidecar
 
-assert (process.OWNER, sidecar.OWNER, worker.OWNER) == ("the user",) * 3
+assert (console.OWNER, process.OWNER, sidecar.OWNER, worker.OWNER) == ("the user",) * 4
 with (
     FakeSidecar(fps={"cam": 2.0}, leases=True) as fake,
     RateLimiter(fake.address, default_fps=0.0, deadline=60.0) as limiter,
@@ -143,18 +143,23 @@ with (
     frames = [("cam", 0.0), ("cam", 0.4), ("cam", 0.5)]
     assert [limiter.decide([frame])[0] for frame in frames] == [Reason.ADMITTED, Reason.TOO_SOON, Reason.ADMITTED]
     assert fake.requests == [[frames[0]], [frames[2]]]
-print(*(name for name in sys.modules if name.partition(".")[0] in ("handcounter", "process", "sidecar", "worker")))
+print(*(name for name in sys.modules if name.partition(".")[0] in ("console", "handcounter", "process", "sidecar", "worker")))
 """
 
 
 def test_the_client_works_beside_modules_of_the_same_names(light: Path, tmp_path: Path):
     """A user's own worker.py, process.py and sidecar.py stay the user's, because the client imports none of ours."""
-    for name in ("process", "sidecar", "worker"):
+    for name in ("console", "process", "sidecar", "worker"):
         (tmp_path / f"{name}.py").write_text("OWNER = 'the user'\n")
     (tmp_path / "use_the_client.py").write_text(CLIENT)
     imported = set(run(str(light / "python"), "use_the_client.py", cwd=tmp_path).stdout.split())
     assert {"handcounter.client", "handcounter.client.testing"} <= imported
-    assert {name for name in imported if not name.startswith("handcounter")} == {"process", "sidecar", "worker"}
+    assert {name for name in imported if not name.startswith("handcounter")} == {
+        "console",
+        "process",
+        "sidecar",
+        "worker",
+    }
 
 
 @pytest.mark.parametrize(("program", "extra"), [("fps-sidecar", "sidecar"), ("hand-counter", "worker")])

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
-FOLDERS = "bench|ci|docs|fuzz|handcounter|k8s|process|proto|requirements|sidecar|tests|worker"
+FOLDERS = "bench|ci|console|docs|fuzz|handcounter|k8s|process|proto|requirements|sidecar|tests|worker"
 PATH = re.compile(rf"(?<![\w/.{{}}-])(?:{FOLDERS})/[\w./*-]*[\w*/]")
 FILE = re.compile(r"`([\w-]+\.(?:env|lua|md|mk|proto|py|toml|yaml)|Dockerfile\.\w+|Makefile|LICENSE)`")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -69,7 +69,7 @@ def test_the_pages_name_many_things():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("see `sidecar/limits/values.py`", []),
+        ("see `handcounter/pacing/limits.py`", []),
         ("see `sidecar/limits/gone.py`", ["sidecar/limits/gone.py"]),
         ("the folder `worker/queue/`", []),
         ("the folder `worker/queues/`", ["worker/queues/"]),

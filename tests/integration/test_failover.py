@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from support.frame_queue import FrameQueue
 from support.processes.sidecars import sidecar_process
 from support.processes.workers import KEYS, accounting, balance, pending, picture, publish_many, worker
 from support.redis.proxy import RedisProxy, redis_proxy
@@ -21,9 +22,7 @@ from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from process.backoff import Backoff
 from sidecar.fleet.claims import state_key
-from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 from worker.queue.redis_client import connect
 
@@ -232,9 +231,9 @@ def _publishing(url: str) -> Iterator[types.FunctionType]:
 
     def run() -> None:
         with connect(url) as client:
-            frames = FrameQueue(client, KEYS, "live", payload_ttl=600.0, max_queue=10_000, backoff=Backoff())
+            frames = FrameQueue(client, KEYS, "live")
             while not stop.wait(0.05):
-                number[0] += frames.publish(Captured(1000.0 + number[0], picture()), stop)
+                number[0] += frames.publish(Captured(1000.0 + number[0], picture()))
 
     thread = threading.Thread(target=run)
     thread.start()

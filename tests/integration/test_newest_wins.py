@@ -59,7 +59,7 @@ def test_every_admitted_frame_of_a_film_is_counted(valkey: QueueServer, tmp_path
     """Although that takes longer than --max-age and --payload-ttl, which are shortened here."""
     valkey.bytes.hset("stream_fps_configs", "film", "inf")
     flags = ("--redis-url", valkey.url, "--stream-name", "film", "--fast")
-    constants = {"worker.publish.frame_queue.FILM_ROOM": 50}
+    constants = {"worker.publish.frame_writer.FILM_ROOM": 50}
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         process = PublishProcess(film(tmp_path, 300), *flags, "--payload-ttl", "0.2", constants=constants)
         wait_until(lambda: valkey.bytes.xlen(KEYS.frames) >= 50)

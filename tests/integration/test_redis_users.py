@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import re
-import threading
 import types
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 import redis
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.frame_queue import FrameQueue
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.processes.workers import KEYS, accounting, picture, worker
@@ -23,8 +23,6 @@ from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
-from process.backoff import Backoff
-from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 from worker.queue.redis_client import connect
 
@@ -87,9 +85,9 @@ def test_frames_are_counted_as_the_users_of_the_manifests(words: Callable[[], An
         operator.hset(HASH, "cam", "2")
         with sidecar_process(redis_url=here["sidecar"]) as sidecar:
             with connect(here["publisher"]) as client:
-                frames = FrameQueue(client, KEYS, "cam", payload_ttl=600.0, max_queue=1000, backoff=Backoff())
+                frames = FrameQueue(client, KEYS, "cam")
                 for number in range(20):
-                    assert frames.publish(Captured(1000.0 + number / 10, picture()), threading.Event())
+                    assert frames.publish(Captured(1000.0 + number / 10, picture()))
             queue = types.SimpleNamespace(url=here["worker"], folder=tmp_path)
             with worker(queue, "--drain", sidecar=sidecar.address) as process:
                 assert process.wait() == 0

@@ -1,6 +1,5 @@
 """What a worker shows of its streams agrees with an independent count: in its metrics and in Redis."""
 
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.frame_queue import FrameQueue
 from support.processes.ports import free_port
 from support.processes.sidecars import sidecar_process
 from support.processes.workers import KEYS, QueueServer, picture, worker
 from support.waiting import wait_until
 
-from process.backoff import Backoff
-from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 from worker.queue.redis_client import connect
 
@@ -31,11 +29,11 @@ def scrape(port: int) -> dict[str, float]:
 def camera(valkey: QueueServer, published: list[float]) -> None:
     """Publishes frames at a steady pace, and notes when."""
     with connect(valkey.url) as client:
-        queue = FrameQueue(client, KEYS, "cam1", payload_ttl=60, max_queue=10_000, backoff=Backoff(0.05, 1.0))
+        queue = FrameQueue(client, KEYS, "cam1")
         began = time.monotonic()
         for i in range(round(SECONDS * FPS)):
             time.sleep(max(0.0, began + i / FPS - time.monotonic()))
-            queue.publish(Captured(1000.0 + i / FPS, picture(width=1280, height=720)), threading.Event())
+            queue.publish(Captured(1000.0 + i / FPS, picture(width=1280, height=720)))
             published.append(time.monotonic())
 
 

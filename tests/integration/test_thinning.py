@@ -19,7 +19,7 @@ from worker.queue.frame import parse_entry
 
 LIMITS = "stream_fps_configs"
 DEFAULT_FPS = 2.0
-PATIENT = {"worker.publish.command.LIMITS_S": 60.0}
+PATIENT = {"worker.publish.uplink.LIMITS_S": 60.0}
 """Constants of a publisher that waits for its limit, however busy the machine is."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.files import files
+from support.frame_queue import FrameQueue
 from support.processes.ports import free_port
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import sidecar_process
@@ -23,9 +24,7 @@ from support.waiting import wait_until
 
 from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason
-from process.backoff import Backoff
 from process.redis_access import RedisAccess
-from worker.publish.frame_queue import FrameQueue
 from worker.publish.source import Captured
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.redis_client import connect
@@ -125,8 +124,8 @@ def test_password_file_that_appears_late(tmp_path: Path) -> None:
     password = tmp_path / "password"
     access = RedisAccess(password_file=password)
     with valkey_server("--requirepass", "secret") as server, connect(server.url, access) as client:
-        frames = FrameQueue(client, KEYS, "cam", payload_ttl=600.0, max_queue=1000, backoff=Backoff())
-        published = threading.Thread(target=frames.publish, args=(Captured(1.0, picture()), threading.Event()))
+        frames = FrameQueue(client, KEYS, "cam")
+        published = threading.Thread(target=frames.publish, args=(Captured(1.0, picture()),))
         published.start()
         with pytest.raises(redis.ConnectionError, match="cannot read"):
             client.ping()
@@ -183,9 +182,9 @@ def test_documented_permissions_are_enough(valkey: QueueServer, users: dict[str,
     address = f"SECRET@127.0.0.1:{valkey.port}/0"
     queue = types.SimpleNamespace(url=f"redis://hand-counter:{address}", folder=tmp_path)
     with connect(f"redis://hand-counter-publish:{address}") as client:
-        frames = FrameQueue(client, KEYS, "cam", payload_ttl=600.0, max_queue=1000, backoff=Backoff())
+        frames = FrameQueue(client, KEYS, "cam")
         for number in range(20):
-            assert frames.publish(Captured(1000.0 + number, picture()), threading.Event())
+            assert frames.publish(Captured(1000.0 + number, picture()))
     valkey.bytes.xgroup_create(KEYS.frames, CONSUMER_GROUP, id="0")
     valkey.bytes.xreadgroup(CONSUMER_GROUP, "gone", {KEYS.frames: ">"}, count=5)
     valkey.bytes.hincrby(KEYS.accounting, "received", 5)

@@ -226,6 +226,8 @@ class PublishProcess:
 class ListSource:
     """A source of the frames in a list, yielded as fast as they are consumed."""
 
+    codec = ""
+
     def __init__(self, frames: Iterator[Captured] | list[Captured], live: bool = False, paced: bool = False) -> None:
         self.live = live
         self.paced = paced

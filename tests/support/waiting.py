@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 DEADLINE_S = 120.0
 """Far above what a loaded machine needs."""
-LONGEST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 0.1
 
 
 def wait_until(

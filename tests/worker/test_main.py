@@ -54,6 +54,26 @@ def test_every_command_is_there() -> None:
 
 
 @pytest.mark.parametrize(
+    ("program", "arguments", "variables", "said"),
+    [
+        ("worker", ("cuont",), {"WORKER_LOG_FORMAT": "JSON"}, "unknown command 'cuont'"),
+        ("worker", ("run", "--fps", "x", "--log-format=json"), {}, "--fps: expected a decimal number"),
+        ("sidecar", ("--listen", "x"), {"SIDECAR_LOG_FORMAT": "json"}, "--listen: expected HOST:PORT"),
+    ],
+)
+def test_wrong_usage_is_json_if_the_log_is(
+    program: str, arguments: tuple[str, ...], variables: dict[str, str], said: str
+) -> None:
+    """One object per line, whether a flag or the environment wishes it, and whatever is wrong with the others."""
+    done = run(program, *arguments, **variables)
+    assert done.returncode == 2
+    (entry,) = map(json.loads, done.stderr.splitlines())
+    assert entry["message"] == "wrong usage"
+    assert said in entry["error"]
+    assert entry["hint"].endswith("--help")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "expected a command: run, "),
@@ -68,8 +88,8 @@ def test_every_command_is_there() -> None:
             ("run", "--redis-url", "redis://localhost/frames"),
             "--redis-url: the database of a Redis URL must be a number",
         ),
-        (("run", "--redis-url", "redis+cluster://localhost"), "the queue is on one server"),
-        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: the queue is on one server"),
+        (("run", "--own", "1"), "--own: a share is I/N"),
+        (("demo", "--redis-url", "redis+cluster://localhost"), "--redis-url: the demo's queue is on one server"),
         (("publish", "0", "--stream-name", "a", "--redis-ca", "/none"), "certificates for Redis need rediss://"),
         (("run", "--redis-password-file", "/none"), "cannot read /none"),
         (("run", "--sidecar-ca", "/none"), "cannot read /none"),

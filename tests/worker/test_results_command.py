@@ -14,10 +14,11 @@ from support.waiting import wait_until
 
 from worker.__main__ import main
 from worker.hands.detection import Hands
+from worker.queue.partitions import Partitions
 from worker.queue.redis_client import connect
 from worker.results import FrameResult
 from worker.results_format import COLUMNS, formatter, header
-from worker.results_reader import ResultsReader
+from worker.results_reader import MergedResults, ResultsReader
 
 
 def result(number: int, stream_name: str = "cam1") -> str:
@@ -145,3 +146,38 @@ def test_two_formats_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None
         main(["results", "--csv", "--jsonl"])
     assert end.value.code == 2
     assert "not both" in capsys.readouterr().err
+
+
+def test_results_of_all_partitions_are_merged(valkey: QueueServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the order in which they were written; of one stream, its partition is read alone."""
+    partitions = Partitions("hand_counter", 4)
+    valkey.bytes.set(partitions.number_key, 4)
+    for number in range(1, 41):
+        name = f"cam{number % 8}"
+        fields = {"stream_name": name, "ts": "1", "result": result(number, name)}
+        valkey.bytes.xadd(partitions.keys_of(name).counts, fields, id=f"{number}-0")
+    ids = [json.loads(line)["entry_id"] for line in printed(valkey, capsys, "--jsonl")]
+    assert ids == [f"{number}-0" for number in range(1, 41)]
+    ids = [json.loads(line)["entry_id"] for line in printed(valkey, capsys, "--jsonl", "--last", "3")]
+    assert ids == ["38-0", "39-0", "40-0"]
+    ids = [json.loads(line)["entry_id"] for line in printed(valkey, capsys, "--jsonl", "--stream", "cam3")]
+    assert ids == [f"{number}-0" for number in range(3, 41, 8)]
+
+
+def test_new_results_of_all_partitions_are_followed(valkey: QueueServer) -> None:
+    """Behind what is kept."""
+    partitions = Partitions("hand_counter", 4)
+    with connect(valkey.url) as client:
+        reader = MergedResults([ResultsReader(client, keys) for keys in partitions])
+        written = {"stream_name": "cam", "result": "{}"}
+        client.xadd(partitions.keys(0).counts, written, id="1-0")
+        reader.skip_kept()
+        done = threading.Event()
+        found = reader.follow(done)
+        client.xadd(partitions.keys(3).counts, written, id="3-0")
+        client.xadd(partitions.keys(0).counts, written, id="2-0")
+        assert [next(found).entry_id, next(found).entry_id] == ["2-0", "3-0"]
+        client.xadd(partitions.keys(1).counts, written, id="4-0")
+        assert next(found).entry_id == "4-0"
+        done.set()
+        assert not list(found)

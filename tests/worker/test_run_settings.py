@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from process.redis_access import RedisAccess
 from worker.hands_settings import HandsSettings
 from worker.options import HandsOptions, RunOptions
+from worker.queue.partitions import Partitions, Share
 from worker.run_settings import RunSettings
 from worker.sinks.open_sinks import parse_sink
 
@@ -74,7 +75,6 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "http": "127.0.0.1:1",
         "grace": 2.5,
         "progress": 8.5,
-        "prefix": "site",
     }
     renamed = {
         "sidecar": ("address", "unix:/run/fps.sock"),
@@ -85,6 +85,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     own |= {"sink": ["jsonl:-", "redis"], "sink_hmac_key": "KEY"}
     own["no_previews"] = own["no_smoothing"] = True
     others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
+    others |= {"prefix": "site", "partitions": 6, "own": "1/3"}
     settings = RunSettings(**own, **{name: value for name, (_, value) in renamed.items()}, **others)
     options = settings.arguments()["options"]
     assert isinstance(options, RunOptions)
@@ -97,6 +98,8 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
     assert not leaves.pop("wait_for_limits")
     assert leaves.pop("redis").addresses[0] == ("host", 1)
+    assert leaves.pop("partitions") == Partitions("site", 6)
+    assert leaves.pop("share") == Share(1, 3)
     assert leaves.pop("access") == RedisAccess()
     assert leaves == {"ca": None, "certificate": None, "key": None}
     assert settings.arguments()["hands"] == HandsOptions()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import bisect
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from worker.demo.plan import DemoCamera, Limit
 from worker.demo.verdict import Row
-from worker.publish.frame_queue import FrameQueue
 from worker.publish.simulated import SimulatedCamera
-from worker.publish.source import Captured
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Counted:
 
 
 class StreamLedger:
-    """The frames of one stream. Its publisher's thread appends to `published`; one other thread uses the rest."""
+    """The frames of one stream. The sender's thread appends to `published`; one other thread uses the rest."""
 
     def __init__(self, camera: DemoCamera, source: SimulatedCamera) -> None:
         """Takes the camera's source, which knows the true number of hands of each frame."""
@@ -63,18 +60,3 @@ class StreamLedger:
             counted_hands=sum(frame.counted_hands for frame in counted),
             right=sum(frame.true_hands == frame.counted_hands for frame in counted),
         )
-
-
-class RecordingQueue:
-    """A publisher's queue that records the published frames in a ledger."""
-
-    def __init__(self, queue: FrameQueue, ledger: StreamLedger) -> None:
-        self._queue = queue
-        self._ledger = ledger
-
-    def publish(self, frame: Captured, cancelled: threading.Event) -> bool:
-        """Publishes a frame and records its ts."""
-        published = self._queue.publish(frame, cancelled)
-        if published:
-            self._ledger.published.append(frame.ts)
-        return published

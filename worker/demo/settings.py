@@ -9,15 +9,15 @@ from pydantic import AfterValidator, Field
 
 from process.fields import FiniteSeconds, LogLevel
 from process.redis_settings import RedisUrlText
-from process.redis_url import parse_redis_url
+from process.redis_url import Kind, parse_redis_url
 from worker.demo.options import DemoOptions
 from worker.hands.effort import Effort
-from worker.settings import WorkerSettings, queue_url_error
+from worker.settings import WorkerSettings
 
 
 def _queue_url(url: str) -> str:
-    if error := queue_url_error(parse_redis_url(url)):
-        raise ValueError(error)
+    if parse_redis_url(url).kind is Kind.CLUSTER:
+        raise ValueError("the demo's queue is on one server: give a server instead of a cluster")
     return url
 
 

@@ -18,16 +18,20 @@ from typing import Any
 import redis
 
 from process.backoff import Backoff
-from worker.demo.ledger import RecordingQueue, StreamLedger
+from worker.demo.ledger import StreamLedger
 from worker.demo.limits_view import LimitsView
 from worker.demo.options import DemoOptions
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
 from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
-from worker.publish.frame_queue import FrameQueue
+from worker.publish.destination import on_one_server
 from worker.publish.open_source import jpeg_encoder
-from worker.publish.publisher import Publisher
+from worker.publish.outages import Outages
+from worker.publish.publisher import GRACE_S, Publisher
+from worker.publish.sender import Sender
 from worker.publish.simulated import SimulatedCamera
+from worker.publish.source import Captured
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
+from worker.queue.partitions import Partitions
 from worker.queue.redis_client import connect
 from worker.synthetic.spec import SyntheticSpec
 
@@ -92,20 +96,32 @@ class Stage(contextlib.ExitStack):
     def publish(self, cameras: Sequence[DemoCamera]) -> None:
         """Starts the cameras."""
         encode = jpeg_encoder(85)
+        ledgers: dict[str, StreamLedger] = {}
+
+        def record(stream_name: str, frame: Captured) -> None:
+            ledgers[stream_name].published.append(frame.ts)
+
+        client = self.enter_context(contextlib.closing(connect(self.redis_url)))
+        sender = Sender(
+            on_one_server(client, self.keys),
+            payload_ttl=PAYLOAD_TTL_S,
+            max_queue=100_000,
+            backoff=Backoff(),
+            on_published=record,
+        )
+        self.callback(sender.stop, GRACE_S)
         for number, camera in enumerate(cameras):
             spec = SyntheticSpec(
                 fps=camera.fps, seed=self._options.seed * len(cameras) + number, people=camera.people, size=camera.size
             )
             source = SimulatedCamera(spec, encode, paced=True)
-            ledger = StreamLedger(camera, source)
-            client = self.enter_context(contextlib.closing(connect(self.redis_url)))
-            queue = FrameQueue(
-                client, self.keys, camera.stream_name, payload_ttl=PAYLOAD_TTL_S, max_queue=100_000, backoff=Backoff()
-            )
-            publisher = Publisher(source, RecordingQueue(queue, ledger), buffer_frames=_BUFFER_FRAMES)
+            ledgers[camera.stream_name] = ledger = StreamLedger(camera, source)
+            channel = sender.open(camera.stream_name, size=_BUFFER_FRAMES)
+            publisher = Publisher(_opened(source), channel, Outages(camera.stream_name))
             self.callback(publisher.stop)
             self.ledgers.append(ledger)
             self._publishers.append(publisher)
+        sender.start()
         for publisher in self._publishers:
             publisher.start()
 
@@ -212,7 +228,7 @@ class Stage(contextlib.ExitStack):
         """Deletes the demo's keys, because the Redis may be the user's own."""
         with contextlib.suppress(redis.RedisError):
             keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
-            keys += [self.config_key]
+            keys += [self.config_key, Partitions(self.keys.prefix).number_key]
             for each in (self.keys.payload("*"), self.keys.stream("*"), self.keys.preview("*")):
                 keys += self._redis.scan_iter(match=each, count=1000)
             self._redis.unlink(*keys)
@@ -230,3 +246,7 @@ class Stage(contextlib.ExitStack):
 def _order(entry_id: bytes) -> tuple[int, int]:
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)
+
+
+def _opened(source: SimulatedCamera) -> Callable[[], SimulatedCamera]:
+    return lambda: source

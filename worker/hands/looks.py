@@ -17,7 +17,7 @@ from worker.hands.score import TRUSTED_PRESENCE
 SURE_PRESENCE = 0.9
 """From this presence on, a second look finds the same joints."""
 
-HOPELESS_PRESENCE = 0.05
+PRESENCE_FLOOR = 0.05
 """Below this presence a second look finds a hand only by chance, unless the palm is likely."""
 
 NEAR_POSED_HAND = 0.75
@@ -59,7 +59,7 @@ def deserves_look(box: Floats, palm: float, posed: Iterable[PosedHand], *, alone
 
 def deserves_second_look(presence: float, palm: float) -> bool:
     """Returns whether a palm is looked at again: if the first look leaves it open whether a hand is there."""
-    return presence < SURE_PRESENCE and (presence >= HOPELESS_PRESENCE or palm >= LIKELY_PALM)
+    return presence < SURE_PRESENCE and (presence >= PRESENCE_FLOOR or palm >= LIKELY_PALM)
 
 
 def look_at_palms(palms: Palms) -> Steps[list[Candidate]]:

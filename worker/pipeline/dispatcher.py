@@ -5,19 +5,25 @@ ahead. Not more, because a frame whose picture is fetched can't be superseded an
 """
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from worker.metrics import Metrics
 from worker.pipeline.retry import StoppedError, until_redis_works
 from worker.pipeline.scheduler import Scheduler
-from worker.queue.consumer import Queue
+from worker.queue.commands import QueueError
 from worker.queue.delivery import Delivery, Job, Settled, dead_letter, skipped
 from worker.queue.frame import EntryError, Frame, SkipReason
+from worker.queue.partitioned import WorkerQueue
 
 THREADS_PER_PICTURE_AHEAD = 2
 """Of how many counting threads one finds its next picture fetched; at least one does. More at once cost Redis less."""
+
+
+FETCH_AGAIN_S = 0.2
+"""Until frames whose partition couldn't be reached wait for their turn again."""
 
 
 class Admitted(NamedTuple):
@@ -34,7 +40,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: WorkerQueue,
         put_settled: Callable[[Settled], None],
         metrics: Metrics,
         *,
@@ -62,6 +68,10 @@ class Dispatcher:
         self._room = threading.Condition(lock)
         self._scheduler: Scheduler[Admitted] = Scheduler(_is_newer)
         self._ready: deque[Job] = deque()
+        self._unreachable: list[Admitted] = []
+        """Frames whose partition can't be reached, while others can."""
+        self._again_at = 0.0
+        """When they wait for their turn again."""
         self._idle = 0
         self._stop = threading.Event()
         self._ended = False
@@ -84,6 +94,23 @@ class Dispatcher:
                     superseded.append(old.frame)
             self._wanted.notify()
         return superseded
+
+    def recall(self, stream_names: Collection[str]) -> list[Frame]:
+        """Takes back the frames of streams that no counting thread has begun with; returns them."""
+        with self._wanted:
+            frames = [each.frame for name in stream_names for each in self._scheduler.recall(name)]
+            fetched = [job for job in self._ready if job.frame.stream_name in stream_names]
+            for job in fetched:
+                self._ready.remove(job)
+            if self._is_roomy():
+                self._room.notify()
+            self._wanted.notify()
+        return frames + [job.frame for job in fetched]
+
+    def waiting_streams(self) -> list[str]:
+        """Returns the streams of which frames wait for their turn or for a counting thread."""
+        with self._wanted:
+            return list({*self._scheduler.waiting_streams(), *(job.frame.stream_name for job in self._ready)})
 
     @property
     def has_room(self) -> bool:
@@ -135,9 +162,16 @@ class Dispatcher:
             self._room.notify_all()
 
     def _fetch(self) -> None:
+        if self._unreachable and time.monotonic() >= self._again_at:
+            again, self._unreachable = self._unreachable, []
+            for frame in self.put(again):
+                self._put_settled(skipped(frame, SkipReason.SUPERSEDED))
         dropped: list[Admitted] = []
         with self._wanted:
-            self._wanted.wait_for(lambda: self._stop.is_set() or (len(self._scheduler) > 0 and self._demand() > 0))
+            self._wanted.wait_for(
+                lambda: self._stop.is_set() or (len(self._scheduler) > 0 and self._demand() > 0),
+                max(0.0, self._again_at - time.monotonic()) if self._unreachable else None,
+            )
             taken = self._take(dropped)
             if self._is_roomy():
                 self._room.notify()
@@ -165,9 +199,15 @@ class Dispatcher:
         """Yields the frames that can be counted, with their pictures; settles the others."""
         keys = [frame.frame_key for frame, _, _ in taken if frame.frame_key is not None]
         payloads = iter(until_redis_works(lambda: self._queue.payloads(keys), self._stop) if keys else ())
-        for frame, delivery, _ in taken:
-            payload = frame.payload if frame.frame_key is None else next(payloads)
-            if payload is None:
+        again = [frame.entry_id for frame, _, _ in taken if frame.frame_key is None and frame.payload is None]
+        inline = iter(until_redis_works(lambda: self._queue.inline_payloads(again), self._stop) if again else ())
+        for each in taken:
+            frame, delivery, _ = each
+            payload = frame.payload or next(inline if frame.frame_key is None else payloads)
+            if isinstance(payload, QueueError):
+                self._unreachable.append(each)
+                self._again_at = time.monotonic() + FETCH_AGAIN_S
+            elif payload is None:
                 self._put_settled(skipped(frame, SkipReason.PAYLOAD_EXPIRED))
             elif isinstance(payload, EntryError):
                 self._put_settled(dead_letter(delivery, payload.reason, str(payload)))

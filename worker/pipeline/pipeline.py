@@ -29,13 +29,14 @@ from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
 from worker.queue.commands import QueueError
-from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Settled
 from worker.queue.held import Held
+from worker.queue.partition_number import PartitionsError
+from worker.queue.partitioned import WorkerQueue
 
 logger = logging.getLogger(__name__)
 
-LAST_WORDS_S = 2.0
+UNANSWERED_GRACE_S = 2.0
 """How much longer than the grace period a stop waits for a Redis that doesn't answer."""
 
 
@@ -44,7 +45,7 @@ class Pipeline:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: WorkerQueue,
         limiter: Limiter,
         detectors: Sequence[HandDetector],
         metrics: Metrics,
@@ -120,7 +121,7 @@ class Pipeline:
     def stop(self, grace: float) -> None:
         """Ends the threads in order, within this many seconds, and releases what is still held.
 
-        If Redis doesn't answer, this takes up to LAST_WORDS_S longer.
+        If Redis doesn't answer, this takes up to UNANSWERED_GRACE_S longer.
         """
         deadline = time.monotonic() + grace
         self._stop_reading.set()
@@ -132,11 +133,11 @@ class Pipeline:
         self._settled.put(None)
         _join(self._settle_thread, deadline)
         self._abandon.set()
-        last_words = time.monotonic() + LAST_WORDS_S
-        _join(self._settle_thread, last_words)  # it may be waiting for a reply; if that comes later, it does no harm
+        last_deadline = time.monotonic() + UNANSWERED_GRACE_S
+        _join(self._settle_thread, last_deadline)  # it may be waiting for a reply; if that comes later, it does no harm
         releasing = self._thread("release", self._release)
         releasing.start()
-        _join(releasing, last_words)
+        _join(releasing, last_deadline)
         if releasing.is_alive():
             logger.warning("Redis doesn't answer, so nothing is released; other workers take over what is held later")
 
@@ -155,6 +156,10 @@ class Pipeline:
         def guarded() -> None:
             try:
                 run()
+            except PartitionsError as error:
+                logger.error("%s", error)
+                self.failed = True
+                self.done.set()
             except Exception:
                 logger.exception("a thread failed; stopping", extra={"failed_thread": name})
                 self.failed = True

@@ -5,11 +5,12 @@ can count it soon. If the newest entry that it read is older than --fresh, the w
 newer frames supersede those that wait.
 """
 
+import contextlib
 import math
 import queue as queues
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from handcounter.pacing.bounds import MAX_BATCH
@@ -18,14 +19,15 @@ from worker.options import PipelineOptions
 from worker.pipeline.decider import Decider, Verdicts
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
-from worker.pipeline.redelivery import Redelivery
+from worker.pipeline.redeliveries import Redeliveries
 from worker.pipeline.retry import StoppedError, until_redis_works
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueError
-from worker.queue.consumer import Queue
-from worker.queue.delivery import Delivery, Settled, Skipped, skipped
+from worker.queue.delivery import Delivery, Settled, Skipped, skipped, without
 from worker.queue.frame import SkipReason
 from worker.queue.held import Held
+from worker.queue.partition_number import CHECK_S
+from worker.queue.partitioned import WorkerQueue
 
 WAIT_S = 0.5
 """How long one wait for new entries lasts; a stop takes no longer to be noticed."""
@@ -35,6 +37,9 @@ SHORT_WAIT_S = 0.02
 
 ASK_AGAIN_S = 0.1
 """Until deliveries that wait for the limit of their stream are looked at again."""
+
+LOOK_FOR_PAUSES_S = 1.0
+"""Between two questions for the limits of streams of which admitted frames wait: those that were paused since are skipped."""
 
 FULL_WAIT_S = 0.05
 """Until a worker that holds too much looks again."""
@@ -55,7 +60,7 @@ class Reader:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: WorkerQueue,
         limiter: Limiter,
         held: Held,
         dispatcher: Dispatcher,
@@ -86,18 +91,26 @@ class Reader:
         self._streams = streams
         self._stop = stop
         self._options = options
-        self._redelivery = Redelivery(queue, held, settled, metrics, options)
+        self._redelivery = Redeliveries(queue.parts, held, settled, metrics, options)
+        self._limiter = limiter
         self._decider = Decider(limiter, options)
         self._ask_again_at = 0.0
+        self._look_for_pauses_at = 0.0
+        self._check_at = time.monotonic() + CHECK_S
         self._read_until = -math.inf
-        """All entries that arrived up to then were read, Unix seconds by Redis' clock."""
+        """All entries that arrived up to then were read, Unix seconds by Redis' clock; known to be in the past."""
         metrics.waiting_for_limit.set_function(lambda: self._decider.undecided)
         self.turned_at = time.monotonic()
         """When the loop last made progress, for health checks."""
 
     def run(self) -> None:
-        """Reads until stopped, or until the queue is drained if that is asked for."""
+        """Reads until stopped, or until the queue is drained if that is asked for.
+
+        Raises:
+            PartitionsError: the queue has another number of partitions than this worker believes.
+        """
         try:
+            self._retry(self._queue.check_partitions)
             self._retry(self._queue.report_missing_permissions)
             while not self._stop.is_set():
                 self._show_progress()
@@ -108,12 +121,14 @@ class Reader:
 
     def _turn(self) -> bool:
         """Reads once, or waits; returns whether the queue is drained."""
+        self._check_partitions()
         try:
             self._redelivery.adopt()
             self._decide(self._redelivery.take_suspect())  # one at a time, so it needs no room
             self._decide_waiting()
-            if self._room() > 0:
-                self._decide(self._redelivery.take())
+            self._recall_paused()
+            if (room := self._room()) > 0:
+                self._decide(self._redelivery.take(room))
             if (room := self._room()) <= 0:
                 self._stop.wait(FULL_WAIT_S)
                 return False
@@ -124,23 +139,28 @@ class Reader:
         except QueueError:
             self._redelivery.expect()
             raise
+        self._read_until = self._queue.read_until
         if deliveries:
-            self._read_until = deliveries[-1].arrived_at or 0.0
             self._held.add(deliveries)
             self._metrics.received.inc(len(deliveries))
             self._decide(deliveries)
             return False
-        self._read_until = self._queue.now()
         if self._options.drain and not self._redelivery.expected and not self._queue.pending():
             self._queue.reconcile()
             return True
         self._queue.wait(self._longest_wait())
         return False
 
+    def _check_partitions(self) -> None:
+        if time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + CHECK_S
+            with contextlib.suppress(QueueError):
+                self._queue.check_partitions()
+
     def _room(self) -> int:
         """Returns how many bytes of pictures may come with the next entries; 0 or less: none may be taken up."""
         full = len(self._held) >= MOST_HELD
-        return 0 if full else self._options.max_bytes_in_flight - self._held.inline_bytes
+        return 0 if full else self._options.max_bytes_in_flight - self._held.bytes
 
     def _early(self) -> float:
         """Returns how many seconds are left until the workers don't keep up."""
@@ -158,6 +178,7 @@ class Reader:
         if not deliveries:
             return
         verdicts = self._decider.decide(deliveries, self._queue.now())
+        self._held.add([delivery.without_picture() for _, delivery in verdicts.undecided])
         self._set_deliveries({delivery.entry_id: delivery.times_delivered - 1 for _, delivery in verdicts.undecided})
         self._carry_out(verdicts)
 
@@ -169,6 +190,21 @@ class Reader:
         verdicts = self._decider.decide_waiting(self._queue.now())
         self._set_deliveries({each.entry_id: each.times_delivered for _, each, _ in verdicts.admitted})
         self._carry_out(verdicts)
+
+    def _recall_paused(self) -> None:
+        """Skips admitted frames that wait, if their stream was paused since they were admitted.
+
+        The frames of a stream that come after a pause would show it, but its publisher may send none.
+        """
+        if time.monotonic() < self._look_for_pauses_at:
+            return
+        self._look_for_pauses_at = time.monotonic() + LOOK_FOR_PAUSES_S
+        if names := self._dispatcher.waiting_streams():
+            limits = zip(names, self._limiter.limits(names), strict=True)
+            self._skip(self._recalled({name for name, limit in limits if limit == 0.0}))
+
+    def _recalled(self, paused: Collection[str]) -> list[Skipped]:
+        return [skipped(frame, SkipReason.PAUSED) for frame in self._dispatcher.recall(paused)] if paused else []
 
     def _carry_out(self, verdicts: Verdicts) -> None:
         for dead in verdicts.dead:
@@ -183,10 +219,14 @@ class Reader:
             self._skip_at_once(skips[start : start + MOST_SKIPPED])
 
     def _skip_at_once(self, skips: Sequence[Skipped]) -> None:
-        for reason, number in self._retry(lambda: self._queue.skip(skips)).items():
+        left: list[Skipped] = []
+        for reason, number in self._retry(lambda: self._queue.skip(skips, left)).items():
             self._metrics.skipped.labels(reason.value).inc(number)
-        self._held.remove(skip.entry_id for skip in skips)
-        self._streams.skipped(skips)
+        for skip in left:
+            self._settled.put(skip)
+        done = without(skips, left)
+        self._held.remove(skip.entry_id for skip in done)
+        self._streams.skipped(done)
 
     def _set_deliveries(self, times: Mapping[str, int]) -> None:
         if times:

@@ -3,14 +3,14 @@
 import queue as queues
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker.metrics import Metrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueError, retry_delays
-from worker.queue.consumer import Queue
-from worker.queue.delivery import Counted, Dead, Settled, Skipped
+from worker.queue.delivery import Counted, Dead, Settled, Skipped, without
 from worker.queue.held import Held
+from worker.queue.partitioned import WorkerQueue
 from worker.queue.stream_update import StreamUpdate
 
 MOST_AT_ONCE = 256
@@ -22,7 +22,7 @@ class Settler:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: WorkerQueue,
         held: Held,
         settled: queues.SimpleQueue[Settled | None],
         metrics: Metrics,
@@ -51,6 +51,10 @@ class Settler:
         self._streams = streams
         self._abandon = abandon
         self._on_counted = on_counted
+        self._left: list[Settled] = []
+        """What belongs to partitions that can't be reached, while others can."""
+        self._left_until = 0.0
+        """When it is tried again."""
         self._extend_interval = claim_idle / 3
         self._extend_at = time.monotonic() + self._extend_interval
 
@@ -59,7 +63,10 @@ class Settler:
         backlog: list[Settled] = []
         delays = retry_delays()
         more = True
-        while (more or backlog) and not self._abandon.is_set():
+        while (more or backlog or self._left) and not self._abandon.is_set():
+            if self._left and time.monotonic() >= self._left_until:
+                backlog += self._left
+                self._left = []
             more = more and self._gather(backlog)
             try:
                 self._write(backlog)
@@ -67,7 +74,12 @@ class Settler:
             except QueueError:
                 self._abandon.wait(delays.next())
             else:
-                delays.reset()
+                if self._left and time.monotonic() >= self._left_until:
+                    self._left_until = time.monotonic() + delays.next()
+                elif not self._left:
+                    delays.reset()
+                if self._left and not more:
+                    self._abandon.wait(self._left_until - time.monotonic())
 
     def _gather(self, backlog: list[Settled]) -> bool:
         """Adds what has arrived to the backlog, waiting a little if that is empty; returns False after the last."""
@@ -91,28 +103,35 @@ class Settler:
             else:
                 others.append(settled)
         if skipped:
-            for reason, number in self._queue.skip(skipped).items():
+            left: list[Skipped] = []
+            for reason, number in self._queue.skip(skipped, left).items():
                 self._metrics.skipped.labels(reason.value).inc(number)
-            self._streams.skipped(skipped)
-            self._held.remove(each.entry_id for each in skipped)
+            self._left += left
+            ended = without(skipped, left)
+            self._streams.skipped(ended)
+            self._held.remove(each.entry_id for each in ended)
             backlog[:] = others  # if the rest fails, the skipped ones aren't repeated with it
         updates = self._streams.updates(each for each in others if isinstance(each, Counted))
-        if others or updates:
-            self._settle(others, updates)
-        self._held.remove(settled.entry_id for settled in backlog)
+        done = self._settle(others, updates) if others or updates else ()
+        self._held.remove(settled.entry_id for settled in done)
         backlog.clear()
 
-    def _settle(self, others: list[Counted | Dead], updates: list[StreamUpdate]) -> None:
+    def _settle(self, others: list[Counted | Dead], updates: list[StreamUpdate]) -> Sequence[Counted | Dead]:
+        """Writes deliveries and streams; returns the deliveries that aren't left for later."""
+        left: list[Counted | Dead] = []
         try:
-            still_pending = self._queue.settle(others, updates)
+            still_pending = self._queue.settle(others, updates, left)
         except QueueError:
             self._streams.not_written(updates)
             raise
+        self._left += left
+        self._streams.not_written(update for update in updates if update.unwritten)
         self._streams.written(updates)
         ended = [each for each, was_pending in zip(others, still_pending, strict=True) if was_pending]
         for settled in ended:
             self._observe(settled)
         self._streams.settled(ended)
+        return without(others, left)
 
     def _observe(self, settled: Counted | Dead) -> None:
         if isinstance(settled, Dead):

@@ -36,6 +36,7 @@ class Film:
         self._loop = loop
         self._open = open_capture
         self._capture: Capture | None = open_capture()
+        self.codec = self._capture.codec
 
     def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:
         """Yields the frames, over and over if it loops."""

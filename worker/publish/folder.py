@@ -32,6 +32,7 @@ class Folder:
     """The pictures of a folder in order of their names and numbers, at an even pace; JPEG and PNG aren't encoded again."""
 
     live = False
+    codec = ""
 
     def __init__(self, name: str, encode: Encode, *, fps: float, start: float, loop: bool, paced: bool) -> None:
         """Lists the folder. Raises SourceError if it has no pictures."""
@@ -74,6 +75,7 @@ class WatchedFolder:
     """The pictures that arrive in a folder, such as those that a camera uploads, also over and over under one name."""
 
     live = True
+    codec = ""
     paced = False
 
     def __init__(self, name: str, encode: Encode, clock: Callable[[], float] = time.time) -> None:

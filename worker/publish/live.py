@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,9 @@ from typing import Protocol
 
 from process.backoff import Backoff
 from worker.publish.arrival import ArrivalTimes
+from worker.publish.outages import Outages
 from worker.publish.source import Encode, SourceError, SourceFrame
 from worker.publish.thinning import Due
-
-logger = logging.getLogger(__name__)
 
 
 class NotACameraError(SourceError):
@@ -23,6 +21,8 @@ class NotACameraError(SourceError):
 
 class Reading(Protocol):
     """An open camera."""
+
+    codec: str
 
     @property
     def why_ended(self) -> str:
@@ -46,24 +46,20 @@ class LiveCamera:
 
     def __init__(
         self,
-        name: str,
+        outages: Outages,
         open_capture: Callable[[], Reading],
         encode: Encode,
         *,
         backoff: Backoff,
         clock: Callable[[], float] = time.time,
-        lost: bool = False,
     ) -> None:
-        """Takes a name for logs and a function that opens the camera; the clock returns Unix seconds.
-
-        If it is `lost`, the log says so already.
-        """
-        self._name = name
+        """Takes where losses are noted and a function that opens the camera; the clock returns Unix seconds."""
+        self.codec = ""
+        self._outages = outages
         self._open = open_capture
         self._encode = encode
         self._backoff = backoff
         self._times = ArrivalTimes(clock)
-        self._lost = lost
 
     def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:
         """Yields frames until `stop` is set, across any number of losses. Raises NotACameraError."""
@@ -73,23 +69,14 @@ class LiveCamera:
             except NotACameraError:
                 raise
             except SourceError as error:
-                self._report_loss(str(error))
+                self._outages.lost(str(error))
             else:
                 with closing(reading):
+                    self.codec = reading.codec
                     for frame in reading.frames(self._times, due, self._encode, stop):
-                        self._works()
+                        self._backoff.reset()
+                        self._outages.works()
                         yield frame
                 if not stop.is_set():
-                    self._report_loss(reading.why_ended)
+                    self._outages.lost(reading.why_ended)
             stop.wait(self._backoff.next())
-
-    def _works(self) -> None:
-        self._backoff.reset()
-        if self._lost:
-            self._lost = False
-            logger.info("the camera works again", extra={"camera": self._name})
-
-    def _report_loss(self, reason: str) -> None:
-        if not self._lost:
-            logger.warning("the camera is lost; retrying", extra={"camera": self._name, "reason": reason})
-        self._lost = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from worker.publish.film import Film
 from worker.publish.folder import Folder, WatchedFolder
 from worker.publish.live import LiveCamera, NotACameraError, Reading
 from worker.publish.options import SourceOptions
+from worker.publish.outages import Outages
 from worker.publish.simulated import SimulatedCamera
 from worker.publish.snapshots import Snapshots, fetch
 from worker.publish.source import Encode, Source, SourceError
@@ -26,29 +26,28 @@ from worker.publish.source_name import Kind, SourceName, parse_source, read_secr
 from worker.publish.webcam import open_webcam
 from worker.synthetic.spec import parse_synthetic
 
-logger = logging.getLogger(__name__)
-
 Opened = TypeVar("Opened")
 
 _WEBCAM_FIRST_S = 0.5
 """Seconds before a webcam is opened again, which needs some after it was unplugged."""
 
 
-def open_source(options: SourceOptions) -> Source:
-    """Opens a source. Raises SourceError."""
+def open_source(options: SourceOptions, outages: Outages | None = None) -> Source:
+    """Opens a source, which notes its outages. Raises SourceError."""
     start, paced, encode = time.time(), not options.fast, jpeg_encoder(options.jpeg_quality)
     source = name_of(options)
+    outages = outages or Outages(source.name)
     if options.watch and source.kind is not Kind.FOLDER:
         raise SourceError(f"{source.name}: --watch needs a folder that exists")
     match source.kind:
         case Kind.SYNTHETIC:
             return SimulatedCamera(parse_synthetic(source.opens), encode, paced=paced)
         case Kind.WEBCAM:
-            return _webcam(source, options, encode)
+            return _webcam(source, options, encode, outages)
         case Kind.CAMERA_URL:
-            return LiveCamera(source.name, lambda: _open(source, options), encode, backoff=Backoff())
+            return LiveCamera(outages, lambda: _open(source, options), encode, backoff=Backoff())
         case Kind.HTTP_URL:
-            return _http(source, options, encode, start, paced)
+            return _http(source, options, encode, outages, start, paced)
         case Kind.FOLDER if options.watch:
             return WatchedFolder(source.opens, encode)
         case Kind.FOLDER:
@@ -64,20 +63,22 @@ def name_of(options: SourceOptions) -> SourceName:
     return parse_source(options.source, "" if options.password_file else None)
 
 
-def _webcam(source: SourceName, options: SourceOptions, encode: Encode) -> LiveCamera:
+def _webcam(source: SourceName, options: SourceOptions, encode: Encode, outages: Outages) -> LiveCamera:
     """Opens a camera of this machine at once, because its number may be wrong."""
     opens = _again(lambda: open_webcam(source.opens, source.name, options.reception))
-    return LiveCamera(source.name, opens, encode, backoff=Backoff(first_s=_WEBCAM_FIRST_S))
+    return LiveCamera(outages, opens, encode, backoff=Backoff(first_s=_WEBCAM_FIRST_S))
 
 
-def _http(source: SourceName, options: SourceOptions, encode: Encode, start: float, paced: bool) -> Source:
+def _http(
+    source: SourceName, options: SourceOptions, encode: Encode, outages: Outages, start: float, paced: bool
+) -> Source:
     """Opens what a server has, to see what it is. While that can't be seen, it may be a camera that starts later."""
     backoff = Backoff()
     try:
         opened = _open(source, options)
     except SourceError as error:
-        logger.warning("can't be opened yet; retrying as a camera", extra={"source": source.name, "reason": str(error)})
-        return LiveCamera(source.name, lambda: _reading(source, options), encode, backoff=backoff, lost=True)
+        outages.lost(str(error))
+        return LiveCamera(outages, lambda: _reading(source, options), encode, backoff=backoff)
     if opened.nature is Nature.FILM:
         return Film(
             source.name,
@@ -88,7 +89,7 @@ def _http(source: SourceName, options: SourceOptions, encode: Encode, start: flo
             paced=paced,
         )
     reopens = _again(lambda: _reading(source, options), _as_reading(opened, source, options))
-    return LiveCamera(source.name, reopens, encode, backoff=backoff)
+    return LiveCamera(outages, reopens, encode, backoff=backoff)
 
 
 def _reading(source: SourceName, options: SourceOptions) -> Reading:

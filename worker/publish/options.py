@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.publish.outbox import OUTBOX_BYTES
+
 if TYPE_CHECKING:
     from process.redis_access import RedisAccess
     from process.redis_url import RedisUrl
+    from worker.queue.partitions import Partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,28 @@ class SourceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraOptions:
+    """A camera and its stream."""
+
+    stream_name: str
+    source: SourceOptions
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What its owner says about it, for operators' tools."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DestinationOptions:
     """The queue, and how frames are kept in it."""
 
     redis: RedisUrl
     access: RedisAccess
-    prefix: str
-    stream_name: str
+    partitions: Partitions
     payload_ttl: float
     """Seconds after which a picture that no worker has fetched is deleted."""
     max_queue: int
     """About how many entries the queue keeps, of all streams."""
+    max_bytes: int = OUTBOX_BYTES
+    """Of the pictures that wait for Redis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +88,7 @@ class LimitsOptions:
 class PublishOptions:
     """A publisher."""
 
-    source: SourceOptions
+    camera: CameraOptions
     destination: DestinationOptions
     count: int | None
     """Published frames after which it stops."""

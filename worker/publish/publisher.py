@@ -1,10 +1,9 @@
-"""The two threads of a publisher, and how they end.
+"""Publishes one source as one stream: the thread that captures, and how it ends.
 
-    capture ──frames──▶ buffer ──frames──▶ sender
-    the source's own pace    a few frames         Redis
+    capture ──frames──▶ outlet ──frames──▶ sender, one for all streams
+    the source's own pace   a few frames        Redis
 
-Redis never delays the capture of a live source: the buffer drops its oldest frames and counts them. At the end of the
-source, the count or the duration, the sender finishes the frames in the buffer; a stop discards them.
+At the end of the source, the count or the duration, the frames in the outlet are still sent; a stop discards them.
 """
 
 from __future__ import annotations
@@ -13,37 +12,43 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.picture_header import PictureError
-from worker.publish.buffer import FrameBuffer
+from process.backoff import Backoff
+from worker.picture_header import PictureError, size
+from worker.publish.outages import Outages
+from worker.publish.outbox import Outlet
 from worker.publish.source import Captured, Source, SourceError
 from worker.publish.source_rate import SourceRate
 from worker.publish.thinning import Due, Unlimited
 
 logger = logging.getLogger(__name__)
 
-BUFFER_FRAMES = 32
-"""About a second of a live camera."""
-
 _LONG_GAP_S = 30.0
 """A wait between two frames of a film that is worth a line in the log."""
 
-_GRACE_S = 0.4
-"""Seconds that a stop waits for each thread."""
+GRACE_S = 0.4
+"""Seconds that a stop waits for the threads."""
 
 _LAST_FRAMES_S = 5.0
 """Seconds that a live source's last frames are retried after its duration while Redis is unreachable; a film's forever."""
 
 
-class Queue(Protocol):
-    """Where frames are published."""
+class Channel(Protocol):
+    """The way of one stream's frames to Redis."""
 
-    def publish(self, frame: Captured, cancelled: threading.Event) -> bool:
-        """Publishes a frame, however long that takes; returns False if it is cancelled before."""
+    error: Exception | None
+    """Why no frame can be published any more."""
+
+    @property
+    def outlet(self) -> Outlet:
+        """Takes the frames."""
+        ...
+
+    def begin(self, *, live: bool, waits: bool) -> None:
+        """Prepares for frames that are or aren't live, of a source that can or can't wait."""
         ...
 
 
@@ -67,53 +72,66 @@ class Publisher:
 
     def __init__(
         self,
-        source: Source,
-        queue: Queue,
+        opens: Callable[[], Source],
+        channel: Channel,
+        outages: Outages,
         *,
-        count: int | None = None,
         duration: float = math.inf,
-        buffer_frames: int = BUFFER_FRAMES,
         due: Due | None = None,
+        retry: Backoff | None = None,
     ) -> None:
         """Publishes the frames that are due; without `due` all of them.
 
-        Stops after `count` published frames or `duration` seconds of capture times, unless the source ends before.
+        Args:
+            opens: opens the source, or raises SourceError.
+            channel: takes the frames.
+            outages: where is noted whether the source works.
+            duration: seconds of capture times after which it stops, unless the source ends before.
+            due: which frames are to be published.
+            retry: when a source that fails is opened again; None: that ends the publisher.
         """
-        self.done = threading.Event()
-        """Set when there is nothing left to do; setting it requests a stop."""
         self.error: BaseException | None = None
         """The error that ended it, None after the end of the source or a stop."""
-        self._source = source
-        self._queue = queue
-        self._count = count
+        self.ended_at: float | None = None
+        """When the source came to its end or failed for good, Unix seconds; None before, and after a stop."""
+        self.last_ts: float | None = None
+        """Capture time of the last frame."""
+        self.source: Source | None = None
+        """The source, once it is open."""
+        self.picture_size: tuple[int, int] | None = None
+        """Width and height of the last picture to be published."""
+        self._opens = opens
+        self._channel = channel
+        self._outlet = channel.outlet
+        self._outages = outages
         self._duration = duration
         self._due: Due = Unlimited() if due is None else due
+        self._retry = retry
         self._rate = SourceRate()
-        self._buffer = FrameBuffer(buffer_frames, drop_oldest=source.live)
         self._end_capture = threading.Event()
-        self._cancelled = threading.Event()
         self._arrived = 0
         self._thinned = 0
         self._unencodable = 0
-        self._published = 0
-        self._abandoned = 0
         self._started = time.monotonic()
-        self._capturing = threading.Thread(target=self._run_capture, name="capture", daemon=True)
-        self._sending = threading.Thread(target=self._run_sender, name="sender", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"capture-{self._outlet.stream_name}", daemon=True)
+
+    @property
+    def done(self) -> threading.Event:
+        """Set when there is nothing left to do."""
+        return self._outlet.done
 
     def start(self) -> None:
-        """Starts the threads."""
+        """Starts the thread."""
         self._started = time.monotonic()
-        self._sending.start()
-        self._capturing.start()
+        self._thread.start()
 
     def progress(self) -> Progress:
         """Returns the progress, at any time."""
         return Progress(
             arrived=self._arrived,
-            published=self._published,
+            published=self._outlet.published,
             thinned=self._thinned,
-            dropped=self._buffer.dropped + self._abandoned + self._unencodable,
+            dropped=self._outlet.dropped + self._unencodable,
             seconds=time.monotonic() - self._started,
         )
 
@@ -121,83 +139,91 @@ class Publisher:
         """Returns how many frames per second the source delivers; 0 while that isn't known, and while nothing comes."""
         return self._rate.fps(time.monotonic())
 
-    def wait(self, timeout: float) -> bool:
-        """Waits until there is nothing left to do, for up to `timeout` seconds; returns False after that."""
-        if self._source.live and self._duration < math.inf:
-            left = self._started + self._duration - time.monotonic()
-            if left <= 0 and not self._source.paced:  # a silent camera has no frame that would end it
-                self._end_capture.set()
-                self._buffer.close()
-            if left + _LAST_FRAMES_S <= 0:
-                self.done.set()
-            timeout = min(timeout, left if left > 0 else left + _LAST_FRAMES_S)
-        return self.done.wait(max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+    def seconds_left(self) -> float:
+        """Returns how long it still has by its duration, and ends what is over by then. To be called until it is done."""
+        if self._duration == math.inf or (self.source and not self.source.live):
+            return math.inf
+        left = self._started + self._duration - time.monotonic()
+        if left <= 0 and not (self.source and self.source.paced):  # a silent camera has no frame that would end it
+            self._end_capture.set()
+            self._outlet.close()
+        if left + _LAST_FRAMES_S <= 0:
+            self.request_stop()
+        return max(0.0, left if left > 0 else left + _LAST_FRAMES_S)
+
+    def request_stop(self) -> None:
+        """Asks the thread to end; discards the frames that aren't sent."""
+        self._end_capture.set()
+        self._outlet.close(discard=True)
+
+    def join(self, timeout: float) -> bool:
+        """Waits for the thread; returns False if it is in a call that can't be interrupted."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def stop(self) -> bool:
-        """Stops both threads; returns False if one of them is in a call that can't be interrupted."""
-        self._end_capture.set()
-        self._cancelled.set()
-        self._buffer.close(discard=True)
-        for thread in (self._capturing, self._sending):
-            thread.join(_GRACE_S)
-        return not (self._capturing.is_alive() or self._sending.is_alive())
+        """Asks for the end and waits for it for a moment; returns False if the thread can't be interrupted."""
+        self.request_stop()
+        return self.join(GRACE_S)
 
-    def _capture(self) -> None:
-        first_ts, began = None, 0.0
-        for frame in self._source.frames(self._end_capture, self._due):
-            if first_ts is None:
-                first_ts, began = frame.ts, time.monotonic()
-            if frame.ts - first_ts >= self._duration:
-                return
-            due = began + frame.ts - first_ts
-            if self._source.paced and (gap := due - time.monotonic()) > _LONG_GAP_S:
-                about = {"seconds": round(gap, 1), "hint": "--fast doesn't wait"}
-                logger.warning("the next frame's timestamp is far ahead; waiting for its time", extra=about)
-            if self._source.paced and self._end_capture.wait(max(0.0, due - time.monotonic())):
-                return
-            self._arrived += 1
-            self._rate.see(frame.ts, time.monotonic())
-            if frame.encode is None or not self._due.is_due(frame.ts):
-                self._thinned += 1
-                continue
-            try:
-                picture = frame.encode()
-            except PictureError as error:
-                self._unencodable += 1
-                logger.warning("skipping a frame", extra={"ts": frame.ts, "reason": str(error)})
-                continue
-            self._due.taken(frame.ts)
-            if not self._buffer.put(Captured(frame.ts, picture)):
-                return
-
-    def _send(self) -> None:
-        while self._count is None or self._published < self._count:
-            frame = self._buffer.get()
-            if frame is None:
-                return
-            if self._queue.publish(frame, self._cancelled):
-                self._published += 1
-            else:
-                self._abandoned += 1
-
-    def _run_capture(self) -> None:
-        with self._keeping_errors():
-            self._capture()
-        self._buffer.close()
-
-    def _run_sender(self) -> None:
-        with self._keeping_errors():
-            self._send()
-        self._end_capture.set()
-        self._buffer.close()
-        self.done.set()
-
-    @contextmanager
-    def _keeping_errors(self) -> Iterator[None]:
+    def _run(self) -> None:
         try:
-            yield
+            self._publish_until_it_ends()
         except SourceError as error:
             self.error = error
         except Exception as error:
             logger.exception("the publisher failed")
             self.error = error
+        if not self._end_capture.is_set():
+            self.ended_at = time.time()
+        self._outlet.close()
+
+    def _publish_until_it_ends(self) -> None:
+        while not self._end_capture.is_set():
+            try:
+                self.source = source = self._opens()
+                self._channel.begin(live=source.live or source.paced, waits=not source.live)
+                self._capture(source)
+                return
+            except SourceError as error:
+                if self._retry is None:
+                    raise
+                self._outages.lost(str(error))
+                self._end_capture.wait(self._retry.next())
+
+    def _capture(self, source: Source) -> None:
+        first_ts, began = None, 0.0
+        for frame in source.frames(self._end_capture, self._due):
+            if first_ts is None:
+                first_ts, began = frame.ts, time.monotonic()
+            if frame.ts - first_ts >= self._duration:
+                return
+            due = began + frame.ts - first_ts
+            if source.paced and (gap := due - time.monotonic()) > _LONG_GAP_S:
+                about = {"seconds": round(gap, 1), "hint": "--fast doesn't wait"}
+                logger.warning("the next frame's timestamp is far ahead; waiting for its time", extra=about)
+            if source.paced and self._end_capture.wait(max(0.0, due - time.monotonic())):
+                return
+            self._note(frame.ts)
+            if frame.encode is None or not self._due.is_due(frame.ts):
+                self._thinned += 1
+                continue
+            try:
+                picture = frame.encode()
+                self.picture_size = size(picture)
+            except PictureError as error:
+                self._unencodable += 1
+                logger.warning("skipping a frame", extra={"ts": frame.ts, "reason": str(error)})
+                continue
+            self._due.taken(frame.ts)
+            if not self._outlet.put(Captured(frame.ts, picture)):
+                return
+
+    def _note(self, ts: float) -> None:
+        self._arrived += 1
+        self.last_ts = ts
+        self._rate.see(ts, time.monotonic())
+        if self._retry and self._outages.working is False:
+            self._retry.reset()
+        self._outages.works()

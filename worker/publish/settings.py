@@ -10,9 +10,17 @@ from pydantic import AfterValidator, Field, model_validator
 from handcounter.pacing.schedule import stream_name_error
 from process.fields import FiniteSeconds, Number, OptionalGrpcAddress, Seconds
 from process.settings import Positional
-from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
+from worker.publish.options import (
+    CameraOptions,
+    DestinationOptions,
+    LimitsOptions,
+    PublishOptions,
+    Reception,
+    SourceOptions,
+)
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
-from worker.settings import QueueSettings, sidecar_error
+from worker.queue.partitions import Partitions
+from worker.settings import PartitionSettings, sidecar_error
 
 
 def _source(value: str) -> str:
@@ -28,7 +36,7 @@ def _stream_name(value: str) -> str:
     return value
 
 
-class PublishSettings(QueueSettings):
+class PublishSettings(PartitionSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -136,21 +144,23 @@ examples:
     def options(self) -> PublishOptions:
         """These settings as a value."""
         return PublishOptions(
-            source=SourceOptions(
-                source=self.source,
-                password_file=self.source_password_file,
-                loop=self.loop,
-                fast=self.fast,
-                folder_fps=self.source_fps,
-                watch=self.watch,
-                reception=Reception(self.transport, self.source_timeout),
-                jpeg_quality=self.jpeg_quality,
+            camera=CameraOptions(
+                stream_name=self.stream_name,
+                source=SourceOptions(
+                    source=self.source,
+                    password_file=self.source_password_file,
+                    loop=self.loop,
+                    fast=self.fast,
+                    folder_fps=self.source_fps,
+                    watch=self.watch,
+                    reception=Reception(self.transport, self.source_timeout),
+                    jpeg_quality=self.jpeg_quality,
+                ),
             ),
             destination=DestinationOptions(
                 redis=self.redis,
                 access=self.redis_access,
-                prefix=self.prefix,
-                stream_name=self.stream_name,
+                partitions=Partitions(self.prefix, self.partitions),
                 payload_ttl=self.payload_ttl,
                 max_queue=self.max_queue,
             ),

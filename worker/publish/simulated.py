@@ -21,6 +21,7 @@ class SimulatedCamera:
         self, spec: SyntheticSpec, encode: Encode, *, paced: bool, clock: Callable[[], float] = time.time
     ) -> None:
         """Draws the hands; the clock returns the capture time of the first frame, Unix seconds."""
+        self.codec = ""
         self.live = paced
         self.paced = paced
         self._spec = spec

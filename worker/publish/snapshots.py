@@ -28,6 +28,7 @@ class Snapshots:
     def __init__(self, fetch: Callable[[], bytes], fps: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Takes a function that returns the next picture or raises SourceError, and how often to ask at most, per second."""
         self.why_ended = ""
+        self.codec = ""
         self._fetch = fetch
         self._period = 1 / fps
         self._clock = clock

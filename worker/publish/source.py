@@ -48,6 +48,8 @@ class Source(Protocol):
     """Whether it continues regardless of Redis: frames that can't be published in time are dropped, while a film waits."""
     paced: bool
     """Whether the publisher waits for the frames' capture times; those of a camera are their times of arrival."""
+    codec: str
+    """FFmpeg's name of what arrives; empty for pictures, and while it isn't known."""
 
     def frames(self, stop: threading.Event, due: Due) -> Iterator[SourceFrame]:
         """Yields the frames, once; ends soon after `stop` is set. Raises SourceError.

@@ -5,40 +5,35 @@ and once when it is over, however many commands fail in between.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import redis
+from redis.exceptions import NoScriptError
 
 from process.backoff import Backoff
-from worker.queue.failures import failure_in_words, is_rejection
+from worker.queue.exchange import Request, exchange
 from worker.queue.keys import CONSUMER_GROUP, Keys
+from worker.queue.outages import FORGOTTEN_AFTER_S, Outages, QueueError, QueueRejectedError, QueueUnreachableError
+
+__all__ = [
+    "FORGOTTEN_AFTER_S",
+    "Commands",
+    "QueueError",
+    "QueueRejectedError",
+    "QueueUnreachableError",
+    "Step",
+    "retry_delays",
+    "run_all",
+]
 
 logger = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).parent / "lua"
 
-_UNREACHABLE = ""
-"""Under which name an outage of all commands is kept; others are kept under the name of their command."""
-
-FORGOTTEN_AFTER_S = 3.0
-"""A rejected command that matters is repeated within a second. One that isn't for longer is no longer needed: what it
-concerned was done in another way, or is over. If other commands succeed meanwhile, its rejection is no problem any more."""
-
-
-class QueueError(Exception):
-    """A command failed. Redis may have executed it or not, so only what can be repeated may be tried again."""
-
-
-class QueueUnreachableError(QueueError):
-    """There is no connection to Redis, or no reply in time, or the login was rejected."""
-
-
-class QueueRejectedError(QueueError):
-    """Redis answered a command with an error, such as WRONGTYPE or OOM."""
+T = TypeVar("T")
 
 
 def retry_delays() -> Backoff:
@@ -46,36 +41,63 @@ def retry_delays() -> Backoff:
     return Backoff(first_s=0.05, longest_s=1.0)
 
 
-class _Problem(NamedTuple):
-    error: str
-    at: float
-    """When it was seen last."""
+class Step(NamedTuple, Generic[T]):
+    """A script with what it gets, and what its reply means."""
+
+    script: str
+    """The name of a file in worker/queue/lua, without its ending."""
+    keys: Sequence[str | bytes]
+    words: Sequence[object]
+    result: Callable[[Any], T]
 
 
 class Commands:
     """The commands of one worker about one queue, for all of its threads."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, now: Callable[[], float] = time.monotonic) -> None:
-        """Takes a client made by :func:`redis_client.connect`, which sends each command at most once; and a clock."""
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        place: str = "",
+        outages: Outages | None = None,
+    ) -> None:
+        """Connects a queue with its server.
+
+        Args:
+            client: made by :func:`redis_client.connect`, so that it sends each command at most once.
+            keys: of the queue.
+            now: a clock.
+            place: the number of the partition, if there are several.
+            outages: notes problems, for all partitions of a worker; None: its own.
+        """
         self.keys = keys
+        self.client = client
+        self.place = place
         self._now = now
-        self._redis = client
-        self._scripts: dict[str, Callable[..., Any]] = {
-            path.stem: client.register_script(path.read_text()) for path in SCRIPTS.glob("*.lua")
-        }
-        self._lock = threading.Lock()
-        self._failing_since = 0.0
-        self._working_since = 0.0
-        self._problems: dict[str, _Problem] = {}
+        self._outages = outages or Outages(now)
+        self._scripts = {path.stem: client.register_script(path.read_text()) for path in SCRIPTS.glob("*.lua")}
 
     @property
     def problem(self) -> str:
         """The error because of which Redis can't be used; empty if it works."""
-        return next((problem.error for problem in self._problems.copy().values()), "")
+        return self._outages.problem
 
     def script(self, name: str, keys: Sequence[str | bytes], *args: object) -> Any:
         """Runs worker/queue/lua/<name>.lua and returns its reply. Raises QueueError."""
-        return self.call(name, lambda _client: self._scripts[name](keys, args))
+        script: Callable[..., Any] = self._scripts[name]
+        return self.call(name, lambda _client: script(keys, args))
+
+    def run(self, step: Step[T]) -> T:
+        """Runs a step and returns its result. Raises QueueError."""
+        return step.result(self.script(step.script, step.keys, *step.words))
+
+    def request(self, step: Step[Any]) -> Request:
+        """Returns the command that runs a step, if the server knows the script already."""
+        return Request(
+            self.client, ("EVALSHA", self._scripts[step.script].sha, len(step.keys), *step.keys, *step.words)
+        )
 
     def call(self, name: str, command: Callable[[redis.Redis], Any]) -> Any:
         """Runs a command and returns its reply. Raises QueueError.
@@ -89,58 +111,58 @@ class Commands:
         began = self._now()
         try:
             try:
-                reply = command(self._redis)
+                reply = command(self.client)
             except redis.ResponseError as error:
                 if not str(error).startswith("NOGROUP"):
                     raise
                 self._create_group()
-                reply = command(self._redis)
+                reply = command(self.client)
         except redis.RedisError as error:
-            raise self._failed(name, error, began) from error
-        if self._problems:
-            self._succeeded(name)
+            raise self.failed(name, error, began) from error
+        self.succeeded(name)
         return reply
+
+    def failed(self, name: str, error: redis.RedisError, began: float) -> QueueError:
+        """Notes that a command which began at this time of the clock has failed; returns the error to raise."""
+        return self._outages.failed(self.place, name, error, began)
+
+    def succeeded(self, name: str) -> None:
+        """Notes that a command has succeeded."""
+        self._outages.succeeded(self.place, name)
+
+    def now(self) -> float:
+        """Returns the time by the clock."""
+        return self._now()
 
     def close(self) -> None:
         """Closes the connections."""
-        self._redis.close()
+        self.client.close()
 
     def _create_group(self) -> None:
         if self._scripts["create_group"]([self.keys.frames, self.keys.unread], [CONSUMER_GROUP]):
             logger.info("created the consumer group", extra={"group": CONSUMER_GROUP, "queue": self.keys.frames})
 
-    def _failed(self, name: str, error: redis.RedisError, began: float) -> QueueError:
-        """Notes an error.
 
-        A rejection is over when the same command succeeds, or when others do and it isn't repeated any more; anything
-        else is over when any command succeeds.
+def run_all(steps: Sequence[tuple[Commands, Step[T]]]) -> list[T | QueueError]:
+    """Runs a step of each of several queues, in one round trip to each server; returns their results or errors."""
+    if not steps:
+        return []
+    began = steps[0][0].now()
+    replies = exchange([commands.request(step) for commands, step in steps])
+    outcomes: list[T | QueueError] = []
+    for (commands, step), reply in zip(steps, replies, strict=True):
+        outcome = _outcome(commands, step, reply, began)
+        outcomes.append(outcome)
+    return outcomes
 
-        A command that another thread began before the outage was over belongs to that outage, and is only repeated.
-        """
-        problem = f"{type(error).__name__}: {error}"
-        rejected = is_rejection(error)
-        failure = QueueRejectedError(problem) if rejected else QueueUnreachableError(problem)
-        with self._lock:
-            if began < self._working_since:
-                return failure
-            if not self._problems:
-                self._failing_since = self._now()
-                what, about = failure_in_words(error)
-                logger.warning("%s; retrying, nothing is lost", what, extra={"command": name, **about})
-            self._problems[name if rejected else _UNREACHABLE] = _Problem(problem, self._now())
-        return failure
 
-    def _succeeded(self, name: str) -> None:
-        with self._lock:
-            forgotten = self._now() - FORGOTTEN_AFTER_S
-            over = [
-                each
-                for each, problem in self._problems.items()
-                if each in (_UNREACHABLE, name) or problem.at < forgotten
-            ]
-            for each in over:
-                del self._problems[each]
-            if over and not self._problems:
-                self._working_since = self._now()
-                seconds = round(self._working_since - self._failing_since, 1)
-                logger.info("Redis works again", extra={"outage_seconds": seconds})
+def _outcome(commands: Commands, step: Step[T], reply: Any, began: float) -> T | QueueError:
+    if not isinstance(reply, redis.RedisError):
+        commands.succeeded(step.script)
+        return step.result(reply)
+    if isinstance(reply, NoScriptError) or str(reply).startswith("NOGROUP"):  # nothing was executed
+        try:
+            return commands.run(step)
+        except QueueError as error:
+            return error
+    return commands.failed(step.script, reply, began)

@@ -17,20 +17,25 @@ its memory loses the counters as well; one that is killed keeps what ``appendonl
 One :class:`Queue` serves all threads of a worker. Its methods raise :class:`worker.queue.commands.QueueError` alone.
 """
 
+import contextlib
 import logging
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
 
 from worker.queue import accounting
 from worker.queue.arrivals import Arrivals, claimed_arrival
-from worker.queue.commands import Commands
+from worker.queue.commands import Commands, QueueError, Step
 from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
+from worker.queue.exchange import Request
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
+from worker.queue.partition_number import PartitionNumber
+from worker.queue.partitions import Partitions
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
 from worker.queue.stream_update import TTL_S, StreamUpdate
 
@@ -39,8 +44,8 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 64 * 2**20
 """A bound on what is read at once, far above what usual pictures need."""
 
-_FORGETTING = 0.5
-"""How the largest picture is forgotten with each read."""
+_LARGE_REPLY = 2**20
+"""Bytes of pictures, from which on the buffer of a reply is worth a round trip."""
 
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
@@ -67,6 +72,8 @@ class Queue:
         dead_maxlen: int = 10_000,
         keep_payloads: bool = False,
         on_dead: Callable[[DeadReason, int], None] = lambda _reason, _number: None,
+        mark: str = "",
+        partitions: Partitions | None = None,
     ) -> None:
         """Makes a consumer, which connects to nothing yet.
 
@@ -77,8 +84,11 @@ class Queue:
             dead_maxlen: about how many dead letters are kept.
             keep_payloads: whether pictures stay until their TTL, although their frame is settled.
             on_dead: called with the number of deliveries that were dead-lettered by a script.
+            partitions: the number in Redis must be theirs; None: that isn't checked here.
+            mark: follows the ids of entries outside of this class, where those of several queues must differ.
         """
         self.keys = commands.keys
+        self.mark = mark
         self.consumer = consumer
         self._commands = commands
         self._counts_maxlen = counts_maxlen
@@ -87,12 +97,25 @@ class Queue:
         self._on_dead = on_dead
         self.dropped_unread = 0
         """Entries that the queue dropped before any worker read them, as of the last read."""
+        self.interrupted = False
+        """Whether a read failed, so that this consumer may hold entries that it hasn't seen; set by whoever reads several."""
+        self.read_until = -math.inf
+        """All entries that arrived up to then were read, Unix seconds by Redis' clock."""
         self._unwritten = ""
         self._last_id = b"0-0"
-        self._largest = float(MOST_BYTES)
-        """About the largest picture inside an entry so far, bytes; to be on the safe side, large at first."""
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
+        self._number = PartitionNumber(commands.client, partitions) if partitions else None
+
+    @property
+    def parts(self) -> "Sequence[Queue]":
+        """The consumers of all partitions that this worker reads."""
+        return [self]
+
+    @property
+    def commands(self) -> Commands:
+        """What runs the steps."""
+        return self._commands
 
     @property
     def problem(self) -> str:
@@ -110,30 +133,35 @@ class Queue:
 
         Args:
             count: the most entries.
-            most_bytes: about the most bytes of pictures inside the entries. If there are any entries, at least one is
-                taken, however large it is.
+            most_bytes: the most bytes of names and values in the entries. The last one may exceed it: if there are any
+                entries, at least one is taken, however large it is.
         """
+        return self._commands.run(self.reading(count, most_bytes))
+
+    def reading(self, count: int, most_bytes: int) -> Step[list[Delivery]]:
+        """Returns the step that reads."""
         keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
-        # As many at first as surely fit if they are like those before.
-        first = max(1, int(most_bytes / (4 * self._largest)))
-        reply = self._commands.script("read", keys, CONSUMER_GROUP, self.consumer, count, most_bytes, first)
+        return Step("read", keys, [CONSUMER_GROUP, self.consumer, count, most_bytes], self._was_read)
+
+    def _was_read(self, reply: Any) -> list[Delivery]:
         seconds, micros, entries, self._last_id, self.dropped_unread, newest = reply
         self._set_clock(seconds, micros)
         self._arrivals.note_read(newest, self.now())
         deliveries = [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]
-        if deliveries:
-            largest = max(len(delivery.fields.get(b"frame", b"")) for delivery in deliveries)
-            self._largest = max(1.0, largest, self._largest * _FORGETTING)
+        self.read_until = deliveries[-1].arrived_at or 0.0 if deliveries else self.now()
+        self._free_buffer(delivery.fields for delivery in deliveries)
         return deliveries
 
     def _new_delivery(self, entry_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
-        return Delivery(entry_id.decode(), fields, 1, self._arrivals.date(entry_id, fields))
+        return Delivery(entry_id.decode() + self.mark, fields, 1, self._arrivals.date(entry_id, fields))
 
-    def wait(self, seconds: float) -> None:
-        """Returns as soon as an entry arrives after those that were read, or after this many seconds."""
+    def wait(self, seconds: float) -> bool:
+        """Returns as soon as an entry arrives after those that were read, or after this many seconds; whether one did."""
         frames, last_id = self.keys.frames, self._last_id
         milliseconds = max(1, int(seconds * 1000))
-        self._commands.call("wait", lambda client: client.xread({frames: last_id}, count=1, block=milliseconds))
+        reply = self._commands.call("wait", lambda client: client.xread({frames: last_id}, count=1, block=milliseconds))
+        self._free_buffer(fields for _, entries in reply or () for _, fields in entries)
+        return bool(reply)
 
     # Entries that were delivered before
 
@@ -144,22 +172,31 @@ class Queue:
             "unsettled",
             lambda client: client.xpending_range(frames, CONSUMER_GROUP, "-", "+", count, self.consumer),
         )
-        return {row["message_id"].decode(): row["times_delivered"] for row in rows}
+        return {row["message_id"].decode() + self.mark: row["times_delivered"] for row in rows}
 
-    def take(self, entry_ids: Sequence[str]) -> list[Delivery]:
-        """Takes up again those that this consumer still holds; those that the queue has dropped are dead-lettered."""
+    def take(self, entry_ids: Sequence[str], most_bytes: int = MOST_BYTES) -> list[Delivery]:
+        """Takes up again those that this consumer still holds; those that the queue has dropped are dead-lettered.
+
+        Args:
+            entry_ids: what to take up, in this order.
+            most_bytes: as for :meth:`read`. What doesn't fit isn't taken up.
+        """
         keys = [self.keys.frames, self.keys.accounting, self.keys.dead]
         seconds, micros, entries, dropped = self._commands.script(
-            "take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, *entry_ids
+            "take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, most_bytes, *self._bare(entry_ids)
         )
         self._on_dead(DeadReason.TRIMMED, dropped)
         self._set_clock(seconds, micros)
-        return [self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
+        deliveries = [
+            self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries
+        ]
+        self._free_buffer(delivery.fields for delivery in deliveries)
+        return deliveries
 
     def _old_delivery(self, entry_id: str, fields: dict[bytes, bytes], times: int) -> Delivery:
         """Returns a delivery from before a restart. When it was read isn't known, so it is as old as it says."""
         arrived_at = min(self.now(), claimed_arrival(arrival_time(entry_id), fields))
-        return Delivery(entry_id, fields, times, arrived_at)
+        return Delivery(entry_id + self.mark, fields, times, arrived_at)
 
     def adopt(self, idle: float) -> int:
         """Takes over all deliveries without a sign of life for this many seconds; returns how many."""
@@ -185,15 +222,16 @@ class Queue:
 
     def extend_hold(self, entry_ids: Sequence[str]) -> None:
         """Gives a sign of life for what this worker holds, so that no other worker adopts it."""
-        self._commands.script("set_idle", [self.keys.frames], CONSUMER_GROUP, self.consumer, 0, *entry_ids)
+        self._commands.script("set_idle", [self.keys.frames], CONSUMER_GROUP, self.consumer, 0, *self._bare(entry_ids))
 
     def release(self, entry_ids: Sequence[str]) -> None:
         """Lets other workers adopt these at once."""
-        self._commands.script("set_idle", [self.keys.frames], CONSUMER_GROUP, self.consumer, _ONE_DAY_MS, *entry_ids)
+        ids = self._bare(entry_ids)
+        self._commands.script("set_idle", [self.keys.frames], CONSUMER_GROUP, self.consumer, _ONE_DAY_MS, *ids)
 
     def set_deliveries(self, times: Mapping[str, int]) -> None:
         """Sets how often entries that this consumer holds count as delivered; 0: nobody has decided about it yet."""
-        words = [word for pair in times.items() for word in pair]
+        words = [word for entry_id, number in times.items() for word in (entry_id.removesuffix(self.mark), number)]
         self._commands.script("set_deliveries", [self.keys.frames], CONSUMER_GROUP, self.consumer, *words)
 
     def pending(self) -> int:
@@ -203,7 +241,7 @@ class Queue:
 
     # Payloads
 
-    def payloads(self, keys: Sequence[bytes]) -> list[bytes | EntryError | None]:
+    def payloads(self, keys: Sequence[bytes]) -> Sequence[bytes | EntryError | QueueError | None]:
         """Fetches encoded pictures.
 
         Returns:
@@ -218,12 +256,28 @@ class Queue:
             for key in keys:
                 pipeline.get(key)
             replies = pipeline.execute(raise_on_error=False) if len(keys) > 1 else [_get(client, keys[0])]
-            return [self._payload(key, reply) for key, reply in zip(keys, replies, strict=True)]
+            return [self.payload(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
         payloads: list[bytes | EntryError | None] = self._commands.call("payloads", get)
         return payloads
 
-    def _payload(self, key: bytes, reply: bytes | redis.RedisError | None) -> bytes | EntryError | None:
+    def inline_payloads(self, entry_ids: Sequence[str]) -> Sequence[bytes | QueueError | None]:
+        """Fetches pictures inside entries again; None for an entry that the queue has dropped. Raises QueueError."""
+
+        def get(client: redis.Redis) -> list[bytes | None]:
+            pipeline = client.pipeline(transaction=False)
+            for entry_id in self._bare(entry_ids):
+                pipeline.xrange(self.keys.frames, entry_id, entry_id)
+            return [entries[0][1].get(b"frame") if entries else None for entries in pipeline.execute()]
+
+        payloads: list[bytes | None] = self._commands.call("inline payloads", get)
+        return payloads
+
+    def fetching(self, key: bytes) -> Request:
+        """Returns the command that fetches a picture; :meth:`payload` says what its reply means."""
+        return Request(self._commands.client, ("GET", key))
+
+    def payload(self, key: bytes, reply: bytes | redis.RedisError | None) -> bytes | EntryError | None:
         """Returns what the reply to a GET means; raises it if the next attempt may succeed.
 
         Redis rejects the GET of a key elsewhere (in another hash slot, or beyond the user's permissions) for as long as
@@ -239,27 +293,44 @@ class Queue:
             return EntryError(DeadReason.BAD_FRAME_KEY, f"frame_key {key[:64]!r} isn't the key of a picture: {reply}")
         raise reply
 
+    def _free_buffer(self, entries: Iterable[Mapping[bytes, bytes]]) -> None:
+        """Has the client free the buffer of a large reply, which hiredis keeps until the connection's next reply."""
+        if sum(len(fields.get(b"frame", b"")) for fields in entries) >= _LARGE_REPLY:
+            with contextlib.suppress(QueueError):
+                self._commands.call("time", lambda client: client.time())  # by the connection that was used last
+
     # Settling
 
-    def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
-        """Settles deliveries as skipped; returns how many of them were still pending, by reason."""
+    def skip(self, deliveries: Sequence[Skipped], left: list[Skipped] | None = None) -> dict[SkipReason, int]:  # noqa: ARG002
+        """Settles deliveries as skipped; returns how many of them were still pending, by reason. None is left."""
+        return self._commands.run(self.skipping(deliveries))
+
+    def skipping(self, deliveries: Sequence[Skipped]) -> Step[dict[SkipReason, int]]:
+        """Returns the step that skips."""
         reasons: defaultdict[SkipReason, list[Skipped]] = defaultdict(list)
         for settled in deliveries:
             reasons[settled.reason].append(settled)
         keys: list[str | bytes] = [self.keys.frames, self.keys.accounting]
-        words: list[object] = []
+        words: list[object] = [CONSUMER_GROUP]
         for reason, skips in reasons.items():
             pictures = self._pictures(skips)
             keys += pictures
-            words += [accounting.skipped_field(reason), len(pictures), len(skips), *[skip.entry_id for skip in skips]]
-        return dict(zip(reasons, self._commands.script("skip", keys, CONSUMER_GROUP, *words), strict=True))
+            ids = self._bare([skip.entry_id for skip in skips])
+            words += [accounting.skipped_field(reason), len(pictures), len(skips), *ids]
+        return Step("skip", keys, words, lambda ended: dict(zip(reasons, ended, strict=True)))
 
-    def settle(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate] = ()) -> list[bool]:
-        """Settles deliveries as counted or dead-lettered, and writes what is kept of streams, in one step.
+    def settle(
+        self,
+        deliveries: Sequence[Counted | Dead],
+        updates: Sequence[StreamUpdate] = (),
+        left: list[Counted | Dead] | None = None,  # noqa: ARG002
+    ) -> list[bool]:
+        """Settles deliveries as counted or dead-lettered, and writes what is kept of streams, in one step. None is left.
 
         Args:
             deliveries: what to settle.
             updates: what to write; their totals are set.
+            left: stays empty.
 
         Returns:
             For each delivery whether it was still pending.
@@ -267,9 +338,14 @@ class Queue:
         Raises:
             QueueError: all may be repeated.
         """
+        return self._commands.run(self.settling(deliveries, updates))
+
+    def settling(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate]) -> Step[list[bool]]:
+        """Returns the step that settles."""
         keys: list[str | bytes] = [self.keys.frames, self.keys.accounting, self.keys.counts, self.keys.dead]
         words: list[object] = [CONSUMER_GROUP, self._counts_maxlen, self._dead_maxlen, TTL_S, len(deliveries)]
-        for settled in deliveries:
+        for delivery in deliveries:
+            settled = delivery._replace(entry_id=delivery.entry_id.removesuffix(self.mark)) if self.mark else delivery
             field, entry = accounting.encode(settled)
             picture = self._pictures([settled])
             keys += picture
@@ -277,11 +353,15 @@ class Queue:
         for update in updates:
             keys += [self.keys.stream(update.stream_name), self.keys.preview(update.stream_name)]
             words += update.words()
-        ended, totals, problem = self._commands.script("settle", keys, *words)
-        for update, total in zip(updates, totals, strict=True):
-            update.totals = tuple(total) or None
-        self._report_unwritten(problem.decode(errors="replace"))
-        return [acknowledged == 1 for acknowledged in ended]
+
+        def was_settled(reply: Any) -> list[bool]:
+            ended, totals, problem = reply
+            for update, total in zip(updates, totals, strict=True):
+                update.totals = tuple(total) or None
+            self._report_unwritten(problem.decode(errors="replace"))
+            return [acknowledged == 1 for acknowledged in ended]
+
+        return Step("settle", keys, words, was_settled)
 
     def _report_unwritten(self, problem: str) -> None:
         """Logs a reason why streams can't be written, once: nothing is lost, and the next update may succeed."""
@@ -303,6 +383,11 @@ class Queue:
         """Deletes this consumer if it holds nothing."""
         self._commands.script("retire", [self.keys.frames], CONSUMER_GROUP, self.consumer, _FOR_EVER_MS)
 
+    def check_partitions(self) -> None:
+        """Raises PartitionsError if the number in Redis is another one, QueueError if it can't be read."""
+        if number := self._number:
+            self._commands.call("partitions", lambda _client: number.check())
+
     def report_missing_permissions(self) -> None:
         """Logs which permissions Redis' user lacks, so that they don't show only when they are needed. Raises QueueError."""
         probes = worker_probes(self.keys)
@@ -312,6 +397,9 @@ class Queue:
     def close(self) -> None:
         """Closes the connections."""
         self._commands.close()
+
+    def _bare(self, entry_ids: Sequence[str]) -> Sequence[str]:
+        return [each.removesuffix(self.mark) for each in entry_ids] if self.mark else entry_ids
 
     def _set_clock(self, seconds: bytes, micros: bytes) -> None:
         offset = int(seconds) + int(micros) / 1e6 - time.monotonic()

@@ -1,8 +1,8 @@
 """A delivery, an entry of the queue that this worker holds, and the three ways to settle it. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from worker.queue.frame import DeadReason, Frame, SkipReason
 
@@ -31,6 +31,10 @@ class Delivery(NamedTuple):
     stream, Redis has one less, because waiting isn't to blame for a crash."""
     arrived_at: float | None = None
     """When Redis received the entry, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
+
+    def without_picture(self) -> "Delivery":
+        """Returns the delivery without the picture inside the entry, which can be fetched again."""
+        return self._replace(fields={name: value for name, value in self.fields.items() if name != b"frame"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,17 @@ class Dead(NamedTuple):
 
 Settled: TypeAlias = Counted | Skipped | Dead
 """How a delivery ends: in exactly one of these."""
+
+
+S = TypeVar("S", bound=Settled)
+
+
+def without(settled: Sequence[S], left: Sequence[S]) -> Sequence[S]:
+    """Returns those deliveries that aren't among others."""
+    if not left:
+        return settled
+    others = {each.entry_id for each in left}
+    return [each for each in settled if each.entry_id not in others]
 
 
 def skipped(frame: Frame, reason: SkipReason) -> Skipped:

@@ -11,6 +11,7 @@ acknowledge its entry.
     {hand_counter}:accounting   a hash: received, counted, skipped:<reason>, dead:<reason>
     {hand_counter}:stream:<name>   a hash: the stream's last result, totals and rates; with a TTL
     {hand_counter}:preview:<name>  the last annotated picture, a JPEG; with a TTL
+    {hand_counter}:camera:<name>   a hash: the state of the stream's camera, as its publisher sees it; with a TTL
     {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position;
                                 last_id, behind which a consumer group that was destroyed is created again
 """
@@ -68,6 +69,10 @@ class Keys:
     def preview(self, stream_name: str) -> str:
         """Returns the key of a stream's last annotated picture."""
         return f"{{{self.prefix}}}:preview:{stream_name}"
+
+    def camera(self, stream_name: str) -> str:
+        """Returns the key of what the publisher of a stream says about its camera."""
+        return f"{{{self.prefix}}}:camera:{stream_name}"
 
     @functools.cached_property
     def _payload_prefix(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Clients of the Redis that holds the queue: of one server, or of the master that Sentinels name."""
+"""Clients of the Redis that holds the queue: of one server, of the master that Sentinels name, or of a cluster's node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from process.redis_access import RedisAccess, connection_options, tls_options
-from process.redis_url import Kind, RedisUrl, parse_redis_url
+from process.redis_url import Address, Kind, RedisUrl, parse_redis_url
 
 SOCKET_TIMEOUT_S = 5.0
 """A Redis that is silent for longer is unreachable. Longer than any wait for entries, else each wait would time out."""
@@ -27,7 +27,7 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     repeated.
 
     Args:
-        url: of a server or of Sentinels.
+        url: of a server or of Sentinels. For a cluster, see :mod:`worker.queue.connections`.
         access: what connections need besides the URL.
 
     Raises:
@@ -36,12 +36,8 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     if isinstance(url, str):
         url = parse_redis_url(url)
     access = access or RedisAccess()
-    options: dict[str, Any] = {
-        **connection_options(url, access),
-        **_transport(url, access),
-        "protocol": 2,  # the scripts' replies are the same in both, but that of XREAD isn't
-    }
     if url.kind is Kind.SENTINEL:
+        options = _options(url, access)
         login = {"username": access.sentinel_username or None, "password": access.sentinel_password or None}
         ssl = {"ssl": True} if url.tls else {}
         sentinels = [(address.host, address.port) for address in url.addresses]
@@ -49,9 +45,14 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
         client: redis.Redis = sentinel.master_for(url.service, **options, **ssl)  # type: ignore[no-untyped-call]
         return client
     if url.kind is Kind.CLUSTER:
-        raise ValueError("the queue can't be in a cluster")
-    host, port = url.addresses[0]
-    options["generation"] = _Generation()
+        raise ValueError("a cluster has no single server")
+    return server_client(url.addresses[0], url, access)
+
+
+def server_client(address: Address, url: RedisUrl, access: RedisAccess) -> redis.Redis:
+    """Returns such a client of one server; the URL says how to log in, and whether to use TLS."""
+    host, port = address
+    options = {**_options(url, access), "generation": _Generation()}
     if port == 0:
         for name in ("socket_connect_timeout", "socket_keepalive"):  # these are of TCP
             del options[name]
@@ -59,6 +60,15 @@ def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Red
     else:
         pool = redis.ConnectionPool(TlsConnection if url.tls else TcpConnection, host=host, port=port, **options)
     return redis.Redis.from_pool(pool)
+
+
+def _options(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
+    """Returns the options of connections to servers that hold the queue."""
+    return {
+        **connection_options(url, access),
+        **_transport(url, access),
+        "protocol": 2,  # the scripts' replies are the same in both, but that of XREAD isn't
+    }
 
 
 def _transport(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class StreamUpdate:
     totals: tuple[int, int] | None = None
     """Frames received and counted by all workers; known after the update."""
 
+    unwritten: bool = False
+    """Whether Redis couldn't be reached, while others were written."""
+
     def words(self) -> list[object]:
         """Returns the arguments of the script."""
         flat = [word for pair in self.fields.items() for word in pair]

@@ -24,26 +24,37 @@ class SyntheticCamera:
     """Draws frames as a function of the specification and the frame's index alone."""
 
     def __init__(self, spec: SyntheticSpec) -> None:
-        """Draws the sprites and the background."""
-        rng = random.Random(f"{spec.seed}/sprites")
-        self._sprites = [draw_hand(rng) for _ in range(_SPRITES)]
+        """Draws the background, and the sprites if the camera shows hands alone."""
         self._background = background(random.Random(f"{spec.seed}/background"), spec.size)
-        self._people = People(spec) if spec.people else None
-        self._scene = Scene(spec, [sprite.outline for sprite in self._sprites])
+        self._shown = People(spec) if spec.people else MovingHands(spec)
 
     def true_hands(self, index: int) -> int:
         """Returns the number of hands in frame `index`, without drawing it."""
-        return (self._people or self._scene).true_hands(index)
+        return self._shown.true_hands(index)
 
     def frame(self, index: int) -> Image:
         """Returns frame `index`: (height, width, 3) uint8, BGR."""
         image = self._background.copy()
-        if self._people:
-            self._people.draw(image, index)
-            return image
-        for pose in self._scene.poses(index):
-            paste(image, self._sprites[pose.sprite], pose.x, pose.y, turn=pose.turn, scale=pose.scale)
+        self._shown.draw(image, index)
         return image
+
+
+class MovingHands:
+    """Hands without people: what moves is in the scene, and each hand is one of a few sprites."""
+
+    def __init__(self, spec: SyntheticSpec) -> None:
+        rng = random.Random(f"{spec.seed}/sprites")
+        self.sprites = [draw_hand(rng) for _ in range(_SPRITES)]
+        self.scene = Scene(spec, [sprite.outline for sprite in self.sprites])
+
+    def true_hands(self, index: int) -> int:
+        """Returns the number of hands in a frame."""
+        return self.scene.true_hands(index)
+
+    def draw(self, image: Image, index: int) -> None:
+        """Draws the hands of a frame into it."""
+        for pose in self.scene.poses(index):
+            paste(image, self.sprites[pose.sprite], pose.x, pose.y, turn=pose.turn, scale=pose.scale)
 
 
 def background(rng: random.Random, size: tuple[int, int]) -> Image:

@@ -123,8 +123,11 @@ def _outline(points: Points) -> NDArray[np.uint8]:
     """Returns the mask of a polygon with rounded corners."""
     mask = _blank()
     cv2.fillPoly(mask, [_to_pixels(points).round().astype(np.int32)], 255, cv2.LINE_AA)
-    smooth = cv2.GaussianBlur(mask, (0, 0), 0.04 * UNIT * _OVERSAMPLING)
-    return cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)[1].astype(np.uint8, copy=False)
+    spread = 0.04 * UNIT * _OVERSAMPLING
+    window = _window(mask, margin=math.ceil(4 * spread))  # as wide as the blur reaches
+    smooth = cv2.GaussianBlur(mask[window], (0, 0), spread)
+    mask[window] = cv2.threshold(smooth, 127, 255, cv2.THRESH_BINARY)[1]
+    return mask
 
 
 def _capsules(joints: Points, radius: float) -> NDArray[np.uint8]:
@@ -153,10 +156,9 @@ def _point(pixel: Points) -> tuple[int, int]:
     return round(float(pixel[0])), round(float(pixel[1]))
 
 
-def _window(mask: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Returns the rows and columns of a mask's content, with a margin: most parts cover little of the sheet."""
+def _window(mask: NDArray[np.uint8], margin: int = 8) -> tuple[slice, slice]:
+    """Returns the rows and columns of a mask's content, with a margin in pixels: most parts cover little of the sheet."""
     x, y, width, height = cv2.boundingRect(mask)
-    margin = 8
     return slice(max(0, y - margin), y + height + margin), slice(max(0, x - margin), x + width + margin)
 
 

@@ -5,10 +5,10 @@ from collections import defaultdict
 import pytest
 from support.models.sidecar_world import World
 
+from handcounter.pacing.limits import FpsSource
 from handcounter.pacing.schedule import ANY_TIME, NEVER, Reason
 from sidecar.deciding.decider import UNDECIDED, Batch
 from sidecar.deciding.roster import ACTIVE_S, SPARE_NAMES, LeasedDenials
-from sidecar.limits.values import FpsSource
 
 
 async def test_the_counts_are_those_of_the_answers() -> None:

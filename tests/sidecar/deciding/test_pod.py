@@ -10,9 +10,9 @@ from support.coroutines import run
 from support.models.sidecar_world import World
 
 from handcounter.pacing import schedule
+from handcounter.pacing.limits import FpsSource
 from handcounter.pacing.schedule import ANY_TIME, NEVER, Pacing, Reason, Schedule
 from handcounter.pacing.times import RealTime
-from sidecar.limits.values import FpsSource
 
 FRAMES = st.lists(
     st.tuples(st.sampled_from(["a", "b", "c", "d", "e"]), st.integers(0, 400).map(lambda n: 100 + n / 20)), max_size=60

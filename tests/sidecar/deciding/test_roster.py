@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.models.sidecar_world import World
 
+from handcounter.pacing.limits import FpsSource
 from handcounter.pacing.schedule import ANY_TIME, Reason
 from sidecar.deciding.decider import Batch
 from sidecar.deciding.roster import (
@@ -17,7 +18,6 @@ from sidecar.deciding.roster import (
     LeasedDenials,
     Roster,
 )
-from sidecar.limits.values import FpsSource
 
 
 def test_a_stream_is_evicted_only_after_its_hold() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 from support.models.sidecar_world import World
 
+from handcounter.pacing.limits import FpsSource
 from handcounter.pacing.schedule import ANY_TIME, NEVER, TOLERANCE_S, Reason, Schedule
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.fleet import Frame, Verdict
-from sidecar.limits.values import FpsSource
 
 
 class Scope:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.waiting import until
 
+from handcounter.pacing.limits import FpsSource, Limit
 from sidecar.limits import change_log
 from sidecar.limits.change_log import LINES_PER_S, PERIOD_S, ChangeLog, LineBudget
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource, Limit
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,11 @@ from support.processes.ports import free_port
 from support.redis.following import CHANGED, KEY, Following, Script, following, serving
 from support.waiting import until
 
+from handcounter.pacing.limits import FpsSource
 from sidecar.connections import push as redis_push
 from sidecar.connections.errors import Problem
-from sidecar.limits.follower import CHUNK, RedisState
-from sidecar.limits.values import FpsSource
+from sidecar.limits.follower import CHUNK
+from sidecar.limits.following import RedisState
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from support.redis.following import CHANGED, NO_COMMAND, Script, following
 from support.redis.scripted import HANGS_UP, scripted_redis
 from support.waiting import until
 
+from handcounter.pacing.limits import FpsSource
 from sidecar.connections import push as redis_push
 from sidecar.connections.errors import Problem
-from sidecar.limits.follower import RedisState
-from sidecar.limits.values import FpsSource
+from sidecar.limits.following import RedisState
 
 
 class Name(str):

@@ -10,12 +10,12 @@ from support.waiting import until
 
 from handcounter.client import LimitsWatch
 from handcounter.client.testing import FakeSidecar
+from handcounter.pacing.limits import FpsSource, Limit
 from sidecar.connections.errors import Problem
 from sidecar.limits import sidecar_follower
-from sidecar.limits.follower import Follower, RedisState
+from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource, Limit
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from handcounter.pacing.limits import FpsSource, Limit
 from sidecar.limits import table as fps_table
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import FpsSource, Limit
 
 
 class Reports(list[tuple[str, str]]):

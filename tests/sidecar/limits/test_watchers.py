@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handcounter.pacing.limits import Limit
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import Limit
 from sidecar.limits.watchers import Watcher, Watchers
 
 NAMES = ("a", "b", "c", "*")

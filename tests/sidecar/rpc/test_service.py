@@ -277,9 +277,9 @@ async def test_server_info(served: Served) -> None:
 
 def test_the_numbers_are_those_of_the_contract() -> None:
     """The enums of the rooms carry the contract's names and numbers."""
+    from handcounter.pacing.limits import FpsSource
     from handcounter.pacing.schedule import Reason
-    from sidecar.limits.follower import RedisState
-    from sidecar.limits.values import FpsSource
+    from sidecar.limits.following import RedisState
 
     for ours, theirs, prefix in [
         (Reason, pb.Reason, "REASON_"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from support.coroutines import run
 
-from handcounter.client.leases import Leases
+from handcounter.client.leases import Denials, Leases
 from handcounter.client.wire import read_answers, to_report
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.rpc.session import Sessions
@@ -57,7 +57,9 @@ class LeasedClient:
 
     def request(self, frames: Frames) -> pb.ShouldProcessSessionRequest:
         """Builds a request with the due reports; its answer is expected from now on."""
-        denials = self.leases.take_denials(self.clock())
+        return self._request(frames, self.leases.take_denials(self.clock()))
+
+    def _request(self, frames: Frames, denials: Sequence[Denials]) -> pb.ShouldProcessSessionRequest:
         request = pb.ShouldProcessSessionRequest(
             stream_names=[name for name, _ in frames],
             ts=[ts for _, ts in frames],
@@ -80,8 +82,9 @@ class LeasedClient:
         return list(answers.reasons)
 
     def report(self) -> None:
-        """Reports leased denials; the answer may be late."""
-        self.send(())
+        """Reports leased denials if there are any, as the real session does; the answer may be late."""
+        if denials := self.leases.take_denials(self.clock()):
+            run(self.sessions.ask(self.session, self._request((), denials)))
 
     def lose(self) -> None:
         """Loses the session with all messages in transit; opens another one."""

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from support.coroutines import run
 
+from handcounter.pacing.limits import Limit
 from handcounter.pacing.schedule import Pacing, Reason
 from sidecar.deciding.decider import Answers, Batch, Decider
 from sidecar.deciding.lease_book import LeaseBook
@@ -13,7 +14,6 @@ from sidecar.deciding.preview import Preview
 from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.limits.table import FpsTable
-from sidecar.limits.values import Limit
 from sidecar.limits.watchers import Watchers
 
 

@@ -1,10 +1,13 @@
 """A process that has imported a program and forks once for every start of it.
 
-    python fork_server.py MODULE ...     its standard input is the socket from which the starts come
+    python fork_server.py MODULE ...     its standard input is the socket at which it listens
 
 A start costs what the program does, not what its imports cost: 0.6 s of CPU for a sidecar, 1 s for a worker. Each fork is a
 process as any other, with the flags, environment, folder and output that :class:`support.processes.forks.Forks` sends, and
 runs the program's ``__main__`` from its first line.
+
+The processes of one test run share it. It forks for each client that connects; that fork then serves the client's starts.
+The first client is the owner, which starts nothing: when it is gone, the server ends as soon as the others are gone too.
 """
 
 import contextlib
@@ -17,6 +20,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from with_constants import set_constants
@@ -24,17 +28,48 @@ from with_constants import set_constants
 MOST_BYTES = 1 << 20
 
 
-class ForkServer:
-    """Serves starts until its client is gone, then kills what it has started and still runs."""
+class Clients:
+    """Accepts clients, and forks for each of them."""
+
+    def __init__(self, listener: socket.socket, prepare: Callable[[], None]) -> None:
+        """Accepts the owner. What the forks have in common is prepared when the first of them is needed."""
+        self._listener = listener
+        self._owner, _ = listener.accept()
+        self._prepare = prepare
+        self._wakeup = _wakeup_of_ended_children()
+
+    def serve(self) -> socket.socket:
+        """Returns in each fork, with the connection of the client that it is to serve."""
+        prepared = False
+        while True:
+            readable, _, _ = select.select([self._listener, self._owner, self._wakeup], [], [])
+            if self._wakeup in readable:
+                os.read(self._wakeup, 4096)
+                _reap(os.WNOHANG)
+            if self._listener in readable:
+                client, _ = self._listener.accept()
+                if not prepared:
+                    self._prepare()
+                    prepared = True
+                if not os.fork():
+                    os.dup2(os.open(os.devnull, os.O_RDWR), self._listener.detach())  # no file that arrives becomes 0
+                    self._owner.close()
+                    os.close(self._wakeup)
+                    return client
+                client.close()
+            elif self._owner in readable:
+                _reap(0)
+                sys.exit()
+
+
+class Forks:
+    """Serves the starts of one client until that is gone, then kills what it has started and still runs."""
 
     def __init__(self, client: socket.socket) -> None:
         self._client = client
         self._statuses: dict[int, int] = {}
         """The file descriptor that gets the exit code, by process."""
-        self._wakeup, wake = os.pipe()
-        os.set_blocking(wake, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake)
+        self._wakeup = _wakeup_of_ended_children()
 
     def serve(self) -> dict[str, Any]:
         """Returns in each fork, with the request that it is to fulfil."""
@@ -86,16 +121,36 @@ class ForkServer:
         sys.exit()
 
 
+def _wakeup_of_ended_children() -> int:
+    """Returns a file descriptor that is readable when a child has ended."""
+    wakeup, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    return wakeup
+
+
+def _reap(flags: int) -> None:
+    """Forgets the children that have ended; without WNOHANG, waits for all of them."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, flags)[0]:
+            pass
+
+
+def import_modules() -> None:
+    """Imports what the programs import at their start."""
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    gc.freeze()
+
+
 def main() -> None:
-    """Imports the modules, then serves; in each fork runs what was asked for."""
+    """Serves; in each fork runs what was asked for."""
     if "COVERAGE_PROCESS_START" in os.environ:
         coverage = importlib.import_module("coverage")
         coverage.process_startup()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal goes to all; the tests end what they started
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
-    gc.freeze()
-    request = ForkServer(socket.socket(fileno=0)).serve()
+    request = Forks(Clients(socket.socket(fileno=0), import_modules).serve()).serve()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -62,19 +62,45 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-class Forks:
-    """Starts a program by forking a process that has imported these modules. That is started at the first use."""
+class ForkServer:
+    """The process that forks, while the block runs. Processes that connect to its address have their own starts."""
 
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._modules = modules
-        self._environment = environment
+        """Starts it; it imports the modules when it has to fork for the first time."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind("")  # an abstract name that Linux chooses; it disappears with the process
+            listener.listen(64)
+            self.address: bytes = listener.getsockname()
+            self._owner = connect(self.address)
+            command = [sys.executable, str(SERVER), *modules]
+            self._process = subprocess.Popen(command, stdin=listener, env=dict(environment))
+
+    def __enter__(self) -> "ForkServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._owner.close()
+        self._process.wait()
+
+
+class Forks:
+    """Starts a program by forking a process that has imported its modules.
+
+    Args:
+        address: that of the fork server.
+    """
+
+    def __init__(self, address: bytes) -> None:
+        self._address = address
         self._server: socket.socket | None = None
 
     def __enter__(self) -> "Forks":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Ends the forks that still run."""
+        if self._server is not None:
+            self._server.close()
 
     def start(
         self,
@@ -99,7 +125,7 @@ class Forks:
             error: the file descriptor of its standard error.
         """
         if self._server is None:
-            self._server = self._start_server()
+            self._server = connect(self._address)
         request = {
             "module": module,
             "arguments": list(arguments),
@@ -114,18 +140,9 @@ class Forks:
             os.close(status_of_fork)
         return ForkedProcess(status, [module, *arguments])
 
-    def _start_server(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, str(SERVER), *self._modules]
-            process = subprocess.Popen(command, stdin=theirs, env=dict(self._environment))
 
-        self._process = process
-        return ours
-
-    def close(self) -> None:
-        """Ends the process, and the forks that still run."""
-        if self._server is not None:
-            self._server.close()
-            self._process.wait()
-            self._server = None
+def connect(address: bytes) -> socket.socket:
+    """Returns a connection to a fork server."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(address)
+    return connection

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from support.processes.forks import ForkedProcess, Forks
+from support.processes.forks import ForkedProcess, Forks, ForkServer
 
 Process = subprocess.Popen[bytes] | ForkedProcess
 
@@ -58,15 +58,27 @@ os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy"), "127
 
 
 @contextlib.contextmanager
-def forks() -> Iterator[None]:
-    """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports."""
+def fork_servers() -> Iterator[dict[str, bytes]]:
+    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
     # The programs set it for themselves before they import gRPC, which reads it then.
     variables = repository_environment({**WITH_SUPPORT, "GRPC_VERBOSITY": "NONE"})
     if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current():
         variables["COVERAGE_PROCESS_START"] = str(REPOSITORY / "pyproject.toml")
-    with Forks(SIDECAR, variables) as sidecars, Forks(WORKER, variables) as workers:
-        _forks["sidecar"] = sidecars
-        _forks.update(dict.fromkeys(WORKER_PROGRAMS, workers))
+    with ForkServer(SIDECAR, variables) as sidecars, ForkServer(WORKER, variables) as workers:
+        yield {"sidecar": sidecars.address, "worker": workers.address}
+
+
+@contextlib.contextmanager
+def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
+    """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports.
+
+    Args:
+        servers: the addresses of running fork servers; by default there are some for this block.
+    """
+    with contextlib.ExitStack() as stack:
+        addresses = stack.enter_context(fork_servers()) if servers is None else servers
+        _forks["sidecar"] = stack.enter_context(Forks(addresses["sidecar"]))
+        _forks.update(dict.fromkeys(WORKER_PROGRAMS, stack.enter_context(Forks(addresses["worker"]))))
         try:
             yield
         finally:

@@ -10,7 +10,8 @@ from support.waiting import until
 
 from process.redis_url import parse_redis_url
 from sidecar.connections.servers import RedisServers
-from sidecar.limits.follower import FpsFollower, RedisState
+from sidecar.limits.follower import FpsFollower
+from sidecar.limits.following import RedisState
 from sidecar.limits.table import FpsTable
 
 KEY = "stream_fps_configs"

@@ -80,9 +80,11 @@ class Cluster:
     def end_move(self, key: bytes, source: Valkey, target: Valkey) -> None:
         """Moves the keys of the key's hash slot and hands it over: from then on its old node answers MOVED."""
         slot = key_slot(key)
-        for name in self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1000):  # type: ignore[attr-defined]
-            self.ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
-        for node in (target, source, *self.nodes):
+        while names := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            for name in names:  # type: ignore[attr-defined]
+                self.ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+        masters = [node for node in self.nodes if self.ask(node, "ROLE")[0] == b"master"]  # type: ignore[index]
+        for node in (target, source, *masters):
             self.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self._identity(target))
 
     @contextlib.contextmanager

@@ -1,10 +1,8 @@
 import json
 import threading
 
-from support.publishing import captured
-
 from worker.demo.annotate import annotated_frame, hands_of
-from worker.demo.ledger import RecordingQueue, StreamLedger
+from worker.demo.ledger import StreamLedger
 from worker.demo.plan import DemoCamera, Limit
 from worker.publish.simulated import SimulatedCamera
 from worker.publish.thinning import Unlimited
@@ -40,19 +38,6 @@ def test_a_phase_is_an_interval_of_the_frames_clock() -> None:
     assert (row.phase, row.stream_name, row.configured, row.set_by, row.seconds) == (4, "cam1", 2.0, "*", 2.0)
     assert (row.published, row.counted, row.skipped) == (20, 3, 17)
     assert (row.true_hands, row.counted_hands, row.right) == (6, 6, 1)
-
-
-def test_only_published_frames_are_recorded() -> None:
-    """A cancelled frame isn't in the ledger."""
-
-    class Cancelling:
-        def publish(self, frame: object, _: object) -> bool:
-            return frame.ts != 2.0
-
-    stream = ledger()
-    queue = RecordingQueue(Cancelling(), stream)
-    assert [queue.publish(captured(0, ts), threading.Event()) for ts in (1.0, 2.0, 3.0)] == [True, False, True]
-    assert stream.published == [1.0, 3.0]
 
 
 def test_the_annotated_frame_is_a_right_one() -> None:

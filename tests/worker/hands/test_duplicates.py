@@ -85,11 +85,11 @@ def test_trusted_joints_are_preferred_to_a_better_score():
     assert WEIGHTS.score(kept.terms) > WEIGHTS.score(hands[2].terms)
 
 
-def test_hopeless_candidates_take_no_part():
+def test_rejected_candidates_take_no_part():
     """A candidate below the lowest score is dropped, and lends nothing to a hand."""
-    hopeless = replace(found(trusted=False, palm=0.05), presence=0.01)
-    assert distinct_hands([hopeless], WEIGHTS) == []
-    (kept,) = distinct_hands([found(palm=0.9), hopeless], WEIGHTS)
+    rejected = replace(found(trusted=False, palm=0.05), presence=0.01)
+    assert distinct_hands([rejected], WEIGHTS) == []
+    (kept,) = distinct_hands([found(palm=0.9), rejected], WEIGHTS)
     assert kept.terms == found(palm=0.9).terms
 
 

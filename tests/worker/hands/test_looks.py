@@ -69,7 +69,7 @@ def test_which_palms_are_examined(palm, posed, looks):
     [(0.95, 0.9, False), (0.89, 0.1, True), (0.05, 0.1, True), (0.04, 0.49, False), (0.04, 0.5, True)],
 )
 def test_second_looks(presence, palm, again):
-    """A palm is looked at again unless the first look is sure, or hopeless and the palm unlikely."""
+    """A palm is looked at again unless the first look is sure, or its presence too low and the palm unlikely."""
     assert deserves_second_look(presence, palm) is again
 
 

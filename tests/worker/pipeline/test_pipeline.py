@@ -136,7 +136,7 @@ def test_a_stop_doesnt_wait_for_a_frozen_redis(
 ) -> None:
     """It ends while commands still wait for their replies; other workers adopt what is held."""
     publish_many(valkey.bytes, 3)
-    monkeypatch.setattr("worker.pipeline.pipeline.LAST_WORDS_S", 0.1)
+    monkeypatch.setattr("worker.pipeline.pipeline.UNANSWERED_GRACE_S", 0.1)
     thawed, waiting = threading.Event(), threading.Event()
     call = commands.call
 

@@ -4,11 +4,13 @@ import queue as queues
 import threading
 from collections.abc import Sequence
 
+from support.waiting import wait_until
+
 from worker.metrics import Metrics
 from worker.pipeline.settler import MOST_AT_ONCE, Settler
 from worker.pipeline.stream_stats import StreamStats
 from worker.queue.commands import QueueUnreachableError
-from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
+from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped, without
 from worker.queue.frame import DeadReason, SkipReason
 from worker.queue.held import Held
 from worker.queue.stream_update import StreamUpdate
@@ -29,18 +31,25 @@ class MemoryQueue:
         self.skipped: list[Skipped] = []
         self.updates: list[StreamUpdate] = []
         self.extended: list[list[str]] = []
+        self.unreachable: set[str] = set()
+        """The ids of entries whose partition can't be reached, unlike the others'."""
 
-    def skip(self, deliveries: Sequence[Skipped]) -> dict[SkipReason, int]:
+    def skip(self, deliveries: Sequence[Skipped], left: list[Skipped]) -> dict[SkipReason, int]:
         self._fail()
+        left += [each for each in deliveries if each.entry_id in self.unreachable]
+        deliveries = without(deliveries, left)
         self.skipped += deliveries
         reasons = [each.reason for each in deliveries]
         return {reason: reasons.count(reason) if self.pending else 0 for reason in reasons}
 
-    def settle(self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate] = ()) -> list[bool]:
+    def settle(
+        self, deliveries: Sequence[Counted | Dead], updates: Sequence[StreamUpdate], left: list[Counted | Dead]
+    ) -> list[bool]:
         self._fail()
-        self.settled += deliveries
+        left += [each for each in deliveries if each.entry_id in self.unreachable]
+        self.settled += without(deliveries, left)
         self.updates += updates
-        return [self.pending] * len(deliveries)
+        return [self.pending and each not in left for each in deliveries]
 
     def extend_hold(self, entry_ids: Sequence[str]) -> None:
         self._fail()
@@ -116,9 +125,27 @@ def test_a_batch_is_bounded() -> None:
     queue = MemoryQueue()
     sizes: list[int] = []
     settle = queue.settle
-    queue.settle = lambda deliveries, updates: sizes.append(len(deliveries)) or settle(deliveries, updates)  # type: ignore[method-assign,func-returns-value]
+    queue.settle = lambda given, updates, left: sizes.append(len(given)) or settle(given, updates, left)  # type: ignore[method-assign,func-returns-value]
     Parts(queue, *[COUNTED] * (2 * MOST_AT_ONCE + 1), None).settler.run()
     assert sizes == [MOST_AT_ONCE, MOST_AT_ONCE, 1]
+
+
+def test_what_can_not_be_reached_is_left_for_later() -> None:
+    """And holds up nothing: the rest is written, and no longer held."""
+    queue = MemoryQueue()
+    queue.unreachable = {COUNTED.entry_id, STALE.entry_id}
+    parts = Parts(queue, COUNTED, STALE, DEAD, None)
+    thread = threading.Thread(target=parts.settler.run)
+    thread.start()
+    wait_until(lambda: queue.settled == [DEAD], "the rest is written")
+    wait_until(lambda: DEAD.entry_id not in parts.held, "the rest isn't held")
+    assert sorted(parts.held.snapshot()) == sorted([COUNTED.entry_id, STALE.entry_id])
+    queue.unreachable = set()
+    thread.join(60.0)
+    assert queue.settled == [DEAD, COUNTED]
+    assert queue.skipped == [STALE]
+    assert not parts.held.snapshot()
+    assert parts.metrics.total(parts.metrics.skipped) == 1
 
 
 def test_it_gives_up_when_abandoned() -> None:

@@ -20,13 +20,23 @@ from process.backoff import Backoff
 from process.redis_access import RedisAccess
 from process.redis_url import parse_redis_url
 from worker import __main__ as cli
-from worker.publish import command
+from worker.publish import camera as camera_module
+from worker.publish import command, uplink
 from worker.publish.command import run_publish
 from worker.publish.open_source import name_of, open_source
-from worker.publish.options import DestinationOptions, LimitsOptions, PublishOptions, Reception, SourceOptions
+from worker.publish.options import (
+    CameraOptions,
+    DestinationOptions,
+    LimitsOptions,
+    PublishOptions,
+    Reception,
+    SourceOptions,
+)
+from worker.publish.outages import Outages
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError
 from worker.publish.thinning import Unlimited
+from worker.queue.partitions import Partitions
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +51,11 @@ def options(valkey: QueueServer, tmp_path: Path) -> PublishOptions:
     for index in range(3):
         (tmp_path / f"{index}.jpg").write_bytes(jpeg(index))
     return PublishOptions(
-        source=SourceOptions(source=str(tmp_path), folder_fps=50.0),
+        camera=CameraOptions(stream_name="cam1", source=SourceOptions(source=str(tmp_path), folder_fps=50.0)),
         destination=DestinationOptions(
             redis=parse_redis_url(valkey.url),
             access=RedisAccess(),
-            prefix=KEYS.prefix,
-            stream_name="cam1",
+            partitions=Partitions(KEYS.prefix),
             payload_ttl=60.0,
             max_queue=100,
         ),
@@ -65,11 +74,12 @@ def test_it_publishes_and_reports(
         yield from (captured(index) for index in range(3))
         wait_until(lambda: "progress" in caplog.messages, "a progress line")
 
-    monkeypatch.setattr(command, "open_source", lambda _: ListSource(frames()))
+    monkeypatch.setattr(camera_module, "open_source", lambda *_: ListSource(frames()))
     with caplog.at_level(logging.INFO):
         assert run_publish(replace(options, progress=0.01)) == 0
     assert valkey.bytes.xlen(KEYS.frames) == 3
-    start, *progress, total = [record for record in caplog.records if record.name == command.logger.name]
+    loggers = (camera_module.logger.name, command.logger.name)
+    start, *progress, total = [record for record in caplog.records if record.name in loggers]
     assert (start.message, start.stream, start.queue) == ("publishing", "cam1", KEYS.frames)
     assert {record.message for record in progress} == {"progress"}
     assert (total.message, total.stream, total.published, total.dropped) == ("finished", "cam1", 3, 0)
@@ -82,8 +92,9 @@ def test_only_what_will_be_admitted_is_published(
     """The log says by which limit, and how many frames were left out; that all were isn't an error."""
     caplog.set_level(logging.INFO)
     with FakeSidecar(fps={"cam1": fps}) as sidecar:
-        source = SourceOptions(source=options.source.source, folder_fps=20.0, fast=True)
-        assert run_publish(replace(options, source=source, limits=LimitsOptions(address=sidecar.address))) == 0
+        source = SourceOptions(source=options.camera.source.source, folder_fps=20.0, fast=True)
+        camera = CameraOptions(stream_name="cam1", source=source)
+        assert run_publish(replace(options, camera=camera, limits=LimitsOptions(address=sidecar.address))) == 0
     assert valkey.bytes.xlen(KEYS.frames) == published
     begun, total = (
         next(record for record in caplog.records if record.message == message)
@@ -102,14 +113,14 @@ def test_the_sources_rate_is_told(options: PublishOptions, monkeypatch: pytest.M
             yield from (captured(0, index / 4) for index in range(30))
             wait_until(lambda: sidecar.source_fps == {"cam1": 4.0}, "the rate is told")
 
-        monkeypatch.setattr(command, "open_source", lambda _: ListSource(frames()))
+        monkeypatch.setattr(camera_module, "open_source", lambda *_: ListSource(frames()))
         assert run_publish(replace(options, limits=LimitsOptions(address=sidecar.address))) == 0
         wait_until(lambda: sidecar.source_fps == {}, "the end is known")
 
 
 def test_a_signal_ends_the_wait_for_a_limit(options: PublishOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a publisher whose sidecar doesn't start can be stopped."""
-    monkeypatch.setattr(command, "LIMITS_S", 600.0)
+    monkeypatch.setattr(uplink, "LIMITS_S", 600.0)
 
     signals = [signal.SIGTERM]
 
@@ -124,7 +135,8 @@ def test_a_signal_ends_the_wait_for_a_limit(options: PublishOptions, monkeypatch
 
 def test_a_missing_source_is_an_error(options: PublishOptions, caplog: pytest.LogCaptureFixture) -> None:
     """It is exit code 1, and logged in one line."""
-    assert run_publish(replace(options, source=SourceOptions(source="missing.mp4"))) == 1
+    missing = CameraOptions(stream_name="cam1", source=SourceOptions(source="missing.mp4"))
+    assert run_publish(replace(options, camera=missing)) == 1
     assert caplog.messages == ["missing.mp4: no such file or folder"]
 
 
@@ -142,18 +154,18 @@ def test_nothing_published_is_an_error(
     options: PublishOptions, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source that ends without a frame is exit code 1."""
-    monkeypatch.setattr(command, "open_source", lambda _: ListSource([]))
+    monkeypatch.setattr(camera_module, "open_source", lambda *_: ListSource([]))
     assert run_publish(options) == 1
     assert caplog.messages[-1] == "no frame was published"
 
 
 def test_a_thread_that_cannot_be_interrupted(options: PublishOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a thread is in a system call at the end, the process exits at once with the exit code."""
-    stop, codes = Publisher.stop, []
-    monkeypatch.setattr(Publisher, "stop", lambda publisher: stop(publisher) and False)
+    join, codes = Publisher.join, []
+    monkeypatch.setattr(Publisher, "join", lambda publisher, timeout: join(publisher, timeout) and False)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     monkeypatch.setattr(os, "_exit", codes.append)
-    assert run_publish(options) == 0
+    run_publish(options)
     assert codes == [0]
 
 
@@ -162,11 +174,13 @@ def test_flags_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[PublishOptions] = []
     monkeypatch.setattr(command, "run_publish", lambda options: passed.append(options) or 0)
     flags = ["--stream-name", "cam1", "--loop", "--fast", "--source-fps", "4", "--jpeg-quality", "70", "--count", "9"]
-    assert cli.main(["publish", "photos/", *flags, "--prefix", "x"]) == 0
+    assert cli.main(["publish", "photos/", *flags, "--prefix", "x", "--partitions", "6"]) == 0
     (options,) = passed
-    assert options.source == SourceOptions(source="photos/", loop=True, fast=True, folder_fps=4.0, jpeg_quality=70)
-    assert options.source.reception == Reception("tcp", 5.0)
-    assert (options.destination.stream_name, options.destination.prefix) == ("cam1", "x")
+    assert options.camera.source == SourceOptions(
+        source="photos/", loop=True, fast=True, folder_fps=4.0, jpeg_quality=70
+    )
+    assert options.camera.source.reception == Reception("tcp", 5.0)
+    assert (options.camera.stream_name, options.destination.partitions) == ("cam1", Partitions("x", 6))
     assert (options.count, options.duration, options.progress) == (9, float("inf"), 5.0)
 
 
@@ -176,7 +190,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> SourceOptions:
     monkeypatch.setattr(command, "run_publish", lambda options: passed.append(options) or 0)
     assert cli.main(["publish", *arguments, "--stream-name", "door"]) == 0
     assert "secret" not in repr(passed[0])
-    return passed[0].source
+    return passed[0].camera.source
 
 
 def test_a_source_by_variable_or_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -229,7 +243,8 @@ def test_the_password_is_read_for_each_connection(tmp_path: Path, monkeypatch: p
         raise SourceError(f"{name} can't be opened as a video")
 
     monkeypatch.setattr("worker.publish.open_source.open_capture", refuse)
-    camera = open_source(SourceOptions(source="rtsp://me:{PASSWORD}@h/x", password_file=path))
+    outages = Outages("door")
+    camera = open_source(SourceOptions(source="rtsp://me:{PASSWORD}@h/x", password_file=path), outages)
     monkeypatch.setattr(camera, "_backoff", Backoff(0.001, 0.001))
     stop = threading.Event()
     reasons: list[str] = []
@@ -243,7 +258,7 @@ def test_the_password_is_read_for_each_connection(tmp_path: Path, monkeypatch: p
         else:
             stop.set()
 
-    monkeypatch.setattr(camera, "_report_loss", report)
+    monkeypatch.setattr(outages, "lost", report)
     assert list(camera.frames(stop, Unlimited())) == []
     assert "can't be read" in reasons[0]
     assert opened == [("rtsp://me:one@h/x", "rtsp://h/…"), ("rtsp://me:two@h/x", "rtsp://h/…")]

@@ -7,6 +7,7 @@ from support.publishing import jpeg, number_of
 
 from process.backoff import Backoff
 from worker.publish.live import LiveCamera, NotACameraError
+from worker.publish.outages import Outages
 from worker.publish.source import SourceError, SourceFrame
 from worker.publish.thinning import Unlimited
 
@@ -28,6 +29,7 @@ class NoWait(Backoff):
 class FakeReading:
     """An open camera with some frames."""
 
+    codec = "h264"
     why_ended = "it sends no more frames"
 
     def __init__(self, numbers: list[int]) -> None:
@@ -64,12 +66,13 @@ class Openings:
         return self.readings[-1]
 
 
-def run(*results: list[int] | str, lost: bool = False) -> tuple[list[tuple[float, int]], Openings, NoWait]:
+def run(*results: list[int] | str) -> tuple[list[tuple[float, int]], Openings, NoWait]:
     """Runs a camera through these results; the clock counts the frames."""
     stop, backoff = threading.Event(), NoWait()
     openings = Openings(stop, *results)
     clock = iter(range(1000))
-    camera = LiveCamera("door", openings, lambda _: b"", backoff=backoff, clock=lambda: float(next(clock)), lost=lost)
+    outages = Outages("door", "cam1")
+    camera = LiveCamera(outages, openings, lambda _: b"", backoff=backoff, clock=lambda: float(next(clock)))
     frames = [(frame.ts, number_of(frame.encode())) for frame in camera.frames(stop, Unlimited())]
     return frames, openings, backoff
 
@@ -89,22 +92,14 @@ def test_a_lost_camera_is_opened_again(caplog: pytest.LogCaptureFixture) -> None
         (LOST, "not there"),
         *[(BACK, None), (LOST, "it sends no more frames")] * 3,
     ]
-    assert {record.camera for record in caplog.records} == {"door"}
-
-
-def test_a_camera_that_is_lost_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    """What the log says already isn't repeated."""
-    with caplog.at_level(logging.INFO):
-        frames, _, _ = run("not there", [1], lost=True)
-    assert frames == [(0.0, 1)]
-    assert caplog.messages == [BACK, LOST]
+    assert {(record.camera, record.stream) for record in caplog.records} == {("door", "cam1")}
 
 
 def test_a_stop_is_not_a_loss(caplog: pytest.LogCaptureFixture) -> None:
     """A stop closes the camera, and nothing is logged."""
     stop = threading.Event()
     openings = Openings(stop, [1, 2, 3])
-    frames = LiveCamera("door", openings, lambda _: b"", backoff=NoWait()).frames(stop, Unlimited())
+    frames = LiveCamera(Outages("door"), openings, lambda _: b"", backoff=NoWait()).frames(stop, Unlimited())
     next(frames)
     stop.set()
     assert list(frames) == []
@@ -119,4 +114,4 @@ def test_what_is_not_a_camera_is_not_retried() -> None:
         raise NotACameraError("door is a film")
 
     with pytest.raises(NotACameraError):
-        list(LiveCamera("door", film, lambda _: b"", backoff=NoWait()).frames(threading.Event(), Unlimited()))
+        list(LiveCamera(Outages("door"), film, lambda _: b"", backoff=NoWait()).frames(threading.Event(), Unlimited()))

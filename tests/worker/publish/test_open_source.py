@@ -135,7 +135,7 @@ def test_a_server_that_starts_later(tmp_path: Path, caplog: pytest.LogCaptureFix
         assert [record.reason.partition(": ")[2][:28] for record in caplog.records] == ["the camera has an error (sta"]
         reply.status, reply.content = 200, jpeg(5)
         assert [number_of(frame.picture) for frame in take(source, 3)] == [5, 5, 5]
-        assert caplog.messages == ["can't be opened yet; retrying as a camera", "the camera works again"]
+        assert caplog.messages == ["the camera is lost; retrying", "the camera works again"]
         reply.status = 503
         source = open_source(SourceOptions(source=f"{base}/x"))
         reply.status, reply.content = 200, h264(tmp_path / "film.mp4", [0.0, 0.1]).read_bytes()

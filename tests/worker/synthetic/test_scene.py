@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.synthetic.camera import SyntheticCamera
+from worker.synthetic.camera import MovingHands, SyntheticCamera
 from worker.synthetic.scene import SEGMENT_S, Scene, rotated
 from worker.synthetic.spec import MAX_HANDS, SyntheticSpec
 
@@ -23,12 +23,6 @@ def scene(**properties: Any) -> Scene:
 def camera() -> SyntheticCamera:
     """A simulated camera."""
     return SyntheticCamera(SyntheticSpec(seed=9))
-
-
-@pytest.fixture(scope="module")
-def one_hand() -> SyntheticCamera:
-    """The same with one hand in each frame."""
-    return SyntheticCamera(SyntheticSpec(seed=9, hands=(1, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +91,16 @@ def test_the_picture_shows_the_true_number(index: int, camera: SyntheticCamera, 
     assert not border.any()
 
 
-def test_a_hand_fills_its_outline(one_hand: SyntheticCamera, background: np.ndarray) -> None:
+def test_a_hand_fills_its_outline(background: np.ndarray) -> None:
     """However it leans, a hand covers its pose's outline to within a pixel, and as many pixels as upright."""
+    one_hand = MovingHands(SyntheticSpec(seed=9, hands=(1, 1)))
     for index in range(0, 1000, 100):
-        (pose,) = one_hand._scene.poses(index)
-        sprite = one_hand._sprites[pose.sprite]
+        (pose,) = one_hand.scene.poses(index)
+        sprite = one_hand.sprites[pose.sprite]
         outline = rotated(sprite.outline, pose.turn) * pose.scale + (pose.x, pose.y)
-        changed = cv2.absdiff(one_hand.frame(index), background).max(axis=2) > 6
+        image = background.copy()
+        one_hand.draw(image, index)
+        changed = cv2.absdiff(image, background).max(axis=2) > 6
         painted = np.argwhere(changed)[:, ::-1]
         np.testing.assert_allclose(painted.min(axis=0), outline.min(axis=0), atol=2)
         np.testing.assert_allclose(painted.max(axis=0), outline.max(axis=0), atol=2)

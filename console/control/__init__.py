@@ -1,0 +1,1 @@
+"""Reads and changes the limits in Redis, with an audit of each change."""

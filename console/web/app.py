@@ -1,0 +1,225 @@
+"""The application: the page's files, what is read for it, and the login."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import redis
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from console.web.access.guard import Access, Guard
+from console.web.access.identity import NOBODY
+from console.web.access.sessions import COOKIE, LASTS_S
+from console.web.explain import explain
+from console.web.feed.feed import Feed
+from console.web.feed.messages import to_json
+from console.web.feed.pictures import Pictures, Shown
+from console.web.feed.viewers import TooManyViewersError
+from process.version import version
+
+STATIC: Final = Path(__file__).parent / "static"
+MOST_LOGIN_BYTES: Final = 4096
+_PROBLEMS: Final = {
+    "wrong": '<p class="problem" role="alert">This token is wrong.</p>',
+    "wait": '<p class="problem" role="alert">Too many attempts: wait a minute.</p>',
+}
+
+
+class _Files(StaticFiles):
+    """The page's files. Browsers ask each time whether they have changed, so a new version is seen at the next load."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def application(feed: Feed, access: Access, registry: CollectorRegistry, shown: Shown) -> Starlette:
+    """Returns the application; the feed runs while it serves."""
+    console = _Console(feed, access, registry, shown)
+    routes = [
+        Route("/", console.page),
+        Route("/login", console.login_page, methods=["GET"]),
+        Route("/login", console.login, methods=["POST"]),
+        Route("/logout", console.logout, methods=["POST"]),
+        Route("/api/session", console.session),
+        Route("/api/events", console.events),
+        Route("/api/picture", console.picture),
+        Route("/api/history", console.history),
+        Route("/api/camera", console.camera),
+        Route("/api/limits", console.limits),
+        Route("/healthz", console.health),
+        Route("/livez", console.alive),
+        Route("/metrics", console.metrics),
+        Mount("/static", _Files(directory=STATIC)),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
+
+
+class _Console:
+    """The answers."""
+
+    def __init__(self, feed: Feed, access: Access, registry: CollectorRegistry, shown: Shown) -> None:
+        self._feed = feed
+        self._access = access
+        self._registry = registry
+        self._shown = shown
+        self._pictures = Pictures(feed.source.picture, time.monotonic)
+
+    async def page(self, _request: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+    async def login_page(self, request: Request) -> Response:
+        """Returns the form, with what was wrong with the last attempt."""
+        if self._access.tokens is None:
+            return RedirectResponse("/", 303)
+        problem = next((text for word, text in _PROBLEMS.items() if word in request.query_params), "")
+        page = (STATIC / "login.html").read_text().replace("<!-- problem -->", problem)
+        return Response(page, media_type="text/html")
+
+    async def login(self, request: Request) -> Response:
+        """Opens a session for a token, and sends the browser to the page."""
+        access = self._access
+        if access.tokens is None:
+            return RedirectResponse("/", 303)
+        wait = max(access.logins.wait_s(request.state.client), access.all_logins.wait_s(""))
+        if wait:
+            return RedirectResponse("/login?wait", 303)
+        form = parse_qs((await _body(request, MOST_LOGIN_BYTES)).decode(errors="replace"))
+        identity = access.tokens.identity(form.get("token", [""])[0].strip())
+        if identity is NOBODY:
+            return RedirectResponse("/login?wrong", 303)
+        response = RedirectResponse("/", 303)
+        secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+        response.set_cookie(
+            COOKIE, access.sessions.open(identity), int(LASTS_S), httponly=True, samesite="strict", secure=secure
+        )
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """Ends the session."""
+        self._access.sessions.close(request.state.session)
+        response = JSONResponse({})
+        response.delete_cookie(COOKIE)
+        return response
+
+    async def session(self, request: Request) -> Response:
+        """Returns who asks and what they may do."""
+        identity, access = request.state.identity, self._access
+        return JSONResponse(
+            {
+                "name": identity.name,
+                "role": identity.role.name.lower(),
+                "changes": access.allow_changes,
+                "can_log_out": access.tokens is not None,
+                "token": access.sessions.request_token(request.state.session, identity.name),
+                "version": version(),
+            }
+        )
+
+    async def events(self, _request: Request) -> Response:
+        """Sends everything, and then every change."""
+        messages = self._feed.viewers.messages()
+        try:
+            first = await anext(messages)
+        except TooManyViewersError:
+            return JSONResponse({"error": "too many pages are open: see --max-viewers"}, 503)
+
+        async def all_messages() -> AsyncIterator[bytes]:
+            try:
+                yield first
+                async for message in messages:
+                    yield message
+            finally:
+                await messages.aclose()  # type: ignore[attr-defined]
+
+        headers = {"x-accel-buffering": "no", "cache-control": "no-store"}
+        return StreamingResponse(all_messages(), media_type="text/event-stream", headers=headers)
+
+    async def picture(self, request: Request) -> Response:
+        """Returns the last annotated picture of a stream."""
+        name = request.query_params.get("name", "")
+        row = self._feed.board.row(name)
+        if row is None or not self._shown(name):
+            return Response(status_code=404)
+        try:
+            picture = await self._pictures.picture(name, float(str(row["counted_at"])))
+        except (redis.RedisError, OSError):
+            return Response(status_code=503)
+        if picture is None or not picture.startswith(b"\xff\xd8"):
+            return Response(status_code=404)
+        return Response(picture, media_type="image/jpeg")
+
+    async def history(self, request: Request) -> Response:
+        """Returns the last hour of a stream."""
+        return _json(self._feed.history.of(request.query_params.get("name", "")))
+
+    async def camera(self, request: Request) -> Response:
+        """Returns all that is known about one stream, with its last result and an explanation."""
+        name = request.query_params.get("name", "")
+        row = self._feed.board.row(name)
+        if row is None:
+            return _json({"error": "there is no such stream"}, 404)
+        try:
+            fields = await self._feed.source.camera(name)
+        except (redis.RedisError, OSError, UnicodeEncodeError):
+            fields = {}
+        asked = await self._feed.sidecars.would_process(name)
+        result = _result(fields.pop("result", ""))
+        return _json(
+            {
+                "row": row,
+                "fields": fields,
+                "result": result,
+                "decision": asked,
+                "explanation": explain(row, asked, self._feed.limits.field(name), self._feed.now()),
+            }
+        )
+
+    async def limits(self, _request: Request) -> Response:
+        """Returns all fields, patterns and boosts as they stand in Redis."""
+        return _json(self._feed.limits.hashes)
+
+    async def health(self, _request: Request) -> Response:
+        """Returns whether Redis can be read; without it the page shows what it knows."""
+        problem = self._feed.redis_problem
+        return JSONResponse({"healthy": not problem, "redis": problem or "ok"}, 503 if problem else 200)
+
+    async def alive(self, _request: Request) -> Response:
+        """Returns that the console answers."""
+        return JSONResponse({"healthy": True})
+
+    async def metrics(self, _request: Request) -> Response:
+        """Returns the console's own load on Redis and the sidecars, among others, for Prometheus."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Returns the body of a request, cut after so many bytes."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            return body[:most]
+    return body
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(to_json(value), status, media_type="application/json")
+
+
+def _result(text: str) -> object:
+    """Returns a result as JSON; None if it is none, or has numbers that JSON lacks."""
+    try:
+        return json.loads(text, parse_constant=lambda _name: None) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""One reading of Redis and the sidecars for all viewers."""

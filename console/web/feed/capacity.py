@@ -1,0 +1,87 @@
+"""What the limits ask of the workers, and what the workers have been seen to count. Pure.
+
+The capacity of the workers isn't known until they are full: while they keep up, they count what is asked. So what is known is
+a lower bound, the highest rate of the last hour. They are full while admitted frames are superseded by newer ones or become
+too old in the queue.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+WINDOW_S: Final = 10.0
+KEPT_S: Final = 3600.0
+FULL_SHARE: Final = 0.02
+"""Share of the frames whose turn didn't come above which the workers are full."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """All in frames per second."""
+
+    asked: float
+    """What the limits let through of what the cameras deliver now."""
+    counted: float
+    given_up: float
+    """Admitted frames that a newer one superseded, or that became too old."""
+    peak: float
+    """The highest counted rate of the last hour."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the workers can't count more."""
+        return self.given_up > FULL_SHARE * (self.counted + self.given_up) and self.given_up > 0.05
+
+    def shown(self) -> dict[str, object]:
+        """Returns it as JSON."""
+        numbers = {"asked": self.asked, "counted": self.counted, "given_up": self.given_up, "peak": self.peak}
+        return {**{name: round(number, 2) for name, number in numbers.items()}, "full": self.full}
+
+
+def asked_fps(rows: Iterable[Mapping[str, object]]) -> float:
+    """Returns the frames per second that the limits let through: for each camera the lower of its limit and its own rate."""
+    total = 0.0
+    for row in rows:
+        source, limit = row["source_fps"], row["limit"]
+        if row["state"] in ("silent", "unseen", "paused") or not isinstance(source, int | float):
+            continue
+        total += min(source, limit) if isinstance(limit, int | float) else source
+    return total
+
+
+class CapacityWatch:
+    """Rates from the accounting's counters, and their highest of the last hour."""
+
+    def __init__(self) -> None:
+        self._readings: deque[tuple[float, int, int]] = deque()
+        self._peaks: deque[tuple[float, float]] = deque()
+
+    def note(self, accounting: Mapping[str, int], now: float) -> None:
+        """Takes a reading of the counters."""
+        counted = accounting.get("counted", 0)
+        given_up = accounting.get("skipped:superseded", 0) + accounting.get("skipped:stale", 0)
+        if self._readings and (counted < self._readings[-1][1] or now <= self._readings[-1][0]):
+            self._readings.clear()  # the counters or the clock were set back
+        self._readings.append((now, counted, given_up))
+        while len(self._readings) > 2 and now - self._readings[1][0] >= WINDOW_S:
+            self._readings.popleft()
+        if now - self._readings[0][0] >= WINDOW_S:
+            rate = self._rates()[0]
+            while self._peaks and self._peaks[-1][1] <= rate:
+                self._peaks.pop()
+            self._peaks.append((now, rate))
+        while self._peaks and now - self._peaks[0][0] > KEPT_S:
+            self._peaks.popleft()
+
+    def capacity(self, asked: float) -> Capacity:
+        """Returns what is known now."""
+        counted, given_up = self._rates()
+        peak = self._peaks[0][1] if self._peaks else 0.0
+        return Capacity(asked, counted, given_up, peak)
+
+    def _rates(self) -> tuple[float, float]:
+        if len(self._readings) < 2:
+            return 0.0, 0.0
+        (begin, counted, given_up), (end, counted_now, given_up_now) = self._readings[0], self._readings[-1]
+        return (counted_now - counted) / (end - begin), (given_up_now - given_up) / (end - begin)

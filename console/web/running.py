@@ -1,0 +1,175 @@
+"""``hand-counter console``: builds the feed, the rules of access and the application, and serves until a signal."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from prometheus_client import CollectorRegistry, disable_created_metrics
+
+from console.web.access.guard import Access
+from console.web.access.identity import Proxy, Tokens
+from console.web.app import application
+from console.web.feed.board import Board
+from console.web.feed.feed import Feed
+from console.web.feed.history import History
+from console.web.feed.load import Load
+from console.web.feed.pictures import Shown
+from console.web.feed.queue_keys import QueueKeys
+from console.web.feed.redis_client import RedisServer
+from console.web.feed.redis_source import RedisSource
+from console.web.feed.sidecar_source import SidecarSource
+from console.web.options import ConsoleOptions
+from console.web.settings import is_loopback
+from handcounter.client.channel import tls_credentials
+from process.address import split_host_port
+
+logger = logging.getLogger(__name__)
+
+FAILED: Final = 1
+GRACE_S: Final = 3
+OTHER_CONNECTIONS: Final = 200
+"""Open at a time besides the pages' events: their pictures, probes, Prometheus."""
+
+
+def run_console(options: ConsoleOptions) -> int:
+    """Serves the page until SIGTERM or SIGINT; returns the exit code."""
+    host, port = split_host_port(options.listen)
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        sys.stderr.write(f"hand-counter console: cannot listen on {options.listen}: {error.strerror or error}\n")
+        return FAILED
+    with listener:
+        asyncio.run(_serve(options, host, listener))
+    return 0
+
+
+async def _serve(options: ConsoleOptions, host: str, listener: socket.socket) -> None:
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    load = Load(registry)
+    server = RedisServer(options.redis, options.redis_access)
+    keys = QueueKeys(options.prefix)
+    credentials = None
+    if options.sidecar_ca:
+        credentials = tls_credentials(options.sidecar_ca, options.sidecar_cert, options.sidecar_key)
+    shown = Shown(pictures=options.pictures, hidden=options.hide_pictures)
+    feed = Feed(
+        server,
+        RedisSource(server.client(), keys, options.config_key, load),
+        SidecarSource(options.sidecar, load, credentials),
+        Board(options.max_streams, shown),
+        History(options.history_streams),
+        load,
+        config_key=options.config_key,
+        max_viewers=options.max_viewers,
+    )
+    app = application(feed, access_from(options, host), registry, shown)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=options.max_viewers + OTHER_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    feed.start()
+    try:
+        address = listener.getsockname()
+        shown_host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        logger.info(
+            "the console is served",
+            extra={"url": f"http://{shown_host}:{address[1]}/", "changes": options.allow_changes},
+        )
+        await _Server(config, feed.viewers.close).serve(sockets=[listener])
+    finally:
+        await feed.close()
+    logger.info("the console has stopped")
+
+
+class _Server(uvicorn.Server):
+    """Ends the pages' events first when it is to stop; else it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by a signal."""
+        self._loop.call_soon_threadsafe(self._on_stop)
+        super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        """Handles signals while it serves. Uvicorn's own version raises them again, so the process would end by them."""
+        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def access_from(options: ConsoleOptions, host: str) -> Access:
+    """Returns the rules of access."""
+    tokens = proxy = None
+    if options.trusted_proxy:
+        proxy = Proxy(
+            options.proxy_user_header,
+            options.proxy_groups_header,
+            frozenset(options.operator_group),
+            tuple(ipaddress.ip_network(each) for each in options.trusted_proxy),
+        )
+    elif options.operator_token or options.operator_token_file or options.viewer_token or options.viewer_token_file:
+        tokens = Tokens(
+            _token(options.operator_token, options.operator_token_file),
+            _token(options.viewer_token, options.viewer_token_file),
+        )
+    hosts = {each.lower() for each in options.allowed_host}
+    if hosts or is_loopback(host):
+        hosts |= {host.lower(), "localhost", "127.0.0.1", "::1"}
+    return Access(
+        allow_changes=options.allow_changes, hosts=frozenset(hosts), tokens=tokens, proxy=proxy, clock=time.monotonic
+    )
+
+
+def _token(text: str, path: Path | None) -> Callable[[], str]:
+    def read() -> str:
+        if path is None:
+            return text
+        try:
+            return path.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""  # nobody can log in while the file is replaced
+
+    return read
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,96 @@
+// The page: opens the session, connects, and shows the view that the address names.
+
+import { camera } from "./camera.js";
+import { wanted } from "./finding.js";
+import { fleet } from "./fleet.js";
+import { handleKeys, showKeys } from "./keys.js";
+import { openSession, session } from "./session.js";
+import { connect, listen, sections } from "./store.js";
+import { setText } from "./dom.js";
+import { plainName } from "./text.js";
+import { table } from "./table.js";
+import { wall } from "./wall.js";
+
+const main = document.getElementById("main");
+const search = document.getElementById("search");
+const connection = document.getElementById("connection");
+const notice = document.getElementById("notice");
+let view = null;
+let shown = null;
+
+function cameraName(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function route() {
+  const [, place = "", name = ""] = location.hash.split("/");
+  if (shown === location.hash) return;
+  const first = shown === null;
+  shown = location.hash;
+  view?.close();
+  if (place === "camera") view = camera(main, cameraName(name));
+  else if (place === "table") view = table(main);
+  else if (place === "fleet") view = fleet(main);
+  else view = wall(main);
+  const title = { camera: plainName(cameraName(name)), table: "Table", fleet: "Fleet" }[place] ?? "Cameras";
+  document.title = `${title} – hand-counter`;
+  for (const link of document.querySelectorAll(".tabs a")) {
+    if (link.getAttribute("href") === `#/${place}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!first) {
+    scrollTo(0, 0);
+    main.focus({ preventScroll: true });
+  }
+}
+
+function showTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+}
+
+search.addEventListener("input", () => {
+  wanted.text = search.value;
+  if (view?.find) view.find();
+  else location.hash = "#/";
+});
+search.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") document.querySelector(".tile .name a, .grid tbody a")?.click();
+});
+document.getElementById("theme").addEventListener("click", () => {
+  const dark = getComputedStyle(document.documentElement).colorScheme === "dark" || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+  const theme = dark ? "light" : "dark";
+  showTheme(theme);
+  localStorage.setItem("theme", theme);
+});
+document.getElementById("help").addEventListener("click", showKeys);
+handleKeys({
+  search: () => search.focus(),
+  edit: () => {},
+  back: (typing) => {
+    if (typing || wanted.text || wanted.state) {
+      search.value = wanted.text = wanted.state = "";
+      search.blur();
+      view?.find?.();
+    } else if (location.hash.startsWith("#/camera")) history.length > 1 ? history.back() : (location.hash = "#/");
+  },
+});
+addEventListener("hashchange", route);
+listen((changes) => {
+  if (!changes.sections.has("problems") && !changes.sections.has("left_out")) return;
+  const problems = [...(sections.problems ?? [])];
+  if (sections.left_out) problems.push(`${sections.left_out} streams aren't shown: see --max-streams`);
+  notice.hidden = !problems.length;
+  setText(notice, problems.join(". "));
+});
+showTheme(localStorage.getItem("theme"));
+await openSession();
+setText(document.getElementById("who"), session.role === "operator" ? session.name : `${session.name} (read-only)`);
+route();
+connect((state) => {
+  connection.dataset.state = state;
+  setText(connection, state === "live" ? "live" : "connection lost");
+});

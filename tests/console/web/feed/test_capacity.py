@@ -1,0 +1,52 @@
+import pytest
+
+from console.web.feed.capacity import CapacityWatch, asked_fps
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("state", "source", "limit", "asked"),
+    [
+        ("live", 25.0, 2.0, 2.0),
+        ("live", 1.0, 2.0, 1.0),
+        ("live", 25.0, "inf", 25.0),
+        ("live", 25.0, None, 25.0),
+        ("behind", 25.0, 2.0, 2.0),
+        ("silent", 25.0, 2.0, 0.0),
+        ("paused", 25.0, 0, 0.0),
+        ("unseen", 0.0, None, 0.0),
+    ],
+)
+def test_what_a_camera_asks_of_the_workers(state: str, source: float, limit: object, asked: float):
+    assert asked_fps([{"state": state, "source_fps": source, "limit": limit}]) == asked
+
+
+def test_rates_come_from_the_counters():
+    watch = CapacityWatch()
+    for i in range(11):
+        watch.note({"counted": 20 * i, "skipped:superseded": 5 * i, "skipped:stale": i}, NOW + i)
+    capacity = watch.capacity(30.0)
+    assert (capacity.counted, capacity.given_up, capacity.peak) == (20.0, 6.0, 20.0)
+    assert capacity.full
+
+
+def test_workers_that_keep_up_are_not_full_and_the_peak_lasts_for_an_hour():
+    watch = CapacityWatch()
+    counted = 0
+    for i in range(20):
+        watch.note({"counted": (counted := counted + 20)}, NOW + i)
+    for i in range(20, 60):
+        watch.note({"counted": (counted := counted + 2)}, NOW + i)
+    capacity = watch.capacity(2.0)
+    assert (capacity.counted, capacity.peak, capacity.full) == (2.0, 20.0, False)
+    watch.note({"counted": counted + 2}, NOW + 4000)
+    watch.note({"counted": counted + 22}, NOW + 4010)
+    assert watch.capacity(2.0).peak < 20.0
+
+
+def test_counters_that_were_set_back_begin_anew():
+    watch = CapacityWatch()
+    watch.note({"counted": 1000}, NOW)
+    watch.note({"counted": 5}, NOW + 1)
+    assert watch.capacity(0.0).counted == 0.0

@@ -1,0 +1,72 @@
+import math
+
+import pytest
+
+from console.web.feed.facts import Counted, Paced, counted_from, decode_name, encode_name, numbers_from
+from console.web.feed.rows import BEHIND, LIVE, PAUSED, SILENT, UNSEEN, row_of, silent_after, state_of
+
+NOW = 1_700_000_000.0
+FRESH = Counted(heard_at=NOW - 0.1, counted_at=NOW - 0.5, hands=2, received=100, admitted=10, counted=10)
+UNCOUNTED = Counted(heard_at=NOW - 0.1, counted_at=NOW - 60, hands=2, received=100, admitted=20, counted=10)
+
+
+@pytest.mark.parametrize(
+    ("counted", "heard_at", "limit", "told", "state"),
+    [
+        (FRESH, NOW - 0.1, 2.0, 0.0, LIVE),
+        (FRESH, NOW - 9.9, 2.0, 0.0, LIVE),
+        (FRESH, NOW - 10.1, 2.0, 0.0, SILENT),
+        (None, NOW - 300, 2.0, 0.0, SILENT),
+        (None, NOW - 29, 0.1, 0.0, LIVE),
+        (None, NOW - 31, 0.1, 0.0, SILENT),
+        (None, NOW - 60, 2.0, 25.0, LIVE),
+        (None, 0.0, 2.0, 0.0, UNSEEN),
+        (None, 0.0, None, 0.0, UNSEEN),
+        (FRESH, NOW - 0.1, 0.0, 0.0, PAUSED),
+        (None, 0.0, 0.0, 0.0, PAUSED),
+        (None, NOW - 300, 0.0, 0.0, SILENT),
+        (UNCOUNTED, NOW - 0.1, 2.0, 0.0, BEHIND),
+        (UNCOUNTED, NOW - 0.1, math.inf, 0.0, BEHIND),
+        (FRESH, NOW - 0.1, None, 0.0, LIVE),
+    ],
+)
+def test_the_state_of_a_camera(counted: Counted | None, heard_at: float, limit: float | None, told: float, state: str):
+    assert state_of(counted, heard_at, limit, told, NOW) == state
+
+
+def test_a_slow_stream_may_be_quiet_for_three_periods():
+    assert silent_after(0.01) == 300.0
+    assert silent_after(math.inf) == silent_after(None) == silent_after(0.0) == 10.0
+
+
+def test_a_row_takes_the_cameras_own_rate_from_a_publisher_that_thins():
+    row = row_of("cam1", FRESH, Paced(math.inf, "override", source_fps=25.0), NOW, NOW)
+    assert (row["source_fps"], row["limit"], row["limit_source"]) == (25.0, "inf", "override")
+
+
+def test_a_row_of_a_stream_that_only_has_a_limit():
+    row = row_of("cam1", None, None, 0.0, NOW)
+    assert (row["state"], row["limit"], row["hands"], row["heard_at"]) == (UNSEEN, None, None, 0.0)
+
+
+@pytest.mark.parametrize("raw", [b"cam1", "камера".encode(), b"\xff\xfe", b"a\x00b", "\u202egpj".encode()])
+def test_a_name_survives_as_it_is(raw: bytes):
+    assert encode_name(decode_name(raw)) == raw
+
+
+def test_a_hash_may_lack_fields_or_hold_anything():
+    values = [b"nan", b"-1", b"three", b"1e999", None, b"", b"\xff" * 100, b"7", b"7.9", b"x", None, None]
+    assert counted_from(values) == Counted(hands=0, last_skip="\ufffd" * 40, received=7, admitted=7)
+    assert counted_from([None] * 12) is None
+
+
+def test_counters_that_are_none_are_left_out():
+    assert numbers_from({b"counted": b"5", b"dead:x": b"-1", b"odd": b"1.5"}) == {"counted": 5}
+
+
+def test_several_sidecars_are_one_answer():
+    one = Paced(2.0, "override", admitted=5, denied=1, admitted_fps=1.0, unread=True)
+    other = Paced(3.0, "default", invalid="x", admitted=7, denied=2, admitted_fps=0.5, source_fps=25.0)
+    both = one.merged(other)
+    assert (both.fps, both.source, both.invalid, both.admitted, both.admitted_fps) == (2.0, "override", "x", 12, 1.5)
+    assert (both.source_fps, both.unread) == (25.0, False)

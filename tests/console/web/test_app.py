@@ -1,0 +1,256 @@
+"""The console as a process, with a real Redis and a real sidecar."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+import redis
+from support.console.cameras import Camera, Cameras
+from support.console.processes import ConsoleProcess, console_process
+from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
+
+HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egpj.exe", "a/b?c#d&e=f", "камера 7", "'\"--"]
+
+
+class Events:
+    """The events of one page."""
+
+    def __init__(self, console: ConsoleProcess, cookie: str = "") -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=60)
+        self._connection.request("GET", "/api/events", headers={"cookie": cookie} if cookie else {})
+        self._answer = self._connection.getresponse()
+        self.status = self._answer.status
+        self.rows: dict[int, dict] = {}
+        self.sections: dict = {}
+
+    def next(self) -> str:
+        """Takes one event; returns its name."""
+        event = ""
+        while line := self._answer.readline().decode().rstrip("\n"):
+            field, _, value = line.partition(": ")
+            if field == "event":
+                event = value
+            elif field == "data":
+                self._take(event, json.loads(value))
+        return event
+
+    def until(self, condition) -> None:
+        """Takes events until the condition holds."""
+        while not condition():
+            self.next()
+
+    def row(self, name: str) -> dict:
+        """Returns the row of a camera; empty if there is none."""
+        return next((row for row in self.rows.values() if row["name"] == name), {})
+
+    def close(self) -> None:
+        self._answer.close()
+        self._connection.close()
+
+    def _take(self, event: str, data: dict) -> None:
+        if event == "snapshot":
+            self.rows.clear()
+        for number, fields in data.pop("rows", []):
+            self.rows.setdefault(number, {}).update(fields)
+        for number in data.pop("gone", []):
+            del self.rows[number]
+        self.sections.update(data)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    with valkey() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
+    with sidecar_process(redis_url=server.url, fps=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cameras(server: Valkey, sidecar: SidecarProcess) -> Iterator[Cameras]:
+    names = ["cam1", "cam2", "quiet", *HOSTILE]
+    with (
+        server.client() as client,
+        Cameras(client, sidecar.address, [Camera(name) for name in names], {"cam1": b"\xff\xd8jpeg"}) as running,
+    ):
+        client.set("{hand_counter}:preview:cam2", "<script>alert(1)</script>")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def console(server: Valkey, sidecar: SidecarProcess, cameras: Cameras) -> Iterator[ConsoleProcess]:
+    with console_process("--hide-pictures", "quiet*", redis_url=server.url, sidecar=sidecar.address) as running:
+        yield running
+
+
+@pytest.fixture
+def events(console: ConsoleProcess) -> Iterator[Events]:
+    opened = Events(console)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(server: Valkey) -> Iterator[redis.Redis]:
+    with server.client() as opened:
+        yield opened
+        opened.delete("stream_fps_configs")
+
+
+def test_a_page_is_told_every_camera_with_its_limit_and_rates(events: Events):
+    events.until(lambda: events.row("cam1").get("counted_fps", 0) > 1)
+    row = events.row("cam1")
+    assert (row["state"], row["hands"], row["limit"], row["limit_source"]) == ("live", 2, 2.0, "default")
+    assert row["last_skip"] == "too_soon"
+
+
+def test_hostile_names_come_as_they_are(events: Events, console: ConsoleProcess):
+    events.until(lambda: all(events.row(name).get("hands") for name in HOSTILE))
+    for name in HOSTILE:
+        details = console.json(f"/api/camera?{urlencode({'name': name})}")
+        assert details["row"]["name"] == name
+        assert details["result"]["stream_name"] == name
+
+
+def test_a_change_by_anybody_is_told_at_once(events: Events, client: redis.Redis):
+    events.until(lambda: events.row("cam1").get("limit"))
+    client.hset("stream_fps_configs", "cam1", "5")
+    events.until(lambda: events.row("cam1")["limit"] == 5.0)
+    assert events.row("cam1")["limit_source"] == "override"
+    client.hset("stream_fps_configs", "cam1", "0")
+    events.until(lambda: events.row("cam1")["state"] == "paused")
+
+
+def test_a_bad_value_is_told(events: Events, client: redis.Redis):
+    events.until(lambda: events.row("cam2").get("limit"))
+    client.hset("stream_fps_configs", "cam2", "two")
+    events.until(lambda: events.row("cam2")["invalid"] == "two")
+    assert events.row("cam2")["limit"] == 2.0
+
+
+def test_a_field_that_no_stream_has_is_a_row(events: Events, client: redis.Redis):
+    client.hset("stream_fps_configs", b"\xffodd", "1")
+    events.until(lambda: events.row("\udcffodd"))
+    assert events.row("\udcffodd")["state"] == "unseen"
+
+
+def test_pictures_are_jpegs_of_cameras_whose_pictures_are_shown(console: ConsoleProcess, events: Events):
+    events.until(lambda: events.row("cam1").get("counted_at"))
+    status, picture, headers = console.ask("GET", "/api/picture?name=cam1")
+    assert (status, picture, headers["content-type"]) == (200, b"\xff\xd8jpeg", "image/jpeg")
+    assert console.get("/api/picture?name=cam2")[0] == 404, "what isn't a JPEG isn't sent"
+    assert console.get("/api/picture?name=quiet")[0] == 404
+    assert console.get("/api/picture?name=nobody")[0] == 404
+    assert events.row("quiet")["picture"] is False
+
+
+def test_the_history_of_a_camera(console: ConsoleProcess):
+    def recorded() -> bool:
+        return any(console.json("/api/history?name=cam1")["hands"])
+
+    wait_until(recorded, "a point was recorded")
+
+
+def test_the_fleet_is_told(events: Events):
+    events.until(lambda: events.sections.get("fleet", {}).get("redis", {}).get("tracking"))
+    fleet = events.sections["fleet"]
+    assert [each["redis_state"] for each in fleet["sidecars"]] == ["tracking"]
+    assert fleet["queue"]["accounting"]["received"] > 0
+    assert fleet["redis"]["name"] == "Valkey"
+
+
+def test_it_is_read_only_unless_told(console: ConsoleProcess):
+    session = console.json("/api/session")
+    assert (session["role"], session["changes"]) == ("viewer", False)
+    assert console.send("/api/changes", {})[0] == 403
+
+
+def test_many_pages_cost_redis_and_the_sidecar_no_more_than_one(console: ConsoleProcess, server: Valkey, client):
+    """The feed is shared: with 100 pages about as many commands are sent as with one."""
+
+    def sent() -> float:
+        metrics = console.get("/metrics")[1].decode()
+        lines = [line for line in metrics.splitlines() if line.startswith("console_redis_commands_total")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    def rate() -> float:
+        before, begin = sent(), client.time()
+        first = Events(console)
+        for _ in range(3):
+            first.until(lambda: first.next() == "change")
+        first.close()
+        after, end = sent(), client.time()
+        return (after - before) / (end[0] - begin[0] + (end[1] - begin[1]) / 1e6)
+
+    alone = rate()
+    pages = [Events(console) for _ in range(100)]
+    for page in pages:
+        page.next()
+        assert page.rows
+    together = rate()
+    for page in pages:
+        page.close()
+    assert together < 3 * alone + 50
+
+
+def test_too_many_pages_are_refused(server: Valkey):
+    with console_process("--max-viewers", "1", redis_url=server.url) as console:
+        first = Events(console)
+        assert first.next() == "snapshot"
+        second = Events(console)
+        assert second.status == 503
+        second.close()
+        first.close()
+
+
+def test_tokens_log_in(server: Valkey, tmp_path):
+    (tmp_path / "operator").write_text("operator-secret-1\n")
+    flags = ["--operator-token-file", str(tmp_path / "operator"), "--viewer-token", "viewer-secret-123"]
+    with console_process(*flags, "--allow-changes", redis_url=server.url) as console:
+        assert console.get("/api/session")[0] == 401
+        assert b"password" in console.get("/login")[1]
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        status, _, headers = console.ask("POST", "/login", b"token=wrong", form)
+        assert (status, headers["location"], "set-cookie" in headers) == (303, "/login?wrong", False)
+        for token, role in (("operator-secret-1", "operator"), ("viewer-secret-123", "viewer")):
+            status, _, headers = console.ask("POST", "/login", f"token={token}".encode(), form)
+            assert (status, headers["location"]) == (303, "/")
+            cookie = headers["set-cookie"]
+            assert "HttpOnly" in cookie
+            assert "samesite=strict" in cookie.lower()
+            session = json.loads(console.get("/api/session", {"cookie": cookie.partition(";")[0]})[1])
+            assert session["role"] == role
+            assert token not in headers["location"]
+        for _ in range(3):
+            status, _, headers = console.ask("POST", "/login", b"token=wrong", form)
+        assert headers["location"] == "/login?wait"
+        assert "secret" not in console.log
+
+
+def test_without_redis_and_sidecar_the_page_says_so_and_recovers():
+    with valkey() as server:
+        server.kill()
+        with console_process(redis_url=server.url) as console:
+            events = Events(console)
+            events.until(lambda: events.sections.get("problems"))
+            assert console.get("/healthz")[0] == 503
+            assert console.get("/livez")[0] == 200
+            server.restart()
+            events.until(lambda: events.sections["problems"] == [])
+            events.close()
+
+
+def test_it_stops_at_once_while_pages_are_open(server: Valkey):
+    with console_process(redis_url=server.url) as console:
+        events = Events(console)
+        events.next()
+        console.process.terminate()
+        assert console.process.wait(20) == 0
+        events.close()

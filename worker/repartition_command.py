@@ -1,0 +1,44 @@
+"""``hand-counter repartition``: divides a drained queue into another number of partitions."""
+
+import logging
+
+from redis.exceptions import RedisError
+
+from process.redis_access import RedisAccess
+from process.redis_url import RedisUrl
+from worker.queue.connections import Connections
+from worker.queue.failures import failure_in_words
+from worker.queue.partition_number import PartitionsError
+from worker.queue.repartition import Repartition, UndrainedError
+
+logger = logging.getLogger(__name__)
+
+
+def run_repartition(redis: RedisUrl, redis_access: RedisAccess, prefix: str, *, partitions: int) -> int:
+    """Changes the number of partitions; returns the exit code.
+
+    Args:
+        redis: where the queue is.
+        redis_access: what connections need besides the URL.
+        prefix: of the queue's keys.
+        partitions: the new number.
+    """
+    connections = Connections(redis, redis_access)
+    try:
+        before = Repartition(connections, prefix, partitions).run()
+    except UndrainedError as error:
+        for reason in error.reasons:
+            logger.error("%s", reason)
+        logger.error("nothing is changed: stop the publishers, let the workers drain the queue, and stop them")
+        return 1
+    except PartitionsError as error:
+        logger.error("%s", error)
+        return 1
+    except RedisError as error:
+        what, about = failure_in_words(error)
+        logger.error("%s; run the command again", what, extra=about)
+        return 1
+    finally:
+        connections.close()
+    logger.info("the queue has another number of partitions", extra={"before": before, "partitions": partitions})
+    return 0
