@@ -46,7 +46,13 @@ class World:
 
     def __init__(self) -> None:
         self.watchers = Watchers()
-        self.table = FpsTable(1.0, lambda _field, _value: None, on_difference=self.watchers.record, clock=lambda: 0.0)
+        self.table = FpsTable(
+            1.0,
+            lambda _field, _value: None,
+            on_difference=self.watchers.record,
+            clock=lambda: 0.0,
+            wall_clock=lambda: 0.0,
+        )
 
     def client(self) -> Told:
         """Returns a new watcher's client."""
@@ -195,6 +201,21 @@ def test_source_rates(world: World) -> None:
     world.watchers.close(one.watcher)
     assert world.watchers.source_fps("a") == 0.0
     assert world.watchers.source_fps("b") == 0.0
+
+
+def test_another_rate_is_passed_on_once(world: World) -> None:
+    """The highest that anybody tells; also when its teller ends."""
+    passed_on: list[tuple[str, float]] = []
+    world.watchers.on_source_fps = lambda name: passed_on.append((name, world.watchers.source_fps(name)))
+    one, other = world.client(), world.client()
+    one.watch("a", source_fps=25.0)
+    one.watch("a", source_fps=25.0)
+    other.watch("a", source_fps=12.5)
+    one.watch("b")
+    assert passed_on == [("a", 25.0)]
+    world.watchers.close(one.watcher)
+    world.watchers.unwatch(other.watcher, ["a"])
+    assert passed_on == [("a", 25.0), ("a", 12.5), ("a", 0.0)]
 
 
 @given(
