@@ -97,6 +97,8 @@ class Watchers:
     """All watchers. Its ``record`` is the ``on_difference`` of the fps table."""
 
     def __init__(self) -> None:
+        self.on_source_fps: Callable[[str], None] = lambda _stream_name: None
+        """Is called with each stream whose source has another rate; set by the one that passes it on."""
         self.watches = 0
         """The streams of all watchers, added up."""
         self._watchers: dict[Watcher, None] = {}
@@ -139,15 +141,19 @@ class Watchers:
         """
         new = []
         for name, rate in zip(stream_names, source_fps, strict=True):
+            before = self.source_fps(name)
             if watcher.begin(name, rate):
                 new.append(name)
                 self._by_stream.setdefault(name, {})[watcher] = None
+            if before != self.source_fps(name):
+                self.on_source_fps(name)
         self.watches += len(new)
         return new
 
     def unwatch(self, watcher: Watcher, stream_names: Collection[str]) -> None:
         """Ends a watcher's watch of streams; those that it doesn't watch are ignored."""
         for name in stream_names:
+            before = self.source_fps(name)
             if not watcher.end(name):
                 continue
             self.watches -= 1
@@ -155,6 +161,8 @@ class Watchers:
             del others[watcher]
             if not others:
                 del self._by_stream[name]
+            if before != self.source_fps(name):
+                self.on_source_fps(name)
 
     def source_fps(self, stream_name: str) -> float:
         """Returns the rate of a stream's source, frames per second; 0 if nobody tells it. Safe to call from any thread."""

@@ -203,6 +203,21 @@ def test_source_rates(world: World) -> None:
     assert world.watchers.source_fps("b") == 0.0
 
 
+def test_another_rate_is_passed_on_once(world: World) -> None:
+    """The highest that anybody tells; also when its teller ends."""
+    passed_on: list[tuple[str, float]] = []
+    world.watchers.on_source_fps = lambda name: passed_on.append((name, world.watchers.source_fps(name)))
+    one, other = world.client(), world.client()
+    one.watch("a", source_fps=25.0)
+    one.watch("a", source_fps=25.0)
+    other.watch("a", source_fps=12.5)
+    one.watch("b")
+    assert passed_on == [("a", 25.0)]
+    world.watchers.close(one.watcher)
+    world.watchers.unwatch(other.watcher, ["a"])
+    assert passed_on == [("a", 25.0), ("a", 12.5), ("a", 0.0)]
+
+
 @given(
     st.lists(
         st.one_of(
