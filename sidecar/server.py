@@ -190,7 +190,16 @@ class Sidecar:
             credentials = tls_credentials(ca, settings.limits_from_cert, settings.limits_from_key) if ca else None
             return LimitsWatch(address, on_told=on_told, credentials=credentials)
 
-        return SidecarFollower(self.table, address, open_watch, on_state=on_state, on_problem=self._report_problem)
+        follower = SidecarFollower(
+            self.table,
+            address,
+            open_watch,
+            self.watchers.source_fps,
+            on_state=on_state,
+            on_problem=self._report_problem,
+        )
+        self.watchers.on_source_fps = follower.tell_source_fps
+        return follower
 
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
