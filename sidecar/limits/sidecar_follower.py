@@ -2,7 +2,7 @@
 
 So one sidecar reads the hash for any number of others, in a tree of any depth: each reads Redis, or watches its upstream, for
 the streams that its own clients ask about. The upstream tells each change (see ``sidecar/rpc/watch.py``); a sidecar passes it
-on to its own watchers.
+on to its own watchers. In the other direction it passes on what they tell of their sources.
 
 While the upstream is unreachable, the table stays as it is, as it does without Redis. Two threads of the client read
 the messages; everything here runs in the event loop.
@@ -37,6 +37,7 @@ class SidecarFollower(Follower):
         table: Is kept up to date.
         address: The other sidecar, for people.
         open_watch: Opens its client.
+        source_fps: Returns the rate of a stream's source as this sidecar's watchers tell it, frames per second; 0 for unknown.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
     """
@@ -46,6 +47,7 @@ class SidecarFollower(Follower):
         table: FpsTable,
         address: str,
         open_watch: OpenWatch,
+        source_fps: Callable[[str], float] = lambda _stream_name: 0.0,
         *,
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
@@ -53,6 +55,7 @@ class SidecarFollower(Follower):
         super().__init__(table, on_state, on_problem)
         self._address = address
         self._open_watch = open_watch
+        self._source_fps = source_fps
         self._watch: LimitsWatch | None = None
         self._asked: set[str] = set()
         """The streams that the other sidecar tells of."""
@@ -77,6 +80,11 @@ class SidecarFollower(Follower):
                     self._unresponsive = True
         self._table.assume(stream_names)
 
+    def tell_source_fps(self, stream_name: str) -> None:
+        """Tells the other sidecar that the rate of a stream's source changed."""
+        if self._watch is not None and stream_name in self._asked:
+            self._watch.watch(stream_name, self._source_fps(stream_name))
+
     async def run(self) -> None:
         """Follows until cancelled."""
         loop = asyncio.get_running_loop()
@@ -95,7 +103,7 @@ class SidecarFollower(Follower):
         for name in stream_names:
             if name not in self._asked:
                 self._asked.add(name)
-                watch.watch(name)
+                watch.watch(name, self._source_fps(name))
             limit = watch.limit(name)
             if limit is None:
                 self._awaited.add(name)

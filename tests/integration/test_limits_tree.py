@@ -139,3 +139,19 @@ def test_patterns_and_boosts_come_down_the_tree(tree: Tree) -> None:
     tree.client.hset(patterns_key(KEY), "floor1-*", "5")
     tree.start("--limits-from", tree.root.address, port=tree.middle_port)
     wait_until(lambda: tree.ask("floor1-a").fps == 5.0, "the pattern that changed meanwhile")
+
+
+def test_rates_of_sources_go_up_the_tree(tree: Tree) -> None:
+    """What a publisher tells the lowest sidecar all above it show, until it ends."""
+    with grpc.insecure_channel(tree.root.address) as channel:
+        root = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        root.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam1"), timeout=120)
+
+        def shown() -> float:
+            return root.ListStreams(pb.ListStreamsRequest(), timeout=120).streams[0].source_fps
+
+        with LimitsWatch(tree.leaf.address) as watch:
+            for rate in (25.0, 12.5):
+                watch.watch("cam1", rate)
+                wait_until(lambda rate=rate: shown() == rate, f"{rate} is shown")
+        wait_until(lambda: shown() == 0.0, "the end is shown")
