@@ -19,7 +19,8 @@ from worker.publish.options import (
     SourceOptions,
 )
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
-from worker.settings import QueueSettings, sidecar_error
+from worker.queue.partitions import Partitions
+from worker.settings import PartitionSettings, sidecar_error
 
 
 def _source(value: str) -> str:
@@ -35,7 +36,7 @@ def _stream_name(value: str) -> str:
     return value
 
 
-class PublishSettings(QueueSettings):
+class PublishSettings(PartitionSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -159,7 +160,7 @@ examples:
             destination=DestinationOptions(
                 redis=self.redis,
                 access=self.redis_access,
-                prefix=self.prefix,
+                partitions=Partitions(self.prefix, self.partitions),
                 payload_ttl=self.payload_ttl,
                 max_queue=self.max_queue,
             ),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import redis
 
 from worker.queue.keys import CONSUMER_GROUP, Keys
+from worker.queue.partitions import Partitions
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +65,13 @@ def worker_probes(keys: Keys) -> list[Probe]:
     ]
 
 
-def publisher_probes(keys: Keys) -> list[Probe]:
-    """Returns a probe for each permission that a publisher needs."""
+def publisher_probes(keys: Keys, partitions: Partitions) -> list[Probe]:
+    """Returns a probe for each permission that a publisher needs, on the server of one of its partitions."""
+    number = partitions.number_key
     payload, camera = keys.payload(""), keys.camera("")
     return [
         *_scripts(),
+        *([Probe("set", ("SET", number, "", "NONE"), number)] if partitions.number == 1 else []),
         Probe("set", ("SET", payload, "", "NONE"), payload),
         Probe("hset", ("HSET", camera, "", "", ""), camera),
         Probe("expire", ("EXPIRE", camera, "none"), camera),
