@@ -23,8 +23,7 @@ from sidecar.limits.watchers import Watcher, Watchers
 from sidecar.rpc.answers import told_limits
 from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, watch_request
-from sidecar.rpc.session import STALLED_S
-from sidecar.rpc.unread_answers import ANSWER_S, end_call
+from sidecar.rpc.unread_answers import ANSWER_S, STALLED_S, end_call
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
