@@ -42,10 +42,7 @@ PROGRAMS = {"sidecar": "SIDECAR", "worker": "WORKER", "publisher": "WORKER", "fp
 def compose_words() -> tuple[list[str], dict[str, str]]:
     """Returns the words of the server's command, and the URL of each program, in compose.yaml."""
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    urls = {
-        name: services[name]["environment"][f"{prefix}_REDIS_URL"]
-        for name, prefix in PROGRAMS.items()
-    }
+    urls = {name: services[name]["environment"][f"{prefix}_REDIS_URL"] for name, prefix in PROGRAMS.items()}
     return services["redis"]["command"], urls
 
 
