@@ -26,6 +26,7 @@ QUICK: dict[str, list[str]] = {
     "bench.fleet": ["--quick"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
+    "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.names": ["--names", "150000"],
     "bench.others": ["--rounds", "1"],

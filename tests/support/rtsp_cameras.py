@@ -72,7 +72,9 @@ def units_of(data: bytes) -> Iterator[bytes]:
 class RtspCameras:
     """Serves rtsp://127.0.0.1:PORT/NUMBER; the number decides the phase."""
 
-    def __init__(self, film: Path, fps: float, phases: int = 1, clock_offset: float = 0.0, reports: bool = True) -> None:
+    def __init__(
+        self, film: Path, fps: float, phases: int = 1, clock_offset: float = 0.0, reports: bool = True
+    ) -> None:
         """Takes a transport stream of H.264 without B frames, that begins with a key frame.
 
         Args:
@@ -95,6 +97,7 @@ class RtspCameras:
         self._reports = reports
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
+        self._paused = threading.Event()
         self.port = 0
         self.describes = 0
         self.late = 0
@@ -112,8 +115,13 @@ class RtspCameras:
         """How many watch."""
         return sum(len(phase.viewers) for phase in self._phases)
 
+    def pause(self) -> None:
+        """Sends nothing more, and answers nobody."""
+        self._loop.call_soon_threadsafe(self._paused.wait)
+
     def close(self) -> None:
         """Ends it."""
+        self._paused.set()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10.0)
 
