@@ -23,6 +23,7 @@ from handcounter.pacing.schedule import Reason
 from process.backoff import Backoff
 from worker.metrics import Metrics
 from worker.pipeline.pipeline import Pipeline
+from worker.publish.destination import on_one_server
 from worker.publish.sender import Sender
 from worker.publish.source import Captured
 from worker.queue.commands import Commands
@@ -81,7 +82,7 @@ def publish(url: str, options: argparse.Namespace) -> tuple[int, float]:
     """Publishes frames of all cameras, which tick together; returns how many, and how many per second."""
     payload = picture().ljust(options.kilobytes * 1000, b"\0")
     client = connect(url)
-    sender = Sender(client, KEYS, payload_ttl=options.ttl, max_queue=20_000, backoff=Backoff(0.05, 1.0))
+    sender = Sender(on_one_server(client, KEYS), payload_ttl=options.ttl, max_queue=20_000, backoff=Backoff(0.05, 1.0))
     cameras = [sender.open(f"camera-{i:04}").outlet for i in range(options.cameras)]
     for camera in cameras:
         camera.live = False  # waits for Redis instead of dropping frames

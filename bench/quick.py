@@ -22,6 +22,7 @@ QUICK: dict[str, list[str]] = {
     "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
     "bench.counting_figure": ["--figure", "counting.jpg"],
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
+    "bench.detector_engines": [str(REPOSITORY / "docs"), "--effort", "fast", "--no-variants"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
@@ -39,13 +40,14 @@ QUICK: dict[str, list[str]] = {
     "bench.thinning": ["--seconds", "1", "--limits", "1", "30"],
     "bench.unary": ["--calls", "200", "--rounds", "1"],
     "bench.watch": ["--watchers", "20", "--seconds", "1", "--consoles", "2"],
+    "bench.partitions": ["--partitions", "6", "--entries", "600", "--rounds", "1", "--idle-seconds", "0.5"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
     "fuzz": ["--requests", "2000"],
 }
 """The arguments of each module; paths are relative to a temporary folder."""
 
-NEEDS = {"bench.hamer": "torch", "bench.others": "limits"}
+NEEDS = {"bench.detector_engines": "torch", "bench.hamer": "torch", "bench.others": "limits"}
 """Packages that the tests don't depend on; without them the bench is skipped."""
 
 

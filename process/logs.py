@@ -14,8 +14,11 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal, TextIO
+
+from process.log_wish import wishes_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +45,34 @@ def silence_grpc() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
+def prepare(words: Sequence[str], variables: Mapping[str, str], prefix: str) -> None:
+    """Sets up the log if it is to be JSON, so that what is said before the settings are read is JSON too.
+
+    Args:
+        words: the arguments of the program.
+        variables: the environment.
+        prefix: that of the program's variables.
+    """
+    if wishes_json(words, variables, prefix):
+        set_up("info", "json")
+
+
+def in_json() -> bool:
+    """Returns whether what is written to standard error becomes JSON."""
+    return isinstance(sys.stderr, _Lines)
+
+
 def set_up(level: str, log_format: LogFormat) -> None:
     """Sends all log records from this level on to standard error.
 
     In JSON, whatever else Python writes there becomes log lines too: texts, warnings, and exceptions that nobody caught.
     """
-    handler = LogHandler(sys.stderr)
+    if isinstance(sys.stderr, _Lines):
+        sys.stderr = sys.stderr.replaced
+    handler = LogHandler(sys.stderr or Path(os.devnull).open("w"))  # noqa: SIM115 - None: it is closed
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    if log_format == "json":
+    if log_format == "json" and sys.stderr is not None:
         _replace_stderr()
     # At debug level gRPC logs a line per call, which would hide the program's own lines.
     logging.getLogger("grpc").setLevel(max(logging.INFO, logging.getLogger().level))
@@ -102,18 +124,18 @@ class _Lines(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self._stream = stream
+        self.replaced = stream
         self._rest = ""
         self._lock = threading.Lock()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """That of the stream which it replaces."""
-        return self._stream.encoding
+        return self.replaced.encoding
 
     def fileno(self) -> int:
         """Returns the descriptor of the stream which it replaces."""
-        return self._stream.fileno()
+        return self.replaced.fileno()
 
     def write(self, text: str) -> int:
         """Logs the lines that are complete."""

@@ -9,9 +9,9 @@ wait for a thread that waits for the lock.
 """
 
 import contextlib
-import faulthandler
 import gc
 import os
+import select
 import signal
 import sys
 import time
@@ -29,13 +29,16 @@ _ENDS_WITHIN_S: Final = 1.0
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _INIT_PID: Final = 1
+_KILLED_BY: Final = 128
+"""What shells and container engines add to the number of the signal that ended a process."""
 
 
 @contextlib.contextmanager
 def captured(log_format: logs.LogFormat) -> Iterator[None]:
     """Turns what is written to descriptor 2 into JSON while a block runs; does nothing if the log is text, or if it is closed.
 
-    Call it after :func:`process.logs.set_up`, and before the libraries are imported. No thread may run yet.
+    Call it after :func:`process.logs.set_up`, and before the libraries are imported. No thread may run yet. In the first
+    process of a container the block runs in a child process, since the kernel ends all others when that process ends.
     """
     if log_format != "json" or sys.__stderr__ is None:
         yield
@@ -43,25 +46,19 @@ def captured(log_format: logs.LogFormat) -> Iterator[None]:
     sys.stderr.flush()
     real = os.dup(2)
     source, sink = os.pipe()
-    relay = os.fork()
-    if relay == 0:
-        os.close(sink)
-        _relay(source, real)
+    relay = _fork_program(source, sink, real) if os.getpid() == _INIT_PID else _fork_relay(source, sink, real)
     os.close(source)
     os.dup2(sink, 2)
     os.close(sink)
-    if os.getpid() == _INIT_PID:
-        # When the first process of a container ends, the kernel ends the others at once. So a trace goes past the relay.
-        faulthandler.enable(real)
     with os.fdopen(real, "w", encoding="utf-8", errors="backslashreplace") as stream:
         before = logs.redirect(stream)
         try:
             yield
         finally:
             logs.redirect(before)
-            faulthandler.enable(2)
             os.dup2(real, 2)
-            _wait_for(relay)
+            if relay:
+                _wait_for(relay)
 
 
 def _wait_for(process: int) -> None:
@@ -71,36 +68,123 @@ def _wait_for(process: int) -> None:
             time.sleep(0.002)
 
 
-def _relay(source: int, real: int) -> None:
-    """Is the relay's process: copies lines until all writers are gone."""
+def _fork_relay(source: int, sink: int, real: int) -> int:
+    """Forks the relay, which copies lines until all writers are gone; returns its process id."""
+    relay = os.fork()
+    if relay == 0:
+        try:
+            gc.disable()
+            for number in _STOP_SIGNALS:  # they are for the program, which ends the relay by its own end
+                signal.signal(number, signal.SIG_IGN)
+            os.close(sink)
+            _let_go_of_all_but(source, real)
+            copy_lines(0, 1)
+        finally:
+            os._exit(0)
+    return relay
+
+
+def _fork_program(source: int, sink: int, real: int) -> int:
+    """Forks the program, and returns 0 there. This process is the relay, passes signals on, and ends as the program does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # until they can be passed on
+    program = os.fork()
+    if program == 0:
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)  # else Ctrl-C would reach it twice
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        return 0
+    code = 1
     try:
         gc.disable()
-        for number in _STOP_SIGNALS:  # they are for the program, which ends the relay by its own end
-            signal.signal(number, signal.SIG_IGN)
-        # Nothing that the program holds is to stay open because of the relay.
-        os.dup2(source, 0)
-        os.dup2(real, 1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        copy_lines(0, 1)
+        os.close(sink)
+        _let_go_of_all_but(source, real)
+        code = _stand_in_for(program)
     finally:
-        os._exit(0)
+        os._exit(code)
+
+
+def _let_go_of_all_but(source: int, real: int) -> None:
+    """Makes two descriptors 0 and 1. Nothing else that the program holds is to stay open because of the relay."""
+    os.dup2(source, 0)
+    os.dup2(real, 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+
+
+def _stand_in_for(program: int) -> int:
+    """Copies lines and passes signals on until the program ends; returns the exit code for its end.
+
+    Also collects what the kernel gives to the first process: children whose parents are gone.
+    """
+
+    def pass_on(number: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(program, number)
+
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    lines = _Lines(1)
+    code = None
+    while code is None:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(woken, _READ_SIZE)
+        if 0 in ready:
+            lines.add(os.read(0, _READ_SIZE))
+        code = _end_of(program)
+    deadline = time.monotonic() + _ENDS_WITHIN_S
+    while select.select([0], [], [], max(0.0, deadline - time.monotonic()))[0] and (data := os.read(0, _READ_SIZE)):
+        lines.add(data)
+    lines.end()
+    return code
+
+
+def _end_of(program: int) -> int | None:
+    """Collects children that have ended; returns the exit code if the program is one of them, as a shell tells it."""
+    try:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == program:
+                code = os.waitstatus_to_exitcode(ended[1])
+                return code if code >= 0 else _KILLED_BY - code
+    except ChildProcessError:
+        return 1
+    return None
 
 
 def copy_lines(source: int, target: int) -> None:
     """Copies lines from a descriptor to another one, as JSON, until the end."""
-    rest = b""
+    lines = _Lines(target)
     while data := os.read(source, _READ_SIZE):
-        *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
+        lines.add(data)
+    lines.end()
+
+
+class _Lines:
+    """Writes bytes, which come in any pieces, as lines of JSON."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._rest = b""
+
+    def add(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         for line in lines:
-            _write(target, line)
-        while len(rest) > LONGEST_LINE:
-            _write(target, rest[:LONGEST_LINE])
-            rest = rest[LONGEST_LINE:]
-    _write(target, rest)
+            self._write(line)
+        while len(self._rest) > LONGEST_LINE:
+            self._write(self._rest[:LONGEST_LINE])
+            self._rest = self._rest[LONGEST_LINE:]
 
+    def end(self) -> None:
+        self._write(self._rest)
 
-def _write(target: int, line: bytes) -> None:
-    for start in range(0, len(line), LONGEST_LINE):
-        if text := line[start : start + LONGEST_LINE].decode(errors="backslashreplace").strip():
-            os.write(target, logs.foreign_line(text).encode())
+    def _write(self, line: bytes) -> None:
+        for start in range(0, len(line), LONGEST_LINE):
+            if text := line[start : start + LONGEST_LINE].decode(errors="backslashreplace").strip():
+                os.write(self._target, logs.foreign_line(text).encode())

@@ -8,6 +8,7 @@ unless the field is marked as secret (``json_schema_extra={"secret": True}``).
 """
 
 import argparse
+import logging
 import os
 import re
 import types
@@ -19,7 +20,11 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource
 
+from process import logs
 from process.address import mask_password
+from process.log_wish import BLANKS
+
+logger = logging.getLogger(__name__)
 
 WRONG_USAGE = 2
 """Exit code for an unknown flag or an invalid value."""
@@ -31,7 +36,7 @@ _KUBERNETES: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+
 
 def strip_text(text: str) -> str:
     """Returns a text without the blanks, line ends and byte order marks around it."""
-    return text.strip(" \t\r\n\ufeff")
+    return text.strip(BLANKS)
 
 
 class Positional:
@@ -89,6 +94,10 @@ class Parser(argparse.ArgumentParser):
         """Ends the process with one line and the exit code of wrong usage."""
         if message.startswith("unrecognized arguments:"):  # a URL may hold a password
             message = " ".join("…" if "://" in word or "@" in word else word for word in message.split(" "))
+        if logs.in_json():
+            about = {"program": self.prog, "error": message, "hint": f"see {self.prog} --help"}
+            logger.error("wrong usage", extra=about)
+            self.exit(WRONG_USAGE)
         self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

@@ -62,6 +62,12 @@ COMMANDS = (
         "publish frames from many cameras in one process",
     ),
     Command(
+        ("probe",),
+        "worker.publish.trial_settings:ProbeSettings",
+        "worker.publish.trial:run_probe",
+        "try a camera or file: its codec, size and rate, or the reason why it fails",
+    ),
+    Command(
         ("results",),
         "worker.results_settings:ResultsSettings",
         "worker.results_command:run_results",
@@ -111,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         words = list(sys.argv[1:] if argv is None else argv)
         extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")
+        logs.prepare(words, os.environ, f"{extra.upper()}_")
         with required_extra(extra, PROGRAM):
             run = _program(words, stack)
         return run()

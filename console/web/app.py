@@ -16,18 +16,26 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from console.control import documents
+from console.control.lint import lint
 from console.web.access.guard import Access, Guard
 from console.web.access.identity import NOBODY
 from console.web.access.sessions import COOKIE, LASTS_S
+from console.web.changes import Changes, RefusedError
 from console.web.explain import explain
 from console.web.feed.feed import Feed
 from console.web.feed.messages import to_json
 from console.web.feed.pictures import Pictures, Shown
+from console.web.feed.rows import UNSEEN
 from console.web.feed.viewers import TooManyViewersError
 from process.version import version
 
 STATIC: Final = Path(__file__).parent / "static"
 MOST_LOGIN_BYTES: Final = 4096
+MOST_CHANGE_BYTES: Final = 4_000_000
+"""An import of a hundred thousand limits."""
+MOST_FINDINGS: Final = 200
+AUDIT_SHOWN: Final = 100
 _PROBLEMS: Final = {
     "wrong": '<p class="problem" role="alert">This token is wrong.</p>',
     "wait": '<p class="problem" role="alert">Too many attempts: wait a minute.</p>',
@@ -43,9 +51,9 @@ class _Files(StaticFiles):
         return response
 
 
-def application(feed: Feed, access: Access, registry: CollectorRegistry, shown: Shown) -> Starlette:
+def application(feed: Feed, changes: Changes, access: Access, registry: CollectorRegistry, shown: Shown) -> Starlette:
     """Returns the application; the feed runs while it serves."""
-    console = _Console(feed, access, registry, shown)
+    console = _Console(feed, changes, access, registry, shown)
     routes = [
         Route("/", console.page),
         Route("/login", console.login_page, methods=["GET"]),
@@ -57,6 +65,9 @@ def application(feed: Feed, access: Access, registry: CollectorRegistry, shown: 
         Route("/api/history", console.history),
         Route("/api/camera", console.camera),
         Route("/api/limits", console.limits),
+        Route("/api/audit", console.audit),
+        Route("/api/export", console.export),
+        Route("/api/changes", console.change, methods=["POST"]),
         Route("/healthz", console.health),
         Route("/livez", console.alive),
         Route("/metrics", console.metrics),
@@ -68,8 +79,9 @@ def application(feed: Feed, access: Access, registry: CollectorRegistry, shown: 
 class _Console:
     """The answers."""
 
-    def __init__(self, feed: Feed, access: Access, registry: CollectorRegistry, shown: Shown) -> None:
+    def __init__(self, feed: Feed, changes: Changes, access: Access, registry: CollectorRegistry, shown: Shown) -> None:
         self._feed = feed
+        self._changes = changes
         self._access = access
         self._registry = registry
         self._shown = shown
@@ -186,8 +198,58 @@ class _Console:
         )
 
     async def limits(self, _request: Request) -> Response:
-        """Returns all fields, patterns and boosts as they stand in Redis."""
-        return _json(self._feed.limits.hashes)
+        """Returns all fields, patterns and boosts as they stand in Redis, and what may be wrong with them."""
+        feed = self._feed
+        snapshot, demands = feed.limits.snapshot, feed.demands()
+        known = [str(row["name"]) for row in feed.board.rows() if row["state"] != UNSEEN]
+        findings = lint(snapshot, feed.now(), streams=known, default=demands.default)
+        return _json(
+            {
+                "version": feed.limits.version,
+                "limits": snapshot.limits,
+                "patterns": snapshot.patterns,
+                "boosts": snapshot.boosts,
+                # What lint says after a semicolon about fpsctl is for its users; here there are buttons.
+                "findings": [
+                    {**each._asdict(), "message": each.message.partition("; fpsctl")[0].partition(": fpsctl")[0]}
+                    for each in findings[:MOST_FINDINGS]
+                ],
+                "findings_left_out": max(0, len(findings) - MOST_FINDINGS),
+            }
+        )
+
+    async def audit(self, _request: Request) -> Response:
+        """Returns the newest changes."""
+        try:
+            return _json(await self._changes.audit(AUDIT_SHOWN))
+        except RefusedError as error:
+            return _json({"error": str(error)}, 503)
+
+    async def export(self, request: Request) -> Response:
+        """Returns all limits as a document."""
+        form = "csv" if request.query_params.get("format") == "csv" else "yaml"
+        write = documents.to_csv if form == "csv" else documents.to_yaml
+        text = write(self._feed.limits.snapshot).encode(errors="surrogateescape")
+        headers = {"content-disposition": f'attachment; filename="limits.{form}"'}
+        return Response(text, media_type=f"text/{form}", headers=headers)
+
+    async def change(self, request: Request) -> Response:
+        """Makes a change of limits; the guard has let it pass."""
+        identity = request.state.identity
+        try:
+            asked = json.loads(await _body(request, MOST_CHANGE_BYTES))
+            if not isinstance(asked, dict):
+                raise RefusedError("expected an object")
+            if asked.get("action") == "undo":
+                asked["by"] = identity.name
+            done = await self._changes.make(asked, identity.name, self._feed.demands())
+        except (ValueError, RecursionError):
+            return _json({"error": "expected JSON"}, 400)
+        except RefusedError as error:
+            self._feed.load.changes.labels("warned" if error.warning else "refused").inc()
+            return _json({"error": str(error), "warning": error.warning}, 409)
+        self._feed.load.changes.labels("tried" if asked.get("dry_run") else "made").inc()
+        return _json(done)
 
     async def health(self, _request: Request) -> Response:
         """Returns whether Redis can be read; without it the page shows what it knows."""

@@ -13,15 +13,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import redis
 import uvicorn
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
+from console.control.connection import connect
+from console.control.keys import ControlKeys
 from console.web.access.guard import Access
 from console.web.access.identity import Proxy, Tokens
 from console.web.app import application
+from console.web.changes import Changes
 from console.web.feed.board import Board
 from console.web.feed.feed import Feed
 from console.web.feed.history import History
+from console.web.feed.limits_view import LimitsView
 from console.web.feed.load import Load
 from console.web.feed.pictures import Shown
 from console.web.feed.queue_keys import QueueKeys
@@ -37,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 FAILED: Final = 1
 GRACE_S: Final = 3
+SOON_S: Final = 0.2
+NOTICE_S: Final = 3.0
+UNNOTICED_S: Final = 60.0
 OTHER_CONNECTIONS: Final = 200
 """Open at a time besides the pages' events: their pictures, probes, Prometheus."""
 
@@ -64,17 +72,20 @@ async def _serve(options: ConsoleOptions, host: str, listener: socket.socket) ->
     if options.sidecar_ca:
         credentials = tls_credentials(options.sidecar_ca, options.sidecar_cert, options.sidecar_key)
     shown = Shown(pictures=options.pictures, hidden=options.hide_pictures)
+    limits = LimitsView()
     feed = Feed(
         server,
         RedisSource(server.client(), keys, options.config_key, load),
         SidecarSource(options.sidecar, load, credentials),
-        Board(options.max_streams, shown),
+        Board(options.max_streams, lambda name: {"picture": shown(name), **limits.of_row(name)}),
         History(options.history_streams),
+        limits,
         load,
         config_key=options.config_key,
         max_viewers=options.max_viewers,
     )
-    app = application(feed, access_from(options, host), registry, shown)
+    changes = Changes(lambda: connect(options.redis, options.redis_access), ControlKeys(options.config_key))
+    app = application(feed, changes, access_from(options, host), registry, shown)
     config = uvicorn.Config(
         app,
         http="h11",
@@ -89,6 +100,7 @@ async def _serve(options: ConsoleOptions, host: str, listener: socket.socket) ->
         timeout_graceful_shutdown=GRACE_S,
     )
     feed.start()
+    noticing = asyncio.create_task(_notice_others(feed, changes)) if options.allow_changes else None
     try:
         address = listener.getsockname()
         shown_host = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -98,8 +110,29 @@ async def _serve(options: ConsoleOptions, host: str, listener: socket.socket) ->
         )
         await _Server(config, feed.viewers.close).serve(sockets=[listener])
     finally:
+        if noticing:
+            noticing.cancel()
         await feed.close()
+        changes.close()
     logger.info("the console has stopped")
+
+
+async def _notice_others(feed: Feed, changes: Changes) -> None:
+    """Notes in the audit what others change without a tool of this project, some seconds later."""
+    noticed = -1
+    while True:
+        # The first look notes nothing, since nobody knows what it was before; so it comes as soon as Redis can be read.
+        await asyncio.sleep(SOON_S if noticed < 0 else NOTICE_S)
+        if feed.limits.version == noticed or feed.redis_problem:
+            continue
+        version = feed.limits.version
+        try:
+            await changes.notice_others()
+        except redis.RedisError as error:
+            logger.warning("changes by others aren't noted in the audit", extra={"reason": str(error)})
+            await asyncio.sleep(UNNOTICED_S)
+        else:
+            noticed = version
 
 
 class _Server(uvicorn.Server):

@@ -211,3 +211,69 @@ def test_a_closed_standard_error_is_left_alone() -> None:
         timeout=120,
     )
     assert (done.stdout, done.returncode) == ("done\n", 0)
+
+
+def run_first(program: str, **options: object) -> "subprocess.Popen[str]":
+    """Starts a program as the first process of a namespace, as in a container."""
+    indented = "".join(f"    {line}\n" for line in program.strip().splitlines())
+    words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    return subprocess.Popen(
+        [*words, sys.executable, "-c", f"{START}with captured('json'):\n{indented}"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+needs_namespaces = pytest.mark.skipif(
+    subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True, check=False).returncode
+    != 0,
+    reason="needs the right to make a PID namespace",
+)
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("native.abort()", 134), ("ctypes.string_at(0)", 139), ("os.kill(os.getpid(), 9)", 137), ("os._exit(3)", 3)],
+)
+def test_a_crash_in_a_container_loses_nothing(end: str, code: int) -> None:
+    """There the program is the first process, with whose end the kernel ends all others."""
+    program = f"puts(b'bad_alloc\\n')\nlogging.getLogger('worker').info('own', extra={{'pid': os.getppid()}})\n{end}"
+    with run_first(program) as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == code
+    said = [json.loads(line) for line in errors.splitlines()]
+    lines = [entry["line"] for entry in said if entry["logger"] == "stderr"]
+    assert lines[0] == "bad_alloc"
+    assert [entry["pid"] for entry in said if entry["logger"] == "worker"] == [1]
+    assert any("Fatal Python error" in line for line in lines) == (code in (134, 139))
+
+
+@needs_namespaces
+def test_the_first_process_passes_signals_on_and_collects_orphans() -> None:
+    """The program gets each signal once; a child whose parent is gone doesn't stay as a zombie; standard output is its own."""
+    program = """
+import signal, subprocess, time
+got = []
+signal.signal(signal.SIGTERM, lambda *_: got.append("TERM"))
+signal.signal(signal.SIGHUP, lambda *_: got.append("HUP"))
+subprocess.run(["sh", "-c", "sleep 0.05 &"])
+zombies = lambda: [p for p in os.listdir("/proc") if p.isdigit() and "Z" in open(f"/proc/{p}/stat").read().split()[2]]
+deadline = time.monotonic() + 60
+while (zombies() or len(os.listdir("/proc/1/task")) != 1) and time.monotonic() < deadline: time.sleep(0.01)
+print("ready", flush=True)
+os.kill(1, signal.SIGHUP)
+while len(got) < 2 and time.monotonic() < deadline: time.sleep(0.01)
+print(got, zombies(), flush=True)
+"""
+    with run_first(program) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(first), 15)
+        output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert output in ("['HUP', 'TERM'] []\n", "['TERM', 'HUP'] []\n")

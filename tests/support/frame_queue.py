@@ -5,6 +5,7 @@ import threading
 import redis
 
 from process.backoff import Backoff
+from worker.publish.destination import on_one_server
 from worker.publish.sender import Sender
 from worker.publish.source import Captured
 from worker.queue.keys import Keys
@@ -29,8 +30,7 @@ class FrameQueue:
     ) -> None:
         self._published = threading.Semaphore(0)
         self._sender = Sender(
-            client,
-            keys,
+            on_one_server(client, keys),
             payload_ttl=payload_ttl,
             max_queue=max_queue,
             backoff=backoff or Backoff(0.02, 0.05),

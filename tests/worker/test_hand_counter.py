@@ -39,6 +39,7 @@ class Untouchable:
     """A detector that must not be used."""
 
     name = "untouchable"
+    engine = "fake"
 
     def detect(self, _: object) -> None:
         """Fails the test."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.processes import programs
 from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
@@ -51,6 +52,26 @@ def test_every_command_is_there() -> None:
     for command in cli.COMMANDS:
         assert callable(cli._load(command.function))
         assert cli._load(command.settings).__doc__
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "variables", "said"),
+    [
+        ("worker", ("cuont",), {"WORKER_LOG_FORMAT": "JSON"}, "unknown command 'cuont'"),
+        ("worker", ("run", "--fps", "x", "--log-format=json"), {}, "--fps: expected a decimal number"),
+        ("sidecar", ("--listen", "x"), {"SIDECAR_LOG_FORMAT": "json"}, "--listen: expected HOST:PORT"),
+    ],
+)
+def test_wrong_usage_is_json_if_the_log_is(
+    program: str, arguments: tuple[str, ...], variables: dict[str, str], said: str
+) -> None:
+    """One object per line, whether a flag or the environment wishes it, and whatever is wrong with the others."""
+    done = run(program, *arguments, **variables)
+    assert done.returncode == 2
+    (entry,) = map(json.loads, done.stderr.splitlines())
+    assert entry["message"] == "wrong usage"
+    assert said in entry["error"]
+    assert entry["hint"].endswith("--help")
 
 
 @pytest.mark.parametrize(
@@ -158,12 +179,12 @@ def test_the_module_is_the_command_run() -> None:
     ended = run("worker.hand_counter", "--fps", "fast")
     assert ended.returncode == 2
     assert ended.stderr.startswith("hand-counter run: --fps: ")
-    assert run("worker", "run", "--help").stdout == run("worker.hand_counter", "--help").stdout
+    assert programs.run("worker", "run", "--help").stdout == run("worker.hand_counter", "--help").stdout
 
 
 def test_version() -> None:
     """--version names the program."""
-    assert run("worker", "--version").stdout.startswith("hand-counter ")
+    assert programs.run("worker", "--version").stdout.startswith("hand-counter ")
 
 
 @pytest.mark.parametrize("command", [["run"], ["detect", "photo.jpg"]])
@@ -195,5 +216,6 @@ def test_every_line_is_json(models: ModelPaths, tmp_path: Path) -> None:
     said = [line["line"] for line in lines if line["logger"] == "stderr"]
     for words in ("TensorFlow Lite", "Corrupt JPEG data", "hand-counter: missing.jpg: No such file"):
         assert any(words in line for line in said), (words, said)
-    assert (done.returncode, done.stdout) == (1, run(*command).stdout)
-    assert "\nCorrupt JPEG data" in run(*command).stderr
+    plain = run(*command)
+    assert (done.returncode, done.stdout) == (1, plain.stdout)
+    assert "\nCorrupt JPEG data" in plain.stderr

@@ -23,6 +23,7 @@ from worker.demo.limits_view import LimitsView
 from worker.demo.options import DemoOptions
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
 from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
+from worker.publish.destination import on_one_server
 from worker.publish.open_source import jpeg_encoder
 from worker.publish.outages import Outages
 from worker.publish.publisher import GRACE_S, Publisher
@@ -102,8 +103,7 @@ class Stage(contextlib.ExitStack):
 
         client = self.enter_context(contextlib.closing(connect(self.redis_url)))
         sender = Sender(
-            client,
-            self.keys,
+            on_one_server(client, self.keys),
             payload_ttl=PAYLOAD_TTL_S,
             max_queue=100_000,
             backoff=Backoff(),

@@ -70,6 +70,7 @@ class CountWorker:
         while (job := self._next_job()) is not None:
             self._busy_since = time.monotonic()
             self._settled.put(self._settle(job))
+            del job  # else its picture would stay in memory until the next one comes
             self._busy_since = None
 
     def busy_seconds(self) -> float:

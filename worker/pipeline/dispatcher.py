@@ -7,7 +7,7 @@ ahead. Not more, because a frame whose picture is fetched can't be superseded an
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from worker.metrics import Metrics
@@ -94,6 +94,23 @@ class Dispatcher:
                     superseded.append(old.frame)
             self._wanted.notify()
         return superseded
+
+    def recall(self, stream_names: Collection[str]) -> list[Frame]:
+        """Takes back the frames of streams that no counting thread has begun with; returns them."""
+        with self._wanted:
+            frames = [each.frame for name in stream_names for each in self._scheduler.recall(name)]
+            fetched = [job for job in self._ready if job.frame.stream_name in stream_names]
+            for job in fetched:
+                self._ready.remove(job)
+            if self._is_roomy():
+                self._room.notify()
+            self._wanted.notify()
+        return frames + [job.frame for job in fetched]
+
+    def waiting_streams(self) -> list[str]:
+        """Returns the streams of which frames wait for their turn or for a counting thread."""
+        with self._wanted:
+            return list({*self._scheduler.waiting_streams(), *(job.frame.stream_name for job in self._ready)})
 
     @property
     def has_room(self) -> bool:
@@ -182,9 +199,11 @@ class Dispatcher:
         """Yields the frames that can be counted, with their pictures; settles the others."""
         keys = [frame.frame_key for frame, _, _ in taken if frame.frame_key is not None]
         payloads = iter(until_redis_works(lambda: self._queue.payloads(keys), self._stop) if keys else ())
+        again = [frame.entry_id for frame, _, _ in taken if frame.frame_key is None and frame.payload is None]
+        inline = iter(until_redis_works(lambda: self._queue.inline_payloads(again), self._stop) if again else ())
         for each in taken:
             frame, delivery, _ = each
-            payload = frame.payload if frame.frame_key is None else next(payloads)
+            payload = frame.payload or next(inline if frame.frame_key is None else payloads)
             if isinstance(payload, QueueError):
                 self._unreachable.append(each)
                 self._again_at = time.monotonic() + FETCH_AGAIN_S

@@ -10,7 +10,7 @@ import math
 import queue as queues
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from handcounter.pacing.bounds import MAX_BATCH
@@ -37,6 +37,9 @@ SHORT_WAIT_S = 0.02
 
 ASK_AGAIN_S = 0.1
 """Until deliveries that wait for the limit of their stream are looked at again."""
+
+LOOK_FOR_PAUSES_S = 1.0
+"""Between two questions for the limits of streams of which admitted frames wait: those that were paused since are skipped."""
 
 FULL_WAIT_S = 0.05
 """Until a worker that holds too much looks again."""
@@ -89,8 +92,10 @@ class Reader:
         self._stop = stop
         self._options = options
         self._redelivery = Redeliveries(queue.parts, held, settled, metrics, options)
+        self._limiter = limiter
         self._decider = Decider(limiter, options)
         self._ask_again_at = 0.0
+        self._look_for_pauses_at = 0.0
         self._check_at = time.monotonic() + CHECK_S
         self._read_until = -math.inf
         """All entries that arrived up to then were read, Unix seconds by Redis' clock; known to be in the past."""
@@ -121,8 +126,9 @@ class Reader:
             self._redelivery.adopt()
             self._decide(self._redelivery.take_suspect())  # one at a time, so it needs no room
             self._decide_waiting()
-            if self._room() > 0:
-                self._decide(self._redelivery.take())
+            self._recall_paused()
+            if (room := self._room()) > 0:
+                self._decide(self._redelivery.take(room))
             if (room := self._room()) <= 0:
                 self._stop.wait(FULL_WAIT_S)
                 return False
@@ -154,7 +160,7 @@ class Reader:
     def _room(self) -> int:
         """Returns how many bytes of pictures may come with the next entries; 0 or less: none may be taken up."""
         full = len(self._held) >= MOST_HELD
-        return 0 if full else self._options.max_bytes_in_flight - self._held.inline_bytes
+        return 0 if full else self._options.max_bytes_in_flight - self._held.bytes
 
     def _early(self) -> float:
         """Returns how many seconds are left until the workers don't keep up."""
@@ -172,6 +178,7 @@ class Reader:
         if not deliveries:
             return
         verdicts = self._decider.decide(deliveries, self._queue.now())
+        self._held.add([delivery.without_picture() for _, delivery in verdicts.undecided])
         self._set_deliveries({delivery.entry_id: delivery.times_delivered - 1 for _, delivery in verdicts.undecided})
         self._carry_out(verdicts)
 
@@ -183,6 +190,21 @@ class Reader:
         verdicts = self._decider.decide_waiting(self._queue.now())
         self._set_deliveries({each.entry_id: each.times_delivered for _, each, _ in verdicts.admitted})
         self._carry_out(verdicts)
+
+    def _recall_paused(self) -> None:
+        """Skips admitted frames that wait, if their stream was paused since they were admitted.
+
+        The frames of a stream that come after a pause would show it, but its publisher may send none.
+        """
+        if time.monotonic() < self._look_for_pauses_at:
+            return
+        self._look_for_pauses_at = time.monotonic() + LOOK_FOR_PAUSES_S
+        if names := self._dispatcher.waiting_streams():
+            limits = zip(names, self._limiter.limits(names), strict=True)
+            self._skip(self._recalled({name for name, limit in limits if limit == 0.0}))
+
+    def _recalled(self, paused: Collection[str]) -> list[Skipped]:
+        return [skipped(frame, SkipReason.PAUSED) for frame in self._dispatcher.recall(paused)] if paused else []
 
     def _carry_out(self, verdicts: Verdicts) -> None:
         for dead in verdicts.dead:

@@ -46,9 +46,14 @@ class Redeliveries:
         """Takes over what other workers hold without a sign of life, where it is time for that. Raises QueueError."""
         self._in_each(Redelivery.adopt)
 
-    def take(self) -> list[Delivery]:
-        """Takes up the next entries without suspects; returns what may be counted. Raises QueueError."""
-        return [delivery for taken in self._in_each(Redelivery.take) for delivery in taken]
+    def take(self, most_bytes: int) -> list[Delivery]:
+        """Takes up the next entries without suspects; returns what may be counted. Raises QueueError.
+
+        Args:
+            most_bytes: the most bytes of the entries; each partition may exceed its part by one entry.
+        """
+        bytes_each = max(1, most_bytes // len(self._parts))
+        return [delivery for taken in self._in_each(lambda each: each.take(bytes_each)) for delivery in taken]
 
     def take_suspect(self) -> list[Delivery]:
         """Takes up the next suspect if none is in progress; returns what may be counted. Raises QueueError."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
-from worker.queue.consumer import Queue
+from worker.queue.consumer import MOST_BYTES, Queue
 from worker.queue.delivery import Delivery, Settled, dead_letter
 from worker.queue.frame import DeadReason
 from worker.queue.held import Held
@@ -60,8 +60,11 @@ class Redelivery:
         """Looks for such entries from now on."""
         self.expected = self._unlisted = True
 
-    def take(self) -> list[Delivery]:
+    def take(self, most_bytes: int = MOST_BYTES) -> list[Delivery]:
         """Takes up the next entries, oldest first, without suspects; notes those for :meth:`take_suspect`.
+
+        Args:
+            most_bytes: as for :meth:`worker.queue.consumer.Queue.read`.
 
         Returns:
             What may be counted.
@@ -77,9 +80,10 @@ class Redelivery:
         self.expected = bool(waiting)
         harmless, suspects = sort_out(waiting)
         self._suspects = deque(suspects)
-        taken = self._take(harmless[: self._options.batch_size])
-        self._unlisted = len(listed) == page or len(harmless) > self._options.batch_size
-        return taken
+        wanted = harmless[: self._options.batch_size]
+        deliveries = self._take(wanted, most_bytes)
+        self._unlisted = len(listed) == page or len(deliveries) < len(harmless)
+        return self._without_worn_out(deliveries)
 
     @property
     def suspect_waits(self) -> bool:
@@ -111,17 +115,20 @@ class Redelivery:
         if not self.suspect_is_due:
             return []
         suspect = self._suspects[0]
-        taken = self._take([suspect])
+        deliveries = self._take([suspect], MOST_BYTES)
         self._suspect = self._suspects.popleft()
-        return taken
+        return self._without_worn_out(deliveries)
 
-    def _take(self, entry_ids: Sequence[str]) -> list[Delivery]:
-        """Takes up entries; those that were delivered too often are dead-lettered and not returned."""
+    def _take(self, entry_ids: Sequence[str], most_bytes: int) -> list[Delivery]:
         if not entry_ids:
             return []
-        deliveries = self._queue.take(entry_ids)
+        deliveries = self._queue.take(entry_ids, most_bytes)
         self._held.add(deliveries)
         self._metrics.redelivered.inc(sum(delivery.times_delivered > 1 for delivery in deliveries))
+        return deliveries
+
+    def _without_worn_out(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Returns deliveries without those that were delivered too often, which are dead-lettered."""
         return [delivery for delivery in deliveries if not self._is_worn_out(delivery)]
 
     def _is_worn_out(self, delivery: Delivery) -> bool:

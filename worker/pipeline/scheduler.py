@@ -112,6 +112,22 @@ class _Turns(Generic[F]):
                 return frame
         return None
 
+    def recall(self, stream_name: str) -> list[F]:
+        stream = self._streams.get(stream_name)
+        if stream is None or not stream.waiting:
+            return []
+        recalled = list(stream.waiting)
+        stream.waiting.clear()
+        self.waiting -= len(recalled)
+        self._due = [each for each in self._due if each[2] != stream_name]
+        heapq.heapify(self._due)
+        heapq.heappush(self._idle, (stream.due, stream_name))
+        self._forget()
+        return recalled
+
+    def waiting_streams(self) -> list[str]:
+        return [name for _, _, name in self._due]
+
     def _line_up(self, name: str, stream: _Stream[F]) -> None:
         self._arrivals += 1
         heapq.heappush(self._due, (stream.due, self._arrivals, name))
@@ -179,6 +195,14 @@ class Scheduler(Generic[F]):
             The frame that is superseded: usually the one that waited, or this one if that is newer; None: no frame is.
         """
         return (self._live if live else self._films).put(stream_name, fps, frame)
+
+    def recall(self, stream_name: str) -> list[F]:
+        """Removes all frames of a stream; returns them. It takes no turn."""
+        return self._live.recall(stream_name) + self._films.recall(stream_name)
+
+    def waiting_streams(self) -> list[str]:
+        """Returns the streams of which frames wait."""
+        return list({*self._live.waiting_streams(), *self._films.waiting_streams()})
 
     def take(self, worthless: Callable[[F], bool], dropped: list[F]) -> F | None:
         """Returns the frame whose turn it is; None if there is none.

@@ -1,10 +1,12 @@
 """Deliveries that wait, because their stream's limit is unknown and the sidecar can't be asked. Pure.
 
 The stream may be paused, so its frames are neither counted nor skipped as long as they are worth counting. Meanwhile they
-are held like all others.
+are held like all others, except for pictures inside their entries: these would take the memory from frames that can be counted,
+and are fetched again when their turn comes.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from worker.queue.delivery import Delivery
 from worker.queue.frame import Frame
@@ -22,8 +24,8 @@ class Undecided:
         return len(self._waiting)
 
     def add(self, deliveries: Iterable[Waiting]) -> None:
-        """Adds deliveries behind those that wait already."""
-        self._waiting += deliveries
+        """Adds deliveries behind those that wait already, without pictures inside their entries."""
+        self._waiting += [(replace(frame, payload=None), each.without_picture()) for frame, each in deliveries]
 
     def take(self) -> list[Waiting]:
         """Returns all that wait; none do afterwards."""

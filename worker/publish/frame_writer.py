@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from worker.publish.source import Captured
+from worker.queue.exchange import Request, exchange
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
 
@@ -31,6 +34,8 @@ _SCRIPT = Path(__file__).parent / "publish.lua"
 class NumberedFrame:
     """A frame as it is written. The number shows whether it was written already."""
 
+    client: redis.Redis
+    """Of the stream's partition."""
     keys: tuple[str, str, str]
     """Of the script: the queue, the picture, the number."""
     arguments: tuple[bytes | str | int, ...]
@@ -46,6 +51,7 @@ class StreamFrames:
 
     def __init__(
         self,
+        client: redis.Redis,
         keys: Keys,
         stream_name: str,
         *,
@@ -54,7 +60,7 @@ class StreamFrames:
         waits: bool = False,
         live: bool = True,
     ) -> None:
-        """Takes the payload's TTL in seconds and the queue's cap in entries.
+        """Takes the stream's partition, the payload's TTL in seconds and the partition's cap in entries.
 
         If the queue is full of entries that no worker has settled, a source that can wait waits for room. Otherwise the
         oldest entries are pushed out, of whichever stream they are. Frames that aren't live are counted however long they
@@ -65,6 +71,7 @@ class StreamFrames:
         """From how many entries that aren't settled it waits, or else that it doesn't."""
         if waits:
             self.room = max_queue if live else min(max_queue, FILM_ROOM)
+        self._client = client
         self._keys = keys
         self._stream_name = stream_name
         self._ttl_ms = max(1, round((payload_ttl if live else max(payload_ttl, FILM_TTL_S)) * 1000))
@@ -83,39 +90,39 @@ class StreamFrames:
         entry = encode_entry(self._stream_name, frame.ts, picture, live=self.live)
         words = [word for pair in entry.items() for word in pair]
         head = (frame.picture, self._ttl_ms, self._max_queue, self.room, self._number)
-        return NumberedFrame((self._keys.frames, picture, self._keys.payload(self._run)), (*head, *words))
+        keys = self._keys.frames, picture, self._keys.payload(self._run)
+        return NumberedFrame(self._client, keys, (*head, *words))
 
 
 class FrameWriter:
     """Writes frames. For one thread."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        """Takes a client that doesn't retry."""
-        self._client = client
-        script = client.register_script(_SCRIPT.read_text())
-        self._text, self._sha = script.script, script.sha
+    def __init__(self) -> None:
+        self._text = _SCRIPT.read_text()
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    def write(self, frames: Sequence[NumberedFrame]) -> list[int | redis.ResponseError]:
-        """Writes frames, at most one of each stream, in one round trip.
+    def write(self, frames: Sequence[NumberedFrame]) -> list[int | redis.RedisError]:
+        """Writes frames, at most one of each stream, in one round trip to each server.
 
         Returns:
             For each frame what the script replied: how many entries it pushed out and one more, 0 if it was written before,
-            FULL if it has to wait; or why Redis refused it.
-
-        Raises:
-            redis.RedisError: no reply came, or not all of them. Some may be written.
+            FULL if it has to wait; or why it was refused, or why no reply came, in which case it may be written.
         """
         replies = self._send(frames)
         unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            self._client.script_load(self._text)
-            again = self._send(frames[index] for index in unknown)
+            for client in {frames[index].client for index in unknown}:
+                with contextlib.suppress(redis.RedisError):
+                    client.script_load(self._text)
+            again = self._send([frames[index] for index in unknown])
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
         return replies
 
-    def _send(self, frames: Iterable[NumberedFrame]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for frame in frames:
-            pipeline.evalsha(self._sha, len(frame.keys), *frame.keys, *frame.arguments)
-        return pipeline.execute(raise_on_error=False)
+    def _send(self, frames: Sequence[NumberedFrame]) -> list[Any]:
+        return exchange(
+            [
+                Request(frame.client, ("EVALSHA", self._sha, len(frame.keys), *frame.keys, *frame.arguments))
+                for frame in frames
+            ]
+        )

@@ -12,6 +12,7 @@ from worker.publish.outbox import OUTBOX_BYTES
 if TYPE_CHECKING:
     from process.redis_access import RedisAccess
     from process.redis_url import RedisUrl
+    from worker.queue.partitions import Partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class DestinationOptions:
 
     redis: RedisUrl
     access: RedisAccess
-    prefix: str
+    partitions: Partitions
     payload_ttl: float
     """Seconds after which a picture that no worker has fetched is deleted."""
     max_queue: int

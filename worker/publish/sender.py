@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from collections.abc import Callable
 import redis
 
 from process.backoff import Backoff
+from worker.publish.destination import Destination
 from worker.publish.frame_writer import FULL, FrameWriter, NumberedFrame, StreamFrames
 from worker.publish.outbox import OUTBOX_BYTES, OUTLET_FRAMES, Outbox, Outlet
 from worker.publish.source import Captured
 from worker.queue.failures import failure_in_words
-from worker.queue.keys import Keys
+from worker.queue.open_queue import part_of
+from worker.queue.partition_number import CHECK_S, PartitionsError
 from worker.queue.permissions import log_missing_permissions, missing_permissions, publisher_probes
 
 logger = logging.getLogger(__name__)
@@ -59,8 +62,7 @@ class Sender:
 
     def __init__(
         self,
-        client: redis.Redis,
-        keys: Keys,
+        destination: Destination,
         *,
         payload_ttl: float,
         max_queue: int,
@@ -71,36 +73,39 @@ class Sender:
         """Doesn't send yet.
 
         Args:
-            client: doesn't retry.
-            keys: of the queue.
+            destination: the queue.
             payload_ttl: seconds after which a picture that no worker has fetched is deleted.
-            max_queue: about how many entries the queue keeps.
+            max_queue: about how many entries the queue keeps, in all partitions together.
             backoff: pauses between attempts.
             max_bytes: how many bytes of pictures may wait here.
             on_published: called in the sender's thread for each published frame.
         """
         self.failed: BaseException | None = None
         """The defect that ended it."""
-        self._client = client
-        self._keys = keys
+        self._destination = destination
         self._payload_ttl = payload_ttl
-        self._max_queue = max_queue
+        self._max_queue = part_of(max_queue, destination.partitions.number)
         self._outbox = Outbox(time.monotonic, max_bytes)
-        self._writer = FrameWriter(client)
+        self._writer = FrameWriter()
         self._backoff = backoff
         self._on_published = on_published
         self._channels: dict[Outlet, Channel] = {}
         self._permissions_checked = False
+        self._check_at = -math.inf
+        """When the number of partitions is checked again."""
         self._failing_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def open(self, stream_name: str, *, size: int = OUTLET_FRAMES, most: int | None = None) -> Channel:
         """Returns a way for the frames of one stream; see :meth:`Outbox.open`."""
+        keys = self._destination.keys(stream_name)
+        client = self._destination.client(keys)
 
         def frames(live: bool, waits: bool) -> StreamFrames:
             return StreamFrames(
-                self._keys,
+                client,
+                keys,
                 stream_name,
                 payload_ttl=self._payload_ttl,
                 max_queue=self._max_queue,
@@ -118,8 +123,8 @@ class Sender:
 
     @property
     def queue(self) -> str:
-        """The key of the queue."""
-        return self._keys.frames
+        """The key of the queue, or of the one that all partitions together take the place of."""
+        return self._destination.partitions.only.frames
 
     def works(self) -> bool:
         """Returns whether Redis takes frames, as far as is known, and nothing is broken here."""
@@ -141,11 +146,12 @@ class Sender:
         try:
             while batch := self._outbox.take(_BATCH_FRAMES, _BATCH_BYTES):
                 self._send([(self._channels[outlet], frame) for outlet, frame in batch])
+        except PartitionsError as error:
+            logger.error("%s", error)
+            self._give_up_all(error)
         except Exception as error:
             logger.exception("the sender failed")
-            self.failed = error
-            for channel in list(self._channels.values()):
-                self._give_up(channel, error)
+            self._give_up_all(error)
 
     def _send(self, batch: list[tuple[Channel, Captured]]) -> None:
         ready: list[tuple[Channel, Captured, NumberedFrame]] = []
@@ -162,8 +168,9 @@ class Sender:
         if not ready:
             return
         try:
-            self._report_missing_permissions()
-            replies: list[int | redis.RedisError] = [*self._writer.write([numbered for _, _, numbered in ready])]
+            self._check_partitions()
+            self._report_missing_permissions(ready[0][0])
+            replies = self._writer.write([numbered for _, _, numbered in ready])
         except redis.RedisError as error:
             replies = [error] * len(ready)
         errors = [reply for reply in replies if isinstance(reply, redis.RedisError)]
@@ -190,6 +197,11 @@ class Sender:
             self._on_published(channel.outlet.stream_name, frame)
             channel.outlet.settle()
 
+    def _give_up_all(self, error: Exception) -> None:
+        self.failed = error
+        for channel in list(self._channels.values()):
+            self._give_up(channel, error)
+
     def _give_up(self, channel: Channel, error: Exception) -> None:
         channel.error = error
         channel.outlet.close(discard=True)
@@ -206,20 +218,33 @@ class Sender:
                     "as many frames as the workers need wait in the queue; publishing at their pace", extra=about
                 )
 
-    def _report_missing_permissions(self) -> None:
+    def _check_partitions(self) -> None:
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        try:
+            self._destination.number.check()
+        except redis.RedisError:
+            if self._check_at == -math.inf:  # it was never checked, so frames might go where nobody reads them
+                raise
+        self._check_at = now + CHECK_S
+
+    def _report_missing_permissions(self, channel: Channel) -> None:
         if not self._permissions_checked:
-            log_missing_permissions(missing_permissions(self._client, publisher_probes(self._keys)))
+            keys = self._destination.keys(channel.outlet.stream_name)
+            probes = publisher_probes(keys, self._destination.partitions)
+            log_missing_permissions(missing_permissions(self._destination.client(keys), probes))
             self._permissions_checked = True
 
     def _report_failure(self, error: redis.RedisError) -> None:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             what, about = failure_in_words(error)
-            logger.warning("%s; retrying", what, extra={"queue": self._keys.frames, **about})
+            logger.warning("%s; retrying", what, extra={"queue": self.queue, **about})
 
     def _report_success(self) -> None:
         self._backoff.reset()
         if self._failing_since is not None:
             seconds = round(time.monotonic() - self._failing_since, 1)
-            logger.info("Redis works again", extra={"queue": self._keys.frames, "outage_seconds": seconds})
+            logger.info("Redis works again", extra={"queue": self.queue, "outage_seconds": seconds})
             self._failing_since = None

@@ -10,13 +10,14 @@ from pydantic import Field, model_validator
 from process.fields import FiniteSeconds, OptionalGrpcAddress
 from worker.publish.options import DestinationOptions, LimitsOptions
 from worker.publish.outbox import OUTBOX_BYTES
-from worker.settings import QueueSettings, sidecar_error
+from worker.queue.partitions import Partitions
+from worker.settings import PartitionSettings, sidecar_error
 
 
-class SendingSettings(QueueSettings):
+class SendingSettings(PartitionSettings):
     """Where frames go."""
 
-    model_config = QueueSettings.model_config
+    model_config = PartitionSettings.model_config
 
     payload_ttl: FiniteSeconds = Field(
         30.0, ge=0.1, le=1e6, description="seconds after which a picture that no worker has fetched is deleted"
@@ -52,7 +53,7 @@ class SendingSettings(QueueSettings):
         return DestinationOptions(
             redis=self.redis,
             access=self.redis_access,
-            prefix=self.prefix,
+            partitions=Partitions(self.prefix, self.partitions),
             payload_ttl=self.payload_ttl,
             max_queue=self.max_queue,
             max_bytes=self.max_bytes_waiting,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 import redis
 
 from worker.publish.camera_status import EVERY_S, TTL_S, CameraStatus
-from worker.queue.keys import Keys
+from worker.publish.destination import Destination
+from worker.queue.exchange import Request, exchange
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,12 @@ _IN_ONE_TRIP = 200
 class StatusWriter:
     """Writes what has changed every second, and everything every 10 seconds. Failures are left to the sender to report."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, statuses: Callable[[], Mapping[str, CameraStatus]]) -> None:
-        """Takes a function that returns the state of each camera by its stream's name, those that have just ended included."""
-        self._client = client
-        self._keys = keys
+    def __init__(self, destination: Destination, statuses: Callable[[], Mapping[str, CameraStatus]]) -> None:
+        """Takes the queue, beside which states are written, and a function that returns the state of each camera.
+
+        Those are by their streams' names, and include those that have just ended.
+        """
+        self._destination = destination
         self._statuses = statuses
         self._written: dict[str, tuple[float, tuple[object, ...]]] = {}
         """When the state of each camera was written, and its news."""
@@ -52,8 +55,6 @@ class StatusWriter:
         while True:
             try:
                 self._write(time.monotonic())
-            except redis.RedisError as error:
-                logger.debug("the cameras' states can't be written", extra={"error": str(error)})
             except Exception:
                 logger.exception("the cameras' states can't be written")
             if stopped:
@@ -61,7 +62,7 @@ class StatusWriter:
             stopped = self._stop.wait(_LOOK_S)
 
     def _write(self, now: float) -> None:
-        statuses = self._statuses()
+        statuses, problem = self._statuses(), ""
         for gone in self._written.keys() - statuses.keys():
             del self._written[gone]
         due = [name for name, status in statuses.items() if self._is_due(name, status, now, EVERY_S)]
@@ -69,15 +70,21 @@ class StatusWriter:
             due = [name for name, status in statuses.items() if self._is_due(name, status, now, _LATE * EVERY_S)]
         for start in range(0, len(due), _IN_ONE_TRIP):
             part = due[start : start + _IN_ONE_TRIP]
-            pipeline = self._client.pipeline(transaction=False)
+            requests: list[Request] = []
             for name in part:
-                key = self._keys.camera(name)
+                keys = self._destination.keys(name)
+                client, key = self._destination.client(keys), keys.camera(name)
                 words = [word for pair in statuses[name].fields(time.time()).items() for word in pair]
-                pipeline.hset(key, items=words)
-                pipeline.expire(key, TTL_S)
-            pipeline.execute(raise_on_error=False)
-            for name in part:
-                self._written[name] = now, statuses[name].news
+                requests += [Request(client, ("HSET", key, *words)), Request(client, ("EXPIRE", key, TTL_S))]
+            replies = exchange(requests)
+            for name, *written in zip(part, replies[::2], replies[1::2], strict=True):
+                # What a server refuses it will refuse again; the sender says so. A server that was lost gets it later.
+                if lost := [each for each in written if isinstance(each, redis.ConnectionError | redis.TimeoutError)]:
+                    problem = str(lost[0])
+                else:
+                    self._written[name] = now, statuses[name].news
+        if problem:
+            logger.debug("the cameras' states can't be written", extra={"error": problem})
 
     def _is_due(self, name: str, status: CameraStatus, now: float, after: float) -> bool:
         written = self._written.get(name)

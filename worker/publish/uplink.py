@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from handcounter.client import LimitsWatch, tls_credentials
 from process.backoff import Backoff
+from worker.publish.destination import Destination
 from worker.publish.sender import Sender
 from worker.publish.status_writer import StatusWriter
-from worker.queue.keys import Keys
-from worker.queue.redis_client import connect
+from worker.queue.connections import Connections
 
 if TYPE_CHECKING:
     from worker.publish.camera_status import CameraStatus
@@ -36,11 +36,10 @@ class Uplink:
 
     def __init__(self, destination: DestinationOptions, limits: LimitsOptions | None) -> None:
         """Connects in the background."""
-        self._keys = keys = Keys(destination.prefix)
-        self._client = connect(destination.redis, destination.access)
+        self._connections = Connections(destination.redis, destination.access)
+        self._destination = Destination(destination.partitions, self._connections.client)
         self.sender = Sender(
-            self._client,
-            keys,
+            self._destination,
             payload_ttl=destination.payload_ttl,
             max_queue=destination.max_queue,
             max_bytes=destination.max_bytes,
@@ -57,7 +56,7 @@ class Uplink:
     def start(self, statuses: Callable[[], Mapping[str, CameraStatus]]) -> None:
         """Begins to send frames, and to write the states that the function returns."""
         self.sender.start()
-        self._states = StatusWriter(self._client, self._keys, statuses)
+        self._states = StatusWriter(self._destination, statuses)
         self._states.start()
 
     def await_limits(self, done: threading.Event) -> bool:
@@ -78,5 +77,5 @@ class Uplink:
         if self.watch:
             self.watch.close()
         if interruptible:
-            self._client.close()
+            self._connections.close()
         return interruptible

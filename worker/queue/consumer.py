@@ -17,11 +17,12 @@ its memory loses the counters as well; one that is killed keeps what ``appendonl
 One :class:`Queue` serves all threads of a worker. Its methods raise :class:`worker.queue.commands.QueueError` alone.
 """
 
+import contextlib
 import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -43,8 +44,8 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 64 * 2**20
 """A bound on what is read at once, far above what usual pictures need."""
 
-_FORGETTING = 0.5
-"""How the largest picture is forgotten with each read."""
+_LARGE_REPLY = 2**20
+"""Bytes of pictures, from which on the buffer of a reply is worth a round trip."""
 
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
@@ -102,8 +103,6 @@ class Queue:
         """All entries that arrived up to then were read, Unix seconds by Redis' clock."""
         self._unwritten = ""
         self._last_id = b"0-0"
-        self._largest = float(MOST_BYTES)
-        """About the largest picture inside an entry so far, bytes; to be on the safe side, large at first."""
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
         self._number = PartitionNumber(commands.client, partitions) if partitions else None
@@ -134,29 +133,23 @@ class Queue:
 
         Args:
             count: the most entries.
-            most_bytes: about the most bytes of pictures inside the entries. If there are any entries, at least one is
-                taken, however large it is.
+            most_bytes: the most bytes of names and values in the entries. The last one may exceed it: if there are any
+                entries, at least one is taken, however large it is.
         """
         return self._commands.run(self.reading(count, most_bytes))
 
     def reading(self, count: int, most_bytes: int) -> Step[list[Delivery]]:
         """Returns the step that reads."""
         keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
-        # As many at first as surely fit if they are like those before.
-        first = max(1, int(most_bytes / (4 * self._largest)))
-        return Step("read", keys, [CONSUMER_GROUP, self.consumer, count, most_bytes, first], self._was_read)
+        return Step("read", keys, [CONSUMER_GROUP, self.consumer, count, most_bytes], self._was_read)
 
     def _was_read(self, reply: Any) -> list[Delivery]:
         seconds, micros, entries, self._last_id, self.dropped_unread, newest = reply
         self._set_clock(seconds, micros)
         self._arrivals.note_read(newest, self.now())
         deliveries = [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]
-        if deliveries:
-            largest = max(len(delivery.fields.get(b"frame", b"")) for delivery in deliveries)
-            self._largest = max(1.0, largest, self._largest * _FORGETTING)
-            self.read_until = deliveries[-1].arrived_at or 0.0
-        else:
-            self.read_until = self.now()
+        self.read_until = deliveries[-1].arrived_at or 0.0 if deliveries else self.now()
+        self._free_buffer(delivery.fields for delivery in deliveries)
         return deliveries
 
     def _new_delivery(self, entry_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
@@ -166,8 +159,9 @@ class Queue:
         """Returns as soon as an entry arrives after those that were read, or after this many seconds; whether one did."""
         frames, last_id = self.keys.frames, self._last_id
         milliseconds = max(1, int(seconds * 1000))
-        waiting = lambda client: client.xread({frames: last_id}, count=1, block=milliseconds)  # noqa: E731
-        return bool(self._commands.call("wait", waiting))
+        reply = self._commands.call("wait", lambda client: client.xread({frames: last_id}, count=1, block=milliseconds))
+        self._free_buffer(fields for _, entries in reply or () for _, fields in entries)
+        return bool(reply)
 
     # Entries that were delivered before
 
@@ -180,15 +174,24 @@ class Queue:
         )
         return {row["message_id"].decode() + self.mark: row["times_delivered"] for row in rows}
 
-    def take(self, entry_ids: Sequence[str]) -> list[Delivery]:
-        """Takes up again those that this consumer still holds; those that the queue has dropped are dead-lettered."""
+    def take(self, entry_ids: Sequence[str], most_bytes: int = MOST_BYTES) -> list[Delivery]:
+        """Takes up again those that this consumer still holds; those that the queue has dropped are dead-lettered.
+
+        Args:
+            entry_ids: what to take up, in this order.
+            most_bytes: as for :meth:`read`. What doesn't fit isn't taken up.
+        """
         keys = [self.keys.frames, self.keys.accounting, self.keys.dead]
         seconds, micros, entries, dropped = self._commands.script(
-            "take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, *self._bare(entry_ids)
+            "take", keys, CONSUMER_GROUP, self.consumer, self._dead_maxlen, most_bytes, *self._bare(entry_ids)
         )
         self._on_dead(DeadReason.TRIMMED, dropped)
         self._set_clock(seconds, micros)
-        return [self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
+        deliveries = [
+            self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries
+        ]
+        self._free_buffer(delivery.fields for delivery in deliveries)
+        return deliveries
 
     def _old_delivery(self, entry_id: str, fields: dict[bytes, bytes], times: int) -> Delivery:
         """Returns a delivery from before a restart. When it was read isn't known, so it is as old as it says."""
@@ -258,6 +261,18 @@ class Queue:
         payloads: list[bytes | EntryError | None] = self._commands.call("payloads", get)
         return payloads
 
+    def inline_payloads(self, entry_ids: Sequence[str]) -> Sequence[bytes | QueueError | None]:
+        """Fetches pictures inside entries again; None for an entry that the queue has dropped. Raises QueueError."""
+
+        def get(client: redis.Redis) -> list[bytes | None]:
+            pipeline = client.pipeline(transaction=False)
+            for entry_id in self._bare(entry_ids):
+                pipeline.xrange(self.keys.frames, entry_id, entry_id)
+            return [entries[0][1].get(b"frame") if entries else None for entries in pipeline.execute()]
+
+        payloads: list[bytes | None] = self._commands.call("inline payloads", get)
+        return payloads
+
     def fetching(self, key: bytes) -> Request:
         """Returns the command that fetches a picture; :meth:`payload` says what its reply means."""
         return Request(self._commands.client, ("GET", key))
@@ -277,6 +292,12 @@ class Queue:
         if str(reply).startswith("WRONGTYPE") or (elsewhere and not beside_the_queue):
             return EntryError(DeadReason.BAD_FRAME_KEY, f"frame_key {key[:64]!r} isn't the key of a picture: {reply}")
         raise reply
+
+    def _free_buffer(self, entries: Iterable[Mapping[bytes, bytes]]) -> None:
+        """Has the client free the buffer of a large reply, which hiredis keeps until the connection's next reply."""
+        if sum(len(fields.get(b"frame", b"")) for fields in entries) >= _LARGE_REPLY:
+            with contextlib.suppress(QueueError):
+                self._commands.call("time", lambda client: client.time())  # by the connection that was used last
 
     # Settling
 

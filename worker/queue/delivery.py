@@ -32,6 +32,10 @@ class Delivery(NamedTuple):
     arrived_at: float | None = None
     """When Redis received the entry, Unix seconds by its clock; see :mod:`worker.queue.arrivals`. None: as its id says."""
 
+    def without_picture(self) -> "Delivery":
+        """Returns the delivery without the picture inside the entry, which can be fetched again."""
+        return self._replace(fields={name: value for name, value in self.fields.items() if name != b"frame"})
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -85,7 +85,7 @@ class Frame:
     frame_key: bytes | None
     """The key of the payload; None if the payload is inline."""
     payload: bytes | None
-    """The encoded picture if it is inline, else None."""
+    """The encoded picture if it is inline, else None. Neither it nor a key: it is inline and has to be fetched again."""
 
     arrived_at: float
     """When Redis received the entry, Unix seconds by its clock."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import redis
 
 from worker.queue.keys import CONSUMER_GROUP, Keys
+from worker.queue.partitions import Partitions
 
 logger = logging.getLogger(__name__)
 
@@ -54,20 +55,23 @@ def worker_probes(keys: Keys) -> list[Probe]:
         Probe("xadd", ("XADD", keys.counts, "0-0", "", ""), keys.counts),
         Probe("xadd", ("XADD", keys.dead, "0-0", "", ""), keys.dead),
         Probe("xclaim", ("XCLAIM", frames, group, "", "0", _NO_ID), frames),
+        Probe("memory|usage", ("MEMORY USAGE", frames), frames),
         Probe("xinfo|consumers", ("XINFO CONSUMERS", frames, ""), frames),
         Probe("xinfo|groups", ("XINFO GROUPS", frames), frames),
-        Probe("xinfo|stream", ("XINFO STREAM", frames), frames),
+        Probe("xinfo|stream", ("XINFO STREAM", frames, "none"), frames),  # else the reply would have two entries
         Probe("xlen", ("XLEN", keys.counts), keys.counts),
         Probe("xrange", ("XRANGE", frames, "0-0", "0-0"), frames),
         Probe("xreadgroup", ("XREADGROUP", "GROUP", group, "", "STREAMS", frames, _NO_ID), frames),
     ]
 
 
-def publisher_probes(keys: Keys) -> list[Probe]:
-    """Returns a probe for each permission that a publisher needs."""
+def publisher_probes(keys: Keys, partitions: Partitions) -> list[Probe]:
+    """Returns a probe for each permission that a publisher needs, on the server of one of its partitions."""
+    number = partitions.number_key
     payload, camera = keys.payload(""), keys.camera("")
     return [
         *_scripts(),
+        *([Probe("set", ("SET", number, "", "NONE"), number)] if partitions.number == 1 else []),
         Probe("set", ("SET", payload, "", "NONE"), payload),
         Probe("hset", ("HSET", camera, "", "", ""), camera),
         Probe("expire", ("EXPIRE", camera, "none"), camera),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import cv2
@@ -29,11 +30,9 @@ def paste(image: NDArray[np.uint8], sprite: Sprite, x: float, y: float, *, turn:
     y1 = min(image.shape[0], math.ceil(y + reach.bottom) + 2)
     if x0 >= x1 or y0 >= y1:
         return
-    # A sprite that shrinks a lot is averaged first, or single pixels of it would be drawn.
     finer = max(1, math.floor(1 / scale))
-    full_height, full_width = sprite.image.shape[:2]
-    width, height = max(1, full_width // finer), max(1, full_height // finer)
-    drawn = cv2.resize(sprite.image, (width, height), interpolation=cv2.INTER_AREA) if finer > 1 else sprite.image
+    drawn = _averaged(sprite, finer)
+    height, width = drawn.shape[:2]
     # cv2 rotates counterclockwise. The matrix maps the sprite's centre to its position in the window.
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -turn, scale * finer)
     matrix[:, 2] += (x - x0 - (width - 1) / 2, y - y0 - (height - 1) / 2)
@@ -41,3 +40,16 @@ def paste(image: NDArray[np.uint8], sprite: Sprite, x: float, y: float, *, turn:
     window = image[y0:y1, x0:x1]
     colour, alpha = warped[:, :, :3], cv2.cvtColor(255 - warped[:, :, 3], cv2.COLOR_GRAY2BGR)
     cv2.add(cv2.multiply(window, alpha, scale=1 / 255), colour, dst=window)
+
+
+@functools.lru_cache(32)
+def _averaged(sprite: Sprite, finer: int) -> NDArray[np.uint8]:
+    """Returns a sprite so many times smaller. One that shrinks a lot is averaged first, or single pixels of it would be drawn.
+
+    A camera draws the same few sprites at nearly the same scale in each frame.
+    """
+    if finer == 1:
+        return sprite.image
+    height, width = sprite.image.shape[:2]
+    size = (max(1, width // finer), max(1, height // finer))
+    return cv2.resize(sprite.image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

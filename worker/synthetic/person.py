@@ -156,7 +156,7 @@ class _Body:
         """Fills a mask with a colour that is darker at its rim, so that it looks round."""
         x, y, width, height = cv2.boundingRect(mask)
         rows, columns = slice(y, y + height), slice(x, x + width)
-        part = np.pad(mask[rows, columns], 1)
+        part = cv2.copyMakeBorder(mask[rows, columns], 1, 1, 1, 1, cv2.BORDER_CONSTANT)
         inside = cv2.distanceTransform((part > 127).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
         shade = 0.6 + 0.4 * np.sqrt(np.minimum(inside / max(1.0, depth * self.height), 1))
         cover = (mask[rows, columns].astype(np.float32) / 255)[:, :, None]

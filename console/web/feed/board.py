@@ -20,9 +20,9 @@ Diff = dict[str, object]
 class Board:
     """The rows, and sections such as the fleet, which are told whole."""
 
-    def __init__(self, max_streams: int, shows_picture: Callable[[str], bool] = lambda _name: True) -> None:
-        """Takes the bound on streams, and whose pictures may be shown."""
-        self._shows_picture = shows_picture
+    def __init__(self, max_streams: int, more: Callable[[str], Mapping[str, object]] = lambda _name: {}) -> None:
+        """Takes the bound on streams, and what else a row says about a stream."""
+        self._more = more
         self._max_streams = max_streams
         self._numbers: dict[str, int] = {}
         self._next = itertools.count(1)
@@ -61,19 +61,18 @@ class Board:
         self,
         counted: Mapping[str, Counted],
         paced: Mapping[str, Paced],
-        fields: Iterable[str],
+        alive: Iterable[str],
         now: float,
     ) -> Diff:
         """Takes the newest facts, and returns what has changed; empty if nothing has.
 
         Args:
             counted: What the workers say, by stream.
-            paced: What the sidecars say, by stream.
-            fields: Streams that have a limit of their own, which keeps their rows.
+            paced: What is known about the limits, by stream.
+            alive: Streams that have rows besides those that the workers speak of.
             now: Unix seconds by Redis' clock.
         """
-        alive = {*counted, *paced, *fields}
-        for name in alive:
+        for name in dict.fromkeys([*counted, *alive]):
             self._seen[name] = now
         self._bound(now)
         changes: list[list[object]] = []
@@ -81,7 +80,7 @@ class Board:
             heard = max(self._heard.get(name, 0.0), counted[name].heard_at if name in counted else 0.0)
             self._heard[name] = heard
             row = row_of(name, counted.get(name), paced.get(name), heard, now)
-            row["picture"] = self._shows_picture(name)
+            row |= self._more(name)
             if changed := self._put(name, row):
                 changes.append(changed)
         gone = [self._remove(name) for name in [name for name in self._numbers if name not in self._seen]]
@@ -103,7 +102,7 @@ class Board:
             self._rows[number] = row
             return [number, row]
         old = self._rows[number]
-        changed = {field: value for field, value in row.items() if old[field] != value}
+        changed = {field: value for field, value in row.items() if old.get(field) != value}
         self._rows[number] = row
         return [number, changed] if changed else []
 

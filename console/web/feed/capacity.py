@@ -13,7 +13,9 @@ from typing import Final
 WINDOW_S: Final = 10.0
 KEPT_S: Final = 3600.0
 FULL_SHARE: Final = 0.02
-"""Share of the frames whose turn didn't come above which the workers are full."""
+"""Share of the admitted frames whose turn didn't come above which the workers are full."""
+FULL_FPS: Final = 0.05
+"""Frames per second that are given up, above which the share counts: single frames say nothing."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,41 @@ class Capacity:
     """Admitted frames that a newer one superseded, or that became too old."""
     peak: float
     """The highest counted rate of the last hour."""
+    most: float | None
+    """The highest counted rate of the last hour while the workers were full; None: they weren't, so it isn't known."""
 
     @property
     def full(self) -> bool:
         """Whether the workers can't count more."""
-        return self.given_up > FULL_SHARE * (self.counted + self.given_up) and self.given_up > 0.05
+        return is_full(self.counted, self.given_up)
 
     def shown(self) -> dict[str, object]:
         """Returns it as JSON."""
         numbers = {"asked": self.asked, "counted": self.counted, "given_up": self.given_up, "peak": self.peak}
-        return {**{name: round(number, 2) for name, number in numbers.items()}, "full": self.full}
+        most = None if self.most is None else round(self.most, 2)
+        return {**{name: round(number, 2) for name, number in numbers.items()}, "most": most, "full": self.full}
+
+
+def is_full(counted: float, given_up: float) -> bool:
+    """Returns whether workers that count so much and give up so much, in frames per second, are full."""
+    return given_up > FULL_SHARE * (counted + given_up) and given_up > FULL_FPS
+
+
+class _Peak:
+    """The highest of the last hour."""
+
+    def __init__(self) -> None:
+        self._values: deque[tuple[float, float]] = deque()
+
+    def note(self, value: float, now: float) -> None:
+        while self._values and self._values[-1][1] <= value:
+            self._values.pop()
+        self._values.append((now, value))
+
+    def highest(self, now: float) -> float | None:
+        while self._values and now - self._values[0][0] > KEPT_S:
+            self._values.popleft()
+        return self._values[0][1] if self._values else None
 
 
 def asked_fps(rows: Iterable[Mapping[str, object]]) -> float:
@@ -55,7 +82,8 @@ class CapacityWatch:
 
     def __init__(self) -> None:
         self._readings: deque[tuple[float, int, int]] = deque()
-        self._peaks: deque[tuple[float, float]] = deque()
+        self._peak = _Peak()
+        self._full_peak = _Peak()
 
     def note(self, accounting: Mapping[str, int], now: float) -> None:
         """Takes a reading of the counters."""
@@ -67,18 +95,15 @@ class CapacityWatch:
         while len(self._readings) > 2 and now - self._readings[1][0] >= WINDOW_S:
             self._readings.popleft()
         if now - self._readings[0][0] >= WINDOW_S:
-            rate = self._rates()[0]
-            while self._peaks and self._peaks[-1][1] <= rate:
-                self._peaks.pop()
-            self._peaks.append((now, rate))
-        while self._peaks and now - self._peaks[0][0] > KEPT_S:
-            self._peaks.popleft()
+            rates = self._rates()
+            self._peak.note(rates[0], now)
+            if is_full(*rates):
+                self._full_peak.note(rates[0], now)
 
-    def capacity(self, asked: float) -> Capacity:
-        """Returns what is known now."""
+    def capacity(self, asked: float, now: float) -> Capacity:
+        """Returns what is known now; asked in frames per second, now in Unix seconds."""
         counted, given_up = self._rates()
-        peak = self._peaks[0][1] if self._peaks else 0.0
-        return Capacity(asked, counted, given_up, peak)
+        return Capacity(asked, counted, given_up, self._peak.highest(now) or 0.0, self._full_peak.highest(now))
 
     def _rates(self) -> tuple[float, float]:
         if len(self._readings) < 2:

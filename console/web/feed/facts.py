@@ -40,8 +40,8 @@ class Counted:
 class Paced:
     """What the sidecars say about a stream; with several of them, all of it together."""
 
-    fps: float
-    """The limit in force; infinity: none."""
+    fps: float | None
+    """The limit in force; infinity: none; None: unknown."""
     source: str
     """override, pattern, wildcard, default; empty if this console doesn't know the word."""
     invalid: str = ""

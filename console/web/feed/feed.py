@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import redis
 
+from console.web.demands import Demands, default_of
 from console.web.feed.board import Board, Diff
-from console.web.feed.capacity import CapacityWatch, asked_fps
+from console.web.feed.capacity import Capacity, CapacityWatch, asked_fps
 from console.web.feed.facts import Counted, Paced
 from console.web.feed.history import History
 from console.web.feed.limits_view import LimitsView
@@ -22,6 +23,7 @@ from console.web.feed.load import Load
 from console.web.feed.messages import ALIVE, encode
 from console.web.feed.redis_client import RedisServer, follow_pushes
 from console.web.feed.redis_source import RedisSource, valid_names
+from console.web.feed.rows import SILENT, UNSEEN
 from console.web.feed.sidecar_source import SidecarSource
 from console.web.feed.viewers import Viewers
 
@@ -55,6 +57,7 @@ class Feed:
         sidecars: SidecarSource,
         board: Board,
         history: History,
+        limits: LimitsView,
         load: Load,
         *,
         config_key: str,
@@ -67,7 +70,7 @@ class Feed:
         self.history = history
         self.load = load
         self._config_key = config_key
-        self.limits = LimitsView()
+        self.limits = limits
         self.viewers = Viewers(max_viewers, self._snapshot)
         self._capacity = CapacityWatch()
         self._counted: dict[str, Counted] = {}
@@ -153,7 +156,11 @@ class Feed:
         self.board.section("problems", self._problems())
         self.board.section("fleet", self._fleet)
         self.board.section("left_out", self.board.left_out)
-        diff: Diff = self.board.update(self._counted, self._paced, self.limits.names, now)
+        paced = self._paced | {
+            name: Paced(*self.limits.expected(name, now))
+            for name in {*self.limits.names, *self.board.names} - self._paced.keys()
+        }
+        diff: Diff = self.board.update(self._counted, paced, self._alive(), now)
         if self.history.due(now):
             self.history.note(self.board.rows(), now)
         if diff:
@@ -166,6 +173,27 @@ class Feed:
             return
         self._told_at = time.monotonic()
         self.viewers.tell(message)
+
+    def _alive(self) -> set[str]:
+        """Returns the streams that sidecars know or that have a limit of their own."""
+        return {*self._paced, *self.limits.names}
+
+    def capacity(self) -> Capacity:
+        """Returns what the limits ask of the workers, and what these count."""
+        return self._capacity.capacity(asked_fps(self.board.rows()), self.now())
+
+    def demands(self) -> Demands:
+        """Returns what the limits ask of the workers now, stream by stream."""
+        capacity = self.capacity()
+        sidecars = self._fleet.get("sidecars")
+        alive = [row for row in self.board.rows() if row["state"] not in (SILENT, UNSEEN) and row["source_fps"]]
+        return Demands(
+            {str(row["name"]): float(str(row["source_fps"])) for row in alive},
+            capacity.peak,
+            capacity.most,
+            default_of(sidecars if isinstance(sidecars, list) else []),
+            self.now(),
+        )
 
     def _problems(self) -> list[str]:
         return [f"Redis can't be read: {self._redis_problem}"] if self._redis_problem else []
@@ -221,7 +249,7 @@ class Feed:
                 "sidecars": infos,
                 "queue": queue,
                 "redis": {**info, "tracking": self._tracking},
-                "capacity": self._capacity.capacity(asked_fps(self.board.rows())).shown(),
+                "capacity": self.capacity().shown(),
                 "console": {
                     "viewers": self.viewers.number,
                     "history": self.history.streams,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import redis.asyncio
 
+from console.control.changes import Snapshot
 from console.web.feed.facts import HASH_FIELDS, Counted, counted_from, decode_name, encode_name, numbers_from
 from console.web.feed.load import Load
 from console.web.feed.queue_keys import QueueKeys
@@ -39,26 +40,17 @@ class RedisSource:
         seconds, micros = await self._client.time()
         return int(seconds) + int(micros) / 1e6
 
-    async def limits(self) -> dict[str, dict[str, str]]:
-        """Returns the hashes of limits: fields, patterns and boosts, each from a name to the text that stands there."""
-        names = {
-            "fields": self._config_key,
-            "patterns": f"{self._config_key}:patterns",
-            "boosts": f"{self._config_key}:boosts",
-        }
+    async def limits(self) -> Snapshot:
+        """Returns the limits."""
+        names = (self._config_key, f"{self._config_key}:patterns", f"{self._config_key}:boosts")
         self._note("hgetall", len(names))
         pipeline = self._client.pipeline(transaction=False)
-        for key in names.values():
+        for key in names:
             pipeline.hgetall(key)
         replies = await pipeline.execute(raise_on_error=False)
         if isinstance(replies[0], redis.RedisError) and "WRONGTYPE" not in str(replies[0]):
             raise replies[0]
-        return {
-            what: {decode_name(name): value.decode(errors="backslashreplace") for name, value in reply.items()}
-            if isinstance(reply, dict)
-            else {}
-            for what, reply in zip(names, replies, strict=True)
-        }
+        return Snapshot(*(_texts(reply) if isinstance(reply, dict) else {} for reply in replies))
 
     async def found(self) -> set[str]:
         """Searches a bounded part of the keys for streams, and returns those that it found."""
@@ -181,3 +173,7 @@ def valid_names(names: Iterable[str]) -> set[str]:
             continue
         valid.add(name)
     return valid
+
+
+def _texts(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {decode_name(name): decode_name(value) for name, value in fields.items()}

@@ -48,7 +48,15 @@ def state_of(counted: Counted | None, heard_at: float, limit: float | None, sour
 
 
 def row_of(name: str, counted: Counted | None, paced: Paced | None, heard_at: float, now: float) -> Row:
-    """Returns the row of a stream. Numbers are rounded to what is shown, so that only visible changes are sent."""
+    """Returns the row of a stream. Numbers are rounded to what is shown, so that only visible changes are sent.
+
+    Args:
+        name: The stream.
+        counted: What the workers say.
+        paced: What the sidecars say, or what Redis alone tells about the limit.
+        heard_at: When the newest frame came, Unix seconds; 0: never.
+        now: Unix seconds.
+    """
     limit = paced.fps if paced else None
     told = paced.source_fps if paced else 0.0
     return {

@@ -17,13 +17,14 @@ const DEAD = {
 
 function capacity(value) {
   if (!value) return [h("p", { class: "fine" }, "Not known yet.")];
-  const known = Math.max(value.peak, value.counted);
+  const known = value.most ?? Math.max(value.peak, value.counted);
   const scale = Math.max(known, value.asked, 0.1) * 1.05;
   const width = (part) => `${Math.min(100, (part / scale) * 100)}%`;
-  const over = value.asked > known && value.full;
+  const over = value.most !== null && value.asked > value.most;
   const sentence = value.full
-    ? `The workers are full: they count ${fps(value.counted)} fps of ${fps(value.asked)} fps that the limits ask for.`
-    : `The workers keep up: they count ${fps(value.counted)} fps, and the limits ask for ${fps(value.asked)} fps.`;
+    ? `The workers are full: they count ${fps(value.counted)} of the ${fps(value.asked)} fps that the limits ask for.`
+    : `The workers keep up: they count ${fps(value.counted)} of the ${fps(value.asked)} fps that the limits ask for.`;
+  const mark = (part) => svg("rect", { class: "mark", x: width(part), width: "2", height: "100%" });
   return [
     h(
       "div",
@@ -33,6 +34,7 @@ function capacity(value) {
         { role: "img", "aria-label": sentence },
         svg("rect", { class: over ? "over" : "asked", width: width(value.asked), height: "100%" }),
         svg("rect", { class: "counted", width: width(value.counted), height: "100%" }),
+        mark(known),
       ),
     ),
     h("p", { class: "scale" }, h("span", null, "0"), h("span", null, `${fps(scale)} fps`)),
@@ -40,8 +42,8 @@ function capacity(value) {
     h(
       "p",
       { class: "fine" },
-      value.full
-        ? `${fps(value.given_up)} admitted frames per second are given up for newer ones; streams get turns in proportion to their limits.`
+      value.most !== null
+        ? `When they are full they count ${fps(value.most)} fps. ${value.full ? `${fps(value.given_up)} admitted frames per second are given up for newer ones; streams get turns in proportion to their limits.` : ""}`
         : `The most that was counted within the last hour is ${fps(value.peak)} fps. How much more they could count shows only when they are full.`,
     ),
   ];

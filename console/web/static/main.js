@@ -4,8 +4,10 @@ import { camera } from "./camera.js";
 import { wanted } from "./finding.js";
 import { fleet } from "./fleet.js";
 import { handleKeys, showKeys } from "./keys.js";
-import { openSession, session } from "./session.js";
-import { connect, listen, sections } from "./store.js";
+import { limitPanel, openLimit } from "./limit_panel.js";
+import { limits } from "./limits.js";
+import { mayChange, openSession, session } from "./session.js";
+import { byName, connect, listen, rows, sections } from "./store.js";
 import { setText } from "./dom.js";
 import { plainName } from "./text.js";
 import { table } from "./table.js";
@@ -16,6 +18,7 @@ const search = document.getElementById("search");
 const connection = document.getElementById("connection");
 const notice = document.getElementById("notice");
 let view = null;
+let panel = null;
 let shown = null;
 
 function cameraName(text) {
@@ -32,11 +35,13 @@ function route() {
   const first = shown === null;
   shown = location.hash;
   view?.close();
-  if (place === "camera") view = camera(main, cameraName(name));
+  panel = place === "camera" ? limitPanel(cameraName(name)) : null;
+  if (place === "camera") view = camera(main, cameraName(name), panel);
   else if (place === "table") view = table(main);
   else if (place === "fleet") view = fleet(main);
+  else if (place === "limits") view = limits(main);
   else view = wall(main);
-  const title = { camera: plainName(cameraName(name)), table: "Table", fleet: "Fleet" }[place] ?? "Cameras";
+  const title = { camera: plainName(cameraName(name)), table: "Table", fleet: "Fleet", limits: "Limits" }[place] ?? "Cameras";
   document.title = `${title} – hand-counter`;
   for (const link of document.querySelectorAll(".tabs a")) {
     if (link.getAttribute("href") === `#/${place}`) link.setAttribute("aria-current", "page");
@@ -69,7 +74,11 @@ document.getElementById("theme").addEventListener("click", () => {
 document.getElementById("help").addEventListener("click", showKeys);
 handleKeys({
   search: () => search.focus(),
-  edit: () => {},
+  edit: (element) => {
+    if (panel && mayChange()) panel.focus();
+    const row = rows.get(element?.tile?.row.id ?? element?.line?.row.id);
+    if (row) openLimit(row, { byName, listen });
+  },
   back: (typing) => {
     if (typing || wanted.text || wanted.state) {
       search.value = wanted.text = wanted.state = "";

@@ -42,7 +42,11 @@ async function unpack(answer) {
   } catch {
     // no JSON: the status says enough
   }
-  if (!answer.ok) throw new Error(data.error ?? `the server answered ${answer.status}`);
+  if (!answer.ok) {
+    const error = new Error(data.error ?? `the server answered ${answer.status}`);
+    error.warning = data.warning === true;
+    throw error;
+  }
   return data;
 }
 

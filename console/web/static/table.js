@@ -45,6 +45,7 @@ class Line {
     this.link = h("a");
     this.cells[0].append(this.link);
     this.element = h("tr", null, ...this.cells);
+    this.element.line = this;
     this.row = null;
   }
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -9,6 +10,7 @@ import pytest
 import redis
 from support.console.cameras import Camera, Cameras
 from support.console.processes import ConsoleProcess, console_process
+from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
@@ -254,3 +256,35 @@ def test_it_stops_at_once_while_pages_are_open(server: Valkey):
         console.process.terminate()
         assert console.process.wait(20) == 0
         events.close()
+
+
+@pytest.mark.parametrize(("user", "changes"), [("hand-counter-console-view", False), ("hand-counter-console", True)])
+def test_the_documented_users_suffice(server: Valkey, cameras: Cameras, client: redis.Redis, user: str, changes: bool):
+    """A console that logs in as its user in docs/redis-acl.md sees everything, and changes limits if it may."""
+    page = (REPOSITORY / "docs/redis-acl.md").read_text()
+    (rules,) = re.findall(rf"^ACL SETUSER {user} on >SECRET (.*)$", page, re.MULTILINE)
+    client.execute_command("ACL", "SETUSER", user, "on", ">secret-of-a-test", *rules.split())
+    url = server.url.replace("redis://", f"redis://{user}:secret-of-a-test@")
+    client.execute_command("ACL", "LOG", "RESET")
+    with console_process(*(["--allow-changes"] if changes else []), redis_url=url) as console:
+        events = Events(console)
+        events.until(lambda: events.sections.get("fleet", {}).get("redis", {}).get("tracking"))
+        events.until(lambda: events.row("cam1").get("hands"))
+        assert events.sections["problems"] == []
+        assert console.json("/api/camera?name=cam1")["result"]
+        assert console.get("/api/picture?name=cam1")[0] == 200
+        assert isinstance(console.json("/api/audit"), list)
+        if changes:
+            assert console.send("/api/changes", {"action": "set", "names": ["cam9"], "fps": 1})[0] == 200
+            events.until(lambda: events.row("cam9"))
+            assert console.send("/api/changes", {"action": "undo"})[0] == 200
+
+            def noticed() -> bool:
+                """Changes a limit by other means each time, because the first look at the limits notes nothing."""
+                client.hset("stream_fps_configs", "cam9", client.time()[1])
+                return console.json("/api/audit")[0]["tool"] == "other"
+
+            wait_until(noticed, "a change by somebody else is noted", every_s=0.5)
+        events.close()
+        assert "secret-of-a-test" not in console.log
+    assert client.execute_command("ACL", "LOG") == []

@@ -2,21 +2,21 @@
 
 import os
 import signal
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 from support.processes.programs import repository_environment
-from support.redis.valkey import Valkey, valkey
+from support.redis.valkey import valkey
 from support.waiting import wait_until
 
 from worker import __main__ as cli
 from worker.demo import command
 from worker.demo.command import run_demo
 from worker.demo.options import DemoOptions
+from worker.demo.stage import Stage
 from worker.download import Progress
 from worker.hands.effort import Effort
 from worker.hands.models import ModelError
@@ -33,25 +33,25 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", repository_environment()["PYTHONPATH"])
 
 
-def change_a_limit(server: Valkey) -> None:
-    """Changes a limit of the demo once it counts frames by its own limits."""
-    with server.client() as client:
-        wait_until(lambda: any(client.xlen(key) > 5 for key in client.scan_iter("*demo_*:counts")), "results")
-        (config_key,) = client.scan_iter("stream_fps_configs:demo_*")
-        client.hset(config_key, "cam2", "0.1")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_limit_changed_by_somebody_else_fails_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_limit_changed_by_somebody_else_fails_the_demo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a user's own Redis it fails if a limit is changed from outside, and deletes nothing but its own keys."""
     picture = tmp_path / "frame.png"
     with valkey() as server, server.client() as client:
         client.hset("stream_fps_configs", "cam1", "7")
-        other = threading.Thread(target=change_a_limit, args=(server,))
-        other.start()
-        code = run_demo(replace(OPTIONS, redis_url=server.url, phase_seconds=8.0, annotate=picture))
-        other.join()
+        wait_in_force = Stage.wait_in_force
+
+        def change_afterwards(stage: Stage, limits: Mapping[str, float]) -> float:
+            """Waits for the limits of the phase, changes one of them, and waits until that is in force."""
+            wait_in_force(stage, limits)
+            client.hset(stage.config_key, "cam2", "0.1")
+            return wait_in_force(stage, {**limits, "cam2": 0.1})
+
+        monkeypatch.setattr(Stage, "wait_in_force", change_afterwards)
+        code = run_demo(replace(OPTIONS, redis_url=server.url, annotate=picture))
         output = capsys.readouterr().out
         assert code == 1, output
         assert "NOT as configured: cam2 in phase 1" in output

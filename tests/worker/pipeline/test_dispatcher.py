@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from support.waiting import wait_until
@@ -35,6 +36,9 @@ class Payloads:
             raise QueueUnreachableError("no reply")
         special = {b"gone": None, b"odd": EntryError(DeadReason.BAD_FRAME_KEY, "a list")}
         return [special.get(key, b"picture of " + key) for key in keys]
+
+    def inline_payloads(self, entry_ids: Sequence[str]) -> list[bytes | None]:
+        return [None if entry_id.startswith("gone") else entry_id.encode() + b" again" for entry_id in entry_ids]
 
     @property
     def fetched(self) -> list[bytes]:
@@ -160,6 +164,35 @@ def test_a_frame_without_a_picture_ends_here() -> None:
     assert [each.reason for each in parts.settled if isinstance(each, Skipped)] == [SkipReason.PAYLOAD_EXPIRED]
     assert [each.reason for each in parts.settled if isinstance(each, Dead)] == [DeadReason.BAD_FRAME_KEY]
     assert parts.queue.fetched == [b"gone", b"odd"]
+
+
+def test_a_picture_that_was_given_up_is_fetched_again() -> None:
+    """From inside its entry. If the queue has dropped that, the frame ends as expired."""
+    parts = Parts()
+    for name in ("a", "gone", "b"):
+        frame_of, delivery, fps = frame(name, key=b"" if name == "a" else None)
+        again = frame_of if name == "a" else replace(frame_of, frame_key=None)
+        parts.dispatcher.put([Admitted(again, delivery, fps)])
+    with parts.running():
+        jobs = [parts.dispatcher.next_job() for _ in range(2)]
+    assert [job and job.payload for job in jobs] == [b"inline", b"b-0 again"]
+    assert parts.settled == [Skipped("gone-0", SkipReason.PAYLOAD_EXPIRED, "gone")]
+    assert parts.queue.asked == []
+
+
+def test_what_no_thread_has_begun_with_can_be_recalled() -> None:
+    """Whether its picture is fetched or not. Other streams go on."""
+    parts = Parts()
+    film = [frame("b", number, live=False) for number in range(3)]
+    with parts.running():
+        parts.dispatcher.put([frame("a")])
+        wait_until(lambda: len(parts.dispatcher._ready) == 1)
+        parts.dispatcher.put([frame("a", 1), *film, frame("c")])
+        assert sorted(parts.dispatcher.waiting_streams()) == ["a", "b", "c"]
+        recalled = parts.dispatcher.recall({"a", "b", "other"})
+        assert sorted(each.entry_id for each in recalled) == ["a-0", "a-1", "b-0", "b-1", "b-2"]
+        assert parts.jobs(1) == ["c-0"]
+        assert parts.dispatcher.waiting_streams() == []
 
 
 def test_a_failed_fetch_is_repeated() -> None:

@@ -380,4 +380,41 @@ def test_large_pictures_inside_of_entries_are_read_a_few_at_a_time(valkey: Queue
     parts.held.remove(parts.held.snapshot()[:2])
     wait_until(lambda: pending(valkey.bytes) > 4)
     parts.end(thread)
-    assert parts.held.inline_bytes < 4_500_000 + 1_000_000
+    assert parts.held.bytes < 4_500_000 + 1_000_000
+
+
+def test_frames_of_unknown_streams_leave_room_for_others(valkey: QueueServer, queue: Queue) -> None:
+    """Their pictures inside entries are given up while they wait, and fetched again when their limit is known."""
+    for number in range(6):
+        fields = {"stream_name": "unknown", "ts": str(T0 + number), "frame": bytes(1_000_000), "live": "0"}
+        valkey.bytes.xadd(KEYS.frames, fields)
+    publish(valkey.bytes, "known", T0)
+    limiter = EveryNth()
+    limiter.unknown = {"unknown"}
+    parts = ReaderAndSettler(queue, limiter, threads=50, drain=False, max_bytes_in_flight=2_500_000)
+    thread = parts.read()
+    wait_until(lambda: len(parts.dispatcher) == 1)
+    assert len(parts.held) == 7
+    assert parts.held.bytes < 1_000_000
+    limiter.unknown = set()
+    wait_until(lambda: len(parts.dispatcher) == 7)
+    parts.end(thread)
+    assert [len(picture or b"") for picture in queue.inline_payloads(parts.held.snapshot()[:1])] == [1_000_000]
+
+
+def test_frames_that_wait_are_recalled_when_their_stream_is_paused(
+    valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if no further frame of the stream comes. Those of other streams go on waiting."""
+    monkeypatch.setattr("worker.pipeline.reader.LOOK_FOR_PAUSES_S", 0.02)
+    publish_many(valkey.bytes, 30, live=False)
+    publish(valkey.bytes, "other", T0)
+    limiter = EveryNth()
+    parts = ReaderAndSettler(queue, limiter, threads=50, drain=False)
+    thread = parts.read()
+    wait_until(lambda: len(parts.dispatcher) == 31)
+    limiter.paused = {"cam0"}
+    wait_until(lambda: len(parts.dispatcher) == 1)
+    parts.end(thread)
+    assert accounting(valkey.bytes) == {"received": 31, "skipped:paused": 30}
+    assert len(parts.held) == 1

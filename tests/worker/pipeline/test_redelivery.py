@@ -53,7 +53,7 @@ def test_suspects_are_taken_up_one_at_a_time(
     queue.take(entry_ids[:3])
     taken: list[list[str]] = []
     take = queue.take
-    monkeypatch.setattr(queue, "take", lambda ids: taken.append(list(ids)) or take(ids))
+    monkeypatch.setattr(queue, "take", lambda ids, *_: taken.append(list(ids)) or take(ids))
     ReaderAndSettler(queue, EveryNth()).run()
     assert taken == [[entry_ids[3]], [entry_ids[0]], [entry_ids[1]], [entry_ids[2]]]
 

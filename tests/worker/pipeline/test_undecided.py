@@ -32,3 +32,13 @@ def test_those_that_waited_for_too_long_are_taken_alone() -> None:
     assert undecided.take_older(10.0) == [old]
     assert undecided.take_older(10.0) == []
     assert undecided.take() == [young, limit]
+
+
+def test_pictures_inside_entries_are_given_up() -> None:
+    """They would take the memory of frames that can be counted. The rest of the entry stays."""
+    undecided = Undecided()
+    fields = {b"stream_name": b"cam", b"ts": b"1", b"frame": b"picture"}
+    undecided.add([(parse_entry("1-0", fields), Delivery("1-0", fields, 1))])
+    ((frame, delivery),) = undecided.take()
+    assert (frame.frame_key, frame.payload) == (None, None)
+    assert delivery == Delivery("1-0", {b"stream_name": b"cam", b"ts": b"1"}, 1)

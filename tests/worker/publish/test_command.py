@@ -36,6 +36,7 @@ from worker.publish.outages import Outages
 from worker.publish.publisher import Publisher
 from worker.publish.source import Captured, SourceError
 from worker.publish.thinning import Unlimited
+from worker.queue.partitions import Partitions
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def options(valkey: QueueServer, tmp_path: Path) -> PublishOptions:
         destination=DestinationOptions(
             redis=parse_redis_url(valkey.url),
             access=RedisAccess(),
-            prefix=KEYS.prefix,
+            partitions=Partitions(KEYS.prefix),
             payload_ttl=60.0,
             max_queue=100,
         ),
@@ -173,13 +174,13 @@ def test_flags_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: list[PublishOptions] = []
     monkeypatch.setattr(command, "run_publish", lambda options: passed.append(options) or 0)
     flags = ["--stream-name", "cam1", "--loop", "--fast", "--source-fps", "4", "--jpeg-quality", "70", "--count", "9"]
-    assert cli.main(["publish", "photos/", *flags, "--prefix", "x"]) == 0
+    assert cli.main(["publish", "photos/", *flags, "--prefix", "x", "--partitions", "6"]) == 0
     (options,) = passed
     assert options.camera.source == SourceOptions(
         source="photos/", loop=True, fast=True, folder_fps=4.0, jpeg_quality=70
     )
     assert options.camera.source.reception == Reception("tcp", 5.0)
-    assert (options.camera.stream_name, options.destination.prefix) == ("cam1", "x")
+    assert (options.camera.stream_name, options.destination.partitions) == ("cam1", Partitions("x", 6))
     assert (options.count, options.duration, options.progress) == (9, float("inf"), 5.0)
 
 

@@ -9,6 +9,7 @@ from support.publishing import captured, jpeg
 from support.waiting import wait_until
 
 from process.backoff import Backoff
+from worker.publish.destination import on_one_server
 from worker.publish.frame_writer import FULL, FrameWriter, StreamFrames
 from worker.publish.sender import Sender
 from worker.publish.source import Captured
@@ -155,9 +156,10 @@ def test_frames_that_may_wait_leave_room_to_others(valkey: QueueServer, monkeypa
     monkeypatch.setattr("worker.publish.frame_writer.FILM_ROOM", 10)
     valkey.bytes.xgroup_create(KEYS.frames, GROUP, "0", mkstream=True)
     with connect(valkey.url) as client:
-        writer = FrameWriter(client)
+        writer = FrameWriter()
         film, live_film = (
-            StreamFrames(KEYS, "cam1", payload_ttl=60, max_queue=1000, waits=True, live=live) for live in (False, True)
+            StreamFrames(client, KEYS, "cam1", payload_ttl=60, max_queue=1000, waits=True, live=live)
+            for live in (False, True)
         )
 
         def written(stream: StreamFrames) -> bool:
@@ -175,7 +177,9 @@ def test_frames_that_may_wait_leave_room_to_others(valkey: QueueServer, monkeypa
 def sender_of(client: redis.Redis, **options: object) -> Sender:
     """Returns a sender that retries soon."""
     backoff = Backoff(first_s=0.02, longest_s=0.05)
-    return Sender(client, KEYS, **{"payload_ttl": 60.0, "max_queue": 1000, "backoff": backoff, **options})
+    return Sender(
+        on_one_server(client, KEYS), **{"payload_ttl": 60.0, "max_queue": 1000, "backoff": backoff, **options}
+    )
 
 
 def test_a_film_that_waits_for_room_holds_up_nobody(valkey: QueueServer) -> None:

@@ -7,6 +7,7 @@ from support.waiting import wait_until
 
 from worker.publish import status_writer
 from worker.publish.camera_status import TTL_S, CameraState, CameraStatus
+from worker.publish.destination import on_one_server
 from worker.publish.status_writer import StatusWriter
 from worker.queue.redis_client import connect
 
@@ -20,7 +21,7 @@ def status(state: CameraState = CameraState.WORKING, **fields: object) -> Camera
 def writing(valkey: QueueServer, statuses: dict[str, CameraStatus]) -> Iterator[StatusWriter]:
     """Writes states, which may be changed meanwhile."""
     with connect(valkey.url) as client:
-        writer = StatusWriter(client, KEYS, lambda: dict(statuses))
+        writer = StatusWriter(on_one_server(client, KEYS), lambda: dict(statuses))
         writer.start()
         yield writer
         writer.stop(10.0)
@@ -70,7 +71,7 @@ def test_a_stop_does_not_wait_for_a_silent_redis(valkey: QueueServer) -> None:
     valkey.pause()
     try:
         with connect(valkey.url) as client:
-            writer = StatusWriter(client, KEYS, lambda: {"door": status()})
+            writer = StatusWriter(on_one_server(client, KEYS), lambda: {"door": status()})
             writer.start()
             assert not writer.stop(0.05)
     finally:

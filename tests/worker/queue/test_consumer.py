@@ -300,36 +300,55 @@ def add_inline(valkey: QueueServer, *sizes: int) -> None:
 @pytest.mark.parametrize(
     ("sizes", "most_bytes", "reads"),
     [
-        ([100] * 12, 1000, [10, 2, 0]),
+        ([100] * 12, 1000, [8, 4, 0]),  # 122 bytes each
         ([5000] * 3, 1000, [1, 1, 1, 0]),
-        ([100, 900, 100, 100, 100], 1000, [3, 2, 0]),
-        ([0] * 300, 1000, [256, 44, 0]),
-        ([0] * 5 + [600] * 9, 1000, [7, 1, 1, 1, 1, 1, 1, 1, 0]),
+        ([100, 900, 100, 100, 100], 1000, [2, 3, 0]),
+        ([0] * 300, 1000, [34, 34, 34]),  # 29 bytes each
+        ([0] * 300, 100_000, [256, 44, 0]),
+        ([0] * 5 + [600] * 9, 1000, [6, 1, 1, 1, 1, 1, 1, 1, 1, 0]),
+        ([0] * 30 + [5000] * 4, 10_000, [31, 1, 1, 1, 0]),
         ([0] * 10 + [600] * 4, 10_000, [14, 0]),
     ],
 )
-def test_about_so_many_bytes_are_read_at_once(
+def test_at_most_so_many_bytes_and_one_entry_are_read_at_once(
     valkey: QueueServer, queue: Queue, sizes: list[int], most_bytes: int, reads: list[int]
 ) -> None:
-    """At least one entry; the first large ones behind small ones may be as many as those."""
+    """At least one entry. Large ones that follow many small ones are no exception."""
     add_inline(valkey, *sizes)
     assert [len(queue.read(256, most_bytes)) for _ in reads] == reads
-    assert accounting(valkey.bytes) == {"received": len(sizes)}
-    assert pending(valkey.bytes) == len(sizes)
+    assert accounting(valkey.bytes) == {"received": sum(reads)}
+    assert pending(valkey.bytes) == sum(reads)
 
 
-def test_small_entries_are_read_in_one_go(valkey: QueueServer, queue: Queue) -> None:
-    """Once it is known that they are small, and as long as no large one comes."""
-    for _ in range(40):
-        publish_many(valkey.bytes, 1)
-        queue.read(256)
+def test_a_small_queue_is_read_in_one_go(valkey: QueueServer, queue: Queue) -> None:
+    """Only if all that it holds is more than may be read at once, entries are read one by one."""
+    assert queue.read(1) == []
     publish_many(valkey.bytes, 100)
     valkey.bytes.config_resetstat()
-    assert len(queue.read(256)) == 100
+    assert len(queue.read(60)) == 60
     assert calls(valkey.bytes, "xreadgroup") == 1
-    add_inline(valkey, 30_000_000)
-    queue.read(256)
-    publish_many(valkey.bytes, 2)
-    valkey.bytes.config_resetstat()
-    assert len(queue.read(256)) == 2
-    assert calls(valkey.bytes, "xreadgroup") == 2
+    add_inline(valkey, 30_000_000, 50_000_000, 10)
+    assert [len(queue.read(256)) for _ in range(3)] == [42, 1, 0]
+    assert pending(valkey.bytes) == 103
+
+
+def test_a_user_who_may_not_ask_for_the_memory_reads_all_the_same(valkey: QueueServer, queue: Queue) -> None:
+    """Entry by entry."""
+    assert queue.read(1) == []
+    valkey.bytes.execute_command("ACL SETUSER default -memory")
+    try:
+        publish_many(valkey.bytes, 20)
+        valkey.bytes.config_resetstat()
+        assert len(queue.read(15)) == 15
+        assert calls(valkey.bytes, "xreadgroup") == 15
+    finally:
+        valkey.bytes.execute_command("ACL SETUSER default +@all")
+
+
+def test_what_is_taken_up_again_is_bounded_alike(valkey: QueueServer, queue: Queue) -> None:
+    """What doesn't fit stays as it was."""
+    add_inline(valkey, *[300] * 5)
+    entry_ids = [delivery.entry_id for delivery in queue.read(5)]
+    assert [each.entry_id for each in queue.take(entry_ids, 1000)] == entry_ids[:3]
+    assert [each.entry_id for each in queue.take(entry_ids[3:], 1)] == entry_ids[3:4]
+    assert list(queue.unsettled().values()) == [2, 2, 2, 2, 1]

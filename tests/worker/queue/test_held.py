@@ -6,7 +6,7 @@ from worker.queue.held import Held
 
 def delivery(entry_id: str, picture: bytes | None = None) -> Delivery:
     """A delivery, with a picture inside the entry or without."""
-    return Delivery(entry_id, {b"stream_name": b"cam"} if picture is None else {b"frame": picture}, 1)
+    return Delivery(entry_id, {} if picture is None else {b"stream_name": b"c", b"frame": picture}, 1)
 
 
 def test_ids_are_held_until_they_are_removed() -> None:
@@ -22,13 +22,13 @@ def test_ids_are_held_until_they_are_removed() -> None:
     assert sorted(snapshot) == ["1-1", "1-2", "1-3"]
 
 
-def test_the_pictures_inside_of_entries_are_added_up() -> None:
-    """Each as long as its delivery is held, once."""
+def test_the_bytes_of_entries_are_added_up() -> None:
+    """Each as long as its delivery is held, once; the last one counts."""
     held = Held()
     held.add([delivery("1-1", b"xxx"), delivery("1-2"), delivery("1-3", b"xx")])
-    held.add([delivery("1-1", b"xxx")])
-    assert held.inline_bytes == 5
+    held.add([delivery("1-1", b"xxxx")])
+    assert held.bytes == 8
     held.remove(["1-1", "1-2", "1-1"])
-    assert held.inline_bytes == 2
+    assert held.bytes == 3
     held.remove(["1-3"])
-    assert held.inline_bytes == 0
+    assert held.bytes == 0

@@ -12,10 +12,14 @@ from support.processes.workers import KEYS, QueueServer
 from worker.queue.commands import Commands
 from worker.queue.consumer import Queue
 from worker.queue.keys import Keys
+from worker.queue.partitions import Partitions
 from worker.queue.permissions import Probe, missing_permissions, publisher_probes, worker_probes
 from worker.queue.redis_client import connect
 
-PROBES = {"hand-counter": worker_probes, "hand-counter-publish": publisher_probes}
+PROBES = {
+    "hand-counter": worker_probes,
+    "hand-counter-publish": lambda keys: publisher_probes(keys, Partitions()),
+}
 
 
 def rule(user: str) -> list[str]:
@@ -78,7 +82,7 @@ def test_probes_change_nothing_in_a_queue_in_use(valkey: QueueServer) -> None:
     assert len(before) == 5
     queue.report_missing_permissions()
     with connect(valkey.url) as client:
-        assert missing_permissions(client, publisher_probes(KEYS)) == []
+        assert missing_permissions(client, publisher_probes(KEYS, Partitions())) == []
     assert {key: valkey.bytes.dump(key) for key in valkey.bytes.scan_iter()} == before
     queue.close()
 

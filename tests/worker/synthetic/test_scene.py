@@ -26,12 +26,6 @@ def camera() -> SyntheticCamera:
 
 
 @pytest.fixture(scope="module")
-def one_hand() -> SyntheticCamera:
-    """The same with one hand in each frame."""
-    return SyntheticCamera(SyntheticSpec(seed=9, hands=(1, 1)))
-
-
-@pytest.fixture(scope="module")
 def background() -> np.ndarray:
     """The same without hands: any of its frames."""
     return SyntheticCamera(SyntheticSpec(seed=9, hands=(0, 0))).frame(0)

@@ -5,8 +5,7 @@
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far;
 --                                    last_id: the last entry that was read, for create_group.lua
--- ARGV     group, consumer, the most entries, about the most bytes of pictures inside the entries, how many entries to begin
---          with
+-- ARGV     group, consumer, the most entries, the most bytes of entries unless one entry alone has more
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the id to wait behind,
 --           the number of entries dropped unread so far, the last id of the queue at this read}
 --
@@ -16,8 +15,8 @@
 -- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
 -- the last read. Without a position (an older version read this queue) the first read only notes it.
 --
--- Entries are read in growing chunks, because only a read entry shows its size. A chunk has as many entries as would fit if all
--- were as large as the largest one before it; the first has at least one entry, whatever its size.
+-- Only an entry that was read shows its size. So unless the whole queue is small, entries are read one by one, until another one
+-- as large as the largest of them might be too much. What is read has at most so many bytes and one entry.
 --
 -- Redis doesn't undo a script that fails half-way. So the most entries are counted first, which may be refused, and those
 -- that didn't come are subtracted afterwards.
@@ -39,7 +38,7 @@ end
 
 local position = tonumber(redis.call('HGET', KEYS[3], 'position') or nil)
 local dropped = tonumber(redis.call('HGET', KEYS[3], 'dropped') or 0)
-local dropped_before, most, newest = dropped, 0, '0-0'
+local dropped_before, most, newest, unread = dropped, 0, '0-0', 0
 local groups = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}
 for i = 1, #groups do
   local group = fields(groups[i])
@@ -56,6 +55,7 @@ for i = 1, #groups do
     newest = queue['last-generated-id']
     if is_behind(newest, delivered) then
       most = tonumber(ARGV[3])
+      unread = queue['entries-added'] - (position or 0)
     end
   end
 end
@@ -67,22 +67,21 @@ if most > 0 then
   redis.call('HINCRBY', KEYS[2], 'received', most)
 end
 local entries, reply = {}, nil
-local chunk, bytes, largest = math.min(tonumber(ARGV[5]), tonumber(ARGV[3])), 0, 1
+local memory = unread > 1 and redis.pcall('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0) -- of all nodes
+local is_small = type(memory) == 'number' and memory <= tonumber(ARGV[4])
+local chunk, bytes, largest = is_small and tonumber(ARGV[3]) or 1, 0, 0
 repeat
   reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', chunk, 'STREAMS', KEYS[1], '>')
   local read = reply and reply[1] and reply[1][2] or {}
   for i = 1, #read do
     entries[#entries + 1] = read[i]
-    local words = read[i][2]
-    for j = 1, words and #words or 0, 2 do
-      if words[j] == 'frame' then
-        bytes, largest = bytes + #words[j + 1], math.max(largest, #words[j + 1])
-      end
-    end
   end
-  local full = #read == chunk
-  chunk = math.min(2 * chunk, tonumber(ARGV[3]) - #entries, math.floor((tonumber(ARGV[4]) - bytes) / largest))
-until not full or chunk < 1
+  local words, size = not is_small and read[1] and read[1][2] or {}, 0
+  for i = 1, #words do
+    size = size + #words[i]
+  end
+  bytes, largest = bytes + size, math.max(largest, size)
+until is_small or #read == 0 or #entries == unread or #entries == tonumber(ARGV[3]) or bytes + largest > tonumber(ARGV[4])
 if most > #entries then
   redis.call('HINCRBY', KEYS[2], 'received', #entries - most)
 end

@@ -62,7 +62,7 @@ def test_a_section_is_told_once():
     assert board.update({}, {}, [], NOW) == {}
 
 
-def test_pictures_may_be_switched_off_for_a_stream():
-    board = Board(3, lambda name: name != "b")
+def test_a_row_says_more_about_a_stream():
+    board = Board(3, lambda name: {"picture": name != "b"})
     board.update({"a": _counted(), "b": _counted()}, {}, [], NOW)
     assert [row["picture"] for row in board.rows()] == [True, False]
