@@ -56,6 +56,12 @@ COMMANDS = (
         "publish frames from a camera, a video file or a folder",
     ),
     Command(
+        ("probe",),
+        "worker.publish.trial_settings:ProbeSettings",
+        "worker.publish.trial:run_probe",
+        "try a camera or file: its codec, size and rate, or the reason why it fails",
+    ),
+    Command(
         ("results",),
         "worker.results_settings:ResultsSettings",
         "worker.results_command:run_results",

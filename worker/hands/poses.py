@@ -85,7 +85,7 @@ class PosedHand:
     """Side of the hand's box, pixels."""
     visibility: float
     """0 to 1."""
-    sureness: float
+    confidence: float
     """Visibility times the flag of the pose."""
     right: bool
     """The person's own right hand."""
@@ -105,7 +105,7 @@ def square_of_person(points: Floats) -> RotatedSquare:
 
 
 def posed_hands(poses: Iterable[Pose]) -> list[PosedHand]:
-    """Returns the visible hands of persons, each once, highest `sureness` first."""
+    """Returns the visible hands of persons, each once, highest `confidence` first."""
     found = [
         posed_hand(pose, arm)
         for pose in poses
@@ -114,7 +114,7 @@ def posed_hands(poses: Iterable[Pose]) -> list[PosedHand]:
         if pose.seen[arm.wrist] >= MIN_VISIBILITY
     ]
     kept: list[PosedHand] = []
-    for hand in sorted(found, key=lambda hand: -hand.sureness):
+    for hand in sorted(found, key=lambda hand: -hand.confidence):
         if not any(_same(hand, other) for other in kept):
             kept.append(hand)
     return kept
@@ -131,7 +131,7 @@ def posed_hand(pose: Pose, arm: Arm) -> PosedHand:
         centre=knuckles,
         size=max(_KNUCKLES_TO_HAND * length, _FOREARM_TO_HAND * forearm),
         visibility=visibility,
-        sureness=visibility * pose.flag,
+        confidence=visibility * pose.flag,
         right=arm.right,
         square=RotatedSquare(
             x=float(knuckles[0]),

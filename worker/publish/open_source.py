@@ -13,6 +13,7 @@ from process.backoff import Backoff
 from worker.picture import Picture
 from worker.picture_files import encode as encode_as
 from worker.publish.capture import Capture, open_capture
+from worker.publish.clock_jumps import ClockJumps
 from worker.publish.container import Nature
 from worker.publish.film import Film
 from worker.publish.folder import Folder, WatchedFolder
@@ -54,7 +55,13 @@ def open_source(options: SourceOptions, outages: Outages | None = None) -> Sourc
             return Folder(source.opens, encode, fps=options.folder_fps, start=start, loop=options.loop, paced=paced)
         case Kind.FILM:
             return Film(
-                source.name, lambda: _film(source, options), encode, start=start, loop=options.loop, paced=paced
+                source.name,
+                lambda: _film(source, options),
+                encode,
+                start=start,
+                loop=options.loop,
+                paced=paced,
+                on_jump=ClockJumps(outages.about),
             )
 
 
@@ -87,6 +94,7 @@ def _http(
             start=start,
             loop=options.loop,
             paced=paced,
+            on_jump=ClockJumps(outages.about),
         )
     reopens = _again(lambda: _reading(source, options), _as_reading(opened, source, options))
     return LiveCamera(outages, reopens, encode, backoff=backoff)
