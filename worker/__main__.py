@@ -57,6 +57,12 @@ COMMANDS = (
         "publish frames from a camera, a video file or a folder",
     ),
     Command(
+        ("ingest",),
+        "worker.publish.ingest_settings:IngestSettings",
+        "worker.publish.ingest_command:run_ingest",
+        "publish frames from many cameras in one process",
+    ),
+    Command(
         ("probe",),
         "worker.publish.trial_settings:ProbeSettings",
         "worker.publish.trial:run_probe",
@@ -99,6 +105,7 @@ EXAMPLES = """\
 examples:
   hand-counter demo                                          run the whole service on this machine
   hand-counter publish video.mp4 --stream-name cam1 --loop   publish a video as a camera
+  hand-counter ingest cameras.yaml                           publish many cameras
   hand-counter run --redis-url redis://127.0.0.1:6379/0      run a worker
   hand-counter detect photo.jpg --draw out/                  run the detector alone
   hand-counter COMMAND --help                                show a command's flags and examples

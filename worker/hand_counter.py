@@ -188,10 +188,13 @@ def _open_feeds(options: RunOptions, metrics: Metrics) -> Feeds | None:
 
 
 def _make_queue(options: QueueOptions, connections: Connections, metrics: Metrics, *, drain: bool) -> WorkerQueue:
+    read = options.share.partitions(options.partitions.number)
+    metrics.partitions.set(options.partitions.number)
+    metrics.partitions_read.set(len(read))
     return open_queue(
         connections,
         options.partitions,
-        options.share.partitions(options.partitions.number),
+        read,
         options.consumer,
         counts_maxlen=options.counts_maxlen,
         dead_maxlen=options.dead_maxlen,

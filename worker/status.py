@@ -30,6 +30,7 @@ class WorkerStatus:
         metrics.sidecar_up.set_function(lambda: float(not limiter.sidecar_unreachable))
         metrics.dropped_unread.set_function(lambda: queue.dropped_unread)
         metrics.redis_up.set_function(lambda: float(not queue.problem))
+        metrics.partitions_failing.set_function(lambda: sum(part.commands.failing for part in queue.parts))
 
     def health(self) -> tuple[bool, dict[str, object]]:
         """Returns whether frames can be counted, and details. Without a sidecar they can: the worker paces locally."""

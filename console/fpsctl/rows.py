@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from console.control.changes import Snapshot
 from console.control.names import rough_look
-from console.control.rule import Source, in_force
+from console.control.rule import InForce, Source, in_force
 
 SILENT_S: Final = 10.0
 """A stream from which nothing comes for so long is silent; one with a low limit is allowed three periods."""
@@ -85,7 +85,7 @@ class Row:
 
 def row(
     name: str,
-    limits: Snapshot,
+    limits: Snapshot | None,
     now: float,
     *,
     default: float | None,
@@ -97,7 +97,7 @@ def row(
 
     Args:
         name: the stream.
-        limits: what Redis says about its limit.
+        limits: what Redis says about its limit; None if this user may not read it, so that only the sidecars know it.
         now: Unix seconds by Redis' clock.
         default: the sidecars' --fps; None if it isn't known.
         paced: what each sidecar says that has the stream.
@@ -105,7 +105,7 @@ def row(
         camera: the hash of its camera, by the publisher; None if there is none.
     """
     hashed, publisher = counted or {}, camera or {}
-    force = in_force(name, limits, now, default)
+    force = _told(paced) if limits is None else in_force(name, limits, now, default)
     heard_at = number(hashed.get("heard_at"))
     told = [each.source_fps for each in paced if each.source_fps] + [number(publisher.get("source_fps"))]
     source_fps = max(told) or number(hashed.get("source_fps"))
@@ -134,6 +134,15 @@ def row(
         age=age,
         camera=publisher.get("error", "") if publisher.get("state") == "lost" else "",
     )
+
+
+def _told(paced: Sequence[Paced]) -> InForce:
+    """Returns the limit that the sidecars say is in force."""
+    if not paced:
+        return InForce(None, Source.DEFAULT)
+    words = {"OVERRIDE": Source.OWN, "WILDCARD": Source.WILDCARD, "DEFAULT": Source.DEFAULT, "BOOST": Source.BOOST}
+    source = words.get(paced[0].source, Source.PATTERN)
+    return InForce(paced[0].fps, source, "pattern" if source is Source.PATTERN else "")
 
 
 def _state(

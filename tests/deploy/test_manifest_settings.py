@@ -8,7 +8,6 @@ from support.deploy import (
     LOGINS,
     containers,
     deployments,
-    one,
     pod_template,
     render,
 )
@@ -41,6 +40,7 @@ def test_each_camera_has_its_own_secret(monkeypatch):
         assert_known(environment, PublishSettings)
         assert environment["WORKER_SIDECAR"]["value"] == listens["SIDECAR_LISTEN"]
         with monkeypatch.context() as patch:
+            patch.setattr("socket.gethostname", lambda: "hand-counter-1")  # as the pods of a StatefulSet are called
             for name, entry in environment.items():
                 patch.setenv(name, entry.get("value") or given[name])
             assert PublishSettings().stream_name == deployment["metadata"]["name"].removeprefix("camera-")
@@ -56,13 +56,14 @@ def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
     if not any(d["kind"] == "Secret" for d in documents):
         documents = [*documents, *secrets]
     kinds = ("ConfigMap", "Secret")
-    template = one(documents, "Deployment", "hand-counter")
+    (template,) = (each for each in deployments(documents) if each["metadata"]["name"] == "hand-counter")
     manifests = Manifests([template, *(d for d in documents if d["kind"] in kinds)])
     made = []
     for raw, settings in zip(containers(template["spec"]["template"]), (SidecarSettings, RunSettings), strict=True):
         environment = manifests._environment(raw["name"], raw, {})
         assert_known(environment, settings)
         with monkeypatch.context() as patch:
+            patch.setattr("socket.gethostname", lambda: "hand-counter-1")  # as the pods of a StatefulSet are called
             for name, value in environment.items():
                 patch.setenv(name, value)
             made.append(settings())

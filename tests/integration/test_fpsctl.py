@@ -283,6 +283,49 @@ def test_doctor_finds_what_is_wrong(fpsctl: Fpsctl, server: Valkey) -> None:
     assert (nowhere.code, "Redis is unreachable" in nowhere.out) == (3, True)
 
 
+@contextlib.contextmanager
+def user(server: Valkey, name: str) -> Iterator[str]:
+    """A user of docs/redis-acl.md, as a URL."""
+    (command,) = re.findall(rf"^ACL SETUSER {name} .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.M)
+    with server.client() as client:
+        client.execute_command(*command.split())
+        client.execute_command("ACL LOG RESET")
+        try:
+            yield server.url.replace("//", f"//{name}:SECRET@")
+        finally:
+            client.execute_command("ACL DELUSER", name)
+
+
+def test_the_documented_operator_may_do_everything(fpsctl: Fpsctl, server: Valkey, tmp_path: Path) -> None:
+    """On a real server nothing is denied."""
+    with user(server, "fps-operator") as url, server.client() as client:
+        for words in (
+            "set cam-1 2", "set --pattern cam-* 3", "boost cam-1 9", "pause cam-1", "resume cam-1", "reset cam-1",
+            "set yard 2", "undo", "get yard", "list", "top", "explain yard", "audit", "lint", "export", "results",
+            f"doctor --bundle {tmp_path / 'b.tar.gz'}",
+        ):  # fmt: skip
+            assert fpsctl(*words.split(), "--redis-url", url).err.count("permission") == 0, words
+        assert [entry["object"] for entry in client.acl_log()] == []
+
+
+def test_users_of_programs_see_what_they_may(fpsctl: Fpsctl, server: Valkey, sidecar: SidecarProcess) -> None:
+    """In a container of the sidecar or the worker fpsctl shows what its user can read, and what is missing."""
+    fpsctl("set", "cam-1", "2")
+    with RateLimiter(sidecar.address, default_fps=0.0) as limiter:
+        wait_until(lambda: limiter.decide([("cam-1", time.time())])[0].name == "TOO_SOON")
+    address = ("--sidecar", sidecar.address)
+    with user(server, "fps-sidecar") as url:
+        for words in ("top", "list", "get cam-1", "explain cam-1", "lint", "doctor"):
+            assert fpsctl(*words.split(), "--redis-url", url, *address).code == 0, words
+        denied = fpsctl("set", "cam-1", "3", "--redis-url", url, *address)
+        assert (denied.code, "the operator in docs/redis-acl.md" in denied.err) == (1, True)
+    with user(server, "hand-counter") as url:
+        shown = fpsctl("top", "--json", "--redis-url", url, *address).json
+        (cam,) = (each for each in shown["streams"] if each["name"] == "cam-1")
+        assert (cam["limit"], cam["source"]) == (2.0, "own")
+        assert any("permission" in problem for problem in shown["problems"])
+
+
 def test_without_redis(fpsctl: Fpsctl) -> None:
     """One line, with what to do, and without the password."""
     ended = fpsctl("list", "--redis-url", f"redis://:hunter2@127.0.0.1:{free_port()}")

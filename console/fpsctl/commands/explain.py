@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
+import redis
 import typer
 
 from console.control.names import nearest, quoted, shown
@@ -36,7 +38,9 @@ def explain(
     counted, camera = session.workers.streams([name]).get(name), session.workers.cameras([name]).get(name)
     known = row(name, limits, now, default=default, paced=list(paced.values()), counted=counted, camera=camera)
     found = in_force(name, limits, now, default)
-    last = next((entry for entry in session.limits.audit() if entry.change.name == name), None)
+    last = None
+    with contextlib.suppress(redis.ResponseError):  # this user may not read the audit
+        last = next((entry for entry in session.limits.audit() if entry.change.name == name), None)
     similar = ""
     if known.state is State.UNSEEN:
         similar = next(iter(nearest(name, sorted(session.streams() - {name}))), "")
