@@ -19,7 +19,7 @@ demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute
 
 # Most tests wait for servers, so more of them run at once than there are processors. They begin in the order of
 # tests/conftest.py, which puts the longest files first.
-JOBS ?= 4
+JOBS ?= 6
 PARALLEL := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # Without bytecode, each of the processes that the tests start would compile this tree again.
 unexport PYTHONDONTWRITEBYTECODE

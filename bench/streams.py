@@ -9,11 +9,15 @@ is limited to 2. A figure is the wall time of a complete call, divided by its de
 Two more cases show where the difference comes from, at the sidecar with 100,000 streams: batches of the same ten streams,
 and of streams that are adjacent in memory. They do the same work as random batches; only the contents of the caches differ.
 
+With --patterns N another sidecar has as many streams, of which the half without limits of their own get theirs from N patterns
+instead of the wildcard. It is asked in turns with the one that has none.
+
 Memory is the growth of the sidecar after 100,000 streams were admitted often enough to have all of their state. It includes
 everything: the watched limits, the dicts, and the overhead of the allocator.
 """
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -22,10 +26,11 @@ from collections.abc import Callable
 
 import redis
 from support.processes.sidecars import SidecarProcess, sidecar_process
-from support.redis.valkey import valkey
+from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 from bench.servers import channel_to, cpu_seconds, resident_bytes
+from handcounter.pacing.limits import patterns_key
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -93,6 +98,29 @@ class Fleet:
         assert len(list(answer.should_process)) == len(names)
 
 
+def with_patterns(
+    stack: contextlib.ExitStack, server: Valkey, client: "redis.Redis", options: argparse.Namespace
+) -> Fleet:
+    """Starts a sidecar whose streams have the same limits as the others, half of them by patterns; returns its streams."""
+    key, width = f"{KEY}_by_pattern", len(str(options.patterns - 1))
+    heads = {f"camera-{number:06}"[: 7 + 6 - 5 + width] for number in range(options.streams)}
+    fillers = (f"other-{number}-*" for number in range(options.patterns))
+    patterns = [*(f"{head}*" for head in sorted(heads)[: options.patterns]), *fillers][: options.patterns]
+    client.hset(patterns_key(key), mapping=dict.fromkeys(patterns, "2"))
+    client.hset(key, mapping={f"camera-{number:06}": "2" for number in range(0, options.streams, 2)})
+    flags = ("--max-streams", str(options.streams), "--config-key", key)
+    sidecar = stack.enter_context(sidecar_process(*flags, redis_url=server.url, fps=2))
+    stub = rate_limit_pb2_grpc.RateLimitServiceStub(stack.enter_context(channel_to(sidecar.address)))
+    fleet = Fleet(sidecar, stub, options.streams)
+    fleet.fill(1)
+    listed = stub.ListStreams(pb.ListStreamsRequest(page_size=1000)).streams
+    matched = sum(stream.fps_source == pb.FPS_SOURCE_PATTERN for stream in listed)
+    print(f"{matched} of the first {len(listed)} streams have a limit by pattern")
+    fleet.scatter()
+    fleet.fill(1)
+    return fleet
+
+
 def main() -> None:
     """Prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -101,8 +129,10 @@ def main() -> None:
         "--decisions", type=int, default=16_384, help="per round and side in batches; a tenth of it in unary calls"
     )
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--patterns", type=int, default=0, help="also compare with so many patterns, at most 1000")
     options = parser.parse_args()
     with (
+        contextlib.ExitStack() as stack,
         valkey() as server,
         redis.Redis(port=server.port) as client,
         sidecar_process(redis_url=server.url, fps=2) as few_sidecar,
@@ -121,6 +151,7 @@ def main() -> None:
         bytes_per_stream = (resident_bytes(many_sidecar.pid) - empty) / options.streams
         client.hset(KEY, mapping={f"camera-{number:06}": "2" for number in range(0, options.streams, 2)})
         client.hset(KEY, "*", "2")
+        patterned = with_patterns(stack, server, client, options) if options.patterns else None
         settle = rate_limit_pb2_grpc.RateLimitServiceStub(many_channel)
         last = pb.ShouldProcessRequest(stream_name=f"camera-{options.streams // 2 * 2 - 2:06}", ts=1.0)
         wait_until(lambda: settle.ShouldProcess(last).fps == 2.0, "the limits to be read")
@@ -128,6 +159,7 @@ def main() -> None:
             fleet.scatter()
             fleet.fill(1)
         times: dict[str, dict[int, list[tuple[float, float]]]] = {way: {few.size: [], many.size: []} for way in WAYS}
+        by_patterns: dict[str, list[float]] = {way: [] for way in WAYS}
         by_pick: dict[str, list[tuple[float, float]]] = {pick: [] for pick in PICKS}
         for number in range(options.rounds + 1):
             for way, batch in WAYS.items():
@@ -135,6 +167,12 @@ def main() -> None:
                     cost = fleet.measure(batch, options.decisions if batch > 1 else options.decisions // 10)
                     if number:
                         times[way][fleet.size].append(cost)
+            if patterned is not None:
+                for way, batch in WAYS.items():
+                    decisions = options.decisions if batch > 1 else options.decisions // 10
+                    pair = many.measure(batch, decisions)[0], patterned.measure(batch, decisions)[0]
+                    if number:
+                        by_patterns[way].append(pair[1] / pair[0])
             for pick, costs in by_pick.items():
                 costs.append(many.measure(LARGE, options.decisions, pick))
     medians = {
@@ -153,6 +191,10 @@ def main() -> None:
     picks = {pick: statistics.median(cpu for _, cpu in costs) for pick, costs in by_pick.items()}
     print(f"server CPU µs in batches of {LARGE}, by which of {options.streams:,} streams are asked about: ", end="")
     print(", ".join(f"{pick} {cpu:.2f}" for pick, cpu in picks.items()))
+    pattern_ratios = {way: statistics.median(ratios) for way, ratios in by_patterns.items() if ratios}
+    if pattern_ratios:
+        print(f"with {options.patterns} patterns, wall, compared with none, median: ", end="")
+        print(", ".join(f"{way} {ratio:.3f}" for way, ratio in pattern_ratios.items()))
     print(f"memory: {bytes_per_stream:.0f} bytes per stream")
     print(f"goal: at most {GOAL_RATIO} times the time per decision: ", end="")
     print(", ".join(f"{way} {'met' if ratio <= GOAL_RATIO else 'MISSED'}" for way, ratio in ratios.items()))
@@ -163,6 +205,7 @@ def main() -> None:
                 "bench": "streams",
                 "picks_cpu_us": picks,
                 "ratios": ratios,
+                "pattern_ratios": pattern_ratios,
                 "bytes_per_stream": bytes_per_stream,
                 "us": medians,
             }

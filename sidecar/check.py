@@ -1,11 +1,22 @@
-"""The command fps-sidecar --check: reads all limits in Redis once and reports the invalid ones."""
+"""The command fps-sidecar --check: reads all limits in Redis once, also patterns and boosts, and reports the invalid ones."""
 
+import contextlib
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from handcounter.pacing.limits import WILDCARD_FIELD, parse_fps, show
+from handcounter.pacing.limits import (
+    MAX_BOOSTS,
+    MAX_PATTERNS,
+    WILDCARD_FIELD,
+    boosts_key,
+    parse_boost,
+    parse_fps,
+    patterns_key,
+    show,
+)
+from handcounter.pacing.patterns import is_pattern, pattern_error
 from handcounter.pacing.schedule import stream_name_error
 from process.output import Output
 from process.redis_access import RedisAccess
@@ -13,6 +24,7 @@ from process.redis_url import RedisUrl
 from sidecar.connections.errors import RedisServerError
 from sidecar.connections.servers import RedisServers
 from sidecar.connections.wire import Wire
+from sidecar.limits.small_table import SmallTable
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -43,37 +55,44 @@ async def check(
     problems: dict[bytes, str] = {}
     fields: set[bytes] = set()  # HSCAN may return a field twice
     wildcard: float | None = None
+    servers = RedisServers(url, access)
+    key = config_key
     try:
-        servers = RedisServers(url, access)
-        wire = await servers.connect(await servers.holder(config_key))
-        try:
-            async for field, value in _fields(wire, config_key):
+        async with _reading(servers, key) as pages:
+            async for field, value in pages:
                 fields.add(field)
                 if problem := field_error(field, value):
                     problems[field] = problem
                 elif field.decode() == WILDCARD_FIELD:
                     wildcard = parse_fps(value)
-        finally:
-            await wire.close()
+        key = patterns_key(config_key)
+        async with _reading(servers, key) as pages:
+            patterns = {field: value async for field, value in pages}
+        key = boosts_key(config_key)
+        async with _reading(servers, key) as pages:
+            boosts = {field: value async for field, value in pages}
     except RedisServerError as error:
         hint = error.fields().get("hint", "")
-        Output(sys.stderr).line(
-            f"fps-sidecar: can't read {config_key} at {url.shown}: {error}{f' ({hint})' if hint else ''}"
-        )
+        Output(sys.stderr).line(f"fps-sidecar: can't read {key} at {url.shown}: {error}{f' ({hint})' if hint else ''}")
         return FAILED
+    pattern_problems, boost_problems = pattern_errors(patterns), boost_errors(boosts)
     output = Output(sys.stdout)
-    for _, problem in sorted(problems.items()):
+    for problem in (*(problem for _, problem in sorted(problems.items())), *pattern_problems, *boost_problems):
         output.line(problem)
     named = [field.decode() for field in fields - problems.keys()]
-    for doubt in doubts([show(field) for field in fields], named, streams):
+    for doubt in doubts([show(field) for field in fields], named, streams, patterns_key(config_key)):
         output.line(doubt)
     others = f"--fps {default_fps:g}" if wildcard is None else f"{wildcard:g} ({WILDCARD_FIELD})"
+    layered = [*pattern_problems, *boost_problems]
+    layers = (
+        f"{len(patterns)} patterns and {len(boosts)} boosts, {len(layered)} ignored; " if patterns or boosts else ""
+    )
     output.line(
-        f"{config_key} at {url.shown}: {len(fields)} fields, {len(problems)} invalid; all other streams: {others}"
+        f"{config_key} at {url.shown}: {len(fields)} fields, {len(problems)} invalid; {layers}all other streams: {others}"
     )
     if output.problem:
         Output(sys.stderr).line(f"fps-sidecar: the report can't be written to standard output: {output.problem}")
-    return FAILED if problems or output.problem else FINE
+    return FAILED if problems or layered or output.problem else FINE
 
 
 def field_error(field: bytes, value: bytes) -> str | None:
@@ -89,13 +108,37 @@ def field_error(field: bytes, value: bytes) -> str | None:
     return None
 
 
-def doubts(shown: Iterable[str], named: Iterable[str], streams: Collection[str] | None) -> list[str]:
-    """Returns a line for each group of names that look alike, and for each field that no stream has.
+def pattern_errors(fields: Mapping[bytes, bytes]) -> list[str]:
+    """Returns a line for each pattern that sets no limit, or not the one that it should set."""
+    return _small_errors(SmallTable(parse_fps, pattern_error, MAX_PATTERNS), fields, "pattern", "fps")
+
+
+def boost_errors(fields: Mapping[bytes, bytes]) -> list[str]:
+    """Returns a line for each boost that sets no limit, or not the one that it should set."""
+    return _small_errors(
+        SmallTable(parse_boost, stream_name_error, MAX_BOOSTS), fields, "boost of", "FPS and UNIX SECONDS"
+    )
+
+
+def _small_errors(table: SmallTable[Any], fields: Mapping[bytes, bytes], what: str, expected: str) -> list[str]:
+    table.store(fields)
+    invalid = (
+        f"{what} {name!r}: {value!r} isn't a valid {expected}, so it is ignored"
+        for name, value in table.invalid.items()
+    )
+    return [*invalid, *(f"{what} {name!r} is refused: {why}" for name, why in table.refused.items())]
+
+
+def doubts(
+    shown: Collection[str], named: Iterable[str], streams: Collection[str] | None, patterns: str = "another hash"
+) -> list[str]:
+    """Returns a line for each group of names that look alike, each field that looks like a pattern or that no stream has.
 
     Args:
         shown: All fields, as text.
         named: The fields that set a limit.
         streams: The streams of a running sidecar; None if there is none.
+        patterns: The key of the hash of patterns.
     """
     alike: dict[str, set[str]] = {}
     for name in {*shown, *(streams or ())}:
@@ -104,6 +147,11 @@ def doubts(shown: Iterable[str], named: Iterable[str], streams: Collection[str] 
         f"names that look alike, but are different streams: {', '.join(map(repr, sorted(group)))}"
         for group in alike.values()
         if len(group) > 1 and not group.isdisjoint(shown)
+    ]
+    lines += [
+        f"{name!r} looks like a pattern, but is the field of the one stream of this name; patterns belong in {patterns}"
+        for name in shown
+        if name != WILDCARD_FIELD and is_pattern(name)
     ]
     if streams is not None:
         unused = {name for name in named if name not in streams} - {WILDCARD_FIELD}
@@ -114,6 +162,16 @@ def doubts(shown: Iterable[str], named: Iterable[str], streams: Collection[str] 
 def _look(name: str) -> str:
     """Returns what a name looks like: without blanks, capitals, and the difference between é and e with an accent."""
     return "".join(unicodedata.normalize("NFKC", name).split()).casefold()
+
+
+@contextlib.asynccontextmanager
+async def _reading(servers: RedisServers, key: str) -> AsyncIterator[AsyncIterator[tuple[bytes, bytes]]]:
+    """Yields all fields and values of a hash, read over a connection to the server that holds it."""
+    wire = await servers.connect(await servers.holder(key))
+    try:
+        yield _fields(wire, key)
+    finally:
+        await wire.close()
 
 
 async def _fields(wire: Wire, config_key: str) -> AsyncIterator[tuple[bytes, bytes]]:

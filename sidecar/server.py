@@ -26,13 +26,14 @@ from sidecar.deciding.roster import Roster
 from sidecar.deciding.shadow import ShadowDecider
 from sidecar.fleet.decider import FleetDecider
 from sidecar.fleet.scope import FleetScope
+from sidecar.limits.boost_timer import BoostTimer
 from sidecar.limits.change_log import ChangeLog
-from sidecar.limits.follower import FpsFollower
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.redis_follower import redis_follower
 from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
-from sidecar.rpc.debugging import add_debugging_services
+from sidecar.rpc import debugging
 from sidecar.rpc.health import REDIS, SERVER, Health
 from sidecar.rpc.listen import ListenError, listen, server_options
 from sidecar.rpc.places import MAX_ENDING
@@ -86,14 +87,18 @@ class Sidecar:
         self.health = Health()
         self.leases = LeaseBook()
         self.watchers = Watchers()
+        changes = ChangeLog()
         self.table = FpsTable(
             settings.fps,
             self._report_invalid,
             self.leases,
-            ChangeLog().record,
+            changes.record,
             self.watchers.record,
+            changes.record_pattern,
             clock=time.monotonic,
+            wall_clock=time.time,
         )
+        self.boost_timer = BoostTimer(self.table)
         self.servers = RedisServers(settings.redis, settings.redis_access)
         self.follower = self._follower()
         self.fleet = self._fleet_scope() if settings.scope == "fleet" else None
@@ -114,6 +119,7 @@ class Sidecar:
             self.roster, self.table, self.follower, max_streams=settings.metrics_streams, shadow=settings.shadow
         )
         self.metrics.show_watchers(self.watchers)
+        self.metrics.show_layers(self.table.layers)
         if self.fleet:
             self.metrics.show_fleet(self.fleet)
         if settings.tls:
@@ -138,6 +144,7 @@ class Sidecar:
             version=version(),
             settings=settings.shown(),
             redis_problem=self.redis_problem,
+            layers=self.table.layers,
         )
 
     def redis_problem(self) -> str:
@@ -169,7 +176,7 @@ class Sidecar:
 
         settings = self.settings
         if not settings.limits_from:
-            return FpsFollower(
+            return redis_follower(
                 self.table,
                 self.servers,
                 settings.config_key,
@@ -183,7 +190,16 @@ class Sidecar:
             credentials = tls_credentials(ca, settings.limits_from_cert, settings.limits_from_key) if ca else None
             return LimitsWatch(address, on_told=on_told, credentials=credentials)
 
-        return SidecarFollower(self.table, address, open_watch, on_state=on_state, on_problem=self._report_problem)
+        follower = SidecarFollower(
+            self.table,
+            address,
+            open_watch,
+            self.watchers.source_fps,
+            on_state=on_state,
+            on_problem=self._report_problem,
+        )
+        self.watchers.on_source_fps = follower.tell_source_fps
+        return follower
 
     def _fleet_scope(self) -> FleetScope:
         return FleetScope(
@@ -237,7 +253,12 @@ async def serve(settings: SidecarSettings) -> int:
         if settings.health_listen:
             await stack.enter_async_context(_running(_health_server(sidecar)))
         server, listening = _server(sidecar, await _traced(stack, settings))
-        for background in (sidecar.follower.run(), sidecar.sweep(), UnreadAnswers(UNARY_METHODS).run()):
+        for background in (
+            sidecar.follower.run(),
+            sidecar.boost_timer.run(),
+            sidecar.sweep(),
+            UnreadAnswers(UNARY_METHODS | debugging.UNARY_METHODS).run(),
+        ):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
             await stack.enter_async_context(sidecar.fleet.running())
@@ -290,7 +311,7 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     registrar = refusing_malformed(server, sidecar.count_refused, most_calls)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
-    add_debugging_services(registrar, SERVICES)
+    debugging.add_debugging_services(registrar, SERVICES)
     return server, listen(server, settings.listen, settings.tls)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from console.control.changes import Kind, Snapshot
-from console.control.names import look, nearest, quoted, rough_look, twins
+from console.control.names import look, nearest, quoted, rough_look, twins, word
 from console.control.plan import pattern_fault
 from console.control.rule import WILDCARD, format_fps, in_force, parse_boost, parse_fps
 from handcounter.pacing.limits import MAX_BOOSTS, MAX_PATTERNS
@@ -119,9 +119,7 @@ def _names(snapshot: Snapshot, streams: Collection[str] | None) -> Iterator[Find
         if name in known or stream_name_error(name):
             continue
         if is_pattern(name):
-            message = (
-                f"a pattern has no effect here: fpsctl set --pattern {quoted(name)} FPS, and fpsctl reset this one"
-            )
+            message = f"a pattern has no effect here: fpsctl set --pattern {word(name)} FPS, and fpsctl reset this one"
             yield Finding(Severity.ERROR, Code.PATTERN_IN_LIMITS, Kind.LIMIT, name, message)
         elif streams is not None:
             twin = roughly.get(rough_look(name))
@@ -168,7 +166,7 @@ def demand(
 
 def _bad_value(name: str, value: str) -> str:
     guess = parse_fps(value.strip().replace(",", ".").removesuffix("fps").strip())
-    hint = f"; {format_fps(guess)} would be" if guess is not None else f"; fpsctl set {quoted(name)} FPS mends it"
+    hint = f"; {format_fps(guess)} would be" if guess is not None else f"; fpsctl set {word(name)} FPS mends it"
     return f"{quoted(value)} isn't a valid fps, so it is ignored{hint}"
 
 

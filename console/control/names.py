@@ -32,6 +32,12 @@ def quoted(text: str) -> str:
     return clean if re.fullmatch(r"[\w.:/@+*?\[\]-]+", clean) else f"'{clean}'"
 
 
+def word(text: str) -> str:
+    """Returns a text as one word of a command line that people may copy."""
+    clean = shown(text)
+    return clean if re.fullmatch(r"[\w.:/@+-]+", clean) else "'" + clean.replace("'", "'\\''") + "'"
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that isn't UTF-8, see PEP 383

@@ -73,6 +73,11 @@ class LimitsControl:
         """The keys of the limits."""
         return self._keys
 
+    @property
+    def who(self) -> str:
+        """Who the audit says makes the changes."""
+        return self._who
+
     def now(self) -> float:
         """Returns the time by Redis' clock, Unix seconds."""
         where = {} if self._on_one_server else {"target_nodes": redis.RedisCluster.RANDOM}
@@ -81,7 +86,11 @@ class LimitsControl:
 
     def snapshot(self) -> Snapshot:
         """Returns all limits, read a page at a time."""
-        return Snapshot(*(self._all(self._keys.hash_of(kind)) for kind in Kind))
+        return Snapshot(*map(self.values, Kind))
+
+    def values(self, kind: Kind) -> dict[str, str]:
+        """Returns all values of one kind, by name."""
+        return self._all(self._keys.hash_of(kind))
 
     def of(self, names: Iterable[str]) -> Snapshot:
         """Returns what says which limit some streams have: their fields and boosts, ``*``, and all patterns."""
@@ -141,11 +150,11 @@ class LimitsControl:
         if _LOOKED in kept:
             now = self.now()
             noted = {change for change in changes if not is_ended_boost(change, now)}
-        elif not changes:
-            return []
         to_note = set(sorted(noted)[:MOST_NOTICED])
         for part in _parts(changes, MOST_AT_ONCE):
             self._remember(part, to_note)
+        if not changes and _LOOKED not in kept:
+            self._remember([], set())
         return [change for change in changes if change in noted]
 
     def _remember(self, changes: Sequence[Change], to_note: set[Change]) -> None:

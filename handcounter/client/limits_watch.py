@@ -116,8 +116,12 @@ class LimitsWatch:
                 self._changed.notify_all()
 
     def limit(self, stream_name: str) -> StreamLimit | None:
-        """Returns the last known limit of a stream; None if it was never told. Never waits."""
-        return self._limits.get(stream_name)
+        """Returns the last known limit of a stream; None if it was never told. Never waits.
+
+        A boost ends at its time, whether or not the sidecar is reachable then.
+        """
+        limit = self._limits.get(stream_name)
+        return limit if limit is None or limit.after_boost is None else limit.at(time.time())
 
     @property
     def pacing(self) -> Pacing:
@@ -222,8 +226,7 @@ class LimitsWatch:
                 # A sidecar that starts without Redis doesn't know better than the one before.
                 is_guess = limit.limit_unread and known is not None and not known.unread
                 if name in watched and limit.fps >= 0.0 and not is_guess:
-                    source = _SOURCES.get(limit.fps_source, FpsSource.UNKNOWN)
-                    self._limits[name] = StreamLimit(limit.fps, source, limit.invalid_value, limit.limit_unread)
+                    self._limits[name] = _told(limit)
                     told.append(name)
             self._pacing = Pacing.MIN_GAP if message.pacing == pb.PACING_MIN_GAP else Pacing.GCRA
             self._shadow = message.shadow
@@ -270,6 +273,27 @@ class LimitsWatch:
     def _without_limit(self) -> int:
         """Returns how many of the watched streams have no limit, because none was ever told."""
         return len(self._streams.source_fps.keys() - self._limits.keys())
+
+
+def _told(limit: pb.StreamLimit) -> StreamLimit:
+    """Returns what a message tells of a limit."""
+    after = None
+    if limit.fps_source == pb.FPS_SOURCE_BOOST and limit.HasField("after_boost") and limit.after_boost.fps >= 0.0:
+        then = limit.after_boost
+        after = StreamLimit(then.fps, _source(then), limit.invalid_value, limit.limit_unread, then.pattern)
+    return StreamLimit(
+        limit.fps,
+        _source(limit),
+        limit.invalid_value,
+        limit.limit_unread,
+        limit.pattern,
+        limit.boost_until if after else 0.0,
+        after,
+    )
+
+
+def _source(limit: pb.StreamLimit) -> FpsSource:
+    return _SOURCES.get(limit.fps_source, FpsSource.UNKNOWN)
 
 
 def _cancel(call: list[grpc.Call]) -> None:

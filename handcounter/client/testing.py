@@ -162,6 +162,15 @@ class FakeSidecar(RateLimitServiceServicer):
             answers.last_ts.append(schedule.last_ts if schedule else 0.0)
         return answers
 
+    def stream_limit(self, stream_name: str) -> pb.StreamLimit:
+        """Returns what watchers are told of a stream. A subclass may tell otherwise."""
+        return pb.StreamLimit(
+            stream_name=stream_name,
+            fps=self.fps.get(stream_name, self.default_fps),
+            fps_source=pb.FPS_SOURCE_OVERRIDE if stream_name in self.fps else pb.FPS_SOURCE_DEFAULT,
+            limit_unread=stream_name in self.unread,
+        )
+
     def ShouldProcess(  # noqa: N802 (the contract's name)
         self, request: pb.ShouldProcessRequest, context: grpc.ServicerContext
     ) -> pb.ShouldProcessResponse:
@@ -267,17 +276,7 @@ class FakeSidecar(RateLimitServiceServicer):
 
     def _limits(self, stream_names: Iterable[str]) -> pb.WatchLimitsResponse:
         return pb.WatchLimitsResponse(
-            limits=[
-                pb.StreamLimit(
-                    stream_name=name,
-                    fps=self.fps.get(name, self.default_fps),
-                    fps_source=pb.FPS_SOURCE_OVERRIDE if name in self.fps else pb.FPS_SOURCE_DEFAULT,
-                    limit_unread=name in self.unread,
-                )
-                for name in stream_names
-            ],
-            stale=self.stale,
-            pacing=pb.PACING_GCRA,
+            limits=[self.stream_limit(name) for name in stream_names], stale=self.stale, pacing=pb.PACING_GCRA
         )
 
     def _answer_in_session(self, request: pb.ShouldProcessSessionRequest, outbox: _Outbox) -> None:

@@ -19,6 +19,10 @@ class FpsSource(enum.IntEnum):
     """The field ``*`` in Redis."""
     DEFAULT = 3
     """The sidecar's ``--fps``."""
+    PATTERN = 4
+    """The pattern in Redis that matches the stream's name best."""
+    BOOST = 5
+    """The stream's temporary limit in Redis."""
 
 
 class StreamLimit(NamedTuple):
@@ -31,6 +35,16 @@ class StreamLimit(NamedTuple):
     """The value in Redis that is ignored because it isn't a valid fps; empty: there is none."""
     unread: bool = False
     """Whether the sidecar couldn't read the stream's own limit yet, so that this is an assumption: it may be paused."""
+    pattern: str = ""
+    """The pattern that the limit comes from; empty: it comes from elsewhere."""
+    boost_until: float = 0.0
+    """When the boost ends that the limit comes from, Unix seconds; 0: it comes from elsewhere."""
+    after_boost: "StreamLimit | None" = None
+    """What is in force when the boost ends, if nothing else changes; None without a boost."""
+
+    def at(self, now: float) -> "StreamLimit":
+        """Returns the limit at a time, Unix seconds, which a boost that has ended by then doesn't set any more."""
+        return self if self.after_boost is None or now < self.boost_until else self.after_boost
 
 
 class Changes(NamedTuple):

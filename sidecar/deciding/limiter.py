@@ -41,6 +41,10 @@ class StreamStatus(NamedTuple):
     source_fps: float
     """Frames per second, as the stream's publisher tells it; 0 if none does."""
     limit_unread: bool
+    pattern: str
+    """The pattern that the limit comes from; empty if it comes from elsewhere."""
+    boost_until: float
+    """When the boost ends that the limit comes from, Unix seconds; 0 if it comes from elsewhere."""
 
 
 class Limiter:
@@ -160,7 +164,7 @@ class Limiter:
             await self._read_limits(unread)
 
     def _status(self, stream: Stream, now: RealTime) -> StreamStatus:
-        limit = self._table.limit(stream.name)
+        limit = self._table.limit_in_force(stream.name)
         schedule = self._decider.schedule(stream)
         return StreamStatus(
             stream_name=stream.name,
@@ -179,4 +183,6 @@ class Limiter:
             clock_jumps=stream.clock_jumps,
             source_fps=self._roster.source_fps(stream.name),
             limit_unread=stream.name in self._table.unread,
+            pattern=limit.pattern,
+            boost_until=limit.boost_until,
         )

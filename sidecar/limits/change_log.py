@@ -75,13 +75,26 @@ class ChangeLog:
             old_fps: The limit before, frames per second.
             limit: The limit now, and its source.
         """
+        source = limit.source.name.lower()
+        fields = {"stream_name": stream_name, "old_fps": old_fps, "new_fps": limit.fps, "source": source}
+        self._log("limit changed", fields)
+
+    def record_pattern(self, pattern: str, old_fps: float | None, new_fps: float | None) -> None:
+        """Logs a changed pattern, in place of the changes of the streams that it matches.
+
+        Args:
+            pattern: The pattern.
+            old_fps: Its limit before, frames per second; None if it is new.
+            new_fps: Its limit now; None if it was removed.
+        """
+        self._log("pattern changed", {"pattern": pattern, "old_fps": old_fps, "new_fps": new_fps})
+
+    def _log(self, message: str, fields: dict[str, object]) -> None:
         if not logger.isEnabledFor(logging.INFO):
             return
         now = self._clock()
         if self._budget.spend(now):
-            source = limit.source.name.lower()
-            fields = {"stream_name": stream_name, "old_fps": old_fps, "new_fps": limit.fps, "source": source}
-            logger.info("limit changed", extra=fields)
+            logger.info(message, extra=fields)
         elif self._budget.withheld == 1:
             asyncio.get_running_loop().call_later(self._budget.ends_at - now, self._summarize)
 

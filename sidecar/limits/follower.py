@@ -28,6 +28,7 @@ from sidecar.connections.servers import RedisServers
 from sidecar.limits.following import Follower, RedisState
 from sidecar.limits.hash import FpsHash, NotAHashError
 from sidecar.limits.reading_plan import Action, ReadingPlan, Step
+from sidecar.limits.small_hashes import SmallHashes
 from sidecar.limits.steadiness import Steadiness
 from sidecar.limits.table import FpsTable
 
@@ -46,12 +47,15 @@ LONGEST_BACKOFF_S: Final = 1.0
 
 
 class FpsFollower(Follower):
-    """Follows one hash in Redis.
+    """Follows the hash of limits in Redis, and small hashes in the same server.
 
     Args:
         table: Is kept up to date.
         servers: Where Redis is.
-        config_key: The key of the hash.
+        config_key: The key of the hash; it and all keys that begin with it are tracked.
+        small: The small hashes.
+        reads_streams: Whether the key is the hash of limits. If not, only the small hashes are read.
+        set_stale: Is called with whether the limits can't be read; None: the table is told.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
         on_read: Is called at each command that reads fields.
@@ -64,14 +68,19 @@ class FpsFollower(Follower):
         servers: RedisServers,
         config_key: str,
         *,
+        small: SmallHashes | None = None,
+        reads_streams: bool = True,
+        set_stale: Callable[[bool], None] | None = None,
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
         on_read: Callable[[], None] = lambda: None,
         poll_s: float = POLL_S,
     ) -> None:
-        super().__init__(table, on_state, on_problem)
+        super().__init__(table, on_state, on_problem, set_stale)
         self._servers = servers
         self._config_key = config_key
+        self._small = small or SmallHashes()
+        self._reads_streams = reads_streams
         self._on_read = on_read
         self._poll_s = poll_s
         self._agreed_at = -math.inf
@@ -183,11 +192,15 @@ class FpsFollower(Follower):
             case Step.READ_AWAITED:
                 await self._read_awaited(plan, limits)
                 await role.check_if_due()  # a server that is always asked about something is never pinged
+            case Step.READ_SMALL:
+                await self._read_small(plan, connection, limits)
             case Step.READ_WATCHED:
                 await self._read_watched(plan, limits)
             case Step.RESYNC:
-                self.resyncs += 1
+                self._resyncs += 1
                 await role.check_if_due()
+                self._small.outdate(None)
+                await self._read_small(plan, connection, limits)  # before the streams, whose limits depend on them
                 await self._read_watched(plan, limits)
             case Step.PING:
                 await role.check()
@@ -195,9 +208,29 @@ class FpsFollower(Follower):
         if not self._wrong_type:
             self._agreed_at = max(self._agreed_at, plan.agreed_at)
 
+    async def _read_small(self, plan: ReadingPlan, connection: PushConnection, limits: FpsHash) -> None:
+        """Reads the small hashes that are outdated; if patterns changed, applies them to the watched streams."""
+        plan.begin_small_reading(time.monotonic())
+        problems = dict(self._small.problems)
+        if await self._small.read(functools.partial(self._call, connection)):
+            names = list(self._table.watched)
+            for start in range(0, len(names), CHUNK):
+                self._table.refresh(names[start : start + CHUNK])
+                await asyncio.sleep(0)
+                await self._read_awaited(plan, limits)
+        plan.end_small_reading(time.monotonic())
+        if self._small.problems != problems and self.state.is_reachable:
+            self._small.report()
+            self._enter(self.state)
+
     async def _read_watched(self, plan: ReadingPlan, limits: FpsHash) -> None:
         await self._read_awaited(plan, limits)
         plan.begin_reading(time.monotonic())
+        if self._reads_streams:
+            await self._read_streams(plan, limits)
+        plan.end_reading(time.monotonic())
+
+    async def _read_streams(self, plan: ReadingPlan, limits: FpsHash) -> None:
         watched = self._table.watched
         names = [WILDCARD_FIELD, *watched]
         try:
@@ -220,7 +253,6 @@ class FpsFollower(Follower):
             self._record_type(is_hash=True)
         except NotAHashError:
             self._record_type(is_hash=False)
-        plan.end_reading(time.monotonic())
 
     async def _read_awaited(self, plan: ReadingPlan, limits: FpsHash) -> None:
         """Reads the streams whose first frames wait, if there are any, and lets the frames go on."""
@@ -248,11 +280,17 @@ class FpsFollower(Follower):
         return answer
 
     def _pushed(self, keys: list[bytes] | None) -> None:
-        if keys is None or self._config_key.encode() in keys:
-            self.pushes += 1
-            if self._plan is not None:  # else the first reading is still to come
+        small = self._small.outdate(keys)
+        limits = self._reads_streams and (keys is None or self._config_key.encode() in keys)
+        if not (small or limits):
+            return
+        self._pushes += 1
+        if self._plan is not None:  # else the first reading is still to come
+            if small:
+                self._plan.record_small_push(time.monotonic())
+            if limits:
                 self._plan.record_push(time.monotonic())
-            self._wake.set()
+        self._wake.set()
 
     def _record_type(self, *, is_hash: bool) -> None:
         """Records whether the key of the limits is a hash; if it isn't, the last known limits stay in force."""
@@ -270,6 +308,7 @@ class FpsFollower(Follower):
         self._backoff.reset()
         self._failures_logged.clear()
         logger.info("following the limits in Redis", extra={"state": state.name, "key": self._config_key})
+        self._small.report()
         self._enter(state)
 
     def _fail(self, error: Exception) -> None:
@@ -289,7 +328,10 @@ class FpsFollower(Follower):
         if state.is_reachable and self._wrong_type:
             problem = Problem.WRONGTYPE
             sentence = f"the key {self._config_key!r} isn't a hash (delete it or change --config-key)"
-        self._record(state, problem, sentence)
+        is_stale = problem is not None
+        if state.is_reachable and not is_stale:
+            problem, sentence = next(iter(self._small.problems.values()), (None, ""))
+        self._record(state, problem, sentence, stale=is_stale)
         if not state.is_reachable and self._awaited_done is not None:
             self._awaited_done.set_result(None)
             self._awaited_done = None

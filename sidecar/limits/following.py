@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import enum
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 
@@ -30,9 +31,10 @@ class Follower(ABC):
     """Keeps the fps table in step with the limits.
 
     Args:
-        table: Is kept up to date; its limits are stale while there is a problem.
+        table: Is kept up to date; its limits are stale while they can't be read.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
+        set_stale: Is called with whether the limits can't be read; None: the table is told.
     """
 
     def __init__(
@@ -40,20 +42,30 @@ class Follower(ABC):
         table: FpsTable,
         on_state: Callable[[RedisState], None],
         on_problem: Callable[[str], None],
+        set_stale: Callable[[bool], None] | None = None,
     ) -> None:
         self.state = RedisState.AWAY
         self.problem: Problem | None = None
         """Why the limits can't be read; None while they can, and before the first attempt."""
         self.problem_sentence = ""
         """What is wrong and what to do about it, in one line; empty if nothing is."""
-        self.pushes = 0
-        """Messages that something changed."""
-        self.resyncs = 0
-        """Readings of all watched streams without such a message."""
+        self._pushes = 0
+        self._resyncs = 0
         self._table = table
+        self._set_stale = set_stale or functools.partial(setattr, table, "stale")
         self._on_state = on_state
         self._on_problem = on_problem
         self._tried = asyncio.Event()
+
+    @property
+    def pushes(self) -> int:
+        """Messages that something changed."""
+        return self._pushes
+
+    @property
+    def resyncs(self) -> int:
+        """Readings of all watched streams without such a message."""
+        return self._resyncs
 
     async def wait_for_first_attempt(self, at_most_s: float) -> None:
         """Waits until the limits were read, or it was found that they can't be: the first frames then get their limits."""
@@ -73,12 +85,12 @@ class Follower(ABC):
     async def run(self) -> None:
         """Follows until cancelled. Whatever fails, the table stays as it is, and it is tried again."""
 
-    def _record(self, state: RedisState, problem: Problem | None = None, sentence: str = "") -> None:
+    def _record(self, state: RedisState, problem: Problem | None = None, sentence: str = "", *, stale: bool) -> None:
         """Records the outcome of an attempt and reports what is different."""
         first = not self._tried.is_set()
         changed, problem_changed = first or state is not self.state, first or sentence != self.problem_sentence
         self.state, self.problem, self.problem_sentence = state, problem, sentence
-        self._table.stale = problem is not None
+        self._set_stale(stale)
         self._tried.set()
         if changed:
             self._on_state(state)

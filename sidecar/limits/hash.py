@@ -1,4 +1,4 @@
-"""The hash of limits, read over one connection in the way that costs Redis least.
+"""A hash in Redis, read over one connection in the way that costs Redis least.
 
 Redis keeps a hash of few fields as a list (hash-max-listpack-entries, 512 by default), which HMGET searches from its start
 for each stream. For a thousand streams that takes milliseconds, in which Redis serves nobody else. HSCAN returns such a
@@ -21,6 +21,9 @@ Call = Callable[..., Awaitable[Any]]
 
 _FIRST_STEP: Final = ("0", "COUNT", "1")
 """Redis rounds up: to the whole of a list, and to a bucket of a table."""
+
+
+_PAGE_FIELDS: Final = 1000
 
 
 class NotAHashError(Exception):
@@ -66,6 +69,20 @@ class FpsHash:
         return {
             field.decode(errors="surrogateescape"): value for field, value in zip(flat[::2], flat[1::2], strict=True)
         }
+
+    async def read_all(self, most: int) -> dict[bytes, bytes]:
+        """Returns all fields of a small hash, or of one that has more than ``most``, about that many of them.
+
+        Raises:
+            NotAHashError: The key holds a value of another type.
+        """
+        fields: dict[bytes, bytes] = {}
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._ask("HSCAN", cursor.decode(), "COUNT", str(_PAGE_FIELDS))
+            fields.update(zip(flat[::2], flat[1::2], strict=True))
+            if cursor == b"0" or len(fields) > most:
+                return fields
 
     async def read_fields(self, names: list[str]) -> list[bytes | None]:
         """Returns the values of some fields; None for each that doesn't exist.

@@ -12,6 +12,8 @@ again. These are the rules, in the order in which they are applied:
 5. A stream's first frame waits for its value (the stream is *awaited*). Awaited streams are read at once, and between the
    parts of a longer reading; the owner takes them by :meth:`ReadingPlan.take_awaited`.
 6. If nothing was answered for HEARTBEAT_S, a ping finds out whether the server hangs.
+7. Patterns and boosts lie in *small hashes*, which are read whole. A push about them leads to a reading of them alone, by rules
+   1 to 3; a resync reads them before the streams.
 """
 
 import enum
@@ -36,8 +38,9 @@ class Step(enum.Enum):
     WAIT = "wait until a push, an awaited stream or the time of the action"
     COALESCE = "wait until the time of the action, whatever happens"
     READ_AWAITED = "read the awaited streams"
+    READ_SMALL = "read the small hashes, because of a push"
     READ_WATCHED = "read the awaited and all watched streams, because of a push"
-    RESYNC = "read the awaited and all watched streams, because it is time"
+    RESYNC = "read the small hashes, the awaited and all watched streams, because it is time"
     PING = "ping the server"
 
 
@@ -49,12 +52,46 @@ class Action(NamedTuple):
     """Real time at which WAIT and COALESCE end; not a number for the others."""
 
 
+class _Readings:
+    """The pushes about one thing, and its readings.
+
+    Args:
+        now: Real time, seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.outdated_since: float | None = None
+        """When the first push came that no reading covers; None if there is none."""
+        self.running = False
+        self.began_at = -math.inf
+        self.rested_at = now
+
+    def record_push(self, now: float) -> None:
+        if self.outdated_since is None:
+            self.outdated_since = now
+
+    def begin(self, now: float) -> None:
+        self.outdated_since = None
+        self.began_at = now
+        self.running = True
+
+    def end(self, now: float) -> None:
+        self.running = False
+        # Coalescing comes after the rest and counts as a part of it.
+        self.rested_at = max(now, now + BUSY_FACTOR * (now - self.began_at) - COALESCE_S)
+
+    @property
+    def begins_at(self) -> float:
+        """When the next reading begins because of a push; infinity without one."""
+        return math.inf if self.outdated_since is None else max(self.outdated_since, self.rested_at) + COALESCE_S
+
+
 class ReadingPlan:
     """The plan for one connection. It begins with a resync.
 
     All times are real time, seconds by a monotonic clock. The owner reports what happens and then asks for the next action:
-    ``begin_reading`` and ``end_reading`` around each reading of the watched streams, ``record_answer`` after everything else
-    that was answered.
+    ``begin_reading`` and ``end_reading`` around each reading of the watched streams, ``begin_small_reading`` and
+    ``end_small_reading`` around each of the small hashes, ``record_answer`` after everything else that was answered.
 
     Args:
         now: When the connection was made.
@@ -67,18 +104,18 @@ class ReadingPlan:
         """When the table was last known to agree with Redis."""
         self._period_s = period_s
         self._pushed = pushed
-        self._outdated_since: float | None = None
-        """When the first push came that no reading covers; None if there is none."""
-        self._began_at = -math.inf
-        self._reading = False
-        self._rested_at = now
+        self._streams = _Readings(now)
+        self._small = _Readings(now)
         self._answered_at = now
         self._awaited: dict[str, None] = {}
 
     def record_push(self, now: float) -> None:
         """Records that the hash changed."""
-        if self._outdated_since is None:
-            self._outdated_since = now
+        self._streams.record_push(now)
+
+    def record_small_push(self, now: float) -> None:
+        """Records that one of the small hashes changed."""
+        self._small.record_push(now)
 
     def await_streams(self, stream_names: Iterable[str]) -> None:
         """Adds streams whose first frames wait for their values."""
@@ -92,42 +129,54 @@ class ReadingPlan:
 
     def begin_reading(self, now: float) -> None:
         """Records that a reading of the watched streams begins: it covers every push until now."""
-        self._outdated_since = None
-        self._began_at = now
-        self._reading = True
+        self._streams.begin(now)
 
     def end_reading(self, now: float) -> None:
         """Records that the reading ended."""
-        self._reading = False
-        # Coalescing comes after the rest and counts as a part of it.
-        self._rested_at = max(now, now + BUSY_FACTOR * (now - self._began_at) - COALESCE_S)
+        self._streams.end(now)
         self._answered_at = now
-        if self._outdated_since is None:
-            self.agreed_at = now if self._pushed else self._began_at
+        if self._agrees:
+            self.agreed_at = now if self._pushed else self._streams.began_at
+
+    def begin_small_reading(self, now: float) -> None:
+        """Records that a reading of the small hashes begins: it covers every push about them until now."""
+        self._small.begin(now)
+
+    def end_small_reading(self, now: float) -> None:
+        """Records that the reading of the small hashes ended."""
+        self._small.end(now)
+        self.record_answer(now)
 
     def record_answer(self, now: float) -> None:
         """Records that a ping or a reading of awaited streams was answered."""
         self._answered_at = now
         # Redis sends pushes and answers in their order, so no change came before this answer.
-        if self._pushed and self._outdated_since is None and not self._reading:
+        if self._pushed and self._agrees and not (self._streams.running or self._small.running):
             self.agreed_at = now
 
     def next(self, now: float) -> Action:
         """Returns what to do now."""
-        resync_at = self._began_at + self._period_s
-        reads_at = math.inf
-        if self._outdated_since is not None:
-            reads_at = max(self._outdated_since, self._rested_at) + COALESCE_S
-            if now >= reads_at:
-                return Action(Step.READ_WATCHED)
-        elif now >= resync_at:
+        if self._streams.began_at == -math.inf:
+            return Action(Step.RESYNC)
+        resync_at = self._streams.began_at + self._period_s
+        if now >= self._small.begins_at:
+            return Action(Step.READ_SMALL)
+        if now >= self._streams.begins_at:
+            return Action(Step.READ_WATCHED)
+        if self._streams.outdated_since is None and now >= resync_at:
             return Action(Step.RESYNC)
         if self._awaited:
             return Action(Step.READ_AWAITED)
-        if self._outdated_since is not None:
-            resting = now < self._rested_at
-            return Action(Step.WAIT, self._rested_at) if resting else Action(Step.COALESCE, reads_at)
+        outdated = [readings for readings in (self._small, self._streams) if readings.outdated_since is not None]
+        if outdated:
+            first = min(outdated, key=lambda readings: readings.begins_at)
+            resting = now < first.rested_at
+            return Action(Step.WAIT, first.rested_at) if resting else Action(Step.COALESCE, first.begins_at)
         ping_at = self._answered_at + HEARTBEAT_S
         if now >= ping_at:
             return Action(Step.PING)
         return Action(Step.WAIT, min(ping_at, resync_at))
+
+    @property
+    def _agrees(self) -> bool:
+        return self._streams.outdated_since is None and self._small.outdated_since is None

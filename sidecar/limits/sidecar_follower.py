@@ -2,7 +2,7 @@
 
 So one sidecar reads the hash for any number of others, in a tree of any depth: each reads Redis, or watches its upstream, for
 the streams that its own clients ask about. The upstream tells each change (see ``sidecar/rpc/watch.py``); a sidecar passes it
-on to its own watchers.
+on to its own watchers. In the other direction it passes on what they tell of their sources.
 
 While the upstream is unreachable, the table stays as it is, as it does without Redis. Two threads of the client read
 the messages; everything here runs in the event loop.
@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from handcounter.client import LimitsWatch
-from handcounter.pacing.limits import FpsSource, Limit
+from handcounter.client import LimitsWatch, StreamLimit
+from handcounter.pacing.limits import FpsSource
 from sidecar.connections.errors import Problem
 from sidecar.limits.follower import FIRST_READING_S
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.layers import LimitInForce
 from sidecar.limits.table import FpsTable
 
 DROP_S: Final = 10.0
@@ -36,6 +37,7 @@ class SidecarFollower(Follower):
         table: Is kept up to date.
         address: The other sidecar, for people.
         open_watch: Opens its client.
+        source_fps: Returns the rate of a stream's source as this sidecar's watchers tell it, frames per second; 0 for unknown.
         on_state: Is called at each change of the state, with the new one.
         on_problem: Is called whenever there is another problem with the limits, with a sentence about it; empty for none.
     """
@@ -45,6 +47,7 @@ class SidecarFollower(Follower):
         table: FpsTable,
         address: str,
         open_watch: OpenWatch,
+        source_fps: Callable[[str], float] = lambda _stream_name: 0.0,
         *,
         on_state: Callable[[RedisState], None] = lambda _state: None,
         on_problem: Callable[[str], None] = lambda _sentence: None,
@@ -52,6 +55,7 @@ class SidecarFollower(Follower):
         super().__init__(table, on_state, on_problem)
         self._address = address
         self._open_watch = open_watch
+        self._source_fps = source_fps
         self._watch: LimitsWatch | None = None
         self._asked: set[str] = set()
         """The streams that the other sidecar tells of."""
@@ -76,6 +80,11 @@ class SidecarFollower(Follower):
                     self._unresponsive = True
         self._table.assume(stream_names)
 
+    def tell_source_fps(self, stream_name: str) -> None:
+        """Tells the other sidecar that the rate of a stream's source changed."""
+        if self._watch is not None and stream_name in self._asked:
+            self._watch.watch(stream_name, self._source_fps(stream_name))
+
     async def run(self) -> None:
         """Follows until cancelled."""
         loop = asyncio.get_running_loop()
@@ -94,7 +103,7 @@ class SidecarFollower(Follower):
         for name in stream_names:
             if name not in self._asked:
                 self._asked.add(name)
-                watch.watch(name)
+                watch.watch(name, self._source_fps(name))
             limit = watch.limit(name)
             if limit is None:
                 self._awaited.add(name)
@@ -112,7 +121,7 @@ class SidecarFollower(Follower):
         if watch is None:
             return
         self._unresponsive = False
-        self.pushes += bool(stream_names)
+        self._pushes += bool(stream_names)
         for name in stream_names:
             # Streams that were forgotten or put to sleep in the meantime stay so.
             if name in self._table.watched or name in self._awaited:
@@ -126,9 +135,7 @@ class SidecarFollower(Follower):
     def _adopt(self, watch: LimitsWatch, stream_name: str) -> None:
         told = watch.limit(stream_name)
         if told is not None:
-            # Of a source that this version doesn't know only the limit is known, and that it is this stream's.
-            source = FpsSource(told.source) if told.source else FpsSource.OVERRIDE
-            self._table.adopt(stream_name, Limit(told.fps, source), told.invalid_value, was_read=not told.unread)
+            self._table.adopt(stream_name, _in_force(told), told.invalid_value, was_read=not told.unread)
 
     def _enter(self, watch: LimitsWatch) -> None:
         state, problem, sentence = RedisState.TRACKING, None, ""
@@ -140,7 +147,16 @@ class SidecarFollower(Follower):
             state = RedisState.AWAY
             if self.state.is_reachable:
                 self._lost_at = time.monotonic()
-        self._record(state, problem, sentence)
+        self._record(state, problem, sentence, stale=problem is not None)
+
+
+def _in_force(told: StreamLimit) -> LimitInForce:
+    # Of a source that this version doesn't know only the limit is known, and that it is this stream's.
+    source = FpsSource(told.source) if told.source else FpsSource.OVERRIDE
+    after = None if told.after_boost is None else _in_force(told.after_boost)
+    if source is FpsSource.BOOST and after is None:
+        source = FpsSource.OVERRIDE  # its end isn't known
+    return LimitInForce(told.fps, source, told.pattern, told.boost_until, after)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[list[str]], None], names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The fps table: the sidecar's copy of the hash in Redis, in memory. Pure; the follower keeps it up to date.
+"""The fps table: the sidecar's copy of the limits in Redis, in memory. Pure; the follower keeps it up to date.
 
 A stream is in one of three states:
 
@@ -10,23 +10,23 @@ A stream is in one of three states:
 
 A value that isn't a valid fps changes nothing: the last valid value of its field stays in force, flagged.
 
-``watched`` holds None for "no valid field of its own", so that a change of the wildcard costs nothing per stream. A
-decision reads ``watched.get(name)``, and ``fallback`` if that is None. For the same reason the times of changes are kept per
-field of the hash, and not per stream.
+``watched`` holds None for a stream without a limit of its own (no valid field, no pattern, no boost), so that a change of the
+wildcard costs nothing per stream. A decision reads ``watched.get(name)``, and ``fallback`` if that is None: which of the
+limits is in force was found out when one of them changed. For the same reason the times of changes are kept per limit, and
+not per stream.
+
+Patterns and boosts are known whole. ``_layered`` has the streams whose limit one of them sets; there, and in ``_asleep``, is
+also their own field. The pattern that matches a stream is sought once for each version of the patterns.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
-from handcounter.pacing.limits import WILDCARD_FIELD, FpsSource, Limit, fallback, parse_fps, show
-
-_CACHED_VALUES = 10_000
-"""Distinct values whose meaning is remembered. There are few, so that streams with the same value share one float."""
-
-_REPORTED_VALUES = 10_000
-"""Distinct invalid values remembered as reported."""
-
+from handcounter.pacing.limits import WILDCARD_FIELD, FpsSource, Limit, fallback
+from sidecar.limits.field_values import FieldValues
+from sidecar.limits.layers import Layered, Layers, LimitInForce
+from sidecar.limits.unread import Unread
 
 NEVER_CHANGED: Final = -math.inf
 """In place of the time of a change."""
@@ -50,10 +50,13 @@ class FpsTable:
         on_invalid: Is called once for each distinct invalid value, with the field and the value as shown to people.
         watcher: Is notified of each change of a limit that is in force.
         on_change: Is called after the watcher with the stream, its old fps and its new limit; with the wildcard instead of a
-            stream if the limit of all streams without an override changed.
+            stream if the limit of all streams without one of their own changed.
         on_difference: Is called with each watched stream whose limit, source or invalid value changed, before or after the
-            new one is stored; with the wildcard for all streams without an override.
+            new one is stored; with the wildcard for all streams without a limit of their own.
+        on_pattern: Is called with each pattern that changed, and its limit before and now, frames per second; None for none.
+            There is no on_change for the streams that it is about.
         clock: Real time, seconds by the clock of the decisions.
+        wall_clock: Unix seconds, by which boosts end.
     """
 
     def __init__(
@@ -63,47 +66,67 @@ class FpsTable:
         watcher: LimitWatcher | None = None,
         on_change: Callable[[str, float, Limit], None] | None = None,
         on_difference: Callable[[str], None] | None = None,
+        on_pattern: Callable[[str, float | None, float | None], None] | None = None,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
         self.watched: dict[str, float | None] = {}
-        """The override of each watched stream, frames per second. Others read it; only the table changes it."""
+        """The limit of each watched stream, frames per second; None: the fallback. Only the table changes it."""
         self.fallback: Limit = fallback(None, default)
-        """The limit of every stream without an override."""
-        self.unread: set[str] = set()
+        """The limit of every stream without a limit of its own."""
+        self.layers = Layers(wall_clock)
+        """The patterns and boosts. Others read it; only the table changes it."""
+        self.on_boost: Callable[[], None] = lambda: None
+        """Is called when a boost comes into force, so that its owner asks again when the next one ends."""
+        self._unread = Unread(on_difference)
+        self.unread = self._unread.names
         """The watched streams whose limit was never read, so that the fallback is only assumed. Others read it."""
         self.version = 0
         """Changes whenever the limit of a stream may have changed that was watched before."""
         self.stale = True
         """Whether the hash can't be read, so that these are the last known values."""
         self._default = default
-        self._on_invalid = on_invalid
         self._watcher = watcher
         self._on_change = on_change
         self._on_difference = on_difference
+        self._on_pattern = on_pattern
         self._clock = clock
         self._fallback_since = NEVER_CHANGED
+        self._layers_since = NEVER_CHANGED
+        """When the patterns or the boosts last changed."""
         self._since: dict[str, float] = {}
         """When the limit of a stream changed because its own field did; only streams to which that happened."""
-        self._wildcard_read = False
         self._asleep: dict[str, float | None] = {}
-        self._invalid: dict[str, str] = {}
-        self._meanings: dict[bytes, float] = {}
-        self._reported: set[bytes] = set()
+        self._layered: dict[str, Layered] = {}
+        """The watched streams whose limit a pattern or a boost sets."""
+        self._boosted: dict[str, float] = {}
+        """Those of them that are boosted, and when that ends."""
+        self._values = FieldValues(on_invalid, on_difference)
 
     def fps(self, stream_name: str) -> float:
         """Returns the fps in force for a stream, frames per second, as far as is known."""
-        override = self.watched.get(stream_name)
-        if override is None and self._asleep:
-            override = self._asleep.get(stream_name)
-        return self.fallback.fps if override is None else override
+        fps = self.watched.get(stream_name)
+        if fps is None and (self._asleep or self.layers.exist) and stream_name not in self.watched:
+            fps, _ = self.layers.resolve(stream_name, self._asleep.get(stream_name), self.fallback, keep=False)
+        return self.fallback.fps if fps is None else fps
 
     def limit(self, stream_name: str) -> Limit:
         """Returns the fps in force for a stream, and its source."""
-        override = self.watched.get(stream_name)
-        if override is None:
-            override = self._asleep.get(stream_name)
-        return self.fallback if override is None else Limit(override, FpsSource.OVERRIDE)
+        layered = self._layered.get(stream_name) if self._layered else None
+        fps = self.watched.get(stream_name)
+        if fps is None and (self._asleep or self.layers.exist) and stream_name not in self.watched:
+            fps, _, layered = self._state(stream_name)
+        if layered is not None:
+            return Limit(layered.limit.fps, layered.limit.source)
+        return self.fallback if fps is None else Limit(fps, FpsSource.OVERRIDE)
+
+    def limit_in_force(self, stream_name: str) -> LimitInForce:
+        """Returns the limit of a stream in detail."""
+        fps, _, layered = self._state(stream_name)
+        if layered is not None:
+            return layered.limit
+        return LimitInForce(*self.fallback) if fps is None else LimitInForce(fps, FpsSource.OVERRIDE)
 
     def limit_since(self, stream_name: str) -> float:
         """Returns the real time of the last known change of a stream's limit, seconds; NEVER_CHANGED if there was none."""
@@ -113,46 +136,51 @@ class FpsTable:
         return since
 
     def invalid_value(self, stream_name: str) -> str:
-        """Returns the value that is ignored because it isn't a valid fps, the stream's own or the wildcard's; else empty.
+        """Returns the value that is ignored because it isn't valid: of its field, its boost, its pattern or the wildcard.
 
         The last valid value of its field is in force in its place, or if there was none, what is in force without the field.
+        Empty if there is no such value.
         """
-        own = self._invalid.get(stream_name, "")
-        hides_wildcard = own or self.limit(stream_name).source is FpsSource.OVERRIDE
-        return own if hides_wildcard else self._invalid.get(WILDCARD_FIELD, "")
+        if value := self._values.invalid.get(stream_name, "") or self.layers.invalid_boost(stream_name):
+            return value
+        _, own, layered = self._state(stream_name)
+        if own is not None:
+            return ""
+        if value := self.layers.invalid_pattern(stream_name, layered):
+            return value
+        return "" if layered is not None else self._values.invalid.get(WILDCARD_FIELD, "")
 
     def store(self, fields: Iterable[str], values: Iterable[bytes | None]) -> None:
         """Stores the values that Redis has for these streams; they are watched from now on.
 
         While a value isn't valid, the last valid one of its field stays in force, so that a typing error doesn't lift a pause.
         """
-        watched, asleep, meanings = self.watched, self._asleep, self._meanings
+        watched, asleep, meanings = self.watched, self._asleep, self._values.meanings
         for field, raw in zip(fields, values, strict=True):
-            override = None if raw is None else meanings.get(raw)
-            if override is None and raw is not None:
-                override = self._meaning(field, raw)
-                if override is None:
-                    override = watched.get(field)
-                    if override is None:
-                        override = asleep.get(field)
-            elif self._invalid:
-                self._record_invalid(field, "")
-            if asleep and field in asleep and (last := asleep.pop(field)) != override:
-                self._record_change(field, last, override)  # it was asleep, so nobody was told of a limit
-            if self.unread or not self._wildcard_read:
-                self._record_reading(field, override)
-            if (old := watched.get(field, override)) != override:
-                self.version += 1
-                self._record_change(field, old, override)
-                self._notify(field, old, override)
-            watched[field] = override
+            own = None if raw is None else meanings.get(raw)
+            if own is None and raw is not None:
+                own = self._values.meaning(field, raw)
+                if own is None:
+                    own = self._own(field)
+            elif self._values.invalid:
+                self._values.record_invalid(field, "")
+            if asleep and field in asleep:
+                self._record_waking(field, asleep.pop(field), own)
+            if self.unread or not self._unread.complete:
+                self._unread.record(field, has_field=own is not None)
+            if self.layers.exist or self._layered:
+                self._enter(field, own)
+            elif watched.get(field, own) != own:
+                self._replace(field, own, None)
+            else:
+                watched[field] = own
 
     def store_wildcard(self, raw: bytes | None) -> None:
         """Stores the value that Redis has for the field ``*``; if it isn't valid, the last valid one stays in force."""
-        self._wildcard_read = True
         if raw is None:
-            self._record_invalid(WILDCARD_FIELD, "")
-        wildcard = None if raw is None else self._meaning(WILDCARD_FIELD, raw)
+            self._values.record_invalid(WILDCARD_FIELD, "")
+        wildcard = None if raw is None else self._values.meaning(WILDCARD_FIELD, raw)
+        self._unread.record_wildcard()
         if wildcard is None and raw is not None:
             return
         limit = fallback(wildcard, self._default)
@@ -167,44 +195,112 @@ class FpsTable:
                 self._on_change(WILDCARD_FIELD, old.fps, limit)
             if self._on_difference is not None:
                 self._on_difference(WILDCARD_FIELD)
+            # A boost may be of a stream that is paused or not by now, and its message tells what follows it.
+            for name in self.layers.boosts.values:
+                if name in self.watched:
+                    self._enter(name, self._own(name))
 
-    def adopt(self, stream_name: str, limit: Limit, invalid_value: str, *, was_read: bool) -> None:
+    def await_patterns(self) -> None:
+        """Takes limits that depend on the patterns for unread until those are stored for the first time."""
+        self._unread.await_patterns()
+
+    def assume_patterns(self) -> None:
+        """Takes the patterns for known that were last stored, because they can't be read."""
+        self._unread.record_patterns()
+
+    def store_patterns(self, fields: Mapping[bytes, bytes]) -> bool:
+        """Stores all patterns in Redis; returns whether the watched streams have to be refreshed now (see :meth:`refresh`)."""
+        before = self.layers.patterns.values
+        changed = self.layers.store_patterns(fields)
+        if changed:
+            self._layers_since = self._clock()
+            after = self.layers.patterns.values
+            for pattern in sorted(changed):
+                old, new = before.get(pattern), after.get(pattern)
+                if old != new and self._on_pattern is not None:
+                    self._on_pattern(pattern, old, new)
+        self.assume_patterns()
+        return bool(changed)
+
+    def refresh(self, stream_names: Iterable[str]) -> None:
+        """Applies the patterns that were stored to some of the watched streams; the others go on as before until their turn."""
+        for name in stream_names:
+            if name in self.watched:
+                self._enter(name, self._own(name), is_pattern=True)
+                if self._on_difference is not None and self.layers.changed(name):
+                    self._on_difference(name)
+
+    def store_boosts(self, fields: Mapping[bytes, bytes]) -> bool:
+        """Stores all boosts in Redis, and applies them; returns False: no stream has to be refreshed."""
+        changed = self.layers.store_boosts(fields)
+        if changed:
+            self._layers_since = self._clock()
+        for name in changed:
+            if name in self.watched:
+                self._enter(name, self._own(name))
+                if self._on_difference is not None:
+                    self._on_difference(name)
+        return False
+
+    def end_boosts(self) -> None:
+        """Ends the boosts whose time has come; to be called then (see :meth:`next_boost_end`)."""
+        now = self.layers.wall_clock()
+        for name in [name for name, until in self._boosted.items() if until <= now]:
+            own, limit = self._layered[name]
+            if name in self.layers.boosts.values:
+                self._enter(name, own)
+            elif limit.after_boost is not None:  # told by another sidecar
+                self.adopt(
+                    name, limit.after_boost, self._values.invalid.get(name, ""), was_read=name not in self.unread
+                )
+
+    def next_boost_end(self) -> float | None:
+        """Returns when the next boost of a watched stream ends, Unix seconds; None if none is in force."""
+        return min(self._boosted.values(), default=None)
+
+    def adopt(self, stream_name: str, limit: LimitInForce, invalid_value: str, *, was_read: bool) -> None:
         """Stores the limit of a stream as another sidecar told it; the stream is watched from now on.
 
         Args:
             stream_name: the stream.
-            limit: its limit. If its source isn't the stream's own field, it is that of all streams without an override.
+            limit: its limit. If its source is the wildcard or the default, it is that of all streams without one of their own.
             invalid_value: the value that the other sidecar ignores; empty for none.
             was_read: whether the limit is more than an assumption of the other sidecar.
         """
         raw = repr(limit.fps).encode()
         if limit.source is FpsSource.OVERRIDE:
             self.store((stream_name,), (raw,))
+        elif limit.source in (FpsSource.PATTERN, FpsSource.BOOST):
+            self._asleep.pop(stream_name, None)
+            self._unread.record(stream_name, has_field=True)
+            self._replace(stream_name, limit.fps, Layered(None, limit))
         else:
             if limit.source is FpsSource.DEFAULT:
                 self._default = limit.fps
             self.store_wildcard(None if limit.source is FpsSource.DEFAULT else raw)
             self.store((stream_name,), (None,))
-        self._record_invalid(stream_name, invalid_value)
+        self._values.record_invalid(stream_name, invalid_value)
         if not was_read:
             self.unread.add(stream_name)
 
     def assume(self, stream_names: Iterable[str]) -> None:
-        """Watches streams that couldn't be read: at their last known override, else at the fallback."""
+        """Watches streams that couldn't be read: at their last known override, else by the patterns and the fallback."""
         for name in stream_names:
             if name not in self.watched:
                 if name not in self._asleep:
                     self.unread.add(name)
-                self.watched[name] = self._asleep.pop(name, None)
+                self._enter(name, self._asleep.pop(name, None))
 
     def put_to_sleep(self, stream_name: str) -> None:
         """Stops watching a silent stream; its last known override is kept, also if that is none."""
-        override = self.watched.pop(stream_name, None)
+        own = self._own(stream_name)
+        layered = self._layered.get(stream_name)
+        if layered is not None and not self.layers.exist:
+            own = (layered.limit.after_boost or layered.limit).fps  # nothing here could find it out again
         self.version += 1
         if stream_name not in self.unread:
-            self._asleep[stream_name] = override
-        self.unread.discard(stream_name)
-        self._invalid.pop(stream_name, None)
+            self._asleep[stream_name] = own
+        self._drop(stream_name)
 
     def names(self) -> set[str]:
         """Returns all streams that are watched or asleep."""
@@ -213,20 +309,73 @@ class FpsTable:
     def forget(self, stream_name: str) -> None:
         """Removes everything that is known about a stream."""
         self.version += 1
-        self.watched.pop(stream_name, None)
         self._asleep.pop(stream_name, None)
         self._since.pop(stream_name, None)
-        self.unread.discard(stream_name)
-        self._invalid.pop(stream_name, None)
+        self._drop(stream_name)
 
-    def _record_reading(self, stream_name: str, override: float | None) -> None:
-        """Records that the field of a stream was read. Without an override its limit is known once the wildcard is."""
-        if override is None and not self._wildcard_read:
-            self.unread.add(stream_name)
-        elif stream_name in self.unread:
-            self.unread.discard(stream_name)
-            if self._on_difference is not None:
-                self._on_difference(stream_name)
+    def _drop(self, stream_name: str) -> None:
+        self.watched.pop(stream_name, None)
+        self._layered.pop(stream_name, None)
+        self._boosted.pop(stream_name, None)
+        self.layers.drop(stream_name)
+        self._unread.forget(stream_name)
+        self._values.forget(stream_name)
+
+    def _own(self, stream_name: str) -> float | None:
+        """Returns the last known valid value of a stream's own field, frames per second; None for none."""
+        layered = self._layered.get(stream_name)
+        if layered is not None:
+            return layered.own
+        own = self.watched.get(stream_name)
+        return self._asleep.get(stream_name) if own is None else own
+
+    def _state(self, stream_name: str) -> tuple[float | None, float | None, Layered | None]:
+        """Returns a stream's fps in force (None: the fallback), its own field, and what a pattern or a boost makes of it."""
+        if stream_name in self.watched:
+            fps, layered = self.watched[stream_name], self._layered.get(stream_name)
+            return fps, fps if layered is None else layered.own, layered
+        own = self._asleep.get(stream_name)
+        fps, layered = self.layers.resolve(stream_name, own, self.fallback, keep=False)
+        return fps, own, layered
+
+    def _enter(self, stream_name: str, own: float | None, *, is_pattern: bool = False) -> None:
+        """Watches a stream whose own field is known, at the limit that follows from it, the patterns and the boosts."""
+        fps, layered = own, None
+        if self.layers.exist:
+            fps, layered = self.layers.resolve(stream_name, own, self.fallback, keep=True)
+        self._replace(stream_name, fps, layered, is_pattern=is_pattern)
+
+    def _replace(
+        self, stream_name: str, fps: float | None, layered: Layered | None, *, is_pattern: bool = False
+    ) -> None:
+        """Stores the limit of a watched stream, and reports what changed."""
+        is_new = stream_name not in self.watched
+        old, old_layered = self.watched.get(stream_name), self._layered.get(stream_name)
+        self.watched[stream_name] = fps
+        if layered is None:
+            self._layered.pop(stream_name, None)
+        else:
+            self._layered[stream_name] = layered
+        if layered is not None and layered.limit.source is FpsSource.BOOST:
+            self._boosted[stream_name] = layered.limit.boost_until
+            self.on_boost()
+        else:
+            self._boosted.pop(stream_name, None)
+        if is_new:
+            return
+        if old != fps:
+            self.version += 1
+            self._record_change(stream_name, old, fps)
+            self._notify(stream_name, old, is_pattern=is_pattern)
+        elif layered != old_layered and self._on_difference is not None:
+            self._on_difference(stream_name)
+
+    def _record_waking(self, stream_name: str, last: float | None, own: float | None) -> None:
+        """Records that a stream that was asleep is read again, with its field's value before and now."""
+        if last != own:
+            self._record_change(stream_name, last, own)  # it was asleep, so nobody was told of a limit
+        if self._layers_since != NEVER_CHANGED:
+            self._since[stream_name] = max(self._since.get(stream_name, NEVER_CHANGED), self._layers_since)
 
     def _record_change(self, stream_name: str, old: float | None, new: float | None) -> None:
         """Records when the override of a stream changed; None stands for no override."""
@@ -236,41 +385,13 @@ class FpsTable:
         elif old is None:
             self._since[stream_name] = max(self._since.get(stream_name, NEVER_CHANGED), self._fallback_since)
 
-    def _notify(self, stream_name: str, old: float | None, new: float | None) -> None:
-        """Reports that the override of a watched stream changed; None stands for no override."""
+    def _notify(self, stream_name: str, old: float | None, *, is_pattern: bool) -> None:
+        """Reports that the limit of a watched stream changed from this one; None stands for the fallback."""
         old_fps = self.fallback.fps if old is None else old
-        limit = self.fallback if new is None else Limit(new, FpsSource.OVERRIDE)
+        limit = self.limit(stream_name)
         if self._watcher is not None:
             self._watcher.limit_changed(stream_name, old_fps, limit.fps)
-        if self._on_change is not None:
+        if self._on_change is not None and not is_pattern:
             self._on_change(stream_name, old_fps, limit)
         if self._on_difference is not None:
             self._on_difference(stream_name)
-
-    def _record_invalid(self, field: str, value: str) -> None:
-        """Records the value of a field that is ignored; empty if its value is valid, or there is none."""
-        if self._invalid.get(field, "") == value:
-            return
-        if value:
-            self._invalid[field] = value
-        else:
-            del self._invalid[field]
-        if self._on_difference is not None:
-            self._on_difference(field)
-
-    def _meaning(self, field: str, raw: bytes) -> float | None:
-        """Returns the fps that a value of a field means; None if it isn't valid, which is remembered and reported."""
-        fps = parse_fps(raw)
-        if fps is not None:
-            if len(self._meanings) >= _CACHED_VALUES:
-                self._meanings.clear()
-            self._record_invalid(field, "")
-            return self._meanings.setdefault(raw, fps)
-        shown = show(raw)
-        self._record_invalid(field, shown)
-        if raw not in self._reported:
-            if len(self._reported) >= _REPORTED_VALUES:
-                self._reported.clear()
-            self._reported.add(raw)
-            self._on_invalid(field, shown)
-        return None

@@ -76,14 +76,20 @@ def told_limits(
     """Returns the limits of streams as they are now, for a watcher."""
     told = pb.WatchLimitsResponse(stale=table.stale, pacing=_PACINGS[pacing], shadow=shadow)
     for name in stream_names:
-        limit = table.limit(name)
-        told.limits.add(
+        limit = table.limit_in_force(name)
+        one = told.limits.add(
             stream_name=name,
             fps=limit.fps,
             fps_source=cast(pb.FpsSource, limit.source),
             invalid_value=table.invalid_value(name),
             limit_unread=name in table.unread,
+            pattern=limit.pattern,
+            boost_until=limit.boost_until,
         )
+        if limit.after_boost is not None:
+            one.after_boost.fps = limit.after_boost.fps
+            one.after_boost.fps_source = cast(pb.FpsSource, limit.after_boost.source)
+            one.after_boost.pattern = limit.after_boost.pattern
     return told
 
 

@@ -14,6 +14,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 from sidecar.deciding.limiter import Limiter
 from sidecar.deciding.preview import Preview
 from sidecar.limits.following import Follower
+from sidecar.limits.layers import Layers
 from sidecar.rpc.answers import batch_answers, one_answer, stream_status
 from sidecar.rpc.requests import Context, RejectedError, frames, one_frame
 from sidecar.rpc.session import Sessions
@@ -37,6 +38,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         version: of the sidecar, for GetServerInfo.
         settings: by the flags' names, secrets masked, for GetServerInfo.
         redis_problem: returns what Redis doesn't do and what to do about it; None: what the follower says.
+        layers: the patterns and boosts, for GetServerInfo; None: there are none.
         wall_clock: Unix seconds, the ts of a frame without one.
     """
 
@@ -52,6 +54,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         version: str,
         settings: Mapping[str, str],
         redis_problem: Callable[[], str] | None = None,
+        layers: Layers | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._limiter = limiter
@@ -63,6 +66,7 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
         self._version = version
         self._settings = dict(settings)
         self._redis_problem = redis_problem or (lambda: follower.problem_sentence)
+        self._layers = layers or Layers(wall_clock)
         self._wall_clock = wall_clock
         self._observe_one = metrics.decision_seconds.labels("ShouldProcess").observe
         self._observe_batch = metrics.decision_seconds.labels("ShouldProcessBatch").observe
@@ -145,6 +149,8 @@ class RateLimitService(rate_limit_pb2_grpc.RateLimitServiceServicer):
             fps_table_age_seconds=self._follower.age_s(),
             stream_count=len(self._limiter),
             redis_problem=self._redis_problem(),
+            pattern_count=len(self._layers.patterns.values),
+            boost_count=self._layers.boosts_in_force(),
         )
 
     async def _reject(self, context: Context, method: str, error: RejectedError) -> NoReturn:

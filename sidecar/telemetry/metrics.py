@@ -27,6 +27,7 @@ from sidecar.connections.errors import Problem
 from sidecar.deciding.roster import Roster
 from sidecar.fleet.scope import FleetScope
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.layers import Layers
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
 from sidecar.telemetry.stream_metrics import StreamMetrics
@@ -139,6 +140,10 @@ class Metrics:
         """Adds how many clients watch limits, and how many streams they watch, to every scrape."""
         self.registry.register(_WatchersScrape(watchers))
 
+    def show_layers(self, layers: Layers) -> None:
+        """Adds how many patterns and boosts there are to every scrape."""
+        self.registry.register(_LayersScrape(layers))
+
     def show_certificate(self, certificate: Path) -> None:
         """Adds when the server's certificate expires to every scrape."""
         self.registry.register(_CertificateScrape(certificate))
@@ -157,6 +162,23 @@ class _WatchersScrape(Collector):
         yield GaugeMetricFamily(
             "sidecar_watched_streams", "Streams whose limits are told to watchers.", self._watchers.streams
         )
+
+
+class _LayersScrape(Collector):
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+
+    def collect(self) -> Iterator[Metric]:
+        layers = self._layers
+        for name, what, fields, in_force in (
+            ("sidecar_patterns", "Patterns", layers.patterns, len(layers.patterns.values)),
+            ("sidecar_boosts", "Boosts that haven't ended", layers.boosts, layers.boosts_in_force()),
+        ):
+            counts = GaugeMetricFamily(name, f"{what}: in force, or ignored and why.", labels=["state"])
+            counts.add_metric(["in_force"], in_force)
+            counts.add_metric(["invalid"], len(fields.invalid))
+            counts.add_metric(["refused"], len(fields.refused))
+            yield counts
 
 
 class _CertificateScrape(Collector):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handcounter.client.told_limits import Changes, WatchedStreams
+from handcounter.client.told_limits import Changes, FpsSource, StreamLimit, WatchedStreams
 from handcounter.pacing.bounds import MAX_BATCH
 
 
@@ -103,3 +103,11 @@ def test_the_sidecar_watches_what_the_client_does(steps: list[tuple[str, float |
     while take():
         pass
     assert sidecar == streams.source_fps
+
+
+def test_a_boost_has_ended_at_its_end() -> None:
+    """Then what follows it is in force; a limit that isn't a boost's doesn't end."""
+    after = StreamLimit(1.0, FpsSource.PATTERN, "", pattern="cam*")
+    boost = StreamLimit(9.0, FpsSource.BOOST, "", boost_until=100.0, after_boost=after)
+    assert [boost.at(now) for now in (0.0, 99.9, 100.0, 1e9)] == [boost, boost, after, after]
+    assert after.at(1e9) is after

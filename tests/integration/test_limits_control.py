@@ -100,7 +100,6 @@ def test_an_undo_takes_back_the_last_change(client: Client) -> None:
 def test_changes_by_others_are_noticed(client: Client) -> None:
     """Once; what was there before anybody looked isn't a change, nor is the end of a boost."""
     limits = control(client)
-    assert limits.notice_others(limits.snapshot()) == []
     client.hset(KEYS.config_key, mapping={"old": "1", "gone": "1"})
     client.hset(KEYS.boosts, "old", "9 5.0")
     assert limits.notice_others(limits.snapshot()) == []
@@ -115,6 +114,14 @@ def test_changes_by_others_are_noticed(client: Client) -> None:
         (OTHER_TOOL, expected[1]),
         (OTHER_TOOL, expected[0]),
     ]
+
+
+def test_the_first_change_of_all_is_noticed(client: Client) -> None:
+    """After a look at an empty Redis."""
+    limits = control(client)
+    assert limits.notice_others(limits.snapshot()) == []
+    client.hset(KEYS.config_key, "cam", "1")
+    assert limits.notice_others(limits.snapshot()) == [Change(LIMIT, "cam", "", "1")]
 
 
 def test_a_change_by_a_tool_is_not_taken_for_one_by_others(server: Valkey) -> None:

@@ -1,5 +1,6 @@
 """Sidecars that follow each other instead of Redis, three levels deep, as processes with a real Valkey."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -11,6 +12,7 @@ from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 from handcounter.client import FpsSource, LimitsWatch, StreamLimit
+from handcounter.pacing.limits import Boost, boost_value, boosts_key, patterns_key
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -115,3 +117,41 @@ def test_a_sidecar_in_between_is_lost(tree: Tree) -> None:
     wait_until(lambda: tree.ask("cam1").fps == 5.0, "the new limit")
     wait_until(lambda: (tree.ask("new").fps, tree.ask("new").limit_unread) == (7.0, False), "the unknown limit")
     assert not tree.ask("cam1").stale
+
+
+def test_patterns_and_boosts_come_down_the_tree(tree: Tree) -> None:
+    """With what they come from; and a boost ends at its time at the lowest one, also while the others are lost."""
+    tree.client.hset(patterns_key(KEY), "floor1-*", "4")
+    answer = tree.ask("floor1-a")
+    assert (answer.fps, answer.fps_source) == (4.0, pb.FPS_SOURCE_PATTERN)
+    until = time.time() + 4.0
+    tree.client.hset(boosts_key(KEY), mapping={"floor1-a": boost_value(Boost(9.0, until))})
+    wait_until(lambda: tree.ask("floor1-a").fps_source == pb.FPS_SOURCE_BOOST, "the boost")
+    with LimitsWatch(tree.leaf.address) as watch:
+        watch.watch("floor1-a")
+        assert watch.wait_told(TIMEOUT_S)
+        after = StreamLimit(4.0, FpsSource.PATTERN, "", pattern="floor1-*")
+        assert watch.limit("floor1-a") in (StreamLimit(9.0, FpsSource.BOOST, "", False, "", until, after), after)
+        tree.middle.kill()
+        wait_until(lambda: watch.limit("floor1-a") == after, "the end")
+    wait_until(lambda: tree.ask("floor1-a").fps == 4.0, "decisions have it, too")
+    assert time.time() >= until
+    tree.client.hset(patterns_key(KEY), "floor1-*", "5")
+    tree.start("--limits-from", tree.root.address, port=tree.middle_port)
+    wait_until(lambda: tree.ask("floor1-a").fps == 5.0, "the pattern that changed meanwhile")
+
+
+def test_rates_of_sources_go_up_the_tree(tree: Tree) -> None:
+    """What a publisher tells the lowest sidecar all above it show, until it ends."""
+    with grpc.insecure_channel(tree.root.address) as channel:
+        root = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
+        root.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam1"), timeout=120)
+
+        def shown() -> float:
+            return root.ListStreams(pb.ListStreamsRequest(), timeout=120).streams[0].source_fps
+
+        with LimitsWatch(tree.leaf.address) as watch:
+            for rate in (25.0, 12.5):
+                watch.watch("cam1", rate)
+                wait_until(lambda rate=rate: shown() == rate, f"{rate} is shown")
+        wait_until(lambda: shown() == 0.0, "the end is shown")

@@ -42,22 +42,29 @@ def test_an_invalid_field_is_shown_with_its_value(field: bytes, value: bytes, wo
 
 
 class Pages:
-    """A server that answers HSCAN with these pages, or with an error."""
+    """A server that answers HSCAN with these pages, or with an error; patterns and boosts have one page each."""
 
-    def __init__(self, *pages: list[bytes] | bytes) -> None:
+    def __init__(self, *pages: list[bytes] | bytes, **small: list[bytes]) -> None:
         self._pages = list(pages)
+        self._small = small
         self.cursors: list[bytes] = []
 
     def answer(self, words: list[bytes]) -> bytes:
         """The answer to a command."""
-        assert words[:2] == [b"HSCAN", b"limits"]
+        assert words[0] == b"HSCAN"
+        if words[1] != b"limits":
+            fields = self._small.get(words[1].decode().removeprefix("limits:"), [])
+            return b"*2\r\n$1\r\n0\r\n" + _array(fields)
         self.cursors.append(words[2])
         page = self._pages.pop(0)
         if isinstance(page, bytes):
             return page
         cursor = b"7" if self._pages else b"0"
-        fields = b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in page)
-        return b"*2\r\n$1\r\n%s\r\n*%d\r\n%s" % (cursor, len(page), fields)
+        return b"*2\r\n$1\r\n%s\r\n%s" % (cursor, _array(page))
+
+
+def _array(words: list[bytes]) -> bytes:
+    return b"*%d\r\n%s" % (len(words), b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
 
 
 async def run(pages: Pages) -> tuple[int, str]:
@@ -142,3 +149,21 @@ async def test_doubts_are_no_failure(capsys: pytest.CaptureFixture[str]) -> None
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "2 fields, 0 invalid" in lines[-1]
+
+
+async def test_patterns_and_boosts_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their values, their names, and patterns that were put among the streams' fields."""
+    pages = Pages(
+        [b"cam1", b"1", b"floor1-*", b"2", b"*", b"3"],
+        patterns=[b"floor1-*", b"2", b"floor2-*", b"two", b"yard ", b"1"],
+        boosts=[b"cam1", b"5 1700000000", b"cam2", b"5"],
+    )
+    code, shown = await run(pages)
+    assert code == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "pattern 'floor2-*': 'two' isn't a valid fps, so it is ignored",
+        "pattern 'yard ' is refused: a pattern must not begin or end with blanks, got 'yard '",
+        "boost of 'cam2': '5' isn't a valid FPS and UNIX SECONDS, so it is ignored",
+        "'floor1-*' looks like a pattern, but is the field of the one stream of this name; patterns belong in limits:patterns",
+        f"limits at {shown}: 3 fields, 0 invalid; 3 patterns and 2 boosts, 3 ignored; all other streams: 3 (*)",
+    ]

@@ -84,7 +84,7 @@ def test_a_changed_limit_revokes_what_it_invalidates() -> None:
     """A raise and a pause of one stream revoke its leases, a changed fallback revokes all, a lower limit none."""
     book, holder = LeaseBook(), Holder("a", "b", "c")
     book.open(holder)
-    table = FpsTable(1.0, lambda _field, _value: None, book, clock=time.monotonic)
+    table = FpsTable(1.0, lambda _field, _value: None, book, clock=time.monotonic, wall_clock=lambda: 0.0)
     table.store(["a", "b", "c"], [b"2", b"2", None])
     table.store(["a"], [b"1"])
     table.store_wildcard(b"0.5")

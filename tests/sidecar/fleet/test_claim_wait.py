@@ -42,7 +42,7 @@ class Sidecar:
         self.clock = asyncio.get_running_loop().time
         leases = LeaseBook()
         self.scope = FleetScope(servers, leases, replicas=REPLICAS, clock=self.clock)  # type: ignore[arg-type]
-        table = FpsTable(FPS, lambda _field, _value: None, clock=time.monotonic)
+        table = FpsTable(FPS, lambda _field, _value: None, clock=time.monotonic, wall_clock=lambda: 0.0)
         table.stale = False
         roster = Roster(table, leases, max_streams=1000, on_evicted=self.scope.forget)
         self.decider = FleetDecider(roster, table, leases, self.scope)

@@ -29,7 +29,9 @@ def changes(records: list[logging.LogRecord]) -> list[tuple[object, ...]]:
 
 def test_each_change_of_a_watched_stream_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """It has the stream, both fps and the source; an unchanged limit, or that of an unwatched stream, isn't logged."""
-    table = FpsTable(1.0, lambda _field, _value: None, on_change=ChangeLog().record, clock=time.monotonic)
+    table = FpsTable(
+        1.0, lambda _field, _value: None, on_change=ChangeLog().record, clock=time.monotonic, wall_clock=lambda: 0.0
+    )
     table.store(["a", "b"], [b"5", None])
     table.store(["a", "b"], [b"5", None])
     assert caplog.messages == []

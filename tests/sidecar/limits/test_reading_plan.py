@@ -38,6 +38,14 @@ def push(at: float) -> Events:
     return lambda plan: plan.record_push(at)
 
 
+def small_push(at: float) -> Events:
+    return lambda plan: plan.record_small_push(at)
+
+
+def small_read(began: float, took: float = READING_S) -> Events:
+    return after(lambda plan: plan.begin_small_reading(began), lambda plan: plan.end_small_reading(began + took))
+
+
 def new(*names: str) -> Events:
     return lambda plan: plan.await_streams(names)
 
@@ -116,6 +124,47 @@ CASES: list[tuple[str, Events, float, Action]] = [
         NOW + 0.5,
         Action(Step.WAIT, NOW + 0.5 + HEARTBEAT_S),
     ),
+    # Small hashes: the same rules, and nothing but them is read.
+    ("small: coalescing", after(read, small_push(NOW + 5.0)), NOW + 5.0, Action(Step.COALESCE, NOW + 5.0 + COALESCE_S)),
+    ("small: coalesced", after(read, small_push(NOW + 5.0)), NOW + 5.0 + COALESCE_S, Action(Step.READ_SMALL)),
+    (
+        "small: read, and nothing is left to do",
+        after(read, small_push(NOW + 5.0), small_read(NOW + 5.002, 0.0)),
+        NOW + 5.002,
+        Action(Step.WAIT, NOW + 5.002 + HEARTBEAT_S),
+    ),
+    (
+        "small: before the streams",
+        after(read, push(NOW + 5.0), small_push(NOW + 5.0)),
+        NOW + 5.002,
+        Action(Step.READ_SMALL),
+    ),
+    (
+        "small: then the streams",
+        after(read, push(NOW + 5.0), small_push(NOW + 5.0), small_read(NOW + 5.002, 0.0)),
+        NOW + 5.002,
+        Action(Step.READ_WATCHED),
+    ),
+    (
+        "small: resting, while the streams need no rest",
+        after(read, small_push(NOW + 5.0), small_read(NOW + 5.0), small_push(NOW + 5.1), push(NOW + 5.15)),
+        NOW + 5.152,
+        Action(Step.READ_WATCHED),
+    ),
+    (
+        "small: resting",
+        after(read, small_push(NOW + 5.0), small_read(NOW + 5.0), small_push(NOW + 5.1)),
+        NOW + 5.0 + READING_S,
+        Action(Step.WAIT, NOW + 5.0 + READING_S + BUSY_FACTOR * READING_S - COALESCE_S),
+    ),
+    ("small: a new connection reads everything", small_push(NOW), NOW + 1.0, Action(Step.RESYNC)),
+    ("streams: a new connection reads everything", push(NOW), NOW + 1.0, Action(Step.RESYNC)),
+    (
+        "small: a resync when one is due",
+        after(read, small_push(NOW + PERIOD_S)),
+        NOW + PERIOD_S,
+        Action(Step.RESYNC),
+    ),
 ]
 
 
@@ -146,6 +195,14 @@ AGREEMENTS: list[tuple[str, bool, Events, float]] = [
     ("half a reading", True, after(lambda p: p.begin_reading(NOW), answer(NOW + 0.05)), -math.inf),
     ("an answer without a push before it", True, after(read, answer(NOW + 5.0)), NOW + 5.0),
     ("an answer after a push", True, after(read, push(NOW + 4.0), answer(NOW + 5.0)), ENDED),
+    ("an answer after a push of a small hash", True, after(read, small_push(NOW + 4.0), answer(NOW + 5.0)), ENDED),
+    (
+        "a small hash that was read",
+        True,
+        after(read, small_push(NOW + 4.0), small_read(NOW + 5.0, 1.0)),
+        NOW + 6.0,
+    ),
+    ("half a small hash", True, after(read, lambda p: p.begin_small_reading(NOW + 5.0), answer(NOW + 5.5)), ENDED),
     ("an answer where nothing is pushed", False, after(read, answer(NOW + 5.0)), NOW),
 ]
 
@@ -180,7 +237,11 @@ class World:
     call_s: float
     period_s: float = PERIOD_S
     pushed: bool = True
+    small_changes: list[float] = field(default_factory=list)
+    """When a small hash changes."""
     now: float = 0.0
+    small_version: int = 0
+    small_known: int = 0
     version: int = 0
     """How often the hash changed."""
     known: int = 0
@@ -196,7 +257,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.plan = ReadingPlan(0.0, period_s=self.period_s, pushed=self.pushed)
-        self._events = sorted([(at, "change") for at in self.changes] + [(at, "arrival") for at in self.arrivals])
+        kinds = {"change": self.changes, "arrival": self.arrivals, "small": self.small_changes}
+        self._events = sorted((at, kind) for kind, ats in kinds.items() for at in ats)
         self._unread: list[float] = []
         self._awaited: list[float] = []
 
@@ -209,7 +271,8 @@ class World:
             self._act(self.plan.next(self.now))
             assert self.plan.agreed_at <= self.now
             if self.pushed and self.plan.agreed_at == self.now:
-                assert self.known == self.version, "it claims to agree with Redis, and doesn't"
+                current = self.known == self.version and self.small_known == self.small_version
+                assert current, "it claims to agree with Redis, and doesn't"
         return self
 
     def _act(self, action: Action) -> None:
@@ -226,7 +289,11 @@ class World:
             case Step.PING:
                 self._pass(self.now + self.call_s)
                 self._answered()
+            case Step.READ_SMALL:
+                self._read_small()
             case Step.READ_WATCHED | Step.RESYNC:
+                if action.step is Step.RESYNC and self.small_changes:
+                    self._read_small()
                 if self._awaited:
                     self._read_awaited()
                 self._read(action.step)
@@ -243,6 +310,14 @@ class World:
         self.staleness += [(changed, self.now) for changed in self._unread[:covered]]
         del self._unread[:covered]
         self.readings.append((step, began, self.now))
+        self.answers.append(self.now)
+
+    def _read_small(self) -> None:
+        self.plan.begin_small_reading(self.now)
+        version = self.small_version
+        self._pass(self.now + self.call_s)
+        self.small_known = version
+        self.plan.end_small_reading(self.now)
         self.answers.append(self.now)
 
     def _read_awaited(self) -> None:
@@ -266,6 +341,10 @@ class World:
                 self._unread.append(at)
                 if self.pushed:
                     self.plan.record_push(self.now)
+            elif kind == "small":
+                self.small_version += 1
+                if self.pushed:
+                    self.plan.record_small_push(self.now)
             else:
                 self.plan.await_streams([f"stream {at}"])
                 self._awaited.append(at)
@@ -298,6 +377,14 @@ def test_a_change_is_never_lost(world: World) -> None:
     world.run(END_S)
     assert world.known == world.version
     assert len(world.staleness) == len(world.changes)
+    assert world.plan.agreed_at > LAST_EVENT_S
+
+
+@given(worlds, times(20))
+def test_a_change_of_a_small_hash_is_never_lost(world: World, small_changes: list[float]) -> None:
+    """Nor one of the streams between them."""
+    world = World(world.changes, world.arrivals, world.reading_s, world.call_s, small_changes=small_changes).run(END_S)
+    assert (world.small_known, world.known) == (len(small_changes), len(world.changes))
     assert world.plan.agreed_at > LAST_EVENT_S
 
 

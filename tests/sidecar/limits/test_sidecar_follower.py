@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from support.waiting import until
@@ -11,9 +12,11 @@ from support.waiting import until
 from handcounter.client import LimitsWatch
 from handcounter.client.testing import FakeSidecar
 from handcounter.pacing.limits import FpsSource, Limit
+from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from sidecar.connections.errors import Problem
 from sidecar.limits import sidecar_follower
 from sidecar.limits.following import Follower, RedisState
+from sidecar.limits.layers import LimitInForce
 from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 
@@ -29,14 +32,15 @@ def above(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSidecar]:
 class Following:
     """A follower that runs."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, source_fps: Callable[[str], float] = lambda _name: 0.0) -> None:
         self.states: list[RedisState] = []
         self.problems: list[str] = []
-        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0)
+        self.table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0, wall_clock=time.time)
         self.follower = SidecarFollower(
             self.table,
             address,
             lambda on_told: LimitsWatch(address, on_told=on_told),
+            source_fps,
             on_state=self.states.append,
             on_problem=self.problems.append,
         )
@@ -50,9 +54,9 @@ class Following:
 
 
 @contextlib.asynccontextmanager
-async def following(address: str) -> AsyncIterator[Following]:
+async def following(address: str, source_fps: Callable[[str], float] = lambda _name: 0.0) -> AsyncIterator[Following]:
     """Yields a follower that has tried to reach the other sidecar."""
-    running = Following(address)
+    running = Following(address, source_fps)
     task = asyncio.create_task(running.follower.run())
     try:
         await running.follower.wait_for_first_attempt(60.0)
@@ -111,6 +115,40 @@ async def test_a_first_frame_waits_once(above: FakeSidecar, monkeypatch: pytest.
         above.fps.update(late=3.0, later=2.0)
         above.tell()
         await until(lambda: [here.table.fps(name) for name in ("late", "later")] == [3.0, 2.0], "both are told")
+
+
+async def test_rates_of_sources_are_passed_on(above: FakeSidecar) -> None:
+    """With the stream, and each change; not of a stream that the other sidecar isn't asked about."""
+    rates = {"cam1": 25.0}
+    async with following(above.address, lambda name: rates.get(name, 0.0)) as here:
+        await here.learn("cam1", "cam2")
+        await until(lambda: above.source_fps == {"cam1": 25.0, "cam2": 0.0})
+        rates.update(cam1=12.5, cam2=5.0, cam3=9.0)
+        for name in rates:
+            here.follower.tell_source_fps(name)
+        await until(lambda: above.source_fps == {"cam1": 12.5, "cam2": 5.0})
+
+
+async def test_a_boost_ends_while_the_other_sidecar_is_unreachable(above: FakeSidecar) -> None:
+    """What follows it was told with it."""
+    end = time.time() + 0.2
+
+    def boosted(name: str) -> pb.StreamLimit:
+        after = pb.StreamLimit(fps=2.0, fps_source=pb.FPS_SOURCE_PATTERN, pattern="cam*")
+        source = pb.FPS_SOURCE_BOOST
+        return pb.StreamLimit(stream_name=name, fps=9.0, fps_source=source, boost_until=end, after_boost=after)
+
+    above.stream_limit = boosted  # type: ignore[method-assign]
+    async with following(above.address) as here:
+        await here.follower.learn(["cam1"])
+        assert here.table.limit_in_force("cam1").after_boost == LimitInForce(2.0, FpsSource.PATTERN, "cam*")
+        above.stop()
+        await until(lambda: time.time() >= end)
+        here.table.end_boosts()
+        assert here.table.limit_in_force("cam1") == LimitInForce(2.0, FpsSource.PATTERN, "cam*")
+        here.table.put_to_sleep("cam1")
+        await here.follower.learn(["cam1"])
+        assert here.table.limit_in_force("cam1") == LimitInForce(2.0, FpsSource.PATTERN, "cam*")
 
 
 async def test_streams_that_are_forgotten_are_dropped(above: FakeSidecar, monkeypatch: pytest.MonkeyPatch) -> None:

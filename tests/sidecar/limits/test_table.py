@@ -6,7 +6,8 @@ import time
 import pytest
 
 from handcounter.pacing.limits import FpsSource, Limit
-from sidecar.limits import table as fps_table
+from sidecar.limits import field_values
+from sidecar.limits.layers import LimitInForce
 from sidecar.limits.table import FpsTable
 
 
@@ -26,7 +27,7 @@ def reports() -> Reports:
 @pytest.fixture
 def table(reports: Reports) -> FpsTable:
     """A table with a default of 1."""
-    return FpsTable(1.0, reports, clock=time.monotonic)
+    return FpsTable(1.0, reports, clock=time.monotonic, wall_clock=lambda: 0.0)
 
 
 def test_the_exact_field_comes_before_the_wildcard_and_the_default(table: FpsTable) -> None:
@@ -137,7 +138,7 @@ def test_a_forgotten_stream_leaves_nothing(table: FpsTable) -> None:
 
 def test_an_override_removed_while_its_stream_slept_is_gone_when_it_wakes() -> None:
     """What was known of a sleeping stream doesn't outlive its next reading, awake or asleep again."""
-    table = FpsTable(2.0, lambda _field, _value: None, clock=time.monotonic)
+    table = FpsTable(2.0, lambda _field, _value: None, clock=time.monotonic, wall_clock=lambda: 0.0)
     table.store(["cam1"], [b"0"])
     table.put_to_sleep("cam1")
     assert table.limit("cam1").fps == 0.0
@@ -191,7 +192,12 @@ def test_changes_of_a_watched_stream_are_reported(
     watcher = Watcher()
     limits: list[tuple[str, float, Limit]] = []
     table = FpsTable(
-        1.0, lambda _field, _value: None, watcher, lambda *change: limits.append(change), clock=time.monotonic
+        1.0,
+        lambda _field, _value: None,
+        watcher,
+        lambda *change: limits.append(change),
+        clock=time.monotonic,
+        wall_clock=lambda: 0.0,
     )
     table.store_wildcard(wildcard)
     table.store(["a"], [before])
@@ -208,7 +214,7 @@ def test_changes_of_a_watched_stream_are_reported(
 def test_changes_of_the_fallback_are_reported() -> None:
     """The wildcard's changes too, however many streams they are about; a stream's first value isn't a change."""
     watcher = Watcher()
-    table = FpsTable(1.0, lambda _field, _value: None, watcher, clock=time.monotonic)
+    table = FpsTable(1.0, lambda _field, _value: None, watcher, clock=time.monotonic, wall_clock=lambda: 0.0)
     table.store(["a", "b"], [b"5", None])
     assert watcher.changes == []
     for raw in (b"3", b"3", b"none", b"3", None, b"off", b"1"):
@@ -240,7 +246,7 @@ SINCE: list[tuple[str, list[tuple[str, bytes | None]], float]] = [
 def test_the_time_of_the_last_change_of_a_limit(steps: list[tuple[str, bytes | None]], since: float) -> None:
     """It is that of the field that is in force, and only if the fps changed. The steps happen at 1, 2, … seconds."""
     now = 0.0
-    table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: now)
+    table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: now, wall_clock=lambda: 0.0)
     for field, raw in steps:
         now += 1.0
         match field:
@@ -305,14 +311,14 @@ def test_fps_is_the_limit_without_its_source(table: FpsTable) -> None:
 
 def test_memory_of_values_is_bounded(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many distinct values there ever are, few are remembered, and each still has its meaning."""
-    monkeypatch.setattr(fps_table, "_CACHED_VALUES", 10)
-    monkeypatch.setattr(fps_table, "_REPORTED_VALUES", 10)
-    table = FpsTable(1.0, reports, clock=time.monotonic)
+    monkeypatch.setattr(field_values, "_CACHED_VALUES", 10)
+    monkeypatch.setattr(field_values, "_REPORTED_VALUES", 10)
+    table = FpsTable(1.0, reports, clock=time.monotonic, wall_clock=lambda: 0.0)
     for number in range(35):
         table.store(["a", "b"], [f"{number}".encode(), f"x{number}".encode()])
         assert table.fps("a") == number
-        assert len(table._meanings) <= 10
-        assert len(table._reported) <= 10
+        assert len(table._values.meanings) <= 10
+        assert len(table._values._reported) <= 10
     assert len(reports) == 35
 
 
@@ -324,14 +330,16 @@ def test_memory_of_values_is_bounded(reports: Reports, monkeypatch: pytest.Monke
 def test_limits_that_another_sidecar_told(limit: Limit, invalid: str, was_read: bool) -> None:
     """They are adopted with their source, the ignored value, and whether they are assumed; told again, they change nothing."""
     differences: list[str] = []
-    table = FpsTable(1.0, lambda _field, _value: None, on_difference=differences.append, clock=lambda: 0.0)
-    table.adopt("cam1", Limit(2.0, FpsSource.OVERRIDE), "", was_read=True)
-    table.adopt("cam1", limit, invalid, was_read=was_read)
+    table = FpsTable(
+        1.0, lambda _field, _value: None, on_difference=differences.append, clock=lambda: 0.0, wall_clock=lambda: 0.0
+    )
+    table.adopt("cam1", LimitInForce(2.0, FpsSource.OVERRIDE), "", was_read=True)
+    table.adopt("cam1", LimitInForce(*limit), invalid, was_read=was_read)
     assert (table.limit("cam1"), table.invalid_value("cam1")) == (limit, invalid)
     assert ("cam1" in table.unread) is not was_read
     assert "cam1" in differences
     version = table.version
-    table.adopt("cam1", limit, invalid, was_read=was_read)
+    table.adopt("cam1", LimitInForce(*limit), invalid, was_read=was_read)
     assert table.version == version
     if limit.source is not FpsSource.OVERRIDE:
         assert table.limit("other") == limit

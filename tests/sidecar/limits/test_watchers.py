@@ -1,4 +1,4 @@
-"""Who is owed which limits."""
+"""Who has yet to be told which limits."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ class Told:
         """Watches streams whose limits are known."""
         new = self._watchers.watch(self.watcher, names, [source_fps] * len(names))
         self._table.assume(new)
-        self.watcher.owe_new(new)
+        self.watcher.mark_new(new)
         return new
 
     def read(self, most: int = 100) -> list[str] | None:
@@ -46,7 +46,13 @@ class World:
 
     def __init__(self) -> None:
         self.watchers = Watchers()
-        self.table = FpsTable(1.0, lambda _field, _value: None, on_difference=self.watchers.record, clock=lambda: 0.0)
+        self.table = FpsTable(
+            1.0,
+            lambda _field, _value: None,
+            on_difference=self.watchers.record,
+            clock=lambda: 0.0,
+            wall_clock=lambda: 0.0,
+        )
 
     def client(self) -> Told:
         """Returns a new watcher's client."""
@@ -67,7 +73,7 @@ def world() -> World:
 
 
 def test_first_all_then_what_changed(world: World) -> None:
-    """Streams are owed when they are new, and then when their own limit changes."""
+    """Streams are pending when they are new, and then when their own limit changes."""
     client = world.client()
     client.watch("a", "b")
     assert client.read() == ["a", "b"]
@@ -79,7 +85,7 @@ def test_first_all_then_what_changed(world: World) -> None:
     assert client.read() is None
 
 
-def test_nothing_is_owed_to_others(world: World) -> None:
+def test_nothing_is_pending_for_others(world: World) -> None:
     """A change reaches those who watch the stream, and nobody else."""
     one, other = world.client(), world.client()
     one.watch("a")
@@ -157,7 +163,7 @@ def test_nothing_is_told_of_a_stream_before_its_limit_is_read(world: World) -> N
     world.set("*", b"9")
     assert client.read() == ["a"]
     world.watchers.unwatch(client.watcher, ["c"])
-    client.watcher.owe_new(new)
+    client.watcher.mark_new(new)
     assert client.read() == ["b"]
 
 
@@ -175,7 +181,7 @@ def test_streams_are_watched_as_long_as_anybody_watches_them(world: World) -> No
     other.watch("a")
     assert (world.watchers.watches, world.watchers.streams, len(world.watchers)) == (3, 2, 2)
     world.watchers.unwatch(one.watcher, ["a", "b", "c"])
-    assert one.read() == []  # what it was owed isn't told any more
+    assert one.read() == []  # what was pending isn't told any more
     assert "a" in world.watchers
     assert "b" not in world.watchers
     world.watchers.close(other.watcher)
@@ -195,6 +201,21 @@ def test_source_rates(world: World) -> None:
     world.watchers.close(one.watcher)
     assert world.watchers.source_fps("a") == 0.0
     assert world.watchers.source_fps("b") == 0.0
+
+
+def test_another_rate_is_passed_on_once(world: World) -> None:
+    """The highest that anybody tells; also when its teller ends."""
+    passed_on: list[tuple[str, float]] = []
+    world.watchers.on_source_fps = lambda name: passed_on.append((name, world.watchers.source_fps(name)))
+    one, other = world.client(), world.client()
+    one.watch("a", source_fps=25.0)
+    one.watch("a", source_fps=25.0)
+    other.watch("a", source_fps=12.5)
+    one.watch("b")
+    assert passed_on == [("a", 25.0)]
+    world.watchers.close(one.watcher)
+    world.watchers.unwatch(other.watcher, ["a"])
+    assert passed_on == [("a", 25.0), ("a", 12.5), ("a", 0.0)]
 
 
 @given(

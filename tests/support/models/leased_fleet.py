@@ -95,7 +95,7 @@ class Replica:
         self.server = server
         self._ahead_s = 1000.0 * number  # each process has its own real time
         self.leases = Book()
-        self.table = FpsTable(1.0, lambda _field, _value: None, self.leases, clock=self.clock)
+        self.table = FpsTable(1.0, lambda _field, _value: None, self.leases, clock=self.clock, wall_clock=lambda: 0.0)
         self.fleet = Fleet(self.clock, self.leases, pacing=pacing, replicas=replicas)
         self.roster = Roster(self.table, self.leases, max_streams=max_streams, on_evicted=self.fleet.forget)
         decider = FleetDecider(self.roster, self.table, self.leases, self)

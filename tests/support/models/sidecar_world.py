@@ -39,6 +39,7 @@ class World:
             self.leases,
             on_difference=self.watchers.record,
             clock=lambda: self.now,
+            wall_clock=lambda: 0.0,
         )
         self.roster = Roster(self.table, self.leases, max_streams=max_streams, watchers=self.watchers)
         self.table.store_wildcard(None)

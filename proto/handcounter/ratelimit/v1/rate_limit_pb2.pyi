@@ -22,6 +22,8 @@ class FpsSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FPS_SOURCE_OVERRIDE: _ClassVar[FpsSource]
     FPS_SOURCE_WILDCARD: _ClassVar[FpsSource]
     FPS_SOURCE_DEFAULT: _ClassVar[FpsSource]
+    FPS_SOURCE_PATTERN: _ClassVar[FpsSource]
+    FPS_SOURCE_BOOST: _ClassVar[FpsSource]
 
 class Pacing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -45,6 +47,8 @@ FPS_SOURCE_UNSPECIFIED: FpsSource
 FPS_SOURCE_OVERRIDE: FpsSource
 FPS_SOURCE_WILDCARD: FpsSource
 FPS_SOURCE_DEFAULT: FpsSource
+FPS_SOURCE_PATTERN: FpsSource
+FPS_SOURCE_BOOST: FpsSource
 PACING_UNSPECIFIED: Pacing
 PACING_GCRA: Pacing
 PACING_MIN_GAP: Pacing
@@ -200,18 +204,24 @@ class WatchLimitsResponse(_message.Message):
     def __init__(self, limits: _Optional[_Iterable[_Union[StreamLimit, _Mapping]]] = ..., stale: _Optional[bool] = ..., pacing: _Optional[_Union[Pacing, str]] = ..., shadow: _Optional[bool] = ...) -> None: ...
 
 class StreamLimit(_message.Message):
-    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "limit_unread")
+    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "limit_unread", "pattern", "boost_until", "after_boost")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     FPS_SOURCE_FIELD_NUMBER: _ClassVar[int]
     INVALID_VALUE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_UNREAD_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    BOOST_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_BOOST_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     fps: float
     fps_source: FpsSource
     invalid_value: str
     limit_unread: bool
-    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., limit_unread: _Optional[bool] = ...) -> None: ...
+    pattern: str
+    boost_until: float
+    after_boost: StreamLimit
+    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., limit_unread: _Optional[bool] = ..., pattern: _Optional[str] = ..., boost_until: _Optional[float] = ..., after_boost: _Optional[_Union[StreamLimit, _Mapping]] = ...) -> None: ...
 
 class ListStreamsRequest(_message.Message):
     __slots__ = ("name_prefix", "page_size", "page_token")
@@ -232,7 +242,7 @@ class ListStreamsResponse(_message.Message):
     def __init__(self, streams: _Optional[_Iterable[_Union[StreamStatus, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class StreamStatus(_message.Message):
-    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "stale", "admitted", "denied", "achieved_fps", "speed", "last_reason", "last_ts", "next_ts", "clock_restarts", "clock_jumps", "source_fps", "limit_unread")
+    __slots__ = ("stream_name", "fps", "fps_source", "invalid_value", "stale", "admitted", "denied", "achieved_fps", "speed", "last_reason", "last_ts", "next_ts", "clock_restarts", "clock_jumps", "source_fps", "limit_unread", "pattern", "boost_until")
     STREAM_NAME_FIELD_NUMBER: _ClassVar[int]
     FPS_FIELD_NUMBER: _ClassVar[int]
     FPS_SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +259,8 @@ class StreamStatus(_message.Message):
     CLOCK_JUMPS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FPS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_UNREAD_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    BOOST_UNTIL_FIELD_NUMBER: _ClassVar[int]
     stream_name: str
     fps: float
     fps_source: FpsSource
@@ -265,14 +277,16 @@ class StreamStatus(_message.Message):
     clock_jumps: int
     source_fps: float
     limit_unread: bool
-    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., stale: _Optional[bool] = ..., admitted: _Optional[int] = ..., denied: _Optional[int] = ..., achieved_fps: _Optional[float] = ..., speed: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., last_ts: _Optional[float] = ..., next_ts: _Optional[float] = ..., clock_restarts: _Optional[int] = ..., clock_jumps: _Optional[int] = ..., source_fps: _Optional[float] = ..., limit_unread: _Optional[bool] = ...) -> None: ...
+    pattern: str
+    boost_until: float
+    def __init__(self, stream_name: _Optional[str] = ..., fps: _Optional[float] = ..., fps_source: _Optional[_Union[FpsSource, str]] = ..., invalid_value: _Optional[str] = ..., stale: _Optional[bool] = ..., admitted: _Optional[int] = ..., denied: _Optional[int] = ..., achieved_fps: _Optional[float] = ..., speed: _Optional[float] = ..., last_reason: _Optional[_Union[Reason, str]] = ..., last_ts: _Optional[float] = ..., next_ts: _Optional[float] = ..., clock_restarts: _Optional[int] = ..., clock_jumps: _Optional[int] = ..., source_fps: _Optional[float] = ..., limit_unread: _Optional[bool] = ..., pattern: _Optional[str] = ..., boost_until: _Optional[float] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "settings", "redis_state", "fps_table_age_seconds", "stream_count", "redis_problem")
+    __slots__ = ("version", "settings", "redis_state", "fps_table_age_seconds", "stream_count", "redis_problem", "pattern_count", "boost_count")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -286,10 +300,14 @@ class GetServerInfoResponse(_message.Message):
     FPS_TABLE_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     STREAM_COUNT_FIELD_NUMBER: _ClassVar[int]
     REDIS_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BOOST_COUNT_FIELD_NUMBER: _ClassVar[int]
     version: str
     settings: _containers.ScalarMap[str, str]
     redis_state: RedisState
     fps_table_age_seconds: float
     stream_count: int
     redis_problem: str
-    def __init__(self, version: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ..., redis_state: _Optional[_Union[RedisState, str]] = ..., fps_table_age_seconds: _Optional[float] = ..., stream_count: _Optional[int] = ..., redis_problem: _Optional[str] = ...) -> None: ...
+    pattern_count: int
+    boost_count: int
+    def __init__(self, version: _Optional[str] = ..., settings: _Optional[_Mapping[str, str]] = ..., redis_state: _Optional[_Union[RedisState, str]] = ..., fps_table_age_seconds: _Optional[float] = ..., stream_count: _Optional[int] = ..., redis_problem: _Optional[str] = ..., pattern_count: _Optional[int] = ..., boost_count: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,127 @@
+"""The command line: the program's flags, and which command is which function."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from console.control.keys import DEFAULT_CONFIG_KEY
+from console.fpsctl.commands import audit, change, check, doctor, documents, explain, other_programs, read, top, watch
+from console.fpsctl.connect import session_from
+from console.fpsctl.session import DEFAULT_PREFIX
+from process.version import version
+
+EPILOG = """
+The flags may be given before or after the command, and each is also a variable, FPSCTL_REDIS_URL for --redis-url. Inside a
+container of the sidecar or the worker, theirs are used.
+
+Exit codes: 0 done; 1 failed, and nothing was changed unless it says so; 2 wrong usage; 3 a check found something (lint,
+diff, doctor); 130 interrupted.
+"""
+
+REDIS = "Redis"
+SIDECARS = "Sidecars"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fpsctl {version()}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="fpsctl",
+    help="See and change the frames per second of camera streams.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+@app.callback()
+def _flags(
+    context: typer.Context,
+    redis_url: Annotated[
+        str,
+        typer.Option(
+            envvar="FPSCTL_REDIS_URL",
+            metavar="URL",
+            help="redis://, rediss:// (TLS), unix://, redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,…",
+        ),
+    ] = "redis://127.0.0.1:6379/0",
+    redis_username: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_USERNAME", help="user for the login")] = "",
+    redis_password: Annotated[
+        str,
+        typer.Option(
+            envvar="FPSCTL_REDIS_PASSWORD",
+            show_envvar=True,
+            help="use the variable or the file: others can see flags",
+        ),
+    ] = "",
+    redis_password_file: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_PASSWORD_FILE", metavar="PATH")] = "",
+    redis_ca: Annotated[
+        str, typer.Option(envvar="FPSCTL_REDIS_CA", metavar="PATH", help="CA certificate that verifies Redis (PEM)")
+    ] = "",
+    redis_cert: Annotated[
+        str, typer.Option(envvar="FPSCTL_REDIS_CERT", metavar="PATH", help="client certificate for Redis (PEM)")
+    ] = "",
+    redis_key: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_KEY", metavar="PATH", help="its key (PEM)")] = "",
+    redis_sentinel_username: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_SENTINEL_USERNAME")] = "",
+    redis_sentinel_password: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_SENTINEL_PASSWORD")] = "",
+    config_key: Annotated[
+        str, typer.Option(envvar="FPSCTL_CONFIG_KEY", metavar="KEY", help="the hash of limits")
+    ] = DEFAULT_CONFIG_KEY,
+    prefix: Annotated[
+        str, typer.Option(envvar="FPSCTL_PREFIX", help="of the keys of the queue: {prefix}:frames, ...")
+    ] = DEFAULT_PREFIX,
+    sidecar: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="FPSCTL_SIDECAR",
+            metavar="ADDRESS",
+            help="HOST:PORT or unix:/path, may be repeated; a name that stands for several addresses is all of them; "
+            "default 127.0.0.1:50051, which needn't exist",
+        ),
+    ] = None,
+    sidecar_ca: Annotated[
+        str,
+        typer.Option(envvar="FPSCTL_SIDECAR_CA", metavar="PATH", help="CA certificate of the sidecars; enables TLS"),
+    ] = "",
+    sidecar_cert: Annotated[str, typer.Option(envvar="FPSCTL_SIDECAR_CERT", metavar="PATH")] = "",
+    sidecar_key: Annotated[str, typer.Option(envvar="FPSCTL_SIDECAR_KEY", metavar="PATH")] = "",
+    who: Annotated[
+        str, typer.Option(envvar="FPSCTL_WHO", metavar="NAME", help="who you are, for the audit; default USER@HOST")
+    ] = "",
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    context.obj = context.with_resource(contextlib.closing(session_from(context.params)))
+
+
+COMMANDS: dict[str, Callable[..., object]] = {
+    "top": top.top,
+    "list": read.list_,
+    "get": read.get,
+    "explain": explain.explain,
+    "set": change.set_,
+    "pause": change.pause_,
+    "resume": change.resume_,
+    "reset": change.reset_,
+    "boost": change.boost_,
+    "undo": change.undo_,
+    "audit": audit.audit,
+    "watch": watch.watch,
+    "lint": check.lint_,
+    "doctor": doctor.doctor,
+    "import": documents.import_,
+    "export": documents.export,
+    "diff": documents.diff,
+    "results": other_programs.results,
+    "probe": other_programs.probe,
+}
+for name, function in COMMANDS.items():
+    app.command(name)(function)

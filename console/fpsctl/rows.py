@@ -1,0 +1,223 @@
+"""What is known about a stream, from all sides, as one row of plain values. Pure."""
+
+import enum
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from console.control.changes import Snapshot
+from console.control.names import rough_look
+from console.control.rule import InForce, Source, in_force
+
+SILENT_S: Final = 10.0
+"""A stream from which nothing comes for so long is silent; one with a low limit is allowed three periods."""
+
+
+class State(enum.StrEnum):
+    """What a stream does, in a word."""
+
+    LIVE = "live"
+    PAUSED = "paused"
+    SILENT = "silent"
+    """Frames came, and come no more."""
+    LOST = "lost"
+    """Its publisher can't read the camera."""
+    BEHIND = "behind"
+    """Frames are admitted, and none are counted."""
+    UNSEEN = "unseen"
+    """There is a limit, and no frame was ever seen."""
+
+
+@dataclass(frozen=True)
+class Paced:
+    """What one sidecar says about a stream."""
+
+    fps: float
+    source: str
+    """As the contract names it: OVERRIDE, PATTERN, ..."""
+    admitted: int
+    denied: int
+    admitted_fps: float
+    source_fps: float
+    """Of the camera, told by a publisher; 0: not told."""
+    invalid: str
+    last_reason: str
+    stale: bool
+    last_ts: float
+    next_ts: float
+    unread: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stream."""
+
+    name: str
+    state: State
+    limit: float | None
+    """In force, frames per second; None: not known."""
+    source: str
+    """Where the limit comes from, see :class:`console.control.rule.Source`; the pattern if it is one."""
+    until: float | None
+    """The end of a boost, Unix seconds."""
+    invalid: str
+    """The value in Redis that is ignored because it isn't a valid fps."""
+    source_fps: float | None
+    """Of the camera, frames per second; None: not known. Likewise the following."""
+    admitted_fps: float | None
+    counted_fps: float | None
+    admitted: int
+    denied: int
+    """By the sidecars."""
+    counted: int
+    skipped: int
+    """By the workers."""
+    dead: int
+    last_skip: str
+    """The reason of the last skipped frame, or of the last denial."""
+    hands: int | None
+    age: float | None
+    """How long ago the newest frame came, seconds."""
+    camera: str
+    """The error of a camera that its publisher can't read."""
+
+
+def row(
+    name: str,
+    limits: Snapshot | None,
+    now: float,
+    *,
+    default: float | None,
+    paced: Sequence[Paced] = (),
+    counted: Mapping[str, str] | None = None,
+    camera: Mapping[str, str] | None = None,
+) -> Row:
+    """Returns the row of a stream.
+
+    Args:
+        name: the stream.
+        limits: what Redis says about its limit; None if this user may not read it, so that only the sidecars know it.
+        now: Unix seconds by Redis' clock.
+        default: the sidecars' --fps; None if it isn't known.
+        paced: what each sidecar says that has the stream.
+        counted: its hash in Redis, by the workers; None if there is none.
+        camera: the hash of its camera, by the publisher; None if there is none.
+    """
+    hashed, publisher = counted or {}, camera or {}
+    force = _told(paced) if limits is None else in_force(name, limits, now, default)
+    heard_at = number(hashed.get("heard_at"))
+    told = [each.source_fps for each in paced if each.source_fps] + [number(publisher.get("source_fps"))]
+    source_fps = max(told) or number(hashed.get("source_fps"))
+    fps = paced[0].fps if paced and force.fps is None else force.fps
+    admitted_fps = sum(each.admitted_fps for each in paced) if paced else None
+    counted_fps = number(hashed.get("counted_fps")) if counted else None
+    age = max(0.0, now - heard_at) if heard_at else None
+    denial = next((each.last_reason.lower() for each in paced if each.last_reason not in ("", "ADMITTED")), "")
+    return Row(
+        name=name,
+        state=_state(fps, age, max(told), admitted_fps, counted_fps, publisher, seen=bool(paced or counted)),
+        limit=fps,
+        source=force.by if force.source is Source.PATTERN else force.source.value,
+        until=force.until,
+        invalid=force.invalid or next((each.invalid for each in paced if each.invalid), ""),
+        source_fps=source_fps if paced or counted or camera else None,
+        admitted_fps=admitted_fps,
+        counted_fps=counted_fps,
+        admitted=sum(each.admitted for each in paced) or int(number(hashed.get("admitted"))),
+        denied=sum(each.denied for each in paced),
+        counted=int(number(hashed.get("counted"))),
+        skipped=int(number(hashed.get("skipped"))),
+        dead=int(number(hashed.get("dead"))),
+        last_skip=hashed.get("last_skip", "") or denial,
+        hands=int(number(hashed["hand_count"])) if "hand_count" in hashed else None,
+        age=age,
+        camera=publisher.get("error", "") if publisher.get("state") == "lost" else "",
+    )
+
+
+def _told(paced: Sequence[Paced]) -> InForce:
+    """Returns the limit that the sidecars say is in force."""
+    if not paced:
+        return InForce(None, Source.DEFAULT)
+    words = {"OVERRIDE": Source.OWN, "WILDCARD": Source.WILDCARD, "DEFAULT": Source.DEFAULT, "BOOST": Source.BOOST}
+    source = words.get(paced[0].source, Source.PATTERN)
+    return InForce(paced[0].fps, source, "pattern" if source is Source.PATTERN else "")
+
+
+def _state(
+    fps: float | None,
+    age: float | None,
+    told_fps: float,
+    admitted_fps: float | None,
+    counted_fps: float | None,
+    camera: Mapping[str, str],
+    *,
+    seen: bool,
+) -> State:
+    if camera.get("state") == "lost":
+        return State.LOST
+    if fps == 0.0:
+        return State.PAUSED
+    if not seen and not told_fps:
+        return State.UNSEEN
+    patience = max(SILENT_S, 3.0 / fps) if fps else SILENT_S
+    if not told_fps and (age is None or age > patience):
+        return State.SILENT
+    if admitted_fps and counted_fps == 0.0:
+        return State.BEHIND
+    return State.LIVE
+
+
+class SortKey(enum.StrEnum):
+    """By what rows are sorted."""
+
+    NAME = "name"
+    STATE = "state"
+    LIMIT = "limit"
+    SOURCE = "source"
+    """The camera's rate."""
+    ADMITTED = "admitted"
+    COUNTED = "counted"
+    HANDS = "hands"
+    AGE = "age"
+
+
+_URGENCY: Final = {state: place for place, state in enumerate((State.LOST, State.SILENT, State.BEHIND, State.PAUSED))}
+
+
+def ordered(rows: Iterable[Row], key: SortKey, *, reverse: bool = False) -> list[Row]:
+    """Returns rows in order: by state the most urgent first, by numbers the largest first, unknown ones last; then by name."""
+    signed: dict[SortKey, Any] = {
+        SortKey.NAME: lambda _: 0.0,
+        SortKey.STATE: lambda each: _URGENCY.get(each.state, 9),
+        SortKey.LIMIT: lambda each: _down(each.limit),
+        SortKey.SOURCE: lambda each: _down(each.source_fps),
+        SortKey.ADMITTED: lambda each: _down(each.admitted_fps),
+        SortKey.COUNTED: lambda each: _down(each.counted_fps),
+        SortKey.HANDS: lambda each: _down(each.hands),
+        SortKey.AGE: lambda each: _down(each.age),
+    }
+    found = sorted(sorted(rows, key=lambda each: each.name), key=signed[key])
+    return found[::-1] if reverse else found
+
+
+def filtered(rows: Iterable[Row], text: str) -> list[Row]:
+    """Returns the rows whose name contains a text, or looks as if it did, or whose state it is."""
+    rough = rough_look(text)
+    return [
+        each for each in rows if text in each.name or (rough and rough in rough_look(each.name)) or each.state == text
+    ]
+
+
+def number(text: str | None) -> float:
+    """Returns a number that a hash in Redis contains; 0 for what is none, or none that a rate or a count may be."""
+    try:
+        value = float(text or 0.0)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) and value >= 0.0 else 0.0
+
+
+def _down(value: float | None) -> float:
+    return math.inf if value is None else -value

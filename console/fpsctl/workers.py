@@ -1,0 +1,147 @@
+"""What workers and publishers say about streams in Redis: the hashes that docs/results.md and docs/cameras.md describe.
+
+What the user of Redis may not read is absent; :attr:`Workers.problem` says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import redis
+
+from console.control.connection import Client
+from console.control.failures import failure_in_words
+
+SCAN_COUNT: Final = 1000
+MOST_SCANS: Final = 300
+"""Steps of one search for streams: some 300,000 keys. The next search continues where it ended."""
+BATCH: Final = 500
+_STREAM_OR_CAMERA: Final = ":[sc][ta][rm]e[ar][ma]:*"
+"""The end of a glob that the hashes of streams and cameras match, and pictures don't."""
+
+STREAM_FIELDS: Final = (
+    "heard_at", "counted_at", "hand_count", "source_fps", "counted_fps", "age", "last_skip",
+    "received", "admitted", "counted", "skipped", "dead",
+)  # fmt: skip
+"""What is read of a stream's hash."""
+CAMERA_FIELDS: Final = (
+    "state",
+    "since",
+    "source",
+    "error",
+    "error_at",
+    "codec",
+    "size",
+    "source_fps",
+    "host",
+    "updated_at",
+)
+"""What is read of a camera's hash."""
+
+
+class Workers:
+    """One queue. For one thread."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._client: Any = client
+        self._prefix = prefix
+        self._cursors: dict[str, int] = {}
+        self.problem = ""
+        """Why a part can't be read, for people; empty if all of it can."""
+
+    def names(self) -> set[str]:
+        """Searches for the streams of which there is a hash; in a very large Redis each call finds a part of them."""
+        found: set[str] = set()
+        marker = re.compile(re.escape(f"{{{self._prefix}") + r"(?::\d+)?\}:(?:stream|camera):(.*)", re.DOTALL)
+        pattern = "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in f"{{{self._prefix}") + "*"
+        try:
+            for key in self._keys(pattern + _STREAM_OR_CAMERA):
+                if match := marker.fullmatch(key):
+                    found.add(match[1])
+        except redis.ResponseError as error:
+            self._note(error)
+        return found
+
+    def streams(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Returns the hashes of streams, by name, each with those of :data:`STREAM_FIELDS` that it has."""
+        return self._hashes(names, "stream", STREAM_FIELDS)
+
+    def cameras(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Returns the hashes of cameras, by name, each with those of :data:`CAMERA_FIELDS` that it has."""
+        return self._hashes(names, "camera", CAMERA_FIELDS)
+
+    def partitions(self) -> int:
+        """Returns how many partitions the queue has."""
+        try:
+            return max(1, int(self._client.get(f"{{{self._prefix}}}:partitions") or 1))
+        except (redis.ResponseError, ValueError):
+            return 1
+
+    def tags(self) -> list[str]:
+        """Returns the beginnings of the keys of each partition, such as ``{hand_counter}``."""
+        number = self.partitions()
+        return [f"{{{self._prefix}}}"] if number == 1 else [f"{{{self._prefix}:{index}}}" for index in range(number)]
+
+    def tag(self, name: str, tags: list[str]) -> str:
+        """Returns the beginning of the keys of a stream's partition."""
+        import zlib
+
+        return tags[zlib.crc32(name.encode(errors="surrogateescape")) % len(tags)]
+
+    def accounting(self) -> dict[str, int]:
+        """Returns the counters of all deliveries, the partitions together."""
+        total: dict[str, int] = {}
+        try:
+            for tag in self.tags():
+                for name, value in self._client.hgetall(f"{tag}:accounting").items():
+                    if value.isdigit():
+                        total[name] = total.get(name, 0) + int(value)
+        except redis.ResponseError as error:
+            self._note(error)
+        return total
+
+    def _hashes(self, names: Iterable[str], kind: str, fields: tuple[str, ...]) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        wanted = sorted(names)
+        tags = self.tags() if wanted else []
+        try:
+            for start in range(0, len(wanted), BATCH):
+                part = wanted[start : start + BATCH]
+                with self._client.pipeline(transaction=False) as pipeline:
+                    for name in part:
+                        key = f"{self.tag(name, tags)}:{kind}:{name}".encode(errors="surrogateescape")
+                        pipeline.hmget(key, fields)
+                    for name, values in zip(part, pipeline.execute(), strict=True):
+                        there = {field: value for field, value in zip(fields, values, strict=True) if value is not None}
+                        if there:
+                            found[name] = there
+        except redis.ResponseError as error:
+            self._note(error)
+        return found
+
+    def _keys(self, pattern: str) -> Iterator[str]:
+        """Yields keys that match, on all nodes, a bounded number of steps; may yield one twice."""
+        clustered = isinstance(self._client, redis.RedisCluster)
+        nodes: list[Any] = self._client.get_primaries() if clustered else [None]
+        for node in nodes:
+            where = {"target_nodes": node} if clustered else {}
+            for _ in range(MOST_SCANS):
+                cursor, keys = self._scan(str(node), pattern, where)
+                yield from keys
+                if cursor == 0:
+                    break
+
+    def _scan(self, node: str, pattern: str, where: dict[str, Any]) -> tuple[int, list[str]]:
+        answer = self._client.scan(self._cursors.get(node, 0), match=pattern, count=SCAN_COUNT, **where)
+        cursor, keys = answer
+        if isinstance(cursor, dict):  # of a cluster: by node
+            (cursor,) = cursor.values()
+        self._cursors[node] = cursor
+        return cursor, keys
+
+    def _note(self, error: redis.RedisError) -> None:
+        self.problem = self.problem or "what workers say can't be read: " + "; ".join(
+            filter(None, failure_in_words(error))
+        )
