@@ -52,11 +52,11 @@ def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
 
 
 @pytest.fixture(scope="module")
-def cameras(server: Valkey, sidecar: SidecarProcess) -> Iterator[Cameras]:
+def cameras(request: pytest.FixtureRequest, server: Valkey, sidecar: SidecarProcess) -> Iterator[Cameras]:
     shown = pictures(SCENES)
     fps = (25.0, 15.0, 30.0, 10.0)
     made = [Camera(name, fps[i % 4], shown[i % len(shown)].hands) for i, name in enumerate(NAMES)]
-    made += [Camera(name) for name in HOSTILE]
+    made += [Camera(name) for name in getattr(request.module, "ODD_NAMES", HOSTILE)]
     jpegs = {name: shown[i % len(shown)].jpeg for i, name in enumerate(NAMES)}
     with server.client() as client, Cameras(client, sidecar.address, made, jpegs) as running:
         yield running

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from worker.download import download_progress
 from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.preview import encode
 from worker.synthetic.camera import SyntheticCamera
@@ -25,7 +26,7 @@ class Shown(NamedTuple):
 def pictures(number: int) -> list[Shown]:
     """Returns previews of so many different scenes, with the hands that the detector finds."""
     with download_progress(sys.stderr, TITLE) as progress:
-        detector = PalmLandmarkDetector(ensure_models(default_models_dir(), progress))
+        detector = PalmLandmarkDetector(LiteRtEngine(ensure_models(default_models_dir(), progress)))
     found = []
     for seed in range(number):
         people = 1 + seed % 2
