@@ -38,6 +38,8 @@ WORKER = [
     "worker.demo.settings",
     "worker.hand_counter",
     "worker.publish.command",
+    "worker.publish.ingest_settings",
+    "worker.publish.ingest_command",
     "worker.demo.command",
     "support.models.fake_detector",
 ]
