@@ -27,8 +27,10 @@ QUICK: dict[str, list[str]] = {
     "bench.fleet": ["--quick"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
+    "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.names": ["--names", "150000"],
+    "bench.on_gpu": ["--dry-run"],
     "bench.others": ["--rounds", "1"],
     "bench.overload": ["--seconds", "4", "--figure", "overload.svg"],
     "bench.pacing": ["--figure", "pacing.svg"],
@@ -46,7 +48,7 @@ QUICK: dict[str, list[str]] = {
 }
 """The arguments of each module; paths are relative to a temporary folder."""
 
-NEEDS = {"bench.detector_engines": "torch", "bench.hamer": "torch", "bench.others": "limits"}
+NEEDS = {"bench.detector_engines": "torch", "bench.hamer": "torch", "bench.on_gpu": "torch", "bench.others": "limits"}
 """Packages that the tests don't depend on; without them the bench is skipped."""
 
 

@@ -49,6 +49,8 @@ class DeviceEngine:
         self._buckets = buckets
         self._on_lost = on_lost
         self._arena = Arena(device, pixels)
+        # Apart from the default stream, on which HaMeR computes.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._runners: dict[Network, Runner] = {}
         self._loading = threading.Lock()
         self._new: list[Placed] = []
@@ -61,7 +63,8 @@ class DeviceEngine:
                 if network not in self._runners:
                     file = getattr(self._models, network.file)
                     runner = Runner(network, file, self._arena, self._device, dtype=self._dtype, buckets=self._buckets)
-                    runner.warm_up()
+                    with torch.cuda.stream(self._stream):  # nothing without a GPU
+                        runner.warm_up()
                     self._runners[network] = runner
 
     @contextmanager
@@ -89,9 +92,11 @@ class DeviceEngine:
     def _launch(self, network: Network, rows: Rows) -> Launched:
         if network not in self._runners:
             self.prepare([network])
-        while self._new:  # the device waits for the copies of pictures that it hasn't seen yet, this thread doesn't
-            torch.cuda.current_stream(self._device).wait_event(self._new.pop().uploaded)  # pragma: no cover - GPU
-        return self._runners[network].launch(rows)
+        if self._stream is not None:  # pragma: no cover - needs a GPU
+            while self._new:  # the device waits for the copies of pictures that it hasn't seen yet, this thread doesn't
+                self._stream.wait_event(self._new.pop().uploaded)
+        with torch.cuda.stream(self._stream):
+            return self._runners[network].launch(rows)
 
     def _report(self, error: BaseException) -> None:
         if is_device_lost(error):
