@@ -18,6 +18,7 @@ from process import logs
 from process.extras import required_extra
 from process.native_lines import captured
 from process.version import version
+from worker.stop_signals import end_at_signals
 
 PROGRAM = "hand-counter"
 
@@ -114,6 +115,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     logs.silence_grpc()
+    end_at_signals()
     with contextlib.ExitStack() as stack:
         words = list(sys.argv[1:] if argv is None else argv)
         extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")

@@ -1,5 +1,8 @@
 """The variables in the manifests are settings of the programs, with values that fit each other and the pod."""
 
+import re
+
+import pytest
 import yaml
 from podrun.manifest import Manifests, quantity
 from pydantic_settings import BaseSettings
@@ -98,13 +101,27 @@ def test_threads_are_what_is_requested(overlay):
     assert int(settings["data"]["WORKER_THREADS"]) == quantity(worker["resources"]["requests"]["cpu"])
 
 
-def test_compose_gives_settings_that_the_programs_know(monkeypatch):
+def substituted(value: str, given: dict[str, str]) -> str:
+    """Returns a value of the compose file with its variables, given or by default."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1], found[2]), value)
+
+
+@pytest.mark.parametrize("given", [{}, {"PARTITIONS": "4", "OWN": "0/2"}], ids=["alone", "partitions"])
+def test_compose_gives_settings_that_the_programs_know(monkeypatch, given: dict[str, str]):
     """Each variable in the compose file is a setting of its program with a valid value."""
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings), ("publisher", RunSettings)):
+    programs = {"sidecar": SidecarSettings, "worker": RunSettings, "publisher": PublishSettings}
+    if given:
+        programs["worker-1"] = RunSettings
+    made = {}
+    for name, settings in programs.items():
         environment = services[name]["environment"]
         assert_known(environment, settings)
         with monkeypatch.context() as patch:
             for variable, value in environment.items():
-                patch.setenv(variable, value)
-            settings()
+                patch.setenv(variable, substituted(value, given))
+            made[name] = settings(**({"source": "0", "stream_name": "cam1"} if name == "publisher" else {}))
+    workers = [made[name].options.queue for name in made if name.startswith("worker")]
+    number = made["publisher"].options.destination.partitions.number
+    read = [each for queue in workers for each in queue.share.partitions(queue.partitions.number)]
+    assert sorted(read) == list(range(number))

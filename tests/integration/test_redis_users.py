@@ -73,7 +73,9 @@ def test_the_users_of_the_manifests_are_the_documented_ones(words: Callable[[], 
     assert {url.removeprefix("redis://").partition("@")[0] for url in urls.values()} == set(users)
     assert len(set(urls.values())) == len(urls) >= 3
     for user, rules in users.items():
-        assert rules == ["on", "nopass", *documented()[user][5:]], user
+        # In compose.yaml the queue may have partitions.
+        plain = [rule.replace("{hand_counter*}", "{hand_counter}") for rule in rules]
+        assert plain == ["on", "nopass", *documented()[user][5:]], user
 
 
 @MANIFESTS
