@@ -80,14 +80,6 @@ class Sidecars:
         except ValueError:
             return None
 
-    def preview(self, address: str, stream_name: str) -> pb.ShouldProcessResponse | None:
-        """Asks one sidecar what it would decide about a frame captured now, which changes nothing; None without an answer."""
-        request = pb.ShouldProcessRequest(stream_name=stream_name, dry_run=True)
-        try:
-            return RateLimitServiceStub(self._channel(address)).ShouldProcess(request, timeout=ANSWER_S)
-        except grpc.RpcError:
-            return None
-
     def health(self, address: str, component: str = "") -> str:
         """Returns the health of one sidecar in words: SERVING, or what it says instead."""
         stub: Any = health_pb2_grpc.HealthStub(self._channel(address))
