@@ -65,15 +65,17 @@ def row_of(
     state = state_of(counted, heard_at, limit, told, now)
     if camera and camera.state == "lost" and state != PAUSED:
         state = SILENT  # at once: its publisher knows it before frames are missed
+    # The rates of a hash that nobody writes any more are those of the past.
+    counts = counted if state != SILENT else None
     return {
         "name": name,
         "state": state,
         "hands": counted.hands if counted else None,
-        "source_fps": _rounded(told or (counted.source_fps if counted else 0.0)),
+        "source_fps": _rounded(0.0 if state == SILENT else told or (counted.source_fps if counted else 0.0)),
         "limit": _limit(limit),
         "limit_source": paced.source if paced else "",
         "admitted_fps": _rounded(paced.admitted_fps if paced else 0.0),
-        "counted_fps": _rounded(counted.counted_fps if counted else 0.0),
+        "counted_fps": _rounded(counts.counted_fps if counts else 0.0),
         "heard_at": round(heard_at, 1),
         "counted_at": round(counted.counted_at, 1) if counted else 0.0,
         "age": _rounded(counted.age if counted else 0.0),

@@ -86,10 +86,16 @@ def test_what_a_publisher_says():
     camera = camera_from([b"lost", "käputt".encode() + b"\xff", b"25"])
     assert camera == CameraSaid("lost", "käputt\ufffd", 25.0)
     row = row_of("cam1", None, None, camera, 0.0, NOW)
-    assert (row["camera"], row["camera_error"], row["source_fps"]) == ("lost", "käputt\ufffd", 25.0)
+    assert (row["camera"], row["camera_error"], row["source_fps"]) == ("lost", "käputt\ufffd", 0.0)
     assert row["state"] == SILENT
 
 
 def test_the_error_of_a_camera_that_works_again_is_over():
     row = row_of("cam1", FRESH, None, CameraSaid("working", "refused", 25.0), NOW, NOW)
     assert (row["camera"], row["camera_error"], row["source_fps"], row["state"]) == ("working", "", 25.0, LIVE)
+
+
+def test_the_rates_of_a_silent_camera_are_over():
+    old = Counted(heard_at=NOW - 60, source_fps=25.0, counted_fps=2.0)
+    row = row_of("cam1", old, None, None, NOW - 60, NOW)
+    assert (row["state"], row["source_fps"], row["counted_fps"]) == (SILENT, 0.0, 0.0)
