@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,8 +32,20 @@ UNKNOWN_FPS = 25.0
 """Of films that don't tell their rate."""
 
 
+_PRODUCED = struct.Struct("@q")
+"""The beginning of FFmpeg's AVProducerReferenceTime: microseconds since 1970."""
+
+
 class Times(Protocol):
     """From positions in a source to capture times."""
+
+    def begin(self) -> None:
+        """Notes that positions begin anew."""
+        ...
+
+    def told(self, position: float, captured_at: float) -> None:
+        """Takes the source's own capture time, Unix seconds, of the frame at a position, seconds or NaN."""
+        ...
 
     def arrives(self, position: float) -> float:
         """Takes the position of the next packet, seconds or NaN; returns its frame's capture time as known now."""
@@ -98,12 +111,15 @@ class Capture:
 
     def frames(self, times: Times, due: Due, encode: Encode, stop: threading.Event) -> Iterator[SourceFrame]:
         """Yields the frames until `stop` is set; without a picture those that aren't due and others don't refer to."""
+        times.begin()
         selection = Selection(self._decoder.whole_frames)
         for packet in self._packets():
             if stop.is_set():
                 return
             position = self._position(packet.pts)
             self.arrived += 1
+            if produced := packet.get_sidedata("prft"):
+                times.told(position, _PRODUCED.unpack_from(bytes(produced))[0] / 1e6)
             if self._jpeg and (content := self._jpeg.as_it_is(packet)):
                 self._passed_on += 1
                 times.arrives(position)

@@ -66,6 +66,14 @@ def test_what_only_the_sidecar_knows() -> None:
     assert made(camera={"state": "lost", "error": "no"}).camera == "no"
 
 
+def test_limits_that_only_the_sidecars_tell() -> None:
+    """Where this user of Redis may not read them."""
+    for word, source in (("OVERRIDE", "own"), ("PATTERN", "pattern"), ("WILDCARD", "*"), ("BOOST", "boost")):
+        found = row("cam", None, NOW, default=None, paced=[paced(source=word)])
+        assert (found.limit, found.source) == (2.0, source)
+    assert row("cam", None, NOW, default=None).limit is None
+
+
 def test_order() -> None:
     """The largest first, unknown ones last, the most urgent state first."""
     rows = [
