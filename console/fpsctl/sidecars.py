@@ -140,8 +140,8 @@ def resolved(addresses: Sequence[str]) -> list[str]:
             found.append(address)  # its failure to connect says why
             continue
         hosts = sorted({str(answer[4][0]) for answer in answers})
-        if len(hosts) == 2 and set(hosts) == {"127.0.0.1", "::1"}:
-            hosts = ["127.0.0.1"]
+        if set(hosts) == {"127.0.0.1", "::1"}:
+            hosts = []  # one machine; gRPC tries both
         # A name that stands for one address is kept, because a certificate is for the name.
         found += (
             [f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in hosts] if len(hosts) > 1 else [address]
