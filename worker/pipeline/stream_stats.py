@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from worker.pipeline.rate_window import RateWindow
 from worker.queue.delivery import Counted, Dead, Skipped
-from worker.queue.frame import Frame
+from worker.queue.frame import Frame, SkipReason
 from worker.queue.stream_update import StreamUpdate
 
 OTHER = "other"
@@ -91,7 +91,10 @@ class StreamStat:
     def numbers(self) -> Counter[str]:
         """Returns the frames so far, by the fields of the hash."""
         skipped = sum(self.skipped.values())
-        return Counter(received=self.received, admitted=self.admitted, skipped=skipped, dead=self.dead)
+        superseded = self.skipped[SkipReason.SUPERSEDED]
+        return Counter(
+            received=self.received, admitted=self.admitted, skipped=skipped, superseded=superseded, dead=self.dead
+        )
 
     def silent(self, now: float) -> bool:
         """Returns whether no frame has come for a while."""
@@ -235,6 +238,7 @@ class StreamStats:
             received=unsent["received"],
             admitted=unsent["admitted"],
             skipped=unsent["skipped"],
+            superseded=unsent["superseded"],
             dead=unsent["dead"],
         )
         update.fields = {

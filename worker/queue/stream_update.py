@@ -20,6 +20,8 @@ class StreamUpdate:
     admitted: int = 0
     counted: int = 0
     skipped: int = 0
+    superseded: int = 0
+    """They are some of the skipped ones."""
     dead: int = 0
     fields: dict[str, str | int | float] = field(default_factory=dict)
     """Fields of the hash that are set."""
@@ -34,5 +36,5 @@ class StreamUpdate:
     def words(self) -> list[object]:
         """Returns the arguments of the script."""
         flat = [word for pair in self.fields.items() for word in pair]
-        added = [self.received, self.admitted, self.counted, self.skipped, self.dead]
+        added = [self.received, self.admitted, self.counted, self.skipped, self.superseded, self.dead]
         return [repr(self.heard_at), int(self.silent), self.preview, *added, len(flat), *flat]

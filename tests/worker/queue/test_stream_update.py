@@ -31,7 +31,9 @@ def test_a_stream_is_written_with_its_result(valkey: QueueServer, queue: Queue) 
     publish_many(valkey.bytes, 1)
     (delivery,) = queue.read(1)
     result = Counted(delivery.entry_id, "cam0", 12.5, 2, '{"a":1}', None, 0.25, 640, 480)
-    update = StreamUpdate("cam0", 1000.5, received=7, admitted=2, counted=1, skipped=4, dead=0, preview=b"jpeg")
+    update = StreamUpdate(
+        "cam0", 1000.5, received=7, admitted=2, counted=1, skipped=4, superseded=3, dead=0, preview=b"jpeg"
+    )
     update.fields = {"stream_name": "cam0", **result.shown()}
     assert queue.settle([result], [update]) == [True]
     assert update.totals == (7, 1)
@@ -42,6 +44,7 @@ def test_a_stream_is_written_with_its_result(valkey: QueueServer, queue: Queue) 
         b"admitted": b"2",
         b"counted": b"1",
         b"skipped": b"4",
+        b"superseded": b"3",
         b"dead": b"0",
         b"ts": b"12.5",
         b"entry_id": delivery.entry_id.encode(),
