@@ -19,7 +19,7 @@ chaos-full: $(VENV)/dev ## the same with 50 kills over 30 minutes
 bench-quick: $(VENV)/dev ## every bench once, shortened: does it still run? (about 3 minutes)
 	$(BIN)/python -m bench.quick $(ARGS)
 
-mutants: $(VENV)/mutants/stamp ## does a test notice each small error in the rule? (about 20 minutes; ARGS=FILE for one file)
+mutants: $(VENV)/mutants/stamp ## does a test notice each small error in the rule? (about 10 minutes; ARGS=FILE for one file)
 	PYTHONPATH=tests $(VENV)/mutants/bin/python -m mutation $(ARGS)
 
 $(VENV)/mutants/stamp: requirements/mutants.txt | $(BIN)/python
