@@ -14,12 +14,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
 
-demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
-	@$(BIN)/hand-counter demo $(ARGS)
+demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute; KEEP=1: until Ctrl-C, with the console)
+	@$(BIN)/hand-counter demo $(if $(KEEP),--keep) $(ARGS)
 
 # Most tests wait for servers, so more of them run at once than there are processors. They begin in the order of
 # tests/conftest.py, which puts the longest files first.
-JOBS ?= 4
+JOBS ?= 6
 PARALLEL := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # Without bytecode, each of the processes that the tests start would compile this tree again.
 unexport PYTHONDONTWRITEBYTECODE

@@ -29,6 +29,7 @@ from worker.hands.candidate import Candidate, centre
 from worker.hands.detector import PalmLandmarkDetector, counted_hands
 from worker.hands.duplicates import distinct_hands
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.hands.score import Terms, Weights
 
@@ -94,7 +95,7 @@ def main() -> None:
     print(f"{len(truth)} pictures, {sum(map(len, truth.values()))} hands")
     print(f"{'':32}{HEADER}{'CPU ms':>9}")
     for effort in options.effort or list(Effort):
-        detector = PalmLandmarkDetector(models, effort=effort)
+        detector = PalmLandmarkDetector(LiteRtEngine(models), effort=effort)
         level, pictures, spent = detector.level, [], 0.0
         for name, circles in truth.items():
             folder = options.pictures / "pictures" if (options.pictures / "pictures").is_dir() else options.pictures

@@ -18,6 +18,7 @@ from worker.download import download_progress
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.draw import annotate
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.picture import Picture
 from worker.synthetic.camera import background
@@ -49,7 +50,7 @@ def main() -> None:
     image, hands = picture()
     panels, counts = [], {}
     for effort in Effort:
-        found = PalmLandmarkDetector(models, effort=effort).detect(image)
+        found = PalmLandmarkDetector(LiteRtEngine(models), effort=effort).detect(image)
         counts[effort.value] = len(found)
         print(f"{effort:10} {len(found)} of {len(hands)} hands")
         panel = annotate(image, found, skeletons=False)

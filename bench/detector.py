@@ -29,13 +29,16 @@ from ai_edge_litert.interpreter import Interpreter
 from bench.bars import stacked_bars
 from worker.detect import read_image
 from worker.download import download_progress
+from worker.hands import litert_engine
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
-from worker.hands.landmarks import LandmarkModel
+from worker.hands.landmarks import LANDMARKS
+from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
-from worker.hands.palm import PalmModel
-from worker.hands.persons import PersonModel
-from worker.hands.poses import PoseModel
+from worker.hands.networks import Network
+from worker.hands.palm import PALMS
+from worker.hands.persons import PERSONS
+from worker.hands.poses import POSES
 from worker.hands.pyramid import Pyramid
 from worker.picture import Picture
 from worker.picture_files import pictures_in
@@ -43,38 +46,36 @@ from worker.synthetic.camera import SyntheticCamera
 from worker.synthetic.spec import SyntheticSpec
 
 FIGURE = Path(__file__).resolve().parent.parent / "docs" / "figures" / "detector.svg"
-STEPS = {"palms": (PalmModel, "search"), "persons": (PersonModel, "search"), "poses": (PoseModel, "run"),
-         "looks": (LandmarkModel, "run")}  # fmt: skip
-"""The methods whose time is a step's; cutting the inputs is measured apart from them."""
+STEPS = {"palms": PALMS, "persons": PERSONS, "poses": POSES, "looks": LANDMARKS}
+"""The network whose time is a step's."""
+RUNS = ("anchor_rows", "crop_row")
+"""Run a network; cutting its input is measured apart from them."""
 CUTS = ("letterboxed", "upright")
 BATCHES = (1, 2, 4)
 
 
 @contextmanager
 def timed(spent: Counter[str], runs: Counter[str]) -> Iterator[None]:
-    """Adds up each step's CPU seconds and runs while it is entered; a step within another counts for itself alone."""
-    nested: list[float] = []
+    """Adds up each step's CPU seconds and runs while it is entered."""
+    names = {network: step for step, network in STEPS.items()}
 
-    def wrap(step: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def measured(*args: Any, **options: Any) -> Any:
-            nested.append(0.0)
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def measured(*args: Any) -> Any:
+            step = next((names[arg] for arg in args if isinstance(arg, Network)), "inputs")
             started = time.thread_time()
-            result = method(*args, **options)
-            took = time.thread_time() - started
-            spent[step] += took - nested.pop()
+            result = function(*args)
+            spent[step] += time.thread_time() - started
             runs[step] += 1
-            if nested:
-                nested[-1] += took
             return result
 
         return measured
 
-    places = [(step, owner, name) for step, (owner, name) in STEPS.items()] + [("inputs", Pyramid, cut) for cut in CUTS]
-    originals = [(owner, name, getattr(owner, name)) for _, owner, name in places]
+    places = [(litert_engine, name) for name in RUNS] + [(Pyramid, name) for name in CUTS]
+    originals = [(owner, name, getattr(owner, name)) for owner, name in places]
     try:
-        for step, owner, name in places:
-            setattr(owner, name, wrap(step, getattr(owner, name)))
+        for owner, name, function in originals:
+            setattr(owner, name, wrap(function))
         yield
     finally:
         for owner, name, method in originals:
@@ -138,7 +139,7 @@ def main() -> None:
     else:
         camera = SyntheticCamera(SyntheticSpec(size=(1280, 720), fps=1.0))
         pictures = [camera.frame(index) for index in range(0, 24, 4)]
-    detectors = {effort.value: PalmLandmarkDetector(models, effort=effort) for effort in Effort}
+    detectors = {effort.value: PalmLandmarkDetector(LiteRtEngine(models), effort=effort) for effort in Effort}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in detectors}
     runs: dict[str, Counter[str]] = {}
     for _ in range(options.rounds):

@@ -22,14 +22,17 @@ QUICK: dict[str, list[str]] = {
     "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
     "bench.counting_figure": ["--figure", "counting.jpg"],
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
+    "bench.detector_engines": [str(REPOSITORY / "docs"), "--effort", "fast", "--no-variants"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
     "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
+    "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.limits_tree": ["--changes", "5"],
     "bench.names": ["--names", "150000"],
+    "bench.on_gpu": ["--dry-run"],
     "bench.others": ["--rounds", "1"],
     "bench.overload": ["--seconds", "4", "--figure", "overload.svg"],
     "bench.pacing": ["--figure", "pacing.svg"],
@@ -47,7 +50,7 @@ QUICK: dict[str, list[str]] = {
 }
 """The arguments of each module; paths are relative to a temporary folder."""
 
-NEEDS = {"bench.hamer": "torch", "bench.others": "limits"}
+NEEDS = {"bench.detector_engines": "torch", "bench.hamer": "torch", "bench.on_gpu": "torch", "bench.others": "limits"}
 """Packages that the tests don't depend on; without them the bench is skipped."""
 
 

@@ -29,6 +29,7 @@ from worker.download import download_progress
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
@@ -140,7 +141,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
-    detectors = [PalmLandmarkDetector(models, effort=options.effort) for _ in range(options.threads)]
+    detectors = [PalmLandmarkDetector(LiteRtEngine(models), effort=options.effort) for _ in range(options.threads)]
     image = picture()
     jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 80))[1].tobytes()
     detect = [functools.partial(each.detect, image) for each in detectors]

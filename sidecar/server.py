@@ -33,7 +33,7 @@ from sidecar.limits.redis_follower import redis_follower
 from sidecar.limits.sidecar_follower import SidecarFollower
 from sidecar.limits.table import FpsTable
 from sidecar.limits.watchers import Watchers
-from sidecar.rpc.debugging import add_debugging_services
+from sidecar.rpc import debugging
 from sidecar.rpc.health import REDIS, SERVER, Health
 from sidecar.rpc.listen import ListenError, listen, server_options
 from sidecar.rpc.places import MAX_ENDING
@@ -257,7 +257,7 @@ async def serve(settings: SidecarSettings) -> int:
             sidecar.follower.run(),
             sidecar.boost_timer.run(),
             sidecar.sweep(),
-            UnreadAnswers(UNARY_METHODS).run(),
+            UnreadAnswers(UNARY_METHODS | debugging.UNARY_METHODS).run(),
         ):
             await stack.enter_async_context(_background(background))
         if sidecar.fleet:
@@ -311,7 +311,7 @@ def _server(sidecar: Sidecar, traced: Traced | None) -> tuple["grpc.aio.Server",
     registrar = refusing_malformed(server, sidecar.count_refused, most_calls)
     rate_limit_pb2_grpc.add_RateLimitServiceServicer_to_server(service, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(sidecar.health, registrar)
-    add_debugging_services(registrar, SERVICES)
+    debugging.add_debugging_services(registrar, SERVICES)
     return server, listen(server, settings.listen, settings.tls)
 
 

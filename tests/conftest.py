@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -51,9 +51,11 @@ class _SharedForkServers:
             self._servers = self._stack.enter_context(fork_servers())
         node.workerinput["fork_servers"] = self._servers
 
-    def pytest_unconfigure(self) -> None:
-        """Ends them; by now those processes have ended."""
-        self._stack.close()
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Ends them after the last test, before pytest-cov looks for what they measured."""
+        with self._stack:
+            return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:

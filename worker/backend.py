@@ -6,7 +6,9 @@ To add a model, write a function that opens it, add its row to BACKENDS, and giv
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from worker.hands.detection import HandDetector, Hands
+    from worker.hands.device.engine import DeviceEngine
+    from worker.hands.models import ModelPaths
 
 logger = logging.getLogger(__name__)
 
 AUTO = "auto"
-"""Chooses the first backend whose flags are given."""
+"""As the backend, the first whose flags are given; as the device, a GPU if there is one."""
+
+CPU = "cpu"
 
 Drawing: TypeAlias = "Callable[[NDArray[np.uint8], Hands], NDArray[np.uint8]]"
 """Returns a copy of a picture, HxWx3 uint8 in BGR, with its hands drawn into it."""
@@ -81,6 +87,8 @@ def open_backend(options: HandsOptions, on_event: OnEvent = lambda _event, _time
 
 def backend_error(options: HandsOptions) -> str | None:
     """Returns why these options name no backend that can be opened; None if they do."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", options.device):
+        return f"--device must be auto, cpu, cuda or cuda:N, got {options.device!r}"
     if options.backend == AUTO:
         return None
     if options.backend not in BACKENDS:
@@ -97,7 +105,8 @@ def names() -> tuple[str, ...]:
 def _open_palm(options: HandsOptions, _on_event: OnEvent) -> Backend:
     from worker.hands.draw import annotate
 
-    return Backend("palm", _palm_detectors(options), annotate, lambda: None)
+    palm = _palm_detectors(options)
+    return Backend("palm", palm.make, annotate, palm.close)
 
 
 def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
@@ -124,16 +133,26 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         on_event(str(event), 0)
     faces = refiner.predictor.faces if options.mesh else None
 
+    def close() -> None:
+        palm.close()
+        refiner.close()
+
     def draw(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:
         if isinstance(hands, PosedHands):
             image = draw_hands(image, hands.poses, faces)
         return annotate(image, hands, skeletons=False)
 
-    return Backend("hamer", lambda: HamerDetector(palm(), refiner, f"hamer-{options.effort}"), draw, refiner.close)
+    return Backend("hamer", lambda: HamerDetector(palm.make(), refiner, f"hamer-{options.effort}"), draw, close)
 
 
-def _palm_detectors(options: HandsOptions) -> Callable[[], HandDetector]:
-    """Fetches the palm detector's models if they aren't in their folder; returns what makes a detector of them."""
+class _PalmDetectors(NamedTuple):
+    make: Callable[[], HandDetector]
+    """Makes a detector for one thread."""
+    close: Callable[[], None]
+
+
+def _palm_detectors(options: HandsOptions) -> _PalmDetectors:
+    """Fetches the palm detector's models if they aren't in their folder, and chooses what runs them."""
     from worker.download import download_progress
     from worker.hands.detector import PalmLandmarkDetector
     from worker.hands.models import TITLE, ModelError, default_models_dir, ensure_models
@@ -143,13 +162,45 @@ def _palm_detectors(options: HandsOptions) -> Callable[[], HandDetector]:
             models = ensure_models(options.models_dir or default_models_dir(), progress)
     except ModelError as error:
         raise BackendError(str(error)) from error
+    shared = _gpu_engine(options.device, models)
 
-    def make_detector() -> HandDetector:
-        return PalmLandmarkDetector(
-            models, effort=options.effort, min_score=options.min_score, num_threads=options.num_threads
-        )
+    def make() -> HandDetector:
+        if shared:
+            return PalmLandmarkDetector(shared, effort=options.effort, min_score=options.min_score)
+        from worker.hands.litert_engine import LiteRtEngine
 
-    return make_detector
+        engine = LiteRtEngine(models, options.num_threads)
+        return PalmLandmarkDetector(engine, effort=options.effort, min_score=options.min_score)
+
+    return _PalmDetectors(make, shared.close if shared else lambda: None)
+
+
+def _gpu_engine(device: str, models: ModelPaths) -> DeviceEngine | None:
+    """Returns what runs the hand models on the GPU, for all threads; None if they run on the CPU."""
+    if device == CPU or (device == AUTO and not _has_driver()):
+        return None
+    try:
+        from worker.hands.device.engine import DeviceEngine, choose_device
+        from worker.hands.device.errors import DeviceError
+    except ModuleNotFoundError as error:
+        if device == AUTO:
+            logger.info("torch isn't installed, so the GPU isn't used", extra={"package": error.name})
+            return None
+        raise BackendError(f"--device {device} needs {error.name}: pip install 'hamer-hand-counter[gpu]'") from error
+    try:
+        chosen = choose_device(device)
+    except DeviceError as error:
+        raise BackendError(str(error)) from error
+    return None if chosen is None else DeviceEngine(models, chosen)
+
+
+def _has_driver() -> bool:
+    """Returns whether there is a driver of a GPU; to ask torch takes seconds."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 BACKENDS: Mapping[str, Row] = {

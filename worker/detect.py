@@ -98,7 +98,7 @@ def detect_images(
             image = read_image(path)
             decoded = time.perf_counter()
             hands = detector.detect(image)
-            yield path, _result(path, detector.name, image, hands, decoded - started, time.perf_counter() - decoded)
+            yield path, _result(path, detector, image, hands, decoded - started, time.perf_counter() - decoded)
             if target is not None:
                 _write(target, draw(image, hands))
         except ImageError as error:
@@ -122,13 +122,14 @@ def _file(path: Path) -> tuple[int, int] | None:
 
 
 def _result(
-    path: str, backend: str, image: NDArray[np.uint8], hands: Hands, decode_s: float, detect_s: float
+    path: str, detector: HandDetector, image: NDArray[np.uint8], hands: Hands, decode_s: float, detect_s: float
 ) -> FrameResult:
     height, width = image.shape[:2]
     return FrameResult(
         stream_name=Path(path).name,
         ts=0.0,
-        backend=backend,
+        backend=detector.name,
+        engine=detector.engine,
         width=width,
         height=height,
         hands=hands,

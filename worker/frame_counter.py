@@ -45,6 +45,7 @@ def count_hands(
         stream_name=stream_name,
         ts=ts,
         backend=detector.name,
+        engine=detector.engine,
         width=width,
         height=height,
         hands=hands,

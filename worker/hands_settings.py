@@ -38,11 +38,13 @@ class HandsSettings(WorkerSettings):
     )
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
     backend: BackendName = Field(
-        AUTO, description="what finds the hands; auto: HaMeR if a checkpoint is given, else the CPU palm detector"
+        AUTO, description="what finds the hands; auto: HaMeR if a checkpoint is given, else the palm detector"
     )
     hamer_checkpoint: Path | None = Field(None, description="hamer.ckpt, with model_config.yaml beside or above it")
     mano: Path | None = Field(None, description="MANO_RIGHT.pkl, if the checkpoint lacks the hand model")
-    device: str = Field("auto", description="what HaMeR runs on: auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        "auto", description="what the networks run on: cpu, cuda or cuda:N; auto: a GPU if there is one"
+    )
     mesh: bool = Field(False, description="add HaMeR's meshes to the results and drawings")
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ class Metrics:
         )
         self.dropped_unread = Gauge(
             "hand_counter_dropped_unread",
-            "Entries that the queue's cap dropped before any worker read them, in total; the same in every worker.",
+            "Entries that the queue's cap dropped before any worker read them, in total; the same in every worker of a share.",
             registry=registry,
         )
         self.held = Gauge(
@@ -82,6 +82,15 @@ class Metrics:
         )
         self.redis_up = Gauge(
             "hand_counter_redis_up", "0 while Redis is unreachable or rejects commands.", registry=registry
+        )
+        self.partitions = Gauge("hand_counter_partitions", "Partitions that the queue has.", registry=registry)
+        self.partitions_read = Gauge(
+            "hand_counter_partitions_read", "Partitions that this worker reads.", registry=registry
+        )
+        self.partitions_failing = Gauge(
+            "hand_counter_partitions_failing",
+            "Of these, how many can't be used, because their server is unreachable or rejects commands.",
+            registry=registry,
         )
         # Neither is known while the models load.
         for gauge in (self.sidecar_up, self.redis_up):

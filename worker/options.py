@@ -32,7 +32,7 @@ class HandsOptions:
     mano: Path | None = None
     """MANO_RIGHT.pkl, if the checkpoint lacks the hand model."""
     device: str = "auto"
-    """What HaMeR runs on: auto, cpu, cuda or cuda:N."""
+    """What the networks run on: auto, cpu, cuda or cuda:N."""
     mesh: bool = False
     """Whether HaMeR's hands come with their meshes."""
     num_threads: int = 1

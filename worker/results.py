@@ -28,6 +28,8 @@ class FrameResult:
     """Capture time, seconds by the frame's own clock."""
     backend: str
     """Name of the detector that found the hands."""
+    engine: str
+    """What ran the detector's networks."""
     width: int
     """Width of the picture, pixels."""
     height: int
@@ -61,6 +63,7 @@ class FrameResult:
             "stream_name": self.stream_name,
             "ts": self.ts,
             "backend": self.backend,
+            "engine": self.engine,
             "image": {"width": self.width, "height": self.height},
             "hand_count": self.hand_count,
             "hand_count_smoothed": self.hand_count_smoothed,

@@ -52,7 +52,7 @@ def advice(row: Row, *, stale: bool = False, unread: bool = False, similar: str 
             found.append(f"it is paused: fpsctl resume {word(row.name)}")
         case State.BEHIND:
             found.append("frames are admitted, but none are counted: is a worker running, and does it read this queue?")
-        case State.LIVE:
+        case _:
             found += _live(row)
     return found
 

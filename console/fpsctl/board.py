@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import redis
+
 from console.control.changes import Snapshot
-from console.control.lint import demand
+from console.control.failures import failure_in_words
 from console.control.rule import WILDCARD
 from console.fpsctl.rows import Paced, Row, row
 from console.fpsctl.session import Session
@@ -37,13 +41,20 @@ class Board:
 
 
 def read_board(session: Session, limits: Snapshot | None = None) -> Board:
-    """Reads everything. Raises redis.RedisError if the limits can't be read.
+    """Reads everything. What this user of Redis may not read is absent, and a problem says so.
 
     Args:
         session: the run.
         limits: all limits, if they were just read.
+
+    Raises:
+        redis.RedisError: Redis is unreachable, or failed.
     """
-    limits = limits or session.limits.snapshot()
+    unreadable = ""
+    try:
+        limits = limits or session.limits.snapshot()
+    except redis.exceptions.NoPermissionError as error:
+        unreadable = "; ".join(filter(None, failure_in_words(error)))
     now = session.now()
     said = session.sidecars.streams()
     paced: dict[str, list[Paced]] = {}
@@ -51,7 +62,8 @@ def read_board(session: Session, limits: Snapshot | None = None) -> Board:
         for stream in each.streams:
             paced.setdefault(stream.stream_name, []).append(paced_of(stream))
     default = session.sidecars.default_fps() if paced else None
-    names = (paced.keys() | session.workers.names() | limits.limits.keys() | limits.boosts.keys()) - {WILDCARD}
+    fields = limits.limits.keys() | limits.boosts.keys() if limits else set()
+    names = (paced.keys() | session.workers.names() | fields) - {WILDCARD}
     counted, cameras = session.workers.streams(names), session.workers.cameras(names)
     rows = [
         row(
@@ -65,13 +77,19 @@ def read_board(session: Session, limits: Snapshot | None = None) -> Board:
         )
         for name in sorted(names)
     ]
-    live = {each.name: each.source_fps or 0.0 for each in rows if each.source_fps}
-    problems = session.sidecars.problems(said)
+    problems = [unreadable] if unreadable else []
+    problems += session.sidecars.problems(said)
     if session.workers.problem:
         problems.append(session.workers.problem)
     if all(each.problem for each in said) and not problems:
         problems.append("no sidecar answers at 127.0.0.1:50051, so admitted frames aren't shown (--sidecar ADDRESS)")
-    return Board(rows, said, demand(limits, now, live, live, default), problems)
+    return Board(rows, said, _asked(rows), problems)
+
+
+def _asked(rows: Iterable[Row]) -> float:
+    """Returns what the limits of streams whose cameras deliver ask for: no more than these deliver."""
+    pairs = ((each.limit, each.source_fps) for each in rows if each.source_fps)
+    return sum(min(math.inf if limit is None else limit, source) for limit, source in pairs if source)
 
 
 def paced_of(stream: pb.StreamStatus) -> Paced:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from console.control.changes import Snapshot
 from console.control.names import rough_look
-from console.control.rule import Source, in_force
+from console.control.rule import InForce, Source, in_force
 
 SILENT_S: Final = 10.0
 """A stream from which nothing comes for so long is silent; one with a low limit is allowed three periods."""
@@ -74,6 +74,8 @@ class Row:
     skipped: int
     """By the workers."""
     dead: int
+    skips: dict[str, int]
+    """Skipped frames by reason, the most frequent first."""
     last_skip: str
     """The reason of the last skipped frame, or of the last denial."""
     hands: int | None
@@ -85,7 +87,7 @@ class Row:
 
 def row(
     name: str,
-    limits: Snapshot,
+    limits: Snapshot | None,
     now: float,
     *,
     default: float | None,
@@ -97,7 +99,7 @@ def row(
 
     Args:
         name: the stream.
-        limits: what Redis says about its limit.
+        limits: what Redis says about its limit; None if this user may not read it, so that only the sidecars know it.
         now: Unix seconds by Redis' clock.
         default: the sidecars' --fps; None if it isn't known.
         paced: what each sidecar says that has the stream.
@@ -105,7 +107,7 @@ def row(
         camera: the hash of its camera, by the publisher; None if there is none.
     """
     hashed, publisher = counted or {}, camera or {}
-    force = in_force(name, limits, now, default)
+    force = _told(paced) if limits is None else in_force(name, limits, now, default)
     heard_at = number(hashed.get("heard_at"))
     told = [each.source_fps for each in paced if each.source_fps] + [number(publisher.get("source_fps"))]
     source_fps = max(told) or number(hashed.get("source_fps"))
@@ -129,11 +131,29 @@ def row(
         counted=int(number(hashed.get("counted"))),
         skipped=int(number(hashed.get("skipped"))),
         dead=int(number(hashed.get("dead"))),
+        skips=_skips(hashed),
         last_skip=hashed.get("last_skip", "") or denial,
         hands=int(number(hashed["hand_count"])) if "hand_count" in hashed else None,
         age=age,
         camera=publisher.get("error", "") if publisher.get("state") == "lost" else "",
     )
+
+
+def _skips(hashed: Mapping[str, str]) -> dict[str, int]:
+    """Returns the skipped frames by reason, the most frequent first."""
+    found = {
+        name.partition(":")[2]: int(number(value)) for name, value in hashed.items() if name.startswith("skipped:")
+    }
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+
+def _told(paced: Sequence[Paced]) -> InForce:
+    """Returns the limit that the sidecars say is in force."""
+    if not paced:
+        return InForce(None, Source.DEFAULT)
+    words = {"OVERRIDE": Source.OWN, "WILDCARD": Source.WILDCARD, "DEFAULT": Source.DEFAULT, "BOOST": Source.BOOST}
+    source = words.get(paced[0].source, Source.PATTERN)
+    return InForce(paced[0].fps, source, "pattern" if source is Source.PATTERN else "")
 
 
 def _state(

@@ -1,9 +1,9 @@
-"""Who watches the limits of which streams, and what each of them is still owed. Pure.
+"""Who watches the limits of which streams, and which limits each of them has yet to be told. Pure.
 
-A *watcher* is a client with an open ``WatchLimits`` call. It is owed the limit of each stream when it begins to watch it, and
-again after each change. What is owed are names: the limit is looked up when a message is made, so that changes that come
-faster than a watcher reads are told as one, with the newest limit, and a watcher that doesn't read is owed each stream at
-most once.
+A *watcher* is a client with an open ``WatchLimits`` call. It is told the limit of each stream when it begins to watch it, and
+again after each change. Until then the stream is *pending*. Only names are kept: the limit is looked up when a message is made,
+so that changes that come faster than a watcher reads are told as one, with the newest limit, and a stream of a watcher that
+doesn't read is pending at most once.
 
 A change of the fallback concerns all streams without an override. It is noted in one flag for each watcher, and spread
 over the watcher's streams only when its next message is made, so that one change doesn't hold up decisions for as long as
@@ -19,20 +19,20 @@ from handcounter.pacing.limits import WILDCARD_FIELD
 
 
 class Watcher:
-    """One client: the streams that it watches, and what it is owed.
+    """One client: the streams that it watches, and which of them are pending.
 
     Args:
-        on_owed: Is called whenever it is owed something.
+        on_pending: Is called whenever there is something to tell it.
     """
 
-    def __init__(self, on_owed: Callable[[], None]) -> None:
+    def __init__(self, on_pending: Callable[[], None]) -> None:
         self.source_fps: dict[str, float] = {}
         """The streams that it watches, each with the rate of its source as it told; 0 if it didn't."""
-        self._on_owed = on_owed
-        self._owed: dict[str, None] = {}
+        self._on_pending = on_pending
+        self._pending: dict[str, None] = {}
         self._unread: set[str] = set()
-        self._owes_fallback = False
-        self._owes_message = False
+        self._fallback_pending = False
+        self._message_pending = False
 
     def begin(self, stream_name: str, source_fps: float) -> bool:
         """Begins to watch a stream, or replaces the rate of its source. Returns whether the stream is new to it."""
@@ -43,53 +43,53 @@ class Watcher:
         return is_new
 
     def end(self, stream_name: str) -> bool:
-        """Ends the watch of a stream, about which nothing is owed any more. Returns whether it was watched."""
-        self._owed.pop(stream_name, None)
+        """Ends the watch of a stream, about which nothing is told any more. Returns whether it was watched."""
+        self._pending.pop(stream_name, None)
         self._unread.discard(stream_name)
         return self.source_fps.pop(stream_name, None) is not None
 
-    def owe_new(self, stream_names: Iterable[str]) -> None:
-        """Owes it the limits of streams that are new to it, which have been read now, and at least an empty message."""
+    def mark_new(self, stream_names: Iterable[str]) -> None:
+        """Marks new streams as pending, whose limits have been read now, and asks for at least an empty message."""
         for name in stream_names:
             if name in self._unread:
                 self._unread.discard(name)
-                self._owed[name] = None
-        self.owe_message()
+                self._pending[name] = None
+        self.mark_message()
 
-    def owe_change(self, stream_name: str) -> None:
-        """Owes it the limit of a stream that it watches, unless that is still being read for it."""
+    def mark_changed(self, stream_name: str) -> None:
+        """Marks a stream that it watches as pending, unless its limit is still being read for it."""
         if stream_name not in self._unread:
-            self._owed[stream_name] = None
-            self._on_owed()
+            self._pending[stream_name] = None
+            self._on_pending()
 
-    def owe_fallback(self) -> None:
-        """Owes it the limits of all streams without an override."""
-        self._owes_fallback = True
-        self._on_owed()
+    def mark_fallback(self) -> None:
+        """Marks all streams without an override as pending."""
+        self._fallback_pending = True
+        self._on_pending()
 
-    def owe_message(self) -> None:
-        """Owes it what applies to all streams."""
-        self._owes_message = True
-        self._on_owed()
+    def mark_message(self) -> None:
+        """Asks for a message, since what applies to all streams is different."""
+        self._message_pending = True
+        self._on_pending()
 
     def take(self, most: int, overrides: Mapping[str, float | None]) -> list[str] | None:
-        """Returns the streams that the next message has to tell of, those that are owed for longest first; None for no message.
+        """Returns the streams that the next message has to tell of, longest pending first; None for no message.
 
         Args:
             most: how many streams a message may have.
             overrides: the override of each stream; streams without one are affected by a change of the fallback.
         """
-        if self._owes_fallback:
-            self._owes_fallback = False
+        if self._fallback_pending:
+            self._fallback_pending = False
             unread = self._unread
             affected = (name for name in self.source_fps if overrides.get(name) is None and name not in unread)
-            self._owed.update(dict.fromkeys(affected))
-        if not (self._owed or self._owes_message):
+            self._pending.update(dict.fromkeys(affected))
+        if not (self._pending or self._message_pending):
             return None
-        names = list(itertools.islice(self._owed, most))
+        names = list(itertools.islice(self._pending, most))
         for name in names:
-            del self._owed[name]
-        self._owes_message = False
+            del self._pending[name]
+        self._message_pending = False
         return names
 
 
@@ -117,9 +117,9 @@ class Watchers:
         """How many streams are watched by anybody."""
         return len(self._by_stream)
 
-    def open(self, on_owed: Callable[[], None]) -> Watcher:
+    def open(self, on_pending: Callable[[], None]) -> Watcher:
         """Returns a new watcher, which watches nothing yet."""
-        watcher = Watcher(on_owed)
+        watcher = Watcher(on_pending)
         self._watchers[watcher] = None
         return watcher
 
@@ -137,7 +137,7 @@ class Watchers:
             source_fps: the rate of each one's source, frames per second; 0 if it isn't known.
 
         Returns:
-            The streams that it didn't watch before. They aren't owed yet, because their limits may have to be read first.
+            The streams that it didn't watch before. They aren't pending yet, because their limits may have to be read first.
         """
         new = []
         for name, rate in zip(stream_names, source_fps, strict=True):
@@ -174,12 +174,12 @@ class Watchers:
     def record(self, field: str) -> None:
         """Records that what is told about a stream changed; with the wildcard, about all streams without an override."""
         for watcher in self._by_stream.get(field, ()):
-            watcher.owe_change(field)
+            watcher.mark_changed(field)
         if field == WILDCARD_FIELD:
             for watcher in self._watchers:
-                watcher.owe_fallback()
+                watcher.mark_fallback()
 
     def record_for_all(self) -> None:
         """Records that something changed that applies to all streams: whether the limits are stale."""
         for watcher in self._watchers:
-            watcher.owe_message()
+            watcher.mark_message()

@@ -15,6 +15,20 @@ from sidecar.rpc.request_guard import add_later
 CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
+UNARY_METHODS: Final = frozenset(
+    f"/{CHANNELZ}/{method}"
+    for method in (
+        "GetTopChannels",
+        "GetServers",
+        "GetServer",
+        "GetServerSockets",
+        "GetChannel",
+        "GetSubchannel",
+        "GetSocket",
+    )
+)
+"""Full names of the methods of these services that answer one request once. Their descriptors aren't loaded yet."""
+
 
 def add_debugging_services(server: "grpc.aio.Server", service_names: Sequence[str]) -> None:
     """Adds channelz and reflection to a server that isn't started yet.

@@ -9,6 +9,8 @@ isn't decoded, and a batch with too many frames is released at once (a million n
 50 MB as strings). So everything about the size and the shape of a request is checked here and nowhere else; what its
 items mean is checked where they are decided.
 
+A stream of answers that isn't read ends, see :class:`sidecar.rpc.unread_answers.BoundedWrites`.
+
 A request that doesn't arrive is refused too, see :class:`sidecar.rpc.places.Places`. For that the handlers read the request
 themselves, since gRPC would wait for it for ever.
 
@@ -27,6 +29,7 @@ from google.protobuf.message import DecodeError
 
 from handcounter.pacing.bounds import MAX_BATCH, MAX_BATCH_BYTES, MAX_WATCH_BYTES, too_long, uneven
 from sidecar.rpc.places import LATE, Context, Places
+from sidecar.rpc.unread_answers import BoundedWrites
 
 MAX_SMALL_BYTES: Final = 65536
 """The largest request of a method without columns. Valid ones have a few KB; the rest is for fields to come."""
@@ -118,7 +121,7 @@ class _Registrar:
         """Wraps the methods of a service and adds them."""
         wrapped = {
             name: _wrapped(
-                _BOUNDS.get(name, _Bounds()), handler, self._places, functools.partial(self._on_refused, name)
+                name, _BOUNDS.get(name, _Bounds()), handler, self._places, functools.partial(self._on_refused, name)
             )
             for name, handler in method_handlers.items()
         }
@@ -182,17 +185,21 @@ class Requests:
         return request
 
 
-def _wrapped(bounds: _Bounds, handler: Handler, places: Places, on_refused: Callable[[], None]) -> Handler:
+def _wrapped(name: str, bounds: _Bounds, handler: Handler, places: Places, on_refused: Callable[[], None]) -> Handler:
     answer: Answer
     if handler.request_streaming and bounds.reads_refusals:
         answer = _with_requests(cast(Answer, handler.stream_stream), places, on_refused)
     elif handler.request_streaming:
         answer = _with_requests(
-            _ending_with_refusal(cast(Stream, handler.stream_stream), on_refused), places, on_refused
+            _bounded_writes(name, _ending_with_refusal(cast(Stream, handler.stream_stream), on_refused)),
+            places,
+            on_refused,
         )
+    elif handler.response_streaming:
+        # Such a method writes its answers through the context.
+        answer = _with_one_request(_bounded_writes(name, cast(Answer, handler.unary_stream)), places, on_refused)
     else:
-        # A method that streams its answers writes them through the context.
-        answer = _with_one_request(cast(Answer, handler.unary_unary or handler.unary_stream), places, on_refused)
+        answer = _with_one_request(cast(Answer, handler.unary_unary), places, on_refused)
     # The request of a unary call would be read by gRPC itself, which waits for it for ever.
     make = grpc.stream_stream_rpc_method_handler if handler.response_streaming else grpc.stream_unary_rpc_method_handler
     return make(
@@ -279,6 +286,15 @@ def _ending_with_refusal(answer: Stream, on_refused: Callable[[], None]) -> Answ
             await context.write(response)
 
     return answer_or_end
+
+
+def _bounded_writes(name: str, answer: Answer) -> Answer:
+    """Returns a handler whose call ends if the client doesn't read one of its answers."""
+
+    def answer_or_cut(request: object, context: Context) -> Awaitable[object]:
+        return answer(request, cast(Context, BoundedWrites(context, name)))
+
+    return answer_or_cut
 
 
 def _refusing(bounds: _Bounds, deserialize: Deserializer) -> Deserializer:

@@ -23,7 +23,7 @@ from sidecar.rpc.answers import session_answers
 from sidecar.rpc.outbox import Outbox
 from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, session_request
-from sidecar.rpc.unread_answers import ANSWER_S, end_call
+from sidecar.rpc.unread_answers import ANSWER_S, STALLED_S, end_call
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -35,9 +35,6 @@ MAX_SESSIONS: Final = 64
 
 MAX_UNSENT: Final = 16
 """How many messages may be unsent before requests have to wait."""
-
-STALLED_S: Final = 10.0
-"""How long a client may not read."""
 
 
 class Session:

@@ -6,14 +6,15 @@ before it. grpc.aio has no method that resets a call. But Core resets a call tha
 references to it are in two tasks: one that runs the handler and sends the answer, and one that waits for the end of the
 call, which isn't public. Cancelling both frees the call's place; the client gets CANCELLED, at the next call at the latest.
 
-Good calls pay nothing for this: nothing is recorded about them, and the tasks are looked through every few seconds.
+Good unary calls pay nothing for this: nothing is recorded about them, and the tasks are looked through every few seconds. In a
+stream of answers each write has its own time. Sessions and watches keep it themselves, since they have more to end.
 """
 
 import asyncio
 import gc
 import logging
 from collections.abc import Collection, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from sidecar.rpc.places import REQUEST_S
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 ANSWER_S: Final = 10.0
 """How long a client may take to read an answer."""
+
+STALLED_S: Final = 10.0
+"""How long a client may not read the next answer of a stream."""
 
 SWEEPS: Final = 3
 """By how many sweeps a call is seen before it is ended. Since the first of them, both the time for its request and the time for
@@ -58,6 +62,32 @@ class UnreadAnswers:
             call.end()
         if unread:
             logger.warning("ended calls whose client doesn't read the answer", extra={"calls": len(unread)})
+
+
+class BoundedWrites:
+    """The context of a call that streams its answers: ends the call if the client doesn't read one of them within a time."""
+
+    def __init__(self, context: Any, method: str) -> None:
+        self._context = context
+        self._method = method
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns what else a context has."""
+        return getattr(self._context, name)
+
+    async def write(self, answer: object) -> None:
+        """Sends an answer."""
+        handler = cast(_Task, asyncio.current_task())
+        stall = asyncio.get_running_loop().call_later(STALLED_S, self._cut, handler)
+        try:
+            await self._context.write(answer)
+        finally:
+            stall.cancel()
+
+    def _cut(self, handler: _Task) -> None:
+        about = {"method": self._method, "peer": self._context.peer()}
+        logger.warning("cut a stream of answers whose client doesn't read", extra=about)
+        end_call(handler)
 
 
 class _Call(NamedTuple):

@@ -1,7 +1,7 @@
 """Watches: long calls that tell clients the limits of streams and each change of them.
 
-One coroutine reads a watch's requests, another one sends what its watcher is owed (see ``sidecar/limits/watchers.py``). A
-message is made when it can be sent, from the fps table as it is then. So a client that doesn't read makes nothing grow: at
+One coroutine reads a watch's requests, another one tells what is pending for its watcher (see ``sidecar/limits/watchers.py``).
+A message is made when it can be sent, from the fps table as it is then. So a client that doesn't read makes nothing grow: at
 most one message is unsent, and changes of the same stream merge. If no message could be sent for STALLED_S, the watch is
 cut as a session is.
 
@@ -23,8 +23,7 @@ from sidecar.limits.watchers import Watcher, Watchers
 from sidecar.rpc.answers import told_limits
 from sidecar.rpc.request_guard import Refusal
 from sidecar.rpc.requests import Context, RejectedError, watch_request
-from sidecar.rpc.session import STALLED_S
-from sidecar.rpc.unread_answers import ANSWER_S, end_call
+from sidecar.rpc.unread_answers import ANSWER_S, STALLED_S, end_call
 from sidecar.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ class Watches:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def change(self, watch: Watch, request: pb.WatchLimitsRequest) -> None:
-        """Changes what a watch watches, and owes it the limits of the streams that are new to it.
+        """Changes what a watch watches, and marks the streams that are new to it as pending.
 
         Raises:
             RejectedError: The request is invalid; nothing was changed.
@@ -146,7 +145,7 @@ class Watches:
         unread = [name for name in new_names if name not in self._table.watched]
         if unread:
             await self._read_limits(unread)
-        watcher.owe_new(new_names)
+        watcher.mark_new(new_names)
 
     async def _read(self, watch: Watch, requests: AsyncIterator[object], context: Context) -> RejectedError | None:
         """Reads to the end, or to an invalid request.

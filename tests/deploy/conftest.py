@@ -11,7 +11,7 @@ from support.deploy import (
 
 @pytest.fixture(params=POD_OVERLAYS, scope="module")
 def overlay(request):
-    """Returns the documents of each overlay with one Deployment of workers."""
+    """Returns the documents of each overlay with one Deployment or StatefulSet of workers."""
     return render(K8S / "overlays" / request.param)
 
 

@@ -121,10 +121,12 @@ def test_the_worker_finds_hands_without_a_network():
     code = (
         "from worker.synthetic.camera import SyntheticCamera\n"
         "from worker.hands.detector import PalmLandmarkDetector\n"
+        "from worker.hands.litert_engine import LiteRtEngine\n"
         "from worker.hands.models import find_models\n"
         "from worker.synthetic.spec import SyntheticSpec\n"
         "import os, pathlib\n"
-        "detector = PalmLandmarkDetector(find_models(pathlib.Path(os.environ['WORKER_MODELS_DIR'])))\n"
+        "models = find_models(pathlib.Path(os.environ['WORKER_MODELS_DIR']))\n"
+        "detector = PalmLandmarkDetector(LiteRtEngine(models))\n"
         "camera = SyntheticCamera(SyntheticSpec(seed=1, hands=(1, 1)))\n"
         "print(camera.true_hands(0), len(detector.detect(camera.frame(0))))"
     )

@@ -10,6 +10,7 @@ from support.deploy import (
     LOGINS,
     OVERLAYS,
     SCALING_OVERLAYS,
+    WORKLOADS,
     containers,
     deployments,
     one,
@@ -18,6 +19,8 @@ from support.deploy import (
     walk,
 )
 from support.files import files
+
+from worker.queue.partitions import parse_share
 
 EXTERNAL = {*LOGINS, "camera-door", "camera-yard"}
 """The Secrets that the operator creates in production: the logins, and each camera's URL."""
@@ -88,7 +91,7 @@ def test_selectors_pick_the_pods(documents):
     selectors = []
     for document in documents:
         spec = document.get("spec", {})
-        if document["kind"] in ("Deployment", "PodDisruptionBudget", "PodMonitor"):
+        if document["kind"] in (*WORKLOADS, "PodDisruptionBudget", "PodMonitor"):
             selectors.append((document["kind"], spec["selector"]["matchLabels"]))
         elif document["kind"] == "Service":
             selectors.append(("Service", spec["selector"]))
@@ -97,7 +100,7 @@ def test_selectors_pick_the_pods(documents):
     for deployment in deployments(documents):
         spread = deployment["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
         selectors += [("spread", constraint["labelSelector"]["matchLabels"]) for constraint in spread]
-    assert len(selectors) >= 4
+    assert len(selectors) >= 2
     for _, selector in selectors:
         assert any(selector.items() <= labels.items() for labels in templates), selector
     for labels in templates:
@@ -109,7 +112,7 @@ def test_ports_have_the_names_that_are_used(overlay):
     """The ports of probes, Services, NetworkPolicies and the PodMonitor exist in the containers."""
     named = {}
     for document in overlay:
-        if document["kind"] != "Deployment":
+        if document["kind"] not in WORKLOADS:
             continue
         ports = [port for c in containers(document["spec"]["template"]) for port in c.get("ports", [])]
         assert len({port["name"] for port in ports}) == len(ports), "duplicate name in a pod"
@@ -160,14 +163,27 @@ def test_both_mount_the_socket(overlay):
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_pod_scope_means_one_pod(name):
-    """With pod scope there is exactly one pod, also during an update, and no autoscaler."""
+    """With pod scope there is exactly one pod for a stream, also during an update, and no autoscaler."""
     documents = render(K8S / "overlays" / name)
     settings = [d for d in documents if d["metadata"]["name"].startswith("sidecar-settings-")]
     if {d["data"].get("SIDECAR_SCOPE", "pod") for d in settings} <= {"pod"}:
         for deployment in deployments(documents):
+            if deployment["kind"] == "StatefulSet":
+                assert_streams_are_pinned(documents, deployment)
+                continue
             assert deployment["spec"]["replicas"] == 1
             assert deployment["spec"]["strategy"] == {"type": "Recreate"}
         assert not {"HorizontalPodAutoscaler", "ScaledObject"} & {d["kind"] for d in documents}
+
+
+def assert_streams_are_pinned(documents: list[dict], stateful_set: dict) -> None:
+    """Each pod reads its share, and the pods have all shares: so each stream goes to one pod."""
+    (settings,) = (d["data"] for d in documents if d["metadata"]["name"].startswith("worker-settings-"))
+    number, replicas = int(settings["WORKER_PARTITIONS"]), stateful_set["spec"]["replicas"]
+    assert settings["WORKER_OWN"] == f"host/{replicas}"
+    name = stateful_set["metadata"]["name"]
+    shares = [parse_share(settings["WORKER_OWN"], f"{name}-{i}").partitions(number) for i in range(replicas)]
+    assert sorted(each for share in shares for each in share) == list(range(number))
 
 
 @pytest.mark.parametrize("name", SCALING_OVERLAYS)

@@ -1,6 +1,7 @@
 """fpsctl with a real Valkey and a real sidecar, as operators use it."""
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -11,7 +12,7 @@ import sys
 import tarfile
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from support.redis.topologies import cluster
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
+from console.control.changes import Change
+from console.control.store import LimitsControl
 from console.fpsctl.__main__ import main
 from handcounter.client import RateLimiter
 
@@ -283,6 +286,49 @@ def test_doctor_finds_what_is_wrong(fpsctl: Fpsctl, server: Valkey) -> None:
     assert (nowhere.code, "Redis is unreachable" in nowhere.out) == (3, True)
 
 
+@contextlib.contextmanager
+def user(server: Valkey, name: str) -> Iterator[str]:
+    """A user of docs/redis-acl.md, as a URL."""
+    (command,) = re.findall(rf"^ACL SETUSER {name} .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.M)
+    with server.client() as client:
+        client.execute_command(*command.split())
+        client.execute_command("ACL LOG RESET")
+        try:
+            yield server.url.replace("//", f"//{name}:SECRET@")
+        finally:
+            client.execute_command("ACL DELUSER", name)
+
+
+def test_the_documented_operator_may_do_everything(fpsctl: Fpsctl, server: Valkey, tmp_path: Path) -> None:
+    """On a real server nothing is denied."""
+    with user(server, "fps-operator") as url, server.client() as client:
+        for words in (
+            "set cam-1 2", "set --pattern cam-* 3", "boost cam-1 9", "pause cam-1", "resume cam-1", "reset cam-1",
+            "set yard 2", "undo", "get yard", "list", "top", "explain yard", "audit", "lint", "export", "results",
+            f"doctor --bundle {tmp_path / 'b.tar.gz'}",
+        ):  # fmt: skip
+            assert fpsctl(*words.split(), "--redis-url", url).err.count("permission") == 0, words
+        assert [entry["object"] for entry in client.acl_log()] == []
+
+
+def test_users_of_programs_see_what_they_may(fpsctl: Fpsctl, server: Valkey, sidecar: SidecarProcess) -> None:
+    """In a container of the sidecar or the worker fpsctl shows what its user can read, and what is missing."""
+    fpsctl("set", "cam-1", "2")
+    with RateLimiter(sidecar.address, default_fps=0.0) as limiter:
+        wait_until(lambda: limiter.decide([("cam-1", time.time())])[0].name == "TOO_SOON")
+    address = ("--sidecar", sidecar.address)
+    with user(server, "fps-sidecar") as url:
+        for words in ("top", "list", "get cam-1", "explain cam-1", "lint", "doctor"):
+            assert fpsctl(*words.split(), "--redis-url", url, *address).code == 0, words
+        denied = fpsctl("set", "cam-1", "3", "--redis-url", url, *address)
+        assert (denied.code, "the operator in docs/redis-acl.md" in denied.err) == (1, True)
+    with user(server, "hand-counter") as url:
+        shown = fpsctl("top", "--json", "--redis-url", url, *address).json
+        (cam,) = (each for each in shown["streams"] if each["name"] == "cam-1")
+        assert (cam["limit"], cam["source"]) == (2.0, "own")
+        assert any("permission" in problem for problem in shown["problems"])
+
+
 def test_without_redis(fpsctl: Fpsctl) -> None:
     """One line, with what to do, and without the password."""
     ended = fpsctl("list", "--redis-url", f"redis://:hunter2@127.0.0.1:{free_port()}")
@@ -305,6 +351,120 @@ def test_a_cluster(fpsctl: Fpsctl) -> None:
         assert (cam["name"], cam["limit"], cam["hands"]) == ("cam1", 5.0, 4)
         assert len(fpsctl("audit", "--json", *url).json["changes"]) == 2
         assert fpsctl("doctor", "--json", *url).json["checks"]
+
+
+def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:
+    """Some streams, invalid values, boosts, and what applies to all others."""
+    with server.client() as client:
+        client.hset(LIMITS, mapping={"yard": "fast", "*": "slow", "cam-1": "0"})
+        client.hset(f"{LIMITS}:patterns", mapping={"cam-*": "5", "z*": "x"})
+    fpsctl("boost", "cam-2", "9")
+    listed = fpsctl("list").out
+    for words in (
+        "own value 'fast' isn't valid",
+        "then 5",
+        "paused  own",
+        "isn't valid",
+        "all others: unknown",
+    ):
+        assert words in listed
+    assert "(the field *, slow, isn't a valid fps)" in listed
+    assert [each["stream"] for each in fpsctl("list", "cam-*", "yard", "--json").json["streams"]] == [
+        "cam-1",
+        "cam-2",
+        "yard",
+    ]
+    assert "isn't a valid fps, so it is ignored" in fpsctl("get", "yard").out
+    assert fpsctl("get", "cam-1", "--json").json["fps"] == 0.0
+    fpsctl("set", "*", "2")
+    assert fpsctl("get", "*").out == "all others: 2, from the field *\n"
+    assert fpsctl("get", "none").err.startswith("fpsctl: no stream is called none at present")
+    assert re.search(r"ann +fpsctl +\* +slow  →  2\n", fpsctl("audit").out)
+    assert "ann changed * from slow to 2" in fpsctl("undo", "*").err
+    assert fpsctl("audit", "--last", "0").code == 2
+
+
+class Terminal(io.StringIO):
+    """A standard input on which a person answers."""
+
+    def isatty(self) -> bool:
+        """Returns True."""
+        return True
+
+
+def test_questions(fpsctl: Fpsctl, server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a yes changes anything."""
+    for answer, code in (("n\n", 1), ("", 1), ("y\n", 0)):
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        assert fpsctl("set", "cam-*", "3").code == code
+        assert values(server) == ({} if code else {"cam-1": "3", "cam-2": "3"})
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    refused = fpsctl("set", "yrad", "3")
+    assert (refused.code, "is yard meant? Set it anyway? [y/N]" in refused.err) == (1, True)
+
+
+def test_somebody_else_at_the_same_moment(fpsctl: Fpsctl, server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is read again; what was confirmed is never replaced by something else."""
+    apply, others = LimitsControl.apply, iter([("cam-1", "7"), ("cam-1", "8")])
+
+    def after_others(control: LimitsControl, changes: Sequence[Change]) -> None:
+        for name, value in [each for each in [next(others, None)] if each]:
+            with server.client() as client:
+                client.hset(LIMITS, name, value)
+        apply(control, changes)
+
+    monkeypatch.setattr(LimitsControl, "apply", after_others)
+    assert fpsctl("set", "cam-1", "3").out == "cam-1: 8 → 3\n"
+    others = iter([("cam-2", "7")])
+    refused = fpsctl("set", "cam-*", "4", "--yes")
+    assert (refused.code, "somebody else changed cam-2" in refused.err) == (1, True)
+    others = iter([("cam-1", str(number)) for number in range(10, 20)])
+    assert "others keep changing these limits" in fpsctl("set", "cam-1", "5").err
+
+
+def test_names_are_completed(
+    fpsctl: Fpsctl, server: Valkey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that no shell would run; nothing without Redis."""
+    assert fpsctl("set", "cam-1", "2").code == 0
+    with server.client() as client:
+        client.hset(
+            LIMITS, mapping={"cam-$(reboot)": "1", "cam-x y": "1", "cam-`id`": "1", "cam-ü.1": "1", '"cam': "1"}
+        )
+    monkeypatch.setenv("_FPSCTL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "fpsctl get cam-")
+    monkeypatch.setenv("COMP_CWORD", "2")
+
+    def completed() -> list[str]:
+        with pytest.raises(SystemExit):
+            main([])
+        return capsys.readouterr().out.split()
+
+    assert completed() == ["cam-1", "cam-2", "cam-ü.1"]
+    monkeypatch.setenv("FPSCTL_REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    assert completed() == []
+
+
+def test_probe_runs_the_program_of_the_worker(fpsctl: Fpsctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the source in a variable, because others can see arguments."""
+    ran: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], *, env: dict[str, str], check: bool) -> "subprocess.CompletedProcess[bytes]":
+        ran.append((command[1:], {name: value for name, value in env.items() if name.startswith("WORKER_SOURCE")}))
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", [str(REPOSITORY / ".venv/bin/fpsctl")])
+    assert fpsctl("probe", "rtsp://me:pw@cam/x", "--json").code == 1
+    assert fpsctl("probe", "--source-file", "f", "--snapshot", "s.jpg").code == 1
+    assert ran == [
+        (["probe", "--json"], {"WORKER_SOURCE": "rtsp://me:pw@cam/x"}),
+        (["probe", "--snapshot", "s.jpg"], {"WORKER_SOURCE_FILE": "f"}),
+    ]
+    assert fpsctl("probe").code == 2
+    monkeypatch.setattr(sys, "argv", ["/nowhere/fpsctl"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "hand-counter isn't installed here" in fpsctl("probe", "x").err
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from support.processes.programs import REPOSITORY
 
 K8S = REPOSITORY / "k8s"
 SCALING_OVERLAYS = ("keda", "hpa")
-POD_OVERLAYS = ("dev", "gpu", *SCALING_OVERLAYS)
-"""The overlays with one Deployment of workers."""
+POD_OVERLAYS = ("dev", "gpu", "partitions", *SCALING_OVERLAYS)
+"""The overlays with one Deployment or StatefulSet of workers."""
+WORKLOADS = ("Deployment", "StatefulSet")
 OVERLAYS = (*POD_OVERLAYS, "shards", "cameras")
 SHIPPING = bool(os.environ.get("HAND_COUNTER_SHIP"))
 """Set by `make ship`, which installs every tool. There a missing tool is a failure; otherwise its tests are skipped."""
@@ -64,15 +65,16 @@ def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> 
 
 
 def deployments(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the Deployments, of which every overlay has at least one."""
-    found = [d for d in documents if d["kind"] == "Deployment"]
+    """Returns the Deployments and StatefulSets, of which every overlay has at least one."""
+    found = [d for d in documents if d["kind"] in WORKLOADS]
     assert found
     return found
 
 
 def pod_template(documents: list[dict[str, Any]], name: str = "hand-counter") -> dict[str, Any]:
-    """Returns the pod template of a Deployment."""
-    template: dict[str, Any] = one(documents, "Deployment", name)["spec"]["template"]
+    """Returns the pod template of a Deployment or StatefulSet."""
+    (found,) = (each for each in deployments(documents) if each["metadata"]["name"] == name)
+    template: dict[str, Any] = found["spec"]["template"]
     return template
 
 

@@ -9,6 +9,7 @@ from support.processes.workers import QueueServer
 from worker.download import download_progress
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 
 
@@ -38,16 +39,16 @@ def models() -> ModelPaths:
 @pytest.fixture(scope="session")
 def detector(models: ModelPaths) -> PalmLandmarkDetector:
     """The detector at its default settings."""
-    return PalmLandmarkDetector(models)
+    return PalmLandmarkDetector(LiteRtEngine(models))
 
 
 @pytest.fixture(scope="session")
 def fast_detector(models: ModelPaths) -> PalmLandmarkDetector:
     """The detector at the effort `fast`, as the demo's worker has it."""
-    return PalmLandmarkDetector(models, effort=Effort.FAST)
+    return PalmLandmarkDetector(LiteRtEngine(models), effort=Effort.FAST)
 
 
 @pytest.fixture(scope="session")
 def thorough_detector(models: ModelPaths) -> PalmLandmarkDetector:
     """The detector at the effort `thorough`."""
-    return PalmLandmarkDetector(models, effort=Effort.THOROUGH)
+    return PalmLandmarkDetector(LiteRtEngine(models), effort=Effort.THOROUGH)

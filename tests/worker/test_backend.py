@@ -1,9 +1,11 @@
 """The table of backends: which one is opened, and what is missing."""
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.models.fake_detector import FakeDetector
 
@@ -53,6 +55,8 @@ def test_the_backend_of_the_options_is_opened(opened: list[str], options: HandsO
     ("options", "error"),
     [
         (HandsOptions(backend="hamer"), "--backend hamer needs --hamer-checkpoint FILE"),
+        (HandsOptions(device="gpu"), "--device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        (HandsOptions(device="cuda:-1"), "--device must be auto, cpu, cuda or cuda:N, got 'cuda:-1'"),
         (HandsOptions(backend="other"), "--backend must be one of auto, hamer, palm, got 'other'"),
     ],
 )
@@ -106,8 +110,55 @@ def test_the_palm_detector_gets_its_options(models: ModelPaths) -> None:
     )
     palm = open_backend(options)
     detector = palm.make_detector()
-    assert (palm.name, detector.name) == ("palm", "palm-thorough")
+    assert (palm.name, detector.name, detector.engine) == ("palm", "palm-thorough", "litert")
     assert detector is not palm.make_detector()
     palm.close()
     with pytest.raises(ValueError, match="min_score"):
         open_backend(replace(options, min_score=-1)).make_detector()
+
+
+def options_of(models: ModelPaths, device: str) -> HandsOptions:
+    """Returns options of the palm backend."""
+    return HandsOptions(backend="palm", models_dir=models.palm.parent, effort=Effort.FAST, device=device)
+
+
+def test_a_gpu_runs_the_models_for_all_threads(models: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If `auto` finds one; torch's CPU stands in for it here. The engine ends with the backend."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(backend, "_has_driver", lambda: True)
+    monkeypatch.setattr("worker.hands.device.engine.choose_device", lambda _name: torch.device("cpu"))
+    palm = open_backend(options_of(models, "auto"))
+    one, other = palm.make_detector(), palm.make_detector()
+    assert (one.name, one.engine) == ("palm-fast", "torch-cpu")
+    assert one is not other
+    assert len(one.detect(np.zeros((48, 64, 3), np.uint8))) == 0
+    palm.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        other.detect(np.zeros((48, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("has_driver", [False, True])
+def test_a_cpu_runs_them_with_litert(models: ModelPaths, monkeypatch: pytest.MonkeyPatch, has_driver: bool) -> None:
+    """Without a driver torch isn't imported; with one, but without torch or without a GPU, `auto` is the CPU too."""
+    monkeypatch.setattr(backend, "_has_driver", lambda: has_driver)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it weren't installed
+    monkeypatch.delitem(sys.modules, "worker.hands.device.engine", raising=False)
+    assert open_backend(options_of(models, "auto")).make_detector().engine == "litert"
+    assert open_backend(options_of(models, "cpu")).make_detector().engine == "litert"
+
+
+def test_a_gpu_needs_torch(models: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is asked for by name, its absence is an error that says what to install."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "worker.hands.device.engine", raising=False)
+    with pytest.raises(BackendError, match=r"--device cuda needs torch: pip install 'hamer-hand-counter\[gpu\]'"):
+        open_backend(options_of(models, "cuda"))
+
+
+def test_a_gpu_that_is_not_there(models: ModelPaths) -> None:
+    """Is an error at the start."""
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(BackendError, match="0 CUDA devices"):
+        open_backend(options_of(models, "cuda"))

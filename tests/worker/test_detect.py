@@ -26,6 +26,7 @@ class FakeDetector:
     """A detector that finds one hand, as large as the picture."""
 
     name = "fake"
+    engine = "fake"
 
     def detect(self, image):
         """Returns the hand."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from support.processes import programs
 from support.processes.programs import REPOSITORY, repository_environment
 from support.tls import Authority
 
@@ -178,12 +179,12 @@ def test_the_module_is_the_command_run() -> None:
     ended = run("worker.hand_counter", "--fps", "fast")
     assert ended.returncode == 2
     assert ended.stderr.startswith("hand-counter run: --fps: ")
-    assert run("worker", "run", "--help").stdout == run("worker.hand_counter", "--help").stdout
+    assert programs.run("worker", "run", "--help").stdout == run("worker.hand_counter", "--help").stdout
 
 
 def test_version() -> None:
     """--version names the program."""
-    assert run("worker", "--version").stdout.startswith("hand-counter ")
+    assert programs.run("worker", "--version").stdout.startswith("hand-counter ")
 
 
 @pytest.mark.parametrize("command", [["run"], ["detect", "photo.jpg"]])
@@ -215,5 +216,6 @@ def test_every_line_is_json(models: ModelPaths, tmp_path: Path) -> None:
     said = [line["line"] for line in lines if line["logger"] == "stderr"]
     for words in ("TensorFlow Lite", "Corrupt JPEG data", "hand-counter: missing.jpg: No such file"):
         assert any(words in line for line in said), (words, said)
-    assert (done.returncode, done.stdout) == (1, run(*command).stdout)
-    assert "\nCorrupt JPEG data" in run(*command).stderr
+    plain = run(*command)
+    assert (done.returncode, done.stdout) == (1, plain.stdout)
+    assert "\nCorrupt JPEG data" in plain.stderr

@@ -22,7 +22,7 @@ def result(stream_name: str = "cam", seconds: float = 100.0, picture: Picture | 
     """A counted frame that took this long."""
     picture = np.full((720, 1280, 3), 90, np.uint8) if picture is None else picture
     height, width = picture.shape[:2]
-    return FrameResult(stream_name, 1.0, "palm", width, height, HAND, 0.0, seconds, picture=picture)
+    return FrameResult(stream_name, 1.0, "palm", "litert", width, height, HAND, 0.0, seconds, picture=picture)
 
 
 class Clock:
@@ -82,7 +82,7 @@ def test_previews_take_a_small_part_of_the_time(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_result_without_a_picture_has_no_preview() -> None:
     """It came as numbers."""
-    assert Previews().draw(FrameResult("cam", 1.0, "palm", 1, 1, HAND, 0.0, 1.0)) == b""
+    assert Previews().draw(FrameResult("cam", 1.0, "palm", "litert", 1, 1, HAND, 0.0, 1.0)) == b""
 
 
 def test_a_codec_that_fails_costs_only_the_preview() -> None:

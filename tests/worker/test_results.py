@@ -20,7 +20,7 @@ TWO_HANDS = Hands(
 
 def result(hands: Hands) -> FrameResult:
     """A result with these hands."""
-    return FrameResult("cam1", 12.5, "palm", 640, 480, hands, decode_s=0.0031, detect_s=0.0412)
+    return FrameResult("cam1", 12.5, "palm", "litert", 640, 480, hands, decode_s=0.0031, detect_s=0.0412)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from worker.results_reader import MergedResults, ResultsReader
 
 def result(number: int, stream_name: str = "cam1") -> str:
     """The JSON of a result without hands."""
-    frame = FrameResult(stream_name, 1000.5 + number, "palm", 640, 480, Hands.empty(), 0.001, 0.02)
+    frame = FrameResult(stream_name, 1000.5 + number, "palm", "litert", 640, 480, Hands.empty(), 0.001, 0.02)
     return frame.to_json(f"{number}-0", 0.125)
 
 
@@ -92,7 +92,7 @@ def test_for_people(valkey: QueueServer, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_result_without_a_queue_has_no_age() -> None:
     """The formats don't need one."""
-    frame = FrameResult("photo", 0.0, "palm", 1, 1, Hands.empty(), 0.0, 0.0).to_json()
+    frame = FrameResult("photo", 0.0, "palm", "litert", 1, 1, Hands.empty(), 0.0, 0.0).to_json()
     assert formatter("text")("0-0", frame) == "1970-01-01T00:00:00.000Z  0 hands  photo  ts 0.0"
     assert formatter("csv")("0-0", frame).count(",") == header("csv").count(",") == len(COLUMNS) - 1
 

@@ -5,7 +5,6 @@ deadline. What happens when the device runs out of memory, or is lost, is decide
 """
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -18,22 +17,12 @@ import torch
 
 from worker.hamer.engine import Rows
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
+from worker.hands.device.errors import end_process
 
 logger = logging.getLogger(__name__)
 
 RECOVERY = 1000
 """Batches after which a larger size is tried again: so many that shortages of memory stay rare."""
-
-
-def end_process(error: DeviceLostError) -> None:
-    """Exits with code 1 at once, so that a supervisor starts a process whose device works.
-
-    There is no clean-up: deliveries that aren't acknowledged are delivered again, and threads that wait for the device
-    would never end.
-    """
-    logger.critical("the device is lost; exiting", extra={"reason": str(error)})
-    logging.shutdown()
-    os._exit(1)
 
 
 def plan_batches(crops: int, buckets: tuple[int, ...], largest: int) -> list[int]:

@@ -47,6 +47,7 @@ class HamerDetector:
     def __init__(self, detector: HandDetector, refiner: HamerRefiner, name: str = BACKEND) -> None:
         """Takes the detector that supplies the boxes, the refiner, and the name that results have."""
         self.name = name
+        self.engine = detector.engine
         self._detector = detector
         self._refiner = refiner
 

@@ -1,6 +1,17 @@
 """HaMeR's errors, and which of torch's errors mean a shortage of memory or a lost device."""
 
-import torch
+from worker.hands.device.errors import is_device_lost, is_out_of_memory
+
+__all__ = [
+    "CheckpointError",
+    "DeviceError",
+    "DeviceLostError",
+    "HamerError",
+    "OutOfMemoryError",
+    "WeightsOverflowError",
+    "is_device_lost",
+    "is_out_of_memory",
+]
 
 
 class HamerError(Exception):
@@ -25,33 +36,3 @@ class OutOfMemoryError(HamerError):
 
 class DeviceLostError(HamerError):
     """This process has lost its GPU: no later computation can succeed."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether the device ran out of memory, so that less work at a time may help."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        phrase in text
-        for phrase in (
-            "out of memory",
-            "can't allocate memory",
-            "CUBLAS_STATUS_ALLOC_FAILED",
-            "CUDNN_STATUS_ALLOC_FAILED",
-        )
-    )
-
-
-def is_device_lost(error: BaseException) -> bool:
-    """Returns whether the process can't use its GPU any more.
-
-    A CUDA context doesn't recover from errors other than a failed allocation: every later call reports the error again.
-    """
-    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
-        return False
-    text = str(error)
-    return isinstance(error, torch.AcceleratorError) or any(
-        phrase in text
-        for phrase in ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "No CUDA GPUs")
-    )

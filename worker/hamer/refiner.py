@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.hamer.batcher import MicroBatcher, end_process
+from worker.hamer.batcher import MicroBatcher
 from worker.hamer.consistency import Thresholds, Verdict, judge
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
 from worker.hamer.geometry import Crops, Floats, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hands.device.errors import end_process
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""

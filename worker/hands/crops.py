@@ -43,7 +43,7 @@ def palm_views(
         height: the picture's height in pixels, at least 1.
         grids: tiles per side, ascending, the first one 1 (see :func:`worker.hands.views.grid_views`).
         bodies: the crops of the persons that have a pose.
-        hands: the posed hands, highest `sureness` first.
+        hands: the posed hands, highest `confidence` first.
     """
     found = grid_views(width, height, grids)
     always = [view for grid in found[:_ALWAYS] for view in grid]
@@ -57,7 +57,7 @@ def crops(width: int, height: int, hands: Iterable[PosedHand], tile: int) -> lis
     Args:
         width: the picture's width in pixels, at least 1.
         height: the picture's height in pixels, at least 1.
-        hands: highest `sureness` first; those outside the picture have no crop.
+        hands: highest `confidence` first; those outside the picture have no crop.
         tile: side in pixels of the smallest view that is searched anyway.
     """
     kept: list[PosedHand] = []

@@ -82,6 +82,11 @@ class HandDetector(Protocol):
         """The backend's name in results, such as "palm"."""
         ...
 
+    @property
+    def engine(self) -> str:
+        """What runs the networks, as in results, such as "litert"."""
+        ...
+
     def detect(self, image: NDArray[np.uint8]) -> Hands:
         """Finds the hands in one picture.
 

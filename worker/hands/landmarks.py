@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from worker.hands.detection import KEYPOINTS
 from worker.hands.geometry import Floats, RotatedSquare, upward_angle
-from worker.hands.interpreter import Model
+from worker.hands.networks import CropNetwork, ReadCrops, Steps
 from worker.hands.palm import JOINT_OF_POINT, MIDDLE_KNUCKLE, WRIST
-from worker.hands.pyramid import Pyramid
 
 LANDMARK_INPUT = 224
 """Side of the landmark model's square input, in pixels."""
+
+LANDMARKS = CropNetwork("landmarks", size=LANDMARK_INPUT, scale=1 / 255, offset=0.0, outputs=(0, 1, 2))
+"""The landmark model: joints in the crop, presence, side. Its other output is joints in metres."""
 
 _PALM_TO_HAND = 2.6
 """Side of a hand with stretched fingers, in sides of the palm's box; the model was trained on such crops."""
@@ -76,21 +78,15 @@ def distance_to_palm(joints: Floats, box: Floats, points: Floats) -> float:
     return float(np.linalg.norm(joints[list(JOINT_OF_POINT)] - points, axis=1).mean()) / side
 
 
-class LandmarkModel:
-    """The landmark model on LiteRT. Only one thread may use it at a time."""
+def read_landmarks(squares: Sequence[RotatedSquare]) -> Steps[list[Landmarks]]:
+    """Returns what the landmark model says about each rotated square of the picture."""
+    rows = (yield ReadCrops(LANDMARKS, squares)) if squares else ()
+    return [_landmarks(row, square) for row, square in zip(rows, squares, strict=True)]
 
-    def __init__(self, model: Path, num_threads: int = 1) -> None:
-        """Loads the model."""
-        self._model = Model(model, num_threads)
 
-    def run(self, pyramid: Pyramid, square: RotatedSquare) -> Landmarks:
-        """Runs the model on one rotated square of the picture."""
-        self._model.run(pyramid.upright(square, LANDMARK_INPUT)[None] * np.float32(1 / 255))
-        # In the order of the model's outputs: joints in the crop, presence, side, joints in metres.
-        joints = self._model.output(0).reshape(KEYPOINTS, 3)[:, :2]
-        return Landmarks(
-            presence=float(self._model.output(1)[0, 0]),
-            # The model's authors call this output "left", for a picture mirrored like a selfie.
-            right=float(self._model.output(2)[0, 0]),
-            points=square.to_image(joints, LANDMARK_INPUT),
-        )
+def _landmarks(row: Floats, square: RotatedSquare) -> Landmarks:
+    *_, presence, right = (
+        row.tolist()
+    )  # the model's authors call the last one "left", for a picture mirrored like a selfie
+    joints = row[:-2].reshape(KEYPOINTS, 3)[:, :2]
+    return Landmarks(presence=presence, right=right, points=square.to_image(joints, LANDMARK_INPUT))

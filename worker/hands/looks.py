@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from worker.hands.candidate import Candidate, around, centre
 from worker.hands.geometry import Floats, RotatedSquare
-from worker.hands.landmarks import Landmarks, distance_to_palm, square_of_joints, square_of_palm
+from worker.hands.landmarks import Landmarks, distance_to_palm, read_landmarks, square_of_joints, square_of_palm
+from worker.hands.networks import Steps
+from worker.hands.palm import Palms
 from worker.hands.poses import PosedHand
 from worker.hands.score import TRUSTED_PRESENCE
 
@@ -37,10 +39,6 @@ _PALM_IN_POSED_HAND = 0.7
 _HAND_IN_SQUARE = np.array([[0.27, 0.22], [0.72, 0.22], [0.72, 0.86], [0.27, 0.86]], np.float32)
 
 
-Look = Callable[[RotatedSquare], Landmarks]
-"""Runs the landmark model on a rotated square of the picture."""
-
-
 def deserves_look(box: Floats, palm: float, posed: Iterable[PosedHand], *, alone: float) -> bool:
     """Returns whether a palm is examined: if it is likely enough by itself, or near a posed hand.
 
@@ -64,21 +62,31 @@ def deserves_second_look(presence: float, palm: float) -> bool:
     return presence < SURE_PRESENCE and (presence >= PRESENCE_FLOOR or palm >= LIKELY_PALM)
 
 
-def look_at_palm(look: Look, box: Floats, points: Floats, palm: float) -> Candidate:
-    """Examines a palm.
+def look_at_palms(palms: Palms) -> Steps[list[Candidate]]:
+    """Examines palms, all of them at once; then those that deserve it a second time."""
+    squares = [square_of_palm(box, points) for box, points in zip(palms.boxes, palms.points, strict=True)]
+    seen = yield from read_landmarks(squares)
+    scores = palms.scores.tolist()
+    again = [i for i, first in enumerate(seen) if deserves_second_look(first.presence, scores[i])]
+    second = yield from read_landmarks([square_of_joints(seen[i].points) for i in again])
+    for i, later in zip(again, second, strict=True):
+        drift = distance_to_palm(later.points, palms.boxes[i], palms.points[i])
+        if later.presence > seen[i].presence and drift < MAX_PALM_DRIFT:
+            seen[i] = later
+    return [
+        _of_palm(box, palm, square, best)
+        for box, palm, square, best in zip(palms.boxes, scores, squares, seen, strict=True)
+    ]
 
-    Args:
-        look: runs the landmark model.
-        box: (4,) the palm's box.
-        points: (7, 2) the palm's points.
-        palm: its score.
-    """
-    square = square_of_palm(box, points)
-    seen = look(square)
-    if deserves_second_look(seen.presence, palm):
-        again = look(square_of_joints(seen.points))
-        if again.presence > seen.presence and distance_to_palm(again.points, box, points) < MAX_PALM_DRIFT:
-            seen = again
+
+def look_at_posed_hands(hands: Sequence[PosedHand]) -> Steps[list[Candidate]]:
+    """Examines posed hands, always twice: the first crop is only roughly in place."""
+    seen = yield from read_landmarks([hand.square for hand in hands])
+    second = yield from read_landmarks([square_of_joints(first.points) for first in seen])
+    return [_of_posed_hand(hand, *both) for hand, *both in zip(hands, seen, second, strict=True)]
+
+
+def _of_palm(box: Floats, palm: float, square: RotatedSquare, seen: Landmarks) -> Candidate:
     outline = seen.points if seen.presence >= TRUSTED_PRESENCE else square.to_image(_HAND_IN_SQUARE, 1)
     return Candidate(
         palm_box=box,
@@ -90,10 +98,7 @@ def look_at_palm(look: Look, box: Floats, points: Floats, palm: float) -> Candid
     )
 
 
-def look_at_posed_hand(look: Look, hand: PosedHand) -> Candidate:
-    """Examines a posed hand, always twice: the first crop is only roughly in place."""
-    seen = look(hand.square)
-    again = look(square_of_joints(seen.points))
+def _of_posed_hand(hand: PosedHand, seen: Landmarks, again: Landmarks) -> Candidate:
     drift = float(np.linalg.norm(again.points.mean(axis=0) - hand.centre))
     if again.presence > seen.presence and drift < MAX_POSE_DRIFT * hand.size:
         seen = again

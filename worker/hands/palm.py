@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import Floats, View, ious
-from worker.hands.interpreter import Model
-from worker.hands.pyramid import Pyramid
+from worker.hands.networks import LOGIT_MARGIN, AnchorNetwork, SearchViews, Steps, logit
+from worker.hands.pyramid import cut_of
 from worker.hands.views import cut_by
 
 PALM_POINTS = 7
@@ -40,6 +39,18 @@ mean over more anchors is closer to the hand."""
 
 _LOGIT_LIMIT = 80.0
 """Keeps exp() finite in float32; the score reaches 0 or 1 far earlier."""
+
+PALMS = AnchorNetwork(
+    "palm",
+    size=PALM_INPUT,
+    scale=1 / 255,
+    offset=0.0,
+    numbers=4 + 2 * PALM_POINTS,
+    min_logit=logit(_MIN_ANCHOR_SCORE) - LOGIT_MARGIN,
+)
+"""The palm model."""
+
+_ANCHORS = palm_anchors()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +85,10 @@ def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float
     """Converts the palm model's raw outputs to palms, in the pixels of its input.
 
     Args:
-        regressors: (2016, 18) per anchor: centre x, y, width, height, then 7 points x, y; in input pixels, all but
+        regressors: (N, 18) per anchor: centre x, y, width, height, then 7 points x, y; in input pixels, all but
             width and height relative to the anchor's centre.
-        logits: (2016,) log odds of a palm at the anchor.
-        anchors: (2016, 2) centres in 0..1.
+        logits: (N,) log odds of a palm at the anchor.
+        anchors: (N, 2) centres in 0..1.
         min_score: palms below this probability are dropped.
 
     Returns:
@@ -132,35 +143,31 @@ def group_palms(palms: Palms) -> Palms:
     return palms[np.array(best, np.intp)]
 
 
-class PalmModel:
-    """The palm model on LiteRT. Only one thread may use it at a time."""
+def search_palms(width: int, height: int, views: Sequence[View], min_score: float) -> Steps[Palms]:
+    """Finds the palms that are completely inside one of several views of a picture.
 
-    def __init__(self, model: Path, num_threads: int = 1) -> None:
-        """Loads the model."""
-        self._model = Model(model, num_threads)
-        # The last axis identifies an output: 18 numbers per anchor, or one score.
-        self._regressors, self._logits = (self._model.widths.index(width) for width in (4 + 2 * PALM_POINTS, 1))
-        self._anchors = palm_anchors()
+    Args:
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        views: parts of the picture.
+        min_score: palms below this score are dropped.
 
-    def find(self, pyramid: Pyramid, view: View) -> Palms:
-        """Finds the palms in a view of the picture.
+    Returns:
+        The palms in the picture's pixels, one per hand, highest score first.
+    """
+    answer = yield SearchViews(PALMS, views)
+    found = []
+    for view, rows in zip(views, answer, strict=True):
+        palms = _palms_of_view(rows, cut_of(view, PALM_INPUT, width, height).shown)
+        sides = (palms.boxes[:, 2:] - palms.boxes[:, :2]).max(axis=1, initial=0)
+        cut = cut_by(view, palms.boxes, width, height)
+        found.append(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
+    return group_palms(concatenate(found))
 
-        Returns:
-            The palms in the picture's pixels, one per hand, highest score first.
-        """
-        content, shown = pyramid.letterboxed(view, PALM_INPUT)
-        self._model.run(content[None] * np.float32(1 / 255))
-        regressors, logits = self._model.output(self._regressors)[0], self._model.output(self._logits)[0, :, 0]
-        palms = merge_overlapping(decode(regressors, logits, self._anchors, _MIN_ANCHOR_SCORE))
-        corners = shown.to_image(palms.boxes.reshape(-1, 2, 2), PALM_INPUT)
-        return Palms(corners.reshape(-1, 4), shown.to_image(palms.points, PALM_INPUT), palms.scores)
 
-    def search(self, pyramid: Pyramid, views: Sequence[View], min_score: float) -> Palms:
-        """Finds the palms that are completely inside one of several views, one per hand, highest score first."""
-        found = []
-        for view in views:
-            palms = self.find(pyramid, view)
-            sides = (palms.boxes[:, 2:] - palms.boxes[:, :2]).max(axis=1, initial=0)
-            cut = cut_by(view, palms.boxes, pyramid.width, pyramid.height)
-            found.append(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
-        return group_palms(concatenate(found))
+def _palms_of_view(rows: Floats, shown: View) -> Palms:
+    """Returns the palms that the palm model's (N, 20) rows of a view show, in the picture's pixels, one per hand."""
+    anchors = _ANCHORS[rows[:, 0].astype(np.intp)]
+    palms = merge_overlapping(decode(rows[:, 2:], rows[:, 1], anchors, _MIN_ANCHOR_SCORE))
+    corners = shown.to_image(palms.boxes.reshape(-1, 2, 2), PALM_INPUT)
+    return Palms(corners.reshape(-1, 4), shown.to_image(palms.points, PALM_INPUT), palms.scores)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from worker.hands.anchors import PERSON_INPUT, person_anchors
 from worker.hands.geometry import Floats, View, ious
-from worker.hands.interpreter import Model
-from worker.hands.pyramid import Pyramid
+from worker.hands.networks import LOGIT_MARGIN, AnchorNetwork, SearchViews, Steps, logit
+from worker.hands.pyramid import cut_of
 
 PERSON_POINTS = 4
 """Points per person: hip centre, a point that says how far the whole body reaches from there, shoulder centre, and a
@@ -37,6 +36,18 @@ people who stand behind each other are farther apart, and two views place the sh
 _LOGIT_LIMIT = 80.0
 """Keeps exp() finite in float32; the score reaches 0 or 1 far earlier."""
 
+PERSONS = AnchorNetwork(
+    "persons",
+    size=PERSON_INPUT,
+    scale=1 / 127.5,
+    offset=-1.0,
+    numbers=4 + 2 * PERSON_POINTS,
+    min_logit=logit(MIN_PERSON_SCORE) - LOGIT_MARGIN,
+)
+"""The person model."""
+
+_ANCHORS = person_anchors()
+
 
 @dataclass(frozen=True, eq=False)
 class Persons:
@@ -55,10 +66,10 @@ def decode_persons(regressors: Floats, logits: Floats, anchors: Floats, min_scor
     """Converts the person model's raw outputs to persons, in the pixels of its input.
 
     Args:
-        regressors: (2254, 12) per anchor: centre x, y, width, height of the face's box, then 4 points x, y; in input
+        regressors: (N, 12) per anchor: centre x, y, width, height of the face's box, then 4 points x, y; in input
             pixels, all but width and height relative to the anchor's centre.
-        logits: (2254,) log odds of a person at the anchor.
-        anchors: (2254, 2) centres in 0..1.
+        logits: (N,) log odds of a person at the anchor.
+        anchors: (N, 2) centres in 0..1.
         min_score: persons below this probability are dropped.
 
     Returns:
@@ -94,27 +105,17 @@ def distinct_persons(views: Sequence[Persons]) -> Persons:
     return Persons(points[kept], scores[kept])
 
 
-class PersonModel:
-    """The person model on LiteRT. Only one thread may use it at a time."""
+def search_persons(width: int, height: int, views: Sequence[View]) -> Steps[Persons]:
+    """Finds the persons in several views of a picture of `width` x `height` pixels.
 
-    def __init__(self, model: Path, num_threads: int = 1) -> None:
-        """Loads the model."""
-        self._model = Model(model, num_threads)
-        # The last axis identifies an output: 12 numbers per anchor, or one score.
-        self._regressors, self._logits = (self._model.widths.index(width) for width in (4 + 2 * PERSON_POINTS, 1))
-        self._anchors = person_anchors()
-
-    def search(self, pyramid: Pyramid, views: Sequence[View]) -> Persons:
-        """Finds the persons in several views of the picture.
-
-        Returns:
-            The persons in the picture's pixels, each once, highest score first.
-        """
-        return distinct_persons([self._find(pyramid, view) for view in views])
-
-    def _find(self, pyramid: Pyramid, view: View) -> Persons:
-        content, shown = pyramid.letterboxed(view, PERSON_INPUT)
-        self._model.run(content[None] * np.float32(1 / 127.5) - np.float32(1))
-        regressors, logits = self._model.output(self._regressors)[0], self._model.output(self._logits)[0, :, 0]
-        found = decode_persons(regressors, logits, self._anchors, MIN_PERSON_SCORE)
-        return Persons(shown.to_image(found.points, PERSON_INPUT), found.scores)
+    Returns:
+        The persons in the picture's pixels, each once, highest score first.
+    """
+    answer = yield SearchViews(PERSONS, views)
+    found = []
+    for view, rows in zip(views, answer, strict=True):
+        anchors = _ANCHORS[rows[:, 0].astype(np.intp)]
+        persons = decode_persons(rows[:, 2:], rows[:, 1], anchors, MIN_PERSON_SCORE)
+        shown = cut_of(view, PERSON_INPUT, width, height).shown
+        found.append(Persons(shown.to_image(persons.points, PERSON_INPUT), persons.scores))
+    return distinct_persons(found)

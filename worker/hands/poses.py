@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from worker.hands.geometry import Floats, RotatedSquare, upward_angle
-from worker.hands.interpreter import Model
+from worker.hands.networks import CropNetwork, ReadCrops, Steps
 from worker.hands.persons import BODY_SCALE, HIPS
-from worker.hands.pyramid import Pyramid
 
 POSE_INPUT = 256
 """Side of the pose model's square input, in pixels."""
 
 POSE_JOINTS = 39
 """Joints of a pose; the last six are auxiliary."""
+
+POSES = CropNetwork("pose", size=POSE_INPUT, scale=1 / 255, offset=0.0, outputs=(0, 1))
+"""The pose model. Its other outputs are a mask, heat maps, and joints in metres."""
 
 
 class Arm(NamedTuple):
@@ -84,7 +85,7 @@ class PosedHand:
     """Side of the hand's box, pixels."""
     visibility: float
     """0 to 1."""
-    sureness: float
+    confidence: float
     """Visibility times the flag of the pose."""
     right: bool
     """The person's own right hand."""
@@ -104,7 +105,7 @@ def square_of_person(points: Floats) -> RotatedSquare:
 
 
 def posed_hands(poses: Iterable[Pose]) -> list[PosedHand]:
-    """Returns the visible hands of persons, each once, highest `sureness` first."""
+    """Returns the visible hands of persons, each once, highest `confidence` first."""
     found = [
         posed_hand(pose, arm)
         for pose in poses
@@ -113,7 +114,7 @@ def posed_hands(poses: Iterable[Pose]) -> list[PosedHand]:
         if pose.seen[arm.wrist] >= MIN_VISIBILITY
     ]
     kept: list[PosedHand] = []
-    for hand in sorted(found, key=lambda hand: -hand.sureness):
+    for hand in sorted(found, key=lambda hand: -hand.confidence):
         if not any(_same(hand, other) for other in kept):
             kept.append(hand)
     return kept
@@ -130,7 +131,7 @@ def posed_hand(pose: Pose, arm: Arm) -> PosedHand:
         centre=knuckles,
         size=max(_KNUCKLES_TO_HAND * length, _FOREARM_TO_HAND * forearm),
         visibility=visibility,
-        sureness=visibility * pose.flag,
+        confidence=visibility * pose.flag,
         right=arm.right,
         square=RotatedSquare(
             x=float(knuckles[0]),
@@ -146,21 +147,14 @@ def _same(one: PosedHand, other: PosedHand) -> bool:
     return apart < _SAME_POSED_HAND * max(one.size, other.size)
 
 
-class PoseModel:
-    """The pose model on LiteRT. Only one thread may use it at a time."""
+def read_poses(squares: Sequence[RotatedSquare]) -> Steps[list[Pose]]:
+    """Returns the pose that each rotated square of the picture shows."""
+    rows = (yield ReadCrops(POSES, squares)) if squares else ()
+    return [_pose(row, square) for row, square in zip(rows, squares, strict=True)]
 
-    def __init__(self, model: Path, num_threads: int = 1) -> None:
-        """Loads the model."""
-        self._model = Model(model, num_threads)
 
-    def run(self, pyramid: Pyramid, square: RotatedSquare) -> Pose:
-        """Runs the model on one rotated square of the picture."""
-        self._model.run(pyramid.upright(square, POSE_INPUT)[None] * np.float32(1 / 255))
-        # Outputs: 39 x (x, y, z, log odds of visibility, log odds of presence), the flag, a mask, heat maps, metres.
-        joints = self._model.output(0).reshape(POSE_JOINTS, 5)
-        seen = 1 / (1 + np.exp(-np.clip(joints[:, 3:].min(axis=1), -_LOGIT_LIMIT, _LOGIT_LIMIT)))
-        return Pose(
-            flag=float(self._model.output(1).reshape(-1)[0]),
-            joints=square.to_image(joints[:, :2], POSE_INPUT),
-            seen=seen.astype(np.float32),
-        )
+def _pose(row: Floats, square: RotatedSquare) -> Pose:
+    # 39 x (x, y, z, log odds of visibility, log odds of presence), then the flag.
+    joints, flag = row[:-1].reshape(POSE_JOINTS, 5), float(row[-1])
+    seen = 1 / (1 + np.exp(-np.clip(joints[:, 3:].min(axis=1), -_LOGIT_LIMIT, _LOGIT_LIMIT)))
+    return Pose(flag=flag, joints=square.to_image(joints[:, :2], POSE_INPUT), seen=seen.astype(np.float32))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 
 from worker.publish.capture import UNKNOWN_FPS, Capture
 from worker.publish.source import Encode, SourceError, SourceFrame
 from worker.publish.thinning import Due
-from worker.publish.timeline import MAX_GAP_S, Timeline
+from worker.publish.timeline import MAX_GAP_S, OnJump, Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +21,19 @@ class Film:
     live = False
 
     def __init__(
-        self, name: str, open_capture: Callable[[], Capture], encode: Encode, *, start: float, loop: bool, paced: bool
+        self,
+        name: str,
+        open_capture: Callable[[], Capture],
+        encode: Encode,
+        *,
+        start: float,
+        loop: bool,
+        paced: bool,
+        on_jump: OnJump,
     ) -> None:
         """Opens the film, so that an error comes before the first frame is published.
 
-        Takes a name for logs, and a function that opens the film from its beginning.
+        Takes a name for logs, a function that opens the film from its beginning, and who is told of jumps in it.
 
         Raises:
             SourceError: it can't be opened.
@@ -34,6 +43,7 @@ class Film:
         self._encode = encode
         self._start = start
         self._loop = loop
+        self._on_jump = on_jump
         self._open = open_capture
         self._capture: Capture | None = open_capture()
         self.codec = self._capture.codec
@@ -42,8 +52,8 @@ class Film:
         """Yields the frames, over and over if it loops."""
         capture = self._capture or self._open()
         self._capture = None
-        gap = {"max_gap": MAX_GAP_S} if capture.clock_may_change else {}
-        timeline = Timeline(self._start, 1 / (capture.fps or UNKNOWN_FPS), **gap)
+        max_gap = MAX_GAP_S if capture.clock_may_change else math.inf
+        timeline = Timeline(self._start, 1 / (capture.fps or UNKNOWN_FPS), max_gap, self._on_jump)
         try:
             while True:
                 yield from capture.frames(timeline, due, self._encode, stop)

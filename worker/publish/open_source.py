@@ -13,6 +13,7 @@ from process.backoff import Backoff
 from worker.picture import Picture
 from worker.picture_files import encode as encode_as
 from worker.publish.capture import Capture, open_capture
+from worker.publish.clock_jumps import ClockJumps
 from worker.publish.container import Nature
 from worker.publish.film import Film
 from worker.publish.folder import Folder, WatchedFolder
@@ -54,13 +55,19 @@ def open_source(options: SourceOptions, outages: Outages | None = None) -> Sourc
             return Folder(source.opens, encode, fps=options.folder_fps, start=start, loop=options.loop, paced=paced)
         case Kind.FILM:
             return Film(
-                source.name, lambda: _film(source, options), encode, start=start, loop=options.loop, paced=paced
+                source.name,
+                lambda: _film(source, options),
+                encode,
+                start=start,
+                loop=options.loop,
+                paced=paced,
+                on_jump=ClockJumps(outages.about),
             )
 
 
 def name_of(options: SourceOptions) -> SourceName:
     """Returns what the source is, without its password if that is in a file."""
-    return parse_source(options.source, "" if options.password_file else None)
+    return parse_source(options.source, "" if options.password_file else options.password)
 
 
 def _webcam(source: SourceName, options: SourceOptions, encode: Encode, outages: Outages) -> LiveCamera:
@@ -87,6 +94,7 @@ def _http(
             start=start,
             loop=options.loop,
             paced=paced,
+            on_jump=ClockJumps(outages.about),
         )
     reopens = _again(lambda: _reading(source, options), _as_reading(opened, source, options))
     return LiveCamera(outages, reopens, encode, backoff=backoff)
@@ -129,7 +137,7 @@ def _with_password(options: SourceOptions) -> str:
     """Returns what opens the source, with the password that its file has now. Raises SourceError."""
     path = options.password_file
     try:
-        return parse_source(options.source, read_secret(path) if path else None).opens
+        return parse_source(options.source, read_secret(path) if path else options.password).opens
     except OSError as error:
         raise SourceError(f"the password's file {path} can't be read: {error.strerror or error}") from None
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ class Outages:
         self.since = clock()
         """When it began to work, or was lost."""
         self._clock = clock
-        self._about = {"camera": source, **({"stream": stream_name} if stream_name else {})}
+        self.about: Mapping[str, str] = {"camera": source, **({"stream": stream_name} if stream_name else {})}
 
     def lost(self, reason: str) -> None:
         """Notes that the source can't be opened, or sends nothing more."""
         if not self.problem:
-            logger.warning("the camera is lost; retrying", extra={**self._about, "reason": reason})
+            logger.warning("the camera is lost; retrying", extra={**self.about, "reason": reason})
             self.since = self._clock()
         self.working = False
         self.problem = self.last_problem = reason
@@ -40,6 +40,6 @@ class Outages:
         if self.working:
             return
         if self.problem:
-            logger.info("the camera works again", extra=self._about)
+            logger.info("the camera works again", extra=self.about)
         self.working, self.problem = True, ""
         self.since = self._clock()

@@ -1,12 +1,28 @@
 """Converts positions in a film to capture times. Pure."""
 
 import math
+from typing import Protocol
 
 MAX_POSITION = 1e9
 """Seconds, 31 years. Larger values of a damaged container aren't positions."""
 
 MAX_GAP_S = 10.0
 """In a container whose clock may be set anew, such as a transport stream, a longer gap isn't one. FFmpeg's own limit."""
+
+LONG_GAP_S = 60.0
+"""A longer gap in another container may be a mistake: a film that is published at its own pace stands still for as long."""
+
+
+class OnJump(Protocol):
+    """Is told where positions jump."""
+
+    def __call__(self, before: float, after: float, *, is_gap: bool) -> None:
+        """Takes two positions, seconds, and whether the capture times have the gap between them too."""
+        ...
+
+
+def _nobody(before: float, after: float, *, is_gap: bool) -> None:
+    pass
 
 
 class Timeline:
@@ -16,8 +32,9 @@ class Timeline:
     timestamps, or a damaged one) counts as one step later, and so does one after a longer gap than there may be.
     """
 
-    def __init__(self, start: float, step: float, max_gap: float = math.inf) -> None:
+    def __init__(self, start: float, step: float, max_gap: float = math.inf, on_jump: OnJump = _nobody) -> None:
         """Starts at `start`, Unix seconds; `step` is the nominal time between two frames, seconds."""
+        self._on_jump = on_jump
         self._start = start
         self._step = step
         self._max_gap = max_gap
@@ -27,6 +44,12 @@ class Timeline:
         self._latest = -math.inf
         """The latest position since then."""
 
+    def begin(self) -> None:
+        """Does nothing: a loop says so by itself."""
+
+    def told(self, position: float, captured_at: float) -> None:
+        """Ignores when a film was captured: its frames are as old as the program says."""
+
     def arrives(self, position: float) -> float:
         """Takes the next packet's position, seconds or NaN; returns its frame's capture time as far as it's known now.
 
@@ -35,8 +58,13 @@ class Timeline:
         due = self._start if self._last is None else self._last + self._step
         if not abs(position) <= MAX_POSITION:  # true for NaN
             return due
-        if self._origin is None or abs(position - self._latest) > self._max_gap:
+        if self._origin is None:
             self._origin, self._latest = (position, due), position
+        elif abs(position - self._latest) > self._max_gap:
+            self._on_jump(self._latest, position, is_gap=False)
+            self._origin, self._latest = (position, due), position
+        elif position - self._latest > LONG_GAP_S:
+            self._on_jump(self._latest, position, is_gap=True)
         self._latest = max(self._latest, position)
         return self._origin[1] + (position - self._origin[0])
 

@@ -168,7 +168,7 @@ class SlotClient(redis.Redis):
         node, ask = self.node, False
         for attempt in range(MOST_REDIRECTIONS):
             try:
-                return _asking(node, args) if ask else node.execute_command(*args, **options)  # type: ignore[no-untyped-call]
+                return _asking(node, args, options) if ask else node.execute_command(*args, **options)  # type: ignore[no-untyped-call]
             except AskError as error:
                 if attempt == MOST_REDIRECTIONS - 1:
                     raise
@@ -198,11 +198,11 @@ class SlotClient(redis.Redis):
         return self._nodes.client(Address(error.host, error.port))
 
 
-def _asking(node: redis.Redis, words: tuple[Any, ...]) -> Any:
+def _asking(node: redis.Redis, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Sends a command to a node that its slot is moving to."""
     pipeline = node.pipeline(transaction=False)
     pipeline.execute_command("ASKING")  # type: ignore[no-untyped-call]
-    pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
+    pipeline.execute_command(*words, **options)  # type: ignore[no-untyped-call]
     reply = pipeline.execute(raise_on_error=False)[1]
     if isinstance(reply, redis.RedisError):
         raise reply

@@ -84,6 +84,11 @@ class Commands:
         """The error because of which Redis can't be used; empty if it works."""
         return self._outages.problem
 
+    @property
+    def failing(self) -> bool:
+        """Whether these commands can't be used."""
+        return self.place in self._outages.places
+
     def script(self, name: str, keys: Sequence[str | bytes], *args: object) -> Any:
         """Runs worker/queue/lua/<name>.lua and returns its reply. Raises QueueError."""
         script: Callable[..., Any] = self._scripts[name]

@@ -63,6 +63,11 @@ class Outages:
         """The error because of which Redis can't be used; empty if it works."""
         return next((problem.error for problem in self._problems.copy().values()), "")
 
+    @property
+    def places(self) -> set[str]:
+        """The places where Redis can't be used."""
+        return {place for place, _ in self._problems.copy()}
+
     def failed(self, place: str, command: str, error: redis.RedisError, began: float) -> QueueError:
         """Notes an error, and returns it as one of the queue.
 

@@ -133,13 +133,12 @@ class PartitionedQueue:
         self._by_part(entry_ids, Queue.release)
 
     def set_deliveries(self, times: Mapping[str, int]) -> None:
-        """Sets how often entries that this consumer holds count as delivered. Raises QueueError if one isn't set."""
+        """Sets how often entries that this consumer holds count as delivered, as far as they can be reached."""
 
         def set_part(queue: Queue, entry_ids: Sequence[str]) -> None:
             queue.set_deliveries({each: times[each] for each in entry_ids})
 
-        if errors := self._by_part(list(times), set_part):
-            raise errors[0]
+        self._by_part(list(times), set_part)
 
     def pending(self) -> int:
         """Returns the number of deliveries, of all workers, that aren't settled. Raises QueueError if that isn't known."""
@@ -149,20 +148,22 @@ class PartitionedQueue:
         """Dead-letters what was delivered and is neither settled nor pending any more; returns how many deliveries."""
         return sum(queue.reconcile() for queue in self.parts)
 
-    def _by_part(
-        self, entry_ids: Iterable[str], command: Callable[[Queue, Sequence[str]], None]
-    ) -> Sequence[QueueError]:
-        """Runs a command for the entries of each partition; returns the errors, and raises the first if all failed."""
-        groups = _grouped(entry_ids, _mark)
-        errors = []
-        for mark, ids in groups.items():
+    def _by_part(self, entry_ids: Iterable[str], command: Callable[[Queue, Sequence[str]], None]) -> None:
+        """Runs a command for the entries of each partition; raises QueueError if no partition can be reached."""
+        outcomes: list[QueueError | None] = []
+        for mark, ids in _grouped(entry_ids, _mark).items():
             try:
                 command(self._by_mark[mark], ids)
+                outcomes.append(None)
             except QueueError as error:
-                errors.append(error)
-        if errors and len(errors) == len(groups):
+                outcomes.append(error)
+        self._raise_if_none_works(outcomes)
+
+    def _raise_if_none_works(self, outcomes: Sequence[object]) -> None:
+        """Raises an error if each partition has one. If only some can't be reached, nobody has to wait for them."""
+        errors = [each for each in outcomes if isinstance(each, QueueError)]
+        if len(errors) == len(self.parts):
             raise errors[0]
-        return errors
 
     # Payloads
 
@@ -197,13 +198,13 @@ class PartitionedQueue:
     def skip(self, deliveries: Sequence[Skipped], left: list[Skipped]) -> dict[SkipReason, int]:
         """Settles deliveries as skipped; returns how many of them were still pending, by reason.
 
-        Adds those to `left` whose partition can't be reached, unless none can: then it raises QueueError.
+        Adds those to `left` whose partition can't be reached. Raises QueueError if none of all partitions can.
         """
         groups = list(_grouped(deliveries, _mark_of).items())
         outcomes = run_all(
             [(self._by_mark[mark].commands, self._by_mark[mark].skipping(skips)) for mark, skips in groups]
         )
-        _raise_if_all_failed(outcomes)
+        self._raise_if_none_works(outcomes)
         ended: Counter[SkipReason] = Counter()
         for (_, skips), outcome in zip(groups, outcomes, strict=True):
             if isinstance(outcome, QueueError):
@@ -226,7 +227,7 @@ class PartitionedQueue:
             For each delivery whether it was still pending; False for those that are left.
 
         Raises:
-            QueueError: no partition could be reached. All may be repeated.
+            QueueError: none of all partitions can be reached. All may be repeated.
         """
         numbers = _grouped(range(len(deliveries)), lambda i: _mark(deliveries[i].entry_id))
         of_stream = _grouped(updates, self._mark_of_stream)
@@ -240,7 +241,7 @@ class PartitionedQueue:
                 for mark, queue in ((mark, self._by_mark[mark]) for mark in marks)
             ]
         )
-        _raise_if_all_failed(outcomes)
+        self._raise_if_none_works(outcomes)
         pending = [False] * len(deliveries)
         for mark, outcome in zip(marks, outcomes, strict=True):
             if isinstance(outcome, QueueError):
@@ -302,12 +303,6 @@ def _grouped(items: Iterable[T], mark_of_item: Callable[[T], str]) -> dict[str, 
     for item in items:
         groups[mark_of_item(item)].append(item)
     return groups
-
-
-def _raise_if_all_failed(outcomes: Sequence[object]) -> None:
-    errors = [each for each in outcomes if isinstance(each, QueueError)]
-    if errors and len(errors) == len(outcomes):
-        raise errors[0]
 
 
 def _payload(

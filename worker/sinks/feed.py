@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from process.backoff import Backoff
@@ -25,6 +26,10 @@ BATCH = 100
 
 LINGER_S = 0.2
 """How long a batch waits for more results, so that a slow trickle isn't one request each."""
+
+MOST_NAMED = 10
+NAME_EVERY_S = 10.0
+"""Of the results of a batch that a sink rejects while it takes others, so many are named in the log, at most so often."""
 
 LAST_RETRY_S = 0.1
 """Between attempts while the worker stops."""
@@ -57,6 +62,7 @@ class Feed:
         self._closing = threading.Event()
         self._abandon = threading.Event()
         self._failing_since: float | None = None
+        self._name_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
 
     def start(self) -> None:
@@ -97,8 +103,8 @@ class Feed:
             written = self._write(batch)
             with self._changed:
                 self._in_flight = 0
-                self.counts.written += len(batch) if written else 0
-                self.counts.dropped += 0 if written else len(batch)
+                self.counts.written += written
+                self.counts.dropped += len(batch) - written
         self._sink.close()
 
     def _next_batch(self) -> list[Counted]:
@@ -111,21 +117,33 @@ class Feed:
             self._in_flight = len(batch)
             return batch
 
-    def _write(self, batch: list[Counted]) -> bool:
-        """Writes a batch in as many attempts as it takes; returns False if it is rejected, or the worker stops."""
+    def _write(self, batch: list[Counted]) -> int:
+        """Writes a batch in as many attempts as it takes, unless the worker stops; returns how many results are written."""
         while True:
             try:
                 self._sink.write(batch)
             except RejectedError as error:
-                self._failed(error)
-                return False
+                if error.results is None:
+                    self._failed(error)
+                    return 0
+                self._rejected(error, error.results)
+                self._succeeded()
+                return len(batch) - len(error.results)
             except Exception as error:
                 self._failed(error)
             else:
                 self._succeeded()
-                return True
+                return len(batch)
             if self._closing.wait(self._backoff.next()) and self._abandon.wait(LAST_RETRY_S):
-                return False
+                return 0
+
+    def _rejected(self, error: RejectedError, results: Sequence[Counted]) -> None:
+        if time.monotonic() < self._name_at:
+            return
+        self._name_at = time.monotonic() + NAME_EVERY_S
+        for result in results[:MOST_NAMED]:
+            about = {"entry_id": result.entry_id, "stream_name": result.stream_name, "error": str(error)}
+            logger.warning("a sink rejected a result; it is in Redis all the same", extra={"sink": self.name, **about})
 
     def _failed(self, error: Exception) -> None:
         known = isinstance(error, SinkError)

@@ -11,7 +11,12 @@ class SinkError(Exception):
 
 
 class RejectedError(SinkError):
-    """The other side will never accept this batch, so repeating it is useless."""
+    """The other side will never accept this batch, or some of its results, so repeating it is useless."""
+
+    def __init__(self, message: str, results: Sequence[Counted] | None = None) -> None:
+        """Takes those that it rejected, if the others are written; None: it rejected all."""
+        super().__init__(message)
+        self.results = results
 
 
 class Sink(Protocol):

@@ -50,31 +50,47 @@ class SqlSink:
         self._migrated = False
 
     def write(self, results: Sequence[Counted]) -> None:
-        """Inserts the results in one transaction; those that are there already stay."""
+        """Inserts the results in one transaction; those that are there already stay.
+
+        If the database rejects one, each is inserted in a transaction of its own, so that the others are kept.
+        """
         now = self._now()
-        rows = [
-            {
-                "queue": self._queue,
-                "entry_id": result.entry_id,
-                "stream_name": result.stream_name,
-                "ts": result.ts,
-                "hand_count": result.hand_count,
-                "width": result.width,
-                "height": result.height,
-                "age": result.age,
-                "counted_at": now,
-                "result": result.result,
-            }
-            for result in results
-        ]
         self._migrate()
+        reason = self._insert_rows(results, now)
+        if not reason:
+            return
+        rejected = [result for result in results if len(results) == 1 or self._insert_rows([result], now)]
+        if rejected:
+            whole = len(rejected) == len(results)
+            raise RejectedError(f"the database rejected results: {reason}", None if whole else rejected)
+
+    def _insert_rows(self, results: Sequence[Counted], now: float) -> str:
+        """Inserts rows in one transaction; returns why the database rejected one, empty if it didn't. Raises SinkError."""
         try:
             with self._engine.begin() as connection:
+                rows = [self._row(result, now) for result in results]
                 connection.execute(self._insert(_RESULTS).on_conflict_do_nothing(), rows)
         except (DataError, IntegrityError) as error:
-            raise RejectedError(f"the database rejected the results: {_reason(error)}") from None
+            return _reason(error)
+        except (OverflowError, ValueError) as error:  # of the driver
+            return type(error).__name__
         except SQLAlchemyError as error:
             raise SinkError(f"the database failed: {_reason(error)}") from None
+        return ""
+
+    def _row(self, result: Counted, now: float) -> dict[str, object]:
+        return {
+            "queue": self._queue,
+            "entry_id": result.entry_id,
+            "stream_name": result.stream_name,
+            "ts": result.ts,
+            "hand_count": result.hand_count,
+            "width": result.width,
+            "height": result.height,
+            "age": result.age,
+            "counted_at": now,
+            "result": result.result,
+        }
 
     def _migrate(self) -> None:
         if self._migrated:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
 
+import redis
 import typer
 
 from console.control.names import nearest, quoted, shown
@@ -36,7 +38,9 @@ def explain(
     counted, camera = session.workers.streams([name]).get(name), session.workers.cameras([name]).get(name)
     known = row(name, limits, now, default=default, paced=list(paced.values()), counted=counted, camera=camera)
     found = in_force(name, limits, now, default)
-    last = next((entry for entry in session.limits.audit() if entry.change.name == name), None)
+    last = None
+    with contextlib.suppress(redis.ResponseError):  # this user may not read the audit
+        last = next((entry for entry in session.limits.audit() if entry.change.name == name), None)
     similar = ""
     if known.state is State.UNSEEN:
         similar = next(iter(nearest(name, sorted(session.streams() - {name}))), "")
@@ -101,7 +105,9 @@ def _worker(known: Row, counted: dict[str, str] | None) -> Iterator[str]:
         f"  workers   {show.rate(known.source_fps)}/s come, {show.rate(known.counted_fps)}/s are counted; "
         f"{known.counted} counted, {known.skipped} skipped, {known.dead} dead"
     )
-    if skip := counted.get("last_skip"):
+    for skip, number in known.skips.items():
+        yield f"  skipped   {number} as {shown(skip)}: {reason(skip)}"
+    if not known.skips and (skip := counted.get("last_skip", "")):
         yield f"  skipped   the last one as {shown(skip)}: {reason(skip)}"
     if known.hands is not None:
         age = "" if known.age is None else f"; the newest frame came {show_duration(known.age)} ago"

@@ -1,4 +1,4 @@
-"""Who is owed which limits."""
+"""Who has yet to be told which limits."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ class Told:
         """Watches streams whose limits are known."""
         new = self._watchers.watch(self.watcher, names, [source_fps] * len(names))
         self._table.assume(new)
-        self.watcher.owe_new(new)
+        self.watcher.mark_new(new)
         return new
 
     def read(self, most: int = 100) -> list[str] | None:
@@ -73,7 +73,7 @@ def world() -> World:
 
 
 def test_first_all_then_what_changed(world: World) -> None:
-    """Streams are owed when they are new, and then when their own limit changes."""
+    """Streams are pending when they are new, and then when their own limit changes."""
     client = world.client()
     client.watch("a", "b")
     assert client.read() == ["a", "b"]
@@ -85,7 +85,7 @@ def test_first_all_then_what_changed(world: World) -> None:
     assert client.read() is None
 
 
-def test_nothing_is_owed_to_others(world: World) -> None:
+def test_nothing_is_pending_for_others(world: World) -> None:
     """A change reaches those who watch the stream, and nobody else."""
     one, other = world.client(), world.client()
     one.watch("a")
@@ -163,7 +163,7 @@ def test_nothing_is_told_of_a_stream_before_its_limit_is_read(world: World) -> N
     world.set("*", b"9")
     assert client.read() == ["a"]
     world.watchers.unwatch(client.watcher, ["c"])
-    client.watcher.owe_new(new)
+    client.watcher.mark_new(new)
     assert client.read() == ["b"]
 
 
@@ -181,7 +181,7 @@ def test_streams_are_watched_as_long_as_anybody_watches_them(world: World) -> No
     other.watch("a")
     assert (world.watchers.watches, world.watchers.streams, len(world.watchers)) == (3, 2, 2)
     world.watchers.unwatch(one.watcher, ["a", "b", "c"])
-    assert one.read() == []  # what it was owed isn't told any more
+    assert one.read() == []  # what was pending isn't told any more
     assert "a" in world.watchers
     assert "b" not in world.watchers
     world.watchers.close(other.watcher)

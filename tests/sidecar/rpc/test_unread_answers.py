@@ -7,11 +7,15 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from support.clients.http2 import HEADERS, RST_STREAM, raw_client
 from support.waiting import until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
+from sidecar.rpc.debugging import add_debugging_services
+from sidecar.rpc.health import Health
 from sidecar.rpc.request_guard import refusing_malformed
 from sidecar.rpc.unread_answers import SWEEPS, UnreadAnswers, end_call
 
@@ -118,3 +122,43 @@ async def test_a_session_that_is_stuck_can_be_ended(served: Server) -> None:
         end_call(served.servicer.calls[0])
         assert await served.ask() is OK  # until there is another call, grpc.aio refers to the newest
         await until(lambda: client.got[call][-1] == RST_STREAM, "it is reset")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+async def test_streams_of_answers_that_nobody_reads_end(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All alike, after a time, and their places are free again."""
+    monkeypatch.setattr("sidecar.rpc.unread_answers.STALLED_S", 0.05)
+    monkeypatch.setattr("sidecar.rpc.health.MAX_WATCHERS", 2)
+    grpc_server = grpc.aio.server()
+    guarded = refusing_malformed(grpc_server, lambda _method: None, 2)
+    health = Health()
+    health_pb2_grpc.add_HealthServicer_to_server(health, guarded)
+    add_debugging_services(guarded, [])
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    await grpc_server.start()
+    asks_for_services = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    request = b"" if "Health" in method else asks_for_services
+    try:
+        async with raw_client(port, window=0) as client, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for _ in range(2):
+                calls = [client.call(method, request) for _ in range(2)]
+                await until(lambda: all(client.got.get(call, [])[:1] == [HEADERS] for call in calls), "they are served")  # noqa: B023
+                await until(lambda: sum("cut a stream" in each.message for each in caplog.records) == 2, "they are cut")
+                caplog.clear()
+            good = channel.stream_stream(method)(timeout=60)
+            await good.write(request)
+            await good.done_writing()
+            assert await good.read() is not grpc.aio.EOF
+            good.cancel()
+            await until(lambda: client.got[calls[0]][-1] == RST_STREAM, "the client is told")
+    finally:
+        await grpc_server.stop(None)

@@ -287,7 +287,7 @@ async def test_at_shutdown_watches_end_and_new_ones_are_refused(served: Served) 
 
 
 async def test_a_client_that_does_not_read_is_cut() -> None:
-    """It watches nothing any more, and its call ends as soon as it reads; until then it is owed each stream once."""
+    """It watches nothing any more, and its call ends as soon as it reads; until then each stream is pending once."""
     async with serving(stalled_s=0.2) as served:
         names = [f"{number:04}".ljust(MAX_STREAM_NAME_LENGTH, "x") for number in range(LIMITS_PER_MESSAGE)]
         watch = Watch(served)

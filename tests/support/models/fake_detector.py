@@ -24,6 +24,7 @@ class FakeDetector:
     """
 
     name = "fake"
+    engine = "fake"
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds

@@ -28,6 +28,7 @@ class Boxes:
     """A detector that finds the golden boxes in any picture, in the pixel coordinates of Hands."""
 
     name = "boxes"
+    engine = "fake"
 
     def __init__(self, golden: SimpleNamespace) -> None:
         count = len(golden.boxes)

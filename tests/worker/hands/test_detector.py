@@ -9,6 +9,7 @@ from support.models.synthetic_hands import scene
 
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 
 ONE = ((320, 260), 110, 0, True)
 PAIR = (((200, 260), 100, 0, True), ((450, 260), 100, 0, False))
@@ -152,20 +153,20 @@ def test_wrong_arrays_are_refused(detector, image):
 def test_wrong_settings_are_refused(models, min_score):
     """Settings out of range are an error at once."""
     with pytest.raises(ValueError, match="must be"):
-        PalmLandmarkDetector(models, min_score=min_score)
+        PalmLandmarkDetector(LiteRtEngine(models), min_score=min_score)
 
 
 @pytest.mark.parametrize("effort", Effort)
 def test_the_effort_is_in_the_name(models, effort):
     """Results name the level that found the hands."""
-    assert PalmLandmarkDetector(models, effort=effort).name == f"palm-{effort.value}"
+    assert PalmLandmarkDetector(LiteRtEngine(models), effort=effort).name == f"palm-{effort.value}"
 
 
 def test_min_score(models, detector):
     """Hands below the lowest score are dropped."""
     image, _ = scene(ONE)
     score = float(detector.detect(image).scores[0])
-    assert len(PalmLandmarkDetector(models, min_score=min(1.0, score + 0.01)).detect(image)) == 0
+    assert len(PalmLandmarkDetector(LiteRtEngine(models), min_score=min(1.0, score + 0.01)).detect(image)) == 0
 
 
 def test_threads_may_share_a_detector(detector):

@@ -5,8 +5,9 @@ import pytest
 from support.models.synthetic_hands import scene
 
 from worker.hands.geometry import RotatedSquare
-from worker.hands.landmarks import LandmarkModel, distance_to_palm, square_of_joints, square_of_palm
-from worker.hands.pyramid import Pyramid
+from worker.hands.landmarks import distance_to_palm, read_landmarks, square_of_joints, square_of_palm
+from worker.hands.litert_engine import LiteRtEngine
+from worker.hands.networks import answered
 
 
 def palm(angle=0.0):
@@ -51,10 +52,11 @@ def test_distance_to_palm():
 def test_the_side_is_the_anatomical_one(models, right):
     """A right hand is classified as right, its joints are on it, and the background has a low presence."""
     image, [box] = scene(((320, 260), 110, 0, right))
-    model = LandmarkModel(models.landmarks)
     x0, y0, x1, y1 = box
-    found = model.run(Pyramid(image), RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0))
+    at_the_hand = RotatedSquare((x0 + x1) / 2, (y0 + y1) / 2, 1.4 * (y1 - y0), 0.0)
+    with LiteRtEngine(models).open(image) as answer:
+        found, elsewhere = answered(read_landmarks([at_the_hand, RotatedSquare(60, 60, 100, 0.0)]), answer)
     assert found.presence > 0.5
     assert (found.right > 0.5) == right
     assert ((found.points > [x0 - 15, y0 - 15]) & (found.points < [x1 + 15, y1 + 30])).all()
-    assert model.run(Pyramid(image), RotatedSquare(60, 60, 100, 0.0)).presence < 0.1
+    assert elsewhere.presence < 0.1

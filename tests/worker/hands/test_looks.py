@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from worker.hands.geometry import RotatedSquare
-from worker.hands.landmarks import Landmarks
-from worker.hands.looks import deserves_look, deserves_second_look, look_at_palm, look_at_posed_hand
+from worker.hands.landmarks import LANDMARK_INPUT, LANDMARKS, Landmarks
+from worker.hands.looks import deserves_look, deserves_second_look, look_at_palms, look_at_posed_hands
+from worker.hands.networks import answered
+from worker.hands.palm import Palms
 from worker.hands.poses import PosedHand
 
 BOX = np.array([0, 0, 100, 100], np.float32)
@@ -19,12 +21,26 @@ class Looks:
     """A landmark model with prepared answers."""
 
     def __init__(self, *answers):
-        self.answers, self.squares = list(answers), []
+        self.answers, self.asked = list(answers), []
 
-    def __call__(self, square):
-        """Returns the next answer."""
-        self.squares.append(square)
-        return self.answers.pop(0)
+    def __call__(self, request):
+        """Returns the next answers."""
+        assert request.network is LANDMARKS
+        self.asked.append(len(request.squares))
+        return [self.row(self.answers.pop(0), square) for square in request.squares]
+
+    @staticmethod
+    def row(answer, square):
+        """Returns what the network's outputs are for an answer: joints in the crop, presence and side."""
+        joints = np.zeros((21, 3), np.float32)
+        joints[:, :2] = square.from_image(answer.points, LANDMARK_INPUT)
+        return np.array([*joints.reshape(-1), answer.presence, answer.right])
+
+
+def palms(*scores):
+    """Returns palms at the same place with these scores."""
+    count = len(scores)
+    return Palms(np.tile(BOX, (count, 1)), np.tile(POINTS, (count, 1, 1)), np.array(scores))
 
 
 def seen(presence, shift=0.0, right=0.0):
@@ -71,16 +87,25 @@ def test_second_looks(presence, palm, again):
 def test_a_palm(answers, presence, looks):
     """The better look counts, unless it is at another hand."""
     look = Looks(*answers)
-    found = look_at_palm(look, BOX, POINTS, 0.4)
-    assert (found.presence, found.palm, found.visibility, len(look.squares)) == (presence, 0.4, None, looks)
+    [found] = answered(look_at_palms(palms(0.4)), look)
+    assert (found.presence, found.palm, found.visibility, sum(look.asked)) == (presence, 0.4, None, looks)
+
+
+def test_all_palms_at_once():
+    """All first looks are one request, and all second looks another; each palm keeps its own."""
+    look = Looks(seen(0.95), seen(0.3), seen(0.01), seen(0.2), seen(0.8), seen(0.1))
+    found = answered(look_at_palms(palms(0.4, 0.4, 0.4, 0.9)), look)
+    assert look.asked == [4, 2]
+    assert [each.presence for each in found] == [0.95, 0.8, 0.01, 0.2]
+    assert answered(look_at_palms(palms()), Looks()) == []
 
 
 def test_the_box_of_a_palm():
     """With trusted joints it is around them, else at the usual place in the crop."""
-    sure = look_at_palm(Looks(seen(0.95)), BOX, POINTS, 0.4)
+    [sure] = answered(look_at_palms(palms(0.4)), Looks(seen(0.95)))
     assert sure.joints is not None
-    np.testing.assert_allclose(sure.hand_box, [0, 0, 90, 100])
-    guess = look_at_palm(Looks(seen(0.01)), BOX, POINTS, 0.4)
+    np.testing.assert_allclose(sure.hand_box, [0, 0, 90, 100], atol=1e-4)
+    [guess] = answered(look_at_palms(palms(0.4)), Looks(seen(0.01)))
     assert guess.joints is None
     assert guess.hand_box[1] < 0  # the fingers are above the palm
 
@@ -97,8 +122,8 @@ def test_the_box_of_a_palm():
 def test_a_posed_hand(answers, presence, right, box):
     """A pose's hand is looked at twice; without trusted joints its box and side are the pose's."""
     look = Looks(*answers)
-    found = look_at_posed_hand(look, HAND)
-    assert len(look.squares) == 2
+    [found] = answered(look_at_posed_hands([HAND]), look)
+    assert look.asked == [1, 1]
     assert (found.presence, found.palm, found.visibility, found.right) == (presence, None, 0.9, right)
-    np.testing.assert_allclose(found.hand_box, box)
+    np.testing.assert_allclose(found.hand_box, box, atol=1e-4)
     np.testing.assert_allclose(found.palm_box, [15, 15, 85, 85])

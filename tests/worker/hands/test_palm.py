@@ -6,8 +6,9 @@ from support.models.synthetic_hands import scene
 
 from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import View
-from worker.hands.palm import PalmModel, Palms, concatenate, decode, group_palms, merge_overlapping
-from worker.hands.pyramid import Pyramid
+from worker.hands.litert_engine import LiteRtEngine
+from worker.hands.networks import answered
+from worker.hands.palm import Palms, concatenate, decode, group_palms, merge_overlapping, search_palms
 
 
 def palms(*rows):
@@ -94,7 +95,8 @@ def test_palms_of_several_views_are_grouped():
 def test_a_view_is_a_part_of_the_picture(models):
     """Palms found in a view have coordinates of the whole picture."""
     image, [box] = scene(((480, 300), 90, 0, True))
-    found = PalmModel(models.palm).search(Pyramid(image), [View(320, 120, 320, 360)], min_score=0.5)
+    with LiteRtEngine(models).open(image) as answer:
+        found = answered(search_palms(640, 480, [View(320, 120, 320, 360)], min_score=0.5), answer)
     assert len(found) == 1
     x, y = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
     assert box[0] < x < box[2]

@@ -26,7 +26,7 @@ def test_a_hand_at_the_end_of_an_arm():
     assert hand.size == pytest.approx(44)  # 2.2 times the 20 to the knuckles; 0.55 times the forearm of 40 is less
     assert posed_hand(pose(forearm=120), RIGHT).size == pytest.approx(66)
     assert hand.right
-    assert hand.sureness == pytest.approx(0.81)
+    assert hand.confidence == pytest.approx(0.81)
     assert hand.square.angle == pytest.approx(np.pi / 2)
     assert hand.square.side == pytest.approx(2.7 * 40)
 

@@ -7,17 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.hands.geometry import RotatedSquare, View
-from worker.hands.pyramid import Pyramid
+from worker.hands.pyramid import Pyramid, cut_of
 
 
 def test_the_input_is_rgb_with_black_bars():
     """A wide view is centred between black bars, in RGB."""
     image = np.zeros((100, 400, 3), np.uint8)
     image[:] = (255, 0, 51)  # BGR
-    content, shown = Pyramid(image).letterboxed(View(0, 0, 400, 100), 192)
+    view = View(0, 0, 400, 100)
+    content, shown = Pyramid(image).letterboxed(view, 192), cut_of(view, 192, 400, 100).shown
     assert content.shape == (192, 192, 3)
     assert content.dtype == np.uint8
-    assert shown == View(0, 0, 400, 100)
+    assert shown == view
     np.testing.assert_array_equal(content[96, 96], [51, 0, 255])
     assert not content[:72].any()
     assert not content[120:].any()
@@ -35,7 +36,8 @@ def test_what_is_shown_is_the_view(size, corner, share):
     width, height = size
     x, y = int(corner[0] * width), int(corner[1] * height)
     view = View(x, y, max(1, int(share[0] * (width - x))), max(1, int(share[1] * (height - y))))
-    _, shown = Pyramid(np.zeros((height, width, 3), np.uint8)).letterboxed(view, 64)
+    assert Pyramid(np.zeros((height, width, 3), np.uint8)).letterboxed(view, 64).shape == (64, 64, 3)
+    shown = cut_of(view, 64, width, height).shown
     level = max(1.0, view.side / 64)
     assert shown.x >= 0
     assert shown.y >= 0
@@ -54,8 +56,8 @@ def test_a_level_is_like_averaging_the_picture(size):
     coarse = rng.integers(0, 255, (9, 16, 3), np.uint8)
     image = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
     view = View(0, 0, *size)
-    content, shown = Pyramid(image).letterboxed(view, 192)
-    x, y, width, height = shown.letterbox(192)
+    content = Pyramid(image).letterboxed(view, 192)
+    x, y, width, height = cut_of(view, 192, *size).shown.letterbox(192)
     whole = cv2.cvtColor(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
     difference = np.abs(content[y : y + height, x : x + width].astype(int) - whole)
     assert difference.mean() < 1.5

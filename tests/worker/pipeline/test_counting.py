@@ -34,6 +34,7 @@ class Failing:
     """Raises an error a number of times, then finds one hand."""
 
     name = "failing"
+    engine = "fake"
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
@@ -141,6 +142,7 @@ def test_busy_seconds_are_those_of_the_current_frame() -> None:
 
     class Waiting:
         name = "waiting"
+        engine = "fake"
 
         def detect(self, image: np.ndarray) -> Hands:  # noqa: ARG002
             inside.set()

@@ -30,6 +30,7 @@ class Gate:
     """Finds one hand in each frame, once it is open."""
 
     name = "gate"
+    engine = "fake"
 
     def __init__(self) -> None:
         self.inside = threading.Event()

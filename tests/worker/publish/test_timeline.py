@@ -120,3 +120,25 @@ def test_a_pause_is_not_a_jump() -> None:
     for second in range(1, 100):
         timeline.left_out(float(second))
     assert timeline.ts(100.0) - START == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    ("max_gap", "positions", "jumps"),
+    [
+        (10.0, [0.0, 0.1, 93_600.0, 93_600.1], [(0.1, 93_600.0, False)]),
+        (10.0, [93_600.0, 93_600.1, 0.0], [(93_600.1, 0.0, False)]),
+        (10.0, [0.0, 9.9], []),
+        (math.inf, [0.0, 0.1, 93_600.0, 93_600.1], [(0.1, 93_600.0, True)]),
+        (math.inf, [0.0, 60.0, 59.0], []),
+        (math.inf, [0.0, NAN, 2 * MAX_POSITION], []),
+    ],
+)
+def test_jumps_are_told(max_gap: float, positions: list[float], jumps: list[tuple[float, float, bool]]) -> None:
+    """With where they lead from and to, and whether the capture times have them too. A loop is none."""
+    told: list[tuple[float, float, bool]] = []
+    timeline = Timeline(START, STEP, max_gap, lambda before, after, *, is_gap: told.append((before, after, is_gap)))
+    for _ in range(2):
+        for position in positions:
+            timeline.ts(position)
+        timeline.loop()
+    assert told == 2 * jumps

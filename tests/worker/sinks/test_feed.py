@@ -84,6 +84,21 @@ def test_a_rejected_batch_is_dropped_and_counted() -> None:
     assert (feed.counts.written, feed.counts.dropped) == (1, 1)
 
 
+def test_rejected_results_are_named_and_the_others_count_as_written(caplog: pytest.LogCaptureFixture) -> None:
+    """The sink works, so that isn't an outage."""
+    bad = counted(2)
+    sink = ListSink(RejectedError("too long", [bad]))
+    feed = Feed("test", sink)
+    for result in numbered(3):
+        feed.put(result)
+    feed.start()
+    feed.close(60.0)
+    assert (feed.counts.written, feed.counts.dropped, feed.counts.problem) == (2, 1, "")
+    assert [(each.message, each.entry_id, each.stream_name, each.error) for each in caplog.records] == [
+        ("a sink rejected a result; it is in Redis all the same", bad.entry_id, bad.stream_name, "too long")
+    ]
+
+
 @pytest.mark.parametrize("bound", ["results", "bytes"])
 def test_a_full_buffer_drops_the_oldest(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     """And never delays who adds a result."""

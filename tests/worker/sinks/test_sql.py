@@ -125,9 +125,26 @@ def test_a_database_that_is_not_there_is_an_error(postgresql_url: str) -> None:
     assert "SECRET" not in str(error.value)
 
 
-def test_a_result_that_does_not_fit_is_rejected(postgresql_url: str) -> None:
-    """PostgreSQL takes no NUL in texts; the error doesn't show the result."""
+def test_a_result_that_does_not_fit_is_rejected_alone(postgresql_url: str) -> None:
+    """PostgreSQL takes no NUL in texts. The others are kept; the error names the result and doesn't show it."""
     url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg")
-    with opened(url) as sink, pytest.raises(SinkError, match="database") as error:
-        sink.write([counted(1, "PRIVATE\0")])
+    good, bad = numbered(4), counted(9, "PRIVATE\0")
+    with opened(url, "rejecting") as sink:
+        with pytest.raises(RejectedError, match="database") as error:
+            sink.write([*good[:2], bad, *good[2:]])
+        assert error.value.results == [bad]
+        assert [row.entry_id for row in rows(url) if row.queue == "rejecting"] == [result.entry_id for result in good]
+        with pytest.raises(RejectedError) as all_rejected:
+            sink.write([bad])
+        assert all_rejected.value.results is None
     assert "PRIVATE" not in str(error.value)
+
+
+def test_sqlite_keeps_the_others_too(tmp_path: Path) -> None:
+    """A number that doesn't fit is the driver's error."""
+    url = sa.make_url(f"sqlite:///{tmp_path}/results.db")
+    bad = counted(2)._replace(width=2**80)
+    with opened(url) as sink, pytest.raises(RejectedError) as error:
+        sink.write([counted(1), bad, counted(3)])
+    assert error.value.results == [bad]
+    assert [row.entry_id for row in rows(url)] == ["1-0", "3-0"]

@@ -1,0 +1,321 @@
+"""The parts of bench.on_gpu: what is measured, with sizes for a GPU and small ones for a dry run on a CPU."""
+
+import itertools
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from bench.detector_engines import PRECISIONS, Comparison, tf32, variants
+from bench.gpu_load import GpuLoad
+from bench.hamer import NOMINAL, TINY, device_name
+from bench.hamer_reference import flops_per_crop, random_tensors
+from worker.detect import read_image
+from worker.download import download_progress
+from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, build_hamer, load_hamer
+from worker.hamer.engine import Engine
+from worker.hamer.predictor import HamerPredictor
+from worker.hamer.refiner import HamerRefiner
+from worker.hamer.sizes import VIT_H, HamerConfig
+from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.device.arena import Arena
+from worker.hands.device.engine import DeviceEngine
+from worker.hands.device.inputs import Rows, crop_rows, view_rows
+from worker.hands.device.runner import BUCKETS, Runner
+from worker.hands.effort import Effort
+from worker.hands.geometry import RotatedSquare, View
+from worker.hands.landmarks import LANDMARKS
+from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
+from worker.hands.networks import AnchorNetwork, Network
+from worker.hands.palm import PALMS
+from worker.hands.persons import PERSONS
+from worker.hands.poses import POSES
+from worker.picture import Picture, decode
+from worker.synthetic.camera import SyntheticCamera
+from worker.synthetic.spec import SyntheticSpec
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BUNDLE = REPOSITORY / "tests" / "data" / "hamer_tiny"
+GOLDEN_BOUNDS_M = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 6e-3}
+"""Of the vertices, metres."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where it runs, and whether only to see that it does."""
+
+    device: str
+    dry_run: bool
+
+    @property
+    def where(self) -> torch.device:
+        """The device."""
+        return torch.device(self.device)
+
+    def pick(self, full: Any, small: Any) -> Any:
+        """Returns the value for the GPU, or the one for the dry run."""
+        return small if self.dry_run else full
+
+    def wait(self) -> None:
+        """Returns when the device has done everything."""
+        if self.where.type == "cuda":
+            torch.cuda.synchronize(self.where)
+
+    def median_s(self, run: Callable[[], object]) -> float:
+        """Returns the median seconds of several runs, after a few to warm up."""
+        times = []
+        for _ in range(self.pick(15, 2)):
+            self.wait()
+            started = time.perf_counter()
+            run()
+            self.wait()
+            times.append(time.perf_counter() - started)
+        return statistics.median(times[self.pick(3, 0) :])
+
+
+class Tell(Protocol):
+    """Takes a row of the table, and its figures as numbers."""
+
+    def __call__(self, what: str, figure: str, **values: Any) -> None:
+        """Takes what was measured, the figure as text, and the numbers."""
+        ...
+
+
+def golden(setting: Setting, tell: Tell) -> None:
+    """HaMeR's numbers for the small golden network, in each precision, with graphs and padding."""
+    outputs = np.load(BUNDLE / "outputs.npz")
+    crops = torch.from_numpy(np.load(BUNDLE / "crops.npz")["img"])[..., 32:224].to(setting.where)
+    checkpoint = BUNDLE / "_DATA/hamer_ckpts/checkpoints/hamer.ckpt"
+    for precision in setting.pick((FULL, HALF, BRAIN), (FULL,)):
+        engine = Engine(load_hamer(checkpoint, precision=precision, device=setting.where), mesh=True)
+        worst = 0.0
+        for count in (len(crops), len(crops) - 1):  # the second is padded
+            found = engine.unpack(engine.forward(crops[:count])).vertices
+            assert found is not None
+            worst = max(worst, float(np.abs(found.numpy() - outputs["pred_vertices"][:count]).max()))
+        bound = GOLDEN_BOUNDS_M[precision.name]
+        verdict = "met" if worst <= bound else "MISSED"
+        tell(f"vertices, {precision.name}", f"{worst:.2g} m, bound {bound:g} m: {verdict}", metres=worst, bound=bound)
+
+
+def networks(setting: Setting, tell: Tell) -> None:
+    """Each network with its input, by batch and precision: microseconds an input."""
+    models = _models()
+    arena = Arena(setting.where, setting.pick(8_000_000, 3_000_000))
+    placed = arena.place(_scene((1280, 720)))
+    setting.wait()
+    for network in (PALMS, PERSONS, POSES, LANDMARKS):
+        for precision in setting.pick(("float32", "tf32", "float16"), ("float32",)):
+            with tf32(precision == "tf32"):
+                file, buckets = getattr(models, network.file), setting.pick(BUCKETS, (1, 2))
+                runner = Runner(network, file, arena, setting.where, dtype=PRECISIONS[precision], buckets=buckets)
+                for batch in setting.pick((1, 16, 64), (2,)):
+                    rows = _inputs(network, placed, batch)
+                    seconds = setting.median_s(lambda rows=rows, run=runner: run.launch(rows).wait())  # type: ignore[misc]
+                    micros = seconds / batch * 1e6
+                    tell(f"{network.file}, {precision}, batches of {batch}", f"{micros:.1f} µs an input", micros=micros)
+
+
+def engines(setting: Setting, tell: Tell) -> None:
+    """Whether the same hands are found as with LiteRT, where that is installed."""
+    try:
+        from worker.hands.litert_engine import LiteRtEngine
+    except ModuleNotFoundError as error:
+        tell("the same hands as LiteRT", f"not compared: {error.name} isn't installed")
+        return
+    models, effort = _models(), setting.pick(Effort.BALANCED, Effort.FAST)
+    photos = read_image(str(REPOSITORY / "docs" / "hands.jpg"))
+    images = [photos, *(_scene((1280, 720), number) for number in range(setting.pick(20, 0)))]
+    pictures = [each for image in images for _, each in itertools.islice(variants(image), setting.pick(None, 2))]
+    reference = PalmLandmarkDetector(LiteRtEngine(models), effort=effort)
+    expected = [reference.detect(image) for image in pictures]
+    for precision in setting.pick(("float32", "tf32", "float16"), ("float32",)):
+        compared = Comparison()
+        with tf32(precision == "tf32"), closing(_engine(setting, models, PRECISIONS[precision])) as engine:
+            detector = PalmLandmarkDetector(engine, effort=effort)
+            for number, (image, hands) in enumerate(zip(pictures, expected, strict=True)):
+                compared.add(str(number), detector.detect(image), hands)
+        other, px = len(compared.other_counts), max(compared.boxes_px, default=0.0)
+        told = f"{other} of {compared.pictures} pictures with another count; boxes within {px:.2g} px"
+        tell(f"{effort}, {precision}", told, other_counts=other, pictures=compared.pictures, box_px=px)
+
+
+def detector(setting: Setting, tell: Tell) -> None:
+    """JPEG to hands, by the number of threads."""
+    jpegs = [_jpeg(_scene(size)) for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),))]
+    effort = setting.pick(Effort.BALANCED, Effort.FAST)
+    with closing(_engine(setting, _models())) as engine:
+        hands = PalmLandmarkDetector(engine, effort=effort)
+        for jpeg, threads in itertools.product(jpegs, setting.pick((1, 16, 64, 128), (2,))):
+            batches, inputs = engine.batches.batches, engine.batches.rows
+            done = _throughput(setting, threads, lambda jpeg=jpeg: hands.detect(decode(jpeg)))  # type: ignore[misc]
+            each = (engine.batches.rows - inputs) / max(1, engine.batches.batches - batches)
+            tell(f"{effort}, {_size(jpeg)}, {threads} threads", f"{done.text}; {each:.1f} inputs a batch", **vars(done))
+
+
+def uploads(setting: Setting, tell: Tell) -> None:
+    """Copies of a picture to the device: pageable, pinned, and into the arena with its pyramid."""
+    arena = Arena(setting.where, 20_000_000)
+    for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),)):
+        image = _scene(size)
+        pageable = torch.from_numpy(image)
+        millis = {"pageable": setting.median_s(lambda page=pageable: page.to(setting.where)) * 1e3}  # type: ignore[misc]
+        if setting.where.type == "cuda":
+            pinned = pageable.pin_memory()
+            pin = setting.median_s(lambda page=pinned: page.to(setting.where, non_blocking=True))  # type: ignore[misc]
+            millis["pinned"] = pin * 1e3
+        into = setting.median_s(lambda image=image: arena.release(arena.place(image)))  # type: ignore[misc]
+        millis["arena, with its pyramid"] = into * 1e3
+        for way, ms in millis.items():
+            tell(f"{size[0]}x{size[1]}, {way}", f"{ms:.2f} ms", millis=ms)
+
+
+def decoding(setting: Setting, tell: Tell) -> None:
+    """JPEGs decoded by OpenCV on all processors."""
+    cpus = os.cpu_count() or 1
+    for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),)):
+        jpeg, count = _jpeg(_scene(size)), setting.pick(512, 8)
+        with ThreadPoolExecutor(cpus) as pool:
+            started = time.perf_counter()
+            for _ in pool.map(lambda _, jpeg=jpeg: decode(jpeg), range(count)):  # type: ignore[misc]
+                pass
+            fps = count / (time.perf_counter() - started)
+        tell(f"{size[0]}x{size[1]}, {len(jpeg) // 1024} KB, {cpus} processors", f"{fps:.0f} frames/s", fps=fps)
+
+
+def hamer(setting: Setting, tell: Tell) -> None:
+    """HaMeR with random weights: crops per second, and the whole way from JPEG to result with two hands a frame."""
+    sizes = setting.pick(VIT_H, TINY)
+    tensors = {key: tensor.to(setting.where) for key, tensor in random_tensors(sizes).items()}
+    config = HamerConfig(heads=sizes.heads, decoder_heads=sizes.decoder_heads)
+    nominal = next((peak for name, peak in NOMINAL.items() if name in device_name(setting.where)), None)
+    built: dict[str, Engine] = {}
+    for precision in setting.pick((HALF, BRAIN), (FULL,)):
+        built[precision.name] = engine = _hamer(setting, tensors, config, precision)
+        for batch in setting.pick((1, 4, 16, 64), (1,)):
+            crops = torch.randn(batch, 3, 256, 192, device=setting.where)
+            fps = batch / setting.median_s(lambda crops=crops, run=engine.forward: run(crops))  # type: ignore[misc]
+            share = f", {fps * sum(flops_per_crop(sizes)) / nominal:.0%} of the peak" if nominal else ""
+            tell(f"{precision.name}, batches of {batch}", f"{fps:.0f} crops/s{share}", crops_per_s=fps)
+    _from_jpeg_to_result(setting, tell, next(iter(built.values())))
+
+
+def _from_jpeg_to_result(setting: Setting, tell: Tell, engine: Engine) -> None:
+    """The whole way; the random network's hands replace the detector's, which may find any number."""
+    jpeg = _jpeg(_scene(setting.pick((1280, 720), (320, 240))))
+    two = SimpleNamespace(
+        boxes=np.array([[100.0, 80, 190, 180], [200, 60, 280, 150]]),
+        is_right=np.array([True, False]),
+        scores=np.array([0.9, 0.8]),
+        keypoints=np.full((2, 21, 2), np.nan),
+    )
+    effort = setting.pick(Effort.BALANCED, Effort.FAST)
+    refiner = HamerRefiner(HamerPredictor(engine))
+    refiner.batcher.warm_up(engine.warm_up)
+    with closing(refiner), closing(_engine(setting, _models())) as hands:
+        detector = PalmLandmarkDetector(hands, effort=effort)
+
+        def frame() -> None:
+            image = decode(jpeg)
+            detector.detect(image)
+            refiner.refine(image, two)
+
+        for threads in setting.pick((16, 64, 128), (2,)):
+            done = _throughput(setting, threads, frame)
+            tell(f"JPEG to result, {effort}, 2 hands, {threads} threads", done.text, **vars(done))
+
+
+class _Throughput(SimpleNamespace):
+    fps: float
+    cpu_ms: float
+    gpu_busy: float | None
+
+    @property
+    def text(self) -> str:
+        """The figure."""
+        busy = "" if self.gpu_busy is None else f", GPU busy {self.gpu_busy:.0%}"
+        return f"{self.fps:.0f} frames/s, {self.cpu_ms:.2f} ms CPU a frame{busy}"
+
+
+def _throughput(setting: Setting, threads: int, step: Callable[[], object]) -> _Throughput:
+    """Runs a step in threads for a few seconds."""
+    cv2.setNumThreads(1)
+    step()  # the first one allocates
+    until = time.perf_counter() + setting.pick(5.0, 0.5)
+    counts = [0] * threads
+    errors: list[Exception] = []
+
+    def loop(number: int) -> None:
+        try:
+            while time.perf_counter() < until:
+                step()
+                counts[number] += 1
+        except Exception as error:
+            errors.append(error)
+
+    with GpuLoad(setting.where) as load:
+        started, cpu = time.perf_counter(), time.process_time()
+        workers = [threading.Thread(target=loop, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+    if errors:
+        raise errors[0]
+    return _Throughput(fps=sum(counts) / seconds, cpu_ms=cpu_s / max(1, sum(counts)) * 1e3, gpu_busy=load.busy)
+
+
+def _hamer(setting: Setting, tensors: Mapping[str, torch.Tensor], config: HamerConfig, precision: Precision) -> Engine:
+    return Engine(build_hamer(dict(tensors), config, precision=precision, device=setting.where))
+
+
+def _engine(setting: Setting, models: ModelPaths, dtype: torch.dtype = torch.float32) -> DeviceEngine:
+    pixels = setting.pick(150_000_000, 8_000_000)
+    return DeviceEngine(models, setting.where, dtype=dtype, pixels=pixels)
+
+
+def _models() -> ModelPaths:
+    with download_progress(sys.stderr, TITLE) as progress:
+        return ensure_models(default_models_dir(), progress)
+
+
+def _scene(size: tuple[int, int], number: int = 0) -> Picture:
+    """Returns a picture of two simulated people."""
+    camera = SyntheticCamera(SyntheticSpec(seed=number, fps=1.0, people=(1, 2), size=size))
+    return camera.frame(5 * number)
+
+
+def _jpeg(image: Picture) -> bytes:
+    return cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes()
+
+
+def _size(jpeg: bytes) -> str:
+    height, width = decode(jpeg).shape[:2]
+    return f"{width}x{height}"
+
+
+def _inputs(network: Network, placed: Any, count: int) -> Rows:
+    """Returns inputs of a picture, as the runner takes them."""
+    if isinstance(network, AnchorNetwork):
+        views: Sequence[View] = [View(10 * (i % 8), 0, 1000, 700) for i in range(count)]
+        return view_rows(placed, views, network.size)
+    return crop_rows(placed, [RotatedSquare(400 + i, 300, 250, 0.3 * i) for i in range(count)], network.size)
+
+
+PARTS: Mapping[str, Callable[[Setting, Tell], None]] = {
+    part.__name__: part for part in (golden, networks, engines, detector, uploads, decoding, hamer)
+}
+"""In the order in which they run."""

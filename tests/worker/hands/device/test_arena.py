@@ -1,0 +1,69 @@
+"""Pictures on the device."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from support.waiting import wait_until
+
+from worker.hands.device.arena import Arena, level_starts
+from worker.hands.pyramid import Pyramid
+
+CPU = torch.device("cpu")
+
+
+def picture(width, height, seed=0):
+    """Returns noise."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (37, 91), (1, 1), (300, 2)])
+def test_a_picture_lies_there_with_its_pyramid(size):
+    """Each level is the one of the CPU's pyramid."""
+    image = picture(*size)
+    arena = Arena(CPU, 10_000)
+    placed, pyramid = arena.place(image), Pyramid(image)
+    for level, start in enumerate(placed.starts):
+        expected = pyramid._level(level)
+        found = arena.pixels[start : start + expected.shape[0] * expected.shape[1]].numpy()
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+def in_thread(work):
+    """Starts a function in a thread; returns its results as they come."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+    return thread, results
+
+
+def test_a_picture_waits_for_room():
+    """Until another one is released."""
+    _, length = level_starts(64, 48)
+    arena = Arena(CPU, length)
+    first = arena.place(picture(64, 48))
+    thread, results = in_thread(lambda: arena.place(picture(64, 48)))
+    assert thread.is_alive()
+    assert not results
+    arena.release(first)
+    thread.join(30)
+    assert results == [first]
+
+
+def test_the_arena_grows_for_a_large_picture():
+    """Once those in progress are released; the ones that come meanwhile wait, so that it isn't put off for ever."""
+    arena = Arena(CPU, level_starts(64, 48)[1])
+    first = arena.place(picture(64, 48))
+    large, found = in_thread(lambda: arena.place(picture(640, 480, seed=1)))
+    wait_until(lambda: arena._is_growing)
+    small, _ = in_thread(lambda: arena.release(arena.place(picture(8, 8))))
+    arena.release(first)
+    large.join(30)
+    assert len(arena.pixels) == level_starts(640, 480)[1]
+    start = found[0].starts[0]
+    np.testing.assert_array_equal(arena.pixels[start : start + 640 * 480].reshape(480, 640, 3), picture(640, 480, 1))
+    arena.release(found[0])
+    small.join(30)
+    assert not small.is_alive()
+    arena.release(arena.place(picture(640, 480)))

@@ -1,0 +1,99 @@
+"""The detector on torch, compared with the one on LiteRT."""
+
+import threading
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+
+from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.device.engine import DeviceEngine, choose_device
+from worker.hands.device.errors import DeviceError
+from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
+
+CLOSE = 0.5
+"""Pixels by which a box may differ: a grey level in an input can move it a little."""
+
+
+@pytest.mark.parametrize("effort", Effort)
+def test_the_same_hands_are_found(models, engine, pictures, effort):
+    """With the same sides, scores and joints, at each effort; results name the engine."""
+    ours, theirs = (PalmLandmarkDetector(each, effort=effort) for each in (engine, LiteRtEngine(models)))
+    assert (ours.engine, theirs.engine, ours.name) == ("torch-cpu", "litert", theirs.name)
+    names = ("pair", "hands.jpg") if effort is Effort.THOROUGH else pictures  # it takes long
+    for image in (pictures[name] for name in names):
+        found, expected = ours.detect(image), theirs.detect(image)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=CLOSE)
+        np.testing.assert_array_equal(found.is_right, expected.is_right)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-2)
+        np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=CLOSE)
+
+
+def test_threads_share_batches(engine, pictures):
+    """Each gets the hands of its own picture."""
+    detector = PalmLandmarkDetector(engine, effort=Effort.FAST)
+    pictures = {name: pictures[name] for name in ("one", "pair", "nothing")}
+    alone = {name: detector.detect(image) for name, image in pictures.items()}
+    found = {}
+    start = threading.Barrier(len(pictures) * 3)
+
+    def work(name, number):
+        start.wait(30)
+        found[name, number] = detector.detect(pictures[name])
+
+    threads = [threading.Thread(target=work, args=(name, n)) for name in pictures for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for (name, _), hands in found.items():
+        np.testing.assert_allclose(hands.boxes, alone[name].boxes, atol=CLOSE)
+    assert len(found) == len(threads)
+
+
+def test_the_room_of_a_picture_is_freed(models, pictures):
+    """Whether it was answered or not: more pictures than there is room for come one after the other."""
+    with closing(DeviceEngine(models, torch.device("cpu"), pixels=500_000)) as engine:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="stop"), engine.open(pictures["one"]):
+                raise ValueError("stop")
+        assert engine._arena._rooms.is_empty
+
+
+def test_a_lost_device_is_reported(models, pictures, monkeypatch):
+    """Before the picture fails with its error: by default the process ends then."""
+    lost = []
+    engine = DeviceEngine(models, torch.device("cpu"), pixels=500_000, on_lost=lost.append)
+    detector = PalmLandmarkDetector(engine, effort=Effort.FAST)
+
+    def launch(_rows):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    for runner in engine._runners.values():
+        monkeypatch.setattr(runner, "launch", launch)
+    with closing(engine), pytest.raises(RuntimeError, match="illegal memory"):
+        detector.detect(pictures["one"])
+    assert len(lost) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "chosen"),
+    [("auto", 0, None), ("cpu", 2, None), ("auto", 2, "cuda"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_the_device_that_is_chosen(monkeypatch, name, count, chosen):
+    """On a CPU it is none: LiteRT is faster there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert choose_device(name) == (chosen and torch.device(chosen))
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("cuda:1", "1 CUDA device"), ("nonsense", "no device"), ("meta", "not on")]
+)
+def test_a_device_that_is_not_there(monkeypatch, name, error):
+    """It is an error that names it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match=error):
+        choose_device(name)

@@ -1,0 +1,132 @@
+"""The pictures in progress on the device: one block of pixels, into which each picture is copied once, with its pyramid.
+
+Whatever sizes the pictures have, one index finds any pixel of any of them. So inputs of many pictures are cut in one step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from worker.hands.device.rooms import Rooms
+from worker.hands.pyramid import halved, level_size, levels
+
+PIXELS = 72_000_000
+"""Room for about 58 pictures of 1280 x 720, or for one of 50 million pixels; 216 MB."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture in the arena."""
+
+    width: int
+    height: int
+    starts: tuple[int, ...]
+    """The pixel at which each level begins."""
+    length: int
+    """Pixels of all levels."""
+    uploaded: Any = field(default=None, repr=False)
+    """A CUDA event, recorded behind the copy; None on a CPU."""
+
+
+def level_starts(width: int, height: int) -> tuple[list[int], int]:
+    """Returns the pixel at which each level of a picture begins, one after the other, and the pixels of all of them."""
+    starts, length = [], 0
+    for level in range(levels(width, height)):
+        starts.append(length)
+        columns, rows = level_size(level, width, height)
+        length += columns * rows
+    return starts, length
+
+
+class Arena:
+    """The block. For any thread.
+
+    On a GPU it has a twin in pinned memory, which pictures pass through: such a copy runs beside the device's work.
+    """
+
+    def __init__(self, device: torch.device, pixels: int = PIXELS) -> None:
+        """Reserves room for this many pixels."""
+        self._device = device
+        self._changed = threading.Condition()
+        self._is_growing = False
+        self._reserve(pixels)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """(N, 3) uint8, BGR, on the device; another tensor after the arena has grown."""
+        return self._pixels
+
+    def place(self, image: NDArray[np.uint8]) -> Placed:
+        """Copies a picture (H, W, 3) uint8 BGR, and its pyramid; waits until there is room.
+
+        The arena grows for a picture that wouldn't fit even alone.
+        """
+        height, width = image.shape[:2]
+        starts, length = level_starts(width, height)
+        with self._changed:
+            start = self._take(length)
+        try:
+            host = self._host[start : start + length].numpy()
+            source = image
+            for level, begin in enumerate(starts):
+                columns, rows = level_size(level, width, height)
+                out = host[begin : begin + columns * rows].reshape(rows, columns, 3)
+                if level:
+                    halved(source, out)
+                else:
+                    out[:] = image
+                source = out
+            uploaded = self._upload(start, length)
+        except BaseException:
+            self._free(start, length)
+            raise
+        return Placed(width, height, tuple(start + begin for begin in starts), length, uploaded)
+
+    def release(self, placed: Placed) -> None:
+        """Frees a picture's room, once nothing computes with it."""
+        self._free(placed.starts[0], placed.length)
+
+    def _take(self, length: int) -> int:
+        if length > self._rooms.size:
+            self._wait(lambda: not self._is_growing)
+            self._is_growing = True  # so that no other picture comes in while this one waits
+            self._wait(lambda: self._rooms.is_empty)
+            if length > self._rooms.size:
+                self._reserve(length)
+            self._is_growing = False
+            self._changed.notify_all()
+        while True:
+            self._wait(lambda: not self._is_growing)
+            if (start := self._rooms.take(length)) is not None:
+                return start
+            self._changed.wait()
+
+    def _wait(self, until: Callable[[], bool]) -> None:
+        self._changed.wait_for(until)
+
+    def _free(self, start: int, length: int) -> None:
+        with self._changed:
+            self._rooms.free(start, length)
+            self._changed.notify_all()
+
+    def _reserve(self, pixels: int) -> None:
+        self._rooms = Rooms(pixels)
+        on_gpu = self._device.type == "cuda"
+        self._pixels = torch.empty((pixels, 3), dtype=torch.uint8, device=self._device)
+        self._host = torch.empty((pixels, 3), dtype=torch.uint8, pin_memory=True) if on_gpu else self._pixels
+
+    def _upload(self, start: int, length: int) -> Any:
+        if self._stream is None:
+            return None
+        with torch.cuda.stream(self._stream):  # pragma: no cover - needs a GPU
+            part = slice(start, start + length)
+            self._pixels[part].copy_(self._host[part], non_blocking=True)
+            return self._stream.record_event()
