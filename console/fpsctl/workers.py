@@ -24,6 +24,8 @@ _STREAM_OR_CAMERA: Final = ":[sc][ta][rm]e[ar][ma]:*"
 STREAM_FIELDS: Final = (
     "heard_at", "counted_at", "hand_count", "source_fps", "counted_fps", "age", "last_skip",
     "received", "admitted", "counted", "skipped", "dead",
+    "skipped:too_soon", "skipped:paused", "skipped:superseded", "skipped:stale", "skipped:late", "skipped:duplicate",
+    "skipped:payload_expired", "skipped:limit_unknown",
 )  # fmt: skip
 """What is read of a stream's hash."""
 CAMERA_FIELDS: Final = (

@@ -14,6 +14,8 @@ HEARD = {
     "hand_count": "3",
     "counted": "7",
     "skipped": "93",
+    "skipped:late": "3",
+    "skipped:too_soon": "90",
 }
 
 
@@ -56,6 +58,7 @@ def test_a_row() -> None:
     found = made({"cam": "fast", "*": "3"}, paced=[paced(), paced(source_fps=30.0)], counted={**HEARD, "age": "x"})
     assert (found.limit, found.source, found.invalid) == (3.0, "*", "fast")
     assert (found.admitted, found.denied, found.admitted_fps, found.source_fps) == (10, 190, 4.0, 30.0)
+    assert list(found.skips.items()) == [("too_soon", 90), ("late", 3)]
     assert (found.counted, found.skipped, found.hands, found.age, found.last_skip) == (7, 93, 3, 1.0, "too_soon")
 
 
