@@ -35,7 +35,7 @@ def documented() -> dict[str, list[str]]:
     return {words[2]: words for words in map(str.split, commands)}
 
 
-PROGRAMS = {"sidecar": "SIDECAR", "worker": "WORKER", "publisher": "WORKER", "fpsctl": "FPSCTL"}
+PROGRAMS = {"sidecar": "SIDECAR", "worker": "WORKER", "publisher": "WORKER", "fpsctl": "FPSCTL", "console": "CONSOLE"}
 """The services of compose.yaml that log in to Redis, and the prefixes of their variables."""
 
 
