@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+import typer
 from support.processes.ports import free_port
 from support.processes.programs import REPOSITORY, kill
 from support.processes.sidecars import SidecarProcess, sidecar_process
@@ -28,10 +29,17 @@ from support.waiting import wait_until
 from console.control.changes import Change
 from console.control.store import LimitsControl
 from console.fpsctl.__main__ import main
+from console.fpsctl.app import app
+from console.fpsctl.board import read_board
+from console.fpsctl.connect import session_from
 from handcounter.client import RateLimiter
 
 LIMITS = "stream_fps_configs"
 HOSTILE = "\x1b[31m[bold]x\u202e"
+FLAGS = {
+    parameter.name: parameter.default for parameter in typer.main.get_command(app).params if parameter.name != "version"
+}
+"""The flags of the program and their defaults."""
 SEEN = ("cam-1", "cam-2", "yard", HOSTILE)
 
 
@@ -514,3 +522,21 @@ def test_top_on_a_terminal(fpsctl: Fpsctl) -> None:
     assert termios.tcgetattr(end) == before
     os.close(terminal)
     os.close(end)
+
+
+def test_streams_are_found_in_parts_and_forgotten(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search is bounded and goes on where it ended; a stream whose hash has expired isn't shown any more."""
+    monkeypatch.setattr("console.fpsctl.workers.SCAN_COUNT", 10)
+    with server.client() as client:
+        client.flushall()
+        for number in range(200):
+            client.set(f"{{hand_counter}}:frame:{number}", "picture")
+            client.hset(f"{{hand_counter}}:stream:cam{number}", "heard_at", time.time())
+        session = session_from({**FLAGS, "redis_url": server.url})
+        first = len(read_board(session, 2).rows)
+        assert 0 < first < 100
+        wait_until(lambda: len(read_board(session, 2).rows) == 200, "all are found")
+        client.delete("{hand_counter}:stream:cam7")
+        assert len(read_board(session, 0).rows) == 199
+        assert "cam7" not in session.workers.names(0)
+        session.close()
