@@ -53,6 +53,7 @@ class StreamStat:
         "name",
         "received",
         "sent",
+        "sent_skips",
         "shared_counted",
         "shared_source",
         "skipped",
@@ -85,6 +86,8 @@ class StreamStat:
         """Whether there is something that the hash doesn't contain yet."""
         self.sent: Counter[str] = Counter()
         """What the hash contains of this worker's numbers, by its fields."""
+        self.sent_skips: Counter[str] = Counter()
+        """What it contains of this worker's skipped frames, by reason."""
         self.updated_at = 0.0
         self.told_silence = True
 
@@ -207,6 +210,7 @@ class StreamStats:
                     stream.told_silence, stream.changed = False, True
                     for name in stream.sent:
                         stream.sent[name] -= getattr(update, name)
+                    stream.sent_skips.subtract(update.skips)
 
     def written(self, updates: Iterable[StreamUpdate]) -> None:
         """Notes the totals of all workers, which came with the reply."""
@@ -241,6 +245,9 @@ class StreamStats:
             superseded=unsent["superseded"],
             dead=unsent["dead"],
         )
+        if update.skipped:
+            update.skips = dict(stream.skipped - stream.sent_skips)
+            stream.sent_skips = stream.skipped.copy()
         update.fields = {
             "stream_name": stream.name,
             "source_fps": 0 if silent else round(stream.shared_source.fps(), 3),
