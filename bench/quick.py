@@ -19,6 +19,7 @@ DEADLINE_S = 300.0
 QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
     "bench.capture": ["--seconds", "2", "--rounds", "1", "--height", "180"],
+    "bench.console": ["--cameras", "50", "--seconds", "2", "--pages", "10"],
     "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
     "bench.counting_figure": ["--figure", "counting.jpg"],
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
