@@ -14,8 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
 
-demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute)
-	@$(BIN)/hand-counter demo $(ARGS)
+demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute; KEEP=1: until Ctrl-C, with the console)
+	@$(BIN)/hand-counter demo $(if $(KEEP),--keep) $(ARGS)
 
 # Most tests wait for servers, so more of them run at once than there are processors. They begin in the order of
 # tests/conftest.py, which puts the longest files first.

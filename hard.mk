@@ -1,5 +1,5 @@
 # Long trials. `make test` runs short versions of them. Included by the Makefile.
-.PHONY: fuzz faults soak chaos chaos-full bench-quick mutants
+.PHONY: fuzz faults soak chaos chaos-full bench-quick mutants browser
 
 fuzz: $(VENV)/dev ## 1,000,000 random and mutated requests to a sidecar (about 8 minutes; ARGS=--seed=N)
 	$(BIN)/python -m fuzz $(ARGS)
@@ -19,8 +19,15 @@ chaos-full: $(VENV)/dev ## the same with 50 kills over 30 minutes
 bench-quick: $(VENV)/dev ## every bench once, shortened: does it still run? (about 3 minutes)
 	$(BIN)/python -m bench.quick $(ARGS)
 
-mutants: $(VENV)/mutants/stamp ## does a test notice each small error in the rule? (about 20 minutes; ARGS=FILE for one file)
+mutants: $(VENV)/mutants/stamp ## does a test notice each small error in the rule? (about 10 minutes; ARGS=FILE for one file)
 	PYTHONPATH=tests $(VENV)/mutants/bin/python -m mutation $(ARGS)
+
+browser: $(VENV)/browser ## the console in a real Chromium (apt-get install chromium; about 3 minutes)
+	BROWSER=1 $(BIN)/pytest tests/console/browser $(ARGS)
+
+$(VENV)/browser: requirements/browser.txt $(VENV)/dev
+	$(BIN)/pip install --quiet --require-hashes -r requirements/browser.txt
+	@touch $@
 
 $(VENV)/mutants/stamp: requirements/mutants.txt | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/mutants

@@ -170,9 +170,10 @@ def main() -> None:
             if patterned is not None:
                 for way, batch in WAYS.items():
                     decisions = options.decisions if batch > 1 else options.decisions // 10
-                    pair = many.measure(batch, decisions)[0], patterned.measure(batch, decisions)[0]
+                    sides = [many, patterned] if number % 2 else [patterned, many]
+                    cpu = {side: side.measure(batch, decisions)[1] for side in sides}
                     if number:
-                        by_patterns[way].append(pair[1] / pair[0])
+                        by_patterns[way].append(cpu[patterned] / cpu[many])
             for pick, costs in by_pick.items():
                 costs.append(many.measure(LARGE, options.decisions, pick))
     medians = {
@@ -193,7 +194,7 @@ def main() -> None:
     print(", ".join(f"{pick} {cpu:.2f}" for pick, cpu in picks.items()))
     pattern_ratios = {way: statistics.median(ratios) for way, ratios in by_patterns.items() if ratios}
     if pattern_ratios:
-        print(f"with {options.patterns} patterns, wall, compared with none, median: ", end="")
+        print(f"with {options.patterns} patterns, server CPU, compared with none, median: ", end="")
         print(", ".join(f"{way} {ratio:.3f}" for way, ratio in pattern_ratios.items()))
     print(f"memory: {bytes_per_stream:.0f} bytes per stream")
     print(f"goal: at most {GOAL_RATIO} times the time per decision: ", end="")

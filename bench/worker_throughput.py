@@ -25,6 +25,7 @@ from support.redis.valkey import valkey
 
 from bench.pipeline_options import pipeline_options
 from handcounter.pacing.schedule import Reason
+from process.cpus import cpus
 from worker.download import download_progress
 from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
@@ -40,7 +41,6 @@ from worker.queue.consumer import Queue
 from worker.queue.frame import encode_entry
 from worker.queue.keys import Keys
 from worker.queue.redis_client import connect
-from worker.settings import cpus
 
 KEYS = Keys()
 GOAL = 0.9

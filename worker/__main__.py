@@ -18,6 +18,7 @@ from process import logs
 from process.extras import required_extra
 from process.native_lines import captured
 from process.version import version
+from worker.stop_signals import end_at_signals
 
 PROGRAM = "hand-counter"
 
@@ -54,6 +55,12 @@ COMMANDS = (
         "worker.publish.settings:PublishSettings",
         "worker.publish.command:run_publish",
         "publish frames from a camera, a video file or a folder",
+    ),
+    Command(
+        ("ingest",),
+        "worker.publish.ingest_settings:IngestSettings",
+        "worker.publish.ingest_command:run_ingest",
+        "publish frames from many cameras in one process",
     ),
     Command(
         ("probe",),
@@ -98,6 +105,7 @@ EXAMPLES = """\
 examples:
   hand-counter demo                                          run the whole service on this machine
   hand-counter publish video.mp4 --stream-name cam1 --loop   publish a video as a camera
+  hand-counter ingest cameras.yaml                           publish many cameras
   hand-counter run --redis-url redis://127.0.0.1:6379/0      run a worker
   hand-counter detect photo.jpg --draw out/                  run the detector alone
   hand-counter COMMAND --help                                show a command's flags and examples
@@ -107,6 +115,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     logs.silence_grpc()
+    end_at_signals()
     with contextlib.ExitStack() as stack:
         words = list(sys.argv[1:] if argv is None else argv)
         extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")

@@ -10,6 +10,8 @@ import contextlib
 import functools
 import logging
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from worker.results import FrameResult
 
 logger = logging.getLogger(__name__)
+
+STOP_WITHIN_S = 1.0
+"""How long a stop may have to wait for the search for a sidecar at the start."""
 
 LAST_RESULTS_S = 2.0
 """How long a stop waits for sinks that don't take the last results."""
@@ -138,9 +143,9 @@ def _serve(
     limiter = _make_limiter(options.sidecar, metrics)
     pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline, feeds.put)
     status = WorkerStatus(queue, limiter, pipeline, metrics)
-    health.follow(status)
     with stop_signals(pipeline.done) as signalled:
-        limiter.wait_ready(options.sidecar.start_wait)
+        health.follow(status)
+        _wait_for_sidecar(limiter, options.sidecar.start_wait, pipeline.done)
         feeds.start()
         pipeline.start()
         about: dict[str, object] = {
@@ -216,6 +221,13 @@ def _make_limiter(options: SidecarOptions, metrics: Metrics) -> RateLimiter:
         on_decided=lambda by, number: metrics.decisions.labels(by).inc(number),
         credentials=tls_credentials(options.ca, options.certificate, options.key) if options.ca else None,
     )
+
+
+def _wait_for_sidecar(limiter: RateLimiter, seconds: float, stop: threading.Event) -> None:
+    deadline = time.monotonic() + seconds
+    while not stop.is_set() and (left := deadline - time.monotonic()) > 0.0:
+        if limiter.wait_ready(min(left, STOP_WITHIN_S)):
+            return
 
 
 def run(hands: HandsOptions, options: RunOptions) -> int:

@@ -3,8 +3,9 @@
 Asks /healthz at the address that the environment configures (WORKER_HTTP) or at the HOST:PORT that is given. Exit code 0
 if the worker can count frames, 1 if it can't, 2 if the address isn't valid, with the reason on standard error.
 
-The image's health check runs this whatever the container's command is. Only `hand-counter run` has an endpoint, so in a
-container that runs another command, such as `publish`, the exit code is 0: the container is as healthy as it is running.
+The image's health check runs this whatever the container's command is. Only `hand-counter run` and `ingest` have an
+endpoint, so in a container that runs another command, such as `publish`, the exit code is 0: the container is as healthy as it
+is running.
 """
 
 import http.client
@@ -16,7 +17,8 @@ from pathlib import Path
 from process import probe
 from process.address import split_host_port
 
-DEFAULT_ADDRESS = "127.0.0.1:9465"
+DEFAULT_ADDRESSES = {"run": "127.0.0.1:9465", "ingest": "127.0.0.1:9466"}
+"""Of the commands that have an endpoint."""
 
 
 def problem(address: str, timeout_s: float = probe.TIMEOUT_S) -> str | None:
@@ -36,8 +38,8 @@ def problem(address: str, timeout_s: float = probe.TIMEOUT_S) -> str | None:
         connection.close()
 
 
-def other_command(first_process: Path) -> bool:
-    """Whether this container's first process is `hand-counter` with a command that has no endpoint.
+def command_of(first_process: Path) -> str:
+    """Returns the command of `hand-counter` that this container's first process runs; empty if it is another program.
 
     Args:
         first_process: the command line of process 1, words that each end with a NUL.
@@ -45,11 +47,10 @@ def other_command(first_process: Path) -> bool:
     try:
         words = [os.path.basename(word) for word in first_process.read_text().split("\0")]  # noqa: PTH119 - any word
     except (OSError, ValueError):
-        return False
+        return ""
     if "hand-counter" not in words:
-        return False
-    command = words[words.index("hand-counter") + 1 :][:1]
-    return command != ["run"]
+        return ""
+    return next(iter(words[words.index("hand-counter") + 1 :]), "")
 
 
 def main(
@@ -58,9 +59,11 @@ def main(
     first_process: Path = Path("/proc/1/cmdline"),
 ) -> int:
     """Runs the probe; returns the exit code."""
-    if not (sys.argv[1:] if argv is None else argv) and other_command(first_process):
+    command = command_of(first_process)
+    if not (sys.argv[1:] if argv is None else argv) and command and command not in DEFAULT_ADDRESSES:
         return probe.HEALTHY
-    return probe.run(argv, "python -m worker.probe [HOST:PORT]", environ.get("WORKER_HTTP") or DEFAULT_ADDRESS, problem)
+    address = environ.get("WORKER_HTTP") or DEFAULT_ADDRESSES.get(command, DEFAULT_ADDRESSES["run"])
+    return probe.run(argv, "python -m worker.probe [HOST:PORT]", address, problem)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from handcounter.pacing.bounds import MAX_BATCH
+from process.cpus import cpus
 from process.fields import FiniteSeconds, Fps, GrpcAddress, HttpAddress, Seconds
 from process.settings import Words
 from worker.hands_settings import HandsSettings
@@ -15,7 +16,7 @@ from worker.options import PipelineOptions, QueueOptions, RunOptions, SidecarOpt
 from worker.picture_header import MAX_PIXELS
 from worker.queue.consumer import MOST_BYTES
 from worker.queue.partitions import Partitions, parse_share
-from worker.settings import PartitionSettings, cpus, sidecar_error
+from worker.settings import PartitionSettings, sidecar_error
 from worker.sinks.open_sinks import parse_sink
 
 

@@ -4,7 +4,6 @@ Each subcommand has a settings class, whose docstring and EXAMPLES are what --he
 of the subcommand gets the class's ``arguments`` and never sees the class.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -21,11 +20,6 @@ from worker.queue.partitions import MOST_PARTITIONS
 KeyPrefix = Annotated[
     str, Field(min_length=1, pattern=r"^[^{}]+$", description="prefix of the Redis keys: {prefix}:frames, ...")
 ]
-
-
-def cpus() -> int:
-    """Returns the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sidecar_error(ca: Path | None, certificate: Path | None, key: Path | None) -> str | None:

@@ -70,7 +70,7 @@ class WorkerStatus:
 
 
 class Health:
-    """What /healthz and /livez say: that the worker is loading its models, and then what its status says. For any thread."""
+    """What /healthz and /livez say: that the worker starts (loads its models), then what its status says. For any thread."""
 
     def __init__(self) -> None:
         self._status: WorkerStatus | None = None
@@ -81,8 +81,8 @@ class Health:
 
     def __call__(self) -> tuple[bool, dict[str, object]]:
         """Returns whether frames can be counted, and details."""
-        return self._status.health() if self._status else (False, {"state": "loading"})
+        return self._status.health() if self._status else (False, {"state": "starting"})
 
     def alive(self) -> tuple[bool, dict[str, object]]:
         """Returns whether a restart wouldn't help, and details."""
-        return self._status.alive() if self._status else (True, {"state": "loading"})
+        return self._status.alive() if self._status else (True, {"state": "starting"})

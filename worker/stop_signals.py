@@ -11,6 +11,23 @@ from contextlib import contextmanager
 _END = b"\0"
 """Ends the thread; no signal has this number."""
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_INIT_PID = 1
+_ENDED_BY = 128
+"""What shells and container engines add to the number of the signal that ended a process."""
+
+
+def end_at_signals() -> None:
+    """Makes signals end the first process of a container, which the kernel otherwise protects from those without a handler."""
+    if os.getpid() == _INIT_PID:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object = None) -> None:
+    os._exit(_ENDED_BY + number)
+
 
 @contextmanager
 def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[threading.Event]:
@@ -36,15 +53,18 @@ def stop_signals(done: threading.Event, *, patient: bool = False) -> Iterator[th
     def announce() -> None:
         while (number := os.read(read_end, 1)) != _END:
             if number[0] in before:
+                if first_process and signalled.is_set() and not patient:
+                    _end(number[0])
                 signalled.set()
                 done.set()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    first_process = os.getpid() == _INIT_PID
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
         del before[signal.SIGHUP]
 
     def stop(_number: int, _frame: object) -> None:
-        if not patient:
+        if not patient and not first_process:  # which the kernel protects from signals without a handler
             for each in before:
                 signal.signal(each, signal.SIG_DFL)
 

@@ -15,15 +15,23 @@ from console.fpsctl.session import DEFAULT_PREFIX
 from process.version import version
 
 EPILOG = """
+\b
+examples:
+  fpsctl top                              all streams, live
+  fpsctl set cam1 0.25                    one frame in four seconds; 0 pauses, inf lifts the limit
+  fpsctl set 'floor1-*' 2                 the streams that match at present; --pattern also those to come
+  fpsctl boost cam1 10 --for 1h           then its own limit again
+  fpsctl pause cam1                       and fpsctl resume cam1, fpsctl undo
+  fpsctl explain cam1                     why its frames are counted, or not
+  fpsctl export > limits.yaml             and fpsctl diff, fpsctl import
+  fpsctl doctor                           is everything as it should be?
+
 The flags may be given before or after the command, and each is also a variable, FPSCTL_REDIS_URL for --redis-url. Inside a
 container of the sidecar or the worker, theirs are used.
 
 Exit codes: 0 done; 1 failed, and nothing was changed unless it says so; 2 wrong usage; 3 a check found something (lint,
 diff, doctor); 130 interrupted.
 """
-
-REDIS = "Redis"
-SIDECARS = "Sidecars"
 
 
 def _version(wanted: bool) -> None:
@@ -102,26 +110,26 @@ def _flags(
     context.obj = context.with_resource(contextlib.closing(session_from(context.params)))
 
 
-COMMANDS: dict[str, Callable[..., object]] = {
-    "top": top.top,
-    "list": read.list_,
-    "get": read.get,
-    "explain": explain.explain,
-    "set": change.set_,
-    "pause": change.pause_,
-    "resume": change.resume_,
-    "reset": change.reset_,
-    "boost": change.boost_,
-    "undo": change.undo_,
-    "audit": audit.audit,
-    "watch": watch.watch,
-    "lint": check.lint_,
-    "doctor": doctor.doctor,
-    "import": documents.import_,
-    "export": documents.export,
-    "diff": documents.diff,
-    "results": other_programs.results,
-    "probe": other_programs.probe,
+COMMANDS: dict[str, tuple[Callable[..., object], str]] = {
+    "top": (top.top, "all streams, live"),
+    "list": (read.list_, "the limits, and where each comes from"),
+    "get": (read.get, "the limit of one stream"),
+    "explain": (explain.explain, "everything about one stream"),
+    "set": (change.set_, "set a limit"),
+    "pause": (change.pause_, "pause streams"),
+    "resume": (change.resume_, "end pauses"),
+    "reset": (change.reset_, "remove own limits"),
+    "boost": (change.boost_, "another limit for a time"),
+    "undo": (change.undo_, "revert a change"),
+    "audit": (audit.audit, "who changed what, and when"),
+    "watch": (watch.watch, "changes as they are made"),
+    "lint": (check.lint_, "find limits without effect"),
+    "doctor": (doctor.doctor, "check everything"),
+    "import": (documents.import_, "set the limits of a document"),
+    "export": (documents.export, "print the limits as a document"),
+    "diff": (documents.diff, "what an import would change"),
+    "results": (other_programs.results, "hands as they are counted"),
+    "probe": (other_programs.probe, "try a camera"),
 }
-for name, function in COMMANDS.items():
-    app.command(name)(function)
+for name, (function, summary) in COMMANDS.items():
+    app.command(name, short_help=summary)(function)

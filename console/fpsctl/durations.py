@@ -27,8 +27,6 @@ def parse_duration(text: str) -> float:
 def show_duration(seconds: float) -> str:
     """Returns a duration in at most two units, such as 45s, 1h30m or 2d."""
     left = max(0, round(seconds))
-    if left < 60:
-        return f"{left}s"
     for unit, below in (("d", "h"), ("h", "m"), ("m", "s")):
         size, small = int(_UNITS[unit]), int(_UNITS[below])
         if left >= size:

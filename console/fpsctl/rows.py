@@ -74,6 +74,8 @@ class Row:
     skipped: int
     """By the workers."""
     dead: int
+    skips: dict[str, int]
+    """Skipped frames by reason, the most frequent first."""
     last_skip: str
     """The reason of the last skipped frame, or of the last denial."""
     hands: int | None
@@ -129,11 +131,20 @@ def row(
         counted=int(number(hashed.get("counted"))),
         skipped=int(number(hashed.get("skipped"))),
         dead=int(number(hashed.get("dead"))),
+        skips=_skips(hashed),
         last_skip=hashed.get("last_skip", "") or denial,
         hands=int(number(hashed["hand_count"])) if "hand_count" in hashed else None,
         age=age,
         camera=publisher.get("error", "") if publisher.get("state") == "lost" else "",
     )
+
+
+def _skips(hashed: Mapping[str, str]) -> dict[str, int]:
+    """Returns the skipped frames by reason, the most frequent first."""
+    found = {
+        name.partition(":")[2]: int(number(value)) for name, value in hashed.items() if name.startswith("skipped:")
+    }
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
 def _told(paced: Sequence[Paced]) -> InForce:

@@ -80,14 +80,6 @@ class Sidecars:
         except ValueError:
             return None
 
-    def preview(self, address: str, stream_name: str) -> pb.ShouldProcessResponse | None:
-        """Asks one sidecar what it would decide about a frame captured now, which changes nothing; None without an answer."""
-        request = pb.ShouldProcessRequest(stream_name=stream_name, dry_run=True)
-        try:
-            return RateLimitServiceStub(self._channel(address)).ShouldProcess(request, timeout=ANSWER_S)
-        except grpc.RpcError:
-            return None
-
     def health(self, address: str, component: str = "") -> str:
         """Returns the health of one sidecar in words: SERVING, or what it says instead."""
         stub: Any = health_pb2_grpc.HealthStub(self._channel(address))
@@ -148,8 +140,8 @@ def resolved(addresses: Sequence[str]) -> list[str]:
             found.append(address)  # its failure to connect says why
             continue
         hosts = sorted({str(answer[4][0]) for answer in answers})
-        if len(hosts) == 2 and set(hosts) == {"127.0.0.1", "::1"}:
-            hosts = ["127.0.0.1"]
+        if set(hosts) == {"127.0.0.1", "::1"}:
+            hosts = []  # one machine; gRPC tries both
         # A name that stands for one address is kept, because a certificate is for the name.
         found += (
             [f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in hosts] if len(hosts) > 1 else [address]

@@ -36,7 +36,7 @@ _COLUMNS: Final = (
     Column("CNT/s", right=True),
     Column("HANDS", right=True),
     Column("AGE", right=True),
-    Column("LAST SKIP"),
+    Column("SKIPS"),
 )
 _WIDE: Final = (Column("ADMITTED", right=True), Column("COUNTED", right=True), Column("SKIPPED", right=True))
 WIDE_FROM: Final = 110
@@ -96,4 +96,12 @@ def _cells(row: Row, wide: bool, now: float) -> list[str]:
     ]
     if wide:
         cells += [str(row.admitted), str(row.counted), str(row.skipped)]
-    return [*cells, row.camera if row.camera else row.last_skip]
+    return [*cells, row.camera if row.camera else _skips(row, wide)]
+
+
+def _skips(row: Row, wide: bool) -> str:
+    """Returns why frames are skipped: the last reason, or in a wide table the share of each."""
+    total = sum(row.skips.values())
+    if not wide or not total:
+        return row.last_skip
+    return " ".join(f"{reason} {number / total:.0%}" for reason, number in row.skips.items())

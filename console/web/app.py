@@ -158,17 +158,17 @@ class _Console:
         return StreamingResponse(all_messages(), media_type="text/event-stream", headers=headers)
 
     async def picture(self, request: Request) -> Response:
-        """Returns the last annotated picture of a stream."""
+        """Returns the last annotated picture of a stream; 204 if there is none, or it isn't to be shown."""
         name = request.query_params.get("name", "")
         row = self._feed.board.row(name)
         if row is None or not self._shown(name):
-            return Response(status_code=404)
+            return Response(status_code=204)
         try:
             picture = await self._pictures.picture(name, float(str(row["counted_at"])))
         except (redis.RedisError, OSError):
             return Response(status_code=503)
         if picture is None or not picture.startswith(b"\xff\xd8"):
-            return Response(status_code=404)
+            return Response(status_code=204)
         return Response(picture, media_type="image/jpeg")
 
     async def history(self, request: Request) -> Response:
@@ -182,15 +182,16 @@ class _Console:
         if row is None:
             return _json({"error": "there is no such stream"}, 404)
         try:
-            fields = await self._feed.source.camera(name)
+            fields, camera = await self._feed.source.camera(name)
         except (redis.RedisError, OSError, UnicodeEncodeError):
-            fields = {}
+            fields, camera = {}, {}
         asked = await self._feed.sidecars.would_process(name)
         result = _result(fields.pop("result", ""))
         return _json(
             {
                 "row": row,
                 "fields": fields,
+                "camera": camera,
                 "result": result,
                 "decision": asked,
                 "explanation": explain(row, asked, self._feed.limits.field(name), self._feed.now()),

@@ -64,6 +64,8 @@ def _limit(row: Mapping[str, Any]) -> str:
 
 
 def _state(row: Mapping[str, Any], now: float) -> list[str]:
+    if row["camera_error"]:
+        return [f"The publisher can't read the camera: {row['camera_error']}"]
     if row["state"] == "silent":
         return [f"No frame has come for {now - row['heard_at']:.0f} s: look at the camera and its publisher."]
     if row["state"] == "unseen":

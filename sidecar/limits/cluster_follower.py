@@ -98,5 +98,7 @@ class ClusterFollower(Follower):
         worst = next(
             (follower for follower in failing if not follower.state.is_reachable), failing[0] if failing else None
         )
+        if state is RedisState.AWAY and worst is None:
+            return  # one of them hasn't tried yet
         sentence = worst.problem_sentence if worst else ""
         self._record(state, worst.problem if worst else None, sentence, stale=any(self._stale))

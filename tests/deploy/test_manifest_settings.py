@@ -1,5 +1,10 @@
 """The variables in the manifests are settings of the programs, with values that fit each other and the pod."""
 
+import os
+import re
+from pathlib import Path
+
+import pytest
 import yaml
 from podrun.manifest import Manifests, quantity
 from pydantic_settings import BaseSettings
@@ -14,6 +19,8 @@ from support.deploy import (
 from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
+from worker.publish.cameras_file import read_cameras
+from worker.publish.ingest_settings import IngestSettings
 from worker.publish.settings import PublishSettings
 from worker.run_settings import RunSettings
 
@@ -21,30 +28,43 @@ MARGIN_S = 5.0
 """The margin for stopping, in addition to the grace periods of both programs."""
 
 
-def test_each_camera_has_its_own_secret(monkeypatch):
-    """A camera's URL comes from its own Secret and is no argument, which other users of the node could see."""
+def test_each_camera_has_its_own_secret(tmp_path, monkeypatch):
+    """Passwords come from the cameras' own Secrets, mounted where cameras.yaml looks for them; the list is valid."""
     documents = render(K8S / "overlays/cameras")
-    found = {}
-    for deployment in deployments(documents):
-        camera, sidecar = (
-            next(each for each in containers(deployment["spec"]["template"]) if each["name"] == name)
-            for name in ("camera", "sidecar")
-        )
-        listens = {entry["name"]: entry.get("value") for entry in sidecar["env"]}
-        assert_known(listens, SidecarSettings)
-        environment = {entry["name"]: entry for entry in camera["env"]}
-        assert camera["args"] == ["publish"]
-        secret = environment["WORKER_SOURCE"]["valueFrom"]["secretKeyRef"]["name"]
-        found[environment["WORKER_STREAM_NAME"]["value"]] = secret
-        given = {"WORKER_SOURCE": "rtsp://door.example.com/", "WORKER_REDIS_URL": "rediss://r:1/0"}
-        assert_known(environment, PublishSettings)
-        assert environment["WORKER_SIDECAR"]["value"] == listens["SIDECAR_LISTEN"]
-        with monkeypatch.context() as patch:
-            patch.setattr("socket.gethostname", lambda: "hand-counter-1")  # as the pods of a StatefulSet are called
-            for name, entry in environment.items():
-                patch.setenv(name, entry.get("value") or given[name])
-            assert PublishSettings().stream_name == deployment["metadata"]["name"].removeprefix("camera-")
-    assert found == {"door": "camera-door", "yard": "camera-yard"}
+    (deployment,) = deployments(documents)
+    template = deployment["spec"]["template"]
+    ingest, sidecar = (
+        next(each for each in containers(template) if each["name"] == name) for name in ("ingest", "sidecar")
+    )
+    listens = {entry["name"]: entry.get("value") for entry in sidecar["env"]}
+    assert_known(listens, SidecarSettings)
+    environment = {entry["name"]: entry.get("value") or "rediss://r:1/0" for entry in ingest["env"]}
+    assert_known(environment, IngestSettings)
+    assert environment["WORKER_SIDECAR"] == listens["SIDECAR_LISTEN"]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    command, path = ingest["args"]
+    assert (command, IngestSettings(cameras=path).http) == ("ingest", "0.0.0.0:9466")
+
+    places = {mount["name"]: tmp_path / mount["mountPath"].strip("/") for mount in ingest["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+    (listing,) = (d for d in documents if d["kind"] == "ConfigMap")
+    assert volumes["cameras"]["configMap"]["name"] == listing["metadata"]["name"]
+    places["cameras"].mkdir(parents=True)
+    for name, text in listing["data"].items():
+        (places["cameras"] / name).write_text(text)
+    cameras = read_cameras(tmp_path / path.strip("/"), {}).cameras
+    mounted = {
+        places["passwords"] / item["path"]: (source["secret"]["name"], source["secret"]["optional"], item["key"])
+        for source in volumes["passwords"]["projected"]["sources"]
+        for item in source["secret"]["items"]
+    }
+    wanted = {
+        Path(os.path.normpath(camera.source.password_file)): (f"camera-{camera.stream_name}", True, "password")
+        for camera in cameras
+    }
+    assert mounted == wanted
+    assert sorted(camera.stream_name for camera in cameras) == ["door", "yard"]
 
 
 def settings_of(documents, monkeypatch) -> tuple[SidecarSettings, RunSettings]:
@@ -98,13 +118,34 @@ def test_threads_are_what_is_requested(overlay):
     assert int(settings["data"]["WORKER_THREADS"]) == quantity(worker["resources"]["requests"]["cpu"])
 
 
-def test_compose_gives_settings_that_the_programs_know(monkeypatch):
+def substituted(value: str, given: dict[str, str]) -> str:
+    """Returns a value of the compose file with its variables, given or by default."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: given.get(found[1], found[2]), value)
+
+
+@pytest.mark.parametrize("given", [{}, {"PARTITIONS": "4", "OWN": "0/2"}], ids=["alone", "partitions"])
+def test_compose_gives_settings_that_the_programs_know(monkeypatch, given: dict[str, str]):
     """Each variable in the compose file is a setting of its program with a valid value."""
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    for name, settings in (("sidecar", SidecarSettings), ("worker", RunSettings), ("publisher", RunSettings)):
+    programs = {
+        "sidecar": SidecarSettings,
+        "worker": RunSettings,
+        "publisher": PublishSettings,
+        "cameras": IngestSettings,
+    }
+    arguments = {"publisher": {"source": "0", "stream_name": "cam1"}, "cameras": {"cameras": "cameras.yaml"}}
+    if given:
+        programs["worker-1"] = RunSettings
+    made = {}
+    for name, settings in programs.items():
         environment = services[name]["environment"]
         assert_known(environment, settings)
         with monkeypatch.context() as patch:
             for variable, value in environment.items():
-                patch.setenv(variable, value)
-            settings()
+                patch.setenv(variable, substituted(value, given))
+            made[name] = settings(**arguments.get(name, {}))
+    workers = [made[name].options.queue for name in made if name.startswith("worker")]
+    number = made["publisher"].options.destination.partitions.number
+    assert made["cameras"].destination.partitions.number == number
+    read = [each for queue in workers for each in queue.share.partitions(queue.partitions.number)]
+    assert sorted(read) == list(range(number))

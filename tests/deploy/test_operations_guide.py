@@ -9,6 +9,7 @@ from support.worker_metrics import worker_registry
 
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
+from worker.publish.ingest_metrics import IngestMetrics
 from worker.publish.settings import PublishSettings
 from worker.queue.frame import DeadReason, SkipReason
 from worker.run_settings import RunSettings
@@ -36,7 +37,8 @@ def test_series_in_the_guide_exist():
     """Each series that the guide names belongs to a program or is recorded by the rules."""
     sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
-    metrics = [*sidecar.metrics.registry.collect(), *worker_registry().collect()]
+    ingest = IngestMetrics(dict, lambda: True, 0)
+    metrics = [*sidecar.metrics.registry.collect(), *worker_registry().collect(), *ingest.registry.collect()]
     known = {name for metric in metrics for name in (metric.name, f"{metric.name}_total")}
     named = set(re.findall(r"`((?:hand_counter|sidecar)_[a-z_]+)(?:\{[^}]*\})?`", GUIDE))
     assert len(named) >= 8

@@ -162,7 +162,9 @@ def test_the_client_works_beside_modules_of_the_same_names(light: Path, tmp_path
     }
 
 
-@pytest.mark.parametrize(("program", "extra"), [("fps-sidecar", "sidecar"), ("hand-counter", "worker")])
+@pytest.mark.parametrize(
+    ("program", "extra"), [("fps-sidecar", "sidecar"), ("hand-counter", "worker"), ("fpsctl", "ctl")]
+)
 @pytest.mark.parametrize("arguments", [[], ["--help"]], ids=["plain", "help"])
 def test_a_program_names_its_extra(light: Path, tmp_path: Path, program: str, extra: str, arguments: list[str]):
     """Without its extra a program says in one line what to install, and ends with exit code 1."""

@@ -17,13 +17,14 @@ def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
     with whole_demo(folder, "--phase-seconds", "2", "--annotate", str(picture)) as demo:
         demo.until_it_says("phase 1 of 5")
         children = demo.children()
-        assert set(children) == {"valkey-server", "sidecar", "worker"}
+        assert set(children) == {"valkey-server", "sidecar", "worker", "console.web"}
         assert demo.wait() == 0, demo.said
     for words in (
         "HSET stream_fps_configs 'cam2' 4",
         "HDEL stream_fps_configs '*'",
         "undecoded",
         "cores used on average",
+        "look at it: http://127.0.0.1:",
     ):
         assert words in demo.said
     assert "as configured: every rate within" in demo.said

@@ -3,12 +3,14 @@
 import json
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.processes.ports import free_port
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, sidecar_process
 from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, publish, worker
 from support.publishing import PublishProcess, jpeg, motion_jpeg
@@ -151,3 +153,29 @@ def test_a_stop_under_overload_loses_nothing(valkey: QueueServer) -> None:
     assert balance(valkey.bytes) == pending(valkey.bytes) == 0
     counted = [result["entry_id"] for result in results(valkey)]
     assert len(counted) == len(set(counted)) == fields["counted"]
+
+
+def test_superseded_frames_are_shown_by_stream(valkey: QueueServer) -> None:
+    """In the metrics and in the stream's hash, both as an independent count has it: of the entries in the queue."""
+    port = free_port()
+    flags = (*DEFAULTS, "--unknown-streams", "pace", "--threads", "1", "--http", f"127.0.0.1:{port}")
+    with worker(valkey, *flags, seconds=0.1) as process:
+        wait_until(lambda: "the worker has started" in process.log)
+        with cameras(valkey, ["cam1", "cam2"], fps=50.0):
+            wait_until(lambda: accounting(valkey.bytes).get("skipped:superseded", 0) > 20)
+        wait_until(lambda: balance(valkey.bytes) == 0 and pending(valkey.bytes) == 0)
+        published = Counter(fields[b"stream_name"].decode() for _, fields in valkey.bytes.xrange(KEYS.frames))
+        counted = Counter(result["stream_name"] for result in results(valkey))
+        expected = {name: published[name] - counted[name] for name in ("cam1", "cam2")}
+        assert sum(expected.values()) == accounting(valkey.bytes)["skipped:superseded"]
+        wait_until(lambda: _superseded(valkey) == expected)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            page = answer.read().decode()
+        for name, number in expected.items():
+            sample = f'hand_counter_stream_skipped_total{{reason="superseded",stream_name="{name}"}} {float(number)}'
+            assert sample in page.splitlines()
+
+
+def _superseded(valkey: QueueServer) -> dict[str, int]:
+    """Returns what the hashes of the streams say."""
+    return {name: int(valkey.bytes.hget(KEYS.stream(name), "superseded") or 0) for name in ("cam1", "cam2")}

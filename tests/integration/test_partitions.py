@@ -1,6 +1,7 @@
 """Workers as processes that share the partitions of a real cluster of three nodes, which changes under them."""
 
 import contextlib
+import re
 import threading
 import types
 from collections.abc import Iterator
@@ -9,11 +10,16 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 from support.partitioned import PartitionedFrames
+from support.processes.programs import REPOSITORY
 from support.processes.workers import Worker, worker
 from support.redis.topologies import Cluster, answered, cluster
 from support.waiting import wait_until
 
 from process.backoff import Backoff
+from worker.publish.destination import Destination
+from worker.publish.sender import Sender
+from worker.publish.source import Captured
+from worker.queue.connections import Connections
 
 PARTITIONS = 6
 
@@ -140,3 +146,32 @@ def test_a_worker_with_another_number_is_refused(nodes: Cluster, frames: Partiti
         assert process.wait() == 1
         assert "the queue has 6 partitions, not 4: give --partitions 6" in process.log
         assert "Traceback" not in process.log
+
+
+def test_the_documented_permissions_are_enough(nodes: Cluster, frames: PartitionedFrames, tmp_path: Path) -> None:
+    """Those of the worker and of publishers, with what docs/redis-acl.md adds for a cluster and for partitions."""
+    page = (REPOSITORY / "docs/redis-acl.md").read_text()
+    for user in ("hand-counter", "hand-counter-publish"):
+        (rules,) = re.findall(rf"^ACL SETUSER {user} .*$", page, re.MULTILINE)
+        command = [*rules.replace("~{hand_counter}:", "~{hand_counter*}:").split(), "+cluster|slots", "+asking"]
+        for node in nodes.nodes:
+            nodes.ask(node, *command)
+    url = nodes.url.replace("redis+cluster://", "redis+cluster://{}:SECRET@")
+    with contextlib.closing(Connections(url.format("hand-counter-publish"))) as connections:
+        sender = Sender(
+            Destination(frames.partitions, connections.client),
+            payload_ttl=60.0,
+            max_queue=1000,
+            backoff=Backoff(0.02, 0.05),
+        )
+        channels = [sender.open(f"cam{i}") for i in range(12)]
+        sender.start()
+        for channel in channels:
+            channel.outlet.put(Captured(1000.0, frames.payload))
+        wait_until(lambda: all(channel.outlet.published for channel in channels), "all are published")
+        assert sender.stop(60.0)
+    where = types.SimpleNamespace(url=url.format("hand-counter"), folder=tmp_path)
+    with worker(where, "--partitions", str(PARTITIONS), "--drain") as process:  # type: ignore[arg-type]
+        assert process.wait() == 0, process.log
+    assert frames.accounting() == {"received": 12, "counted": 12}
+    assert [nodes.ask(node, "ACL", "LOG") for node in nodes.nodes] == [[], [], []]

@@ -98,7 +98,13 @@ def test_check_says_why_it_cannot_read(redis: Valkey) -> None:
     """No Redis, a hanging one, a key of the wrong type, a missing permission: exit code 1 and one line with the reason."""
     with redis.client() as client:
         client.set("text", "x")
-        client.acl_setuser("fps", enabled=True, passwords=["+pw"], keys=[HASH], commands=["+hmget", "+ping", "+hello"])
+        client.acl_setuser(
+            "fps",
+            enabled=True,
+            passwords=["+pw"],
+            keys=[HASH, f"{HASH}:patterns", f"{HASH}:boosts"],
+            commands=["+hmget", "+ping", "+hello"],
+        )
     url = f"redis://fps:pw@127.0.0.1:{redis.port}/0"
     for done, word in [
         (check("redis://127.0.0.1:1/0"), "127.0.0.1:1"),

@@ -43,6 +43,12 @@ sys.exit(main({arguments!r}))
             "hand-counter: pydantic isn't installed, run: pip install 'hamer-hand-counter[worker]'\n",
         ),
         (
+            "console.fpsctl.__main__",
+            ["typer"],
+            ["list"],
+            "fpsctl: typer isn't installed, run: pip install 'hamer-hand-counter[ctl]'\n",
+        ),
+        (
             "worker.__main__",
             ["cv2"],
             ["detect", "photo.jpg"],

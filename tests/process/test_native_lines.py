@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes.namespaces import needs_namespaces, pid_of_first, start_first
 from support.processes.programs import REPOSITORY, repository_environment
 
 from process.native_lines import copy_lines
@@ -213,25 +214,10 @@ def test_a_closed_standard_error_is_left_alone() -> None:
     assert (done.stdout, done.returncode) == ("done\n", 0)
 
 
-def run_first(program: str, **options: object) -> "subprocess.Popen[str]":
-    """Starts a program as the first process of a namespace, as in a container."""
+def run_first(program: str) -> "subprocess.Popen[str]":
+    """Starts a program whose block of captured lines is this text as the first process of a namespace."""
     indented = "".join(f"    {line}\n" for line in program.strip().splitlines())
-    words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    return subprocess.Popen(
-        [*words, sys.executable, "-c", f"{START}with captured('json'):\n{indented}"],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,  # type: ignore[call-overload]
-    )
-
-
-needs_namespaces = pytest.mark.skipif(
-    subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True, check=False).returncode
-    != 0,
-    reason="needs the right to make a PID namespace",
-)
+    return start_first([sys.executable, "-c", f"{START}with captured('json'):\n{indented}"], environment())
 
 
 @needs_namespaces
@@ -272,8 +258,7 @@ print(got, zombies(), flush=True)
     with run_first(program) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(first), 15)
+        os.kill(pid_of_first(process), 15)
         output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert output in ("['HUP', 'TERM'] []\n", "['TERM', 'HUP'] []\n")

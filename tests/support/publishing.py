@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -183,9 +184,11 @@ class MotionJpegCamera:
 class PublishProcess:
     """``hand-counter publish`` as a process."""
 
+    command = "publish"
+
     def __init__(self, *arguments: str, constants: Mapping[str, float] | None = None) -> None:
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115 (lives as long as this)
-        self._process = programs.start("worker", "publish", *arguments, output=self._log, constants=constants)
+        self._process = programs.start("worker", self.command, *arguments, output=self._log, constants=constants)
 
     @property
     def said(self) -> list[str]:
@@ -221,6 +224,28 @@ class PublishProcess:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+
+
+class IngestProcess(PublishProcess):
+    """``hand-counter ingest`` as a process."""
+
+    command = "ingest"
+
+    def __init__(self, path: Path, *arguments: str, constants: Mapping[str, float] | None = None) -> None:
+        super().__init__(str(path), "--http", "127.0.0.1:0", *arguments, constants=constants)
+
+    @property
+    def http(self) -> str:
+        """Returns the address of its endpoint, HOST:PORT."""
+        (line,) = self.says("publishing cameras")
+        return line.partition("http=")[2].split()[0]
+
+    def ended_by(self, number: int) -> float:
+        """Sends a signal, expects exit code 0, and returns the seconds until the exit."""
+        started = time.monotonic()
+        self.signal(number)
+        assert self.wait() == 0, self.said
+        return time.monotonic() - started
 
 
 class ListSource:

@@ -139,7 +139,7 @@ def test_a_worker_that_loads_its_models_says_so(valkey: QueueServer) -> None:
     assert status == 200
     assert {"hand_counter_redis_up NaN", "hand_counter_sidecar_up NaN"} <= set(metrics.splitlines())
     status, health = seen["/healthz"]
-    assert (status, json.loads(health)) == (503, {"healthy": False, "state": "loading"})
+    assert (status, json.loads(health)) == (503, {"healthy": False, "state": "starting"})
     assert seen["/livez"][0] == 200
 
 

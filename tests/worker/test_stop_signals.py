@@ -1,9 +1,13 @@
 """Signals that stop a command."""
 
+import os
 import signal
+import sys
 import threading
 
 import pytest
+from support.processes.namespaces import needs_namespaces, pid_of_first, start_first
+from support.processes.programs import repository_environment
 from support.waiting import wait_until
 
 from worker.stop_signals import stop_signals
@@ -75,3 +79,35 @@ def test_nohup_is_respected() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert not done.is_set()
     signal.signal(signal.SIGHUP, inherited)
+
+
+@needs_namespaces
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_first_process_of_a_container_ends_too(number: signal.Signals) -> None:
+    """The kernel protects it from signals without a handler: before the handlers are there, and after the first signal."""
+    program = """
+import threading, time
+from worker.stop_signals import end_at_signals, stop_signals
+end_at_signals()
+print("loading", flush=True)
+if input():
+    done = threading.Event()
+    with stop_signals(done):
+        print("running", flush=True)
+        done.wait(60)
+        print("stopping", flush=True)
+        time.sleep(60)
+"""
+    for loads in (True, False):
+        with start_first([sys.executable, "-c", program], repository_environment()) as process:
+            assert process.stdin
+            assert process.stdout
+            assert process.stdout.readline() == "loading\n"
+            if not loads:
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == "running\n"
+                os.kill(pid_of_first(process), number)
+                assert process.stdout.readline() == "stopping\n"
+            os.kill(pid_of_first(process), number)
+            assert process.wait(60) == 128 + number

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO, cast
@@ -44,10 +47,7 @@ def run_demo(options: DemoOptions) -> int:
     interrupted = threading.Event()
     output, stderr = Output(sys.stdout), Output(sys.stderr)
 
-    def check_interrupt() -> None:
-        if interrupted.is_set():
-            raise DemoInterruptedError
-
+    check_interrupt = functools.partial(_check_interrupt, interrupted)
     try:
         with (
             stop_signals(interrupted, patient=True),
@@ -57,7 +57,7 @@ def run_demo(options: DemoOptions) -> int:
             with download_progress(cast(TextIO, stderr), TITLE) as progress:
                 ensure_models(models_dir, _interruptible(progress, check_interrupt))
             stage = Stage(Path(folder), options, models_dir=models_dir, check_interrupt=check_interrupt)
-            deviations = _perform(stage, options, output, check_interrupt)
+            deviations = _perform(stage, options, output, interrupted)
     except (DemoError, ModelError) as error:
         stderr.line(f"hand-counter demo: {error}")
         return 1
@@ -69,6 +69,11 @@ def run_demo(options: DemoOptions) -> int:
     return 1 if deviations or output.problem else 0
 
 
+def _check_interrupt(interrupted: threading.Event) -> None:
+    if interrupted.is_set():
+        raise DemoInterruptedError
+
+
 def _interruptible(progress: Progress, check_interrupt: Callable[[], None]) -> Progress:
     def report(done: int, total: int | None) -> None:
         check_interrupt()
@@ -77,13 +82,15 @@ def _interruptible(progress: Progress, check_interrupt: Callable[[], None]) -> P
     return report
 
 
-def _perform(stage: Stage, options: DemoOptions, output: Output, check_interrupt: Callable[[], None]) -> list[str]:
+def _perform(stage: Stage, options: DemoOptions, output: Output, interrupted: threading.Event) -> list[str]:
     """Runs all phases and returns the deviations."""
+    check_interrupt = functools.partial(_check_interrupt, interrupted)
     began = time.monotonic()
     with Screen(output=output) as screen, stage:
         try:
             screen.line("starting Valkey, the sidecar and the worker ...")
             stage.start()
+            screen.line(f"look at it: {stage.console}  (the console: change limits there)")
             screen.line(f"watch it: redis-cli -u {mask_password(stage.redis_url)} HGETALL {stage.config_key}")
             screen.line(f"          grpcurl -plaintext {stage.sidecar} {_LIST_STREAMS}")
             own_seconds, stage_began = time.process_time(), time.monotonic()
@@ -92,6 +99,8 @@ def _perform(stage: Stage, options: DemoOptions, output: Output, check_interrupt
                 for number in range(1, len(PHASES) + 1)
                 for row in _phase(stage, screen, number, options.phase_seconds, check_interrupt)
             ]
+            if options.keep:
+                _keep(stage, screen, interrupted)
             accounting = stage.end()
         except (DemoError, redis.RedisError) as error:
             raise stage.cause_of(error) from error
@@ -103,6 +112,24 @@ def _perform(stage: Stage, options: DemoOptions, output: Output, check_interrupt
     if options.annotate:
         _write(options.annotate, stage)
     return deviations
+
+
+def _keep(stage: Stage, screen: Screen, interrupted: threading.Event) -> None:
+    """Lets everything go on until a signal, and says what may be tried."""
+    prefix = f"redis-cli -u {mask_password(stage.redis_url)} HSET {stage.config_key}"
+    for line in (
+        "it goes on until Ctrl-C. Change a limit and see the picture slow down:",
+        f"    in the page   {stage.console}#/camera/cam1",
+        f"    by fpsctl     fpsctl set cam1 0.5 --redis-url {mask_password(stage.redis_url)} --config-key {stage.config_key}",
+        f"    in Redis      {prefix} cam1 0.25",
+    ):
+        screen.line(line)
+    if any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")) or sys.platform == "darwin":
+        webbrowser.open(stage.console)
+    while not interrupted.wait(_REFRESH_S):
+        stage.check()
+        stage.read_results()
+    interrupted.clear()  # the summary still comes
 
 
 def _phase(stage: Stage, screen: Screen, number: int, seconds: float, check_interrupt: Callable[[], None]) -> list[Row]:

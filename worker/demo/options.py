@@ -24,3 +24,5 @@ class DemoOptions:
     """Folder of the hand models; None means the one in the user's cache."""
     annotate: Path | None
     """Where an annotated frame is written, if anywhere."""
+    keep: bool = False
+    """Whether all goes on after the last phase, until a signal."""

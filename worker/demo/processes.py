@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
@@ -35,8 +36,10 @@ class Child:
         self.cpu_seconds = 0.0
         """CPU time, known after `stop`."""
         self._log = folder / f"{name}.log"
-        # SIDECAR_* and WORKER_* are the user's own settings; the demo uses nothing but its flags.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("SIDECAR_", "WORKER_"))}
+        # SIDECAR_*, WORKER_* and CONSOLE_* are the user's own settings; the demo uses nothing but its flags.
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("SIDECAR_", "WORKER_", "CONSOLE_"))
+        }
         try:
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(
@@ -156,6 +159,18 @@ def _wait_for_redis(child: Child, url: str) -> None:
             if time.monotonic() > deadline:
                 raise DemoError(f"valkey doesn't answer{child.last_lines()}")
             time.sleep(0.02)
+
+
+def wait_for_http(child: Child, port: int) -> None:
+    """Waits until a child serves HTTP on a port of this machine. Raises DemoError if it ends or doesn't."""
+    deadline = time.monotonic() + START_S
+    while True:
+        child.check()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return
+        if time.monotonic() > deadline:
+            raise DemoError(f"{child.name} doesn't answer{child.last_lines()}")
+        time.sleep(0.02)
 
 
 def _free_port() -> int:

@@ -25,12 +25,14 @@ class DemoSettings(WorkerSettings):
     """Runs the whole service on this machine with three simulated cameras, and checks the outcome."""
 
     EXAMPLES: ClassVar[str] = """\
-It starts a Valkey, the sidecar and the worker, publishes the cameras' frames, and changes their limits live. At the end
+It starts a Valkey, the sidecar, the worker and the console, publishes the cameras' frames, and changes their limits live.
+At the end
 a table compares configured and achieved rates, and true and counted hands. Exit code 0 means that each rate was within
 5 % or 2 frames, and that the number of hands was right in 90 % of the frames.
 
 examples:
   hand-counter demo
+  hand-counter demo --keep                           go on until Ctrl-C, to change limits in the console and elsewhere
   hand-counter demo --annotate demo.jpg              also write an annotated frame
   hand-counter demo --redis-url redis://127.0.0.1:6379/0
                                                      use your own Redis; the demo deletes its keys at the end
@@ -46,6 +48,9 @@ examples:
     effort: Effort = Field(Effort.FAST, description="the worker's --effort; the simulated hands are easy to find")
     seed: int = Field(1, description="seed of the simulated cameras; another seed shows other scenes")
     models_dir: Path | None = Field(None, description="folder of the hand models; default: the user's cache")
+    keep: bool = Field(
+        False, description="go on after the last phase, until Ctrl-C, with the console open in a browser"
+    )
     annotate: Path | None = Field(
         None,
         description="write a counted frame with its detections drawn",

@@ -22,7 +22,7 @@ from worker.demo.ledger import StreamLedger
 from worker.demo.limits_view import LimitsView
 from worker.demo.options import DemoOptions
 from worker.demo.plan import DEFAULT_FPS, DemoCamera, Phase
-from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey
+from worker.demo.processes import Child, DemoError, python_module, start_on_free_port, start_valkey, wait_for_http
 from worker.publish.destination import on_one_server
 from worker.publish.open_source import jpeg_encoder
 from worker.publish.outages import Outages
@@ -70,6 +70,8 @@ class Stage(contextlib.ExitStack):
         self._publishers: list[Publisher] = []
         self._last_result = "0-0"
         self.sidecar = ""
+        self.console = ""
+        """The address of the web page."""
         self.redis_url, own = options.redis_url or "", f"demo_{secrets.token_hex(4)}"
         self.config_key = f"{CONFIG_KEY}:{own}" if options.redis_url else CONFIG_KEY
         self.keys = Keys(f"{DEFAULT_PREFIX}:{own}" if options.redis_url else DEFAULT_PREFIX)
@@ -91,6 +93,9 @@ class Stage(contextlib.ExitStack):
         self.sidecar = f"127.0.0.1:{port}"
         self._limits = self.enter_context(contextlib.closing(LimitsView(self.sidecar)))
         self._add(Child("worker", self._worker_command(), self._folder))
+        console, port = start_on_free_port(self._start_console, wait_for_http)
+        self._add(console)
+        self.console = f"http://127.0.0.1:{port}/"
         self._until(self._worker_reads, "the worker doesn't start reading the queue")
 
     def publish(self, cameras: Sequence[DemoCamera]) -> None:
@@ -202,6 +207,12 @@ class Stage(contextlib.ExitStack):
         flags += ["--listen", f"127.0.0.1:{port}", "--http", ""]
         return Child("sidecar", python_module("sidecar", *flags), self._folder)
 
+    def _start_console(self, port: int) -> Child:
+        # A process of its own: the worker doesn't import the console.
+        flags = ["--redis-url", self.redis_url, "--config-key", self.config_key, "--prefix", self.keys.prefix]
+        flags += ["--sidecar", self.sidecar, "--listen", f"127.0.0.1:{port}", "--allow-changes"]
+        return Child("console", python_module("console.web", *flags), self._folder)
+
     @staticmethod
     def _wait_for_sidecar(sidecar: Child, port: int) -> None:
         with contextlib.closing(LimitsView(f"127.0.0.1:{port}")) as limits:
@@ -228,7 +239,11 @@ class Stage(contextlib.ExitStack):
         """Deletes the demo's keys, because the Redis may be the user's own."""
         with contextlib.suppress(redis.RedisError):
             keys = [self.keys.frames, self.keys.counts, self.keys.dead, self.keys.accounting, self.keys.unread]
-            keys += [self.config_key, Partitions(self.keys.prefix).number_key]
+            keys += [
+                self.config_key,
+                *(f"{self.config_key}:{part}" for part in ("patterns", "boosts", "audit", "seen")),
+            ]
+            keys += [Partitions(self.keys.prefix).number_key]
             for each in (self.keys.payload("*"), self.keys.stream("*"), self.keys.preview("*")):
                 keys += self._redis.scan_iter(match=each, count=1000)
             self._redis.unlink(*keys)

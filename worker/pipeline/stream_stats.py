@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from worker.pipeline.rate_window import RateWindow
 from worker.queue.delivery import Counted, Dead, Skipped
-from worker.queue.frame import Frame
+from worker.queue.frame import Frame, SkipReason
 from worker.queue.stream_update import StreamUpdate
 
 OTHER = "other"
@@ -53,6 +53,7 @@ class StreamStat:
         "name",
         "received",
         "sent",
+        "sent_skips",
         "shared_counted",
         "shared_source",
         "skipped",
@@ -85,13 +86,18 @@ class StreamStat:
         """Whether there is something that the hash doesn't contain yet."""
         self.sent: Counter[str] = Counter()
         """What the hash contains of this worker's numbers, by its fields."""
+        self.sent_skips: Counter[str] = Counter()
+        """What it contains of this worker's skipped frames, by reason."""
         self.updated_at = 0.0
         self.told_silence = True
 
     def numbers(self) -> Counter[str]:
         """Returns the frames so far, by the fields of the hash."""
         skipped = sum(self.skipped.values())
-        return Counter(received=self.received, admitted=self.admitted, skipped=skipped, dead=self.dead)
+        superseded = self.skipped[SkipReason.SUPERSEDED]
+        return Counter(
+            received=self.received, admitted=self.admitted, skipped=skipped, superseded=superseded, dead=self.dead
+        )
 
     def silent(self, now: float) -> bool:
         """Returns whether no frame has come for a while."""
@@ -204,6 +210,7 @@ class StreamStats:
                     stream.told_silence, stream.changed = False, True
                     for name in stream.sent:
                         stream.sent[name] -= getattr(update, name)
+                    stream.sent_skips.subtract(update.skips)
 
     def written(self, updates: Iterable[StreamUpdate]) -> None:
         """Notes the totals of all workers, which came with the reply."""
@@ -235,8 +242,12 @@ class StreamStats:
             received=unsent["received"],
             admitted=unsent["admitted"],
             skipped=unsent["skipped"],
+            superseded=unsent["superseded"],
             dead=unsent["dead"],
         )
+        if update.skipped:
+            update.skips = dict(stream.skipped - stream.sent_skips)
+            stream.sent_skips = stream.skipped.copy()
         update.fields = {
             "stream_name": stream.name,
             "source_fps": 0 if silent else round(stream.shared_source.fps(), 3),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import av
 
 from worker.publish.choice import Part, Selection, Treatment
-from worker.publish.container import clock_may_change, nature_of, open_container, video_of
-from worker.publish.decoding import Converter, Decoder, threads_for
+from worker.publish.container import Nature, clock_may_change, nature_of, open_container, video_of
+from worker.publish.decoding import TURNS, Converter, Decoder, threads_for
 from worker.publish.failure import undecodable, why_ended
 from worker.publish.motion_jpeg import MotionJpeg
 from worker.publish.nal import References
@@ -30,8 +32,20 @@ UNKNOWN_FPS = 25.0
 """Of films that don't tell their rate."""
 
 
+_PRODUCED = struct.Struct("@q")
+"""The beginning of FFmpeg's AVProducerReferenceTime: microseconds since 1970."""
+
+
 class Times(Protocol):
     """From positions in a source to capture times."""
+
+    def begin(self) -> None:
+        """Notes that positions begin anew."""
+        ...
+
+    def told(self, position: float, captured_at: float) -> None:
+        """Takes the source's own capture time, Unix seconds, of the frame at a position, seconds or NaN."""
+        ...
 
     def arrives(self, position: float) -> float:
         """Takes the position of the next packet, seconds or NaN; returns its frame's capture time as known now."""
@@ -71,7 +85,8 @@ class Capture:
         """Packets so far."""
         self._timeout = reception.timeout
         threads = threads_for(context.width, context.height, self.fps or UNKNOWN_FPS, hurries)
-        self._decoder = Decoder(video, threads)
+        self._decoder = Decoder(video, threads, pauses=self.nature is Nature.CAMERA)
+        self._turns: AbstractContextManager[object] = TURNS if self.nature is Nature.CAMERA else nullcontext()
         self._converter = Converter()
         self._references = References(self.codec, context.extradata)
         self._jpeg = MotionJpeg(self._decoder) if self.codec == "mjpeg" else None
@@ -96,12 +111,15 @@ class Capture:
 
     def frames(self, times: Times, due: Due, encode: Encode, stop: threading.Event) -> Iterator[SourceFrame]:
         """Yields the frames until `stop` is set; without a picture those that aren't due and others don't refer to."""
+        times.begin()
         selection = Selection(self._decoder.whole_frames)
         for packet in self._packets():
             if stop.is_set():
                 return
             position = self._position(packet.pts)
             self.arrived += 1
+            if produced := packet.get_sidedata("prft"):
+                times.told(position, _PRODUCED.unpack_from(bytes(produced))[0] / 1e6)
             if self._jpeg and (content := self._jpeg.as_it_is(packet)):
                 self._passed_on += 1
                 times.arrives(position)
@@ -111,10 +129,13 @@ class Capture:
             part = Part(times.arrives(position), position, packet.is_keyframe, is_reference)
             how = selection.treat(part, due)
             if how is Treatment.LEAVE_OUT:
+                if selection.waits_for_key:
+                    self._decoder.pause()
                 yield SourceFrame(times.left_out(position), None)
                 continue
             self._undecoded += 1
-            yield from self._shown(self._decoder.decode(packet, how), times, encode)
+            with self._turns:
+                yield from self._shown(self._decoder.decode(packet, how), times, encode)
         yield from self._shown(self._decoder.drain(), times, encode)
 
     def close(self) -> None:
@@ -135,7 +156,7 @@ class Capture:
     def _position(self, pts: int | None) -> float:
         """Returns seconds. A frame's own time base is wrong if it comes out at the end."""
         base = self._video.time_base
-        return math.nan if pts is None or base is None else float(pts * base)
+        return math.nan if pts is None or base is None else pts * base.numerator / base.denominator
 
     def _is_reference(self, packet: Packet[VideoStream]) -> bool:
         return self._references.is_reference(memoryview(packet))

@@ -128,6 +128,11 @@ class Selection:
             whole_frames=self._whole_frames,
         )
 
+    @property
+    def waits_for_key(self) -> bool:
+        """Whether nothing before the next key frame can be decoded any more."""
+        return self._broken
+
     def treat(self, part: Part, due: Due) -> Treatment:
         """Returns what is done with the next packet, in the order in which packets arrive."""
         self._learn(part)

@@ -10,6 +10,7 @@ import cv2
 
 from worker.publish.camera import Camera
 from worker.publish.ending import end_process
+from worker.publish.heap import use_little_memory
 from worker.publish.options import PublishOptions
 from worker.publish.publisher import GRACE_S, Progress
 from worker.publish.source import SourceError
@@ -30,6 +31,7 @@ def run_publish(options: PublishOptions) -> int:
     Returns:
         The exit code. If a thread is in a call that can't be interrupted, the process exits in here instead.
     """
+    use_little_memory()
     cv2.setNumThreads(1)  # frames are processed one at a time, and the other cores are for counting
     uplink = Uplink(options.destination, options.limits)
     camera = Camera(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from process.cpus import cpus
 from worker.picture import Picture
 from worker.publish.choice import Treatment
 from worker.publish.orientation import UPRIGHT, Orientation, orientation, turned
 
 if TYPE_CHECKING:
     from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -27,48 +30,81 @@ _ONE_THREAD = 1920 * 1088 * 31
 
 _MOST_THREADS = 4
 
+_SELF_CONTAINED = ("h264", "hevc")
+"""Codecs whose parameters are in the stream or its extradata, so that another decoder can take over at any key frame."""
+
+TURNS = threading.BoundedSemaphore(cpus())
+"""Held while a camera's frame is decoded, converted and encoded: cameras whose key frames arrive at the same time would
+otherwise all need the memory for that, and finish no sooner."""
+
 
 class Decoder:
     """The decoder of one video."""
 
-    def __init__(self, video: VideoStream, threads: int) -> None:
-        """Takes a video that hasn't been read yet."""
+    def __init__(self, video: VideoStream, threads: int, pauses: bool = False) -> None:
+        """Takes a video that hasn't been read yet, and whether its memory is given back while nothing is decoded.
+
+        Between two key frames of a limited camera that is most of the time, and the pictures in a decoder are most of what a
+        camera needs. That costs a new decoder for each group of pictures that is decoded, which is little.
+        """
         self.decoded = 0
         """Frames so far."""
-        self._context = video.codec_context
-        self._context.thread_count = threads
-        self._context.thread_type = "NONE" if threads == 1 else "FRAME"
+        self._stream_context = video.codec_context
+        self._threads = threads
+        self._pauses = pauses and self._stream_context.codec.canonical_name in _SELF_CONTAINED
+        self._context: VideoCodecContext | None = None if self._pauses else self._set_up(self._stream_context)
         self._draining = False
 
     @property
     def whole_frames(self) -> bool:
         """Whether each packet is a frame: of an interlaced video it may be half of one."""
-        return self._context.field_order in _PROGRESSIVE
+        return self._stream_context.field_order in _PROGRESSIVE
 
     def decode(self, packet: Packet[VideoStream], how: Treatment) -> Sequence[VideoFrame]:
         """Returns the frames that come out when a packet goes in, in the order in which they are shown."""
-        if self._draining or how is not Treatment.DECODE:
+        if self._context and (self._draining or how is not Treatment.DECODE):
             self._context.flush_buffers()
             self._draining = False
         frames = [*self._decode(packet)]
         if how is Treatment.ALONE:
             frames += self.drain()
+            self.pause()
         return frames
+
+    def pause(self) -> None:
+        """Gives the memory back, if that is worth it. After that, decoding can only begin at a key frame."""
+        if self._pauses:
+            self._context, self._draining = None, False
 
     def drain(self) -> Sequence[VideoFrame]:
         """Returns the frames that are left in it. After that, decoding can only begin at a key frame."""
-        if self._draining:
+        if self._draining or self._context is None:
             return []
         self._draining = True
         return self._decode(None)
 
     def _decode(self, packet: Packet[VideoStream] | None) -> Sequence[VideoFrame]:
+        if self._context is None:
+            self._context = self._fresh()
         try:
             frames = self._context.decode(packet)
         except (av.FFmpegError, ValueError):  # a damaged packet; what follows may be whole
             return []
         self.decoded += len(frames)
         return frames
+
+    def _fresh(self) -> VideoCodecContext:
+        """Returns a decoder like the stream's own."""
+        own = self._stream_context
+        context = cast("VideoCodecContext", av.CodecContext.create(own.codec.name, "r"))
+        context.extradata = own.extradata
+        context.reorder_depth = own.reorder_depth
+        return self._set_up(context)
+
+    def _set_up(self, context: VideoCodecContext) -> VideoCodecContext:
+        context.thread_count = self._threads
+        context.thread_type = "NONE" if self._threads == 1 else "FRAME"
+        return context
 
 
 def threads_for(width: int, height: int, fps: float, hurries: bool) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 from process.backoff import Backoff
@@ -13,6 +13,24 @@ from worker.publish.arrival import ArrivalTimes
 from worker.publish.outages import Outages
 from worker.publish.source import Encode, SourceError, SourceFrame
 from worker.publish.thinning import Due
+
+_OPENING = threading.BoundedSemaphore(8)
+"""To learn what a camera sends, FFmpeg decodes some frames. If all cameras of a process did that at once, they would need
+several times the memory that they need later."""
+
+_LONGEST_TURN_S = 10.0
+"""After which nobody waits for others that don't answer."""
+
+
+@contextmanager
+def _opening(in_turn: bool) -> Iterator[None]:
+    """Waits for its turn, unless the camera is lost: it may not answer, and others shouldn't wait for it."""
+    acquired = in_turn and _OPENING.acquire(timeout=_LONGEST_TURN_S)
+    try:
+        yield
+    finally:
+        if acquired:
+            _OPENING.release()
 
 
 class NotACameraError(SourceError):
@@ -65,7 +83,8 @@ class LiveCamera:
         """Yields frames until `stop` is set, across any number of losses. Raises NotACameraError."""
         while not stop.is_set():
             try:
-                reading = self._open()
+                with _opening(in_turn=not self._outages.problem):
+                    reading = self._open()
             except NotACameraError:
                 raise
             except SourceError as error:

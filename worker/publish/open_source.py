@@ -67,7 +67,7 @@ def open_source(options: SourceOptions, outages: Outages | None = None) -> Sourc
 
 def name_of(options: SourceOptions) -> SourceName:
     """Returns what the source is, without its password if that is in a file."""
-    return parse_source(options.source, "" if options.password_file else None)
+    return parse_source(options.source, "" if options.password_file else options.password)
 
 
 def _webcam(source: SourceName, options: SourceOptions, encode: Encode, outages: Outages) -> LiveCamera:
@@ -137,7 +137,7 @@ def _with_password(options: SourceOptions) -> str:
     """Returns what opens the source, with the password that its file has now. Raises SourceError."""
     path = options.password_file
     try:
-        return parse_source(options.source, read_secret(path) if path else None).opens
+        return parse_source(options.source, read_secret(path) if path else options.password).opens
     except OSError as error:
         raise SourceError(f"the password's file {path} can't be read: {error.strerror or error}") from None
     except ValueError:

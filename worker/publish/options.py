@@ -33,6 +33,8 @@ class SourceOptions:
     """A file, a folder, a webcam's index, a URL or a simulated camera; see `parse_source`. It may hold a password."""
     password_file: Path | None = None
     """Its content replaces {PASSWORD} in a URL; read for each connection."""
+    password: str | None = field(default=None, repr=False)
+    """The same, if it isn't in a file."""
     loop: bool = False
     """Whether a file or folder starts over at its end."""
     fast: bool = False
@@ -96,5 +98,24 @@ class PublishOptions:
     """Seconds, by the frames' own clock, after which it stops."""
     limits: LimitsOptions | None = None
     """None: every frame is published."""
+    progress: float
+    """Seconds between progress lines; infinity for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """A process with many cameras."""
+
+    cameras: Path
+    """The file that lists them."""
+    destination: DestinationOptions
+    limits: LimitsOptions | None
+    """None: every frame is published."""
+    check: bool
+    """Whether the file is only checked."""
+    http: str
+    """HOST:PORT of /metrics and /healthz; empty: none."""
+    metrics_cameras: int
+    """How many cameras have metrics of their own."""
     progress: float
     """Seconds between progress lines; infinity for none."""

@@ -190,7 +190,12 @@ class Publisher:
                 if self._retry is None:
                     raise
                 self._outages.lost(str(error))
-                self._end_capture.wait(self._retry.next())
+            except Exception as error:
+                if self._retry is None:
+                    raise
+                logger.exception("the publisher failed; retrying", extra={"stream": self._outlet.stream_name})
+                self._outages.lost(f"the publisher failed: {type(error).__name__}")
+            self._end_capture.wait(self._retry.next())
 
     def _capture(self, source: Source) -> None:
         first_ts, began = None, 0.0

@@ -126,6 +126,10 @@ class Sender:
         """The key of the queue, or of the one that all partitions together take the place of."""
         return self._destination.partitions.only.frames
 
+    def works(self) -> bool:
+        """Returns whether Redis takes frames, as far as is known, and nothing is broken here."""
+        return self._failing_since is None and self.failed is None
+
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()

@@ -8,19 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from handcounter.pacing.schedule import stream_name_error
-from process.fields import FiniteSeconds, Number, OptionalGrpcAddress, Seconds
+from process.fields import FiniteSeconds, Number, Seconds
 from process.settings import Positional
 from worker.publish.options import (
     CameraOptions,
-    DestinationOptions,
-    LimitsOptions,
     PublishOptions,
     Reception,
     SourceOptions,
 )
+from worker.publish.sending_settings import SendingSettings
 from worker.publish.source_name import PASSWORD, parse_source, read_secret
-from worker.queue.partitions import Partitions
-from worker.settings import PartitionSettings, sidecar_error
 
 
 def _source(value: str) -> str:
@@ -36,7 +33,7 @@ def _stream_name(value: str) -> str:
     return value
 
 
-class PublishSettings(PartitionSettings):
+class PublishSettings(SendingSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -94,24 +91,6 @@ examples:
     count: int | None = Field(None, ge=1, description="stop after this many published frames")
     duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality when frames must be encoded")
-    payload_ttl: FiniteSeconds = Field(
-        30.0, ge=0.1, le=1e6, description="seconds after which a picture that no worker has fetched is deleted"
-    )
-    max_queue: int = Field(
-        20_000,
-        ge=1,
-        description="about how many entries the queue keeps, of all streams; when it is full of unread ones, files "
-        "wait, and a camera's frames push out the oldest",
-    )
-    sidecar: OptionalGrpcAddress = Field(
-        "",
-        description="leave out the frames that this sidecar would deny: HOST:PORT or unix:/path. Empty: publish all",
-    )
-    sidecar_ca: Path | None = Field(
-        None, description="CA certificate (PEM file) that verifies the sidecar; enables TLS"
-    )
-    sidecar_cert: Path | None = Field(None, description="client certificate for the sidecar (PEM file)")
-    sidecar_key: Path | None = Field(None, description="private key of the client certificate (PEM file)")
     progress: Seconds = Field(5.0, description="seconds between progress lines; inf: none")
 
     def arguments(self) -> dict[str, Any]:
@@ -134,12 +113,6 @@ examples:
         parse_source(self.source, "" if self.source_password_file else None)
         return self
 
-    @model_validator(mode="after")
-    def _sidecar_certificates_are_valid(self) -> Self:
-        if error := sidecar_error(self.sidecar_ca, self.sidecar_cert, self.sidecar_key):
-            raise ValueError(error)
-        return self
-
     @property
     def options(self) -> PublishOptions:
         """These settings as a value."""
@@ -157,18 +130,8 @@ examples:
                     jpeg_quality=self.jpeg_quality,
                 ),
             ),
-            destination=DestinationOptions(
-                redis=self.redis,
-                access=self.redis_access,
-                partitions=Partitions(self.prefix, self.partitions),
-                payload_ttl=self.payload_ttl,
-                max_queue=self.max_queue,
-            ),
-            limits=LimitsOptions(
-                address=self.sidecar, ca=self.sidecar_ca, certificate=self.sidecar_cert, key=self.sidecar_key
-            )
-            if self.sidecar
-            else None,
+            destination=self.destination,
+            limits=self.limits,
             count=self.count,
             duration=self.duration,
             progress=self.progress,

@@ -44,6 +44,12 @@ class Timeline:
         self._latest = -math.inf
         """The latest position since then."""
 
+    def begin(self) -> None:
+        """Does nothing: a loop says so by itself."""
+
+    def told(self, position: float, captured_at: float) -> None:
+        """Ignores when a film was captured: its frames are as old as the program says."""
+
     def arrives(self, position: float) -> float:
         """Takes the next packet's position, seconds or NaN; returns its frame's capture time as far as it's known now.
 

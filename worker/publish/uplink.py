@@ -70,12 +70,15 @@ class Uplink:
         return told
 
     def close(self, grace: float) -> bool:
-        """Ends everything; returns False if a thread is in a call that can't be interrupted."""
-        if self._states:
-            self._states.stop(LAST_STATES_S)  # if Redis is away, nobody can read them
-        interruptible = self.sender.stop(grace)
+        """Ends everything; returns False if a thread is in a call that can't be interrupted: then the process has to end.
+
+        If Redis doesn't answer, nobody can read the last states, so they aren't waited for longer.
+        """
+        deadline = time.monotonic() + grace
+        written = self._states is None or self._states.stop(min(grace, LAST_STATES_S))
+        if not (self.sender.stop(max(0.0, deadline - time.monotonic())) and written):
+            return False
         if self.watch:
             self.watch.close()
-        if interruptible:
-            self._connections.close()
-        return interruptible
+        self._connections.close()
+        return True

@@ -20,7 +20,11 @@ class StreamUpdate:
     admitted: int = 0
     counted: int = 0
     skipped: int = 0
+    superseded: int = 0
+    """They are some of the skipped ones."""
     dead: int = 0
+    skips: dict[str, int] = field(default_factory=dict)
+    """The skipped ones by reason."""
     fields: dict[str, str | int | float] = field(default_factory=dict)
     """Fields of the hash that are set."""
     preview: bytes = b""
@@ -34,5 +38,6 @@ class StreamUpdate:
     def words(self) -> list[object]:
         """Returns the arguments of the script."""
         flat = [word for pair in self.fields.items() for word in pair]
-        added = [self.received, self.admitted, self.counted, self.skipped, self.dead]
-        return [repr(self.heard_at), int(self.silent), self.preview, *added, len(flat), *flat]
+        added = [self.received, self.admitted, self.counted, self.skipped, self.superseded, self.dead]
+        skips = [word for reason, number in self.skips.items() for word in (f"skipped:{reason}", number)]
+        return [repr(self.heard_at), int(self.silent), self.preview, *added, len(flat), *flat, len(skips), *skips]

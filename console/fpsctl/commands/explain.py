@@ -46,6 +46,7 @@ def explain(
         similar = next(iter(nearest(name, sorted(session.streams() - {name}))), "")
     todo = advice(
         known,
+        applied={address: each.fps for address, each in paced.items()},
         stale=any(each.stale for each in paced.values()),
         unread=any(each.unread for each in paced.values()),
         similar=similar,
@@ -105,7 +106,9 @@ def _worker(known: Row, counted: dict[str, str] | None) -> Iterator[str]:
         f"  workers   {show.rate(known.source_fps)}/s come, {show.rate(known.counted_fps)}/s are counted; "
         f"{known.counted} counted, {known.skipped} skipped, {known.dead} dead"
     )
-    if skip := counted.get("last_skip"):
+    for skip, number in known.skips.items():
+        yield f"  skipped   {number} as {shown(skip)}: {reason(skip)}"
+    if not known.skips and (skip := counted.get("last_skip", "")):
         yield f"  skipped   the last one as {shown(skip)}: {reason(skip)}"
     if known.hands is not None:
         age = "" if known.age is None else f"; the newest frame came {show_duration(known.age)} ago"

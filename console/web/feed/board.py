@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from console.web.feed.facts import Counted, Paced
+from console.web.feed.facts import CameraSaid, Counted, Paced
 from console.web.feed.rows import Row, row_of
 
 KEPT_S: Final = 3600.0
@@ -61,6 +61,7 @@ class Board:
         self,
         counted: Mapping[str, Counted],
         paced: Mapping[str, Paced],
+        cameras: Mapping[str, CameraSaid],
         alive: Iterable[str],
         now: float,
     ) -> Diff:
@@ -69,17 +70,18 @@ class Board:
         Args:
             counted: What the workers say, by stream.
             paced: What is known about the limits, by stream.
+            cameras: What publishers say, by stream.
             alive: Streams that have rows besides those that the workers speak of.
             now: Unix seconds by Redis' clock.
         """
-        for name in dict.fromkeys([*counted, *alive]):
+        for name in dict.fromkeys([*counted, *cameras, *alive]):
             self._seen[name] = now
         self._bound(now)
         changes: list[list[object]] = []
         for name in self._seen:
             heard = max(self._heard.get(name, 0.0), counted[name].heard_at if name in counted else 0.0)
             self._heard[name] = heard
-            row = row_of(name, counted.get(name), paced.get(name), heard, now)
+            row = row_of(name, counted.get(name), paced.get(name), cameras.get(name), heard, now)
             row |= self._more(name)
             if changed := self._put(name, row):
                 changes.append(changed)

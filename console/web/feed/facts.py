@@ -14,6 +14,10 @@ HASH_FIELDS = (
 """What is read of a stream's hash for every stream; the rest of it only for the camera that somebody looks at."""
 
 
+CAMERA_FIELDS = ("state", "error", "source_fps")
+"""What is read of a camera's hash, likewise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What the workers say about a stream: its hash in Redis."""
@@ -34,6 +38,17 @@ class Counted:
     counted: int = 0
     skipped: int = 0
     dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSaid:
+    """What a publisher says about its camera."""
+
+    state: str = ""
+    """starting, working, lost, ended or stopped; empty: no publisher says anything."""
+    error: str = ""
+    """Why it was lost last; it may work again."""
+    source_fps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,14 @@ def counted_from(values: Sequence[bytes | None]) -> Counted | None:
         skipped=_integer(texts["skipped"]),
         dead=_integer(texts["dead"]),
     )
+
+
+def camera_from(values: Sequence[bytes | None]) -> CameraSaid | None:
+    """Returns what a camera's hash says, given the values of CAMERA_FIELDS in their order; None if there is no hash."""
+    state, error, source_fps = (value or b"" for value in values)
+    if not state:
+        return None
+    return CameraSaid(state.decode("ascii", "replace")[:20], error.decode(errors="replace")[:200], _number(source_fps))
 
 
 def numbers_from(fields: Mapping[bytes, bytes]) -> dict[str, int]:

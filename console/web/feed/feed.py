@@ -16,7 +16,7 @@ import redis
 from console.web.demands import Demands, default_of
 from console.web.feed.board import Board, Diff
 from console.web.feed.capacity import Capacity, CapacityWatch, asked_fps
-from console.web.feed.facts import Counted, Paced
+from console.web.feed.facts import CameraSaid, Counted, Paced
 from console.web.feed.history import History
 from console.web.feed.limits_view import LimitsView
 from console.web.feed.load import Load
@@ -36,7 +36,7 @@ SOON_S: Final = 0.2
 SETTLES_S: Final = 0.03
 """How long after a change the sidecars are asked: they read it within a few milliseconds."""
 HASHES: Final = 2000
-"""Hashes of streams that are read in one tick, at most."""
+"""Streams whose hashes are read in one tick, at most."""
 FLEET_S: Final = 2.0
 INFO_S: Final = 5.0
 SCAN_S: Final = 5.0
@@ -74,6 +74,7 @@ class Feed:
         self.viewers = Viewers(max_viewers, self._snapshot)
         self._capacity = CapacityWatch()
         self._counted: dict[str, Counted] = {}
+        self._cameras: dict[str, CameraSaid] = {}
         self._paced: dict[str, Paced] = {}
         self._found: set[str] = set()
         self._offset_s = 0.0
@@ -143,10 +144,12 @@ class Feed:
             names = valid_names({*self._paced, *self._found, *self._counted, *self.board.names, *self.limits.names})
             with self._noting_problems():
                 self._offset_s = await self.source.now() - time.time()
-                facts, read = await self.source.counted(sorted(names), HASHES)
-                for name in read - facts.keys():
+                facts, cameras, read = await self.source.streams(sorted(names), HASHES)
+                for name in read:
                     self._counted.pop(name, None)
+                    self._cameras.pop(name, None)
                 self._counted |= facts
+                self._cameras |= cameras
         self._tell()
 
     def _tell(self) -> None:
@@ -160,7 +163,7 @@ class Feed:
             name: Paced(*self.limits.expected(name, now))
             for name in {*self.limits.names, *self.board.names} - self._paced.keys()
         }
-        diff: Diff = self.board.update(self._counted, paced, self._alive(), now)
+        diff: Diff = self.board.update(self._counted, paced, self._cameras, self._alive(), now)
         if self.history.due(now):
             self.history.note(self.board.rows(), now)
         if diff:
@@ -230,8 +233,9 @@ class Feed:
     async def _scan(self) -> None:
         while True:
             with self._noting_problems():
+                await self.source.find_partitions()
                 found = await self.source.found()
-                self._found = found | {name for name in self._found if name in self._counted}
+                self._found = found | {name for name in self._found if name in self._counted or name in self._cameras}
             await asyncio.sleep(SCAN_S)
 
     async def _read_fleet(self) -> None:

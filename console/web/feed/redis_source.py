@@ -1,15 +1,27 @@
 """Reads what the page shows from Redis. Every reading is bounded, whatever Redis holds and however many pages are open."""
 
+import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import redis.asyncio
 
 from console.control.changes import Snapshot
-from console.web.feed.facts import HASH_FIELDS, Counted, counted_from, decode_name, encode_name, numbers_from
+from console.web.feed.facts import (
+    CAMERA_FIELDS,
+    HASH_FIELDS,
+    CameraSaid,
+    Counted,
+    camera_from,
+    counted_from,
+    decode_name,
+    encode_name,
+    numbers_from,
+)
 from console.web.feed.load import Load
-from console.web.feed.queue_keys import QueueKeys
+from console.web.feed.queue_keys import PartitionKeys, QueueKeys
 
 CONSUMER_GROUP: Final = "workers"
 
@@ -21,6 +33,8 @@ SCANS: Final = 4
 """Steps of one search for streams; the next one continues where it ended."""
 
 MOST_CONSUMERS: Final = 200
+MOST_PARTITIONS: Final = 64
+"""Whose queues are read every time; the first ones, if there are more."""
 
 
 class RedisSource:
@@ -63,36 +77,41 @@ class RedisSource:
                 break
         return names
 
-    async def counted(self, names: Sequence[str], most: int) -> tuple[dict[str, Counted], set[str]]:
-        """Reads the hashes of streams, at most so many; with more streams each has its turn.
+    async def streams(
+        self, names: Sequence[str], most: int
+    ) -> tuple[dict[str, Counted], dict[str, CameraSaid], set[str]]:
+        """Reads the hashes of streams and of their cameras, at most so many; with more streams each has its turn.
 
         Returns:
-            What the hashes say, and the streams that were read.
+            What the workers say, what the publishers say, and the streams that were read.
         """
         begin = self._turn % max(len(names), 1)
         chosen = [*names[begin:], *names[:begin]][:most]
         self._turn = begin + len(chosen)
         facts: dict[str, Counted] = {}
+        cameras: dict[str, CameraSaid] = {}
         for start in range(0, len(chosen), BATCH):
             part = chosen[start : start + BATCH]
             pipeline = self._client.pipeline(transaction=False)
             for name in part:
                 pipeline.hmget(self._keys.stream(name), HASH_FIELDS)
-            self._note("hmget", len(part))
-            for name, values in zip(part, await pipeline.execute(raise_on_error=False), strict=True):
-                if isinstance(values, redis.ResponseError):
-                    continue  # a key of another type
-                if isinstance(values, Exception):
-                    raise values
-                if (counted := counted_from(values)) is not None:
-                    facts[name] = counted
-        return facts, set(chosen)
+                pipeline.hmget(self._keys.camera(name), CAMERA_FIELDS)
+            self._note("hmget", 2 * len(part))
+            replies = await pipeline.execute(raise_on_error=False)
+            for name, counted, camera in zip(part, replies[::2], replies[1::2], strict=True):
+                # An error of the server: the key has another type, or may not be read.
+                if not isinstance(counted, redis.ResponseError) and (found := counted_from(_values(counted))):
+                    facts[name] = found
+                if not isinstance(camera, redis.ResponseError) and (said := camera_from(_values(camera))):
+                    cameras[name] = said
+        return facts, cameras, set(chosen)
 
-    async def camera(self, name: str) -> dict[str, str]:
-        """Returns all that is kept of one stream, as text."""
-        self._note("hgetall", 1)
-        fields = await self._client.hgetall(self._keys.stream(name))
-        return {decode_name(field): value.decode(errors="replace") for field, value in fields.items()}
+    async def camera(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Returns all that is kept of one stream, and all that its publisher says, as text."""
+        self._note("hgetall", 2)
+        stream = await self._client.hgetall(self._keys.stream(name))
+        camera = await self._client.hgetall(self._keys.camera(name))
+        return _shown(stream), _shown(camera)
 
     async def picture(self, name: str) -> bytes | None:
         """Returns the last annotated picture of a stream, a JPEG; None if there is none."""
@@ -101,9 +120,48 @@ class RedisSource:
         self._load.redis_bytes.inc(len(picture or b""))
         return picture
 
+    async def find_partitions(self) -> None:
+        """Reads how many partitions the queue has."""
+        self._note("get", 1)
+        number = await self._client.get(self._keys.number_key)
+        if (number or b"1").isdigit():
+            self._keys = QueueKeys(self._keys.prefix, max(1, int(number or 1)))
+
     async def queue(self) -> dict[str, Any]:
-        """Returns the lengths of the queue, what waits in it, its workers and the accounting."""
-        keys = self._keys
+        """Returns the lengths of the queue, what waits in it, its workers and the accounting, of all partitions together."""
+        partitions = list(itertools.islice(self._keys.partitions, MOST_PARTITIONS))
+        read = [await self._partition(keys) for keys in partitions]
+        accounting: Counter[str] = Counter()
+        workers: dict[str, dict[str, object]] = {}
+        for each in read:
+            accounting.update(each["accounting"])
+            for worker in each["workers"]:
+                known = workers.get(worker["name"], {"pending": 0, "idle_s": worker["idle_s"]})
+                worker["pending"] += known["pending"]
+                worker["idle_s"] = min(worker["idle_s"], known["idle_s"])
+                workers[worker["name"]] = worker
+        oldest = [each["oldest_pending_at"] for each in read if each["oldest_pending_at"]]
+        return {
+            "accounting": dict(accounting),
+            **{name: _sum(each[name] for each in read) for name in ("dropped", "frames", "counts", "dead")},
+            **{name: _sum(each[name] for each in read) for name in ("lag", "pending")},
+            "oldest_pending_at": min(oldest) if oldest else None,
+            "workers": list(workers.values())[:MOST_CONSUMERS],
+            "partitions": self._keys.number,
+            "each": [
+                {
+                    "frames": each["frames"],
+                    "lag": each["lag"],
+                    "pending": each["pending"],
+                    "readers": len(each["workers"]),
+                }
+                for each in read
+            ]
+            if len(read) > 1
+            else [],
+        }
+
+    async def _partition(self, keys: PartitionKeys) -> dict[str, Any]:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.hgetall(keys.accounting)
         pipeline.hgetall(keys.unread)
@@ -133,7 +191,7 @@ class RedisSource:
                     "pending": each["pending"],
                     "idle_s": round(each["idle"] / 1000),
                 }
-                for each in (consumers or ())[:MOST_CONSUMERS]
+                for each in consumers or ()
             ],
         }
 
@@ -177,3 +235,21 @@ def valid_names(names: Iterable[str]) -> set[str]:
 
 def _texts(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {decode_name(name): decode_name(value) for name, value in fields.items()}
+
+
+def _values(reply: Any) -> list[bytes | None]:
+    """Returns the values of a reply; raises it if it is an error of the connection."""
+    if isinstance(reply, Exception):
+        raise reply
+    values: list[bytes | None] = reply
+    return values
+
+
+def _shown(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {decode_name(field): value.decode(errors="replace") for field, value in fields.items()}
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Returns the sum; None if no number is known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from console.web.feed.facts import Counted, Paced
+from console.web.feed.facts import CameraSaid, Counted, Paced
 
 Row = dict[str, object]
 """JSON: text, numbers, booleans and None. An infinite fps is the text "inf"."""
@@ -30,7 +30,7 @@ def state_of(counted: Counted | None, heard_at: float, limit: float | None, sour
         counted: What the workers say; None once the hash has expired.
         heard_at: When its newest frame arrived, Unix seconds; 0: never seen.
         limit: The fps in force; None: unknown.
-        source_fps: What a publisher that thins tells about the camera now; 0: nothing.
+        source_fps: What the publisher tells about the camera now; 0: nothing.
         now: Unix seconds, by the same clock as heard_at.
     """
     patience = silent_after(limit)
@@ -47,27 +47,35 @@ def state_of(counted: Counted | None, heard_at: float, limit: float | None, sour
     return LIVE
 
 
-def row_of(name: str, counted: Counted | None, paced: Paced | None, heard_at: float, now: float) -> Row:
+def row_of(
+    name: str, counted: Counted | None, paced: Paced | None, camera: CameraSaid | None, heard_at: float, now: float
+) -> Row:
     """Returns the row of a stream. Numbers are rounded to what is shown, so that only visible changes are sent.
 
     Args:
         name: The stream.
         counted: What the workers say.
         paced: What the sidecars say, or what Redis alone tells about the limit.
+        camera: What its publisher says.
         heard_at: When the newest frame came, Unix seconds; 0: never.
         now: Unix seconds.
     """
     limit = paced.fps if paced else None
-    told = paced.source_fps if paced else 0.0
+    told = (camera.source_fps if camera else 0.0) or (paced.source_fps if paced else 0.0)
+    state = state_of(counted, heard_at, limit, told, now)
+    if camera and camera.state == "lost" and state != PAUSED:
+        state = SILENT  # at once: its publisher knows it before frames are missed
+    # The rates of a hash that nobody writes any more are those of the past.
+    counts = counted if state != SILENT else None
     return {
         "name": name,
-        "state": state_of(counted, heard_at, limit, told, now),
+        "state": state,
         "hands": counted.hands if counted else None,
-        "source_fps": _rounded(told or (counted.source_fps if counted else 0.0)),
+        "source_fps": _rounded(0.0 if state == SILENT else told or (counted.source_fps if counted else 0.0)),
         "limit": _limit(limit),
         "limit_source": paced.source if paced else "",
         "admitted_fps": _rounded(paced.admitted_fps if paced else 0.0),
-        "counted_fps": _rounded(counted.counted_fps if counted else 0.0),
+        "counted_fps": _rounded(counts.counted_fps if counts else 0.0),
         "heard_at": round(heard_at, 1),
         "counted_at": round(counted.counted_at, 1) if counted else 0.0,
         "age": _rounded(counted.age if counted else 0.0),
@@ -76,6 +84,8 @@ def row_of(name: str, counted: Counted | None, paced: Paced | None, heard_at: fl
         "counted": counted.counted if counted else 0,
         "skipped": counted.skipped if counted else 0,
         "invalid": paced.invalid if paced else "",
+        "camera": camera.state if camera else "",
+        "camera_error": camera.error if camera and camera.state in ("lost", "starting") else "",
         "stale": bool(paced and (paced.stale or paced.unread)),
     }
 

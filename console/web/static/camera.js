@@ -5,7 +5,7 @@ import { h, setText } from "./dom.js";
 import { Shot } from "./pictures.js";
 import { address, read } from "./session.js";
 import { byName, listen, now } from "./store.js";
-import { SKIPS, SOURCES, STATES, ago, badge, fps, nameElement, number } from "./text.js";
+import { SKIPS, SOURCES, STATES, ago, badge, fps, nameElement, number, plainName } from "./text.js";
 
 const DETAILS_MS = 2000;
 const HISTORY_MS = 10000;
@@ -28,6 +28,7 @@ export function camera(main, name, panel) {
   };
   const why = h("ul", { class: "why" });
   const totals = h("dl", { class: "numbers" });
+  const publisher = h("dl", { class: "numbers" });
   const json = h("pre", { class: "json", tabindex: "0" });
   const problem = h("p", { class: "flaw", hidden: true });
   const hands = chart("Hands in the last hour", [{ key: "hands", label: "hands" }], { area: true });
@@ -62,6 +63,7 @@ export function camera(main, name, panel) {
         panel?.element,
         h("section", { class: "panel" }, h("h2", null, "Why"), why),
         h("section", { class: "panel" }, h("h2", null, "Frames"), totals),
+        h("section", { class: "panel" }, h("h2", null, "Publisher"), publisher),
         details,
       ),
     ),
@@ -111,6 +113,22 @@ export function camera(main, name, panel) {
         h("dd", null, SKIPS[fields.last_skip] ?? "–"),
         h("dt", null, "Picture"),
         h("dd", null, fields.width ? `${fields.width} × ${fields.height}` : "–"),
+      );
+      const said = found.camera;
+      const known = [
+        ["State", said.state && `${said.state} since ${new Date(Number(said.since) * 1000).toLocaleString("en-GB")}`],
+        ["Source", said.source],
+        ["Codec", said.codec],
+        ["Size", said.size],
+        ["Arrived", said.arrived && number(Number(said.arrived))],
+        ["Published", said.published && number(Number(said.published))],
+        ["Left out, not due", said.thinned && number(Number(said.thinned))],
+        ["Dropped", said.dropped && number(Number(said.dropped))],
+        ["Last error", said.error && `${said.error} (${ago(now() - Number(said.error_at))})`],
+        ["Host", said.host],
+      ].filter(([, text]) => text);
+      publisher.replaceChildren(
+        ...(known.length ? known : [["State", "no publisher says anything about it"]]).flatMap(([label, text]) => [h("dt", null, label), h("dd", null, plainName(text))]),
       );
       if (details.open || !json.firstChild) setText(json, found.result ? JSON.stringify(found.result, null, 2) : "no result yet");
     } catch (error) {

@@ -104,6 +104,7 @@ function accounting(queue) {
 function queueNumbers(queue) {
   if (!queue || queue.frames === undefined) return h("p", { class: "fine" }, "The queue can't be read.");
   return list([
+    queue.partitions > 1 && ["Partitions", number(queue.partitions)],
     ["Entries in the queue", number(queue.frames)],
     ["Not read yet", queue.lag === null || queue.lag === undefined ? "–" : number(queue.lag)],
     ["Held by workers", number(queue.pending)],
@@ -112,6 +113,11 @@ function queueNumbers(queue) {
     ["Results kept", number(queue.counts)],
     ["Dead letters kept", number(queue.dead)],
   ]);
+}
+
+function partitions(queue) {
+  const body = (queue?.each ?? []).map((each, i) => [String(i), number(each.frames), each.lag === null ? "–" : number(each.lag), number(each.pending), number(each.readers)]);
+  return lines(["Partition", "Entries", "Not read yet", "Held", "Workers"], body, "The queue has one partition.");
 }
 
 function redis(value) {
@@ -130,7 +136,7 @@ function redis(value) {
 
 /** Shows the fleet in an element; returns what ends it. */
 export function fleet(main) {
-  const bodies = Object.fromEntries(["capacity", "sidecars", "workers", "queue", "accounting", "redis", "console"].map((name) => [name, h("div")]));
+  const bodies = Object.fromEntries(["capacity", "sidecars", "workers", "queue", "partitions", "accounting", "redis", "console"].map((name) => [name, h("div")]));
   const panel = (name, title, wide) => h("section", { class: wide ? "panel wide" : "panel", "aria-label": title }, h("h2", null, title), bodies[name]);
   main.replaceChildren(
     h("div", { class: "head" }, h("h1", null, "Fleet")),
@@ -143,6 +149,7 @@ export function fleet(main) {
       panel("queue", "Queue"),
       panel("accounting", "All frames so far"),
       panel("redis", "Redis"),
+      panel("partitions", "Partitions", true),
       panel("console", "This console", true),
     ),
   );
@@ -154,6 +161,7 @@ export function fleet(main) {
     bodies.sidecars.replaceChildren(sidecars(value.sidecars));
     bodies.workers.replaceChildren(workers(value.queue));
     bodies.queue.replaceChildren(queueNumbers(value.queue));
+    bodies.partitions.replaceChildren(partitions(value.queue));
     bodies.accounting.replaceChildren(accounting(value.queue));
     bodies.redis.replaceChildren(redis(value.redis));
     const own = value.console;

@@ -57,6 +57,7 @@ export function handleKeys({ search, edit, back }) {
     else if (event.key === "e") edit(document.activeElement?.closest(".tile, .grid tr"));
     else if (event.key.startsWith("Arrow") && move(event.key)) event.preventDefault();
     else return;
-    if (event.key === "/") event.preventDefault();
+    // The key isn't for the field that now has the focus.
+    event.preventDefault();
   });
 }

@@ -60,8 +60,8 @@ export class Shot {
     this.wanted = null;
     try {
       const answer = await fetch(address("/api/picture", wanted.name, { at: wanted.at }));
-      if (answer.ok) this.show(URL.createObjectURL(await answer.blob()));
-      else if (answer.status === 404) this.onShown(false);
+      if (answer.status === 204) this.onShown(false);
+      else if (answer.ok) this.show(URL.createObjectURL(await answer.blob()));
       this.shown = wanted.at;
     } catch {
       // the next change of the row asks again

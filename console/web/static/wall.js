@@ -65,8 +65,9 @@ class Tile {
     setText(this.limitFps, row.limit === "inf" ? "none" : fps(row.limit));
     setText(this.from, SOURCES[row.limit_source] ?? "");
     setText(this.counted, fps(row.counted_fps));
-    this.flaw.hidden = !row.invalid;
-    if (row.invalid) setText(this.flaw, `Bad value in Redis: ${plainName(row.invalid)}`);
+    const flaw = row.camera_error ? plainName(row.camera_error) : row.invalid ? `Bad value in Redis: ${plainName(row.invalid)}` : "";
+    this.flaw.hidden = !flaw;
+    setText(this.flaw, flaw);
     this.blank.textContent = row.picture ? "no picture yet" : "pictures are switched off";
     this.tick();
     this.shot.update(row);

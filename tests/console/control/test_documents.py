@@ -1,7 +1,7 @@
 """Limits as YAML and CSV."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.control.changes import Change, Kind, Snapshot
@@ -89,6 +89,7 @@ SNAPSHOTS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(SNAPSHOTS)
 def test_a_document_means_what_was_exported(snapshot: Snapshot) -> None:
     """Whatever characters names have."""

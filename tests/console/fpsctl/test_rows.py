@@ -14,6 +14,8 @@ HEARD = {
     "hand_count": "3",
     "counted": "7",
     "skipped": "93",
+    "skipped:late": "3",
+    "skipped:too_soon": "90",
 }
 
 
@@ -56,6 +58,7 @@ def test_a_row() -> None:
     found = made({"cam": "fast", "*": "3"}, paced=[paced(), paced(source_fps=30.0)], counted={**HEARD, "age": "x"})
     assert (found.limit, found.source, found.invalid) == (3.0, "*", "fast")
     assert (found.admitted, found.denied, found.admitted_fps, found.source_fps) == (10, 190, 4.0, 30.0)
+    assert list(found.skips.items()) == [("too_soon", 90), ("late", 3)]
     assert (found.counted, found.skipped, found.hands, found.age, found.last_skip) == (7, 93, 3, 1.0, "too_soon")
 
 
@@ -64,6 +67,14 @@ def test_what_only_the_sidecar_knows() -> None:
     found = made(paced=[paced(fps=1.5, invalid="x")])
     assert (found.limit, found.invalid, found.source) == (1.5, "x", "--fps")
     assert made(camera={"state": "lost", "error": "no"}).camera == "no"
+
+
+def test_limits_that_only_the_sidecars_tell() -> None:
+    """Where this user of Redis may not read them."""
+    for word, source in (("OVERRIDE", "own"), ("PATTERN", "pattern"), ("WILDCARD", "*"), ("BOOST", "boost")):
+        found = row("cam", None, NOW, default=None, paced=[paced(source=word)])
+        assert (found.limit, found.source) == (2.0, source)
+    assert row("cam", None, NOW, default=None).limit is None
 
 
 def test_order() -> None:
@@ -111,6 +122,7 @@ def test_numbers_of_hashes(text: str | None, expected: float) -> None:
         ({"cam": "fast"}, {"counted": HEARD}, {}, "fpsctl set cam FPS"),
         ({"cam": "2"}, {"counted": HEARD}, {"stale": True}, "can't read the limits"),
         ({"cam": "2"}, {"counted": HEARD}, {"unread": True}, "never read its limit"),
+        ({"cam": "2"}, {"counted": HEARD}, {"applied": {"a:1": 1.0}}, "the sidecar a:1 applies 1 instead"),
         ({"cam": "2"}, {}, {"similar": "cam-1"}, "is cam-1 meant?"),
         ({"cam": "2"}, {}, {}, "is it published"),
         ({"cam": "2"}, {"paced": [paced()]}, {}, "come no more"),
@@ -128,6 +140,6 @@ def test_advice(limits: dict, sides: dict, flags: dict, words: str) -> None:
 
 def test_no_advice() -> None:
     """A stream that is all right needs none."""
-    assert advice(made({"cam": "2"}, counted=HEARD)) == []
+    assert advice(made({"cam": "2"}, counted=HEARD), applied={"a:1": 2.0}) == []
     assert reason("TOO_SOON").startswith("the stream's next frame")
     assert reason("new\x1breason") == "new\\x1breason"

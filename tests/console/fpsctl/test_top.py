@@ -11,7 +11,15 @@ from console.fpsctl.keyboard import keys_of
 from console.fpsctl.rows import SortKey, row
 
 NOW = 1000.0
-HASH = {"heard_at": "999.0", "source_fps": "25", "counted_fps": "0.25", "hand_count": "3", "last_skip": "superseded"}
+HASH = {
+    "heard_at": "999.0",
+    "source_fps": "25",
+    "counted_fps": "0.25",
+    "hand_count": "3",
+    "last_skip": "superseded",
+    "skipped:late": "1",
+    "skipped:superseded": "3",
+}
 ROWS = [
     row(name, Snapshot({name: "2", "bad": "x"}, {}, {"boosted": "9 4600"}), NOW, default=None, counted=HASH)
     for name in ("a" * 100, "boosted", "bad", "\x1b[2J[red]name")
@@ -37,8 +45,7 @@ def test_the_table_fits_into_80_columns() -> None:
         "CNT/s",
         "HANDS",
         "AGE",
-        "LAST",
-        "SKIP",
+        "SKIPS",
     ]
     assert "+1h" in lines[2]
     assert "!" in lines[3]
@@ -47,6 +54,7 @@ def test_the_table_fits_into_80_columns() -> None:
 
 def test_a_wide_table_has_totals() -> None:
     """And a pipe gets all of it, uncut."""
+    assert "superseded 75% late 25%" in top_table.table(ROWS, 160, NOW)[2]
     assert "ADMITTED" in top_table.table(ROWS, 120, NOW)[0]
     assert "a" * 100 in top_table.table(ROWS, None, NOW)[1]
 

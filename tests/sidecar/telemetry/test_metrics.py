@@ -33,6 +33,7 @@ async def metrics() -> dict[str, Metric]:
     metrics.show_fleet(FleetScope(servers, LeaseBook(), pacing=Pacing.GCRA))
     metrics.show_certificate(Path("none"))
     metrics.show_watchers(world.watchers)
+    metrics.show_layers(world.table.layers)
     for counted in vars(metrics).values():
         if isinstance(counted, Counter | Gauge | Histogram) and counted._labelnames:
             counted.labels(*counted._labelnames)  # without an event it would have no samples

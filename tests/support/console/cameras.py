@@ -1,8 +1,9 @@
 """Simulated cameras: their frames are decided by a real sidecar, and Redis gets what a worker would write about them."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,3 +143,34 @@ def _result(name: str, now: float, hands: list[dict[str, object]]) -> str:
         "hand_count": len(hands),
     }
     return json.dumps({**fields, "hands": hands, "timings": {"queue_age": 0.04, "decode": 0.003, "detect": 0.05}})
+
+
+@contextlib.contextmanager
+def simulated_hashes(client: redis.Redis, number: int, *, every_s: float = 1.0) -> Iterator[None]:
+    """Writes the hashes of so many streams anew while the block runs, each with another number of hands, as often as told."""
+    names = [f"camera-{i:03}" for i in range(1, number + 1)]
+    stop = threading.Event()
+
+    def write() -> None:
+        turn = 0
+        while True:
+            now, turn = time.time(), turn + 1
+            pipeline: Any = client.pipeline(transaction=False)
+            for i, name in enumerate(names):
+                fields = {"stream_name": name, "heard_at": round(now, 3), "counted_at": round(now, 3)}
+                fields |= {"hand_count": (turn + i) % 5, "age": 0.05, "source_fps": 25, "counted_fps": 2}
+                fields |= {"received": 25 * turn, "admitted": 2 * turn, "counted": 2 * turn, "skipped": 23 * turn}
+                key = f"{{hand_counter}}:stream:{name}"
+                pipeline.hset(key, mapping=fields)
+                pipeline.expire(key, 60)
+            pipeline.execute()
+            if stop.wait(every_s):
+                return
+
+    thread = threading.Thread(target=write, name="hashes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)

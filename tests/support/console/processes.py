@@ -61,11 +61,15 @@ class ConsoleProcess:
 
 @contextlib.contextmanager
 def console_process(
-    *flags: str, redis_url: str, sidecar: str = "127.0.0.1:1", environment: Mapping[str, str] | None = None
+    *flags: str,
+    redis_url: str,
+    sidecar: str = "127.0.0.1:1",
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ConsoleProcess]:
-    """Runs a console while the block runs, which begins when it answers."""
+    """Runs a console while the block runs, which begins when it answers; by default on a free port."""
     with tempfile.TemporaryDirectory(prefix="console-") as folder:
-        log, port = Path(folder, "log"), free_port()
+        log, port = Path(folder, "log"), port or free_port()
         given = ["--listen", f"127.0.0.1:{port}", "--redis-url", redis_url, "--sidecar", sidecar, *flags]
         with log.open("wb") as output:
             process = programs.start("console.web", *given, output=output, environment=environment)

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 SERVER = Path(__file__).with_name("fork_server.py")
@@ -87,11 +87,11 @@ class Forks:
     """Starts a program by forking a process that has imported its modules.
 
     Args:
-        address: that of the fork server.
+        find_server: Returns the address of the fork server; called at the first start.
     """
 
-    def __init__(self, address: bytes) -> None:
-        self._address = address
+    def __init__(self, find_server: Callable[[], bytes]) -> None:
+        self._find_server = find_server
         self._server: socket.socket | None = None
 
     def __enter__(self) -> "Forks":
@@ -125,7 +125,7 @@ class Forks:
             error: the file descriptor of its standard error.
         """
         if self._server is None:
-            self._server = connect(self._address)
+            self._server = connect(self._find_server())
         request = {
             "module": module,
             "arguments": list(arguments),

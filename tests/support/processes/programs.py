@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +38,8 @@ WORKER = [
     "worker.demo.settings",
     "worker.hand_counter",
     "worker.publish.command",
+    "worker.publish.ingest_settings",
+    "worker.publish.ingest_command",
     "worker.demo.command",
     "support.models.fake_detector",
 ]
@@ -57,14 +59,18 @@ _forks: dict[str, Forks] = {}
 os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost,::1")))
 
 
-@contextlib.contextmanager
-def fork_servers() -> Iterator[dict[str, bytes]]:
-    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
+def _fork_server(modules: Sequence[str]) -> ForkServer:
     # The programs set it for themselves before they import gRPC, which reads it then.
     variables = repository_environment({**WITH_SUPPORT, "GRPC_VERBOSITY": "NONE"})
     if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current():
         variables["COVERAGE_PROCESS_START"] = str(REPOSITORY / "pyproject.toml")
-    with ForkServer(SIDECAR, variables) as sidecars, ForkServer(WORKER, variables) as workers:
+    return ForkServer(modules, variables)
+
+
+@contextlib.contextmanager
+def fork_servers() -> Iterator[dict[str, bytes]]:
+    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
+    with _fork_server(SIDECAR) as sidecars, _fork_server(WORKER) as workers:
         yield {"sidecar": sidecars.address, "worker": workers.address}
 
 
@@ -73,12 +79,17 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
     """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports.
 
     Args:
-        servers: the addresses of running fork servers; by default there are some for this block.
+        servers: the addresses of running fork servers; by default there are some for this block, from the first start on.
     """
-    with contextlib.ExitStack() as stack:
-        addresses = stack.enter_context(fork_servers()) if servers is None else servers
-        _forks["sidecar"] = stack.enter_context(Forks(addresses["sidecar"]))
-        _forks.update(dict.fromkeys(WORKER_PROGRAMS, stack.enter_context(Forks(addresses["worker"]))))
+    with contextlib.ExitStack() as own, contextlib.ExitStack() as stack:
+
+        def forks_of(name: str, modules: Sequence[str]) -> Forks:
+            return stack.enter_context(
+                Forks(lambda: servers[name] if servers else own.enter_context(_fork_server(modules)).address)
+            )
+
+        _forks["sidecar"] = forks_of("sidecar", SIDECAR)
+        _forks.update(dict.fromkeys(WORKER_PROGRAMS, forks_of("worker", WORKER)))
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from support.waiting import wait_until
 
 from worker.metrics import Metrics
 from worker.pipeline.dispatcher import Admitted, Dispatcher
-from worker.queue.commands import QueueUnreachableError
+from worker.queue.commands import QueueError, QueueUnreachableError
 from worker.queue.delivery import Dead, Delivery, Settled, Skipped
 from worker.queue.frame import DeadReason, EntryError, Frame, SkipReason
 
@@ -25,16 +25,21 @@ class Payloads:
     def __init__(self) -> None:
         self.asked: list[list[bytes]] = []
         self.failures = 0
+        self.unreachable: set[bytes] = set()
+        """Keys of a partition that can't be reached, unlike the others."""
 
     def now(self) -> float:
         return NOW
 
-    def payloads(self, keys: Sequence[bytes]) -> list[bytes | EntryError | None]:
+    def payloads(self, keys: Sequence[bytes]) -> list[bytes | EntryError | QueueError | None]:
         self.asked.append(list(keys))
         if self.failures:
             self.failures -= 1
             raise QueueUnreachableError("no reply")
-        special = {b"gone": None, b"odd": EntryError(DeadReason.BAD_FRAME_KEY, "a list")}
+        special: dict[bytes, bytes | EntryError | QueueError | None] = {
+            key: QueueUnreachableError("no reply") for key in self.unreachable
+        }
+        special |= {b"gone": None, b"odd": EntryError(DeadReason.BAD_FRAME_KEY, "a list")}
         return [special.get(key, b"picture of " + key) for key in keys]
 
     def inline_payloads(self, entry_ids: Sequence[str]) -> list[bytes | None]:
@@ -187,12 +192,32 @@ def test_what_no_thread_has_begun_with_can_be_recalled() -> None:
     with parts.running():
         parts.dispatcher.put([frame("a")])
         wait_until(lambda: len(parts.dispatcher._ready) == 1)
-        parts.dispatcher.put([frame("a", 1), *film, frame("c")])
-        assert sorted(parts.dispatcher.waiting_streams()) == ["a", "b", "c"]
-        recalled = parts.dispatcher.recall({"a", "b", "other"})
-        assert sorted(each.entry_id for each in recalled) == ["a-0", "a-1", "b-0", "b-1", "b-2"]
+        parts.dispatcher.put([frame("a", 1), *film, frame("c"), suspect("s")])
+        assert sorted(parts.dispatcher.waiting_streams()) == ["a", "b", "c", "s"]
+        recalled = parts.dispatcher.recall({"a", "b", "s", "other"})
+        assert sorted(each.entry_id for each in recalled) == ["a-0", "a-1", "b-0", "b-1", "b-2", "s-0"]
         assert parts.jobs(1) == ["c-0"]
         assert parts.dispatcher.waiting_streams() == []
+
+
+def suspect(name: str, number: int = 0, *, age: float = 1.0, live: bool = True) -> Admitted:
+    """A frame that was delivered twice before."""
+    its = frame(name, number, age=age, live=live)
+    return its._replace(delivery=its.delivery._replace(times_delivered=3))
+
+
+def test_a_suspect_goes_first() -> None:
+    """Before all that wait, live or not; unless it is too old, or a newer frame of its stream waits."""
+    parts = Parts()
+    parts.dispatcher.put([frame("a"), frame("b"), frame("b", 1, live=False)])
+    superseded = parts.dispatcher.put(
+        [suspect("b", 9), suspect("b", 8, live=False), suspect("c"), suspect("d", age=11.0)]
+    )
+    assert [each.entry_id for each in superseded] == ["b-9"]
+    assert len(parts.dispatcher) == 6
+    with parts.running():
+        assert parts.jobs(5) == ["b-8", "c-0", "a-0", "b-0", "b-1"]
+    assert parts.settled == [Skipped("d-0", SkipReason.STALE, "d", b"d-0")]
 
 
 def test_a_failed_fetch_is_repeated() -> None:
@@ -227,3 +252,17 @@ def test_a_stop_doesnt_wait_for_redis() -> None:
         waiting = pool.submit(parts.dispatcher.next_job)
         parts.dispatcher.stop()
         assert waiting.result(60.0) is None
+
+
+def test_a_picture_that_cant_be_reached_holds_up_no_other() -> None:
+    """Its frame waits for another turn, and a newer frame of its stream may take its place meanwhile."""
+    parts = Parts()
+    parts.queue.unreachable = {b"lost-1"}
+    parts.dispatcher.put([frame("lost", 1), frame("other", 1)])
+    with parts.running() as pool:
+        assert pool.submit(parts.dispatcher.next_job).result(60.0).frame.entry_id == "other-1"
+        waiting = pool.submit(parts.dispatcher.next_job)
+        wait_until(lambda: parts.queue.fetched.count(b"lost-1") >= 2, "it is tried again")
+        parts.queue.unreachable = set()
+        assert waiting.result(60.0).frame.entry_id == "lost-1"
+    assert parts.settled == []

@@ -164,6 +164,20 @@ def test_what_could_not_be_written_is_part_of_the_next_update(stats: StreamStats
     assert update.received == 4
 
 
+def test_skipped_frames_are_written_by_reason(stats: StreamStats, clock: Clock) -> None:
+    """Once each, and again if they could not be written."""
+    stats.received([frame("cam", clock.now)] * 3)
+    stats.skipped([Skipped("1-1", SkipReason.TOO_SOON, "cam"), Skipped("1-2", SkipReason.LATE, "cam")])
+    (first,) = stats.updates([counted("cam")])
+    assert first.skips == {"too_soon": 1, "late": 1}
+    stats.not_written([first])
+    stats.skipped([Skipped("1-3", SkipReason.TOO_SOON, "cam")])
+    (second,) = stats.updates([counted("cam")])
+    assert second.skips == {"too_soon": 2, "late": 1}
+    (third,) = stats.updates([counted("cam")])
+    assert third.skips == {}
+
+
 def test_rates_that_are_written_are_those_of_all_workers(stats: StreamStats, clock: Clock) -> None:
     """They come from the totals in Redis."""
     for second in range(30):

@@ -10,6 +10,7 @@ import pytest
 from support.camera_servers import UdpCamera
 from support.limits import RuleDue
 from support.publishing import MotionJpegCamera, encode, h264, jpeg, number_of
+from support.rtsp_cameras import RtspCameras
 
 from worker.publish.arrival import ArrivalTimes
 from worker.publish.capture import Capture, open_capture
@@ -113,3 +114,24 @@ def test_frames_are_not_kept(tmp_path: Path) -> None:
         gc.enable()
         capture.close()
     assert len(kept) < 10
+
+
+@pytest.mark.parametrize(
+    ("ahead", "reports", "expected"), [(-0.6, True, -0.6), (0.0, False, 0.0), (-3600.0, True, 0.0)]
+)
+def test_the_times_of_a_camera(tmp_path: Path, ahead: float, reports: bool, expected: float) -> None:
+    """Those of its sender reports count, if it sends any and its clock is synchronised; else the times of arrival."""
+    film = h264(tmp_path / "film.ts", [index / 25 for index in range(50)], tune="zerolatency")
+    cameras = RtspCameras(film, 25.0, clock_offset=ahead, reports=reports)
+    try:
+        capture = open_capture(cameras.url(0), "camera", PATIENT)
+        times, offsets = ArrivalTimes(time.time), list[float]()
+        for frame in capture.frames(times, Unlimited(), encode, threading.Event()):
+            offsets.append(frame.ts - times._now)
+            if len(offsets) == 120:
+                break
+        capture.close()
+    finally:
+        cameras.close()
+    # What was received while the camera was opened arrives at once, and this machine may be busy.
+    assert sorted(offsets)[60] == pytest.approx(expected, abs=0.3)

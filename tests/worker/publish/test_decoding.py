@@ -59,3 +59,28 @@ def test_interlaced_videos(tmp_path: Path) -> None:
         path = h264(tmp_path / f"{whole}.ts", [index / 25 for index in range(5)], **options)
         with av.open(str(path)) as film:
             assert Decoder(film.streams.video[0], 1).whole_frames is whole
+
+
+@pytest.mark.parametrize("bf", ["0", "2"])
+def test_a_decoder_that_pauses_shows_the_same(tmp_path: Path, bf: str) -> None:
+    """Its frames are those of one that stays open: of key frames alone, and of the first pictures of each group."""
+    path = h264(tmp_path / "film.ts", [index / 25 for index in range(40)], bf=bf, g="10", sc_threshold="0")
+    for only_keys in (True, False):
+        shown: list[list[tuple[int | None, bytes]]] = []
+        for pauses in (False, True):
+            with av.open(str(path)) as film:
+                video = film.streams.video[0]
+                decoder, since_key, frames = Decoder(video, 1, pauses), 0, []
+                for packet in film.demux(video):
+                    if not packet.size:
+                        continue
+                    since_key = 0 if packet.is_keyframe else since_key + 1
+                    if only_keys and packet.is_keyframe:
+                        frames += decoder.decode(packet, Treatment.ALONE)
+                    elif not only_keys and since_key < 6:
+                        frames += decoder.decode(packet, Treatment.DECODE if since_key else Treatment.RESTART)
+                    else:
+                        decoder.pause()
+                shown.append([(frame.pts, frame.to_ndarray().tobytes()) for frame in frames])
+        assert shown[0] == shown[1]
+        assert len(shown[0]) >= 4

@@ -31,8 +31,11 @@ def test_a_stream_is_written_with_its_result(valkey: QueueServer, queue: Queue) 
     publish_many(valkey.bytes, 1)
     (delivery,) = queue.read(1)
     result = Counted(delivery.entry_id, "cam0", 12.5, 2, '{"a":1}', None, 0.25, 640, 480)
-    update = StreamUpdate("cam0", 1000.5, received=7, admitted=2, counted=1, skipped=4, dead=0, preview=b"jpeg")
+    update = StreamUpdate(
+        "cam0", 1000.5, received=7, admitted=2, counted=1, skipped=4, superseded=3, dead=0, preview=b"jpeg"
+    )
     update.fields = {"stream_name": "cam0", **result.shown()}
+    update.skips = {"too_soon": 3, "late": 1}
     assert queue.settle([result], [update]) == [True]
     assert update.totals == (7, 1)
     assert kept(valkey) == {
@@ -42,6 +45,9 @@ def test_a_stream_is_written_with_its_result(valkey: QueueServer, queue: Queue) 
         b"admitted": b"2",
         b"counted": b"1",
         b"skipped": b"4",
+        b"skipped:too_soon": b"3",
+        b"skipped:late": b"1",
+        b"superseded": b"3",
         b"dead": b"0",
         b"ts": b"12.5",
         b"entry_id": delivery.entry_id.encode(),
@@ -59,8 +65,11 @@ def test_a_stream_is_written_with_its_result(valkey: QueueServer, queue: Queue) 
 def test_totals_are_those_of_all_workers(valkey: QueueServer, queue: Queue) -> None:
     """The fields that an update doesn't name stay, and so does the preview."""
     queue.settle([], [StreamUpdate("cam0", 10.0, received=3, counted=1, fields={"last_skip": "late"}, preview=b"1")])
-    second = StreamUpdate("cam0", 11.0, received=4, counted=2)
-    queue.settle([], [second])
+    second = StreamUpdate("cam0", 11.0, received=4, counted=2, skips={"late": 2})
+    queue.settle([], [second, StreamUpdate("cam1", 11.0, skips={"late": 5}), StreamUpdate("cam2", 11.0)])
+    queue.settle([], [StreamUpdate("cam0", 12.0, skips={"late": 1})])
+    assert (kept(valkey)[b"skipped:late"], kept(valkey, "cam1")[b"skipped:late"]) == (b"3", b"5")
+    assert kept(valkey, "cam2")[b"heard_at"] == b"11.0"
     assert second.totals == (7, 3)
     assert kept(valkey)[b"last_skip"] == b"late"
     assert valkey.bytes.get(KEYS.preview("cam0")) == b"1"

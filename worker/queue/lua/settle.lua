@@ -12,7 +12,8 @@
 --          for each delivery: field of the accounting (counted or dead:<reason>), id, number of pictures (0 or 1), number
 --          of words, words {field, value, ...}
 --          for each stream: when it was heard, 1 if there is only silence else 0, preview or an empty string, frames
---          received, admitted, counted, skipped and dead since the last time, number of words, words {field, value, ...}
+--          received, admitted, counted, skipped, superseded (some of the skipped) and dead since the last time, number of words,
+--          words {field, value, ...}, number of words, words {skipped:<reason>, frames since the last time, ...}
 -- Returns  {for each delivery 1 if it was still pending, else 0, for each stream {received, counted} in total or {},
 --           why a stream couldn't be written, or an empty string}
 --
@@ -52,10 +53,14 @@ local function write_stream(hash, preview, at)
     return {}
   end
   local total = {}
-  for n, name in ipairs({'received', 'admitted', 'counted', 'skipped', 'dead'}) do
+  for n, name in ipairs({'received', 'admitted', 'counted', 'skipped', 'superseded', 'dead'}) do
     total[n] = redis.call('HINCRBY', hash, name, ARGV[at + 2 + n])
   end
-  redis.call('HSET', hash, 'heard_at', ARGV[at], unpack(ARGV, at + 9, at + 8 + ARGV[at + 8]))
+  redis.call('HSET', hash, 'heard_at', ARGV[at], unpack(ARGV, at + 10, at + 9 + ARGV[at + 9]))
+  local skips = at + 10 + ARGV[at + 9]
+  for n = skips + 1, skips + ARGV[skips], 2 do
+    redis.call('HINCRBY', hash, ARGV[n], ARGV[n + 1])
+  end
   redis.call('EXPIRE', hash, ARGV[4])
   if ARGV[at + 2] ~= '' then
     redis.call('SET', preview, ARGV[at + 2], 'EX', ARGV[4])
@@ -70,6 +75,7 @@ while ARGV[i] do
   if not done then
     problem = type(reply) == 'table' and reply.err or tostring(reply)
   end
-  i, key = i + 9 + ARGV[i + 8], key + 2
+  local skips = i + 10 + ARGV[i + 9]
+  i, key = skips + 1 + ARGV[skips], key + 2
 end
 return {ended, totals, problem}

@@ -2,7 +2,16 @@ import math
 
 import pytest
 
-from console.web.feed.facts import Counted, Paced, counted_from, decode_name, encode_name, numbers_from
+from console.web.feed.facts import (
+    CameraSaid,
+    Counted,
+    Paced,
+    camera_from,
+    counted_from,
+    decode_name,
+    encode_name,
+    numbers_from,
+)
 from console.web.feed.rows import BEHIND, LIVE, PAUSED, SILENT, UNSEEN, row_of, silent_after, state_of
 
 NOW = 1_700_000_000.0
@@ -40,12 +49,12 @@ def test_a_slow_stream_may_be_quiet_for_three_periods():
 
 
 def test_a_row_takes_the_cameras_own_rate_from_a_publisher_that_thins():
-    row = row_of("cam1", FRESH, Paced(math.inf, "override", source_fps=25.0), NOW, NOW)
+    row = row_of("cam1", FRESH, Paced(math.inf, "override", source_fps=25.0), None, NOW, NOW)
     assert (row["source_fps"], row["limit"], row["limit_source"]) == (25.0, "inf", "override")
 
 
 def test_a_row_of_a_stream_that_only_has_a_limit():
-    row = row_of("cam1", None, None, 0.0, NOW)
+    row = row_of("cam1", None, None, None, 0.0, NOW)
     assert (row["state"], row["limit"], row["hands"], row["heard_at"]) == (UNSEEN, None, None, 0.0)
 
 
@@ -70,3 +79,23 @@ def test_several_sidecars_are_one_answer():
     both = one.merged(other)
     assert (both.fps, both.source, both.invalid, both.admitted, both.admitted_fps) == (2.0, "override", "x", 12, 1.5)
     assert (both.source_fps, both.unread) == (25.0, False)
+
+
+def test_what_a_publisher_says():
+    assert camera_from([None, None, None]) is None
+    camera = camera_from([b"lost", "käputt".encode() + b"\xff", b"25"])
+    assert camera == CameraSaid("lost", "käputt\ufffd", 25.0)
+    row = row_of("cam1", None, None, camera, 0.0, NOW)
+    assert (row["camera"], row["camera_error"], row["source_fps"]) == ("lost", "käputt\ufffd", 0.0)
+    assert row["state"] == SILENT
+
+
+def test_the_error_of_a_camera_that_works_again_is_over():
+    row = row_of("cam1", FRESH, None, CameraSaid("working", "refused", 25.0), NOW, NOW)
+    assert (row["camera"], row["camera_error"], row["source_fps"], row["state"]) == ("working", "", 25.0, LIVE)
+
+
+def test_the_rates_of_a_silent_camera_are_over():
+    old = Counted(heard_at=NOW - 60, source_fps=25.0, counted_fps=2.0)
+    row = row_of("cam1", old, None, None, NOW - 60, NOW)
+    assert (row["state"], row["source_fps"], row["counted_fps"]) == (SILENT, 0.0, 0.0)

@@ -1,0 +1,263 @@
+"""What one camera more costs: 100, 1,000 and 10,000 cameras, each limited to 1 fps, at a real Redis, sidecar and worker.
+
+    python -m bench.fleet_of_cameras                     # one Valkey; about ten minutes
+    python -m bench.fleet_of_cameras --cluster           # a cluster of three nodes, with 12 partitions
+
+Frames are as small as they can be (a JPEG of 64x48), the model takes no time, and the cameras' clocks run faster than real
+time, as fast as the machine counts: it has to do for ten thousand cameras what takes several machines in real time. So what
+is printed is what a frame or a camera costs, not how soon it is counted. Each camera delivers --source-fps frames per second of
+its own clock. With thinning the generator leaves out what isn't due, by the limits that the sidecar tells it of all cameras;
+without it everything is published.
+
+Per camera and second of its clock: CPU of the sidecar. Per counted frame: CPU of Redis (all nodes) and of the worker. Per
+camera: how much more memory the sidecar, the worker and Redis have at the end than before the first camera; that includes
+buffers and the last 10,000 results, which don't grow with the cameras. The goal is the growth of each from the fewest cameras
+to the most: at most 1.2 times. The sidecar's share depends on how many frames the worker asks about at once (batch): few, if
+the generator is slower than the worker.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from support.partitioned import PartitionedFrames
+from support.processes import programs
+from support.processes.sidecars import sidecar_process
+from support.processes.workers import T0, picture
+from support.redis.topologies import cluster
+from support.redis.valkey import Valkey, valkey
+from support.waiting import wait_until
+
+from bench.servers import cpu_seconds, resident_bytes
+from handcounter.client import LimitsWatch
+from handcounter.pacing.schedule import Pacing, Schedule, decide
+from handcounter.pacing.times import RealTime, StreamTime
+from worker.publish.frame_writer import FULL, FrameWriter, NumberedFrame, StreamFrames
+from worker.publish.source import Captured
+from worker.publish.thinner import Thinner
+
+GOAL = 1.2
+LIMIT_FPS = 1.0
+BATCH = 64
+MAX_QUEUE = 20_000
+WAIT_S = 0.005
+DEADLINE_S = 1800.0
+
+
+class Cost(NamedTuple):
+    """What was measured of so many cameras."""
+
+    redis_us: float
+    """CPU per counted frame, microseconds; so is the worker's."""
+    worker_us: float
+    sidecar_us: float
+    """CPU per camera and second of its clock, microseconds."""
+    sidecar_kb: float
+    """Memory per camera; so are the next two."""
+    worker_kb: float
+    redis_kb: float
+    batch: float
+    """Frames in a request to the sidecar, on average."""
+    published: int
+    counted: int
+
+
+class Cameras:
+    """The cameras of a trial, whose frames one generator writes."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        source_fps: float,
+        frames: PartitionedFrames,
+        watch: LimitsWatch | None,
+        picture_bytes: int,
+    ) -> None:
+        self.names = names
+        self._source_fps = source_fps
+        self._writer = FrameWriter()
+        jpeg = picture()
+        self._picture = jpeg + bytes(max(0, picture_bytes - len(jpeg)))
+        clients = {keys: frames.client(keys) for keys in frames.partitions}
+        self._streams = [
+            StreamFrames(clients[keys], keys, name, payload_ttl=600.0, max_queue=MAX_QUEUE, waits=True, live=False)
+            for name in self.names
+            for keys in [frames.partitions.keys_of(name)]
+        ]
+        self._thinners = [Thinner(watch, name, time.monotonic) for name in self.names] if watch else []
+        self._schedules: dict[str, Schedule | None] = {}
+        self.published = 0
+        self._step = 0
+
+    def run(self, steps: int) -> int:
+        """Publishes so many frames of each camera, less those that aren't due; returns how many of them will be admitted."""
+        admitted = 0
+        waiting: list[NumberedFrame] = []
+        schedules = self._schedules
+        for step in range(self._step, self._step + steps):
+            for index, name in enumerate(self.names):
+                ts = T0 + (step + index / len(self.names)) / self._source_fps
+                decision = decide(schedules.get(name), StreamTime(ts), LIMIT_FPS, RealTime(0.0), Pacing.GCRA)
+                schedules[name] = decision.schedule
+                admitted += decision.admitted
+                if self._thinners:
+                    if not self._thinners[index].is_due(ts):
+                        continue
+                    self._thinners[index].taken(ts)
+                waiting.append(self._streams[index].next(Captured(ts, self._picture)))
+                # A batch has at most one frame of each stream, since a frame has to be written before the next one.
+                if len(waiting) >= min(BATCH, len(self.names)):
+                    self._write(waiting)
+        self._write(waiting)
+        self._step += steps
+        return admitted
+
+    def _write(self, frames: list[NumberedFrame]) -> None:
+        while frames:
+            replies = self._writer.write(frames)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            full = [frame for frame, reply in zip(frames, replies, strict=True) if reply == FULL]
+            self.published += len(frames) - len(full)
+            frames[:] = full
+            if full:
+                time.sleep(WAIT_S)
+
+
+@contextlib.contextmanager
+def redis_servers(is_cluster: bool) -> Iterator[tuple[str, Sequence[Valkey], int]]:
+    """Runs Redis; yields its URL, its servers and the number of partitions."""
+    if is_cluster:
+        with cluster() as nodes:
+            yield nodes.url, nodes.nodes, 12
+    else:
+        with valkey() as server:
+            yield server.url, [server], 1
+
+
+def measure(number: int, seconds: int, source_fps: float, picture_bytes: int, *, thins: bool, is_cluster: bool) -> Cost:
+    """Runs so many cameras for so many seconds of their clocks."""
+    with contextlib.ExitStack() as stack:
+        url, servers, partitions = stack.enter_context(redis_servers(is_cluster))
+        flags = ("--max-streams", str(2 * number + 100), "--metrics-streams", "0")
+        sidecar = stack.enter_context(sidecar_process(*flags, redis_url=url, fps=LIMIT_FPS, fresh=True))
+        where = ("--redis-url", url, "--partitions", str(partitions))
+        counting = ("--sidecar", sidecar.address, "--sidecar-wait", "60", "--decision-timeout", "60", "--http", "")
+        worker = programs.start(
+            "support.processes.worker_main",
+            *("0", *where, *counting, "--max-age", "inf", "--no-previews", "--metrics-streams", "0"),
+            output=subprocess.DEVNULL,
+        )
+        stack.callback(programs.end, worker)
+        frames = PartitionedFrames(url, partitions)
+        stack.callback(frames.close)
+        watch = stack.enter_context(LimitsWatch(sidecar.address)) if thins else None
+
+        def counted() -> int:
+            return frames.accounting()["counted"]
+
+        def memory() -> tuple[int, int, int]:
+            redis = sum(resident_bytes(server.pid) for server in servers)
+            return resident_bytes(sidecar.pid), resident_bytes(worker.pid), redis
+
+        def cpu() -> tuple[float, float, float]:
+            return sum(cpu_seconds(server.pid) for server in servers), cpu_seconds(worker.pid), cpu_seconds(sidecar.pid)
+
+        # The first camera makes the processes allocate what they need once.
+        first = Cameras(["first"], source_fps, frames, None, picture_bytes)
+        expected = first.run(60)
+        wait_until(lambda: counted() >= expected, "the first frames are counted", DEADLINE_S)
+        empty = memory()
+        cameras = Cameras([f"camera-{index:05}" for index in range(number)], source_fps, frames, watch, picture_bytes)
+        if watch:
+            for name in cameras.names:
+                watch.watch(name, source_fps)
+            if not watch.wait_told(DEADLINE_S):
+                raise RuntimeError("the limits weren't told")
+        expected += cameras.run(round(source_fps))  # each camera is known before the clock starts
+        wait_until(lambda: counted() >= expected, "the warm-up is counted", DEADLINE_S)
+
+        def asked() -> tuple[float, float]:
+            with urllib.request.urlopen(f"http://{sidecar.http}/metrics", timeout=60) as response:
+                lines = dict(line.rpartition(" ")[::2] for line in response.read().decode().splitlines())
+            return float(lines["sidecar_batch_frames_sum"]), float(lines["sidecar_batch_frames_count"])
+
+        requests = asked()
+        before, begun, published = cpu(), counted(), cameras.published
+        expected += cameras.run(round(seconds * source_fps))
+        wait_until(lambda: counted() >= expected, "all frames are counted", DEADLINE_S)
+        done = counted() - begun
+        redis_s, worker_s, sidecar_s = (after - then for after, then in zip(cpu(), before, strict=True))
+        frames_asked, calls = (after - then for after, then in zip(asked(), requests, strict=True))
+        grown = [(after - then) / number / 1e3 for after, then in zip(memory(), empty, strict=True)]
+        return Cost(
+            redis_s / done * 1e6,
+            worker_s / done * 1e6,
+            sidecar_s / number / seconds * 1e6,
+            *grown,
+            frames_asked / max(calls, 1.0),
+            cameras.published - published,
+            done,
+        )
+
+
+def main() -> None:
+    """Prints a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cameras", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument(
+        "--frames", type=int, default=20_000, help="counted in each trial, at least three of each camera"
+    )
+    parser.add_argument("--source-fps", type=float, default=2.0)
+    parser.add_argument(
+        "--picture-bytes", type=int, default=0, help="bytes of a picture, at least those of the smallest"
+    )
+    parser.add_argument("--cluster", action="store_true", help="three nodes and 12 partitions instead of one server")
+    options = parser.parse_args()
+    costs: dict[bool, dict[int, Cost]] = {True: {}, False: {}}
+    for number in options.cameras:
+        seconds = max(3, options.frames // number)
+        for thins in (True, False):
+            costs[thins][number] = measure(
+                number, seconds, options.source_fps, options.picture_bytes, thins=thins, is_cluster=options.cluster
+            )
+            print(
+                f"{number} cameras, {seconds} s, thinning {thins}: {costs[thins][number]}", file=sys.stderr, flush=True
+            )
+    where = "a cluster of three nodes, 12 partitions" if options.cluster else "one Valkey"
+    print(f"{options.source_fps:g} fps limited to {LIMIT_FPS:g}; {where}; {os.cpu_count()} processors")
+    heads = ("cameras", "thins", "Redis µs", "worker µs", "sidecar µs", "sidecar KB", "worker KB", "Redis KB", "batch")
+    print("".join(f"{head:>12}" for head in heads))
+    for number in options.cameras:
+        for thins in (True, False):
+            cost = costs[thins][number]
+            cells = [f"{number:,}", "yes" if thins else "no", *(f"{value:.1f}" for value in cost[:7])]
+            print("".join(f"{cell:>12}" for cell in cells))
+    fewest, most = min(options.cameras), max(options.cameras)
+    growths = {}
+    for thins, by_number in costs.items():
+        growth = {
+            name: getattr(by_number[most], name) / max(getattr(by_number[fewest], name), 1e-9)
+            for name in Cost._fields[:3]
+        }
+        growths["thinning" if thins else "everything"] = growth
+        told = ", ".join(f"{name.partition('_')[0]} {times:.2f}" for name, times in growth.items())
+        kept = all(times <= GOAL for times in growth.values())
+        print(
+            f"growth of the CPU from {fewest:,} to {most:,} cameras, {'thinning' if thins else 'everything published'}: "
+            f"{told}; goal {GOAL:g}: {'met' if kept else 'MISSED'}"
+        )
+    rows = {f"{number} {thins}": cost._asdict() for thins, each in costs.items() for number, cost in each.items()}
+    print(json.dumps({"bench": "fleet_of_cameras", "cluster": options.cluster, "growth": growths, **rows}))
+
+
+if __name__ == "__main__":
+    main()
