@@ -8,11 +8,29 @@ import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.driver_info import DriverInfo
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Kind, RedisUrl
+
+
+class _Cluster(RedisCluster):
+    """A client of a cluster that raises redis.RedisError, as others do, where no node serves a key."""
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except RedisClusterException as error:
+            raise redis.ConnectionError(str(error)) from error
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisClusterException as error:
+            raise redis.ConnectionError(str(error)) from error
+
 
 Client: TypeAlias = "redis.Redis | RedisCluster"
 
@@ -37,7 +55,7 @@ def connect(url: RedisUrl, access: RedisAccess | None = None) -> Client:
     if url.kind is Kind.CLUSTER:
         nodes = [ClusterNode(address.host, address.port) for address in url.addresses]  # type: ignore[no-untyped-call]
         del login["db"], options["retry"]  # the client follows moved slots by trying again
-        return RedisCluster(startup_nodes=nodes, **login, **options, **ssl)
+        return _Cluster(startup_nodes=nodes, **login, **options, **ssl)
     if url.kind is Kind.SENTINEL:
         sentinels = [(address.host, address.port) for address in url.addresses]
         for_sentinels = {

@@ -103,10 +103,10 @@ class _Console:
         access = self._access
         if access.tokens is None:
             return RedirectResponse("/", 303)
-        wait = max(access.logins.wait_s(request.state.client), access.all_logins.wait_s(""))
-        if wait:
+        # Who tries too often by themselves doesn't use up the attempts of all.
+        if access.logins.wait_s(request.state.client) or access.all_logins.wait_s(""):
             return RedirectResponse("/login?wait", 303)
-        form = parse_qs((await _body(request, MOST_LOGIN_BYTES)).decode(errors="replace"))
+        form = parse_qs(((await _body(request, MOST_LOGIN_BYTES)) or b"").decode(errors="replace"))
         identity = access.tokens.identity(form.get("token", [""])[0].strip())
         if identity is NOBODY:
             return RedirectResponse("/login?wrong", 303)
@@ -138,8 +138,9 @@ class _Console:
             }
         )
 
-    async def events(self, _request: Request) -> Response:
-        """Sends everything, and then every change."""
+    async def events(self, request: Request) -> Response:
+        """Sends everything, and then every change, as long as the session lasts."""
+        access = self._access
         messages = self._feed.viewers.messages()
         try:
             first = await anext(messages)
@@ -150,6 +151,8 @@ class _Console:
             try:
                 yield first
                 async for message in messages:
+                    if access.tokens is not None and access.sessions.identity(request.state.session) is NOBODY:
+                        return
                     yield message
             finally:
                 await messages.aclose()  # type: ignore[attr-defined]
@@ -238,7 +241,10 @@ class _Console:
         """Makes a change of limits; the guard has let it pass."""
         identity = request.state.identity
         try:
-            asked = json.loads(await _body(request, MOST_CHANGE_BYTES))
+            body = await _body(request, MOST_CHANGE_BYTES)
+            if body is None:
+                return _json({"error": f"a request has at most {MOST_CHANGE_BYTES / 1e6:g} MB"}, 413)
+            asked = json.loads(body)
             if not isinstance(asked, dict):
                 raise RefusedError("expected an object")
             if asked.get("action") == "undo":
@@ -266,14 +272,14 @@ class _Console:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """Returns the body of a request, cut after so many bytes."""
-    body = b""
+async def _body(request: Request, most: int) -> bytes | None:
+    """Returns the body of a request; None if it has more bytes than that."""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            return body[:most]
-    return body
+            return None
+    return bytes(body)
 
 
 def _json(value: object, status: int = 200) -> Response:

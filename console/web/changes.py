@@ -98,8 +98,8 @@ class Changes:
             raise RefusedError(failure_in_words(error)[0]) from error
 
     def _make(self, asked: Mapping[str, Any], who: str, demands: Demands) -> dict[str, object]:
-        control = self._control(who)
         try:
+            control = self._control(who)
             planned, snapshot = _plan(asked, control)
             if planned.refusals:
                 raise RefusedError("; ".join(planned.refusals[:3]))

@@ -12,7 +12,6 @@ from process.address import check_grpc_address, split_host_port
 from process.fields import LogFormat, LogLevel
 from process.pem import pem_error
 from process.redis_settings import RedisSettings, RedisUrlText
-from process.redis_url import Kind
 from process.settings import Words
 
 
@@ -70,7 +69,7 @@ examples:
     redis_url: RedisUrlText = Field(
         "redis://127.0.0.1:6379/0",
         description="Redis or Valkey, 7.0 or newer: redis://, rediss:// (TLS), unix://, "
-        "redis+sentinel://HOST:PORT,…/SERVICE/DB (rediss+… for TLS)",
+        "redis+sentinel://HOST:PORT,…/SERVICE/DB, redis+cluster://HOST:PORT,… (rediss+… for TLS)",
         json_schema_extra={"metavar": "URL", "secret": True},
     )
     prefix: str = Field(
@@ -117,8 +116,6 @@ examples:
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if self.redis.kind is Kind.CLUSTER:
-            raise ValueError("the queue is on one server: give that server, or redis+sentinel://, instead of a cluster")
         if error := self.redis_access.error(self.redis):
             raise ValueError(error)
         if (self.sidecar_cert is None) != (self.sidecar_key is None):

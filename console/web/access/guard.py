@@ -24,6 +24,7 @@ REQUEST_TOKEN: Final = "x-console-token"
 OPEN: Final = frozenset({"/healthz", "/livez", "/metrics"})
 """For probes and Prometheus: no stream's name, picture or count is among them."""
 LOGIN_PATHS: Final = frozenset({"/login", "/static/login.css", "/static/theme.css", "/static/icon.svg"})
+LOGOUT_PATH: Final = "/logout"
 
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -133,15 +134,17 @@ class Guard:
                 return RedirectResponse("/login", 303)
             return _refused(401, "log in first" if access.tokens else "the proxy doesn't say who asks")
         if method == "POST":
-            return self._refused_change(headers, identity, session)
+            return self._refused_change(path, headers, identity, session)
         return None
 
-    def _refused_change(self, headers: Headers, identity: Identity, session: str) -> Response | None:
+    def _refused_change(self, path: str, headers: Headers, identity: Identity, session: str) -> Response | None:
         access = self._access
         if not access.sessions.is_request_token(headers.get(REQUEST_TOKEN, ""), session, identity.name):
             return _refused(403, "the page is older than this console: reload it")
         if headers.get("content-type", "").partition(";")[0] != "application/json":
             return _refused(415, "changes are sent as JSON")
+        if path == LOGOUT_PATH:
+            return None  # for everybody, and always
         if not access.allow_changes:
             return _refused(403, "this console is read-only: it was started without --allow-changes")
         if identity.role is not Role.OPERATOR:

@@ -22,7 +22,7 @@ from console.web.feed.limits_view import LimitsView
 from console.web.feed.load import Load
 from console.web.feed.messages import ALIVE, encode
 from console.web.feed.redis_client import RedisServer, follow_pushes
-from console.web.feed.redis_source import RedisSource, valid_names
+from console.web.feed.redis_source import RedisSource, limits_keys, valid_names
 from console.web.feed.rows import SILENT, UNSEEN
 from console.web.feed.sidecar_source import SidecarSource
 from console.web.feed.viewers import Viewers
@@ -69,7 +69,7 @@ class Feed:
         self.board = board
         self.history = history
         self.load = load
-        self._config_key = config_key
+        self._keys = limits_keys(config_key)
         self.limits = limits
         self.viewers = Viewers(max_viewers, self._snapshot)
         self._capacity = CapacityWatch()
@@ -107,7 +107,7 @@ class Feed:
             ("scan", self._scan),
             ("fleet", self._read_fleet),
         ]
-        self._tasks = [asyncio.create_task(part(), name=f"feed-{name}") for name, part in parts]
+        self._tasks = [asyncio.create_task(_restarted(name, part), name=f"feed-{name}") for name, part in parts]
 
     def limits_changed(self) -> None:
         """Makes the limits be read again now."""
@@ -220,7 +220,7 @@ class Feed:
         while True:
             pause_s = 1.0
             try:
-                await follow_pushes(self._server, self._config_key, changed)
+                await follow_pushes(self._server, self._keys, changed)
             except redis.ResponseError as error:
                 logger.info("Redis doesn't push changes of limits, so they are polled", extra={"reason": str(error)})
                 pause_s = RESYNC_S
@@ -280,6 +280,16 @@ class Feed:
             if self._redis_problem and self._redis_problem != "not read yet":
                 logger.info("Redis can be read again")
             self._redis_problem = ""
+
+
+async def _restarted(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a part for ever: what nobody thought of ends one round of it, and the page goes on."""
+    while True:
+        try:
+            await part()
+        except Exception:
+            logger.exception("a part of the feed has failed and begins anew", extra={"part": name})
+        await asyncio.sleep(TICK_S)
 
 
 def _reason(error: Exception) -> str:

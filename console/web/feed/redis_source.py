@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import redis.asyncio
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisClusterException
 
 from console.control.changes import Snapshot
 from console.web.feed.facts import (
@@ -38,14 +40,18 @@ MOST_PARTITIONS: Final = 64
 
 
 class RedisSource:
-    """Readings of the queue's Redis. Each raises redis.RedisError."""
+    """Readings of the queue's Redis, or of all nodes of its cluster. Each raises redis.RedisError."""
 
-    def __init__(self, client: "redis.asyncio.Redis", keys: QueueKeys, config_key: str, load: Load) -> None:
+    def __init__(
+        self, client: "redis.asyncio.Redis | RedisCluster", keys: QueueKeys, config_key: str, load: Load
+    ) -> None:
         self._client: Any = client
         self._keys = keys
         self._config_key = config_key
         self._load = load
-        self._cursor = 0
+        self._clustered = isinstance(client, RedisCluster)
+        self._cursors: dict[str, int] = {}
+        """Where the search for streams continues, by node."""
         self._turn = 0
 
     async def now(self) -> float:
@@ -56,12 +62,12 @@ class RedisSource:
 
     async def limits(self) -> Snapshot:
         """Returns the limits."""
-        names = (self._config_key, f"{self._config_key}:patterns", f"{self._config_key}:boosts")
+        names = limits_keys(self._config_key)
         self._note("hgetall", len(names))
         pipeline = self._client.pipeline(transaction=False)
         for key in names:
             pipeline.hgetall(key)
-        replies = await pipeline.execute(raise_on_error=False)
+        replies = await _replies(pipeline)
         if isinstance(replies[0], redis.RedisError) and "WRONGTYPE" not in str(replies[0]):
             raise replies[0]
         return Snapshot(*(_texts(reply) if isinstance(reply, dict) else {} for reply in replies))
@@ -69,13 +75,32 @@ class RedisSource:
     async def found(self) -> set[str]:
         """Searches a bounded part of the keys for streams, and returns those that it found."""
         names: set[str] = set()
-        for _ in range(SCANS):
-            self._note("scan", 1)
-            self._cursor, keys = await self._client.scan(self._cursor, match=self._keys.all_streams, count=SCAN_COUNT)
-            names |= {decode_name(name) for key in keys if (name := self._keys.stream_name(key))}
-            if self._cursor == 0:
-                break
+        for node in await self._nodes():
+            for _ in range(SCANS):
+                self._note("scan", 1)
+                cursor, keys = await self._scan(node)
+                names |= {decode_name(name) for key in keys if (name := self._keys.stream_name(key))}
+                if cursor == 0:
+                    break
         return names
+
+    async def _scan(self, node: Any) -> tuple[int, list[bytes]]:
+        where = {} if node is None else {"target_nodes": node}
+        name = "" if node is None else node.name
+        cursor, keys = await self._client.scan(
+            self._cursors.get(name, 0), match=self._keys.all_streams, count=SCAN_COUNT, **where
+        )
+        if isinstance(cursor, dict):  # of a cluster: by node
+            (cursor,) = cursor.values()
+        self._cursors[name] = cursor
+        return cursor, keys
+
+    async def _nodes(self) -> list[Any]:
+        """Returns the nodes of a cluster that have keys; of a server alone None."""
+        if not self._clustered:
+            return [None]
+        await self._client.initialize()
+        return list(self._client.get_primaries())
 
     async def streams(
         self, names: Sequence[str], most: int
@@ -97,7 +122,7 @@ class RedisSource:
                 pipeline.hmget(self._keys.stream(name), HASH_FIELDS)
                 pipeline.hmget(self._keys.camera(name), CAMERA_FIELDS)
             self._note("hmget", 2 * len(part))
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await _replies(pipeline)
             for name, counted, camera in zip(part, replies[::2], replies[1::2], strict=True):
                 # An error of the server: the key has another type, or may not be read.
                 if not isinstance(counted, redis.ResponseError) and (found := counted_from(_values(counted))):
@@ -123,8 +148,13 @@ class RedisSource:
     async def find_partitions(self) -> None:
         """Reads how many partitions the queue has."""
         self._note("get", 1)
-        number = await self._client.get(self._keys.number_key)
-        if (number or b"1").isdigit():
+        try:
+            number = await self._client.get(self._keys.number_key)
+        except redis.ResponseError as error:
+            if isinstance(error, redis.exceptions.ClusterError) or "WRONGTYPE" not in str(error):
+                raise
+            return
+        if len(number or b"") < 10 and (number or b"1").isdigit():
             self._keys = QueueKeys(self._keys.prefix, max(1, int(number or 1)))
 
     async def queue(self) -> dict[str, Any]:
@@ -172,7 +202,7 @@ class RedisSource:
         pipeline.xinfo_consumers(keys.frames, CONSUMER_GROUP)
         self._note("queue", 8)
         accounting, unread, frames, counts, dead, groups, pending, consumers = (
-            None if isinstance(reply, Exception) else reply for reply in await pipeline.execute(raise_on_error=False)
+            None if isinstance(reply, Exception) else reply for reply in await _replies(pipeline)
         )
         group: dict[str, Any] = next((each for each in groups or () if each["name"] == CONSUMER_GROUP.encode()), {})
         oldest = (pending or {}).get("min")
@@ -197,20 +227,23 @@ class RedisSource:
 
     async def server(self) -> dict[str, object]:
         """Returns what Redis says about itself, as far as the user may read it."""
-        self._note("info", 1)
+        nodes = await self._nodes()
+        self._note("info", len(nodes))
         began = time.monotonic()
         try:
-            info = await self._client.info()
+            infos = [await self._client.info(**({} if node is None else {"target_nodes": node})) for node in nodes]
         except redis.ResponseError:  # without the permission the rest of the page works
             return {}
+        info = infos[0]
         known = ("used_memory", "maxmemory", "connected_clients", "instantaneous_ops_per_sec", "evicted_keys")
         version = info.get("valkey_version") or info.get("redis_version", "")
         return {
             "version": str(version),
             "name": "Valkey" if "valkey_version" in info else "Redis",
-            "answers_ms": round((time.monotonic() - began) * 1000, 1),
+            "answers_ms": round((time.monotonic() - began) / len(nodes) * 1000, 1),
+            "nodes": len(nodes),
             "policy": str(info.get("maxmemory_policy", "")),
-            **{name: info[name] for name in known if isinstance(info.get(name), int)},
+            **{name: sum(each[name] for each in infos) for name in known if isinstance(info.get(name), int)},
         }
 
     async def close(self) -> None:
@@ -219,6 +252,11 @@ class RedisSource:
 
     def _note(self, what: str, number: int) -> None:
         self._load.redis_commands.labels(what).inc(number)
+
+
+def limits_keys(config_key: str) -> tuple[str, str, str]:
+    """Returns the keys of the limits, the patterns and the boosts; in a cluster each may be on another node."""
+    return config_key, f"{config_key}:patterns", f"{config_key}:boosts"
 
 
 def valid_names(names: Iterable[str]) -> set[str]:
@@ -235,6 +273,26 @@ def valid_names(names: Iterable[str]) -> set[str]:
 
 def _texts(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {decode_name(name): decode_name(value) for name, value in fields.items()}
+
+
+async def _replies(pipeline: Any) -> list[Any]:
+    """Returns the replies of a pipeline, among them errors of commands.
+
+    Raises:
+        redis.RedisError: A server, or a node of the cluster, can't be reached or doesn't serve a key.
+    """
+    try:
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    except RedisClusterException as error:
+        raise redis.ConnectionError(str(error)) from error
+    for reply in replies:
+        if isinstance(reply, RedisClusterException):
+            raise redis.ConnectionError(str(reply)) from reply
+        if isinstance(reply, redis.exceptions.ClusterError) or (
+            isinstance(reply, redis.RedisError) and not isinstance(reply, redis.ResponseError)
+        ):
+            raise reply
+    return replies
 
 
 def _values(reply: Any) -> list[bytes | None]:

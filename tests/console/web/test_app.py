@@ -1,14 +1,15 @@
 """The console as a process, with a real Redis and a real sidecar."""
 
-import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
 import redis
 from support.console.cameras import Camera, Cameras
+from support.console.events import Events
 from support.console.processes import ConsoleProcess, console_process
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
@@ -16,51 +17,6 @@ from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egpj.exe", "a/b?c#d&e=f", "камера 7", "'\"--"]
-
-
-class Events:
-    """The events of one page."""
-
-    def __init__(self, console: ConsoleProcess, cookie: str = "") -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", console.port, timeout=60)
-        self._connection.request("GET", "/api/events", headers={"cookie": cookie} if cookie else {})
-        self._answer = self._connection.getresponse()
-        self.status = self._answer.status
-        self.rows: dict[int, dict] = {}
-        self.sections: dict = {}
-
-    def next(self) -> str:
-        """Takes one event; returns its name."""
-        event = ""
-        while line := self._answer.readline().decode().rstrip("\n"):
-            field, _, value = line.partition(": ")
-            if field == "event":
-                event = value
-            elif field == "data":
-                self._take(event, json.loads(value))
-        return event
-
-    def until(self, condition) -> None:
-        """Takes events until the condition holds."""
-        while not condition():
-            self.next()
-
-    def row(self, name: str) -> dict:
-        """Returns the row of a camera; empty if there is none."""
-        return next((row for row in self.rows.values() if row["name"] == name), {})
-
-    def close(self) -> None:
-        self._answer.close()
-        self._connection.close()
-
-    def _take(self, event: str, data: dict) -> None:
-        if event == "snapshot":
-            self.rows.clear()
-        for number, fields in data.pop("rows", []):
-            self.rows.setdefault(number, {}).update(fields)
-        for number in data.pop("gone", []):
-            del self.rows[number]
-        self.sections.update(data)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +166,45 @@ def test_too_many_pages_are_refused(server: Valkey):
         assert second.status == 503
         second.close()
         first.close()
+
+
+def test_events_end_with_the_session(server: Valkey):
+    with console_process("--operator-token", "operator-secret-1", redis_url=server.url) as console:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        cookie = console.ask("POST", "/login", b"token=operator-secret-1", form)[2]["set-cookie"].partition(";")[0]
+        page = Events(console, cookie)
+        page.next()
+        token = json.loads(console.get("/api/session", {"cookie": cookie})[1])["token"]
+        headers = {"cookie": cookie, "content-type": "application/json", "x-console-token": token}
+        assert console.ask("POST", "/logout", b"{}", headers)[0] == 200
+        for _ in range(30):
+            ended = not page.next_or_end()
+            if ended:
+                break
+        assert ended
+        page.close()
+
+
+def test_who_is_made_to_wait_does_not_use_up_the_logins_of_others(server: Valkey):
+    with console_process("--viewer-token", "viewer-secret-123", redis_url=server.url) as console:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        for _ in range(80):
+            console.ask("POST", "/login", b"token=wrong", form)
+        request = b"POST /login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n"
+        request += b"content-length: 23\r\nconnection: close\r\n\r\ntoken=viewer-secret-123"
+        with socket.create_connection(("127.0.0.1", console.port), source_address=("127.0.0.2", 0)) as other:
+            other.sendall(request)
+            with other.makefile("rb") as reader:
+                answer = reader.read()
+        assert b"location: /\r\n" in answer
+
+
+def test_a_body_that_is_too_large_is_told_so(server: Valkey):
+    with console_process("--allow-changes", redis_url=server.url) as console:
+        status, answer = console.send("/api/changes", {"action": "import", "format": "csv", "text": "x" * 4_000_001})
+        assert (status, answer["error"]) == (413, "a request has at most 4 MB")
+        status, answer = console.send("/api/changes", {"action": "import", "format": "csv", "text": "kind\rname"})
+        assert (status, answer["error"]) == (409, "line 1: expected kind,name,fps")
 
 
 def test_tokens_log_in(server: Valkey, tmp_path):

@@ -30,7 +30,6 @@ def test_by_default_it_is_read_only_and_of_this_machine_alone():
         (["--trusted-proxy", "proxy"], "expected an address or a network"),
         (["--operator-group", "ops"], "needs --trusted-proxy"),
         (["--sidecar", "unix:fps.sock"], "absolute path"),
-        (["--redis-url", "redis+cluster://a:1,b:2"], "cluster"),
         (["--sidecar-cert", "/x"], "given together"),
     ],
 )

@@ -20,8 +20,3 @@ async def test_a_client_of_each_kind_of_address(url: str):
     client = RedisServer(parse_redis_url(url), RedisAccess()).client()
     assert client.connection_pool.max_connections == 4
     await client.aclose()
-
-
-def test_a_cluster_is_refused():
-    with pytest.raises(ValueError, match="cluster"):
-        RedisServer(parse_redis_url("redis+cluster://a:1,b:2"), RedisAccess())
