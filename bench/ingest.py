@@ -34,7 +34,6 @@ from support.waiting import wait_until
 from bench.servers import cpu_seconds, resident_bytes
 from worker.queue.keys import Keys
 
-FPS = 25
 GOAL_BYTES = 1.2e9
 """For a hundred cameras."""
 GOAL_STOP_S = 1.0
@@ -72,18 +71,18 @@ class Cost(NamedTuple):
     """Seconds from SIGTERM to the end."""
 
 
-def film(path: Path, height: int) -> Path:
+def film(path: Path, height: int, fps: int) -> Path:
     """Writes a film of two seconds that a cheap camera might send: one reference, no B frames."""
     width = height * 16 // 9 // 2 * 2
     chance = np.random.default_rng(1)
     ground = np.linspace(40, 200, width)[None, :, None] + chance.normal(0, 6, (height, width, 3))
     with av.open(str(path), "w", format="mpegts") as container:
-        stream = container.add_stream("libx264", rate=FPS)
+        stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"preset": "veryfast", "tune": "zerolatency", "g": str(FPS), "refs": "1", "crf": "28"}
-        for index in range(2 * FPS):
+        stream.options = {"preset": "veryfast", "tune": "zerolatency", "g": str(fps), "refs": "1", "crf": "28"}
+        for index in range(2 * fps):
             picture = np.clip(ground, 0, 255).astype(np.uint8)
-            at = index * width // 60
+            at = index * width // (3 * fps)
             picture[height // 3 : height // 2, at : at + width // 8] = (30, 200, 90)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode())
@@ -91,9 +90,9 @@ def film(path: Path, height: int) -> Path:
 
 
 @contextmanager
-def server_of(path: Path, cameras: int, limit: float) -> Iterator[tuple[int, str]]:
+def server_of(path: Path, cameras: int, fps: float, limit: float) -> Iterator[tuple[int, str]]:
     """Runs the cameras in a process of their own; yields their port, and the address that tells limits."""
-    words = [sys.executable, "-c", SERVER, str(path), str(FPS), str(cameras), str(limit)]
+    words = [sys.executable, "-c", SERVER, str(path), str(fps), str(cameras), str(limit)]
     paths = os.pathsep.join(sys.path)
     process = subprocess.Popen(
         words,
@@ -123,7 +122,7 @@ def measure(path: Path, cameras: int, options: argparse.Namespace) -> Cost:
         tempfile.TemporaryDirectory() as folder,
         valkey() as redis,
         redis.client() as client,
-        server_of(path, cameras, options.limit) as (port, sidecar),
+        server_of(path, cameras, options.fps, options.limit) as (port, sidecar),
     ):
         listing = Path(folder) / "cameras.yaml"
         entries = [f'- {{name: cam{number}, source: "rtsp://127.0.0.1:{port}/{number}"}}' for number in range(cameras)]
@@ -153,7 +152,7 @@ def measure(path: Path, cameras: int, options: argparse.Namespace) -> Cost:
                 most_bytes(process.pid),
                 (cpu_seconds(process.pid) - cpu) / took,
                 published / took,
-                max(0.0, 1 - (sum(arrived()) - before) / (took * FPS * cameras)),
+                max(0.0, 1 - (sum(arrived()) - before) / (took * options.fps * cameras)),
             )
             stopping = time.monotonic()
             process.send_signal(signal.SIGTERM)
@@ -170,15 +169,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cameras", type=int, nargs="+", default=[1, 10, 50, 100])
     parser.add_argument("--height", type=int, default=720, help="lines of a picture")
+    parser.add_argument("--fps", type=int, default=25, help="frames per second of each camera; a key frame each second")
     parser.add_argument("--limit", type=float, default=1.0)
     parser.add_argument("--settle", type=float, default=10.0, help="seconds after the last camera was opened")
     parser.add_argument("--seconds", type=float, default=30.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-ingest-") as folder:
-        path = film(Path(folder) / "film.ts", options.height)
+        path = film(Path(folder) / "film.ts", options.height, options.fps)
         rate = path.stat().st_size * 8 / 2 / 1e6
         costs = [measure(path, cameras, options) for cameras in options.cameras]
-    print(f"{options.height}p, {FPS} fps, {rate:.1f} Mbit/s, limit {options.limit:g} fps; {os.cpu_count()} processors")
+    print(
+        f"{options.height}p, {options.fps} fps, {rate:.1f} Mbit/s, limit {options.limit:g} fps; {os.cpu_count()} processors"
+    )
     heads = ("cameras", "working", "threads", "MB", "MB at most", "CPU", "published/s", "behind", "stop s")
     print("".join(f"{head:>12}" for head in heads))
     for cost in costs:

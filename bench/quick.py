@@ -19,6 +19,7 @@ DEADLINE_S = 300.0
 QUICK: dict[str, list[str]] = {
     "bench.batch": ["--frames", "1024", "--rounds", "1"],
     "bench.capture": ["--seconds", "2", "--rounds", "1", "--height", "180"],
+    "bench.console": ["--cameras", "50", "--seconds", "2", "--pages", "10"],
     "bench.counting": ["--pictures", str(REPOSITORY / "tests/data/counting"), "--effort", "fast"],
     "bench.counting_figure": ["--figure", "counting.jpg"],
     "bench.detector": ["--rounds", "1", "--figure", "detector.svg"],
@@ -29,6 +30,7 @@ QUICK: dict[str, list[str]] = {
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
     "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
+    "bench.interpreter_lock": ["--rounds", "1"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.limits_tree": ["--changes", "5"],
     "bench.names": ["--names", "150000"],
@@ -50,7 +52,13 @@ QUICK: dict[str, list[str]] = {
 }
 """The arguments of each module; paths are relative to a temporary folder."""
 
-NEEDS = {"bench.detector_engines": "torch", "bench.hamer": "torch", "bench.on_gpu": "torch", "bench.others": "limits"}
+NEEDS = {
+    "bench.detector_engines": "torch",
+    "bench.hamer": "torch",
+    "bench.interpreter_lock": "torch",
+    "bench.on_gpu": "torch",
+    "bench.others": "limits",
+}
 """Packages that the tests don't depend on; without them the bench is skipped."""
 
 

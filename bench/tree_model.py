@@ -8,7 +8,6 @@ changed. The first sidecar of a tree reads the streams of all.
 What the model leaves out: other work of the same processors, and changes that come faster than they are told, which merge.
 """
 
-import math
 from typing import NamedTuple
 
 FIELDS_PER_COMMAND = 512
@@ -108,11 +107,3 @@ def change_of_one(sidecars: int, streams: int, fan_out: int, costs: Costs, trees
 def _reading_s(streams: int, costs: Costs, trees: int) -> float:
     """Returns the time until the slowest reader has its streams: its own time, or that of Redis for the others."""
     return max(streams * costs.stream_s, (trees - 1) * costs.redis_s(streams))
-
-
-def smallest_fan_out(sidecars: int, levels: int) -> int:
-    """Returns the least number of followers of one sidecar with which so many sidecars have so few levels."""
-    fan_out = max(1, math.floor(sidecars ** (1.0 / levels)) - 1)
-    while depth(sidecars, fan_out) > levels:
-        fan_out += 1
-    return fan_out

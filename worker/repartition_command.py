@@ -13,6 +13,9 @@ from worker.queue.repartition import Repartition, UndrainedError
 
 logger = logging.getLogger(__name__)
 
+MOST_REASONS = 10
+"""Shown of those why a queue can't be divided anew: each of many partitions may have some."""
+
 
 def run_repartition(redis: RedisUrl, redis_access: RedisAccess, prefix: str, *, partitions: int) -> int:
     """Changes the number of partitions; returns the exit code.
@@ -27,8 +30,10 @@ def run_repartition(redis: RedisUrl, redis_access: RedisAccess, prefix: str, *, 
     try:
         before = Repartition(connections, prefix, partitions).run()
     except UndrainedError as error:
-        for reason in error.reasons:
+        for reason in error.reasons[:MOST_REASONS]:
             logger.error("%s", reason)
+        if len(error.reasons) > MOST_REASONS:
+            logger.error("there are more reasons like these", extra={"reasons": len(error.reasons)})
         logger.error("nothing is changed: stop the publishers, let the workers drain the queue, and stop them")
         return 1
     except PartitionsError as error:

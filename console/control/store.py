@@ -116,6 +116,7 @@ class LimitsControl:
             for kind in Kind:
                 if of_kind := [change for change in part if change.kind is kind]:
                     self._run(of_kind, [self._keys.hash_of(kind)], [], batch)
+                    self._note(self._made_by_others(of_kind), "", OTHER_TOOL, "")
                     self._note(of_kind, self._who, self._tool, batch)
 
     def audit(self, most: int | None = None) -> Iterator[AuditEntry]:
@@ -175,6 +176,19 @@ class LimitsControl:
             words += [kinds.index(change.kind) + 1, *map(_raw, change), int(change in to_note)]
         keys = [*map(self._keys.hash_of, kinds), self._keys.audit, self._keys.seen]
         self._client.eval(_NOTICE, len(keys), *keys, *words)
+
+    def _made_by_others(self, changes: Sequence[Change]) -> list[Change]:
+        """Returns what others had changed, since a tool last looked, in the fields that are changed now."""
+        fields = [f"{change.kind} {change.name}" for change in changes]
+        seen = self._some(self._keys.seen, [_LOOKED, *fields])
+        if _LOOKED not in seen:
+            return []
+        pairs = ((change, seen.get(field, "")) for change, field in zip(changes, fields, strict=True))
+        return [
+            Change(change.kind, change.name, before, change.old)
+            for change, before in pairs
+            if before != change.old and not (change.kind is Kind.BOOST and not change.old)
+        ]
 
     def _run(self, changes: Sequence[Change], hashes: Sequence[str], notes: Sequence[str], batch: str) -> None:
         """Runs the script that changes limits."""

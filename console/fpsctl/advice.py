@@ -1,6 +1,7 @@
 """Why frames of a stream aren't counted, and what to do about it. Pure."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from console.control.names import quoted, shown, word
@@ -21,11 +22,19 @@ REASONS: Final[Mapping[str, str]] = {
 """What the reasons mean for which frames are skipped or denied."""
 
 
-def advice(row: Row, *, stale: bool = False, unread: bool = False, similar: str = "") -> list[str]:
+def advice(
+    row: Row,
+    *,
+    applied: Mapping[str, float] = MappingProxyType({}),
+    stale: bool = False,
+    unread: bool = False,
+    similar: str = "",
+) -> list[str]:
     """Returns sentences about what stands out in a row, each with what to do.
 
     Args:
         row: the stream.
+        applied: the limit that each sidecar applies, frames per second, by its address.
         stale: whether a sidecar can't read the limits.
         unread: whether a sidecar never read the stream's limit.
         similar: a stream with a similar name, if this one was never seen.
@@ -33,6 +42,12 @@ def advice(row: Row, *, stale: bool = False, unread: bool = False, similar: str 
     found = []
     if row.invalid:
         found.append(f"its value in Redis, {quoted(row.invalid)}, isn't a valid fps: fpsctl set {word(row.name)} FPS")
+    for address, fps in applied.items():
+        if row.limit is not None and fps != row.limit and not stale and not unread:
+            found.append(
+                f"the sidecar {shown(address)} applies {format_fps(fps)} instead: ask again in a second; else it is of an "
+                "older version, follows another Redis or --config-key, or can't read a part of the limits (fpsctl doctor)"
+            )
     if stale:
         found.append("a sidecar can't read the limits, so the last known ones are in force: fpsctl doctor")
     if unread:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import redis
 
-from console.control.changes import Snapshot
 from console.control.failures import failure_in_words
 from console.control.rule import WILDCARD
 from console.fpsctl.rows import Paced, Row, row
 from console.fpsctl.session import Session
 from console.fpsctl.sidecars import Said
+from console.fpsctl.workers import MOST_SCANS
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 
@@ -40,19 +40,19 @@ class Board:
         return sum(each.counted_fps or 0.0 for each in self.rows)
 
 
-def read_board(session: Session, limits: Snapshot | None = None) -> Board:
+def read_board(session: Session, most_scans: int = MOST_SCANS) -> Board:
     """Reads everything. What this user of Redis may not read is absent, and a problem says so.
 
     Args:
         session: the run.
-        limits: all limits, if they were just read.
+        most_scans: how far to search for streams that nothing else names; what was found before is known.
 
     Raises:
         redis.RedisError: Redis is unreachable, or failed.
     """
-    unreadable = ""
+    unreadable, limits = "", None
     try:
-        limits = limits or session.limits.snapshot()
+        limits = session.limits.snapshot()
     except redis.exceptions.NoPermissionError as error:
         unreadable = "; ".join(filter(None, failure_in_words(error)))
     now = session.now()
@@ -63,8 +63,10 @@ def read_board(session: Session, limits: Snapshot | None = None) -> Board:
             paced.setdefault(stream.stream_name, []).append(paced_of(stream))
     default = session.sidecars.default_fps() if paced else None
     fields = limits.limits.keys() | limits.boosts.keys() if limits else set()
-    names = (paced.keys() | session.workers.names() | fields) - {WILDCARD}
+    names = (paced.keys() | session.workers.names(most_scans) | fields) - {WILDCARD}
     counted, cameras = session.workers.streams(names), session.workers.cameras(names)
+    gone = names - paced.keys() - counted.keys() - cameras.keys() - fields
+    session.workers.forget(gone)
     rows = [
         row(
             name,
@@ -75,7 +77,7 @@ def read_board(session: Session, limits: Snapshot | None = None) -> Board:
             counted=counted.get(name),
             camera=cameras.get(name),
         )
-        for name in sorted(names)
+        for name in sorted(names - gone)
     ]
     problems = [unreadable] if unreadable else []
     problems += session.sidecars.problems(said)

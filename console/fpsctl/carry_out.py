@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from console.control.changes import Change, Kind, Snapshot
-from console.control.names import quoted, shown
 from console.control.plan import Plan, ended_boosts
-from console.control.rule import parse_boost
 from console.control.store import ConflictError
 from console.fpsctl.columns import Column
-from console.fpsctl.durations import show_duration
 from console.fpsctl.report import FpsctlError, listed
 from console.fpsctl.session import Session
+from console.fpsctl.show import rows
 
 TRIES = 3
 """How often a plan is made again when somebody else changes a limit at the same moment."""
@@ -67,30 +65,6 @@ def carry_out(
         report.note(note)
     if not plan.changes and not plan.notes:
         report.note("nothing to change")
-
-
-def rows(changes: Sequence[Change], now: float) -> list[tuple[str, str, str, str]]:
-    """Returns changes as the cells of a table: what, old value, arrow, new value."""
-    return [
-        (label(change), _value(change.kind, change.old, now), "→", _value(change.kind, change.new, now))
-        for change in changes
-    ]
-
-
-def label(change: Change) -> str:
-    """Returns what a change is of, such as ``cam1`` or ``boost of cam1``."""
-    name = quoted(change.name) if change.name != "*" else "*"
-    return {Kind.LIMIT: name, Kind.PATTERN: f"pattern {name}", Kind.BOOST: f"boost of {name}"}[change.kind]
-
-
-def _value(kind: Kind, value: str, now: float) -> str:
-    if not value:
-        return "none"
-    boost = parse_boost(value) if kind is Kind.BOOST else None
-    if boost is None:
-        return shown(value, 40)
-    left = boost.until - now
-    return f"{value.split()[0]} for {show_duration(left)}" if left > 0 else f"{value.split()[0]}, ended"
 
 
 def _refuse(plan: Plan) -> None:

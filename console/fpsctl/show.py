@@ -1,8 +1,10 @@
 """Limits, changes and times as words. Pure."""
 
-from console.control.changes import OTHER_TOOL, AuditEntry
+from collections.abc import Sequence
+
+from console.control.changes import OTHER_TOOL, AuditEntry, Change, Kind
 from console.control.names import quoted, shown
-from console.control.rule import InForce, Source, format_fps
+from console.control.rule import InForce, Source, format_fps, parse_boost
 from console.fpsctl.durations import show_duration
 
 
@@ -36,11 +38,34 @@ def origin(found: InForce, now: float) -> str:
     }[found.source]
 
 
+def rows(changes: Sequence[Change], now: float) -> list[tuple[str, str, str, str]]:
+    """Returns changes as the cells of a table: what, old value, arrow, new value."""
+    return [
+        (label(change), _value(change.kind, change.old, now), "→", _value(change.kind, change.new, now))
+        for change in changes
+    ]
+
+
+def label(change: Change) -> str:
+    """Returns what a change is of, such as ``cam1`` or ``boost of cam1``."""
+    name = quoted(change.name) if change.name != "*" else "*"
+    return {Kind.LIMIT: name, Kind.PATTERN: f"pattern {name}", Kind.BOOST: f"boost of {name}"}[change.kind]
+
+
+def _value(kind: Kind, value: str, now: float) -> str:
+    if not value:
+        return "none"
+    boost = parse_boost(value) if kind is Kind.BOOST else None
+    if boost is None:
+        return shown(value, 40)
+    left = boost.until - now
+    return f"{value.split()[0]} for {show_duration(left)}" if left > 0 else f"{value.split()[0]}, ended"
+
+
 def sentence(entry: AuditEntry) -> str:
     """Returns what somebody did as a sentence without an end."""
-    kind, name, old, new = entry.change
-    what = quoted(name) if kind.value == "limit" else f"{kind.value} {quoted(name)}"
-    return f"{author(entry)} changed {what} from {shown(old, 40) or 'none'} to {shown(new, 40) or 'none'}"
+    ((what, old, _, new),) = rows([entry.change], entry.at)
+    return f"{author(entry)} changed {what} from {old} to {new}"
 
 
 def author(entry: AuditEntry) -> str:

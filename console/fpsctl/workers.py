@@ -50,21 +50,31 @@ class Workers:
         self._client: Any = client
         self._prefix = prefix
         self._cursors: dict[str, int] = {}
+        self._known: set[str] = set()
         self.problem = ""
         """Why a part can't be read, for people; empty if all of it can."""
 
-    def names(self) -> set[str]:
-        """Searches for the streams of which there is a hash; in a very large Redis each call finds a part of them."""
-        found: set[str] = set()
+    def names(self, most_scans: int = MOST_SCANS) -> set[str]:
+        """Searches for the streams of which there is a hash, and returns those found so far.
+
+        In a very large Redis each call finds a part of them; the next one continues where it ended.
+
+        Args:
+            most_scans: steps of the search on each server, of some 1,000 keys.
+        """
         marker = re.compile(re.escape(f"{{{self._prefix}") + r"(?::\d+)?\}:(?:stream|camera):(.*)", re.DOTALL)
         pattern = "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in f"{{{self._prefix}") + "*"
         try:
-            for key in self._keys(pattern + _STREAM_OR_CAMERA):
+            for key in self._keys(pattern + _STREAM_OR_CAMERA, most_scans):
                 if match := marker.fullmatch(key):
-                    found.add(match[1])
+                    self._known.add(match[1])
         except redis.ResponseError as error:
             self._note(error)
-        return found
+        return set(self._known)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forgets streams that have no hash any more, until a search finds them again."""
+        self._known.difference_update(names)
 
     def streams(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Returns the hashes of streams, by name, each with those of :data:`STREAM_FIELDS` that it has."""
@@ -123,13 +133,13 @@ class Workers:
             self._note(error)
         return found
 
-    def _keys(self, pattern: str) -> Iterator[str]:
+    def _keys(self, pattern: str, most_scans: int) -> Iterator[str]:
         """Yields keys that match, on all nodes, a bounded number of steps; may yield one twice."""
         clustered = isinstance(self._client, redis.RedisCluster)
         nodes: list[Any] = self._client.get_primaries() if clustered else [None]
         for node in nodes:
             where = {"target_nodes": node} if clustered else {}
-            for _ in range(MOST_SCANS):
+            for _ in range(most_scans):
                 cursor, keys = self._scan(str(node), pattern, where)
                 yield from keys
                 if cursor == 0:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.tree_model import Costs, change_of_all, change_of_one, depth, smallest_fan_out, without_tree
+from bench.tree_model import Costs, change_of_all, change_of_one, depth, without_tree
 
 COSTS = Costs(change_s=4.0, stream_s=0.0, push_s=0.25, command_s=0.5, field_s=0.0, tell_s=1.0, hop_s=8.0)
 READING = COSTS._replace(stream_s=0.125, field_s=0.0625)
@@ -66,11 +66,3 @@ def test_nobody_is_told_before_the_one_that_tells(sidecars: int, fan_out: int) -
     assert everything.last_s >= one.last_s
     assert everything.messages == sidecars
     assert everything.busiest_s <= fan_out * COSTS.tell_s + sidecars * 10 * READING.stream_s
-
-
-@given(st.integers(2, 2000), st.integers(1, 4))
-def test_a_fan_out_for_so_many_levels(sidecars: int, levels: int) -> None:
-    """Law: it suffices, and one less doesn't."""
-    fan_out = smallest_fan_out(sidecars, levels)
-    assert depth(sidecars, fan_out) <= levels
-    assert fan_out == 1 or depth(sidecars, fan_out - 1) > levels

@@ -1,54 +1,22 @@
-"""fpsctl with a real Valkey and a real sidecar, as operators use it."""
+"""fpsctl changes and shows limits in a real Valkey."""
 
-import contextlib
 import io
 import json
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import tarfile
-import termios
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-import redis
+from support.fpsctl import HOSTILE, LIMITS, Fpsctl, fpsctl_on, values
 from support.processes.ports import free_port
-from support.processes.programs import REPOSITORY, kill
-from support.processes.sidecars import SidecarProcess, sidecar_process
-from support.redis.topologies import cluster
+from support.processes.programs import REPOSITORY
 from support.redis.valkey import Valkey, valkey
-from support.waiting import wait_until
 
 from console.control.changes import Change
 from console.control.store import LimitsControl
 from console.fpsctl.__main__ import main
-from handcounter.client import RateLimiter
-
-LIMITS = "stream_fps_configs"
-HOSTILE = "\x1b[31m[bold]x\u202e"
-SEEN = ("cam-1", "cam-2", "yard", HOSTILE)
-
-
-class Ended(NamedTuple):
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The object on standard output."""
-        return json.loads(self.out)
-
-
-Fpsctl = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -58,53 +26,10 @@ def server() -> Iterator[Valkey]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
-    """A sidecar with a default of 1.5."""
-    with sidecar_process(redis_url=server.url, fps=1.5) as running:
-        yield running
-
-
 @pytest.fixture
 def fpsctl(server: Valkey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fpsctl:
     """Runs a command on an empty Redis in which workers have seen some streams, without a sidecar."""
-    for name in os.environ:
-        if name.startswith(("FPSCTL_", "SIDECAR_", "WORKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("FPSCTL_REDIS_URL", server.url)
-    monkeypatch.setenv("FPSCTL_SIDECAR", f"127.0.0.1:{free_port()}")
-    monkeypatch.setenv("FPSCTL_WHO", "ann")
-    monkeypatch.setattr(sys, "stdin", None)
-    with server.client() as client:
-        client.flushall()
-        seen(client)
-
-    def run(*words: str) -> Ended:
-        capsys.readouterr()
-        code = main([*words])
-        printed = capsys.readouterr()
-        assert "\x1b" not in printed.out + printed.err
-        assert "\u202e" not in printed.out + printed.err
-        return Ended(code, printed.out, printed.err)
-
-    return run
-
-
-def seen(client: Any) -> None:
-    """Writes the hashes of streams as workers do."""
-    now = time.time()
-    for name in SEEN:
-        fields = {"heard_at": now, "source_fps": 25, "counted_fps": 2, "hand_count": 1, "received": 100, "admitted": 10}
-        fields |= {"counted": 9, "skipped": 90, "dead": 1, "last_skip": "too_soon"}
-        client.hset(f"{{hand_counter}}:stream:{name}", mapping={"stream_name": name, **fields})
-    client.hset("{hand_counter}:camera:yard", mapping={"state": "lost", "error": "refused\x1b", "error_at": now})
-    client.hset("{hand_counter}:accounting", mapping={"received": 10, "counted": 9, "skipped:late": 1})
-
-
-def values(server: Valkey) -> dict[str, str]:
-    """The hash of limits."""
-    with server.client() as client:
-        return client.hgetall(LIMITS)  # type: ignore[return-value]
+    return fpsctl_on(server, monkeypatch, capsys)
 
 
 def test_a_limit_is_set_and_undone(fpsctl: Fpsctl, server: Valkey) -> None:
@@ -247,112 +172,6 @@ def test_results(fpsctl: Fpsctl, server: Valkey) -> None:
     assert [json.loads(line)["hand_count"] for line in fpsctl("results", "--json").out.splitlines()] == [0, 1, 2]
 
 
-def test_a_sidecar_is_asked(fpsctl: Fpsctl, sidecar: SidecarProcess, tmp_path: Path) -> None:
-    """top, explain, list and doctor show what it says."""
-    with RateLimiter(sidecar.address, default_fps=0.0) as limiter:
-        wait_until(lambda: limiter.decide([("cam-1", time.time())])[0].name == "TOO_SOON")
-    address = ("--sidecar", sidecar.address)
-    top = fpsctl("top", "--json", *address).json["streams"]
-    (cam,) = (each for each in top if each["name"] == "cam-1")
-    assert (cam["limit"], cam["source"], cam["state"], cam["admitted"]) == (1.5, "--fps", "live", 1)
-    assert "all others: 1.5, from the sidecar's --fps" in fpsctl("list", *address).out
-    explained = fpsctl("explain", "cam-1", *address).out
-    for words in ("limit     1.5", "1 admitted", "last      too_soon", "after the last admitted one", "hands     1"):
-        assert words in explained
-    lost = fpsctl("explain", "yard", *address).out
-    assert "its publisher can't read the camera: refused\\x1b" in lost
-    fpsctl("pause", "cam-1")
-    wait_until(lambda: "none, since it is paused" in fpsctl("explain", "cam-1", *address).out)
-    bundle = tmp_path / "bundle.tar.gz"
-    examined = fpsctl("doctor", "--bundle", str(bundle), *address)
-    assert examined.code == 0, examined.out
-    assert f"ok    sidecar {sidecar.address}: serves" in examined.out
-    with tarfile.open(bundle) as archive:
-        names = {Path(name).name for name in archive.getnames()}
-    assert {"checks.json", "limits.yaml", "audit.json", "streams.json", "sidecars.json", "redis-info.json"} <= names
-
-
-def test_doctor_finds_what_is_wrong(fpsctl: Fpsctl, server: Valkey) -> None:
-    """A user without permissions, a key of another type, a limit that isn't valid, and no sidecar where one is expected."""
-    with server.client() as client:
-        client.execute_command("ACL SETUSER fps-sidecar on nopass -@all +ping ~*")
-        client.set(f"{LIMITS}:patterns", "text")
-        found = {each["name"]: each["status"] for each in fpsctl("doctor", "--json").json["checks"]}
-        client.execute_command("ACL DELUSER fps-sidecar")
-    assert (found["user fps-sidecar"], found["key patterns"], found["limits"]) == ("failed",) * 3
-    assert [status for name, status in found.items() if name.startswith("sidecar ")] == ["failed"]
-    assert found["redis"] == "ok"
-    nowhere = fpsctl("doctor", "--redis-url", f"redis://127.0.0.1:{free_port()}")
-    assert (nowhere.code, "Redis is unreachable" in nowhere.out) == (3, True)
-
-
-@contextlib.contextmanager
-def user(server: Valkey, name: str) -> Iterator[str]:
-    """A user of docs/redis-acl.md, as a URL."""
-    (command,) = re.findall(rf"^ACL SETUSER {name} .*$", (REPOSITORY / "docs/redis-acl.md").read_text(), re.M)
-    with server.client() as client:
-        client.execute_command(*command.split())
-        client.execute_command("ACL LOG RESET")
-        try:
-            yield server.url.replace("//", f"//{name}:SECRET@")
-        finally:
-            client.execute_command("ACL DELUSER", name)
-
-
-def test_the_documented_operator_may_do_everything(fpsctl: Fpsctl, server: Valkey, tmp_path: Path) -> None:
-    """On a real server nothing is denied."""
-    with user(server, "fps-operator") as url, server.client() as client:
-        for words in (
-            "set cam-1 2", "set --pattern cam-* 3", "boost cam-1 9", "pause cam-1", "resume cam-1", "reset cam-1",
-            "set yard 2", "undo", "get yard", "list", "top", "explain yard", "audit", "lint", "export", "results",
-            f"doctor --bundle {tmp_path / 'b.tar.gz'}",
-        ):  # fmt: skip
-            assert fpsctl(*words.split(), "--redis-url", url).err.count("permission") == 0, words
-        assert [entry["object"] for entry in client.acl_log()] == []
-
-
-def test_users_of_programs_see_what_they_may(fpsctl: Fpsctl, server: Valkey, sidecar: SidecarProcess) -> None:
-    """In a container of the sidecar or the worker fpsctl shows what its user can read, and what is missing."""
-    fpsctl("set", "cam-1", "2")
-    with RateLimiter(sidecar.address, default_fps=0.0) as limiter:
-        wait_until(lambda: limiter.decide([("cam-1", time.time())])[0].name == "TOO_SOON")
-    address = ("--sidecar", sidecar.address)
-    with user(server, "fps-sidecar") as url:
-        for words in ("top", "list", "get cam-1", "explain cam-1", "lint", "doctor"):
-            assert fpsctl(*words.split(), "--redis-url", url, *address).code == 0, words
-        denied = fpsctl("set", "cam-1", "3", "--redis-url", url, *address)
-        assert (denied.code, "the operator in docs/redis-acl.md" in denied.err) == (1, True)
-    with user(server, "hand-counter") as url:
-        shown = fpsctl("top", "--json", "--redis-url", url, *address).json
-        (cam,) = (each for each in shown["streams"] if each["name"] == "cam-1")
-        assert (cam["limit"], cam["source"]) == (2.0, "own")
-        assert any("permission" in problem for problem in shown["problems"])
-
-
-def test_without_redis(fpsctl: Fpsctl) -> None:
-    """One line, with what to do, and without the password."""
-    ended = fpsctl("list", "--redis-url", f"redis://:hunter2@127.0.0.1:{free_port()}")
-    assert (ended.code, ended.err.count("\n"), "hunter2" in ended.err) == (1, 1, False)
-    assert fpsctl("list", "--redis-url", "http://x").code == 2
-    assert fpsctl("list", "--sidecar", "http://x").code == 2
-    assert fpsctl("list", "--sidecar-cert", "x").code == 2
-
-
-def test_a_cluster(fpsctl: Fpsctl) -> None:
-    """Limits, audit and the hashes of streams may be on different nodes, and the queue may have partitions."""
-    with cluster(nodes=3) as nodes:
-        url = ("--redis-url", nodes.url)
-        with contextlib.closing(redis.RedisCluster("127.0.0.1", nodes.nodes[0].port)) as client:
-            client.set("{hand_counter}:partitions", "4")
-            client.hset("{hand_counter:2}:stream:cam1", mapping={"heard_at": time.time(), "hand_count": 4})
-        assert fpsctl("set", "cam1", "2", *url).out == "cam1: none → 2\n"
-        assert fpsctl("boost", "cam1", "5", *url).code == 0
-        (cam,) = fpsctl("top", "--json", *url).json["streams"]
-        assert (cam["name"], cam["limit"], cam["hands"]) == ("cam1", 5.0, 4)
-        assert len(fpsctl("audit", "--json", *url).json["changes"]) == 2
-        assert fpsctl("doctor", "--json", *url).json["checks"]
-
-
 def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:
     """Some streams, invalid values, boosts, and what applies to all others."""
     with server.client() as client:
@@ -465,52 +284,3 @@ def test_probe_runs_the_program_of_the_worker(fpsctl: Fpsctl, monkeypatch: pytes
     monkeypatch.setattr(sys, "argv", ["/nowhere/fpsctl"])
     monkeypatch.setenv("PATH", "/nowhere")
     assert "hand-counter isn't installed here" in fpsctl("probe", "x").err
-
-
-@contextlib.contextmanager
-def running(*words: str, **streams: Any) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs a command as a process while the block runs."""
-    command = [sys.executable, "-m", "console.fpsctl", *words]
-    process = subprocess.Popen(command, cwd=REPOSITORY, **streams)
-    try:
-        yield process
-    finally:
-        kill(process)
-
-
-def test_watch_prints_changes(fpsctl: Fpsctl, server: Valkey) -> None:
-    """By fpsctl, and by others, as they are made."""
-    with running("watch", "--count", "2", stdout=subprocess.PIPE) as process, server.client() as client:
-        wait_until(lambda: any(each["cmd"].startswith("xread") for each in client.client_list()), "it waits")
-        fpsctl("set", "cam-1", "3")
-        client.hset(LIMITS, "cam-1", "4")
-        printed, _ = process.communicate(timeout=120)
-        assert process.returncode == 0
-    assert re.search(r"cam-1: none → 3  \(ann\)\n.*cam-1: 3 → 4  \(somebody with another tool\)", printed.decode())
-
-
-def test_top_on_a_terminal(fpsctl: Fpsctl) -> None:
-    """It is drawn in 80 columns, a filter is typed, and q ends it, with the terminal as it was."""
-    assert fpsctl("set", "cam-1", "3").code == 0
-    terminal, end = pty.openpty()
-    termios.tcsetwinsize(end, (24, 80))
-    before = termios.tcgetattr(end)
-    drawn = b""
-
-    def shows(words: bytes) -> bool:
-        nonlocal drawn
-        while select.select([terminal], [], [], 0.01)[0]:
-            drawn += os.read(terminal, 65536)
-        return words in drawn
-
-    with running("top", stdin=end, stdout=end, env={**os.environ, "TERM": "xterm-256color"}) as process:
-        wait_until(lambda: shows(b"cam-2"), "it is drawn")
-        assert rb"\x1b[31" in drawn
-        os.write(terminal, b"/yard\n")
-        wait_until(lambda: shows(b"(1 shown)"), "it is filtered")
-        os.write(terminal, b"q")
-        wait_until(lambda: not shows(b"never") and process.poll() is not None, "it ends")
-        assert process.returncode == 0
-    assert termios.tcgetattr(end) == before
-    os.close(terminal)
-    os.close(end)

@@ -116,6 +116,24 @@ def test_changes_by_others_are_noticed(client: Client) -> None:
     ]
 
 
+def test_a_change_by_others_is_noted_before_one_of_ours(client: Client) -> None:
+    """Although nobody has looked in between."""
+    limits = control(client)
+    limits.apply([Change(LIMIT, "early", "", "1")])
+    limits.notice_others(limits.snapshot())
+    limits.apply([Change(LIMIT, "cam", "", "1"), Change(BOOST, "cam", "", "9 5.0")])
+    client.hset(KEYS.config_key, "cam", "2")
+    client.hdel(KEYS.boosts, "cam")
+    limits.apply([Change(LIMIT, "cam", "2", "3"), Change(BOOST, "cam", "", "9 6.0")])
+    found = [(entry.tool, entry.change) for entry in limits.audit(most=3)]
+    assert sorted(found) == [
+        ("fpsctl", Change(BOOST, "cam", "", "9 6.0")),
+        ("fpsctl", Change(LIMIT, "cam", "2", "3")),
+        (OTHER_TOOL, Change(LIMIT, "cam", "1", "2")),
+    ]
+    assert limits.notice_others(limits.snapshot()) == []
+
+
 def test_the_first_change_of_all_is_noticed(client: Client) -> None:
     """After a look at an empty Redis."""
     limits = control(client)
@@ -157,6 +175,30 @@ def test_the_master_that_sentinels_name_is_used() -> None:
     with replicated() as running, connect(parse_redis_url(running.url)) as client:
         control(client).apply([Change(LIMIT, "cam", "", "2")])
         assert control(client).snapshot().limits == {"cam": "2"}
+
+
+@pytest.mark.parametrize("denied", ["-xadd", "-hset", "-hdel", "-hget", "%R~stream_fps_configs:seen", "type"])
+def test_a_refused_change_changes_nothing(server: Valkey, denied: str) -> None:
+    """Neither the limits nor the audit, whichever permission is missing."""
+    with connect(parse_redis_url(server.url)) as admin:
+        admin.flushall()
+        rules = ["+@all", denied] if denied.startswith("-") else ["+@all"]
+        if denied.startswith("%"):
+            admin.execute_command(
+                "ACL SETUSER part on nopass resetkeys ~stream_fps_configs", "~*:audit", "~*:boosts", denied
+            )
+            admin.execute_command("ACL SETUSER part", "~*:patterns", *rules)
+        else:
+            admin.execute_command("ACL SETUSER part on nopass allkeys", *rules)
+        admin.hset(KEYS.config_key, "gone", "1")
+        if denied == "type":
+            admin.set(KEYS.audit, "text")
+        with connect(parse_redis_url(server.url.replace("//", "//part@"))) as client, pytest.raises(redis.RedisError):
+            control(client).apply([Change(LIMIT, "cam", "", "2"), Change(LIMIT, "gone", "1", "")])
+        admin.execute_command("ACL DELUSER part")
+        assert admin.hgetall(KEYS.config_key) == {"gone": "1"}
+        assert denied == "type" or not admin.exists(KEYS.audit)
+        assert not admin.exists(KEYS.seen)
 
 
 def test_failures_are_named(server: Valkey) -> None:

@@ -197,6 +197,26 @@ def test_too_many_patterns_are_refused_by_name(asker: Asker, client: "redis.Redi
     wait_until(lambda: "'many-1000*': 'at most 1000 are in force'" in sidecar.logs())
 
 
+def test_in_fleet_scope_claims_are_made_at_these_limits(server: Valkey, client: "redis.Redis") -> None:
+    """A pattern's, and a boost's: the frame after an admission is admitted or denied by them."""
+    client.hset(PATTERNS, "fleet-*", "0.001")
+    flags = ("--scope", "fleet", "--claim-wait", "5")
+    with (
+        sidecar_process(*flags, redis_url=server.url, fps=7, constants=LIMITS_ARE_WAITED_FOR) as sidecar,
+        grpc.insecure_channel(sidecar.address) as channel,
+    ):
+        asker = Asker(channel)
+
+        def decide(ts: float) -> pb.ShouldProcessResponse:
+            return asker.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="fleet-1", ts=ts), timeout=120)
+
+        wait_until(lambda: decide(1000.0).reason in (pb.REASON_ADMITTED, pb.REASON_DUPLICATE))
+        assert (decide(1001.0).reason, decide(1001.0).fps) == (pb.REASON_TOO_SOON, 0.001)
+        client.hset(BOOSTS, "fleet-1", boost(100, HOUR_S))
+        wait_until(lambda: decide(1002.0).reason in (pb.REASON_ADMITTED, pb.REASON_DUPLICATE), "the boost")
+        assert decide(1003.0).fps_source == pb.FPS_SOURCE_BOOST
+
+
 # A cluster: each hash on a node of its own.
 
 

@@ -100,7 +100,7 @@ def test_frames_are_counted_as_the_users_of_the_manifests(words: Callable[[], An
 
 
 def test_the_documented_operator_sets_and_sees_limits() -> None:
-    """HSET, HGET, HGETALL and HDEL of the limits, and no change of anything else; fpsctl is tried in test_fpsctl.py."""
+    """HSET, HGET, HGETALL and HDEL of the limits, and no change of anything else; fpsctl is tried in test_fpsctl_servers.py."""
     with valkey() as server, server.client() as admin:
         admin.execute_command(*documented()["fps-operator"])
         with server.client(username="fps-operator", password="SECRET") as operator:

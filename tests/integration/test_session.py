@@ -13,7 +13,7 @@ import pytest
 from support.clients.counting import CountingClient
 from support.processes.ports import free_port
 from support.processes.programs import repository_environment
-from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
@@ -153,7 +153,7 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_fresh(server: Val
         redis.flushall()
         redis.hset(KEY, "off", "0")
     port = free_port()
-    with sidecar_process(redis_url=server.url, port=port) as sidecar:
+    with sidecar_process(redis_url=server.url, port=port, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         client = CountingClient(sidecar.address)
         client.decide(("cam", 1.0), ("off", 1.0))
         assert client.leases() == 2
@@ -166,7 +166,7 @@ def test_a_killed_sidecar_ends_leases_and_its_successor_starts_fresh(server: Val
         Reason.ADMITTED,
     ]
     assert client.decided == {"local": 3}
-    with sidecar_process(redis_url=server.url, port=port):
+    with sidecar_process(redis_url=server.url, port=port, constants=LIMITS_ARE_WAITED_FOR):
         wait_until(lambda: not client.limiter.sidecar_unreachable, "the sidecar is back")
         assert client.decide(("cam", 3.0), ("off", 3.0)) == [Reason.ADMITTED, Reason.PAUSED]
         assert client.decide(("cam", 3.5), ("off", 4.0)) == [Reason.TOO_SOON, Reason.PAUSED]

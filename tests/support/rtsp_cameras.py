@@ -194,7 +194,7 @@ class RtspCameras:
                     continue
                 head = (first + await reader.readuntil(b"\r\n\r\n")).decode()
                 method, url = head.split()[:2]
-                sequence = next(line for line in head.split("\r\n") if line.lower().startswith("cseq"))
+                sequence = next((line for line in head.split("\r\n") if line.lower().startswith("cseq")), "CSeq: 0")
                 number = url.partition("://")[2].partition("/")[2].partition("/")[0]
                 phase = self._phases[int(number or 0) % len(self._phases)]
                 lines, body = ["RTSP/1.0 200 OK", sequence], ""

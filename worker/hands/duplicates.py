@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.hands.candidate import Candidate, centre, side
-from worker.hands.geometry import Floats, areas, intersections, ious
+from worker.hands.geometry import Floats, area, intersection, iou
 from worker.hands.score import Terms, Weights
 
 MIN_CANDIDATE = 0.2
@@ -83,31 +83,32 @@ def same_hand(one: Candidate, other: Candidate) -> bool:
     """Returns whether two candidates are the same hand; the order doesn't matter."""
     if one.trusted and other.trusted:
         return _same_trusted(one, other)
-    iou = float(ious(one.hand_box[None], other.hand_box[None])[0, 0])
-    if iou > (MIXED_IOU if one.trusted or other.trusted else UNTRUSTED_IOU) or _apart(one, other) < UNTRUSTED_CENTRES:
+    overlap = iou(one.hand_box, other.hand_box)
+    if (
+        overlap > (MIXED_IOU if one.trusted or other.trusted else UNTRUSTED_IOU)
+        or _apart(one, other) < UNTRUSTED_CENTRES
+    ):
         return True
     if not one.trusted and not other.trusted:
         return False
     sure, guess = (one, other) if one.trusted else (other, one)
     if _on_forearm(guess.palm_box, sure.points):
         return True
-    inside = float(intersections(guess.palm_box[None], sure.hand_box[None])[0, 0])
-    return inside > PALM_INSIDE * float(areas(guess.palm_box[None])[0])
+    return intersection(guess.palm_box, sure.hand_box) > PALM_INSIDE * area(guess.palm_box)
 
 
 def _same_trusted(one: Candidate, other: Candidate) -> bool:
-    iou = float(ious(one.hand_box[None], other.hand_box[None])[0, 0])
+    overlap = iou(one.hand_box, other.hand_box)
     larger, smaller = sorted((side(one.hand_box), side(other.hand_box)), reverse=True)
     joints = float(np.linalg.norm(one.points - other.points, axis=1).mean()) / larger
-    palms = float(ious(one.palm_box[None], other.palm_box[None])[0, 0])
+    palms = iou(one.palm_box, other.palm_box)
     sure = one.palm is not None and other.palm is not None and min(one.palm, other.palm) >= SURE_PALMS
-    if sure and palms < OTHER_PALM_IOU and joints > OTHER_JOINTS and iou < OTHER_IOU:
+    if sure and palms < OTHER_PALM_IOU and joints > OTHER_JOINTS and overlap < OTHER_IOU:
         return False
-    if iou > TRUSTED_IOU or joints < TRUSTED_JOINTS or _apart(one, other) < TRUSTED_CENTRES:
+    if overlap > TRUSTED_IOU or joints < TRUSTED_JOINTS or _apart(one, other) < TRUSTED_CENTRES:
         return True
-    shared = float(intersections(one.hand_box[None], other.hand_box[None])[0, 0])
-    smallest = min(float(areas(one.hand_box[None])[0]), float(areas(other.hand_box[None])[0]))
-    return shared > PART_INSIDE * smallest and smaller < PART_SIZE * larger
+    shared = intersection(one.hand_box, other.hand_box)
+    return shared > PART_INSIDE * min(area(one.hand_box), area(other.hand_box)) and smaller < PART_SIZE * larger
 
 
 def _apart(one: Candidate, other: Candidate) -> float:

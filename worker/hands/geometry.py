@@ -106,7 +106,7 @@ def upward_angle(base: Floats, tip: Floats) -> float:
 
 def areas(boxes: Floats) -> Floats:
     """Returns the areas of (N, 4) boxes x0, y0, x1, y1."""
-    sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return np.asarray(sides[:, 0] * sides[:, 1], np.float32)
 
 
@@ -114,7 +114,7 @@ def intersections(a: Floats, b: Floats) -> Floats:
     """Returns the (N, M) areas of the intersections of (N, 4) and (M, 4) boxes."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.clip(high - low, 0, None)
+    sides = np.maximum(high - low, 0)
     return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
 
 
@@ -127,6 +127,30 @@ def ious(a: Floats, b: Floats) -> Floats:
     shared = intersections(a, b)
     union = areas(a)[:, None] + areas(b)[None, :] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float32)
+
+
+def area(box: Floats) -> float:
+    """Returns the area of a (4,) box. For single boxes numbers are several times as fast as arrays."""
+    x0, y0, x1, y1 = box.tolist()
+    return float(max(0.0, x1 - x0) * max(0.0, y1 - y0))
+
+
+def intersection(a: Floats, b: Floats) -> float:
+    """Returns the area of the intersection of two (4,) boxes."""
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    return float(max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0)))
+
+
+def iou(a: Floats, b: Floats) -> float:
+    """Returns the intersection over union of two (4,) boxes; 0 if both are empty.
+
+    >>> round(iou(np.array([0, 0, 2, 1]), np.array([1, 0, 3, 1])), 2)
+    0.33
+    """
+    shared = intersection(a, b)
+    union = area(a) + area(b) - shared
+    return shared / union if union > 0 else 0.0
 
 
 def clip_boxes(boxes: Floats, width: int, height: int) -> Floats:

@@ -72,6 +72,9 @@ class Palms:
         return Palms(self.boxes[rows], self.points[rows], self.scores[rows])
 
 
+NO_PALMS = Palms(np.zeros((0, 4), np.float32), np.zeros((0, PALM_POINTS, 2), np.float32), np.zeros(0, np.float32))
+
+
 def concatenate(parts: Sequence[Palms]) -> Palms:
     """Returns the palms of several views, all in the picture's pixels, as one."""
     return Palms(
@@ -112,35 +115,35 @@ def merge_overlapping(palms: Palms) -> Palms:
     Returns:
         The merged palms, highest score first.
     """
-    left = np.argsort(-palms.scores, kind="stable")
-    boxes, points, scores = [], [], []
-    while len(left):
-        best = left[0]
-        same = ious(palms.boxes[best : best + 1], palms.boxes[left])[0] > _SAME_PALM
-        same[0] = True  # a box without area doesn't overlap even itself
-        members = left[same]
-        weights = palms.scores[members] / palms.scores[members].sum()
-        boxes.append(np.tensordot(weights, palms.boxes[members], axes=1))
-        points.append(np.tensordot(weights, palms.points[members], axes=1))
-        scores.append(palms.scores[best])
-        left = left[~same]
-    return Palms(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(points, np.float32).reshape(-1, PALM_POINTS, 2),
-        np.array(scores, np.float32),
-    )
+    if not len(palms):
+        return palms
+    ordered = palms[np.argsort(-palms.scores, kind="stable")]
+    groups = np.array(_groups(ordered.boxes, _SAME_PALM), np.float32).reshape(-1, len(ordered))
+    weights = groups * ordered.scores
+    weights /= weights.sum(axis=1, keepdims=True)
+    best = groups.argmax(axis=1)
+    boxes, points = (weights @ each.reshape(len(ordered), -1) for each in (ordered.boxes, ordered.points))
+    return Palms(boxes.astype(np.float32), points.reshape(-1, PALM_POINTS, 2).astype(np.float32), ordered.scores[best])
 
 
 def group_palms(palms: Palms) -> Palms:
     """Returns one palm of each hand that several views show, the one with the highest score; highest score first."""
-    left = np.argsort(-palms.scores, kind="stable")
-    best = []
-    while len(left):
-        best.append(left[0])
-        same = ious(palms.boxes[left[:1]], palms.boxes[left])[0] > SAME_PALM_IOU
-        same[0] = True  # a box without area doesn't overlap even itself
-        left = left[~same]
-    return palms[np.array(best, np.intp)]
+    ordered = palms[np.argsort(-palms.scores, kind="stable")]
+    groups = _groups(ordered.boxes, SAME_PALM_IOU)
+    return ordered[np.array([int(group.argmax()) for group in groups], np.intp)]
+
+
+def _groups(boxes: Floats, overlap: float) -> list[NDArray[np.bool_]]:
+    """Returns for each box that no earlier group has which (N,) boxes are in its group: those that overlap it by more."""
+    same = ious(boxes, boxes) > overlap
+    np.fill_diagonal(same, True)  # a box without area doesn't overlap even itself
+    left = np.ones(len(boxes), np.bool_)
+    groups = []
+    for row in range(len(boxes)):
+        if left[row]:
+            groups.append(same[row] & left)
+            left &= ~same[row]
+    return groups
 
 
 def search_palms(width: int, height: int, views: Sequence[View], min_score: float) -> Steps[Palms]:
@@ -156,12 +159,13 @@ def search_palms(width: int, height: int, views: Sequence[View], min_score: floa
         The palms in the picture's pixels, one per hand, highest score first.
     """
     answer = yield SearchViews(PALMS, views)
-    found = []
+    found = [NO_PALMS]
     for view, rows in zip(views, answer, strict=True):
-        palms = _palms_of_view(rows, cut_of(view, PALM_INPUT, width, height).shown)
-        sides = (palms.boxes[:, 2:] - palms.boxes[:, :2]).max(axis=1, initial=0)
-        cut = cut_by(view, palms.boxes, width, height)
-        found.append(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
+        if len(rows):
+            palms = _palms_of_view(rows, cut_of(view, PALM_INPUT, width, height).shown)
+            sides = (palms.boxes[:, 2:] - palms.boxes[:, :2]).max(axis=1, initial=0)
+            cut = cut_by(view, palms.boxes, width, height)
+            found.append(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
     return group_palms(concatenate(found))
 
 

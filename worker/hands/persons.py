@@ -114,8 +114,9 @@ def search_persons(width: int, height: int, views: Sequence[View]) -> Steps[Pers
     answer = yield SearchViews(PERSONS, views)
     found = []
     for view, rows in zip(views, answer, strict=True):
-        anchors = _ANCHORS[rows[:, 0].astype(np.intp)]
-        persons = decode_persons(rows[:, 2:], rows[:, 1], anchors, MIN_PERSON_SCORE)
-        shown = cut_of(view, PERSON_INPUT, width, height).shown
-        found.append(Persons(shown.to_image(persons.points, PERSON_INPUT), persons.scores))
+        if len(rows):
+            anchors = _ANCHORS[rows[:, 0].astype(np.intp)]
+            persons = decode_persons(rows[:, 2:], rows[:, 1], anchors, MIN_PERSON_SCORE)
+            shown = cut_of(view, PERSON_INPUT, width, height).shown
+            found.append(Persons(shown.to_image(persons.points, PERSON_INPUT), persons.scores))
     return distinct_persons(found)

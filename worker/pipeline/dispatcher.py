@@ -2,6 +2,9 @@
 
 A thread fetches pictures, so that no counting thread waits for Redis: as many as there are idle counting threads, and a few
 ahead. Not more, because a frame whose picture is fetched can't be superseded any more and grows old.
+
+A suspect (see redelivery) takes no turn and goes first: it waited for its turn before the crashes, and the next suspect waits
+until it is settled. Since there is one at a time, the others keep all counting threads but one.
 """
 
 import threading
@@ -11,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from worker.metrics import Metrics
+from worker.pipeline.redelivery import is_suspect
 from worker.pipeline.retry import StoppedError, until_redis_works
 from worker.pipeline.scheduler import Scheduler
 from worker.queue.commands import QueueError
@@ -67,6 +71,8 @@ class Dispatcher:
         self._fetched = threading.Condition(lock)
         self._room = threading.Condition(lock)
         self._scheduler: Scheduler[Admitted] = Scheduler(_is_newer)
+        self._first: deque[Admitted] = deque()
+        """Frames that go before all others."""
         self._ready: deque[Job] = deque()
         self._unreachable: list[Admitted] = []
         """Frames whose partition can't be reached, while others can."""
@@ -80,7 +86,7 @@ class Dispatcher:
     def __len__(self) -> int:
         """Returns how many frames wait for their turn."""
         with self._wanted:
-            return len(self._scheduler)
+            return len(self._first) + len(self._scheduler)
 
     # For the reader
 
@@ -90,6 +96,11 @@ class Dispatcher:
         with self._wanted:
             for each in frames:
                 live = each.frame.live and self._max_age != float("inf")
+                if is_suspect(each.delivery.times_delivered - 1):
+                    newer = self._scheduler.waiting_live(each.frame.stream_name) if live else None
+                    if newer is None or not _is_newer(newer, each):
+                        self._first.append(each)
+                        continue
                 if old := self._scheduler.put(each.frame.stream_name, each.fps, each, live=live):
                     superseded.append(old.frame)
             self._wanted.notify()
@@ -99,6 +110,8 @@ class Dispatcher:
         """Takes back the frames of streams that no counting thread has begun with; returns them."""
         with self._wanted:
             frames = [each.frame for name in stream_names for each in self._scheduler.recall(name)]
+            frames += [each.frame for each in self._first if each.frame.stream_name in stream_names]
+            self._first = deque(each for each in self._first if each.frame.stream_name not in stream_names)
             fetched = [job for job in self._ready if job.frame.stream_name in stream_names]
             for job in fetched:
                 self._ready.remove(job)
@@ -110,7 +123,8 @@ class Dispatcher:
     def waiting_streams(self) -> list[str]:
         """Returns the streams of which frames wait for their turn or for a counting thread."""
         with self._wanted:
-            return list({*self._scheduler.waiting_streams(), *(job.frame.stream_name for job in self._ready)})
+            others = [each.frame for each in self._first] + [job.frame for job in self._ready]
+            return list({*self._scheduler.waiting_streams(), *(frame.stream_name for frame in others)})
 
     @property
     def has_room(self) -> bool:
@@ -169,7 +183,7 @@ class Dispatcher:
         dropped: list[Admitted] = []
         with self._wanted:
             self._wanted.wait_for(
-                lambda: self._stop.is_set() or (len(self._scheduler) > 0 and self._demand() > 0),
+                lambda: self._stop.is_set() or ((self._first or len(self._scheduler) > 0) and self._demand() > 0),
                 max(0.0, self._again_at - time.monotonic()) if self._unreachable else None,
             )
             taken = self._take(dropped)
@@ -187,12 +201,16 @@ class Dispatcher:
 
     def _take(self, dropped: list[Admitted]) -> list[Admitted]:
         oldest = self._queue.now() - self._max_age
+
+        def is_stale(each: Admitted) -> bool:
+            return each.frame.live and each.frame.arrived_at < oldest
+
         taken: list[Admitted] = []
         while len(taken) < self._demand() and not self._stop.is_set():
-            each = self._scheduler.take(lambda each: each.frame.live and each.frame.arrived_at < oldest, dropped)
+            each = self._first.popleft() if self._first else self._scheduler.take(is_stale, dropped)
             if each is None:
                 break
-            taken.append(each)
+            (dropped if is_stale(each) else taken).append(each)
         return taken
 
     def _jobs_of(self, taken: Sequence[Admitted]) -> Iterator[Job]:

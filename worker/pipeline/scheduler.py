@@ -128,6 +128,10 @@ class _Turns(Generic[F]):
     def waiting_streams(self) -> list[str]:
         return [name for _, _, name in self._due]
 
+    def next_of(self, stream_name: str) -> F | None:
+        stream = self._streams.get(stream_name)
+        return stream.waiting[0] if stream and stream.waiting else None
+
     def _line_up(self, name: str, stream: _Stream[F]) -> None:
         self._arrivals += 1
         heapq.heappush(self._due, (stream.due, self._arrivals, name))
@@ -199,6 +203,10 @@ class Scheduler(Generic[F]):
     def recall(self, stream_name: str) -> list[F]:
         """Removes all frames of a stream; returns them. It takes no turn."""
         return self._live.recall(stream_name) + self._films.recall(stream_name)
+
+    def waiting_live(self, stream_name: str) -> F | None:
+        """Returns the frame in a live stream's place; None if it is empty."""
+        return self._live.next_of(stream_name)
 
     def waiting_streams(self) -> list[str]:
         """Returns the streams of which frames wait."""

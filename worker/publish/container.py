@@ -66,7 +66,8 @@ def open_container(
 
 def _options(opens: str, reception: Reception) -> dict[str, str]:
     if opens.startswith(("rtsp:", "rtsps:")):
-        return {"rtsp_transport": reception.transport, "allowed_media_types": "video"}
+        # The rate is learned from what arrives, so no packets are collected at the start to estimate it.
+        return {"rtsp_transport": reception.transport, "allowed_media_types": "video", "fpsprobesize": "0"}
     if opens.startswith("udp:"):
         # Bytes that wait while a picture is decoded; what is more is lost, as with any camera that is too fast.
         return {"fifo_size": "50000", "overrun_nonfatal": "1"}

@@ -170,7 +170,7 @@ class SlotClient(redis.Redis):
             try:
                 return _asking(node, args, options) if ask else node.execute_command(*args, **options)  # type: ignore[no-untyped-call]
             except AskError as error:
-                if attempt == MOST_REDIRECTIONS - 1:
+                if attempt == MOST_REDIRECTIONS - 1 or error.slot_id != self._slot:  # a key that isn't in the slot
                     raise
                 ask = not isinstance(error, MovedError)
                 node = self._follow(error)

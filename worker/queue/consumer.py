@@ -31,11 +31,12 @@ from worker.queue import accounting
 from worker.queue.arrivals import Arrivals, claimed_arrival
 from worker.queue.commands import Commands, QueueError, Step
 from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
-from worker.queue.exchange import Request
+from worker.queue.exchange import Request, exchange
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
 from worker.queue.partition_number import PartitionNumber
 from worker.queue.partitions import Partitions
+from worker.queue.payload import payload_of
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
 from worker.queue.stream_update import TTL_S, StreamUpdate
 
@@ -252,11 +253,8 @@ class Queue:
         """
 
         def get(client: redis.Redis) -> list[bytes | EntryError | None]:
-            pipeline = client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.get(key)
-            replies = pipeline.execute(raise_on_error=False) if len(keys) > 1 else [_get(client, keys[0])]
-            return [self.payload(key, reply) for key, reply in zip(keys, replies, strict=True)]
+            replies = exchange([Request(client, ("GET", key)) for key in keys])
+            return [payload_of(self.keys, key, reply) for key, reply in zip(keys, replies, strict=True)]
 
         payloads: list[bytes | EntryError | None] = self._commands.call("payloads", get)
         return payloads
@@ -265,33 +263,14 @@ class Queue:
         """Fetches pictures inside entries again; None for an entry that the queue has dropped. Raises QueueError."""
 
         def get(client: redis.Redis) -> list[bytes | None]:
-            pipeline = client.pipeline(transaction=False)
-            for entry_id in self._bare(entry_ids):
-                pipeline.xrange(self.keys.frames, entry_id, entry_id)
-            return [entries[0][1].get(b"frame") if entries else None for entries in pipeline.execute()]
+            ids = self._bare(entry_ids)
+            replies = exchange([Request(client, ("XRANGE", self.keys.frames, each, each)) for each in ids])
+            if errors := [reply for reply in replies if isinstance(reply, redis.RedisError)]:
+                raise errors[0]
+            return [entries[0][1].get(b"frame") if entries else None for entries in replies]
 
         payloads: list[bytes | None] = self._commands.call("inline payloads", get)
         return payloads
-
-    def fetching(self, key: bytes) -> Request:
-        """Returns the command that fetches a picture; :meth:`payload` says what its reply means."""
-        return Request(self._commands.client, ("GET", key))
-
-    def payload(self, key: bytes, reply: bytes | redis.RedisError | None) -> bytes | EntryError | None:
-        """Returns what the reply to a GET means; raises it if the next attempt may succeed.
-
-        Redis rejects the GET of a key elsewhere (in another hash slot, or beyond the user's permissions) for as long as
-        it exists, and such an entry must not block those behind it. If it rejects a key next to the queue, then the
-        permissions or the cluster are at fault, and that may be repaired.
-        """
-        if reply is None or isinstance(reply, bytes):
-            return reply
-        beside_the_queue = self.keys.is_payload(key)
-        denied = isinstance(reply, redis.exceptions.NoPermissionError) and "command" not in str(reply)
-        elsewhere = denied or isinstance(reply, redis.exceptions.AskError)
-        if str(reply).startswith("WRONGTYPE") or (elsewhere and not beside_the_queue):
-            return EntryError(DeadReason.BAD_FRAME_KEY, f"frame_key {key[:64]!r} isn't the key of a picture: {reply}")
-        raise reply
 
     def _free_buffer(self, entries: Iterable[Mapping[bytes, bytes]]) -> None:
         """Has the client free the buffer of a large reply, which hiredis keeps until the connection's next reply."""
@@ -411,14 +390,6 @@ class Queue:
 def _milliseconds(seconds: float) -> int:
     """Returns a duration, which may be infinite, as Redis takes it."""
     return int(min(seconds * 1000, _FOR_EVER_MS))
-
-
-def _get(client: redis.Redis, key: bytes) -> Any:
-    """Returns the reply to a GET, be it an error. A pipeline of one command would take twice as long."""
-    try:
-        return client.get(key)
-    except redis.ResponseError as error:
-        return error
 
 
 def _fields(words: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -20,12 +20,13 @@ import redis
 from worker.queue.commands import Commands, QueueError, run_all
 from worker.queue.consumer import MOST_BYTES, Queue
 from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
-from worker.queue.exchange import exchange
+from worker.queue.exchange import Request, exchange
 from worker.queue.frame import DeadReason, EntryError, SkipReason
 from worker.queue.news import News
 from worker.queue.outages import Outages
 from worker.queue.partition_number import PartitionNumber
 from worker.queue.partitions import Partitions
+from worker.queue.payload import payload_of
 from worker.queue.stream_update import StreamUpdate
 
 MARK = "@"
@@ -177,7 +178,7 @@ class PartitionedQueue:
         owners = [next((queue for queue in self.parts if queue.keys.is_payload(key)), None) for key in keys]
         asked = [(queue, key) for queue, key in zip(owners, keys, strict=True) if queue]
         began = self.parts[0].commands.now()
-        replies = iter(exchange([queue.fetching(key) for queue, key in asked]))
+        replies = iter(exchange([Request(queue.commands.client, ("GET", key)) for queue, key in asked]))
         return [
             _payload(queue, key, next(replies), began) if queue else _foreign(key)
             for queue, key in zip(owners, keys, strict=True)
@@ -309,7 +310,7 @@ def _payload(
     queue: Queue, key: bytes, reply: bytes | redis.RedisError | None, began: float
 ) -> bytes | EntryError | QueueError | None:
     try:
-        payload = queue.payload(key, reply)
+        payload = payload_of(queue.keys, key, reply)
     except redis.RedisError as error:
         return queue.commands.failed("payloads", error, began)
     queue.commands.succeeded("payloads")

@@ -12,10 +12,11 @@ import typer
 from console.control.changes import Snapshot
 from console.control.documents import DocumentError, difference, from_csv, from_yaml, to_csv, to_yaml
 from console.control.plan import Plan
-from console.fpsctl.carry_out import carry_out, rows
+from console.fpsctl.carry_out import carry_out
 from console.fpsctl.columns import Column
 from console.fpsctl.report import FOUND, FpsctlError
 from console.fpsctl.session import Session
+from console.fpsctl.show import rows
 
 MOST_BYTES = 64 * 1024 * 1024
 

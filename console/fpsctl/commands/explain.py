@@ -46,6 +46,7 @@ def explain(
         similar = next(iter(nearest(name, sorted(session.streams() - {name}))), "")
     todo = advice(
         known,
+        applied={address: each.fps for address, each in paced.items()},
         stale=any(each.stale for each in paced.values()),
         unread=any(each.unread for each in paced.values()),
         similar=similar,

@@ -21,6 +21,8 @@ from console.fpsctl.rows import Row, SortKey, filtered, ordered
 from console.fpsctl.session import Session
 
 LEAST_INTERVAL_S: Final = 0.5
+SCANS: Final = 20
+"""Steps of the search for streams between two drawings: some 20,000 keys, a few milliseconds of Redis' time."""
 _AROUND: Final = 5
 """Lines of the screen that the rows don't take: the head, the titles, what is wrong, and the keys."""
 
@@ -112,7 +114,7 @@ def _live(session: Session, view: View, interval_s: float) -> None:
                 going_on = view.press(key)
             if time.monotonic() >= due:
                 try:
-                    board, problem = read_board(session), ""
+                    board, problem = read_board(session, SCANS), ""
                 except redis.RedisError as error:
                     problem = "; ".join(filter(None, failure_in_words(error)))
                 due = time.monotonic() + interval_s

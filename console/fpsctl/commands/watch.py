@@ -9,10 +9,9 @@ import typer
 
 from console.control.changes import entry_of
 from console.control.names import shown
-from console.fpsctl.carry_out import label, rows
 from console.fpsctl.durations import show_time
 from console.fpsctl.session import Session
-from console.fpsctl.show import author
+from console.fpsctl.show import author, label, rows
 
 LOOK_S: Final = 1.0
 """How often changes by other tools are looked for, at most; a look at many limits takes a 20th of the time at most."""

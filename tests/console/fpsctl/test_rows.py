@@ -122,6 +122,7 @@ def test_numbers_of_hashes(text: str | None, expected: float) -> None:
         ({"cam": "fast"}, {"counted": HEARD}, {}, "fpsctl set cam FPS"),
         ({"cam": "2"}, {"counted": HEARD}, {"stale": True}, "can't read the limits"),
         ({"cam": "2"}, {"counted": HEARD}, {"unread": True}, "never read its limit"),
+        ({"cam": "2"}, {"counted": HEARD}, {"applied": {"a:1": 1.0}}, "the sidecar a:1 applies 1 instead"),
         ({"cam": "2"}, {}, {"similar": "cam-1"}, "is cam-1 meant?"),
         ({"cam": "2"}, {}, {}, "is it published"),
         ({"cam": "2"}, {"paced": [paced()]}, {}, "come no more"),
@@ -139,6 +140,6 @@ def test_advice(limits: dict, sides: dict, flags: dict, words: str) -> None:
 
 def test_no_advice() -> None:
     """A stream that is all right needs none."""
-    assert advice(made({"cam": "2"}, counted=HEARD)) == []
+    assert advice(made({"cam": "2"}, counted=HEARD), applied={"a:1": 2.0}) == []
     assert reason("TOO_SOON").startswith("the stream's next frame")
     assert reason("new\x1breason") == "new\\x1breason"

@@ -411,3 +411,13 @@ def test_the_table_follows_the_rule(changes: list[tuple[str, str | None, object]
         if world.table.next_boost_end() is not None:
             assert world.table.next_boost_end() > world.now  # type: ignore[operator]
         assert math.isfinite(world.now)
+
+
+def test_a_table_that_nobody_listens_to() -> None:
+    """Follows all the same."""
+    table = FpsTable(1.0, lambda _field, _value: None, clock=lambda: 0.0, wall_clock=lambda: NOW)
+    table.store(["a1"], [None])
+    assert table.store_patterns({b"a*": b"3"})
+    table.refresh(["a1", "gone"])
+    table.store_boosts({b"a1": b"9 2000", b"gone": b"9 2000"})
+    assert table.limit("a1") == (9.0, BOOST)

@@ -192,12 +192,32 @@ def test_what_no_thread_has_begun_with_can_be_recalled() -> None:
     with parts.running():
         parts.dispatcher.put([frame("a")])
         wait_until(lambda: len(parts.dispatcher._ready) == 1)
-        parts.dispatcher.put([frame("a", 1), *film, frame("c")])
-        assert sorted(parts.dispatcher.waiting_streams()) == ["a", "b", "c"]
-        recalled = parts.dispatcher.recall({"a", "b", "other"})
-        assert sorted(each.entry_id for each in recalled) == ["a-0", "a-1", "b-0", "b-1", "b-2"]
+        parts.dispatcher.put([frame("a", 1), *film, frame("c"), suspect("s")])
+        assert sorted(parts.dispatcher.waiting_streams()) == ["a", "b", "c", "s"]
+        recalled = parts.dispatcher.recall({"a", "b", "s", "other"})
+        assert sorted(each.entry_id for each in recalled) == ["a-0", "a-1", "b-0", "b-1", "b-2", "s-0"]
         assert parts.jobs(1) == ["c-0"]
         assert parts.dispatcher.waiting_streams() == []
+
+
+def suspect(name: str, number: int = 0, *, age: float = 1.0, live: bool = True) -> Admitted:
+    """A frame that was delivered twice before."""
+    its = frame(name, number, age=age, live=live)
+    return its._replace(delivery=its.delivery._replace(times_delivered=3))
+
+
+def test_a_suspect_goes_first() -> None:
+    """Before all that wait, live or not; unless it is too old, or a newer frame of its stream waits."""
+    parts = Parts()
+    parts.dispatcher.put([frame("a"), frame("b"), frame("b", 1, live=False)])
+    superseded = parts.dispatcher.put(
+        [suspect("b", 9), suspect("b", 8, live=False), suspect("c"), suspect("d", age=11.0)]
+    )
+    assert [each.entry_id for each in superseded] == ["b-9"]
+    assert len(parts.dispatcher) == 6
+    with parts.running():
+        assert parts.jobs(5) == ["b-8", "c-0", "a-0", "b-0", "b-1"]
+    assert parts.settled == [Skipped("d-0", SkipReason.STALE, "d", b"d-0")]
 
 
 def test_a_failed_fetch_is_repeated() -> None:

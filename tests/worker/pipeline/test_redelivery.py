@@ -58,12 +58,15 @@ def test_suspects_are_taken_up_one_at_a_time(
     assert taken == [[entry_ids[3]], [entry_ids[0]], [entry_ids[1]], [entry_ids[2]]]
 
 
-def test_suspects_come_back_beside_a_load(valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("streams", [1, 200])
+def test_suspects_come_back_beside_a_load(
+    valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch, streams: int
+) -> None:
     """One at a time, but between new frames: the next one follows as soon as the one before is settled."""
     publish_many(valkey.bytes, 10, name="old")
     suspects = [delivery.entry_id for delivery in queue.read(10)]
     queue.take(suspects)
-    publish_many(valkey.bytes, 200, name="new")
+    publish_many(valkey.bytes, 200, streams, name="new")
     parts = ReaderAndSettler(queue, EveryNth(), threads=1, batch_size=200)
     order: list[str] = []
 
@@ -83,7 +86,7 @@ def test_suspects_come_back_beside_a_load(valkey: QueueServer, queue: Queue, mon
     parts.run()
     assert order.count("old") == 10
     assert order.count("new") == 200
-    assert "old" not in order[60:]  # they would be behind the 200 new ones
+    assert "old" not in order[60:]  # they would be behind the 200 new ones, or wait for a turn behind 200 streams each
     assert order[:20].count("new") > 5, order
     assert accounting(valkey.bytes) == {"received": 210, "counted": 210}
 

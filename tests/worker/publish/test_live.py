@@ -6,6 +6,7 @@ import pytest
 from support.publishing import jpeg, number_of
 
 from process.backoff import Backoff
+from worker.publish import live
 from worker.publish.live import LiveCamera, NotACameraError
 from worker.publish.outages import Outages
 from worker.publish.source import SourceError, SourceFrame
@@ -115,3 +116,22 @@ def test_what_is_not_a_camera_is_not_retried() -> None:
 
     with pytest.raises(NotACameraError):
         list(LiveCamera(Outages("door"), film, lambda _: b"", backoff=NoWait()).frames(threading.Event(), Unlimited()))
+
+
+def test_cameras_are_opened_in_turn_unless_they_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening takes memory, so few do it at the same time; one that is lost may not answer, and holds up nobody."""
+    turns = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(live, "_OPENING", turns)
+    taken: list[bool] = []
+    stop = threading.Event()
+    openings = Openings(stop, "not there", [1])
+
+    def opens() -> FakeReading:
+        free = turns.acquire(blocking=False)
+        taken.append(not free)
+        if free:
+            turns.release()
+        return openings()
+
+    list(LiveCamera(Outages("door"), opens, lambda _: b"", backoff=NoWait()).frames(stop, Unlimited()))
+    assert taken == [True, False, False]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from redis.exceptions import MovedError
 from support.redis.topologies import Cluster, cluster
 from support.waiting import wait_until
 
@@ -69,6 +70,17 @@ def test_commands_for_several_slots_go_together(nodes: Cluster, connections: Con
     *replies, wrong = exchange([*reads[:4], Request(clients[4], ("LPUSH", keys[4], 1))])
     assert replies == [key.encode() for key in keys[:4]]
     assert str(wrong).startswith("WRONGTYPE")
+
+
+def test_a_key_elsewhere_changes_nothing(nodes: Cluster, connections: Connections) -> None:
+    """An entry may name any key. Its node is the owner of another slot."""
+    client = connections.client(KEY)
+    client.set(KEY, "1")
+    elsewhere = next(key for key in "abcdefgh" if nodes.node_of(key.encode()) is not nodes.node_of(KEY.encode()))
+    found, moved = exchange([Request(client, ("GET", KEY)), Request(client, ("GET", elsewhere))])
+    assert found == b"1"
+    assert isinstance(moved, MovedError)
+    assert client.node.get(KEY) == b"1"
 
 
 def test_a_node_that_hangs_fails_at_once_from_then_on(nodes: Cluster) -> None:

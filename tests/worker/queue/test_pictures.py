@@ -124,7 +124,7 @@ class Replies:
     def pipeline(self, transaction: bool) -> "Replies":  # noqa: ARG002
         return self
 
-    def get(self, key: bytes) -> None:
+    def execute_command(self, *words: object) -> None:
         """Sends nothing."""
 
     def execute(self, raise_on_error: bool) -> list[object]:  # noqa: ARG002

@@ -103,6 +103,17 @@ def test_a_queue_with_entries_is_refused(nodes: Cluster, capsys: pytest.CaptureF
         assert read_partitions(client, "hand_counter") == frames.partitions
 
 
+def test_few_of_many_reasons_are_shown(nodes: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of many partitions has one."""
+    with divided(nodes, 12) as frames:
+        frames.connections.client(frames.partitions.number_key).set(frames.partitions.number_key, 12)
+        frames.publish_many(100, streams=100)
+        assert change(nodes, 4) == 1
+        errors = capsys.readouterr().err
+        assert errors.count("no worker has read") == 10
+        assert "there are more reasons like these reasons=12" in errors
+
+
 def test_a_queue_in_use_is_refused(nodes: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker or a publisher showed signs of life a moment ago."""
     monkeypatch.setattr(repartition, "ACTIVE_S", 3600.0)
