@@ -44,6 +44,13 @@ WORKER = [
     "support.models.fake_detector",
 ]
 """What the worker's commands import at their start."""
+CONSOLE = [
+    "process.settings",
+    "process.extras",
+    "console.web.settings",
+    "console.web.running",
+]
+"""What the console imports at its start."""
 WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
 
 READ_AT_START = ("PYTHON", "MALLOC_", "GRPC_", "OTEL_")
@@ -70,8 +77,8 @@ def _fork_server(modules: Sequence[str]) -> ForkServer:
 @contextlib.contextmanager
 def fork_servers() -> Iterator[dict[str, bytes]]:
     """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
-    with _fork_server(SIDECAR) as sidecars, _fork_server(WORKER) as workers:
-        yield {"sidecar": sidecars.address, "worker": workers.address}
+    with _fork_server(SIDECAR) as sidecars, _fork_server(WORKER) as workers, _fork_server(CONSOLE) as consoles:
+        yield {"sidecar": sidecars.address, "worker": workers.address, "console": consoles.address}
 
 
 @contextlib.contextmanager
@@ -89,6 +96,7 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
             )
 
         _forks["sidecar"] = forks_of("sidecar", SIDECAR)
+        _forks["console.web"] = forks_of("console", CONSOLE)
         _forks.update(dict.fromkeys(WORKER_PROGRAMS, forks_of("worker", WORKER)))
         try:
             yield
@@ -98,7 +106,8 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
 
 def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment in which a child process imports this tree, free of the programs' own variables."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "WORKER_"))}
+    ours = ("SIDECAR_", "WORKER_", "CONSOLE_", "FPSCTL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'proto'}", **(extra or {})}
 
 
