@@ -26,6 +26,7 @@ import numpy as np
 
 from handcounter.pacing.schedule import Pacing
 from worker.publish.capture import open_capture
+from worker.publish.clock_jumps import ClockJumps
 from worker.publish.film import Film
 from worker.publish.open_source import jpeg_encoder
 from worker.publish.options import Reception
@@ -123,7 +124,8 @@ def ours(path: Path, limit: float) -> int:
     def opens() -> object:
         return open_capture(f"file:{path}", "film", Reception())
 
-    film: Source = Film("film", opens, ENCODE, start=1e9, loop=False, paced=False)  # type: ignore[arg-type]
+    jumps = ClockJumps({"camera": "film"})
+    film: Source = Film("film", opens, ENCODE, start=1e9, loop=False, paced=False, on_jump=jumps)  # type: ignore[arg-type]
     due = Thinner(FixedLimits(limit), "film", time.monotonic)
     published = 0
     for frame in film.frames(threading.Event(), due):

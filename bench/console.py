@@ -120,7 +120,7 @@ def browse(console: ConsoleProcess, cameras: int, seconds: float) -> None:
         page.goto(console.url)
         page.wait_for_selector(".tile .name")
         tiles_s = page.evaluate("performance.now()") / 1000
-        page.wait_for_function(f"document.querySelectorAll('.tile').length === {cameras}")
+        wait_until(lambda: page.locator(".tile").count() == cameras, "a tile for each camera", every_s=0.1)
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
         print(f"first content painted after {paint:.2f} s, the first tiles after {tiles_s:.2f} s")
         session: Any = page.context.new_cdp_session(page)

@@ -25,10 +25,11 @@ from bench.hamer_reference import flops_per_crop, random_tensors
 from worker.detect import read_image
 from worker.download import download_progress
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, build_hamer, load_hamer
+from worker.hamer.config import HamerConfig
 from worker.hamer.engine import Engine
 from worker.hamer.predictor import HamerPredictor
 from worker.hamer.refiner import HamerRefiner
-from worker.hamer.sizes import VIT_H, HamerConfig
+from worker.hamer.sizes import VIT_H
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.arena import Arena
 from worker.hands.device.engine import DeviceEngine

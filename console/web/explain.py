@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _SKIPS: Final = {
-    "too_soon": "Most skipped frames came before the next one was due, as the limit says.",
-    "paused": "Frames are skipped because the stream is paused.",
+    "too_soon": "The last skipped frame came before the next one was due, as the limit says.",
+    "paused": "The last skipped frame came while the stream was paused.",
     "duplicate": "The last skipped frame had the timestamp of the one before: the camera repeats timestamps.",
     "late": "The last skipped frame was older than an admitted one: frames come out of order.",
     "stale": "Frames became too old in the queue before a worker took them: the workers are full or were down.",

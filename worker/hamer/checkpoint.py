@@ -1,24 +1,20 @@
-"""Reads hamer.ckpt and its model_config.yaml, and maps their tensors onto our modules. Nothing else reads them.
+"""Maps the tensors of hamer.ckpt onto our modules.
 
-Loading is strict: an error names every tensor that is missing, unknown, or of another shape or type. It never runs code
-from the file (`weights_only`), and needs little more memory than the weights: the file is mapped, the modules start on
-the meta device, and each tensor's pages are returned to the system once it has been copied.
+Loading is strict: an error names every tensor that is missing, unknown, or of another shape or type. It needs little
+more memory than the weights: the file is mapped, the modules start on the meta device, and each tensor's pages are
+returned to the system once it has been copied.
 """
 
-import ctypes
 import logging
-import mmap
-import pickle
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
+from worker.hamer.checkpoint_file import MappedTensors, read_config, read_tensors, reading
+from worker.hamer.config import HamerConfig
 from worker.hamer.errors import CheckpointError, WeightsOverflowError
 from worker.hamer.mano_pickle import ManoArrays, load_mano
 from worker.hamer.modeling.hamer import Hamer
@@ -26,16 +22,7 @@ from worker.hamer.modeling.head import BETAS, ManoHead
 from worker.hamer.modeling.mano import Mano, ManoTopology
 from worker.hamer.modeling.vit import ViT
 from worker.hamer.recipes import Recipe, Tensors, mano_of_arrays, mano_of_tensors, network_recipes
-from worker.hamer.sizes import (
-    IGNORED,
-    HamerConfig,
-    HamerSizes,
-    Shape,
-    config_of_yaml,
-    infer_sizes,
-    mano_shapes,
-    network_shapes,
-)
+from worker.hamer.sizes import IGNORED, HamerSizes, Shape, infer_sizes, mano_shapes, name_of, network_shapes
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +64,10 @@ def load_hamer(
         CheckpointError: a file is missing or damaged, or tensors are missing, unknown or misshapen; all are named.
         WeightsOverflowError: the weights exceed the range of the precision.
     """
-    config = _read_config(checkpoint)
+    config = read_config(checkpoint)
     hand = load_mano(mano) if mano else None
-    with _reading(checkpoint):
-        tensors = _read_tensors(checkpoint)
+    with reading(checkpoint):
+        tensors = read_tensors(checkpoint)
         if not any(key.startswith("mano.") for key in tensors):
             if hand is None:
                 raise CheckpointError("it has no hand model (mano.*): pass MANO_RIGHT.pkl with --mano")
@@ -128,7 +115,7 @@ def build_hamer(
         source = recipe(used)
         weights[name] = _convert(name, source, _dtype_of(name, source, precision), device)
         del source
-        if isinstance(tensors, _MappedTensors):
+        if isinstance(tensors, MappedTensors):
             tensors.release(used.keys_read)
     model.requires_grad_(False)
     model.load_state_dict(weights, strict=True, assign=True)
@@ -190,7 +177,7 @@ def _check_tensors(tensors: Tensors, sizes: HamerSizes, *, with_mano: bool) -> N
         )
         expected |= mano_shapes(vertices, faces)
     problems = [f"missing: {key}" for key in expected if key not in tensors]
-    problems += [f"unknown: {key}" for key in tensors if key not in expected and not IGNORED.fullmatch(key)]
+    problems += [f"unknown: {name_of(key)}" for key in tensors if key not in expected and not IGNORED.fullmatch(key)]
     for key, shape in expected.items():
         if key in tensors:
             problems += _mismatch(key, tensors[key], shape)
@@ -248,74 +235,3 @@ class _Recorder(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-class _MappedTensors(dict[str, torch.Tensor]):
-    """Tensors whose storages are pages of a mapped file."""
-
-    def release(self, keys: set[str]) -> None:
-        """Returns the tensors' pages to the system, which would read them from the file again if need be.
-
-        Otherwise the weights would be in memory twice, as pages of the file and as the copies; a container's memory
-        limit counts both.
-        """
-        if sys.platform != "linux":
-            return
-        page, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
-        for key in keys:
-            tensor = self[key]
-            first = -(-tensor.data_ptr() // page) * page  # whole pages only: others may be shared with a neighbour
-            last = (tensor.data_ptr() + tensor.nbytes) // page * page
-            if last > first:
-                libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
-
-
-def _read_tensors(checkpoint: Path) -> _MappedTensors:
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError:
-        raise CheckpointError("no such file") from None
-    except pickle.UnpicklingError as e:
-        raise CheckpointError(f"refused: it holds other things than tensors ({_first_line(e)})") from e
-    except Exception as e:  # a broken file raises nearly anything
-        raise CheckpointError(f"not a PyTorch checkpoint, or a damaged one ({_first_line(e)})") from e
-    tensors = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(tensors, dict):
-        raise CheckpointError("it has no state_dict: is this hamer.ckpt?")
-    odd = [key for key, value in tensors.items() if not isinstance(value, torch.Tensor)]
-    if odd:
-        raise CheckpointError(f"not tensors: {', '.join(map(str, odd[:5]))}")
-    return _MappedTensors(tensors)
-
-
-def _read_config(checkpoint: Path) -> HamerConfig:
-    places = [folder / "model_config.yaml" for folder in (checkpoint.parent, checkpoint.parent.parent)]
-    if not checkpoint.is_file():
-        raise CheckpointError(f"{checkpoint}: no such file")
-    path = next((p for p in places if p.is_file()), None)
-    if path is None:
-        raise CheckpointError(f"no model_config.yaml beside {checkpoint} or in the folder above")
-    try:
-        document: Any = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as e:
-        raise CheckpointError(f"{path}: not YAML: {_first_line(e)}") from e
-    with _reading(path.parent):
-        return config_of_yaml(document)
-
-
-class _reading:  # noqa: N801 - used as a statement
-    """Adds the file's name to a CheckpointError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, CheckpointError):
-            raise type(error)(f"{self._path}: {error}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,6 +7,7 @@ chumpy has to be installed, and a forged file can only fail.
 
 import io
 import pickle
+import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ TIPS = (744, 320, 443, 554, 671)
 
 ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 """The usual 21 key points among MANO's 16 joints and the 5 tips: wrist, thumb, index, middle, ring, little finger."""
+
+
+MAX_BYTES = 256 << 20
+"""Of the file; the official one has 4 MB."""
+
+MAX_VERTICES = 100_000
+"""MANO has 778."""
+
+_MAX_JOINTS = 1_000
+_MAX_MEMO = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,22 @@ class _SparseColumns(_State):
 
     def dense(self) -> NDArray[Any]:
         rows, columns = (int(n) for n in self.state["_shape"])
+        if not (0 < rows <= _MAX_JOINTS and 0 < columns <= MAX_VERTICES):
+            raise ValueError(f"a sparse matrix of {rows} x {columns}; the hand model's has a row for each of 16 joints")
         starts, values, indices = (_dense(self.state[name]) for name in ("indptr", "data", "indices"))
-        if len(starts) != columns + 1 or len(values) != len(indices):
+        counts = np.diff(starts)
+        # Before the repetition below, which allocates as much as the counts say.
+        if (
+            starts.shape != (columns + 1,)
+            or starts.dtype.kind not in "iu"
+            or starts[0] != 0
+            or starts[-1] != len(values)
+            or (starts[1:] < starts[:-1]).any()
+            or values.shape != indices.shape
+        ):
             raise ValueError("a sparse matrix is inconsistent")
         matrix = np.zeros((rows, columns))
-        np.add.at(matrix, (indices, np.repeat(np.arange(columns), np.diff(starts))), values)
+        np.add.at(matrix, (indices, np.repeat(np.arange(columns), counts)), values)
         return matrix
 
 
@@ -113,6 +135,15 @@ class _Array:
         return self.values
 
 
+def _array_of_buffer(content: object, element: object, shape: object, order: object) -> _Array:
+    """Numpy's _frombuffer, with which pickles of protocol 5 hold arrays."""
+    if not isinstance(content, bytes | bytearray) or not isinstance(element, _Dtype) or order not in ("C", "F"):
+        raise pickle.UnpicklingError("an array of other things than numbers isn't allowed")
+    array = _Array()
+    array.__setstate__((1, shape, element, order == "F", bytes(content)))
+    return array
+
+
 def _encode(text: object, encoding: object) -> bytes:
     """_codecs.encode, with which Python 3 writes bytes for Python 2."""
     if not isinstance(text, str) or encoding != "latin1":
@@ -129,6 +160,8 @@ def _dense(value: Any) -> NDArray[Any]:
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.numeric", "_frombuffer"): _array_of_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _array_of_buffer,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
@@ -156,9 +189,15 @@ def load_mano(path: Path) -> ManoArrays:
         CheckpointError: the file can't be read, names other things than arrays, or isn't a hand model.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path}: larger than {MAX_BYTES >> 20} MiB: is this MANO_RIGHT.pkl?")
+        raw = path.read_bytes()
+        _check_memo(raw)
         # The byte strings of Python 2 are read as latin1 text, which _Array turns back into bytes.
-        content = _RestrictedUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = _RestrictedUnpickler(io.BytesIO(raw), encoding="latin1").load()
         return _arrays(content)
+    except CheckpointError:
+        raise
     except OSError as e:
         raise CheckpointError(f"{path}: {e.strerror}") from e
     except pickle.UnpicklingError as e:
@@ -167,6 +206,13 @@ def load_mano(path: Path) -> ManoArrays:
         raise CheckpointError(f"{path}: has no {e.args[0]!r}: is this MANO_RIGHT.pkl?") from e
     except Exception as e:  # a broken pickle raises nearly anything
         raise CheckpointError(f"{path}: not a MANO pickle: {e}") from e
+
+
+def _check_memo(raw: bytes) -> None:
+    """Refuses numbers of remembered objects that are beyond reason: the unpickler allocates a place for each below it."""
+    for opcode, argument, _ in pickletools.genops(raw):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) not in range(_MAX_MEMO):
+            raise pickle.UnpicklingError(f"it numbers an object {argument}")
 
 
 def _arrays(content: Any) -> ManoArrays:
@@ -187,6 +233,8 @@ def _arrays(content: Any) -> ManoArrays:
         faces=_dense(content["f"]).astype(np.int64),
     )
     n = len(v_template)
+    if n > MAX_VERTICES:
+        raise ValueError(f"v_template has {n} vertices, more than {MAX_VERTICES}")
     for name, shape in (
         ("v_template", (n, 3)),
         ("shapedirs", (n, 3, 10)),

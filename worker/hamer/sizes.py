@@ -6,16 +6,20 @@ a single wrong tensor instead of all the others.
 """
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from worker.hamer.config import HamerConfig
 from worker.hamer.errors import CheckpointError
 from worker.hamer.modeling.head import BETAS, JOINTS
 from worker.hamer.modeling.vit import PATCH_PADDING
 
 Shape = tuple[int, ...]
+
+MAX_LAYERS = 256
+"""Of a stack, so that a number in a tensor's name can't demand any amount of memory. The official backbone has 32."""
 
 LAYERS = "mano_head.transformer.transformer.layers"
 KEYPOINTS = 21
@@ -26,31 +30,6 @@ IGNORED = re.compile(
     r"|mano\.vertex_joint_selector\.extra_joints_idxs"
 )
 """Tensors of the release that inference doesn't use: those of the training, unused means, a duplicate."""
-
-
-@dataclass(frozen=True)
-class HamerConfig:
-    """What model_config.yaml says and no shape shows. The defaults are the official code's.
-
-    Attributes:
-        image_size: side of the square crop in pixels.
-        mean: RGB in [0, 1].
-        std: like `mean`.
-        focal: pixels, of the crop's camera.
-        heads: attention heads of the backbone.
-        decoder_heads: attention heads of the head.
-        decoder_head_dim: channels of each.
-        stated: sizes that the yaml repeats: the name there, the field of `HamerSizes` that must agree, and the value.
-    """
-
-    image_size: int = 256
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    focal: float = 5000.0
-    heads: int = 16
-    decoder_heads: int = 8
-    decoder_head_dim: int = 64
-    stated: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,12 +105,15 @@ def infer_sizes(shapes: Mapping[str, Shape], config: HamerConfig) -> HamerSizes:
 
 def _count(shapes: Mapping[str, Shape], prefix: str) -> int:
     """Returns how many numbered parts a stack has: one more than the highest number."""
-    numbers = {
-        int(key[len(prefix) :].split(".", 1)[0]) for key in shapes if re.match(re.escape(prefix) + r"\d+\.", key)
-    }
-    if not numbers:
+    highest = -1
+    for key in shapes:
+        if found := re.match(re.escape(prefix) + r"([0-9]+)\.", key):
+            if len(found[1]) > len(str(MAX_LAYERS)) or int(found[1]) >= MAX_LAYERS:
+                raise CheckpointError(f"unknown: {name_of(key)}; {prefix} may have at most {MAX_LAYERS} parts")
+            highest = max(highest, int(found[1]))
+    if highest < 0:
         raise CheckpointError(f"there is no tensor {prefix}0.…: is this a HaMeR checkpoint?")
-    return max(numbers) + 1
+    return highest + 1
 
 
 def _vote(shapes: Mapping[str, Shape], keys: Iterable[str], axis: int) -> int:
@@ -140,7 +122,15 @@ def _vote(shapes: Mapping[str, Shape], keys: Iterable[str], axis: int) -> int:
     lengths = Counter(shapes[key][axis] for key in keys if key in shapes and len(shapes[key]) > abs(axis))
     if not lengths:
         raise CheckpointError(f"missing: {keys[0]}")
-    return lengths.most_common(1)[0][0]
+    length = lengths.most_common(1)[0][0]
+    if length < 1:
+        raise CheckpointError(f"wrong shape: {keys[0]} holds no numbers")
+    return length
+
+
+def name_of(key: object) -> str:
+    """Returns a tensor's name as an error shows it: on one line, and not too long."""
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= 120 else reprlib.repr(key)
 
 
 def network_shapes(sizes: HamerSizes) -> dict[str, Shape]:
@@ -207,71 +197,3 @@ def mano_shapes(vertices: int, faces: int) -> dict[str, Shape]:
         "mano.joint_map": (KEYPOINTS,),
         "mano.extra_joints_idxs": (TIPS,),
     }
-
-
-def config_of_yaml(document: Any) -> HamerConfig:
-    """Interprets a parsed model_config.yaml.
-
-    Raises:
-        CheckpointError: it hasn't the expected form, or describes another network.
-    """
-    model = _section(document, "MODEL")
-    backbone, head = _section(model, "BACKBONE", "MODEL"), _section(model, "MANO_HEAD", "MODEL")
-    decoder = _section(head, "TRANSFORMER_DECODER", "MODEL.MANO_HEAD")
-    image_size = _number(model, "IMAGE_SIZE", 256)
-    for where, values, name, only in (
-        ("MODEL.BACKBONE", backbone, "TYPE", "vit"),
-        ("MODEL.MANO_HEAD", head, "TYPE", "transformer_decoder"),
-        ("MODEL.MANO_HEAD", head, "TRANSFORMER_INPUT", "zero"),
-        ("MODEL.MANO_HEAD", head, "IEF_ITERS", 1),
-        ("MODEL.MANO_HEAD", head, "JOINT_REP", "6d"),
-        ("MODEL.MANO_HEAD.TRANSFORMER_DECODER", decoder, "norm", "layer"),
-        ("MODEL", model, "BBOX_SHAPE", [image_size * 3 // 4, image_size]),
-    ):
-        if name in values and values[name] != only:
-            raise CheckpointError(f"model_config.yaml: {where}.{name} is {values[name]!r}; only {only!r} is supported")
-    stated = []
-    for values, name, size in (
-        (backbone, "EMBED_DIM", "dim"),
-        (backbone, "DEPTH", "depth"),
-        (decoder, "context_dim", "dim"),
-        (decoder, "dim", "decoder_dim"),
-        (decoder, "depth", "decoder_depth"),
-        (decoder, "mlp_dim", "decoder_mlp_dim"),
-    ):
-        if name in values:
-            stated.append((name, size, _number(values, name, 0)))
-    default = HamerConfig()
-    extra = document.get("EXTRA") or {}
-    return HamerConfig(
-        image_size=image_size,
-        mean=_triple(model, "IMAGE_MEAN", default.mean),
-        std=_triple(model, "IMAGE_STD", default.std),
-        focal=float(_number(extra, "FOCAL_LENGTH", 5000)),
-        heads=_number(backbone, "NUM_HEADS", default.heads),
-        decoder_heads=_number(decoder, "heads", default.decoder_heads),
-        decoder_head_dim=_number(decoder, "dim_head", default.decoder_head_dim),
-        stated=tuple(stated),
-    )
-
-
-def _section(values: Any, name: str, where: str = "") -> Mapping[str, Any]:
-    section = values.get(name) if isinstance(values, Mapping) else None
-    if not isinstance(section, Mapping):
-        raise CheckpointError(f"model_config.yaml: no section {where + '.' if where else ''}{name}")
-    return section
-
-
-def _number(values: Any, name: str, default: int) -> int:
-    value = values.get(name, default) if isinstance(values, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
-        raise CheckpointError(f"model_config.yaml: {name} must be a whole number above 0; got {value!r}")
-    return int(value)
-
-
-def _triple(values: Mapping[str, Any], name: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
-    value = values.get(name, default)
-    if not isinstance(value, list | tuple) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
-        raise CheckpointError(f"model_config.yaml: {name} must be three numbers; got {value!r}")
-    red, green, blue = (float(v) for v in value)
-    return red, green, blue

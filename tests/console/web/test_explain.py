@@ -21,6 +21,7 @@ DENIED = {"reason": "too_soon", "next_ts": NOW + 0.3}
         ({"limit": 0, "limit_source": "wildcard"}, DENIED, None, "The stream is paused (from the field *"),
         ({"limit": None}, None, None, "No sidecar knows the stream"),
         ({}, None, None, "No sidecar answers"),
+        ({}, {"reason": "duplicate", "next_ts": None}, None, "The limit is 2 fps"),
         ({}, {"reason": "admitted", "next_ts": 0.0}, None, "A frame captured now would be admitted."),
         ({"invalid": "two"}, DENIED, "two", "The value 'two' in Redis isn't a valid fps"),
         ({"stale": True}, DENIED, None, "The limits can't be read from Redis"),

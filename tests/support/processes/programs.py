@@ -49,6 +49,8 @@ CONSOLE = [
     "process.extras",
     "console.web.settings",
     "console.web.running",
+    "uvicorn.protocols.http.h11_impl",
+    "redis.asyncio",
 ]
 """What the console imports at its start."""
 WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
@@ -78,7 +80,7 @@ def _fork_server(modules: Sequence[str]) -> ForkServer:
 def fork_servers() -> Iterator[dict[str, bytes]]:
     """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
     with _fork_server(SIDECAR) as sidecars, _fork_server(WORKER) as workers, _fork_server(CONSOLE) as consoles:
-        yield {"sidecar": sidecars.address, "worker": workers.address, "console": consoles.address}
+        yield {"sidecar": sidecars.address, "worker": workers.address, "console.web": consoles.address}
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
             )
 
         _forks["sidecar"] = forks_of("sidecar", SIDECAR)
-        _forks["console.web"] = forks_of("console", CONSOLE)
+        _forks["console.web"] = forks_of("console.web", CONSOLE)
         _forks.update(dict.fromkeys(WORKER_PROGRAMS, forks_of("worker", WORKER)))
         try:
             yield
@@ -106,8 +108,9 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
 
 def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the environment in which a child process imports this tree, free of the programs' own variables."""
-    ours = ("SIDECAR_", "WORKER_", "CONSOLE_", "FPSCTL_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "WORKER_", "CONSOLE_"))
+    }
     return {**kept, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'proto'}", **(extra or {})}
 
 

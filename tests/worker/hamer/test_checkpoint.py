@@ -6,6 +6,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +19,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, build_hamer, load_hamer  # noqa: E402
+from worker.hamer.config import HamerConfig, config_of_yaml  # noqa: E402
 from worker.hamer.errors import CheckpointError, WeightsOverflowError  # noqa: E402
 from worker.hamer.sizes import (  # noqa: E402
     IGNORED,
     VIT_H,
-    HamerConfig,
     HamerSizes,
-    config_of_yaml,
     infer_sizes,
     mano_shapes,
     network_shapes,
@@ -64,6 +65,13 @@ def replaced(key: str, make: Callable[[Any], Any]) -> Callable[[Tensors], None]:
     return lambda t: t.__setitem__(key, make(t.get(key)))
 
 
+def quantised(weights: Any) -> Any:
+    """Returns the numbers in 8 bits. Torch means to give that up, but reads it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(weights, 1.0, 0, torch.qint8)
+
+
 TENSOR_ERRORS = {
     "missing weight": (without("backbone.blocks.1.mlp.fc2.weight"), "missing: backbone.blocks.1.mlp.fc2.weight"),
     "missing block": (
@@ -101,10 +109,46 @@ TENSOR_ERRORS = {
         replaced("backbone.blocks.0.attn.proj.weight", lambda w: w * math.nan),
         "attn.proj.weight holds NaN",
     ),
+    "a block beyond reason": (
+        replaced("backbone.blocks.1000000000000.norm1.weight", lambda _: torch.zeros(64)),
+        r"unknown: backbone\.blocks\.1000000000000\.norm1\.weight",
+    ),
+    "a block's number of 5,000 digits": (
+        replaced(f"backbone.blocks.{'9' * 5000}.norm1.weight", lambda _: torch.zeros(64)),
+        r"unknown: 'backbone\.blo",
+    ),
+    "no layer's number": (
+        replaced("backbone.blocks.²5.norm1.weight", lambda _: torch.zeros(64)),
+        r"unknown: backbone\.blocks\.²5",
+    ),
+    "empty norms": (
+        lambda t: t.update({k: v[:0] for k, v in t.items() if "blocks" in k and "norm" in k and "weight" in k}),
+        r"norm1\.weight holds no numbers",
+    ),
+    "no patch": (replaced("backbone.patch_embed.proj.weight", lambda w: w[..., :0]), r"proj\.weight holds no numbers"),
+    "sparse": (
+        replaced("backbone.last_norm.weight", lambda w: w.to_sparse()),
+        r"last_norm\.weight is torch\.sparse_coo",
+    ),
+    "no data": (
+        replaced("backbone.last_norm.weight", lambda w: w.to("meta")),
+        r"last_norm\.weight has no data \(meta\)",
+    ),
+    "one number repeated": (
+        replaced("backbone.last_norm.weight", lambda _: torch.zeros(1).expand(1 << 40)),
+        r"last_norm\.weight is \(1099511627776,\) but the file has fewer numbers",
+    ),
+    "quantised": (replaced("backbone.last_norm.weight", lambda w: quantised(w)), r"last_norm\.weight is torch\.qint8"),
+    "complex": (
+        replaced("backbone.last_norm.weight", lambda w: w.to(torch.complex64)),
+        "last_norm.weight holds torch.c",
+    ),
+    "a number as a name": (lambda t: t.__setitem__(7, torch.zeros(1)), "name of a tensor must be text: 7"),
     "not a tensor": (replaced("mano_head.deccam.bias", lambda _: 1.0), "not tensors: mano_head.deccam.bias"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("case", TENSOR_ERRORS)
 def test_wrong_tensors_are_named(case: str, tensors: Tensors, write_checkpoint: Callable[..., Path]):
     """A missing, unknown, misshapen or invalid tensor is an error that names the file and the tensor."""
@@ -147,6 +191,15 @@ CONFIG_ERRORS = {
     ),
     "no number": (("MODEL", "IMAGE_SIZE"), "large", "IMAGE_SIZE must be a whole number"),
     "no colour": (("MODEL", "IMAGE_MEAN"), [0.5], "IMAGE_MEAN must be three numbers"),
+    "an infinite picture": (("MODEL", "IMAGE_SIZE"), math.inf, "IMAGE_SIZE must be a whole number from 1 to"),
+    "a picture of no size": (("MODEL", "IMAGE_SIZE"), math.nan, "IMAGE_SIZE must be a whole number"),
+    "a picture beyond reason": (("MODEL", "IMAGE_SIZE"), 10**400, "IMAGE_SIZE must be a whole number"),
+    "half a head": (("MODEL", "BACKBONE", "NUM_HEADS"), 0.5, "NUM_HEADS must be a whole number"),
+    "colours divided by 0": (("MODEL", "IMAGE_STD"), [0.2, 0, 0.2], "IMAGE_STD must be three numbers above 0"),
+    "a negative deviation": (("MODEL", "IMAGE_STD"), [-1, 1, 1], "IMAGE_STD must be three numbers above 0"),
+    "colours that are no numbers": (("MODEL", "IMAGE_MEAN"), [math.nan, 0, 0], "IMAGE_MEAN must be three numbers"),
+    "infinite colours": (("MODEL", "IMAGE_STD"), [math.inf, 1, 1], "IMAGE_STD must be three numbers"),
+    "an infinite camera": (("EXTRA", "FOCAL_LENGTH"), math.inf, "FOCAL_LENGTH must be a whole number"),
     "no section": (("MODEL", "MANO_HEAD"), None, "no section MODEL.MANO_HEAD"),
     "nothing": (("MODEL",), None, "no section MODEL"),
 }
@@ -232,6 +285,59 @@ def test_malicious_checkpoints_are_refused(write_checkpoint: Callable[..., Path]
     with pytest.raises(CheckpointError, match="refused"):
         load_hamer(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_errors_never_repeat_the_advice_to_switch_the_protection_off(write_checkpoint: Callable[..., Path]):
+    """What torch says about a refused file is its advice to load it all the same; ours names the class."""
+    for thing, name in ((Malicious("true"), "posix.system"), (Path("/etc"), "pathlib")):
+        with pytest.raises(CheckpointError) as e:
+            load_hamer(write_checkpoint(hyper_parameters=thing))
+        assert name in str(e.value)
+        assert "weights_only" not in str(e.value)
+        assert "two options" not in str(e.value)
+
+
+def test_packed_archives_are_refused(write_checkpoint: Callable[..., Path]):
+    """An archive whose content is larger than the file is refused before it is unpacked."""
+    path = write_checkpoint()
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match=r"refused: .* is compressed"):
+        load_hamer(path)
+
+
+YAML_ERRORS = {
+    "a date that is none": ("a: 2001-99-99", "not YAML"),
+    "a number of 5,000 digits": (f"a: {'9' * 5000}", "not YAML"),
+    "brackets without end": ("[" * 5000, "not YAML"),
+    "not text": (b"\xff\xfe\x00\xd8", "not YAML"),
+    "too large": (" " * (2 << 20), "larger than 1 MiB"),
+    "a text that doubles": (
+        "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)) + "MODEL: *a39",
+        "no section MODEL",
+    ),
+    "a size that doubles": (
+        "a0: &a0 [x, x]\n"
+        + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+        + "MODEL: {BACKBONE: {}, MANO_HEAD: {TRANSFORMER_DECODER: {}}, IMAGE_SIZE: *a39}",
+        "IMAGE_SIZE must be a whole number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", YAML_ERRORS)
+def test_hostile_yaml_is_refused(case: str, write_checkpoint: Callable[..., Path]):
+    """A yaml that no parser reads, or whose values are enormous when written out, is one short error."""
+    content, message = YAML_ERRORS[case]
+    path = write_checkpoint()
+    yaml_path = path.parents[1] / "model_config.yaml"
+    yaml_path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(CheckpointError, match=message) as e:
+        load_hamer(path)
+    assert len(str(e.value)) < 1000
 
 
 def test_weights_beyond_sixteen_bits(tensors: Tensors, config: dict[str, Any]):

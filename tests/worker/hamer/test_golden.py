@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, build_hamer, load_hamer  # noqa: E402
+from worker.hamer.config import config_of_yaml  # noqa: E402
 from worker.hamer.geometry import (  # noqa: E402
     Crops,
     crop_to_frame,
@@ -19,7 +20,7 @@ from worker.hamer.geometry import (  # noqa: E402
     unmirror,
 )
 from worker.hamer.modeling.hamer import Hamer, HandOutputs  # noqa: E402
-from worker.hamer.sizes import LAYERS, config_of_yaml  # noqa: E402
+from worker.hamer.sizes import LAYERS  # noqa: E402
 
 WIDTH, HEIGHT = 1280, 720
 

@@ -2,9 +2,10 @@
 
 import os
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,101 @@ def test_inconsistent_hands_are_refused(tmp_path: Path):
     hand = load_mano(path)
     assert hand.lbs_weights.tolist() == np.arange(10.0).reshape(5, 2).tolist()
     assert hand.parents.tolist() == [-1, 0]
+
+
+def hand_of(regressor: object) -> dict[str, Any]:
+    """Returns a hand of five vertices with the given joint regressor."""
+    return {
+        "v_template": np.zeros((5, 3)),
+        "shapedirs": np.zeros((5, 3, 10)),
+        "posedirs": np.zeros((5, 3, 9)),
+        "J_regressor": regressor,
+        "weights": np.zeros((5, 2)),
+        "kintree_table": np.array([[2**32 - 1, 0], [0, 1]]),
+        "f": np.zeros((1, 3), np.uint32),
+    }
+
+
+class Sparse:
+    """Pickles like a scipy.sparse.csc_matrix."""
+
+    def __init__(self, **state: object) -> None:
+        self.state = state
+
+    def __reduce__(self) -> Any:
+        return Stand, (), self.state
+
+
+class Stand:
+    pass
+
+
+Stand.__module__, Stand.__qualname__ = "scipy.sparse._csc", "csc_matrix"
+
+
+@pytest.mark.parametrize(
+    ("shape", "starts", "indices", "message"),
+    [
+        ((40_000, 40_000), np.zeros(40_001, int), np.zeros(0, int), "a sparse matrix of 40000 x 40000"),
+        ((-1, 5), np.zeros(6, int), np.zeros(0, int), "a sparse matrix of -1 x 5"),
+        ((2, 5), np.array([0, 1 << 40, 0, 0, 0, 1]), np.zeros(1, int), "inconsistent"),
+        ((2, 5), np.array([-(1 << 40), 0, 0, 0, 0, 1]), np.zeros(1, int), "inconsistent"),
+        ((2, 5), np.array([0, 0, 0, 0, 0, 1.5]), np.zeros(1, int), "inconsistent"),
+        ((2, 5), np.zeros(5, int), np.zeros(0, int), "inconsistent"),
+        ((2, 5), np.array([0, 1, 1, 1, 1, 1]), np.array([2]), "not a MANO pickle"),
+    ],
+)
+def test_sparse_matrices_are_checked_before_they_are_filled(
+    shape: tuple[int, int],
+    starts: np.ndarray,
+    indices: np.ndarray,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A sparse matrix that is larger than any hand's, or whose counts contradict its numbers, allocates nothing."""
+    for package in ("scipy", "scipy.sparse", "scipy.sparse._csc"):
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    sys.modules["scipy.sparse._csc"].csc_matrix = Stand  # type: ignore[attr-defined]
+    path = tmp_path / "MANO_RIGHT.pkl"
+    matrix = Sparse(_shape=shape, indptr=starts, indices=indices, data=np.zeros(len(indices)))
+    path.write_bytes(pickle.dumps(hand_of(matrix), 4))
+    with pytest.raises(CheckpointError, match=message):
+        load_mano(path)
+
+
+def test_numbers_of_remembered_objects_are_bounded(tmp_path: Path):
+    """An unpickler allocates a place for each remembered object below the highest number: 8 GB for these ten bytes."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(b"\x80\x02}r" + (1 << 30).to_bytes(4, "little") + b".")
+    with pytest.raises(CheckpointError, match="refused: it numbers an object 1073741824"):
+        load_mano(path)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_hands_saved_again(protocol: int, tmp_path: Path):
+    """A hand model that was saved again, with any protocol, holds the same arrays."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    hand = hand_of(np.asfortranarray(np.arange(10.0).reshape(2, 5)))
+    path.write_bytes(pickle.dumps(hand, protocol))
+    assert load_mano(path).j_regressor.tolist() == hand["J_regressor"].tolist()
+
+
+def test_arrays_of_objects_in_protocol_5_are_refused(tmp_path: Path):
+    """With protocol 5, too, arrays of anything but numbers are refused."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps(hand_of(np.array([{}, None], object)), 5))
+    with pytest.raises(CheckpointError, match="refused: the element type 'O8' isn't allowed"):
+        load_mano(path)
+
+
+def test_files_too_large_for_a_hand_are_refused(tmp_path: Path):
+    """A file of gigabytes isn't read."""
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(CheckpointError, match="larger than 256 MiB"):
+        load_mano(path)
 
 
 def test_missing_file(tmp_path: Path):

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer
 
 from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors  # noqa: E402
 from worker.hamer.checkpoint import BRAIN, FULL, build_hamer  # noqa: E402
+from worker.hamer.config import HamerConfig, config_of_yaml  # noqa: E402
 from worker.hamer.engine import Engine  # noqa: E402
-from worker.hamer.sizes import VIT_H, HamerConfig, HamerSizes, config_of_yaml, infer_sizes  # noqa: E402
+from worker.hamer.sizes import VIT_H, HamerSizes, infer_sizes  # noqa: E402
 
 
 def test_plain_forward_is_the_official_one(golden: SimpleNamespace, tensors: dict[str, Any], config: dict[str, Any]):

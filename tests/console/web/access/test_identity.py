@@ -3,8 +3,8 @@ import ipaddress
 import pytest
 
 from console.web.access.identity import NOBODY, Identity, Proxy, Role, Tokens, host_of
-from console.web.access.rate import RateBound
-from console.web.access.sessions import LASTS_S, Sessions
+from console.web.access.rate import MOST_KEYS, RateBound
+from console.web.access.sessions import LASTS_S, MOST, Sessions
 
 PROXY = Proxy("X-Forwarded-User", "X-Forwarded-Groups", frozenset({"operators"}), (ipaddress.ip_network("10.0.0.0/8"),))
 
@@ -93,3 +93,18 @@ def test_how_often_something_may_be_done():
     assert bound.wait_s("bob") == 0.0
     now[0] = 0.5
     assert [bound.wait_s("ada"), bound.wait_s("ada")] == [0.0, 0.5]
+
+
+def test_the_bounds_on_what_is_remembered():
+    """The oldest session ends when there are too many, and the key that was used longest ago is forgotten."""
+    sessions = Sessions(lambda: 0.0)
+    first, *_, last = [sessions.open(Identity("viewer", Role.VIEWER)) for _ in range(MOST + 1)]
+    assert (sessions.identity(first).name, sessions.identity(last).name) == ("", "viewer")
+    sessions.close(last)
+    assert sessions.identity(last) is NOBODY
+    bound = RateBound(1, 1.0, lambda: 0.0)
+    assert bound.wait_s("first") == 0.0
+    assert bound.wait_s("first") > 0.0
+    for i in range(MOST_KEYS):
+        bound.wait_s(str(i))
+    assert bound.wait_s("first") == 0.0

@@ -16,6 +16,8 @@ def test_only_a_reading_that_differs_is_new():
     view = _view(limits={"a": "2"})
     assert not view.take(Snapshot({"a": "2"}))
     assert view.take(Snapshot({"a": "3"}))
+    assert view.snapshot == Snapshot({"a": "3"})
+    assert view.version == 2
     assert view.section() == {"version": 2, "limits": 1, "patterns": 0, "boosts": 0}
 
 
