@@ -110,7 +110,9 @@ class Changes:
                 control.apply(planned.changes)
         except ConflictError as error:
             made = f", after {error.made} changes were made" if error.made else ""
-            raise RefusedError(f"{quoted(error.names[0])} was changed by somebody else just now{made}: look again") from error
+            raise RefusedError(
+                f"{quoted(error.names[0])} was changed by somebody else just now{made}: look again"
+            ) from error
         except redis.RedisError as error:
             raise RefusedError(failure_in_words(error)[0]) from error
         # What is said to users of the command line after a semicolon names its flags.

@@ -196,7 +196,13 @@ def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:
         assert words in listed
     assert "(the field *, slow, isn't a valid fps)" in listed
     others = fpsctl("get", "*", "--json").json
-    assert [others[name] for name in ("stream", "fps", "source", "own", "invalid")] == ["*", None, "default", "slow", True]
+    assert [others[name] for name in ("stream", "fps", "source", "own", "invalid")] == [
+        "*",
+        None,
+        "default",
+        "slow",
+        True,
+    ]
     assert fpsctl("explain", "*").code == 2
     assert [each["stream"] for each in fpsctl("list", "cam-*", "yard", "--json").json["streams"]] == [
         "cam-1",

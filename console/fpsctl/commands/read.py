@@ -94,7 +94,9 @@ def _get_wildcard(session: Session, limits: Snapshot, now: float, *, json: bool)
         return
     value = limits.value(Kind.LIMIT, WILDCARD)
     found = in_force("", Snapshot({WILDCARD: value}), now, default)  # no stream has this name
-    session.report.json(record(WILDCARD, found._replace(invalid=value if parse_fps(value) is None else ""), limits, False))
+    session.report.json(
+        record(WILDCARD, found._replace(invalid=value if parse_fps(value) is None else ""), limits, False)
+    )
 
 
 def record(name: str, found: InForce, limits: Snapshot, seen: bool) -> dict[str, Any]:
