@@ -42,7 +42,7 @@ def from_yaml(text: str) -> Snapshot:
     except yaml.YAMLError as error:
         raise DocumentError(f"not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise DocumentError("not such YAML: it is nested too deeply") from None
+        raise DocumentError("too deeply nested: expected the mappings limits and patterns") from None
     if root is None:
         return Snapshot()
     if not isinstance(root, yaml.MappingNode):

@@ -42,6 +42,7 @@ def test_documents_are_read() -> None:
         ("[cam]: 1", "line 1: expected limits or patterns"),
         ("- cam", "expected the mappings"),
         ("limits: {", "not YAML"),
+        ("[" * 3000, "too deeply nested"),
         ("limits: {" + ", ".join(f"cam{n}: x" for n in range(25)) + "}", "and 5 more"),
     ],
 )
@@ -60,7 +61,7 @@ def test_mistakes_in_yaml(text: str, words: str) -> None:
         ("kind,name,fps\nboost,cam,1\n", "line 2: expected limit,NAME,FPS"),
         ("kind,name,fps\n\nlimit,cam,x\n", "line 3: x isn't a valid fps"),
         ("kind,name,fps\nlimit,a\rb,2\n", "line 2: expected limit,NAME,FPS"),
-        (f"kind,name,fps\nlimit,{'x' * 200_000},2\n", "line 2: not CSV: field larger than field limit"),
+        (f"kind,name,fps\nlimit,{'x' * 200_000},1\n", "line 2: not CSV"),
     ],
 )
 def test_mistakes_in_csv(text: str, words: str) -> None:
@@ -68,12 +69,6 @@ def test_mistakes_in_csv(text: str, words: str) -> None:
     with pytest.raises(DocumentError) as caught:
         from_csv(text)
     assert words in str(caught.value)
-
-
-def test_yaml_that_is_nested_too_deeply() -> None:
-    """It is a mistake like any other."""
-    with pytest.raises(DocumentError, match="nested too deeply"):
-        from_yaml("limits: " + "[" * 5000)
 
 
 def test_bad_values_are_exported_as_they_are() -> None:
