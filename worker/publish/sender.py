@@ -58,7 +58,7 @@ class Channel:
 
 
 class Sender:
-    """Sends the frames of all streams. Redis being away or refusing a frame delays them, but loses none that may wait."""
+    """Sends the frames of all streams. An unreachable Redis, or one that refuses a frame, delays them, but loses none that may wait."""
 
     def __init__(
         self,
