@@ -115,7 +115,7 @@ def _print(session: Session, entry_id: str, fields: dict[str, str], as_json: boo
     try:
         result = json.loads(text)
         hands, age = int(result["hand_count"]), result["timings"]["queue_age"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):  # not one of a worker
         return
     at = show_time(_order(entry_id)[0] / 1000)
     late = "" if not isinstance(age, int | float) else f"  {age:.2f} s old"
