@@ -178,9 +178,12 @@ def test_results(fpsctl: Fpsctl, server: Valkey) -> None:
             client.xadd("{hand_counter}:counts", {"stream_name": name, "ts": "1", "result": json.dumps(result)})
         other = '{"hand_count": Infinity, "timings": {"queue_age": 1}}'
         client.xadd("{hand_counter}:counts", {"stream_name": "cam-3", "result": other})
+        name = "\u202e\x1b\U0001f600"
+        client.xadd("{hand_counter}:counts", {"stream_name": name, "result": f'{{"hand_count": 7, "n": "{name}"}}'})
     assert fpsctl("results", "cam-1", "--last", "1").out.endswith("cam-1  2 hands  0.25 s old\n")
     lines = fpsctl("results", "--json").out.splitlines()
-    assert [json.loads(line)["hand_count"] for line in lines] == [0, 1, 2, math.inf]
+    assert [json.loads(line)["hand_count"] for line in lines] == [0, 1, 2, math.inf, 7]
+    assert json.loads(lines[-1])["n"] == name
     assert fpsctl("results", "cam-3").out == ""
 
 
