@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PROTO := handcounter/ratelimit/v1/rate_limit.proto
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test coverage lint types imports proto-lint check proto lock torch clean
+.PHONY: help demo test coverage lint types imports proto-lint check proto reference docs lock torch clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
@@ -57,6 +57,13 @@ check: lint types imports proto-lint ## all static checks
 proto: $(VENV)/dev ## generate the contract's code
 	$(call generate,proto)
 
+reference: $(VENV)/dev ## write docs/reference from the code
+	PYTHONPATH=.:proto $(BIN)/python ci/reference.py docs/reference
+
+docs: $(VENV)/site/stamp ## the site of docs/ in out/site; every link and anchor is checked
+	@# Not --quiet: it silences the warnings that --strict counts.
+	NO_MKDOCS_2_WARNING=1 $(VENV)/site/bin/mkdocs build --strict
+
 lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions stay (ARGS=--upgrade)
 	$(BIN)/pip install --quiet uv
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c constraints.txt --extra dev ../pyproject.toml -o dev.txt
@@ -67,6 +74,7 @@ lock: $(VENV)/dev ## write the locks again (requirements/*.txt); pinned versions
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) ship.in -o ship.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt mutants.in -o mutants.txt
 	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt browser.in -o browser.txt
+	cd requirements && ../$(BIN)/uv pip compile --quiet $(LOCK) $(ARGS) -c dev.txt docs.in -o docs.txt
 LOCK := --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
 torch: $(VENV)/dev ## install torch for HaMeR (not in the hashed locks, because its CPU and CUDA files differ)
@@ -99,3 +107,9 @@ $(VENV)/dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@ $(VENV)/run
+
+# The generator of the site is in a virtual environment of its own.
+$(VENV)/site/stamp: requirements/docs.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/site
+	$(VENV)/site/bin/pip install --quiet --require-hashes -r requirements/docs.txt
+	@touch $@

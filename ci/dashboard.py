@@ -124,6 +124,94 @@ PANELS = (
         {"{{stream_name}}": f"topk(20, max by (stream_name) (hand_counter_stream_age_seconds{WHERE}))"},
     ),
     Panel(
+        "Limit by stream",
+        "The frames per second in force, of the 20 streams with the highest limits. Streams without a limit aren't shown.",
+        "none",
+        {"{{stream_name}}": f"topk(20, max by (stream_name) (sidecar_stream_fps{WHERE} < Inf))"},
+    ),
+    Panel(
+        "Admitted per second by stream",
+        "By all sidecars together, of the 20 streams that are admitted most often.",
+        "none",
+        {"{{stream_name}}": _top("sidecar_stream_achieved_fps")},
+    ),
+    Panel(
+        "Skipped per second by stream",
+        "Of the 20 streams and reasons with the most; too_soon is the limit at work, and isn't shown.",
+        "reqps",
+        {
+            "{{stream_name}}: {{reason}}": "topk(20, sum by (stream_name, reason) (rate(hand_counter_stream_skipped_total"
+            + WHERE.replace("}", ', reason!="too_soon"}')
+            + "[$__rate_interval])))"
+        },
+    ),
+    Panel(
+        "Freshness",
+        "Which share of the admitted live frames gives way to newer ones (overload), and how many wait.",
+        "none",
+        {
+            "superseded, share": f"max (hand_counter:superseded:ratio{WHERE})",
+            "waiting, {{pod}}": f"hand_counter_waiting{WHERE}",
+            "waiting for a limit, {{pod}}": f"hand_counter_waiting_for_limit{WHERE}",
+        },
+    ),
+    Panel(
+        "Patterns and boosts",
+        "In force, or ignored and why, as each sidecar reads them.",
+        "none",
+        {
+            "patterns: {{state}}, {{pod}}": f"sidecar_patterns{WHERE}",
+            "boosts: {{state}}, {{pod}}": f"sidecar_boosts{WHERE}",
+        },
+    ),
+    Panel(
+        "Fleet",
+        "Only in fleet scope: replicas that each sidecar sees, whether Redis answers claims in time, frames decided without "
+        "Redis, and claims that Redis rejected.",
+        "none",
+        {
+            "replicas, {{pod}}": f"sidecar_replicas{WHERE}",
+            "claims in time, {{pod}}": f"sidecar_claims_in_time{WHERE}",
+            "decided alone per second": _rate("sidecar_alone_decisions_total"),
+            "rejected per second: {{code}}": _rate("sidecar_rejected_claims_total", "code"),
+        },
+    ),
+    Panel(
+        "Partitions",
+        "Of the queue, how many are read by each worker, and how many of these can't be used.",
+        "none",
+        {
+            "all": f"max (hand_counter_partitions{WHERE})",
+            "read by {{pod}}": f"hand_counter_partitions_read{WHERE}",
+            "failing at {{pod}}": f"hand_counter_partitions_failing{WHERE}",
+        },
+    ),
+    Panel(
+        "Sinks",
+        "Results written and dropped per second; a sink that fails shows as 0.",
+        "none",
+        {
+            "up: {{sink}}, {{pod}}": f"hand_counter_sink_up{WHERE}",
+            "written: {{sink}}": _rate("hand_counter_sink_written_total", "sink"),
+            "dropped: {{sink}}": _rate("hand_counter_sink_dropped_total", "sink"),
+        },
+    ),
+    Panel(
+        "Cameras",
+        "Of hand-counter ingest, by state; and whether Redis takes their frames.",
+        "none",
+        {
+            "{{state}}": f"sum by (state) (hand_counter_cameras{WHERE})",
+            "Redis, {{pod}}": f"hand_counter_camera_redis_up{WHERE}",
+        },
+    ),
+    Panel(
+        "Frames of cameras",
+        "Of hand-counter ingest: published, left out because they would be denied, and dropped.",
+        "reqps",
+        {"{{outcome}}": _rate("hand_counter_camera_frames_total", "outcome")},
+    ),
+    Panel(
         "Problems",
         "Dead letters, frames dropped unread, retries, deliveries after a crash, invalid limits, invalid calls.",
         "short",

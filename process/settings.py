@@ -14,7 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, NoReturn, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
@@ -72,6 +72,20 @@ class ProgramSettings(BaseSettings):
         return init_settings, env_settings
 
 
+class Flag(NamedTuple):
+    """A setting as the reference shows it."""
+
+    name: str
+    """The flag; capitals: a positional argument."""
+    value: str
+    """What stands for its value; empty: it has none."""
+    variable: str
+    """The environment variable; empty: there is none."""
+    default: str
+    """Empty: none."""
+    meaning: str
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line and whose epilog keeps its line breaks."""
 
@@ -119,6 +133,26 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type[BaseSettings
             options["metavar"] = _metavar(field)
             options["action"] = "append" if repeatable else "store"
         parser.add_argument(_flag(settings_class, name), **options)
+
+
+def described(settings_class: type[BaseSettings]) -> list[Flag]:
+    """Returns what the reference says about the settings of a class, in the order of its help text."""
+    flags = []
+    for name in _own_first(settings_class):
+        field = settings_class.model_fields[name]
+        switch, positional = _is(field, bool), _is_positional(field)
+        default = "by the machine" if field.default_factory else _default(field).removeprefix(", default ")
+        flag = _flag(settings_class, name)
+        flags.append(
+            Flag(
+                f"--no-{flag.removeprefix('--')}" if switch and field.default else flag,
+                "" if switch or positional else _metavar(field),
+                "" if positional and field.is_required() else _variable(settings_class, name),
+                "" if switch else default,
+                field.description or "",
+            )
+        )
+    return flags
 
 
 def _stripped(value: Any) -> Any:

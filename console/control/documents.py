@@ -41,6 +41,8 @@ def from_yaml(text: str) -> Snapshot:
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise DocumentError(f"not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise DocumentError("too deeply nested: expected the mappings limits and patterns") from None
     if root is None:
         return Snapshot()
     if not isinstance(root, yaml.MappingNode):
@@ -72,10 +74,13 @@ def from_csv(text: str) -> Snapshot:
         DocumentError: It isn't such a document, or has invalid names or fps, or a name twice.
     """
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    head = tuple(next(reader, ()))
-    if head != _COLUMNS:
-        raise DocumentError(f"line 1: expected {','.join(_COLUMNS)}")
-    return _snapshot(_csv_rows((reader.line_num, words) for words in reader))
+    try:
+        head = tuple(next(reader, ()))
+        if head != _COLUMNS:
+            raise DocumentError(f"line 1: expected {','.join(_COLUMNS)}")
+        return _snapshot(_csv_rows((reader.line_num, words) for words in reader))
+    except csv.Error as error:
+        raise DocumentError(f"line {reader.line_num}: not CSV: {error}") from None
 
 
 def _csv_rows(rows: Iterable[tuple[int, list[str]]]) -> Iterator[_Row]:

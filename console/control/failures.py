@@ -37,7 +37,10 @@ _WORDS: Final = {
     "MASTERDOWN": ("Redis is a replica without its master", "check the master of this replica"),
     "CLUSTERDOWN": ("the cluster is down", "check its nodes: no node serves the key"),
     "MOVED": ("the server belongs to a cluster", "use a redis+cluster:// URL"),
-    "WRONGTYPE": ("a key of the limits has another type", "TYPE shows which one; delete it, or change --config-key"),
+    "WRONGTYPE": (
+        "a key of the limits has another type",
+        "fpsctl doctor says which one; delete it, or change --config-key",
+    ),
 }
 
 

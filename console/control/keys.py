@@ -1,11 +1,13 @@
 """The keys of the limits in Redis, which all begin with --config-key. Pure.
 
-stream_fps_configs           a hash: stream_name -> fps; the field * applies to all other streams
-stream_fps_configs:patterns  a hash: pattern -> fps
-stream_fps_configs:boosts    a hash: stream_name -> "FPS UNTIL", UNTIL in Unix seconds
-stream_fps_configs:audit     a capped Redis stream: one entry for each change
-stream_fps_configs:seen      a hash: the value of each field of the other hashes when a tool last looked, by which
-changes that no tool has made are noticed
+    stream_fps_configs           a hash: stream_name -> fps; the field * applies to all other streams
+    stream_fps_configs:patterns  a hash: pattern -> fps
+    stream_fps_configs:boosts    a hash: stream_name -> "FPS UNTIL", UNTIL in Unix seconds
+    stream_fps_configs:audit     a capped Redis stream: one entry for each change
+    stream_fps_configs:seen      a hash: the value of each field of the other hashes when a tool last looked, by which
+                                 changes that no tool has made are noticed
+
+docs/reference/redis-keys.md has this list.
 """
 
 from dataclasses import dataclass

@@ -162,6 +162,8 @@ def boost(names: Iterable[str], fps: float, until: float, snapshot: Snapshot) ->
     changes: list[Change] = []
     refusals = []
     value = format_boost(Boost(fps, until))
+    if parse_boost(value) is None:
+        return Plan(refusals=("a boost must end before the year 5138",))
     for name in names:
         if error := stream_name_error(name):
             refusals.append(error)

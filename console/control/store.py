@@ -39,15 +39,17 @@ _APPLY: Final = resources.files(__package__).joinpath("apply.lua").read_text()
 
 
 class ConflictError(Exception):
-    """Somebody else changed a limit between its reading and its change, so nothing was changed.
+    """Somebody else changed a limit between its reading and its change, so it and those in one step with it weren't changed.
 
     Attributes:
         names: whose limits differ from what was read.
+        made: how many changes had been made before, in other steps.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], made: int = 0) -> None:
         super().__init__(f"{len(names)} limits were changed by somebody else at the same moment")
         self.names = tuple(names)
+        self.made = made
 
 
 class LimitsControl:
@@ -105,19 +107,25 @@ class LimitsControl:
         kind are one step, and their entries follow.
 
         Raises:
-            ConflictError: a limit isn't what the change says it was; nothing is changed (of this batch).
+            ConflictError: a limit isn't what the change says it was; of its step nothing is changed.
         """
         batch = secrets.token_hex(4)
-        for part in _parts(changes, MOST_AT_ONCE):
-            if self._on_one_server:
-                hashes = [self._keys.hash_of(kind) for kind in Kind]
-                self._run(part, hashes, [self._keys.audit, self._keys.seen], batch)
-                continue
-            for kind in Kind:
-                if of_kind := [change for change in part if change.kind is kind]:
-                    self._run(of_kind, [self._keys.hash_of(kind)], [], batch)
-                    self._note(self._made_by_others(of_kind), "", OTHER_TOOL, "")
-                    self._note(of_kind, self._who, self._tool, batch)
+        made = 0
+        try:
+            for part in _parts(changes, MOST_AT_ONCE):
+                if self._on_one_server:
+                    hashes = [self._keys.hash_of(kind) for kind in Kind]
+                    self._run(part, hashes, [self._keys.audit, self._keys.seen], batch)
+                    made += len(part)
+                    continue
+                for kind in Kind:
+                    if of_kind := [change for change in part if change.kind is kind]:
+                        self._run(of_kind, [self._keys.hash_of(kind)], [], batch)
+                        made += len(of_kind)
+                        self._note(self._made_by_others(of_kind), "", OTHER_TOOL, "")
+                        self._note(of_kind, self._who, self._tool, batch)
+        except ConflictError as error:
+            raise ConflictError(error.names, made) from None
 
     def audit(self, most: int | None = None) -> Iterator[AuditEntry]:
         """Yields the entries of the audit, the newest first, read a page at a time."""

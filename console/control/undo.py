@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from console.control.changes import OTHER_TOOL, AuditEntry, Change, Kind, Snapshot
+from console.control.changes import OTHER_TOOL, AuditEntry, Change, Kind, Snapshot, is_ended_boost
 from console.control.names import quoted
 from console.control.plan import Plan
 from console.control.rule import parse_fps
@@ -20,6 +20,8 @@ class Undone(NamedTuple):
 def last_entries(newest_first: Iterable[AuditEntry], name: str = "", who: str = "") -> tuple[AuditEntry, ...]:
     """Returns the entries of the last change: all that were made together, in the order in which they were made.
 
+    The removal of a boost that had ended isn't one: it is made along with any change of boosts, and changes no limit.
+
     Args:
         newest_first: the audit.
         name: only changes of this stream or pattern; empty: of all.
@@ -29,7 +31,7 @@ def last_entries(newest_first: Iterable[AuditEntry], name: str = "", who: str = 
     for entry in newest_first:
         if found and (not entry.batch or entry.batch != found[0].batch):
             break
-        fits = not name or entry.change.name == name
+        fits = (not name or entry.change.name == name) and not is_ended_boost(entry.change, entry.at)
         if fits and (not who or (entry.who == who and entry.tool != OTHER_TOOL)):
             found.append(entry)
     return tuple(reversed(found))
@@ -60,14 +62,23 @@ def undo(entries: tuple[AuditEntry, ...], snapshot: Snapshot) -> Plan:
 
 
 def former_values(names: Iterable[str], newest_first: Iterable[AuditEntry]) -> dict[str, str]:
-    """Returns what the own limits of streams were before they were paused; streams that the audit doesn't tell are absent."""
+    """Returns what the own limits of streams were before they were paused; streams that the audit doesn't tell are absent.
+
+    Args:
+        names: streams that are paused.
+        newest_first: the audit. If its last entry of a stream isn't a pause, it doesn't tell of the present one.
+    """
     wanted = set(names)
     found: dict[str, str] = {}
     for entry in newest_first:
         if not wanted:
             break
         kind, name, old, new = entry.change
-        if kind is Kind.LIMIT and name in wanted and parse_fps(new) == 0.0 and parse_fps(old) != 0.0:
+        if kind is not Kind.LIMIT or name not in wanted:
+            continue
+        if parse_fps(new) != 0.0:
+            wanted.discard(name)
+        elif parse_fps(old) != 0.0:
             found[name] = old
             wanted.discard(name)
     return found

@@ -31,7 +31,7 @@ def carry_out(
         dry_run: whether the plan is shown and nothing is changed.
 
     Raises:
-        FpsctlError: nothing was changed, since a part is refused, the answer was no, or others kept changing the limits.
+        FpsctlError: a part is refused, the answer was no, or others kept changing the limits; it says if anything was changed.
     """
     report = session.report
     plan = make()
@@ -48,6 +48,11 @@ def carry_out(
         try:
             session.limits.apply([*plan.changes, *_ended(session, plan)] if plan.changes else ())
         except ConflictError as error:
+            if error.made:
+                raise FpsctlError(
+                    f"only {error.made} of {len(plan.changes)} changes were made, because somebody else changed "
+                    f"{listed(error.names)} at the same moment: run it again for the rest"
+                ) from None
             plan = make()
             _refuse(plan)
             if asks and plan.changes != agreed:

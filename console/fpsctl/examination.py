@@ -88,6 +88,7 @@ class Examination:
             "patterns": (keys.patterns, "hash"),
             "boosts": (keys.boosts, "hash"),
             "audit": (keys.audit, "stream"),
+            "seen": (keys.seen, "hash"),
             "queue": (f"{self._session.workers.tags()[0]}:frames", "stream"),
         }
         for name, (key, expected) in types.items():

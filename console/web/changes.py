@@ -109,7 +109,10 @@ class Changes:
             if not asked.get("dry_run"):
                 control.apply(planned.changes)
         except ConflictError as error:
-            raise RefusedError(f"{quoted(error.names[0])} was changed by somebody else just now: look again") from error
+            made = f", after {error.made} changes were made" if error.made else ""
+            raise RefusedError(
+                f"{quoted(error.names[0])} was changed by somebody else just now{made}: look again"
+            ) from error
         except redis.RedisError as error:
             raise RefusedError(failure_in_words(error)[0]) from error
         # What is said to users of the command line after a semicolon names its flags.
@@ -122,6 +125,7 @@ def _plan(asked: Mapping[str, Any], control: LimitsControl) -> tuple[plan.Plan, 
     action = asked.get("action")
     if action == "undo":
         name = _text(asked, "name", "")
+        control.notice_others(control.snapshot())
         entries = undo.last_entries(control.audit(LOOKED_BACK), name, "" if name else _text(asked, "by", ""))
         snapshot = control.snapshot()
         return undo.undo(entries, snapshot), snapshot
@@ -142,6 +146,7 @@ def _plan(asked: Mapping[str, Any], control: LimitsControl) -> tuple[plan.Plan, 
     if action == "pause":
         return plan.pause(names, snapshot), snapshot
     if action == "resume":
+        control.notice_others(snapshot)  # a pause by another tool
         former = undo.former_values(names, control.audit(LOOKED_BACK))
         return plan.resume(names, former, snapshot, control.now()), snapshot
     if action == "reset":

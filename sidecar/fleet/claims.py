@@ -3,6 +3,10 @@
 This module is the format of claims: their keys, and how they travel to the script and back. It does no I/O. Doubles
 travel as their 8 bytes, so both sides compute with exactly the same numbers. ``fleet`` decides what to claim,
 ``claim_queue`` sends it.
+
+    stream_fps_slot:{TAG}:NAME  the state of a stream's schedule, a string; with a TTL. TAG spreads the streams over a cluster
+    stream_fps_slot:DB          a channel: the states that claims change; DB is the number of the database
+    stream_fps_replicas         a sorted set: the replicas, and when each was last alive
 """
 
 import enum

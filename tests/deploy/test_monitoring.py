@@ -18,6 +18,7 @@ from support.worker_metrics import worker_registry
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
 from worker.metrics import Metrics as WorkerMetrics
+from worker.publish.ingest_metrics import IngestMetrics
 
 MONITORING = K8S / "components/monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
@@ -40,7 +41,8 @@ def existing() -> set[str]:
     recorded = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
     sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
-    return {*series(sidecar.metrics.registry), *series(worker_registry()), *recorded}
+    ingest = IngestMetrics(dict, lambda: True, 0).registry
+    return {*series(sidecar.metrics.registry), *series(worker_registry()), *series(ingest), *recorded}
 
 
 def expressions() -> Iterable[tuple[str, str]]:

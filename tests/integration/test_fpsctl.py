@@ -82,7 +82,11 @@ def test_a_pause_and_its_end(fpsctl: Fpsctl, server: Valkey) -> None:
     assert (boosted.code, "resume it first" in boosted.err) == (1, True)
     assert fpsctl("resume", "cam-*", "--yes").code == 0
     assert values(server) == {"cam-1": "3"}
-    assert fpsctl("reset", "cam-1").out == "cam-1: 3 → none\n"
+    fpsctl("set", "cam-1", "7")
+    with server.client() as client:
+        client.hset(LIMITS, "cam-1", "0")
+    assert fpsctl("resume", "cam-1").out == "cam-1: 0 → 7\n"
+    assert fpsctl("reset", "cam-1").out == "cam-1: 7 → none\n"
 
 
 def test_a_boost(fpsctl: Fpsctl, server: Valkey) -> None:
@@ -91,6 +95,9 @@ def test_a_boost(fpsctl: Fpsctl, server: Valkey) -> None:
         client.hset(f"{LIMITS}:boosts", "old", "9 5.0")
         assert "boost of cam-1: none → 9 for 1h30m" in fpsctl("boost", "cam-1", "9", "--for", "1h30m").out
         assert client.hkeys(f"{LIMITS}:boosts") == ["cam-1"]
+        assert "boost of cam-1: 9" in fpsctl("undo").out
+        assert client.exists(f"{LIMITS}:boosts") == 0
+        fpsctl("boost", "cam-1", "9", "--for", "1h30m")
         assert "--end-boost" in fpsctl("set", "cam-1", "2").err
         assert re.search(r"cam-1: 9 fps, from a boost, for another 1h\d+m; then 2", fpsctl("get", "cam-1").out)
         assert "boost of cam-1" in fpsctl("boost", "cam-1", "--end").out
@@ -188,6 +195,15 @@ def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:
     ):
         assert words in listed
     assert "(the field *, slow, isn't a valid fps)" in listed
+    others = fpsctl("get", "*", "--json").json
+    assert [others[name] for name in ("stream", "fps", "source", "own", "invalid")] == [
+        "*",
+        None,
+        "default",
+        "slow",
+        True,
+    ]
+    assert fpsctl("explain", "*").code == 2
     assert [each["stream"] for each in fpsctl("list", "cam-*", "yard", "--json").json["streams"]] == [
         "cam-1",
         "cam-2",

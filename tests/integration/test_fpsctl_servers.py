@@ -87,9 +87,10 @@ def test_doctor_finds_what_is_wrong(fpsctl: Fpsctl, server: Valkey) -> None:
     with server.client() as client:
         client.execute_command("ACL SETUSER fps-sidecar on nopass -@all +ping ~*")
         client.set(f"{LIMITS}:patterns", "text")
+        client.set(f"{LIMITS}:seen", "text")
         found = {each["name"]: each["status"] for each in fpsctl("doctor", "--json").json["checks"]}
         client.execute_command("ACL DELUSER fps-sidecar")
-    assert (found["user fps-sidecar"], found["key patterns"], found["limits"]) == ("failed",) * 3
+    assert (found["user fps-sidecar"], found["key patterns"], found["limits"], found["key seen"]) == ("failed",) * 4
     assert [status for name, status in found.items() if name.startswith("sidecar ")] == ["failed"]
     assert found["redis"] == "ok"
     nowhere = fpsctl("doctor", "--redis-url", f"redis://127.0.0.1:{free_port()}")

@@ -168,6 +168,11 @@ def test_many_changes_are_made_in_parts(server: Valkey, monkeypatch: pytest.Monk
         assert limits.of(names).limits == dict.fromkeys(names, "2")
         assert len(last_entries(limits.audit())) == 25
         assert len(list(limits.audit(most=9))) == 9
+        changes = [Change(LIMIT, name, "2", "3") for name in names]
+        client.hset(KEYS.config_key, "cam15", "9")
+        with pytest.raises(ConflictError) as caught:
+            limits.apply(changes)
+        assert (caught.value.names, caught.value.made) == (("cam15",), 10)
 
 
 def test_the_master_that_sentinels_name_is_used() -> None:

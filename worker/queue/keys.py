@@ -14,6 +14,9 @@ acknowledge its entry.
     {hand_counter}:camera:<name>   a hash: the state of the stream's camera, as its publisher sees it; with a TTL
     {hand_counter}:unread       a hash: dropped, the entries that the cap dropped before a worker read them; position;
                                 last_id, behind which a consumer group that was destroyed is created again
+    {hand_counter}:partitions   the number of partitions, a string; without it there is one
+
+docs/reference/redis-keys.md has this list.
 """
 
 import functools

@@ -80,6 +80,7 @@ def resume_(context: typer.Context, names: Names, yes: Yes = False, dry_run: Dry
     """End pauses: the streams get the limits back that they had before."""
     session: Session = context.obj
     found = _names(session, names, yes=True)
+    session.limits_seen(session.limits.snapshot())  # a pause by another tool
     former = former_values(found, session.limits.audit())
     _carry_out_for(
         session,

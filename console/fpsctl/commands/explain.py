@@ -11,12 +11,13 @@ import redis
 import typer
 
 from console.control.names import nearest, quoted, shown
-from console.control.rule import in_force
+from console.control.rule import WILDCARD, in_force
 from console.fpsctl import show
 from console.fpsctl.advice import advice, reason
 from console.fpsctl.board import paced_of
 from console.fpsctl.completion import complete_stream
 from console.fpsctl.durations import show_duration, show_time
+from console.fpsctl.report import WRONG_USAGE, FpsctlError
 from console.fpsctl.rows import Paced, Row, State, row
 from console.fpsctl.session import Session
 
@@ -31,6 +32,8 @@ def explain(
 ) -> None:
     """Explain one stream: its limit, its last decisions, when its next frame is due, and what to do. Changes nothing."""
     session: Session = context.obj
+    if name == WILDCARD:
+        raise FpsctlError("* isn't a stream, but the limit of all others: fpsctl get '*'", WRONG_USAGE)
     limits, now = session.limits.of([name]), session.now()
     said = session.sidecars.streams(name)
     paced = {each.address: paced_of(stream) for each in said for stream in each.streams if stream.stream_name == name}

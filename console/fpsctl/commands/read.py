@@ -72,7 +72,7 @@ def get(
     session: Session = context.obj
     limits, now = session.limits.of([name]), session.now()
     if name == WILDCARD:
-        session.report.line(f"all others: {_others(limits, None)}")
+        _get_wildcard(session, limits, now, json=json)
         return
     found = in_force(name, limits, now, session.sidecars.default_fps())
     streams = session.streams()
@@ -85,6 +85,18 @@ def get(
             session.report.line(f"its own field, {quoted(found.invalid)}, isn't a valid fps, so it is ignored")
     if remark:
         session.report.note(remark)
+
+
+def _get_wildcard(session: Session, limits: Snapshot, now: float, *, json: bool) -> None:
+    default = session.sidecars.default_fps()
+    if not json:
+        session.report.line(f"all others: {_others(limits, default)}")
+        return
+    value = limits.value(Kind.LIMIT, WILDCARD)
+    found = in_force("", Snapshot({WILDCARD: value}), now, default)  # no stream has this name
+    session.report.json(
+        record(WILDCARD, found._replace(invalid=value if parse_fps(value) is None else ""), limits, False)
+    )
 
 
 def record(name: str, found: InForce, limits: Snapshot, seen: bool) -> dict[str, Any]:

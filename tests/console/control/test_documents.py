@@ -42,6 +42,7 @@ def test_documents_are_read() -> None:
         ("[cam]: 1", "line 1: expected limits or patterns"),
         ("- cam", "expected the mappings"),
         ("limits: {", "not YAML"),
+        ("[" * 3000, "too deeply nested"),
         ("limits: {" + ", ".join(f"cam{n}: x" for n in range(25)) + "}", "and 5 more"),
     ],
 )
@@ -59,6 +60,7 @@ def test_mistakes_in_yaml(text: str, words: str) -> None:
         ("kind,name,fps\nlimit,cam\n", "line 2: expected limit,NAME,FPS"),
         ("kind,name,fps\nboost,cam,1\n", "line 2: expected limit,NAME,FPS"),
         ("kind,name,fps\n\nlimit,cam,x\n", "line 3: x isn't a valid fps"),
+        (f"kind,name,fps\nlimit,{'x' * 200_000},1\n", "line 2: not CSV"),
     ],
 )
 def test_mistakes_in_csv(text: str, words: str) -> None:

@@ -154,6 +154,11 @@ def test_a_boost_can_be_longer_than_a_pause_by_boost() -> None:
     check(boost(["cam"], 9.0, 3600.0, paused), [Change(BOOST, "cam", "0 2000", "9 3600.000")])
 
 
+def test_a_boost_without_an_end_that_is_valid() -> None:
+    """It would be ignored."""
+    check(boost(["own"], 9.0, 2e11, STATE), [], "before the year 5138")
+
+
 def test_boosts_end() -> None:
     """At once, or by the next change after their end."""
     check(end_boosts(["boosted"], STATE), [Change(BOOST, "boosted", "9 2000.000", "")])

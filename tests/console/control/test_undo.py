@@ -60,6 +60,14 @@ def test_nothing_to_undo() -> None:
     assert undo((), Snapshot()).refusals
 
 
+def test_the_removal_of_an_ended_boost_is_no_change() -> None:
+    """It is made along with any change of boosts; an undo of that needn't bring it back."""
+    ended = AuditEntry("9000-0", Change(Kind.BOOST, "cam9", "9 8.5", ""), "ann", "fpsctl", None, "two")
+    last = AuditEntry("9000-1", Change(Kind.BOOST, "cam1", "", "9 99.0"), "ann", "fpsctl", 99.0, "two")
+    assert last_entries([last, ended, *AUDIT]) == (last,)
+    assert last_entries([ended], "cam9") == ()
+
+
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
@@ -69,10 +77,11 @@ def test_nothing_to_undo() -> None:
         ([entry(2, "cam", "0", "0.0"), entry(1, "cam", "5", "0")], {"cam": "5"}),
         ([entry(3, "cam", "4", "0"), entry(2, "cam", "0", "4"), entry(1, "cam", "5", "0")], {"cam": "4"}),
         ([entry(1, "other", "5", "0")], {}),
+        ([entry(3, "cam", "5", "7"), entry(2, "cam", "0", "5"), entry(1, "cam", "5", "0")], {}),
     ],
 )
 def test_former_values(entries: list[AuditEntry], expected: dict) -> None:
-    """The value before the newest pause."""
+    """The value before the pause, if the audit tells of it."""
     assert former_values(["cam"], entries) == expected
 
 

@@ -90,6 +90,33 @@ def test_secrets_are_masked() -> None:
     assert set(secrets_of(ENVIRON, "more")) == {"hunter22", "tok", "more"}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtsp://cam:p@ss@tail@10.0.0.1/live", "rtsp://cam:***@10.0.0.1/…"),
+        ("rtsp://h/user=admin&password=x", "rtsp://h/…"),
+        ("http:https://hooks.local/T0/secret?token=tok", "http:https://hooks.local/…"),
+        ("https://token@h:1", "https://***@h:1"),
+        ("rtsp://u:a@b/1,rtsp://u:c@d/2 and text", "rtsp://u:***@b/…,rtsp://u:***@d/… and text"),
+        ("redis+sentinel://u:p@a:1,b:2/name/0", "redis+sentinel://u:***@a:1,b:2/name/0"),
+        ("rediss://:p/w@h:6379/0", "rediss://:***@h:6379/0"),
+    ],
+)
+def test_urls_are_masked(text: str, expected: str) -> None:
+    """Cameras and sinks have secrets in paths and queries, too, and passwords with an @ that nobody escaped."""
+    assert masked(text, []) == expected
+
+
+def test_secrets_that_json_escapes_are_masked(tmp_path: Path) -> None:
+    """They are masked before."""
+    path = tmp_path / "b.tar.gz"
+    secret = 'p\u00e4"s\\s'
+    write_bundle(path, {"a.json": [{secret: f"is {secret}"}]}, [secret])
+    with tarfile.open(path) as archive:
+        content = archive.extractfile("fpsctl-bundle/a.json").read()  # type: ignore[union-attr]
+    assert json.loads(content) == [{"***": "is ***"}]
+
+
 def test_a_bundle(tmp_path: Path) -> None:
     """Only its owner can read it, and no secret is in it."""
     path = tmp_path / "b.tar.gz"
