@@ -212,7 +212,7 @@ def _too_deep(content: bytes) -> int:
     for event in yaml.parse(content, Loader=_LOADER):
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if level > MOST_LEVELS:
-            return int(event.start_mark.line) + 1
+            return int(event.start_mark.line) + 1 if event.start_mark else 1
     return 0
 
 
