@@ -93,6 +93,8 @@ async def _serve(options: ConsoleOptions, host: str, listener: socket.socket) ->
         lifespan="off",
         loop="asyncio",
         log_config=None,
+        # Below, it says what the console says itself, with escape codes for a terminal as a field.
+        log_level=max(logging.WARNING, logging.getLogger().level),
         access_log=False,
         proxy_headers=False,
         server_header=False,

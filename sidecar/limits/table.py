@@ -249,10 +249,9 @@ class FpsTable:
             own, limit = self._layered[name]
             if name in self.layers.boosts.values:
                 self._enter(name, own)
-            elif limit.after_boost is not None:  # told by another sidecar
-                self.adopt(
-                    name, limit.after_boost, self._values.invalid.get(name, ""), was_read=name not in self.unread
-                )
+            else:  # told by another sidecar; what it doesn't say is as for a source that isn't known
+                then = limit.after_boost or LimitInForce(limit.fps, FpsSource.OVERRIDE)
+                self.adopt(name, then, self._values.invalid.get(name, ""), was_read=name not in self.unread)
 
     def next_boost_end(self) -> float | None:
         """Returns when the next boost of a watched stream ends, Unix seconds; None if none is in force."""

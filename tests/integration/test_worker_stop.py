@@ -107,7 +107,7 @@ def test_sigterm_ends_a_worker_whose_sidecar_is_frozen(valkey: QueueServer) -> N
             wait_until(lambda: "the worker has started" in process.log)
             sidecar.process.send_signal(signal.SIGSTOP)
             publish_many(valkey.bytes, 50, streams=50, live=False)
-            wait_until(lambda: "the sidecar is unreachable" in process.log)
+            wait_until(lambda: "the sidecar is unreachable" in process.log and pending(valkey.bytes) == 50)
             assert process.terminate(STOPS_WITHIN_S) == 0
         sidecar.kill()
     assert balance(valkey.bytes) == pending(valkey.bytes) == 50

@@ -86,10 +86,12 @@ def test_nohup_is_respected() -> None:
 def test_the_first_process_of_a_container_ends_too(number: signal.Signals) -> None:
     """The kernel protects it from signals without a handler: before the handlers are there, and after the first signal."""
     program = """
-import threading, time
+import select, sys, threading, time
 from worker.stop_signals import end_at_signals, stop_signals
 end_at_signals()
 print("loading", flush=True)
+while not select.select([sys.stdin], [], [], 0.05)[0]:  # Python runs no handler during a wait that a signal just preceded
+    pass
 if input():
     done = threading.Event()
     with stop_signals(done):

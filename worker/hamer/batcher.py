@@ -1,12 +1,12 @@
 """The micro-batcher: joins the crops of many callers, frames and streams into batches.
 
-Callers block in `run`; one thread computes. A batch starts when it is full or when its oldest crop has waited for the
-deadline. What happens when the device runs out of memory, or is lost, is decided here alone.
+Callers block in `run`; one thread computes. A batch starts as soon as the device is idle and takes all crops that wait:
+under load they gather while the batch before them is computed. What happens when the device runs out of memory, or is
+lost, is decided here alone.
 """
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -49,7 +49,6 @@ def plan_batches(crops: int, buckets: tuple[int, ...], largest: int) -> list[int
 class _Request(NamedTuple):
     crops: torch.Tensor
     rows: Future[Rows]
-    since: float
 
 
 class MicroBatcher:
@@ -58,7 +57,6 @@ class MicroBatcher:
     Args:
         forward: computes n rows from one batch (n, 3, h, w); n is at most the largest bucket.
         buckets: batch sizes, ascending, from 1.
-        deadline: seconds that a crop waits for others.
         recovery: batches without a shortage of memory after which the next larger bucket is tried again.
         on_lost: called in the computing thread when the device is lost; by default ends the process.
         on_shortage: called in the computing thread after a shortage of memory, before the next attempt.
@@ -72,14 +70,12 @@ class MicroBatcher:
         forward: Callable[[torch.Tensor], Rows],
         *,
         buckets: tuple[int, ...],
-        deadline: float = 0.004,
         recovery: int = RECOVERY,
         on_lost: Callable[[DeviceLostError], None] = end_process,
         on_shortage: Callable[[], None] = lambda: None,
     ) -> None:
         self._forward = forward
         self._buckets = buckets
-        self._deadline = deadline
         self._recovery = recovery
         self._on_lost = on_lost
         self._on_shortage = on_shortage
@@ -106,7 +102,7 @@ class MicroBatcher:
                 raise self._lost
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            self._waiting.append(_Request(crops, future, time.monotonic()))
+            self._waiting.append(_Request(crops, future))
             self._changed.notify_all()
         return future.result()
 
@@ -167,13 +163,6 @@ class MicroBatcher:
         """Waits for crops and returns the requests of one batch; none once the batcher is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            if not self._waiting:
-                return []
-            until = self._waiting[0].since + self._deadline
-            self._changed.wait_for(
-                lambda: self._closed or sum(len(request.crops) for request in self._waiting) >= self.largest,
-                timeout=max(0.0, until - time.monotonic()),
-            )
             requests: list[_Request] = []
             total = 0
             while self._waiting and (not requests or total + len(self._waiting[0].crops) <= self.largest):

@@ -60,7 +60,6 @@ class HamerRefiner:
 
     Args:
         predictor: HaMeR on its device.
-        deadline: seconds that a crop waits for crops of other frames.
         thresholds: where a contradiction begins.
         on_lost: called once when the GPU is lost; by default ends the process with exit code 1.
         on_event: called, from any thread, with a `Verdict` or OUT_OF_MEMORY and how often it happened: for metrics.
@@ -74,7 +73,6 @@ class HamerRefiner:
         self,
         predictor: HamerPredictor,
         *,
-        deadline: float = 0.004,
         thresholds: Thresholds | None = None,
         on_lost: Callable[[DeviceLostError], None] = end_process,
         on_event: Callable[[str, int], None] = lambda _event, _times: None,
@@ -85,7 +83,6 @@ class HamerRefiner:
         self.batcher = MicroBatcher(
             predictor.engine.forward,
             buckets=predictor.engine.buckets,
-            deadline=deadline,
             on_lost=on_lost,
             on_shortage=self._report_shortage,
         )
@@ -100,7 +97,7 @@ class HamerRefiner:
         mesh: bool = False,
         on_event: Callable[[str, int], None] = lambda _event, _times: None,
     ) -> "HamerRefiner":
-        """Loads the official checkpoint and warms up every batch size, so that the first frame doesn't wait for that.
+        """Loads the official checkpoint; on a GPU warms up every batch size, so that the first frame doesn't wait for that.
 
         Arguments and errors are those of `HamerPredictor.load` and of the constructor.
         """

@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 64 * 2**20
 """A bound on what is read at once, far above what usual pictures need."""
 
+_FORGETTING = 0.5
+"""How the largest entry is forgotten with each read."""
+
 _LARGE_REPLY = 2**20
 """Bytes of pictures, from which on the buffer of a reply is worth a round trip."""
 
@@ -104,6 +107,8 @@ class Queue:
         """All entries that arrived up to then were read, Unix seconds by Redis' clock."""
         self._unwritten = ""
         self._last_id = b"0-0"
+        self._largest = 0
+        """About the largest entry lately, bytes."""
         self._clock_offset = time.time() - time.monotonic()
         self._arrivals = Arrivals()
         self._number = PartitionNumber(commands.client, partitions) if partitions else None
@@ -142,10 +147,12 @@ class Queue:
     def reading(self, count: int, most_bytes: int) -> Step[list[Delivery]]:
         """Returns the step that reads."""
         keys = [self.keys.frames, self.keys.accounting, self.keys.unread]
-        return Step("read", keys, [CONSUMER_GROUP, self.consumer, count, most_bytes], self._was_read)
+        words = [CONSUMER_GROUP, self.consumer, count, most_bytes, self._largest]
+        return Step("read", keys, words, self._was_read)
 
     def _was_read(self, reply: Any) -> list[Delivery]:
-        seconds, micros, entries, self._last_id, self.dropped_unread, newest = reply
+        seconds, micros, entries, self._last_id, self.dropped_unread, newest, largest = reply
+        self._largest = max(largest, int(self._largest * _FORGETTING))
         self._set_clock(seconds, micros)
         self._arrivals.note_read(newest, self.now())
         deliveries = [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]

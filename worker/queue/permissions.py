@@ -46,6 +46,7 @@ def worker_probes(keys: Keys) -> list[Probe]:
         Probe("xpending", ("XPENDING", frames, group), frames),
         Probe("xgroup|create", ("XGROUP CREATE", frames, group, _NO_ID), frames),
         Probe("xgroup|delconsumer", ("XGROUP DELCONSUMER", frames, "", ""), frames),
+        Probe("xgroup|setid", ("XGROUP SETID", frames, group, _NO_ID), frames),
         Probe("time", ("TIME",)),
         Probe("exists", ("EXISTS", frames), frames),
         Probe("hget", ("HGET", keys.unread, ""), keys.unread),
@@ -55,7 +56,6 @@ def worker_probes(keys: Keys) -> list[Probe]:
         Probe("xadd", ("XADD", keys.counts, "0-0", "", ""), keys.counts),
         Probe("xadd", ("XADD", keys.dead, "0-0", "", ""), keys.dead),
         Probe("xclaim", ("XCLAIM", frames, group, "", "0", _NO_ID), frames),
-        Probe("memory|usage", ("MEMORY USAGE", frames), frames),
         Probe("xinfo|consumers", ("XINFO CONSUMERS", frames, ""), frames),
         Probe("xinfo|groups", ("XINFO GROUPS", frames), frames),
         Probe("xinfo|stream", ("XINFO STREAM", frames, "none"), frames),  # else the reply would have two entries

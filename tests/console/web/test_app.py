@@ -256,6 +256,8 @@ def test_it_stops_at_once_while_pages_are_open(server: Valkey):
         console.process.terminate()
         assert console.process.wait(20) == 0
         events.close()
+        # Time, level, logger, message: the server inside it has nothing to add.
+        assert {line.split()[2].partition(".")[0] for line in console.log.splitlines()} == {"console"}
 
 
 @pytest.mark.parametrize(("user", "changes"), [("hand-counter-console-view", False), ("hand-counter-console", True)])

@@ -61,7 +61,7 @@ def make(device: Device) -> Iterator[Callable[..., MicroBatcher]]:
     made: list[MicroBatcher] = []
 
     def make_batcher(**options: object) -> MicroBatcher:
-        options = {"buckets": BUCKETS, "deadline": 0.0} | options
+        options = {"buckets": BUCKETS} | options
         made.append(MicroBatcher(device.forward, **options))
         return made[-1]
 
@@ -115,18 +115,9 @@ def test_a_batch_takes_no_more_than_fits(make: Callable[..., MicroBatcher], devi
     assert device.sizes == [1, 3, 3, 3]
 
 
-def test_a_full_batch_does_not_wait_for_the_deadline(make: Callable[..., MicroBatcher], device: Device):
-    """A batch starts as soon as the largest bucket is full."""
-    batcher = make(deadline=FOREVER, buckets=(1, 2, 4))
-    with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(batcher.run, crops(float(n))) for n in range(4)]:
-            future.result(FOREVER / 2)
-    assert device.sizes == [4]
-
-
-def test_a_single_crop_starts_at_the_deadline(make: Callable[..., MicroBatcher], device: Device):
-    """If no other crop comes, a crop is computed alone after the deadline."""
-    assert make(deadline=0.005).run(crops(3.0)).tolist() == [[6.0]]
+def test_an_idle_device_waits_for_no_other_crops(make: Callable[..., MicroBatcher], device: Device):
+    """A crop that finds the device idle is computed alone, at once."""
+    assert make().run(crops(3.0)).tolist() == [[6.0]]
     assert device.sizes == [1]
 
 
@@ -256,9 +247,11 @@ def test_a_bug_reaches_the_callers(make: Callable[..., MicroBatcher], device: De
 
 def test_closing_finishes_what_waits(make: Callable[..., MicroBatcher], device: Device):
     """Closing computes the crops that wait, and later ones are refused."""
-    batcher = make(deadline=FOREVER)
+    batcher = make()
     device.go.clear()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(batcher.run, crops(0.0))
+        assert device.busy.wait(FOREVER)  # from now on the next one waits
         waiting = pool.submit(batcher.run, crops(4.0))
         while not batcher._waiting:
             threading.Event().wait(0.001)

@@ -47,7 +47,7 @@ class Boxes:
 def detector(request, golden, predictor, joints_predictor, lenient):
     """The golden network behind the golden boxes, all of which it accepts."""
     chosen = predictor if request.param else joints_predictor
-    with closing(HamerRefiner(chosen, thresholds=lenient, deadline=0.0)) as refiner:
+    with closing(HamerRefiner(chosen, thresholds=lenient)) as refiner:
         yield HamerDetector(Boxes(golden), refiner)
 
 
@@ -86,7 +86,7 @@ def test_hands_stay_in_the_detectors_pixels(detector, golden):
 def test_contradicted_hands_are_not_counted(golden, joints_predictor):
     """With the real thresholds the random network's hands are dropped, and each verdict is reported."""
     events = []
-    refiner = HamerRefiner(joints_predictor, deadline=0.0, on_event=lambda event, times: events.append((event, times)))
+    refiner = HamerRefiner(joints_predictor, on_event=lambda event, times: events.append((event, times)))
     with closing(refiner):
         hands = HamerDetector(Boxes(golden), refiner).detect(golden.image)
     assert len(hands) < len(golden.boxes)

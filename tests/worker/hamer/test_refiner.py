@@ -8,11 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.waiting import wait_until
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from worker.hamer import batcher  # noqa: E402
 from worker.hamer.consistency import Thresholds, Verdict  # noqa: E402
+from worker.hamer.engine import Engine  # noqa: E402
 from worker.hamer.errors import DeviceError, DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
 from worker.hamer.geometry import crops_of_boxes  # noqa: E402
 from worker.hamer.predictor import HamerPredictor, choose_device, choose_precisions  # noqa: E402
@@ -33,7 +35,7 @@ def make(predictor: HamerPredictor, lenient: Thresholds, events: Events) -> Iter
     made: list[HamerRefiner] = []
 
     def make_refiner(**options: object) -> HamerRefiner:
-        defaults = {"thresholds": lenient, "deadline": 0.0, "on_event": lambda *event: events.append(event)}
+        defaults = {"thresholds": lenient, "on_event": lambda *event: events.append(event)}
         made.append(HamerRefiner(predictor, **(defaults | options)))
         return made[-1]
 
@@ -137,15 +139,30 @@ def test_many_threads_share_batches(
 ):
     """Frames of several threads share batches, and each gets the same hands as alone."""
     forward, sizes = predictor.engine.forward, []
-    monkeypatch.setattr(predictor.engine, "forward", lambda crops: sizes.append(len(crops)) or forward(crops))
-    refiner = make(deadline=0.05)
+
+    def counted(crops: torch.Tensor) -> np.ndarray:
+        sizes.append(len(crops))
+        if len(sizes) == 2:  # while the device is busy with the first of the six, the others wait
+            wait_until(lambda: len(refiner.batcher._waiting) == 5, "five waiting frames")
+        return forward(crops)
+
+    monkeypatch.setattr(predictor.engine, "forward", counted)
+    refiner = make()
     alone = refiner.refine(golden.image, hands)
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(lambda _: refiner.refine(golden.image, hands), range(6)))
     for refined in together:
         assert np.abs(refined.poses.keypoints_3d - alone.poses.keypoints_3d).max() < 1e-5
-    assert sum(sizes) == 4 * 7
-    assert len(sizes) < 7
+    assert sizes == [4, 4, 8, 8, 4]
+
+
+def test_loading_on_a_cpu_computes_nothing(golden: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):
+    """The first frame doesn't wait for trials: on a CPU they make nothing faster and take as long as frames do."""
+    computed: list[int] = []
+    rows = Engine._rows
+    monkeypatch.setattr(Engine, "_rows", lambda engine, crops: computed.append(len(crops)) or rows(engine, crops))
+    with closing(HamerRefiner.load(golden.checkpoint, device="cpu")):
+        assert computed == []
 
 
 def test_out_of_memory_is_counted_and_loses_no_hand(

@@ -72,7 +72,8 @@ class ViT(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Takes normalised RGB (B, 3, H, W); returns (B, T, D) float32, the patches row by row."""
         x = self.patch_embed(images.to(self.patch_embed.weight.dtype))  # (B, D, rows, columns)
-        x = x.flatten(2).transpose(1, 2).to(self.pos_embed.dtype) + self.pos_embed  # (B, T, D)
+        # Contiguous, or else every block would read and write the residual stream with the strides of the convolution.
+        x = x.flatten(2).transpose(1, 2).contiguous().to(self.pos_embed.dtype) + self.pos_embed  # (B, T, D)
         for block in self.blocks:
             x = block(x)
         features: torch.Tensor = self.last_norm(x).float()

@@ -5,9 +5,9 @@
 -- KEYS[2]  {...}:accounting  hash    counters
 -- KEYS[3]  {...}:unread      hash    dropped: entries that no worker read; position: entries read or dropped so far;
 --                                    last_id: the last entry that was read, for create_group.lua
--- ARGV     group, consumer, the most entries, the most bytes of entries unless one entry alone has more
+-- ARGV     group, consumer, the most entries, the most bytes of entries, the largest of the entries read lately
 -- Returns  {seconds, microseconds of the server's clock, entries {id, {field, value, ...}}, the id to wait behind,
---           the number of entries dropped unread so far, the last id of the queue at this read}
+--           the number of entries dropped unread so far, the last id of the queue at this read, bytes of the largest entry}
 --
 -- If there is no new entry, all entries up to the queue's last id were delivered, so a consumer waits for what follows that.
 --
@@ -15,8 +15,9 @@
 -- beyond the position were dropped. If a delivered entry is still there, no entry behind it can have been dropped since
 -- the last read. Without a position (an older version read this queue) the first read only notes it.
 --
--- Only an entry that was read shows its size. So unless the whole queue is small, entries are read one by one, until another one
--- as large as the largest of them might be too much. What is read has at most so many bytes and one entry.
+-- Entries are delivered until another one as large as the largest of them might be too much, so they have at most so many bytes
+-- and one entry. Only an entry that was read shows its size. So they are read in growing chunks; the first has as many as surely
+-- fit if they are like those before and the queue's last one. What doesn't fit becomes undelivered again in this step.
 --
 -- Redis doesn't undo a script that fails half-way. So the most entries are counted first, which may be refused, and those
 -- that didn't come are subtracted afterwards.
@@ -36,9 +37,17 @@ local function is_behind(id, other)
   return tonumber(ms) > tonumber(other_ms) or ms == other_ms and tonumber(number) > tonumber(other_number)
 end
 
+local function bytes_of(entry)
+  local sum, words = 0, entry[2]
+  for i = 1, words and #words or 0 do
+    sum = sum + #words[i]
+  end
+  return sum
+end
+
 local position = tonumber(redis.call('HGET', KEYS[3], 'position') or nil)
 local dropped = tonumber(redis.call('HGET', KEYS[3], 'dropped') or 0)
-local dropped_before, most, newest, unread = dropped, 0, '0-0', 0
+local dropped_before, most, newest, largest = dropped, 0, '0-0', tonumber(ARGV[5])
 local groups = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'GROUPS', KEYS[1]) or {}
 for i = 1, #groups do
   local group = fields(groups[i])
@@ -55,7 +64,7 @@ for i = 1, #groups do
     newest = queue['last-generated-id']
     if is_behind(newest, delivered) then
       most = tonumber(ARGV[3])
-      unread = queue['entries-added'] - (position or 0)
+      largest = math.max(largest, queue['last-entry'] and bytes_of(queue['last-entry']) or 0)
     end
   end
 end
@@ -66,23 +75,38 @@ end
 if most > 0 then
   redis.call('HINCRBY', KEYS[2], 'received', most)
 end
-local entries, reply = {}, nil
--- To add up the queue's memory takes as long as to read about ten entries one by one.
-local memory = math.min(unread, tonumber(ARGV[3])) > 10 and redis.pcall('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0)
-local is_small = type(memory) == 'number' and memory <= tonumber(ARGV[4])
-local chunk, bytes, largest = is_small and tonumber(ARGV[3]) or 1, 0, 0
+local count, most_bytes, entries, excess, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), {}, {}, 0
+local chunk, reply, more = math.max(1, math.min(count, math.floor(most_bytes / (4 * math.max(1, largest))))), nil, true
+largest = 0
 repeat
   reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', chunk, 'STREAMS', KEYS[1], '>')
   local read = reply and reply[1] and reply[1][2] or {}
+  more = #read == chunk
   for i = 1, #read do
-    entries[#entries + 1] = read[i]
+    if bytes + largest > most_bytes then
+      excess[#excess + 1] = read[i]
+    else
+      entries[#entries + 1] = read[i]
+      local size = bytes_of(read[i])
+      bytes, largest = bytes + size, math.max(largest, size)
+    end
   end
-  local words, size = not is_small and read[1] and read[1][2] or {}, 0
-  for i = 1, #words do
-    size = size + #words[i]
+  chunk = math.min(2 * chunk, count - #entries, math.floor((most_bytes - bytes) / math.max(1, largest)))
+until not more or chunk < 1
+if #excess > 0 then
+  local set = {'XGROUP', 'SETID', KEYS[1], ARGV[1], entries[#entries][1]}
+  if position then
+    set[6], set[7] = 'ENTRIESREAD', position + #entries
   end
-  bytes, largest = bytes + size, math.max(largest, size)
-until is_small or #read == 0 or #entries == unread or #entries == tonumber(ARGV[3]) or bytes + largest > tonumber(ARGV[4])
+  local refused = redis.pcall(unpack(set)).err
+  for i = 1, #excess do
+    if refused then -- so they stay delivered
+      entries[#entries + 1] = excess[i]
+    else
+      redis.call('XACK', KEYS[1], ARGV[1], excess[i][1])
+    end
+  end
+end
 if most > #entries then
   redis.call('HINCRBY', KEYS[2], 'received', #entries - most)
 end
@@ -93,4 +117,4 @@ local time = redis.call('TIME')
 if #entries > 0 then
   redis.call('HSET', KEYS[3], 'position', position and position + #entries or '', 'last_id', entries[#entries][1])
 end
-return {time[1], time[2], entries, #entries > 0 and entries[#entries][1] or newest, dropped, newest}
+return {time[1], time[2], entries, #entries > 0 and entries[#entries][1] or newest, dropped, newest, largest}
