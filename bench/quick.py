@@ -29,6 +29,7 @@ QUICK: dict[str, list[str]] = {
     "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
+    "bench.hamer_start": ["--size", "tiny", "--rounds", "1"],
     "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
     "bench.interpreter_lock": ["--rounds", "1"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
@@ -55,6 +56,7 @@ QUICK: dict[str, list[str]] = {
 NEEDS = {
     "bench.detector_engines": "torch",
     "bench.hamer": "torch",
+    "bench.hamer_start": "torch",
     "bench.interpreter_lock": "torch",
     "bench.on_gpu": "torch",
     "bench.others": "limits",

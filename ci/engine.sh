@@ -34,6 +34,8 @@ down() {
       sleep 0.2
     done
   fi
+  # Containers with the host's network leave a mount, which can't be deleted.
+  umount "$dir"/exec/netns/* 2>/dev/null || true
   rm -rf "$dir"
 }
 

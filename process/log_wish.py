@@ -1,4 +1,4 @@
-"""The log format that a command line wishes, before its settings are read: it is for what is wrong with them. Pure."""
+"""The log format that a command line asks for, found before its settings are read, so that errors in them have it. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

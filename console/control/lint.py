@@ -81,12 +81,12 @@ def _values(snapshot: Snapshot, now: float) -> Iterator[Finding]:
         if problem := stream_name_error(name):
             yield Finding(error, Code.BAD_NAME, Kind.LIMIT, name, f"no stream can have this name: {problem}")
         elif parse_fps(value) is None:
-            yield Finding(error, Code.BAD_VALUE, Kind.LIMIT, name, _bad_value(name, value))
+            yield Finding(error, Code.BAD_VALUE, Kind.LIMIT, name, _bad_value(word(name), value))
     for pattern, value in snapshot.patterns.items():
         if problem := pattern_fault(pattern):
             yield Finding(error, Code.BAD_PATTERN, Kind.PATTERN, pattern, problem)
         elif parse_fps(value) is None:
-            yield Finding(error, Code.BAD_VALUE, Kind.PATTERN, pattern, _bad_value(pattern, value))
+            yield Finding(error, Code.BAD_VALUE, Kind.PATTERN, pattern, _bad_value(f"--pattern {word(pattern)}", value))
     for name, value in snapshot.boosts.items():
         boost = parse_boost(value)
         if boost is None:
@@ -164,9 +164,10 @@ def demand(
     return asked
 
 
-def _bad_value(name: str, value: str) -> str:
+def _bad_value(words: str, value: str) -> str:
+    """Returns what is wrong with a value; ``words`` are those of the command line that stand for its field."""
     guess = parse_fps(value.strip().replace(",", ".").removesuffix("fps").strip())
-    hint = f"; {format_fps(guess)} would be" if guess is not None else f"; fpsctl set {word(name)} FPS mends it"
+    hint = f"; {format_fps(guess)} would be" if guess is not None else f"; fpsctl set {words} FPS mends it"
     return f"{quoted(value)} isn't a valid fps, so it is ignored{hint}"
 
 

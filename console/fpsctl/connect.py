@@ -23,6 +23,9 @@ def session_from(flags: Mapping[str, Any]) -> Session:
     Raises:
         FpsctlError: a flag isn't valid, or two don't fit together.
     """
+    for name in ("config_key", "prefix"):
+        if not flags[name]:
+            raise FpsctlError(f"--{name.replace('_', '-')} must not be empty", WRONG_USAGE)
     try:
         url = parse_redis_url(flags["redis_url"]).with_credentials(
             flags["redis_username"] or "", flags["redis_password"] or ""

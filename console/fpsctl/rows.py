@@ -9,9 +9,7 @@ from typing import Any, Final
 from console.control.changes import Snapshot
 from console.control.names import rough_look
 from console.control.rule import InForce, Source, in_force
-
-SILENT_S: Final = 10.0
-"""A stream from which nothing comes for so long is silent; one with a low limit is allowed three periods."""
+from console.control.silence import silent_after
 
 
 class State(enum.StrEnum):
@@ -172,8 +170,7 @@ def _state(
         return State.PAUSED
     if not seen and not told_fps:
         return State.UNSEEN
-    patience = max(SILENT_S, 3.0 / fps) if fps else SILENT_S
-    if not told_fps and (age is None or age > patience):
+    if not told_fps and (age is None or age > silent_after(fps)):
         return State.SILENT
     if admitted_fps and counted_fps == 0.0:
         return State.BEHIND

@@ -13,11 +13,15 @@ import redis
 
 from console.control.connection import Client
 from console.control.failures import failure_in_words
+from console.control.names import quoted
 
 SCAN_COUNT: Final = 1000
 MOST_SCANS: Final = 300
 """Steps of one search for streams: some 300,000 keys. The next search continues where it ended."""
 BATCH: Final = 500
+MOST_PARTITIONS: Final = 4096
+"""As many as workers accept."""
+_DIGITS: Final = re.compile("[0-9]{1,18}")
 _STREAM_OR_CAMERA: Final = ":[sc][ta][rm]e[ar][ma]:*"
 """The end of a glob that the hashes of streams and cameras match, and pictures don't."""
 
@@ -85,11 +89,15 @@ class Workers:
         return self._hashes(names, "camera", CAMERA_FIELDS)
 
     def partitions(self) -> int:
-        """Returns how many partitions the queue has."""
+        """Returns how many partitions the queue has; 1 if what Redis says isn't a number that workers accept."""
         try:
-            return max(1, int(self._client.get(f"{{{self._prefix}}}:partitions") or 1))
-        except (redis.ResponseError, ValueError):
+            stored = self._client.get(f"{{{self._prefix}}}:partitions") or "1"
+        except redis.ResponseError:
             return 1
+        if _DIGITS.fullmatch(stored) and 1 <= int(stored) <= MOST_PARTITIONS:
+            return int(stored)
+        self.problem = self.problem or f"the number of partitions in Redis, {quoted(stored[:20])}, isn't valid"
+        return 1
 
     def tags(self) -> list[str]:
         """Returns the beginnings of the keys of each partition, such as ``{hand_counter}``."""
@@ -108,7 +116,7 @@ class Workers:
         try:
             for tag in self.tags():
                 for name, value in self._client.hgetall(f"{tag}:accounting").items():
-                    if value.isdigit():
+                    if _DIGITS.fullmatch(value):
                         total[name] = total.get(name, 0) + int(value)
         except redis.ResponseError as error:
             self._note(error)

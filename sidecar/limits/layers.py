@@ -58,7 +58,7 @@ class Layers:
         self.boosts: SmallTable[Boost] = SmallTable(parse_boost, stream_name_error, MAX_BOOSTS)
         """Also those that have ended. Others read it."""
         self.exist = False
-        """Whether there are any, be it boosts that have ended."""
+        """Whether there are any; boosts that have ended count too."""
         self.wall_clock = wall_clock
         self._matcher = Patterns({})
         self._invalid = Patterns({})

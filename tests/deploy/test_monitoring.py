@@ -117,6 +117,21 @@ def test_kube_prometheus_stack_selects_the_monitors_and_rules():
         assert labels == {"release": "kube-prometheus-stack"}
 
 
+def test_every_program_is_scraped():
+    """The PodMonitor selects the pods of each program with an HTTP endpoint, and names their ports."""
+    monitor = yaml.safe_load((MONITORING / "pod-monitor.yaml").read_text())["spec"]
+    (expression,) = monitor["selector"]["matchExpressions"]
+    scraped = {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]}
+    served, names = set(), set()
+    for path in (REPOSITORY / "k8s").glob("*/**/deployment.yaml"):
+        deployment = yaml.safe_load(path.read_text())
+        names.add(deployment["metadata"]["name"])
+        for container in deployment["spec"]["template"]["spec"].get("containers", []):
+            served |= {p["name"] for p in container.get("ports", []) if p["name"].endswith("-http")}
+    assert scraped >= served >= {"worker-http", "ingest-http", "console-http"}
+    assert set(expression["values"]) == names
+
+
 def test_the_dashboard_is_the_one_that_is_written():
     """dashboard.json is up to date with its list of panels (`make dashboard`)."""
     written = subprocess.run(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -175,8 +176,28 @@ def test_results(fpsctl: Fpsctl, server: Valkey) -> None:
         for number, name in enumerate(["cam-1", "cam-2", "cam-1"]):
             result = {"stream_name": name, "hand_count": number, "timings": {"queue_age": 0.25}}
             client.xadd("{hand_counter}:counts", {"stream_name": name, "ts": "1", "result": json.dumps(result)})
+        other = '{"hand_count": Infinity, "timings": {"queue_age": 1}}'
+        client.xadd("{hand_counter}:counts", {"stream_name": "cam-3", "result": other})
+        name = "\u202e\x1b\U0001f600"
+        client.xadd("{hand_counter}:counts", {"stream_name": name, "result": f'{{"hand_count": 7, "n": "{name}"}}'})
     assert fpsctl("results", "cam-1", "--last", "1").out.endswith("cam-1  2 hands  0.25 s old\n")
-    assert [json.loads(line)["hand_count"] for line in fpsctl("results", "--json").out.splitlines()] == [0, 1, 2]
+    lines = fpsctl("results", "--json").out.splitlines()
+    assert [json.loads(line)["hand_count"] for line in lines] == [0, 1, 2, math.inf, 7]
+    assert json.loads(lines[-1])["n"] == name
+    assert fpsctl("results", "cam-3").out == ""
+
+
+def test_numbers_in_redis_that_are_none(fpsctl: Fpsctl, server: Valkey) -> None:
+    """They are shown as unknown, and don't hold anything up."""
+    with server.client() as client:
+        client.hset("{hand_counter}:camera:yard", mapping={"error_at": "\u00b2", "source_fps": "\u00b2"})
+        client.hset("{hand_counter}:accounting", "received", "\u00b2")
+        assert "error     refused" in fpsctl("explain", "yard").out
+        assert fpsctl("doctor").code in (0, 3)
+        for number in ("99999999", "\u00b2", "-1", "0"):
+            client.set("{hand_counter}:partitions", number)
+            listed = fpsctl("top")
+            assert ("yard" in listed.out, "number of partitions" in listed.err) == (True, True)
 
 
 def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:

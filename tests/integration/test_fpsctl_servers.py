@@ -93,6 +93,8 @@ def test_doctor_finds_what_is_wrong(fpsctl: Fpsctl, server: Valkey) -> None:
     assert (found["user fps-sidecar"], found["key patterns"], found["limits"], found["key seen"]) == ("failed",) * 4
     assert [status for name, status in found.items() if name.startswith("sidecar ")] == ["failed"]
     assert found["redis"] == "ok"
+    for flag in ("--config-key", "--prefix"):
+        assert (fpsctl("list", flag, "").code, f"{flag} must not be empty" in fpsctl("list", flag, "").err) == (2, True)
     nowhere = fpsctl("doctor", "--redis-url", f"redis://127.0.0.1:{free_port()}")
     assert (nowhere.code, "Redis is unreachable" in nowhere.out) == (3, True)
 

@@ -106,6 +106,7 @@ class Pipeline:
         self.done = threading.Event()
         """Set when the queue is drained, when a thread has failed, and by a caller that wants the worker to stop."""
         self.failed = False
+        self._refused = False
         metrics.held.set_function(lambda: len(self._held))
         metrics.registry.register(StreamMetrics(self.streams, queue.now))
 
@@ -146,7 +147,8 @@ class Pipeline:
         try:
             if held:
                 self._queue.release(held)
-            self._queue.leave()
+            if not self._refused:
+                self._queue.leave()
         except QueueError:
             pass  # it was logged; other workers adopt what is held once it has been idle for long enough
         if held:
@@ -158,6 +160,7 @@ class Pipeline:
                 run()
             except PartitionsError as error:
                 logger.error("%s", error)
+                self._refused = True  # its queue may not exist, so it has no consumer to delete
                 self.failed = True
                 self.done.set()
             except Exception:

@@ -17,11 +17,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from handcounter.pacing.schedule import stream_name_error
 from worker.publish.camera_entry import CameraDefaults, CameraEntry
 from worker.publish.options import CameraOptions
 
 MOST_BYTES = 16 * 1024 * 1024
 """Of a file: enough for a hundred thousand cameras."""
+
+MOST_LEVELS = 20
+"""Of lists and mappings in each other: more than any valid file has. What PyYAML makes of them it makes recursively."""
 
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 """All values are texts; libyaml, where it is installed, is ten times as fast."""
@@ -49,9 +53,11 @@ class Problem:
 class CamerasFileError(Exception):
     """The file can't be used."""
 
-    def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
+    def __init__(self, path: Path, problems: Sequence[Problem], depends_on: Sequence[Path] = ()) -> None:
         self.path = path
         self.problems = problems
+        self.depends_on = tuple(depends_on)
+        """Other files that were read, one of which may be what is wrong."""
         super().__init__("\n".join(self.lines))
 
     @property
@@ -89,7 +95,8 @@ def read_cameras(path: Path, environ: Mapping[str, str] = os.environ) -> Cameras
     reader = _Reader(path.absolute().parent, environ)
     cameras = reader.read(content)
     if reader.problems:
-        raise CamerasFileError(path, sorted(reader.problems, key=lambda problem: problem.line))
+        problems = sorted(reader.problems, key=lambda problem: problem.line)
+        raise CamerasFileError(path, problems, reader.depends_on)
     return CamerasFile(tuple(cameras), tuple(reader.depends_on))
 
 
@@ -106,7 +113,11 @@ class _Reader:
 
     def read(self, content: bytes) -> list[CameraOptions]:
         try:
+            if line := _too_deep(content):
+                self._complain(line, f"more than {MOST_LEVELS} lists and mappings in each other")
+                return []
             node = yaml.compose(content, Loader=_LOADER)
+            data = self._plain(node, ()) if node else {}
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             self._complain(mark.line + 1 if mark else 0, f"this isn't YAML: {_without_values(error.problem or '')}")
@@ -114,7 +125,6 @@ class _Reader:
         except (yaml.YAMLError, UnicodeError):
             self._complain(0, "this isn't YAML, or not text in UTF-8")
             return []
-        data = self._plain(node, ()) if node else {}
         if self.problems:
             return []
         try:
@@ -132,7 +142,7 @@ class _Reader:
         for index, given in enumerate(layout.cameras):
             place: Place = ("cameras", index)
             name = given.get("name")
-            if not isinstance(name, str) or not name:
+            if not isinstance(name, str) or stream_name_error(name):
                 name = f"number {index + 1}"
             entry = self._validated(CameraEntry, {**layout.defaults, **given}, place, name)
             if not isinstance(entry, CameraEntry):
@@ -194,6 +204,16 @@ class _Reader:
 
     def _complain(self, line: int, text: str, camera: str = "") -> None:
         self.problems.append(Problem(line, text, camera))
+
+
+def _too_deep(content: bytes) -> int:
+    """Returns the line where lists and mappings are too deep in each other; 0 if they aren't. Raises yaml.YAMLError."""
+    level = 0
+    for event in yaml.parse(content, Loader=_LOADER):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if level > MOST_LEVELS:
+            return int(event.start_mark.line) + 1 if event.start_mark else 1
+    return 0
 
 
 def _sentences(error: ValidationError, known: Iterable[str]) -> list[tuple[str, Place]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,8 +121,13 @@ def _open(source: SourceName, options: SourceOptions) -> Capture:
 
 
 def _film(source: SourceName, options: SourceOptions) -> Capture:
-    path = Path(source.opens)
-    if not (path.is_file() or path.is_fifo()):
+    try:
+        mode = Path(source.opens).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        mode = 0
+    except OSError as error:
+        raise SourceError(f"{source.name}: {(error.strerror or type(error).__name__).lower()}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise SourceError(f"{source.name}: no such file or folder")
     # Without the prefix, FFmpeg takes what precedes a colon for a protocol.
     return open_capture(f"file:{source.opens}", source.name, options.reception, hurries=options.fast)

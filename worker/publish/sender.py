@@ -58,7 +58,7 @@ class Channel:
 
 
 class Sender:
-    """Sends the frames of all streams. Redis being away or refusing a frame delays them, but loses none that may wait."""
+    """Sends the frames of all streams. While Redis is unreachable or refuses one, they wait if they may."""
 
     def __init__(
         self,

@@ -8,7 +8,9 @@ errors have the name: of a URL the scheme, host and port, and only if the whole 
 from __future__ import annotations
 
 import enum
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -76,9 +78,9 @@ def parse_source(source: str, password: str | None = None) -> SourceName:
     scheme, colons, _ = source.partition("://")
     if colons:
         return _url(scheme.lower(), source, password)
-    if source.startswith(_DEVICES) or Path(source).is_char_device():
+    if source.startswith(_DEVICES) or _is_char_device(source):
         return SourceName(Kind.WEBCAM, source, source)
-    kind = Kind.FOLDER if Path(source).is_dir() else Kind.FILM
+    kind = Kind.FOLDER if os.path.isdir(source) else Kind.FILM  # noqa: PTH112 - Path raises where a folder may not be entered
     return SourceName(kind, _file_name(source), source)
 
 
@@ -108,9 +110,16 @@ def _url(scheme: str, source: str, password: str | None) -> SourceName:
 
 def _file_name(path: str) -> str:
     """Returns the path, unless there is no such file and the text could be a mistyped URL."""
-    if _MAY_HOLD_SECRETS.search(path) and not Path(path).exists():
+    if _MAY_HOLD_SECRETS.search(path) and not os.path.exists(path):  # noqa: PTH110 - as above
         return "a file whose name isn't shown, because it could be a mistyped URL with a password"
     return path
+
+
+def _is_char_device(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
 
 
 def read_secret(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from worker.publish.cameras_file import CamerasFile, CamerasFileError, read_cameras
@@ -33,7 +33,7 @@ class WatchedList:
         """The last valid list."""
         self.error: CamerasFileError | None = None
         """Why the newest version can't be used."""
-        self._note()
+        self._note(self.current.depends_on)
 
     def changed(self) -> bool:
         """Looks at the file; returns whether there is a new list."""
@@ -45,6 +45,7 @@ class WatchedList:
             new = self._read(self._path, self._environ)
         except CamerasFileError as error:
             self.error = error
+            self._note(error.depends_on)
             for line in error.lines:
                 logger.error("%s", line)
             logger.error(
@@ -52,18 +53,18 @@ class WatchedList:
             )
             return False
         self.error, self.current = None, new
-        self._note()
+        self._note(new.depends_on)
         return True
 
-    def _note(self) -> None:
-        """Notes the versions of the files that count now. One that is changed just now is read once more."""
-        paths = (self._path, *self.current.depends_on)
+    def _note(self, depends_on: Iterable[Path]) -> None:
+        """Notes the versions of the files that were read. One that is changed just now is read once more."""
+        paths = (self._path, *depends_on)
         self._seen = {path: self._seen[path] if path in self._seen else _version(path) for path in paths}
 
 
 def _version(path: Path) -> _Version:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

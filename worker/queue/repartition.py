@@ -60,6 +60,8 @@ class Repartition:
             raise UndrainedError(reasons)
         self._common.set(self._note_key, f"{old.number} {self._new.number}")
         self._common.set(self._number_key, self._new.number)
+        for keys in self._new:
+            self._keep(keys)
         for keys in dissolved:
             self._dissolve(keys)
         heir = self._new.keys(0)
@@ -114,6 +116,11 @@ class Repartition:
         client.delete(keys.accounting, keys.frames, keys.unread)
         for each in (keys.counts, keys.dead):
             client.expire(each, KEPT_S)
+
+    def _keep(self, keys: Keys) -> None:
+        """Keeps what is in a partition, which may have been one before and been given up less than a day ago."""
+        for each in (keys.counts, keys.dead):
+            self._client(keys).persist(each)
 
     def _client(self, keys: Keys) -> Any:
         client: redis.Redis = self._connections.client(keys.frames)

@@ -18,7 +18,7 @@ from console.fpsctl.board import paced_of
 from console.fpsctl.completion import complete_stream
 from console.fpsctl.durations import show_duration, show_time
 from console.fpsctl.report import WRONG_USAGE, FpsctlError
-from console.fpsctl.rows import Paced, Row, State, row
+from console.fpsctl.rows import Paced, Row, State, number, row
 from console.fpsctl.session import Session
 
 _SAME_CLOCK_S = 86_400.0
@@ -109,8 +109,8 @@ def _worker(known: Row, counted: dict[str, str] | None) -> Iterator[str]:
         f"  workers   {show.rate(known.source_fps)}/s come, {show.rate(known.counted_fps)}/s are counted; "
         f"{known.counted} counted, {known.skipped} skipped, {known.dead} dead"
     )
-    for skip, number in known.skips.items():
-        yield f"  skipped   {number} as {shown(skip)}: {reason(skip)}"
+    for skip, frames in known.skips.items():
+        yield f"  skipped   {frames} as {shown(skip)}: {reason(skip)}"
     if not known.skips and (skip := counted.get("last_skip", "")):
         yield f"  skipped   the last one as {shown(skip)}: {reason(skip)}"
     if known.hands is not None:
@@ -125,6 +125,6 @@ def _camera(camera: dict[str, str] | None, now: float) -> Iterator[str]:
     host = f", published by {shown(camera['host'])}" if camera.get("host") else ""
     yield f"  camera    {shown(' '.join(filter(None, words)))}{host}"
     if camera.get("error"):
-        at = camera.get("error_at", "")
-        when = f" ({show.ago(float(at), now)})" if at.replace(".", "", 1).isdigit() else ""
+        at = number(camera.get("error_at"))
+        when = f" ({show.ago(at, now)})" if at else ""
         yield f"  error     {shown(camera['error'])}{when}"

@@ -102,6 +102,22 @@ def _new(client: Any, ids: dict[str, str]) -> Iterator[tuple[str, dict[str, str]
             yield entry_id, fields
 
 
+def _in_ascii(text: str) -> str:
+    """Returns JSON with JSON's escapes for what isn't printable ASCII, since a name in it is hostile text."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isascii() and letter.isprintable() else "".join(f"\\u{unit:04x}" for unit in _utf_16(letter))
+        for letter in text
+    )
+
+
+def _utf_16(letter: str) -> memoryview:
+    return memoryview(letter.encode("utf-16-le" if sys.byteorder == "little" else "utf-16-be", "surrogatepass")).cast(
+        "H"
+    )
+
+
 def _order(entry_id: str) -> tuple[int, int]:
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number or 0)
@@ -110,12 +126,12 @@ def _order(entry_id: str) -> tuple[int, int]:
 def _print(session: Session, entry_id: str, fields: dict[str, str], as_json: bool) -> None:
     text = fields.get("result", "")
     if as_json:
-        session.report.line(text)
+        session.report.line(_in_ascii(text))
         return
     try:
         result = json.loads(text)
         hands, age = int(result["hand_count"]), result["timings"]["queue_age"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):  # not one of a worker
         return
     at = show_time(_order(entry_id)[0] / 1000)
     late = "" if not isinstance(age, int | float) else f"  {age:.2f} s old"

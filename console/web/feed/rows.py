@@ -1,26 +1,15 @@
 """What the page shows of one stream: a row of plain values, and the state of its camera. Pure."""
 
 import math
-from typing import Final
 
+from console.control.silence import silent_after
 from console.web.feed.facts import CameraSaid, Counted, Paced
 
 Row = dict[str, object]
 """JSON: text, numbers, booleans and None. An infinite fps is the text "inf"."""
 
-SILENT_S: Final = 10.0
-"""A camera is silent if for so long no frame came, at least; see :func:`silent_after`."""
-
 LIVE, SILENT, PAUSED, BEHIND, UNSEEN = "live", "silent", "paused", "behind", "unseen"
 """Frames come and are counted; no frames come; the limit is 0; admitted frames aren't counted; no frame was ever seen."""
-
-
-def silent_after(limit: float | None) -> float:
-    """Returns after how many seconds without a frame a camera is silent.
-
-    A publisher that thins sends only the frames that are due, so a slow stream is expected to be quiet for 3 periods.
-    """
-    return SILENT_S if not limit else max(SILENT_S, 3.0 / limit)
 
 
 def state_of(counted: Counted | None, heard_at: float, limit: float | None, source_fps: float, now: float) -> str:

@@ -90,6 +90,13 @@ def pending(client: redis.Redis) -> int:
         return 0
 
 
+def drained(client: redis.Redis) -> bool:
+    """Returns whether each entry was read, and is settled."""
+    (group,) = client.xinfo_groups(KEYS.frames)
+    newest = client.xinfo_stream(KEYS.frames)["last-generated-id"]
+    return bool(group["pending"] == 0 and group["last-delivered-id"] == newest)
+
+
 def calls(client: redis.Redis, command: str) -> int:
     """How often a command was called since the start of the server, or of the test."""
     return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])

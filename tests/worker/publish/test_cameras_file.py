@@ -129,6 +129,8 @@ HEAD = "cameras:\n  - name: door\n    source: rtsp://me:secret@door/x\n"
         ("defaults: &a {}\ncameras: [{name: a, source: 1, labels: *a}]\n", ["1: aliases (*) aren't supported"]),
         ("cameras: &a [*a]\n", ["1: aliases (*) aren't supported"]),
         ("cameras: [{[a]: 1}]\n", ["1: a key must be a word"]),
+        ("cameras: " + "[" * 10**5 + "]" * 10**5, ["1: more than 20 lists and mappings in each other"]),
+        ('cameras: [{name: "a\\nb", source: 0}]\n', ["1: camera number 1: name: stream_name must not contain control"]),
     ],
 )
 def test_errors_name_line_and_camera(tmp_path: Path, text: str, errors: list[str]) -> None:
@@ -143,6 +145,13 @@ def test_errors_name_line_and_camera(tmp_path: Path, text: str, errors: list[str
         assert problem.startswith(error), problem
     assert "secret" not in str(raised.value)
     assert all(line.startswith(str(tmp_path / "cameras.yaml") + ":") for line in raised.value.lines)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "x" * 300 + "/film.mp4"])
+def test_a_path_that_cannot_be_looked_at_is_that_of_a_film(tmp_path: Path, source: str) -> None:
+    """Whether it can be read shows when it is opened, which fails for its camera alone."""
+    (camera,) = read(tmp_path, f"cameras: [{{name: a, source: {source}}}]")
+    assert camera.source.source == str(tmp_path / source)
 
 
 def test_every_error_is_told_at_once(tmp_path: Path) -> None:

@@ -154,3 +154,9 @@ def test_an_encoder_reports_what_it_cannot_encode() -> None:
     """A picture that is too wide for a JPEG is a PictureError."""
     with pytest.raises(PictureError, match="70000x1 can't be encoded"):
         jpeg_encoder(85)(np.zeros((1, 70_000, 3), np.uint8))
+
+
+def test_a_film_whose_path_cannot_be_looked_at() -> None:
+    """Has the reason of the system, such as a folder that may not be entered."""
+    with pytest.raises(SourceError, match="file name too long"):
+        open_source(SourceOptions(source="x" * 5000))

@@ -28,6 +28,8 @@ from worker.publish.source_name import Kind, parse_source, read_secret
         ("udp://@:5000", Kind.CAMERA_URL),
         ("film.mp4", Kind.FILM),
         ("missing", Kind.FILM),
+        ("x" * 5000, Kind.FILM),
+        ("nul\0", Kind.FILM),
         ("synthetic:", Kind.SYNTHETIC),
         ("synthetic:fps=15,hands=2", Kind.SYNTHETIC),
     ],

@@ -81,6 +81,18 @@ def test_while_a_file_is_wrong_the_last_list_stays(tmp_path: Path, caplog: pytes
     assert (names(watched), watched.error) == (["c"], None)
 
 
+def test_a_missing_file_that_appears_makes_the_list_valid(tmp_path: Path) -> None:
+    """Although the list itself isn't touched again."""
+    path = tmp_path / "cameras.yaml"
+    path.write_text(listing("a"))
+    watched = WatchedList(path)
+    path.write_text("cameras: [{name: door, source-file: door.url}]")
+    assert not watched.changed()
+    (tmp_path / "door.url").write_text("rtsp://one/x")
+    assert watched.changed()
+    assert (names(watched), watched.error) == (["door"], None)
+
+
 def test_a_list_that_is_wrong_from_the_start(tmp_path: Path) -> None:
     """Is an error."""
     with pytest.raises(CamerasFileError):

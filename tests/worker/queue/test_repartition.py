@@ -87,6 +87,20 @@ def test_old_results_stay_for_a_day(nodes: Cluster) -> None:
             assert frames.client(keys).ttl(keys.counts) == -1
 
 
+def test_results_of_a_partition_that_is_in_use_again_stay(nodes: Cluster) -> None:
+    """They don't go with those from before, a day after it was given up."""
+    for before, number in ((4, 2), (2, 4)):
+        with divided(nodes, before) as frames:
+            frames.publish_many(24, streams=12)
+            drain(frames)
+        assert change(nodes, number) == 0
+    with divided(nodes, 4) as frames:
+        frames.publish_many(24, streams=12)
+        drain(frames)
+        for keys in frames.partitions:
+            assert frames.client(keys).ttl(keys.counts) == -1
+
+
 def test_a_queue_with_entries_is_refused(nodes: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     """Whether nobody has read them, or nobody has settled them; and nothing changes."""
     with divided(nodes, 2) as frames:

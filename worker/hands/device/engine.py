@@ -1,4 +1,4 @@
-"""The networks on a device that likes batches: the pictures of all threads share them."""
+"""The networks on a GPU, which is fast only in batches: the pictures of all threads share them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from console.web.feed.facts import (
     encode_name,
     numbers_from,
 )
-from console.web.feed.rows import BEHIND, LIVE, PAUSED, SILENT, UNSEEN, row_of, silent_after, state_of
+from console.web.feed.rows import BEHIND, LIVE, PAUSED, SILENT, UNSEEN, row_of, state_of
 
 NOW = 1_700_000_000.0
 FRESH = Counted(heard_at=NOW - 0.1, counted_at=NOW - 0.5, hands=2, received=100, admitted=10, counted=10)
@@ -41,11 +41,6 @@ UNCOUNTED = Counted(heard_at=NOW - 0.1, counted_at=NOW - 60, hands=2, received=1
 )
 def test_the_state_of_a_camera(counted: Counted | None, heard_at: float, limit: float | None, told: float, state: str):
     assert state_of(counted, heard_at, limit, told, NOW) == state
-
-
-def test_a_slow_stream_may_be_quiet_for_three_periods():
-    assert silent_after(0.01) == 300.0
-    assert silent_after(math.inf) == silent_after(None) == silent_after(0.0) == 10.0
 
 
 def test_a_row_takes_the_cameras_own_rate_from_a_publisher_that_thins():
