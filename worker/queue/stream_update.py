@@ -38,6 +38,6 @@ class StreamUpdate:
     def words(self) -> list[object]:
         """Returns the arguments of the script."""
         flat = [word for pair in self.fields.items() for word in pair]
-        added = [self.received, self.admitted, self.counted, self.skipped, self.superseded, self.dead]
+        added = [self.received, self.counted, self.admitted, self.skipped, self.superseded, self.dead]
         skips = [word for reason, number in self.skips.items() for word in (f"skipped:{reason}", number)]
         return [repr(self.heard_at), int(self.silent), self.preview, *added, len(flat), *flat, len(skips), *skips]

@@ -12,7 +12,7 @@
 --          for each delivery: field of the accounting (counted or dead:<reason>), id, number of pictures (0 or 1), number
 --          of words, words {field, value, ...}
 --          for each stream: when it was heard, 1 if there is only silence else 0, preview or an empty string, frames
---          received, admitted, counted, skipped, superseded (some of the skipped) and dead since the last time, number of words,
+--          received, counted, admitted, skipped, superseded (some of the skipped) and dead since the last time, number of words,
 --          words {field, value, ...}, number of words, words {skipped:<reason>, frames since the last time, ...}
 -- Returns  {for each delivery 1 if it was still pending, else 0, for each stream {received, counted} in total or {},
 --           why a stream couldn't be written, or an empty string}
@@ -53,8 +53,11 @@ local function write_stream(hash, preview, at)
     return {}
   end
   local total = {}
-  for n, name in ipairs({'received', 'admitted', 'counted', 'skipped', 'superseded', 'dead'}) do
-    total[n] = redis.call('HINCRBY', hash, name, ARGV[at + 2 + n])
+  for n, name in ipairs({'received', 'counted', 'admitted', 'skipped', 'superseded', 'dead'}) do
+    -- The totals of the first two are returned. The others are there from the first update on, so a 0 adds nothing.
+    if n <= 2 or total[1] == tonumber(ARGV[at + 3]) or ARGV[at + 2 + n] ~= '0' then
+      total[n] = redis.call('HINCRBY', hash, name, ARGV[at + 2 + n])
+    end
   end
   redis.call('HSET', hash, 'heard_at', ARGV[at], unpack(ARGV, at + 10, at + 9 + ARGV[at + 9]))
   local skips = at + 10 + ARGV[at + 9]
@@ -65,7 +68,7 @@ local function write_stream(hash, preview, at)
   if ARGV[at + 2] ~= '' then
     redis.call('SET', preview, ARGV[at + 2], 'EX', ARGV[4])
   end
-  return {total[1], total[3]}
+  return {total[1], total[2]}
 end
 
 local totals, problem = {}, ''
