@@ -54,6 +54,7 @@ QUICK: dict[str, list[str]] = {
 """The arguments of each module; paths are relative to a temporary folder."""
 
 NEEDS = {
+    "bench.console": "playwright",
     "bench.detector_engines": "torch",
     "bench.hamer": "torch",
     "bench.hamer_start": "torch",
