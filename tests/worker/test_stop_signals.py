@@ -86,8 +86,10 @@ def test_nohup_is_respected() -> None:
 def test_the_first_process_of_a_container_ends_too(number: signal.Signals) -> None:
     """The kernel protects it from signals without a handler: before the handlers are there, and after the first signal."""
     program = """
-import select, sys, threading, time
+import select, signal, sys, threading, time
 from worker.stop_signals import end_at_signals, stop_signals
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # some may be ignored here, as in a shell's background
 end_at_signals()
 print("loading", flush=True)
 while not select.select([sys.stdin], [], [], 0.05)[0]:  # Python runs no handler during a wait that a signal just preceded

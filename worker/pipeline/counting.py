@@ -69,8 +69,9 @@ class CountWorker:
         """Counts until there is no next job."""
         while (job := self._next_job()) is not None:
             self._busy_since = time.monotonic()
-            self._settled.put(self._settle(job))
-            del job  # else its picture would stay in memory until the next one comes
+            settled = self._settle(job)
+            del job  # before it counts as settled, and makes room for the next picture
+            self._settled.put(settled)
             self._busy_since = None
 
     def busy_seconds(self) -> float:
