@@ -187,4 +187,6 @@ class _Lines:
     def _write(self, line: bytes) -> None:
         for start in range(0, len(line), LONGEST_LINE):
             if text := line[start : start + LONGEST_LINE].decode(errors="backslashreplace").strip():
-                os.write(self._target, logs.foreign_line(text).encode())
+                # If nobody reads the log any more, the program still goes on.
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(self._target, logs.foreign_line(text).encode())

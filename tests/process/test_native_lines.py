@@ -83,6 +83,17 @@ def test_bytes_become_lines(written: list[bytes], lines: list[str]) -> None:
     os.close(source)
 
 
+def test_a_log_that_nobody_reads_ends_nothing() -> None:
+    """The lines go nowhere, and their writer isn't held up."""
+    (source, sink), (ours, target) = os.pipe(), os.pipe()
+    os.close(ours)
+    os.write(sink, b"one\ntwo\n")
+    os.close(sink)
+    copy_lines(source, target)
+    os.close(target)
+    os.close(source)
+
+
 def test_lines_of_libraries_and_of_python_are_log_lines() -> None:
     """With time, level, logger and message, as the program's own; a line that isn't UTF-8 or has no end is one too."""
     done = run(r"""

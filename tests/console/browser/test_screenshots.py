@@ -65,7 +65,7 @@ def test_screenshots(open_page: Callable[..., Any], client: redis.Redis, cameras
     cameras.cameras["assembly-1"].hands = shown["assembly-1"]
     for dark in (False, True):
         page = open_page(width=1280, height=820, dark=dark)
-        expect(page.locator(".tile").first).to_contain_text("silent for")
+        expect(page.locator(".tile").first).to_contain_text("silent for", timeout=60_000)
         expect(page.locator(".tile img").nth(6)).to_be_visible()
         _shoot(page, folder / f"console-wall{'-dark' if dark else ''}.jpg")
     places = {"camera": "#/camera/assembly-1", "fleet": "#/fleet", "limits": "#/limits", "table": "#/table"}
