@@ -71,7 +71,9 @@ def _flags(
             help="use the variable or the file: others can see flags",
         ),
     ] = "",
-    redis_password_file: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_PASSWORD_FILE", metavar="PATH")] = "",
+    redis_password_file: Annotated[
+        str, typer.Option(envvar="FPSCTL_REDIS_PASSWORD_FILE", metavar="PATH", help="file with the password")
+    ] = "",
     redis_ca: Annotated[
         str, typer.Option(envvar="FPSCTL_REDIS_CA", metavar="PATH", help="CA certificate that verifies Redis (PEM)")
     ] = "",
@@ -79,8 +81,16 @@ def _flags(
         str, typer.Option(envvar="FPSCTL_REDIS_CERT", metavar="PATH", help="client certificate for Redis (PEM)")
     ] = "",
     redis_key: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_KEY", metavar="PATH", help="its key (PEM)")] = "",
-    redis_sentinel_username: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_SENTINEL_USERNAME")] = "",
-    redis_sentinel_password: Annotated[str, typer.Option(envvar="FPSCTL_REDIS_SENTINEL_PASSWORD")] = "",
+    redis_sentinel_username: Annotated[
+        str, typer.Option(envvar="FPSCTL_REDIS_SENTINEL_USERNAME", help="user at the Sentinels")
+    ] = "",
+    redis_sentinel_password: Annotated[
+        str,
+        typer.Option(
+            envvar="FPSCTL_REDIS_SENTINEL_PASSWORD",
+            help="password at the Sentinels (ps shows a flag to everybody, but not a variable)",
+        ),
+    ] = "",
     config_key: Annotated[
         str, typer.Option(envvar="FPSCTL_CONFIG_KEY", metavar="KEY", help="the hash of limits")
     ] = DEFAULT_CONFIG_KEY,
@@ -100,8 +110,13 @@ def _flags(
         str,
         typer.Option(envvar="FPSCTL_SIDECAR_CA", metavar="PATH", help="CA certificate of the sidecars; enables TLS"),
     ] = "",
-    sidecar_cert: Annotated[str, typer.Option(envvar="FPSCTL_SIDECAR_CERT", metavar="PATH")] = "",
-    sidecar_key: Annotated[str, typer.Option(envvar="FPSCTL_SIDECAR_KEY", metavar="PATH")] = "",
+    sidecar_cert: Annotated[
+        str,
+        typer.Option(envvar="FPSCTL_SIDECAR_CERT", metavar="PATH", help="client certificate for the sidecars (PEM)"),
+    ] = "",
+    sidecar_key: Annotated[
+        str, typer.Option(envvar="FPSCTL_SIDECAR_KEY", metavar="PATH", help="its private key (PEM)")
+    ] = "",
     who: Annotated[
         str, typer.Option(envvar="FPSCTL_WHO", metavar="NAME", help="who you are, for the audit; default USER@HOST")
     ] = "",

@@ -59,7 +59,7 @@ def import_(
 
 def export(
     context: typer.Context,
-    format_name: Annotated[Format, typer.Option("--format")] = Format.YAML,
+    format_name: Annotated[Format, typer.Option("--format", help="of the document")] = Format.YAML,
 ) -> None:
     """Print the limits and patterns as a document. Boosts aren't part of it, since they end."""
     session: Session = context.obj
