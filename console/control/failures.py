@@ -3,32 +3,13 @@
 from typing import Final
 
 import redis
-from redis.exceptions import ClusterDownError, MasterDownError, NoPermissionError, OutOfMemoryError
 
-_CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (NoPermissionError, "NOPERM"),
-    (OutOfMemoryError, "OOM"),
-    (redis.ReadOnlyError, "READONLY"),
-    (redis.BusyLoadingError, "LOADING"),
-    (MasterDownError, "MASTERDOWN"),
-    (ClusterDownError, "CLUSTERDOWN"),
-)
-"""The classes for which redis-py removes the code from the message; the first that fits counts."""
-
-_PARTS: Final = (
-    ("unauthenticated", "NOAUTH"),
-    ("Authentication required", "NOAUTH"),
-    ("HELLO must be called", "NOAUTH"),
-    ("invalid username-password", "WRONGPASS"),
-    ("invalid password", "WRONGPASS"),
-    ("ACL failure in script", "NOPERM"),
-    ("wrong kind of value", "WRONGTYPE"),
-)
-"""Parts of messages whose code is missing or says less."""
+from process.redis_failures import failure_code
 
 _WORDS: Final = {
     "NOAUTH": ("Redis demands a password", "give it in FPSCTL_REDIS_PASSWORD or by --redis-password-file"),
     "WRONGPASS": ("Redis rejected the user or the password", "check both"),
+    "LOGIN": ("Redis rejected the login", "check the user and the password"),
     "NOPERM": ("Redis denies this user a permission", "log in as the operator in docs/redis-acl.md"),
     "OOM": ("Redis has no memory left, so it rejects changes", "raise maxmemory or delete keys"),
     "MISCONF": ("Redis can't save its data, so it rejects changes", "check the disk of Redis and its log"),
@@ -42,21 +23,6 @@ _WORDS: Final = {
         "fpsctl doctor says which one; delete it, or change --config-key",
     ),
 }
-
-
-def failure_code(error: redis.RedisError) -> str:
-    """Returns the code of an error that Redis answered with, such as NOPERM; empty if it has none or didn't answer."""
-    text = str(error)
-    for part, code in _PARTS:
-        if part in text:
-            return code
-    for kind, code in _CLASSES:
-        if isinstance(error, kind):
-            return code
-    if isinstance(error, redis.AuthenticationError):
-        return "WRONGPASS"
-    first = text.partition(" ")[0]
-    return first if isinstance(error, redis.ResponseError) and first.isupper() else ""
 
 
 def failure_in_words(error: redis.RedisError) -> tuple[str, str]:

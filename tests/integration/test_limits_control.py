@@ -10,12 +10,13 @@ from support.redis.valkey import Valkey, valkey
 
 from console.control.changes import OTHER_TOOL, Change, Kind, Snapshot
 from console.control.connection import Client, connect
-from console.control.failures import failure_code, failure_in_words
+from console.control.failures import failure_in_words
 from console.control.keys import ControlKeys
 from console.control.plan import set_limits
 from console.control.store import ConflictError, LimitsControl
 from console.control.undo import last_entries, undo
 from process.redis_access import RedisAccess
+from process.redis_failures import failure_code
 from process.redis_url import parse_redis_url
 
 LIMIT, PATTERN, BOOST = Kind

@@ -1,31 +1,8 @@
 """What an error of Redis means, and what to do about it, for log lines. Pure."""
 
 import redis
-from redis.exceptions import ClusterDownError, MasterDownError, NoPermissionError, OutOfMemoryError
 
-_CLASSES: tuple[tuple[type[redis.RedisError], str], ...] = (
-    (NoPermissionError, "NOPERM"),
-    (OutOfMemoryError, "OOM"),
-    (redis.ReadOnlyError, "READONLY"),
-    (redis.BusyLoadingError, "LOADING"),
-    (MasterDownError, "MASTERDOWN"),
-    (ClusterDownError, "CLUSTERDOWN"),
-)
-"""The classes for which redis-py removes the code from the message; the first that fits counts."""
-
-_PARTS = (
-    ("unauthenticated", "NOAUTH"),  # what Redis says about a long command before the login
-    ("Authentication required", "NOAUTH"),
-    ("HELLO must be called", "NOAUTH"),
-    ("invalid username-password", "WRONGPASS"),
-    ("invalid password", "WRONGPASS"),
-    ("max number of clients reached", "MAXCLIENTS"),
-    ("ACL failure in script", "NOPERM"),
-    ("not an integer", "NOT_A_NUMBER"),
-    ("would overflow", "NOT_A_NUMBER"),
-    ("exhausted the last possible ID", "NO_IDS_LEFT"),
-)
-"""Parts of messages whose code is missing or says less."""
+from process.redis_failures import failure_code
 
 _WORDS = {
     "NOAUTH": ("Redis demands a password", "give the password, for instance by --redis-password-file"),
@@ -47,8 +24,8 @@ _WORDS = {
     "MASTERDOWN": ("Redis is a replica without its master", "check the master of this replica"),
     "CLUSTERDOWN": ("the cluster can't serve the queue", "check the cluster: no node serves the key"),
     "MOVED": (
-        "the server belongs to a cluster, which can't hold the queue",
-        "use the address of a server or Sentinels",
+        "the server belongs to a cluster",
+        "use a redis+cluster:// URL",
     ),
     "MAXCLIENTS": ("Redis accepts no more connections", "raise maxclients or close connections"),
     "WRONGTYPE": (
@@ -62,23 +39,6 @@ _WORDS = {
     ),
 }
 """By code: what happened, and what to do about it."""
-
-
-def failure_code(error: redis.RedisError) -> str:
-    """Returns the code of an error that Redis answered with, such as WRONGTYPE; empty if it has none or didn't answer."""
-    text = str(error)
-    for part, code in _PARTS:
-        if part in text:
-            return code
-    for kind, code in _CLASSES:
-        if isinstance(error, kind):
-            return code
-    if isinstance(error, redis.AuthenticationError):
-        return "LOGIN"
-    if isinstance(error, redis.exceptions.AskError):
-        return "MOVED"
-    first = text.partition(" ")[0]
-    return first if isinstance(error, redis.ResponseError) and first.isupper() else ""
 
 
 def failure_in_words(error: redis.RedisError) -> tuple[str, dict[str, str]]:

@@ -10,7 +10,8 @@ from support.processes.workers import KEYS, QueueServer
 from support.redis.valkey import valkey as new_valkey
 from support.waiting import wait_until
 
-from worker.queue.failures import failure_code, failure_in_words, is_rejection
+from process.redis_failures import failure_code
+from worker.queue.failures import failure_in_words, is_rejection
 from worker.queue.redis_client import connect
 
 LONG_COMMAND = ("EVALSHA", "0" * 40, "1", *["word"] * 20)
