@@ -142,6 +142,7 @@ def prometheus(documents: list, pod: Pod, folder) -> Iterator[Callable[[str], li
             ],
         }
         for endpoint in endpoints
+        if endpoint["port"] in ports  # the other programs' aren't in this pod
     ]
     every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config = {"global": every, "rule_files": ["rules.yaml"], "scrape_configs": scrape}
