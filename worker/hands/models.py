@@ -254,9 +254,10 @@ def _digest(path: Path) -> str | None:
 def _size(folder: Path) -> int:
     """Returns the total bytes of the files below a folder whose files come and go."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
+    for parent, _folders, files in os.walk(folder):  # passes over a folder that is gone, unlike rglob
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += (Path(parent) / name).stat().st_size
     return total
 
 

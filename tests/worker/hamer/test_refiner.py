@@ -142,8 +142,10 @@ def test_many_threads_share_batches(
 
     def counted(crops: torch.Tensor) -> np.ndarray:
         sizes.append(len(crops))
-        if len(sizes) == 2:  # while the device is busy with the first of the six, the others wait
-            wait_until(lambda: len(refiner.batcher._waiting) == 5, "five waiting frames")
+        if (
+            len(sizes) == 2
+        ):  # while the device is busy with the first of the six frames, or two of them, the others wait
+            wait_until(lambda: len(refiner.batcher._waiting) + sizes[1] // 4 == 6, "the other frames")
         return forward(crops)
 
     monkeypatch.setattr(predictor.engine, "forward", counted)
@@ -153,7 +155,7 @@ def test_many_threads_share_batches(
         together = list(pool.map(lambda _: refiner.refine(golden.image, hands), range(6)))
     for refined in together:
         assert np.abs(refined.poses.keypoints_3d - alone.poses.keypoints_3d).max() < 1e-5
-    assert sizes == [4, 4, 8, 8, 4]
+    assert sizes in ([4, 4, 8, 8, 4], [4, 8, 8, 8])
 
 
 def test_loading_on_a_cpu_computes_nothing(golden: SimpleNamespace, monkeypatch: pytest.MonkeyPatch):

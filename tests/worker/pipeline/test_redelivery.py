@@ -1,7 +1,7 @@
 """Which deliveries are taken up again, and in which order."""
 
 import queue as queues
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler, pipeline_options
@@ -12,7 +12,7 @@ from worker.metrics import Metrics
 from worker.pipeline.redelivery import Redelivery, sort_out
 from worker.queue.commands import QueueUnreachableError
 from worker.queue.consumer import Queue
-from worker.queue.delivery import Counted, Job
+from worker.queue.delivery import Counted, Delivery, Job
 from worker.queue.held import Held
 
 
@@ -53,7 +53,14 @@ def test_suspects_are_taken_up_one_at_a_time(
     queue.take(entry_ids[:3])
     taken: list[list[str]] = []
     take = queue.take
-    monkeypatch.setattr(queue, "take", lambda ids, *_: taken.append(list(ids)) or take(ids))
+
+    def noted(entry_ids: Sequence[str], *_: object) -> list[Delivery]:
+        deliveries = take(entry_ids)
+        if deliveries:  # an entry that was settled since it was listed isn't taken up
+            taken.append([delivery.entry_id for delivery in deliveries])
+        return deliveries
+
+    monkeypatch.setattr(queue, "take", noted)
     ReaderAndSettler(queue, EveryNth()).run()
     assert taken == [[entry_ids[3]], [entry_ids[0]], [entry_ids[1]], [entry_ids[2]]]
 
