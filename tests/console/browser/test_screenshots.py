@@ -51,7 +51,7 @@ def test_screenshots(open_page: Callable[..., Any], client: redis.Redis, cameras
     console.send("/api/changes", {"action": "boost", "names": ["assembly-2"], "fps": 8, "seconds": 3600})
     console.send("/api/changes", {"action": "set", "names": ["assembly-1"], "fps": 4})
     shown = {name: camera.hands for name, camera in cameras.cameras.items()}
-    for left in reversed(range(HISTORY_POINTS if os.environ.get("SCREENSHOTS") else 2)):
+    for left in reversed(range(HISTORY_POINTS if os.environ.get("SCREENSHOTS") else 3)):
         cameras.cameras["assembly-1"].hands = max(0, shown["assembly-1"] + left % 3 - 1)
         cameras.cameras["floor1-west"].silent = left < 2
         if left == HISTORY_POINTS // 2:
