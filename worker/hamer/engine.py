@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from worker.hamer.modeling.hamer import Hamer, HandOutputs
-from worker.hamer.modeling.head import BETAS, JOINTS
-from worker.hamer.sizes import KEYPOINTS
+from worker.hamer.modeling.hamer import Hamer
+from worker.hamer.rows import RowLayout, Rows
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes on a GPU, with a graph for each; smaller batches are padded to the next size."""
@@ -22,11 +19,8 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 CPU_BUCKETS = (1, 2, 4, 8)
 """Batch sizes on a CPU, which gains nothing from more crops at a time; a caller waits for its whole batch."""
 
-Rows = NDArray[np.float32]
-"""(n, row_length): the network's outputs for n crops, one row for each; see `Engine.unpack`."""
-
 RunBatch = Callable[[torch.Tensor], torch.Tensor]
-"""Returns the rows (n, row_length) of crops (n, 3, h, w)."""
+"""Returns the rows (n, length) of crops (n, 3, h, w)."""
 
 
 class Capture(Protocol):
@@ -55,6 +49,9 @@ class Engine:
         mesh: also computes the vertices.
         buckets: batch sizes, ascending; by default those for the device.
         capture: prepares each batch size; by default CUDA graphs on a GPU, nothing on a CPU.
+
+    Attributes:
+        layout: of the rows.
     """
 
     def __init__(
@@ -67,6 +64,7 @@ class Engine:
     ) -> None:
         self.model = model
         self.mesh = mesh
+        self.layout = RowLayout(vertices=len(model.mano.v_template) if mesh else 0)
         self.device = model.mean.device
         self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
         self._capture = capture or (CudaGraph if self.device.type == "cuda" else None)
@@ -76,12 +74,6 @@ class Engine:
             torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._sixteen_bit = model.backbone.patch_embed.weight.dtype != torch.float32
-
-    @property
-    def row_length(self) -> int:
-        """Numbers in a row."""
-        vertices = len(self.model.mano.v_template) if self.mesh else 0
-        return 3 + JOINTS * 9 + BETAS + KEYPOINTS * 5 + 1 + vertices * 3
 
     @torch.inference_mode()
     def warm_up(self, size: int) -> None:
@@ -124,31 +116,11 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # pragma: no cover - needs a GPU
 
-    def unpack(self, rows: Rows) -> HandOutputs:
-        """Splits rows into the network's outputs."""
-        n = len(rows)
-        lengths = [3, JOINTS * 9, BETAS, KEYPOINTS * 3, KEYPOINTS * 2, 1]
-        lengths.append(self.row_length - sum(lengths))
-        camera, rotations, betas, three, two, spread, mesh = torch.split(torch.from_numpy(rows), lengths, dim=1)
-        return HandOutputs(
-            camera=camera,
-            rotations=rotations.reshape(n, JOINTS, 3, 3),
-            betas=betas,
-            keypoints_3d=three.reshape(n, KEYPOINTS, 3),
-            keypoints_2d=two.reshape(n, KEYPOINTS, 2),
-            spread=spread[:, 0],
-            vertices=mesh.reshape(n, lengths[-1] // 3, 3) if self.mesh else None,
-        )
-
     def _rows(self, crops: torch.Tensor) -> torch.Tensor:
-        """Returns all outputs of a hand in one row (n, row_length), so that a single copy transfers them."""
+        """Returns all outputs of crops (n, 3, h, w) in rows (n, length)."""
         with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"):
             regressed = self.model.regress(crops)
-        out = self.model.pose(*regressed, mesh=self.mesh)
-        parts = [out.camera, out.rotations, out.betas, out.keypoints_3d, out.keypoints_2d, out.spread[:, None]]
-        if out.vertices is not None:
-            parts.append(out.vertices)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        return self.layout.join(self.model.pose(*regressed, mesh=self.mesh))
 
 
 @contextmanager

@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from worker.hamer.batcher import MicroBatcher
-from worker.hamer.consistency import Thresholds, Verdict, judge
+from worker.hamer.consistency import Thresholds, judge
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
-from worker.hamer.geometry import Crops, Floats, crops_of_boxes
+from worker.hamer.geometry import Crops, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hamer.verdicts import Verdict
 from worker.hands.device.errors import end_process
+from worker.hands.geometry import Doubles
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""
@@ -53,6 +55,8 @@ class RefinedHands:
     """(M,) index of each hand's detection, ascending."""
     poses: HandPoses
     """HaMeR's joints, cameras and meshes of the M hands."""
+    verdicts: list[Verdict]
+    """Of the N detections."""
 
 
 class HamerRefiner:
@@ -125,15 +129,17 @@ class HamerRefiner:
         if len(usable):
             rows = self.batcher.run(self._crop(image, squares))
         else:
-            rows = np.empty((0, self.predictor.engine.row_length), np.float32)
+            rows = np.empty((0, self.predictor.engine.layout.length), np.float32)
         poses = self.predictor.poses(rows, squares, width, height)
         keypoints = np.asarray(hands.keypoints, np.float64)[usable]
-        verdicts = judge(poses, boxes[usable], scores[usable], keypoints, (width, height), self._thresholds)
-        unusable = [Verdict.BAD_BOX] * (len(boxes) - len(usable))
-        for verdict, times in Counter([*verdicts, *unusable]).items():
+        judged = judge(poses, boxes[usable], scores[usable], keypoints, (width, height), self._thresholds)
+        verdicts = [Verdict.BAD_BOX] * len(boxes)
+        for row, verdict in zip(usable.tolist(), judged, strict=True):
+            verdicts[row] = verdict
+        for verdict, times in Counter(verdicts).items():
             self._on_event(str(verdict), times)
-        kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
-        return RefinedHands(usable[kept], poses.select(kept))
+        kept = np.array([verdict is Verdict.KEPT for verdict in judged], bool)
+        return RefinedHands(usable[kept], poses.select(kept), verdicts)
 
     def close(self) -> None:
         """Finishes the work in progress and stops; `refine` fails afterwards."""
@@ -163,7 +169,7 @@ class HamerRefiner:
         self._on_event(OUT_OF_MEMORY, 1)
 
 
-def usable_boxes(boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
+def usable_boxes(boxes: Doubles, width: int, height: int) -> NDArray[np.bool_]:
     """Returns which boxes (N, 4) are finite, not empty, of a sensible size, and at least partly on the frame."""
     with np.errstate(invalid="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]
