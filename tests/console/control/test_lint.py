@@ -72,6 +72,8 @@ def test_demand(limits: dict, sources: dict, default: float | None, expected: fl
 def test_capacity() -> None:
     """Limits that ask for more than the workers count are a warning."""
     asks = Snapshot({"a": "200"})
-    assert [each[0] for each in found(asks, streams=["a"], capacity=150.0)] == [Code.CAPACITY]
-    assert found(asks, streams=["a"], capacity=200.0) == []
+    assert [each[0] for each in found(asks, streams=["a"], capacity=150.0, planned=True)] == [Code.CAPACITY]
+    assert found(asks, streams=["a"], capacity=200.0, planned=True) == []
+    assert found(asks, streams=["a"], capacity=150.0) == []
+    assert [each[0] for each in found(asks, streams=["a"], sources={"a": 250.0}, capacity=150.0)] == [Code.CAPACITY]
     assert found(asks, streams=["a"]) == []
