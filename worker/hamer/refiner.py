@@ -2,27 +2,35 @@
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from worker.hamer.batcher import MicroBatcher
 from worker.hamer.consistency import Thresholds, Verdict, judge
+from worker.hamer.engine import Rows
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
 from worker.hamer.geometry import Crops, Floats, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hamer.streams import Cropped
 from worker.hands.device.errors import end_process
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""
 
 OUT_OF_MEMORY = "out_of_memory"
-"""The event that is reported when the device runs out of memory; the other events are the verdicts."""
+"""The event that is reported when the device runs out of memory."""
+
+OVERFLOW = "overflow"
+"""The event that is reported for each crop that overflowed float16 and is computed once more, in bfloat16."""
+
+EVENTS = (*(str(verdict) for verdict in Verdict), OUT_OF_MEMORY, OVERFLOW)
+"""All that a refiner reports: the verdict about each hand, and what happened on the way."""
 
 
 class DetectedHands(Protocol):
@@ -62,7 +70,7 @@ class HamerRefiner:
         predictor: HaMeR on its device.
         thresholds: where a contradiction begins.
         on_lost: called once when the GPU is lost; by default ends the process with exit code 1.
-        on_event: called, from any thread, with a `Verdict` or OUT_OF_MEMORY and how often it happened: for metrics.
+        on_event: called, from any thread, with one of EVENTS and how often it happened: for metrics.
 
     Attributes:
         predictor: as passed in.
@@ -81,10 +89,11 @@ class HamerRefiner:
         self._thresholds = thresholds or Thresholds()
         self._on_event = on_event
         self.batcher = MicroBatcher(
-            predictor.engine.forward,
+            predictor.engine,
             buckets=predictor.engine.buckets,
             on_lost=on_lost,
             on_shortage=self._report_shortage,
+            on_overflow=lambda crops: on_event(OVERFLOW, crops),
         )
 
     @classmethod
@@ -109,13 +118,21 @@ class HamerRefiner:
     def refine(self, image: NDArray[np.uint8], hands: DetectedHands) -> RefinedHands:
         """Refines the hands of one frame; blocks until their batch is done. Safe in any thread.
 
+        Arguments and errors are those of `submit` and `Refinement.result`.
+        """
+        return self.submit(image, hands).result()
+
+    def submit(self, image: NDArray[np.uint8], hands: DetectedHands) -> "Refinement":
+        """Starts to refine the hands of one frame; on a GPU waits for nothing. Safe in any thread.
+
         Args:
-            image: (H, W, 3) uint8, BGR.
+            image: (H, W, 3) uint8, BGR; may be changed once the call has returned.
             hands: the detections.
 
         Raises:
-            OutOfMemoryError: the device has no memory for even one crop at a time.
+            OutOfMemoryError: the device has no memory for the frame and its crops.
             DeviceLostError: the device is lost (only if `on_lost` returns).
+            RuntimeError: the refiner is closed.
         """
         height, width = image.shape[:2]
         boxes = np.asarray(hands.boxes, np.float64).reshape(-1, 4)
@@ -123,23 +140,28 @@ class HamerRefiner:
         usable = np.flatnonzero(usable_boxes(boxes, width, height))
         squares = crops_of_boxes(boxes[usable], is_right[usable])
         if len(usable):
-            rows = self.batcher.run(self._crop(image, squares))
+            rows = self.batcher.submit(self._crop(image, squares))
         else:
-            rows = np.empty((0, self.predictor.engine.row_length), np.float32)
-        poses = self.predictor.poses(rows, squares, width, height)
+            rows = Future()
+            rows.set_result(np.empty((0, self.predictor.engine.row_length), np.float32))
         keypoints = np.asarray(hands.keypoints, np.float64)[usable]
-        verdicts = judge(poses, boxes[usable], scores[usable], keypoints, (width, height), self._thresholds)
-        unusable = [Verdict.BAD_BOX] * (len(boxes) - len(usable))
-        for verdict, times in Counter([*verdicts, *unusable]).items():
-            self._on_event(str(verdict), times)
-        kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
-        return RefinedHands(usable[kept], poses.select(kept))
+
+        def judged(rows: Rows) -> RefinedHands:
+            poses = self.predictor.poses(rows, squares, width, height)
+            verdicts = judge(poses, boxes[usable], scores[usable], keypoints, (width, height), self._thresholds)
+            unusable = [Verdict.BAD_BOX] * (len(boxes) - len(usable))
+            for verdict, times in Counter([*verdicts, *unusable]).items():
+                self._on_event(str(verdict), times)
+            kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
+            return RefinedHands(usable[kept], poses.select(kept))
+
+        return Refinement(rows, judged)
 
     def close(self) -> None:
         """Finishes the work in progress and stops; `refine` fails afterwards."""
         self.batcher.close()
 
-    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> torch.Tensor:
+    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> Cropped:
         """Crops in the caller's thread, so that frames are prepared while the device computes."""
         try:
             return self.predictor.crop(image, squares)
@@ -161,6 +183,37 @@ class HamerRefiner:
     def _report_shortage(self) -> None:
         self.predictor.engine.free_memory()
         self._on_event(OUT_OF_MEMORY, 1)
+
+
+class Refinement:
+    """The hands of one frame while they are refined.
+
+    Args:
+        rows: the network's rows, once there are.
+        judged: makes hands of them, and drops those that they contradict.
+    """
+
+    def __init__(self, rows: Future[Rows], judged: Callable[[Rows], RefinedHands]) -> None:
+        self._rows = rows
+        self._judged = judged
+
+    def add_done_callback(self, call: Callable[["Refinement"], None]) -> None:
+        """Has `call` called with this once `result` doesn't block any more: at once, or by the thread of the batches.
+
+        That thread serves everybody, so `call` should do no more than pass this on to another one.
+        """
+        self._rows.add_done_callback(lambda _: call(self))
+
+    def result(self) -> RefinedHands:
+        """Blocks until the network has computed the hands, and returns those that it doesn't contradict. To be called once.
+
+        The last steps, about half a millisecond, are done by the thread that calls it.
+
+        Raises:
+            OutOfMemoryError: the device has no memory for even one crop at a time.
+            DeviceLostError: the device is lost (only if `on_lost` returns).
+        """
+        return self._judged(self._rows.result())
 
 
 def usable_boxes(boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
