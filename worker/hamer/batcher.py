@@ -123,14 +123,14 @@ class MicroBatcher:
             thread.start()
 
     def submit(self, crops: Cropped) -> Future[Rows]:
-        """Computes crops, at least one, together with those of other callers; returns at once. Safe in any thread.
+        """Lets crops, at least one, be computed together with those of other callers. Safe in any thread.
 
         Returns:
-            The rows, or one of these errors. Callbacks of the future delay other rows: they should be short.
+            A future of their rows. Its callbacks are called in a thread that all wait for, so they must be quick. It fails with
+            OutOfMemoryError if the device has no memory for even one crop at a time, with DeviceLostError if it is lost.
 
         Raises:
-            OutOfMemoryError: (of the future) the device has no memory for even one crop at a time.
-            DeviceLostError: (also of the future) the device is lost.
+            DeviceLostError: the device was lost before.
             RuntimeError: the batcher is closed.
         """
         request = _Request([crops])

@@ -1,6 +1,5 @@
 """The pipeline's door to HaMeR: frames and detections in, refined hands out."""
 
-import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from worker.hamer.errors import DeviceError, DeviceLostError, HamerError, OutOfM
 from worker.hamer.geometry import crops_of_boxes  # noqa: E402
 from worker.hamer.modeling.hamer import Hamer  # noqa: E402
 from worker.hamer.predictor import HamerPredictor, choose_device, choose_precisions  # noqa: E402
-from worker.hamer.refiner import HamerRefiner, Refinement, usable_boxes  # noqa: E402
+from worker.hamer.refiner import HamerRefiner, usable_boxes  # noqa: E402
 from worker.hamer.streams import Event, HostStreams, Launched  # noqa: E402
 
 Events = list[tuple[str, int]]
@@ -222,12 +221,10 @@ class TwoStreams(HostStreams):
 def test_who_submits_waits_for_nothing(
     model: Hamer, golden: SimpleNamespace, hands: SimpleNamespace, lenient: Thresholds
 ):
-    """The stream of the batches waits for the crops, and the batcher for the batch; then whoever asks gets the result."""
+    """The stream of the batches waits for the crops; the thread that waits for the batch is the batcher's."""
     streams = TwoStreams()
     with closing(HamerRefiner(HamerPredictor(Engine(model, streams=streams)), thresholds=lenient)) as refiner:
-        finished: queue.SimpleQueue[Refinement] = queue.SimpleQueue()
-        refinement = refiner.submit(golden.image, hands)
-        refinement.add_done_callback(finished.put)
+        refined = refiner.submit(golden.image, hands)
         wait_until(lambda: len(streams.notes) == 5, "the batch")
         assert streams.notes == [
             "upload on crops",
@@ -236,21 +233,10 @@ def test_who_submits_waits_for_nothing(
             "download on batches",
             "record on batches",
         ]
-        assert finished.empty()
+        assert not refined.done()
         streams.let_go.set()
-        assert finished.get(timeout=60) is refinement
-        assert refinement.result().source.tolist() == [0, 1, 2, 3]
+        assert refined.result(60).source.tolist() == [0, 1, 2, 3]
         assert streams.notes[5:] == ["the thread waits"]
-
-
-def test_a_refinement_without_hands_is_done_at_once(
-    make: Callable[..., HamerRefiner], golden: SimpleNamespace, hands: SimpleNamespace
-):
-    """A callback is called by the thread that adds it."""
-    none = SimpleNamespace(**{name: value[:0] for name, value in vars(hands).items()})
-    called: list[int] = []
-    make().submit(golden.image, none).add_done_callback(lambda done: called.append(len(done.result().source)))
-    assert called == [0]
 
 
 def test_an_overflow_of_float16_is_computed_in_bfloat16(
