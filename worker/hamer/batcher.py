@@ -1,8 +1,8 @@
 """The micro-batcher: joins the crops of many callers, frames and streams into batches.
 
-Callers block in `run`; one thread computes. A batch starts as soon as the device is idle and takes all crops that wait:
-under load they gather while the batch before them is computed. What happens when the device runs out of memory, or is
-lost, is decided here alone.
+Callers get a future, or block in `run`; one thread computes. A batch starts as soon as the device is idle and takes all
+crops that wait: under load they gather while the batch before them is computed. What happens when the device runs out of
+memory, or is lost, is decided here alone.
 """
 
 import logging
@@ -89,11 +89,18 @@ class MicroBatcher:
         self._thread.start()
 
     def run(self, crops: torch.Tensor) -> Rows:
-        """Computes crops (n, 3, h, w), n at least 1, together with those of other callers; blocks until they are done.
+        """Does the same as `submit`, and blocks until the rows are there. Raises what the future would."""
+        return self.submit(crops).result()
+
+    def submit(self, crops: torch.Tensor) -> Future[Rows]:
+        """Lets crops (n, 3, h, w), n at least 1, be computed together with those of other callers.
+
+        Returns:
+            A future of their rows. Its callbacks are called in the computing thread, so they must be quick. It fails with
+            OutOfMemoryError if the device has no memory for even one crop at a time, with DeviceLostError if it is lost.
 
         Raises:
-            OutOfMemoryError: the device has no memory for even one crop at a time.
-            DeviceLostError: the device is lost.
+            DeviceLostError: the device was lost before.
             RuntimeError: the batcher is closed.
         """
         future: Future[Rows] = Future()
@@ -104,7 +111,7 @@ class MicroBatcher:
                 raise RuntimeError("the batcher is closed")
             self._waiting.append(_Request(crops, future))
             self._changed.notify_all()
-        return future.result()
+        return future
 
     def warm_up(self, prepare: Callable[[int], None]) -> None:
         """Prepares each batch size, largest first, before the first `run`; sizes that don't fit into memory aren't used.
