@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from worker.hamer.batcher import MicroBatcher
@@ -19,6 +18,7 @@ from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_los
 from worker.hamer.geometry import Crops, Floats, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hamer.streams import Cropped
 from worker.hands.device.errors import end_process
 
 LARGEST_BOX = 2
@@ -28,7 +28,13 @@ PREPARING_THREADS = 2
 """Cut crops and judge hands: while one waits for an upload, the other works."""
 
 OUT_OF_MEMORY = "out_of_memory"
-"""The event that is reported when the device runs out of memory; the other events are the verdicts."""
+"""The event that is reported when the device runs out of memory."""
+
+OVERFLOW = "overflow"
+"""The event that is reported for each crop that overflowed float16 and is computed once more, in bfloat16."""
+
+EVENTS = (*(str(verdict) for verdict in Verdict), OUT_OF_MEMORY, OVERFLOW)
+"""All that a refiner reports: the verdict about each hand, and what happened on the way."""
 
 
 class DetectedHands(Protocol):
@@ -81,7 +87,7 @@ class HamerRefiner:
         predictor: HaMeR on its device.
         thresholds: where a contradiction begins.
         on_lost: called once when the GPU is lost; by default ends the process with exit code 1.
-        on_event: called, from any thread, with a `Verdict` or OUT_OF_MEMORY and how often it happened: for metrics.
+        on_event: called, from any thread, with one of EVENTS and how often it happened: for metrics.
 
     Attributes:
         predictor: as passed in.
@@ -100,10 +106,11 @@ class HamerRefiner:
         self._thresholds = thresholds or Thresholds()
         self._on_event = on_event
         self.batcher = MicroBatcher(
-            predictor.engine.forward,
+            predictor.engine,
             buckets=predictor.engine.buckets,
             on_lost=on_lost,
             on_shortage=self._report_shortage,
+            on_overflow=lambda crops: on_event(OVERFLOW, crops),
         )
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, "hamer-prepare")
 
@@ -181,7 +188,7 @@ class HamerRefiner:
         kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
         return RefinedHands(frame.usable[kept], poses.select(kept))
 
-    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> torch.Tensor:
+    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> Cropped:
         try:
             return self.predictor.crop(image, squares)
         except Exception as e:
