@@ -29,6 +29,7 @@ def found(snapshot: Snapshot, **options: object) -> list[tuple[Code, str, str]]:
         (Snapshot({"yard": "1"}), ["cam-1"], Code.UNUSED, "yard", "no stream has this name at present"),
         (Snapshot({}, {"floor*": "1"}), ["cam-1"], Code.UNUSED, "floor*", "no stream matches"),
         (Snapshot({"Cam": "1"}), ["cam"], Code.ALIKE, "Cam", "looks like cam"),
+        (Snapshot(unread=frozenset({Kind.PATTERN})), None, Code.WRONG_TYPE, "", "the patterns can't be read"),
     ],
 )
 def test_each_finding(snapshot: Snapshot, streams: list | None, code: Code, name: str, words: str) -> None:
