@@ -104,7 +104,7 @@ def test_golden_hands_are_drawn(golden: SimpleNamespace, predictor: HamerPredict
     """Meshes are drawn into a copy; the frame itself is unchanged. Without vertices, or hands, there is nothing to draw."""
     before = golden.image.copy()
     squares = crops_of_boxes(golden.boxes, golden.is_right)
-    rows = predictor.engine.forward(predictor.crop(golden.image, squares))
+    rows = predictor.engine.forward(predictor.crop(golden.image, squares).pixels)
     poses = predictor.poses(rows, squares, golden.image.shape[1], golden.image.shape[0])
     assert (draw_meshes(golden.image, poses, predictor.faces) != before).any()
     assert np.array_equal(golden.image, before)
