@@ -113,7 +113,7 @@ def build_hamer(
     for name, recipe in recipes.items():
         used = _Recorder(tensors)
         source = recipe(used)
-        weights[name] = _convert(name, source, _dtype_of(name, source, precision), device)
+        weights[name] = _convert(name, source, dtype_of(name, source, precision), device)
         del source
         if isinstance(tensors, MappedTensors):
             tensors.release(used.keys_read)
@@ -196,7 +196,8 @@ def _mismatch(key: str, tensor: torch.Tensor, shape: Shape) -> Iterator[str]:
         yield f"wrong type: {key} holds {tensor.dtype}"
 
 
-def _dtype_of(name: str, source: torch.Tensor, precision: Precision) -> torch.dtype:
+def dtype_of(name: str, source: torch.Tensor, precision: Precision) -> torch.dtype:
+    """Returns the dtype of one of our tensors, by its name, in a precision."""
     if not source.is_floating_point():
         return torch.int64
     if not name.startswith("backbone."):

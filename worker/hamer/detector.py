@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.hands.detection import HandDetector, Hands
+from worker.hands.detection import BatchingDetector, HandDetector, Hands, submitted
 
 if TYPE_CHECKING:
     from worker.hamer.poses import HandPoses
-    from worker.hamer.refiner import HamerRefiner
+    from worker.hamer.refiner import HamerRefiner, RefinedHands
 
 BACKEND = "hamer"
+
+WITH_HAMER = 32
+"""How many more pictures are in progress than a detector on a GPU alone keeps: as many as have the hands of a batch."""
 
 _CORNER = np.float32(0.5)
 """HaMeR's pixel coordinates have (0, 0) at the centre of the first pixel, those of Hands at its outer corner."""
@@ -50,17 +54,45 @@ class HamerDetector:
         self.engine = detector.engine
         self._detector = detector
         self._refiner = refiner
+        self.at_once = detector.at_once + WITH_HAMER if isinstance(detector, BatchingDetector) else 1
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
-        """Finds the hands in one picture (H, W, 3) uint8 BGR; blocks until their batch is done.
+        """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""
+        return self.submit(image).result()
+
+    def submit(self, image: NDArray[np.uint8]) -> Future[Hands]:
+        """Lets the hands of one picture (H, W, 3) uint8 BGR be found, and refined in batches with those of other pictures.
+
+        The detector may find them before this returns, as LiteRT does.
+
+        Returns:
+            A future of the hands. It fails with OutOfMemoryError if the device has no memory for even one crop at a time.
 
         Raises:
             ValueError: the picture has another shape or type.
-            OutOfMemoryError: the device has no memory for even one crop at a time.
         """
-        found = self._detector.detect(image)
-        seen = Hands(found.boxes - _CORNER, found.is_right, found.scores, found.keypoints - _CORNER)
-        refined = self._refiner.refine(image, seen)
-        kept = found[refined.source]
-        keypoints = (refined.poses.keypoints_2d + _CORNER).astype(np.float32)
-        return PosedHands(kept.boxes, kept.is_right, kept.scores, keypoints, poses=refined.poses)
+        hands: Future[Hands] = Future()
+
+        def refine(finding: Future[Hands]) -> None:
+            try:
+                found = finding.result()
+                seen = Hands(found.boxes - _CORNER, found.is_right, found.scores, found.keypoints - _CORNER)
+                self._refiner.submit(image, seen).add_done_callback(lambda refining: end(found, refining))
+            except Exception as error:
+                hands.set_exception(error)
+
+        def end(found: Hands, refining: Future[RefinedHands]) -> None:
+            try:
+                hands.set_result(posed_hands(found, refining.result()))
+            except Exception as error:
+                hands.set_exception(error)
+
+        submitted(self._detector, image).add_done_callback(refine)
+        return hands
+
+
+def posed_hands(found: Hands, refined: RefinedHands) -> PosedHands:
+    """Returns those of the hands that were found that HaMeR doesn't contradict, with its joints."""
+    kept = found[refined.source]
+    keypoints = (refined.poses.keypoints_2d + _CORNER).astype(np.float32)
+    return PosedHands(kept.boxes, kept.is_right, kept.scores, keypoints, poses=refined.poses)

@@ -23,6 +23,7 @@ from worker.hamer.geometry import (
     unmirror,
 )
 from worker.hamer.poses import HandPoses
+from worker.hamer.streams import Cropped
 
 logger = logging.getLogger(__name__)
 
@@ -88,13 +89,16 @@ class HamerPredictor:
         faces: NDArray[np.int64] = self._model.mano.faces.cpu().numpy()
         return faces
 
-    def crop(self, image: NDArray[np.uint8], crops: Crops) -> torch.Tensor:
-        """Returns crops (N, 3, 256, 192) of a frame (H, W, 3) uint8 BGR, on the device. Safe in any thread."""
-        model = self._model
-        with torch.inference_mode():
-            # torch requires writable memory, though nothing is written; so a read-only frame is copied, no other.
-            frame = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.engine.device)
-            return sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
+    def crop(self, image: NDArray[np.uint8], crops: Crops) -> Cropped:
+        """Starts to make crops (N, 3, 256, 192) of a frame (H, W, 3) uint8 BGR on the device. Safe in any thread.
+
+        The frame may be changed once the call has returned.
+        """
+        model, streams = self._model, self.engine.streams
+        with torch.inference_mode(), streams.uploading():
+            frame = streams.upload(image)
+            pixels = sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
+            return Cropped(pixels, streams.record())
 
     def poses(self, rows: Rows, crops: Crops, width: int, height: int) -> HandPoses:
         """Converts the network's rows (N, row_length) to hands in the crops' frame of `width` x `height` pixels."""

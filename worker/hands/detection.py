@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,3 +101,43 @@ class HandDetector(Protocol):
             ValueError: the picture has another shape or type.
         """
         ...
+
+
+@runtime_checkable
+class BatchingDetector(HandDetector, Protocol):
+    """A detector that works on several pictures at the same time. Any thread may use it."""
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures keep it busy: more in progress at a time would only wait."""
+        ...
+
+    def submit(self, image: NDArray[np.uint8]) -> Future[Hands]:
+        """Lets the hands in one picture be found.
+
+        Args:
+            image: (H, W, 3) uint8, BGR, not mirrored; it isn't changed before the future is done.
+
+        Returns:
+            A future of what `detect` returns. Its callbacks are called in a thread that others wait for, so they must be quick.
+
+        Raises:
+            ValueError: the picture has another shape or type.
+        """
+        ...
+
+
+def submitted(detector: HandDetector, image: NDArray[np.uint8]) -> Future[Hands]:
+    """Returns a future of the hands in one picture; one that is done, if the detector takes one picture at a time.
+
+    Raises:
+        ValueError: the picture has another shape or type.
+    """
+    if isinstance(detector, BatchingDetector):
+        return detector.submit(image)
+    hands: Future[Hands] = Future()
+    try:
+        hands.set_result(detector.detect(image))
+    except Exception as error:
+        hands.set_exception(error)
+    return hands

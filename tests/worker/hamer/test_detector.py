@@ -18,7 +18,7 @@ from worker.detect import run_detect  # noqa: E402
 from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
-from worker.hands.detection import Hands  # noqa: E402
+from worker.hands.detection import BatchingDetector, Hands  # noqa: E402
 from worker.hands.effort import Effort  # noqa: E402
 from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
@@ -149,3 +149,14 @@ def test_a_device_that_is_not_there_is_an_error(golden):
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(BackendError, match="CUDA"):
         open_with(golden, device="cuda")
+
+
+def test_frames_are_refined_side_by_side(detector, golden):
+    """Who submits a picture doesn't wait for HaMeR, and each gets the hands of their own; what fails, fails for one alone."""
+    assert isinstance(detector, BatchingDetector)
+    futures = [detector.submit(golden.image) for _ in range(3)]
+    broken = detector.submit(golden.image[..., :0])
+    alone = detector.detect(golden.image)
+    for future in futures:
+        np.testing.assert_allclose(future.result(60).keypoints, alone.keypoints, atol=1e-2)
+    assert broken.exception(60) is not None

@@ -124,7 +124,7 @@ def test_golden_hands_are_drawn(golden: SimpleNamespace, predictor: HamerPredict
     """Meshes and skeletons are drawn into a copy; the frame itself is unchanged."""
     before = golden.image.copy()
     squares = crops_of_boxes(golden.boxes, golden.is_right)
-    rows = predictor.engine.forward(predictor.crop(golden.image, squares))
+    rows = predictor.engine.forward(predictor.crop(golden.image, squares).pixels)
     poses = predictor.poses(rows, squares, golden.image.shape[1], golden.image.shape[0])
     bones = draw_hands(golden.image, poses)
     meshes = draw_hands(golden.image, poses, predictor.faces)
