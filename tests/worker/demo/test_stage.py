@@ -33,4 +33,6 @@ def test_the_death_of_any_process_is_noticed(
             os.kill(child.pid, signal.SIGKILL)
             ended = re.escape(f"{child.name} has ended with exit code -9") + rf"\n(.*\n)*  {child.name}: "
             with pytest.raises(DemoError, match=ended):
-                wait_until(stage.check)
+                wait_until(child.check)
+            with pytest.raises(DemoError, match=ended):
+                stage.check()
