@@ -54,7 +54,8 @@ class HamerDetector:
         self.engine = detector.engine
         self._detector = detector
         self._refiner = refiner
-        self.at_once = detector.at_once + WITH_HAMER if isinstance(detector, BatchingDetector) else 1
+        alone = detector.at_once if isinstance(detector, BatchingDetector) else 1
+        self.at_once = 1 if alone == 1 else alone + WITH_HAMER
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
         """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""
