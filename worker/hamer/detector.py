@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.hands.detection import BatchingDetector, HandDetector, Hands, submitted
+from worker.hands.detection import HandDetector, Hands, at_once, submitted
 
 if TYPE_CHECKING:
     from worker.hamer.poses import HandPoses
@@ -54,7 +54,7 @@ class HamerDetector:
         self.engine = detector.engine
         self._detector = detector
         self._refiner = refiner
-        alone = detector.at_once if isinstance(detector, BatchingDetector) else 1
+        alone = at_once(detector)
         self.at_once = 1 if alone == 1 else alone + WITH_HAMER
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:

@@ -1,7 +1,7 @@
 """Joins the requests of many pictures into batches: each takes all that waits when the device is ready for more.
 
-One thread launches and one hands the results to those who asked. At most two batches are in flight: while the device computes one, the next is
-ready, and what comes later waits here, where it can still be joined with more.
+One thread launches and one hands the results to those who asked. At most two batches are in flight: while the device
+computes one, the next is ready, and what comes later waits here, where it can still be joined with more.
 """
 
 from __future__ import annotations
