@@ -1,6 +1,7 @@
 """The life of the process, in this process: what is served, and the order in which it ends."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -71,8 +72,11 @@ async def running(tmp_path: Path, **settings: Any) -> AsyncIterator[Running]:
         yield sidecar
     finally:
         if not sidecar.task.done():
-            os.kill(os.getpid(), signal.SIGTERM)
-        await sidecar.task
+            # Before its handlers are there, and after they are gone, the signal would end this process instead.
+            handled = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+            os.kill(os.getpid(), signal.SIGTERM) if handled else sidecar.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sidecar.task
 
 
 @pytest.mark.parametrize("scope", ["pod", "fleet"])

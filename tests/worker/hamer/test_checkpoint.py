@@ -401,7 +401,10 @@ def test_loading_hardly_needs_more_memory_than_the_weights(
     document = pickle.loads(pickle.dumps(config))
     document["MODEL"]["BACKBONE"] = {"TYPE": "vit", "NUM_HEADS": 8}
     document["MODEL"]["MANO_HEAD"]["TRANSFORMER_DECODER"].pop("context_dim")
-    sizes = HamerSizes(256, 16, 640, 8, 8, 2560, 64, 2, 2, 16, 96)
+    sizes = HamerSizes(
+        image_size=256, patch=16, dim=640, depth=8, heads=8, mlp_dim=2560,
+        decoder_dim=64, decoder_depth=2, decoder_heads=2, decoder_head_dim=16, decoder_mlp_dim=96,
+    )  # fmt: skip
     path = write_checkpoint(random_tensors(sizes), document)
     for precision in ("FULL", "BRAIN"):
         command = [sys.executable, "-c", textwrap.dedent(MEASURE), str(golden.checkpoint), str(path), precision]
