@@ -34,7 +34,7 @@ from worker.hamer.sizes import VIT_H
 from worker.hands.detection import HandDetector, Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.arena import Arena
-from worker.hands.device.engine import DeviceEngine
+from worker.hands.device.engine import AT_ONCE, DeviceEngine
 from worker.hands.device.inputs import Rows, crop_rows, view_rows
 from worker.hands.device.runner import BUCKETS, Runner
 from worker.hands.effort import Effort
@@ -282,7 +282,8 @@ def _hamer(setting: Setting, tensors: Mapping[str, torch.Tensor], config: HamerC
 
 def _engine(setting: Setting, models: ModelPaths, dtype: torch.dtype = torch.float32) -> DeviceEngine:
     pixels = setting.pick(150_000_000, 8_000_000)
-    return DeviceEngine(models, setting.where, dtype=dtype, pixels=pixels)
+    at_once = setting.pick(AT_ONCE, 1)
+    return DeviceEngine(models, setting.where, dtype=dtype, pixels=pixels, at_once=at_once)
 
 
 def _models() -> ModelPaths:

@@ -34,6 +34,7 @@ class DeviceEngine:
         dtype: torch.dtype = torch.float32,
         buckets: tuple[int, ...] = BUCKETS,
         pixels: int = PIXELS,
+        at_once: int = AT_ONCE,
         on_lost: Callable[[BaseException], None] = end_process,
     ) -> None:
         """Reserves memory for pictures; networks are loaded by `prepare`.
@@ -44,10 +45,11 @@ class DeviceEngine:
             dtype: what the networks compute with.
             buckets: batch sizes, ascending.
             pixels: room for pictures, see :mod:`worker.hands.device.arena`.
+            at_once: how many pictures keep it busy.
             on_lost: called when the GPU is lost; by default ends the process with exit code 1.
         """
         self.name = f"torch-{device.type}"
-        self.at_once = AT_ONCE
+        self.at_once = at_once
         self._models = models
         self._device = device
         self._dtype = dtype
