@@ -22,8 +22,9 @@ from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
 from worker.hamer.checkpoint import build_hamer
 from worker.hamer.config import HamerConfig
 from worker.hamer.engine import Engine
-from worker.hamer.predictor import PRECISIONS, choose_device, choose_precisions
+from worker.hamer.predictor import PRECISIONS, choose_precisions
 from worker.hamer.sizes import VIT_H, HamerSizes
+from worker.hands.device.choice import choose_device
 
 TINY = HamerSizes(256, 16, 192, 4, 3, 768, 128, 2, 2, 64, 128)
 

@@ -1,6 +1,6 @@
 """HaMeR's errors, and which of torch's errors mean a shortage of memory or a lost device."""
 
-from worker.hands.device.errors import is_device_lost, is_out_of_memory
+from worker.hands.device.errors import DeviceError, is_device_lost, is_out_of_memory
 
 __all__ = [
     "CheckpointError",
@@ -26,12 +26,8 @@ class WeightsOverflowError(CheckpointError):
     """A weight is finite in the checkpoint but exceeds the range of the requested precision."""
 
 
-class DeviceError(HamerError):
-    """This machine doesn't have the requested device."""
-
-
 class OutOfMemoryError(HamerError):
-    """The device has no memory for even a single crop."""
+    """The device has no memory for the weights, or for even a single crop."""
 
 
 class DeviceLostError(HamerError):
