@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from worker.options import HandsOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -116,6 +118,7 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         from worker.hamer.draw import draw_hands
         from worker.hamer.errors import DeviceError, HamerError
         from worker.hamer.refiner import EVENTS, HamerRefiner
+        from worker.hamer.tuning import Compile
     except ModuleNotFoundError as error:
         raise BackendError(f"HaMeR needs {error.name}: pip install 'hamer-hand-counter[hamer]'") from error
     from worker.hands.draw import annotate
@@ -123,7 +126,13 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     assert options.hamer_checkpoint is not None  # its row says that it is needed
     try:
         refiner = HamerRefiner.load(
-            options.hamer_checkpoint, mano=options.mano, device=options.device, mesh=options.mesh, on_event=on_event
+            options.hamer_checkpoint,
+            mano=options.mano,
+            device=options.device,
+            mesh=options.mesh,
+            mode=Compile(options.hamer_compile),
+            tuning_folder=_tuning_folder(),
+            on_event=on_event,
         )
     except (HamerError, DeviceError) as error:
         raise BackendError(str(error)) from error
@@ -142,6 +151,16 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         return annotate(image, hands, skeletons=False)
 
     return Backend("hamer", lambda: HamerDetector(palm.make(), refiner, f"hamer-{options.effort}"), draw, close)
+
+
+def _tuning_folder() -> Path | None:
+    """Returns where it is kept how HaMeR runs fastest, beside the models' usual folder; None without a home."""
+    from worker.hands.models import ModelError, default_models_dir
+
+    try:
+        return default_models_dir().parent / "tuning"
+    except ModelError:
+        return None
 
 
 class _PalmDetectors(NamedTuple):

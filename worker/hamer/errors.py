@@ -4,6 +4,7 @@ from worker.hands.device.errors import DeviceError, is_device_lost, is_out_of_me
 
 __all__ = [
     "CheckpointError",
+    "CompileError",
     "DeviceError",
     "DeviceLostError",
     "HamerError",
@@ -24,6 +25,10 @@ class CheckpointError(HamerError, ValueError):
 
 class WeightsOverflowError(CheckpointError):
     """A weight is finite in the checkpoint but exceeds the range of the requested precision."""
+
+
+class CompileError(HamerError):
+    """torch.compile fails here, although it was asked for."""
 
 
 class OutOfMemoryError(HamerError):

@@ -19,6 +19,7 @@ from worker.hamer.geometry import Crops, Floats, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
 from worker.hamer.streams import Cropped
+from worker.hamer.tuning import Compile
 from worker.hands.device.errors import end_process
 
 LARGEST_BOX = 2
@@ -122,12 +123,15 @@ class HamerRefiner:
         mano: Path | None = None,
         device: str = "auto",
         mesh: bool = False,
+        mode: Compile = Compile.AUTO,
+        tuning_folder: Path | None = None,
         on_lost: Callable[[DeviceLostError], None] = end_process,
         on_event: Callable[[str, int], None] = lambda _event, _times: None,
     ) -> "HamerRefiner":
         """Loads the official checkpoint; on a GPU warms up every batch size, so that the first frame doesn't wait for that.
 
-        Arguments and errors are those of `HamerPredictor.load` and of the constructor.
+        Arguments and errors are those of `HamerPredictor.load`, of the constructor, and of `Engine.tune`: `mode` and
+        `tuning_folder`.
 
         Raises:
             OutOfMemoryError: the device has no memory for the weights, or for a single crop.
@@ -136,6 +140,7 @@ class HamerRefiner:
         refiner = None
         try:
             predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
+            predictor.engine.tune(mode, tuning_folder)
             refiner = cls(predictor, on_lost=on_lost, on_event=on_event)
             refiner.batcher.warm_up(predictor.engine.warm_up)
         except Exception as error:
