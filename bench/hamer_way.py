@@ -53,8 +53,9 @@ def our_stages(detector: HandDetector, engine: Engine) -> dict[str, Stage]:
 
     def result(rows: NDArray[np.float32]) -> str:
         poses = predictor.poses(rows, squares, *size)
-        judge(poses, *_numbers(HANDS), size, Thresholds())
-        hands = posed_hands(HANDS, RefinedHands(np.arange(len(HANDS)), poses))
+        verdicts = judge(poses, *_numbers(HANDS), size, Thresholds())
+        # All are kept, because the random network's hands contradict any box.
+        hands = posed_hands(HANDS, RefinedHands(np.arange(len(HANDS)), poses, verdicts))
         return FrameResult("camera", 1.0, detector.name, detector.engine, *size, hands, 0.0, 0.0).to_json("1-0", 0.1)
 
     return {
@@ -78,7 +79,7 @@ def plain_stages(detector: HandDetector, plain: PlainHamer, engine: Engine) -> d
     def network(crops: Sequence[torch.Tensor]) -> list[dict[str, NDArray[np.float32]]]:
         return [{name: out.cpu().numpy() for name, out in plain(each).items()} for each in crops]
 
-    rows = np.zeros((len(squares), engine.row_length), np.float32)
+    rows = np.zeros((len(squares), engine.layout.length), np.float32)
     return {**ours, "crop": crop, "network": network, "result": lambda _outputs: ours["result"](rows)}
 
 
