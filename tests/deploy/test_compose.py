@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,9 @@ def test_the_services_of_the_compose_file_count_frames(address: str, tmp_path: P
 
     try:
         compose("up", "--detach", "--pull", "never", "--wait", "--wait-timeout", "180")
-        for name in CAMERAS:
-            film = ["synthetic:fps=10,hands=2", "--stream-name", name, "--count", "30"]
-            compose("run", "--rm", "publisher", *film)
+        film = ("synthetic:fps=10,hands=2", "--count", "30", "--stream-name")
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda name: compose("run", "--rm", "publisher", *film, name), CAMERAS))
         with redis.Redis(host=address, decode_responses=True) as client:
             for key in (Partitions(number=4).keys_of(name).accounting for name in CAMERAS):
                 wait_until(lambda key=key: int(client.hget(key, "counted") or 0) >= 2, "two frames of each are counted")
