@@ -3,11 +3,13 @@
 import contextlib
 import gc
 import logging
+import os
 from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from support.processes import own_process
 from support.processes.programs import fork_servers, forks
 
 from process.logs import LogHandler
@@ -58,9 +60,32 @@ class _SharedForkServers:
             return (yield)
 
 
+STANDARD_ERROR = pytest.StashKey[int]()
+"""A descriptor of pytest's own, which no test's captures replace."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Shares the fork servers."""
     config.pluginmanager.register(_SharedForkServers())
+    config.stash[STANDARD_ERROR] = os.dup(2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_process_stays() -> Iterator[None]:
+    """Refuses what would end the process that runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        own_process.protect(patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_tries_to_end_this_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that tried, also if nothing noticed the exception."""
+    own_process.tell_signals_from_others(request.config.stash[STANDARD_ERROR])
+    yield
+    attempts = own_process.refused.copy()
+    own_process.refused.clear()
+    assert not attempts
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -112,11 +112,10 @@ def _open_palm(options: HandsOptions, _on_event: OnEvent) -> Backend:
 def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     palm = _palm_detectors(options)
     try:
-        from worker.hamer.consistency import Verdict
         from worker.hamer.detector import HamerDetector, PosedHands
-        from worker.hamer.draw import draw_hands
+        from worker.hamer.draw import draw_meshes
         from worker.hamer.errors import HamerError
-        from worker.hamer.refiner import HamerRefiner
+        from worker.hamer.refiner import EVENTS, HamerRefiner
     except ModuleNotFoundError as error:
         raise BackendError(f"HaMeR needs {error.name}: pip install 'hamer-hand-counter[hamer]'") from error
     from worker.hands.draw import annotate
@@ -129,8 +128,8 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     except HamerError as error:
         raise BackendError(str(error)) from error
     logger.info("HaMeR is loaded", extra={"checkpoint": str(options.hamer_checkpoint)})
-    for event in (*Verdict, "out_of_memory"):
-        on_event(str(event), 0)
+    for event in EVENTS:
+        on_event(event, 0)
     faces = refiner.predictor.faces if options.mesh else None
 
     def close() -> None:
@@ -138,9 +137,9 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         refiner.close()
 
     def draw(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:
-        if isinstance(hands, PosedHands):
-            image = draw_hands(image, hands.poses, faces)
-        return annotate(image, hands, skeletons=False)
+        if isinstance(hands, PosedHands) and faces is not None:
+            image = draw_meshes(image, hands.poses, faces)
+        return annotate(image, hands)
 
     return Backend("hamer", lambda: HamerDetector(palm.make(), refiner, f"hamer-{options.effort}"), draw, close)
 

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from console.control import documents
 from console.control.lint import lint
+from console.control.states import State
 from console.web.access.guard import Access, Guard
 from console.web.access.identity import NOBODY
 from console.web.access.sessions import COOKIE, LASTS_S
@@ -26,7 +27,6 @@ from console.web.explain import explain
 from console.web.feed.feed import Feed
 from console.web.feed.messages import to_json
 from console.web.feed.pictures import Pictures, Shown
-from console.web.feed.rows import UNSEEN
 from console.web.feed.viewers import TooManyViewersError
 from process.version import version
 
@@ -205,8 +205,12 @@ class _Console:
         """Returns all fields, patterns and boosts as they stand in Redis, and what may be wrong with them."""
         feed = self._feed
         snapshot, demands = feed.limits.snapshot, feed.demands()
-        known = [str(row["name"]) for row in feed.board.rows() if row["state"] != UNSEEN]
-        findings = lint(snapshot, feed.now(), streams=known, default=demands.default)
+        known = [str(row["name"]) for row in feed.board.rows() if row["state"] != State.UNSEEN]
+        # As for a change, see Demands: only the cameras that deliver count, and only capacity that was seen.
+        sources = dict(demands.sources)
+        findings = lint(
+            snapshot, feed.now(), streams=known, sources=sources, capacity=demands.most, default=demands.default
+        )
         return _json(
             {
                 "version": feed.limits.version,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.hands.detection import HandDetector, Hands
+from worker.hamer.verdicts import Verdict
+from worker.hands.detection import BatchingDetector, Dropped, HandDetector, Hands, submitted
+from worker.hands.outputs import REFINED
 
 if TYPE_CHECKING:
     from worker.hamer.poses import HandPoses
-    from worker.hamer.refiner import HamerRefiner
+    from worker.hamer.refiner import HamerRefiner, RefinedHands
 
 BACKEND = "hamer"
+
+WITH_HAMER = 32
+"""How many more pictures are in progress than a detector on a GPU alone keeps: as many as have the hands of a batch."""
 
 _CORNER = np.float32(0.5)
 """HaMeR's pixel coordinates have (0, 0) at the centre of the first pixel, those of Hands at its outer corner."""
@@ -26,19 +33,25 @@ class PosedHands(Hands):
 
     poses: HandPoses
     """Of the same N hands, in HaMeR's pixel coordinates."""
+    found: Hands
+    """All that the detector found."""
+    verdicts: Sequence[Verdict]
+    """Of the hands in `found`."""
 
-    def details(self) -> list[dict[str, object]]:
-        """Returns what HaMeR adds to the JSON of each hand: 3D joints, camera, and the mesh if there is one."""
-        poses = self.poses
-        columns: dict[str, list[object]] = {
-            "joints_3d": poses.keypoints_3d.round(5).tolist(),
-            "camera": poses.cameras.round(5).tolist(),
-            "translation": poses.translations.round(5).tolist(),
-            "focal": [round(poses.focal, 2)] * len(poses),
-        }
-        if poses.vertices is not None:
-            columns["vertices"] = poses.vertices.round(5).tolist()
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def values(self) -> Mapping[str, NDArray[Any]]:
+        """Returns what is known of the hands by the names in the table, HaMeR's values among them."""
+        values = dict(super().values())
+        for output in REFINED:
+            value = getattr(self.poses, output.name)
+            if value is not None:
+                values[output.name] = value
+        return values
+
+    def dropped(self) -> Dropped:
+        """Returns the hands that HaMeR contradicts."""
+        rows = [row for row, verdict in enumerate(self.verdicts) if verdict is not Verdict.KEPT]
+        verdicts = [self.verdicts[row] for row in rows]
+        return Dropped(self.found[np.array(rows, np.intp)], verdicts, [verdict.reason for verdict in verdicts])
 
 
 class HamerDetector:
@@ -50,17 +63,48 @@ class HamerDetector:
         self.engine = detector.engine
         self._detector = detector
         self._refiner = refiner
+        self.at_once = detector.at_once + WITH_HAMER if isinstance(detector, BatchingDetector) else 1
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
-        """Finds the hands in one picture (H, W, 3) uint8 BGR; blocks until their batch is done.
+        """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""
+        return self.submit(image).result()
+
+    def submit(self, image: NDArray[np.uint8]) -> Future[Hands]:
+        """Lets the hands of one picture (H, W, 3) uint8 BGR be found, and refined in batches with those of other pictures.
+
+        The detector may find them before this returns, as LiteRT does.
+
+        Returns:
+            A future of the hands. It fails with OutOfMemoryError if the device has no memory for even one crop at a time.
 
         Raises:
             ValueError: the picture has another shape or type.
-            OutOfMemoryError: the device has no memory for even one crop at a time.
         """
-        found = self._detector.detect(image)
-        seen = Hands(found.boxes - _CORNER, found.is_right, found.scores, found.keypoints - _CORNER)
-        refined = self._refiner.refine(image, seen)
-        kept = found[refined.source]
-        keypoints = (refined.poses.keypoints_2d + _CORNER).astype(np.float32)
-        return PosedHands(kept.boxes, kept.is_right, kept.scores, keypoints, poses=refined.poses)
+        hands: Future[Hands] = Future()
+
+        def refine(finding: Future[Hands]) -> None:
+            try:
+                found = finding.result()
+                seen = Hands(found.boxes - _CORNER, found.is_right, found.scores, found.keypoints - _CORNER)
+                self._refiner.submit(image, seen).add_done_callback(lambda refining: end(found, refining))
+            except Exception as error:
+                hands.set_exception(error)
+
+        def end(found: Hands, refining: Future[RefinedHands]) -> None:
+            try:
+                hands.set_result(posed_hands(found, refining.result()))
+            except Exception as error:
+                hands.set_exception(error)
+
+        submitted(self._detector, image).add_done_callback(refine)
+        return hands
+
+
+def posed_hands(found: Hands, refined: RefinedHands) -> PosedHands:
+    """Returns those of the hands that were found that HaMeR doesn't contradict, with its joints."""
+    kept = found[refined.source]
+    keypoints = (refined.poses.keypoints_2d + _CORNER).astype(np.float32)
+    return PosedHands(
+        kept.boxes, kept.is_right, kept.scores, keypoints,
+        poses=refined.poses, found=found, verdicts=refined.verdicts,
+    )  # fmt: skip

@@ -1,28 +1,42 @@
 """The pipeline's door to HaMeR: detected hands in, refined hands out, from any number of threads."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from worker.hamer.batcher import MicroBatcher
-from worker.hamer.consistency import Thresholds, Verdict, judge
+from worker.hamer.consistency import Thresholds, judge
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
-from worker.hamer.geometry import Crops, Floats, crops_of_boxes
+from worker.hamer.geometry import Crops, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hamer.rows import Rows
+from worker.hamer.streams import Cropped
+from worker.hamer.verdicts import Verdict
 from worker.hands.device.errors import end_process
+from worker.hands.geometry import Doubles
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""
 
+PREPARING_THREADS = 2
+"""Cut crops and judge hands: while one waits for an upload, the other works."""
+
 OUT_OF_MEMORY = "out_of_memory"
-"""The event that is reported when the device runs out of memory; the other events are the verdicts."""
+"""The event that is reported when the device runs out of memory."""
+
+OVERFLOW = "overflow"
+"""The event that is reported for each crop that overflowed float16 and is computed once more, in bfloat16."""
+
+EVENTS = (*(str(verdict) for verdict in Verdict), OUT_OF_MEMORY, OVERFLOW)
+"""All that a refiner reports: the verdict about each hand, and what happened on the way."""
 
 
 class DetectedHands(Protocol):
@@ -53,6 +67,21 @@ class RefinedHands:
     """(M,) index of each hand's detection, ascending."""
     poses: HandPoses
     """HaMeR's joints, cameras and meshes of the M hands."""
+    verdicts: list[Verdict]
+    """Of the N detections."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Refining:
+    """A frame whose hands are being refined."""
+
+    hands: DetectedHands
+    usable: NDArray[np.int64]
+    """Indices of the hands that can be cropped."""
+    squares: Crops
+    width: int
+    height: int
+    refined: Future[RefinedHands]
 
 
 class HamerRefiner:
@@ -62,7 +91,7 @@ class HamerRefiner:
         predictor: HaMeR on its device.
         thresholds: where a contradiction begins.
         on_lost: called once when the GPU is lost; by default ends the process with exit code 1.
-        on_event: called, from any thread, with a `Verdict` or OUT_OF_MEMORY and how often it happened: for metrics.
+        on_event: called, from any thread, with one of EVENTS and how often it happened: for metrics.
 
     Attributes:
         predictor: as passed in.
@@ -81,11 +110,13 @@ class HamerRefiner:
         self._thresholds = thresholds or Thresholds()
         self._on_event = on_event
         self.batcher = MicroBatcher(
-            predictor.engine.forward,
+            predictor.engine,
             buckets=predictor.engine.buckets,
             on_lost=on_lost,
             on_shortage=self._report_shortage,
+            on_overflow=lambda crops: on_event(OVERFLOW, crops),
         )
+        self._threads = ThreadPoolExecutor(PREPARING_THREADS, "hamer-prepare")
 
     @classmethod
     def load(
@@ -107,40 +138,63 @@ class HamerRefiner:
         return refiner
 
     def refine(self, image: NDArray[np.uint8], hands: DetectedHands) -> RefinedHands:
-        """Refines the hands of one frame; blocks until their batch is done. Safe in any thread.
+        """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""
+        return self.submit(image, hands).result()
+
+    def submit(self, image: NDArray[np.uint8], hands: DetectedHands) -> Future[RefinedHands]:
+        """Lets the hands of one frame be refined, in batches with those of other frames. For any thread.
 
         Args:
             image: (H, W, 3) uint8, BGR.
             hands: the detections.
 
-        Raises:
-            OutOfMemoryError: the device has no memory for even one crop at a time.
-            DeviceLostError: the device is lost (only if `on_lost` returns).
+        Returns:
+            A future of the hands. It fails with OutOfMemoryError if the device has no memory for even one crop at a time, and
+            with DeviceLostError if the device is lost (only if `on_lost` returns).
         """
-        height, width = image.shape[:2]
-        boxes = np.asarray(hands.boxes, np.float64).reshape(-1, 4)
-        is_right, scores = np.asarray(hands.is_right, bool), np.asarray(hands.scores, np.float64)
-        usable = np.flatnonzero(usable_boxes(boxes, width, height))
-        squares = crops_of_boxes(boxes[usable], is_right[usable])
-        if len(usable):
-            rows = self.batcher.run(self._crop(image, squares))
-        else:
-            rows = np.empty((0, self.predictor.engine.row_length), np.float32)
-        poses = self.predictor.poses(rows, squares, width, height)
-        keypoints = np.asarray(hands.keypoints, np.float64)[usable]
-        verdicts = judge(poses, boxes[usable], scores[usable], keypoints, (width, height), self._thresholds)
-        unusable = [Verdict.BAD_BOX] * (len(boxes) - len(usable))
-        for verdict, times in Counter([*verdicts, *unusable]).items():
-            self._on_event(str(verdict), times)
-        kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
-        return RefinedHands(usable[kept], poses.select(kept))
+        refined: Future[RefinedHands] = Future()
+        self._threads.submit(self._begin, image, hands, refined)
+        return refined
 
     def close(self) -> None:
-        """Finishes the work in progress and stops; `refine` fails afterwards."""
+        """Finishes the batches in progress and stops; what is refined later fails."""
         self.batcher.close()
+        self._threads.shutdown()
 
-    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> torch.Tensor:
-        """Crops in the caller's thread, so that frames are prepared while the device computes."""
+    def _begin(self, image: NDArray[np.uint8], hands: DetectedHands, refined: Future[RefinedHands]) -> None:
+        """Crops in a thread that isn't the device's, so that frames are prepared while the device computes."""
+        with _failing(refined):
+            height, width = image.shape[:2]
+            boxes = np.asarray(hands.boxes, np.float64).reshape(-1, 4)
+            usable = np.flatnonzero(usable_boxes(boxes, width, height))
+            squares = crops_of_boxes(boxes[usable], np.asarray(hands.is_right, bool)[usable])
+            frame = _Refining(hands, usable, squares, width, height, refined)
+            if len(usable):
+                rows = self.batcher.submit(self._crop(image, squares))
+                rows.add_done_callback(lambda done: self._threads.submit(self._end, frame, done))
+            else:
+                refined.set_result(self._judged(frame, np.empty((0, self.predictor.engine.layout.length), np.float32)))
+
+    def _end(self, frame: _Refining, rows: Future[Rows]) -> None:
+        with _failing(frame.refined):
+            frame.refined.set_result(self._judged(frame, rows.result()))
+
+    def _judged(self, frame: _Refining, rows: Rows) -> RefinedHands:
+        """Returns the hands that HaMeR's rows don't contradict, and reports the verdicts."""
+        boxes = np.asarray(frame.hands.boxes, np.float64).reshape(-1, 4)[frame.usable]
+        scores = np.asarray(frame.hands.scores, np.float64)[frame.usable]
+        keypoints = np.asarray(frame.hands.keypoints, np.float64)[frame.usable]
+        poses = self.predictor.poses(rows, frame.squares, frame.width, frame.height)
+        judged = judge(poses, boxes, scores, keypoints, (frame.width, frame.height), self._thresholds)
+        verdicts = [Verdict.BAD_BOX] * len(frame.hands.boxes)
+        for row, verdict in zip(frame.usable.tolist(), judged, strict=True):
+            verdicts[row] = verdict
+        for verdict, times in Counter(verdicts).items():
+            self._on_event(str(verdict), times)
+        kept = np.array([verdict is Verdict.KEPT for verdict in judged], bool)
+        return RefinedHands(frame.usable[kept], poses.select(kept), verdicts)
+
+    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> Cropped:
         try:
             return self.predictor.crop(image, squares)
         except Exception as e:
@@ -163,7 +217,16 @@ class HamerRefiner:
         self._on_event(OUT_OF_MEMORY, 1)
 
 
-def usable_boxes(boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
+@contextmanager
+def _failing(future: Future[RefinedHands]) -> Iterator[None]:
+    """Gives what goes wrong to those who wait for a future."""
+    try:
+        yield
+    except Exception as error:
+        future.set_exception(error)
+
+
+def usable_boxes(boxes: Doubles, width: int, height: int) -> NDArray[np.bool_]:
     """Returns which boxes (N, 4) are finite, not empty, of a sensible size, and at least partly on the frame."""
     with np.errstate(invalid="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]

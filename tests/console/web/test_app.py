@@ -93,6 +93,14 @@ def test_a_bad_value_is_told(events: Events, client: redis.Redis):
     assert events.row("cam2")["limit"] == 2.0
 
 
+def test_a_key_of_another_type_is_told(events: Events, client: redis.Redis, console: ConsoleProcess):
+    client.set("stream_fps_configs:patterns", "text")
+    events.until(lambda: "patterns can't be read" in "".join(events.sections.get("problems", [])))
+    assert [each["code"] for each in console.json("/api/limits")["findings"]].count("wrong-type") == 1
+    client.delete("stream_fps_configs:patterns")
+    events.until(lambda: not events.sections["problems"])
+
+
 def test_a_field_that_no_stream_has_is_a_row(events: Events, client: redis.Redis):
     client.hset("stream_fps_configs", b"\xffodd", "1")
     events.until(lambda: events.row("\udcffodd"))

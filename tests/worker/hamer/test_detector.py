@@ -18,7 +18,8 @@ from worker.detect import run_detect  # noqa: E402
 from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
-from worker.hands.detection import Hands  # noqa: E402
+from worker.hamer.verdicts import Verdict  # noqa: E402
+from worker.hands.detection import BatchingDetector, Hands  # noqa: E402
 from worker.hands.effort import Effort  # noqa: E402
 from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
@@ -112,6 +113,30 @@ def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
     assert (tmp_path / "out" / "hand.png").is_file()
 
 
+@pytest.mark.parametrize("json_output", [True, False])
+def test_explained_drops(golden, tmp_path, capsys, monkeypatch, json_output):
+    """With --explain every detection is either a hand or dropped, with HaMeR's verdict, and the reason in the text."""
+    monkeypatch.setattr("worker.hands.detector.PalmLandmarkDetector", lambda *_args, **_options: Boxes(golden))
+    picture = str(tmp_path / "picture.png")
+    cv2.imwrite(picture, golden.image)
+    hands = HandsOptions(backend="hamer", hamer_checkpoint=golden.checkpoint, device="cpu")
+    assert run_detect([picture], hands, json_output=json_output, explain=True) == 0
+    printed = capsys.readouterr().out
+    if not json_output:
+        lines = [line for line in printed.splitlines() if "  dropped, " in line]
+        assert 0 < len(lines) <= len(golden.boxes)
+        verdicts = [Verdict(line.partition("  dropped, ")[2].partition(":")[0]) for line in lines]
+        assert all(line.endswith(verdict.reason) for line, verdict in zip(lines, verdicts, strict=True))
+        return
+    (result,) = json.loads(printed).values()
+    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    dropped = result["dropped"]
+    assert len(dropped) + result["hand_count"] == len(golden.boxes)
+    assert {each["reason"] for each in dropped} <= set(Verdict) - {"kept"}
+    assert dropped[0]["box"] == (golden.boxes[0] + 0.5).astype(float).round(2).tolist()
+    assert all(set(each) == {"box", "is_right", "score", "keypoints", "reason"} for each in dropped)
+
+
 def open_with(golden, **changes):
     options = {"effort": Effort.FAST, "min_score": 0.5, "hamer_checkpoint": golden.checkpoint, "device": "cpu"}
     return open_backend(HandsOptions(**(options | changes)))
@@ -149,3 +174,14 @@ def test_a_device_that_is_not_there_is_an_error(golden):
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(BackendError, match="CUDA"):
         open_with(golden, device="cuda")
+
+
+def test_frames_are_refined_side_by_side(detector, golden):
+    """Who submits a picture doesn't wait for HaMeR, and each gets the hands of their own; what fails, fails for one alone."""
+    assert isinstance(detector, BatchingDetector)
+    futures = [detector.submit(golden.image) for _ in range(3)]
+    broken = detector.submit(golden.image[..., :0])
+    alone = detector.detect(golden.image)
+    for future in futures:
+        np.testing.assert_allclose(future.result(60).keypoints, alone.keypoints, atol=1e-2)
+    assert broken.exception(60) is not None

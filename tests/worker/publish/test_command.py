@@ -40,9 +40,10 @@ from worker.queue.partitions import Partitions
 
 
 @pytest.fixture(autouse=True)
-def threads_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command limits OpenCV's threads for its own process."""
+def process_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command limits OpenCV's threads for its own process, and exits it if a thread doesn't end in time."""
     monkeypatch.setattr(cv2, "setNumThreads", lambda _: None)
+    monkeypatch.setattr(command, "GRACE_S", 120.0)
 
 
 @pytest.fixture
