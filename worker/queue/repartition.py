@@ -20,8 +20,8 @@ long without reading (see :mod:`worker.queue.news`), nor does a publisher add to
 number (see :data:`worker.queue.partition_number.CHECK_S`)."""
 
 CLOSED_S = 60
-"""How long the queue of a partition that is no more refuses entries. A publisher that was about to add one gets an error, looks at
-the number again, and says what to do; the entry would be lost otherwise."""
+"""How long the queue of a partition that is no more refuses entries. A publisher that was about to add one gets an error, looks
+at the number again, and says what to do; the entry would be lost otherwise."""
 
 KEPT_S = 86_400
 """How long results and dead letters of partitions that are no more stay under their keys."""
