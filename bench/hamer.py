@@ -25,7 +25,10 @@ from worker.hamer.engine import Engine
 from worker.hamer.predictor import PRECISIONS, choose_device, choose_precisions
 from worker.hamer.sizes import VIT_H, HamerSizes
 
-TINY = HamerSizes(256, 16, 192, 4, 3, 768, 128, 2, 2, 64, 128)
+TINY = HamerSizes(
+    image_size=256, patch=16, dim=192, depth=4, heads=3, mlp_dim=768,
+    decoder_dim=128, decoder_depth=2, decoder_heads=2, decoder_head_dim=64, decoder_mlp_dim=128,
+)  # fmt: skip
 
 NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "L40S": 362e12}
 """Dense 16-bit FLOP/s according to the data sheets."""
@@ -157,7 +160,7 @@ def main() -> None:
             backbone[batch].measure(lambda n=batch: engine.model.backbone(crops[:n]), device)  # type: ignore[misc]
 
     few = crops[:2]
-    error = (engine.model(few, mesh=True).vertices - plain(few)["vertices"]).norm(dim=-1)
+    error = (engine.model(few, mesh=True)["vertices"] - plain(few)["vertices"]).norm(dim=-1)
     peak, plain_peak = (matmul.rate for matmul in peaks)
     backbone_flops, head_flops = flops_per_crop(sizes)
     nominal = next((flops for name, flops in NOMINAL.items() if name in device_name(device)), None)

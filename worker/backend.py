@@ -113,7 +113,7 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     palm = _palm_detectors(options)
     try:
         from worker.hamer.detector import HamerDetector, PosedHands
-        from worker.hamer.draw import draw_hands
+        from worker.hamer.draw import draw_meshes
         from worker.hamer.errors import HamerError
         from worker.hamer.refiner import EVENTS, HamerRefiner
     except ModuleNotFoundError as error:
@@ -137,9 +137,9 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         refiner.close()
 
     def draw(image: NDArray[np.uint8], hands: Hands) -> NDArray[np.uint8]:
-        if isinstance(hands, PosedHands):
-            image = draw_hands(image, hands.poses, faces)
-        return annotate(image, hands, skeletons=False)
+        if isinstance(hands, PosedHands) and faces is not None:
+            image = draw_meshes(image, hands.poses, faces)
+        return annotate(image, hands)
 
     return Backend("hamer", lambda: HamerDetector(palm.make(), refiner, f"hamer-{options.effort}"), draw, close)
 

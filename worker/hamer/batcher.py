@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from worker.hamer.engine import Rows
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
+from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped, Launched
 from worker.hands.device.errors import end_process
 

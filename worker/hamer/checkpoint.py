@@ -18,11 +18,12 @@ from worker.hamer.config import HamerConfig
 from worker.hamer.errors import CheckpointError, WeightsOverflowError
 from worker.hamer.mano_pickle import ManoArrays, load_mano
 from worker.hamer.modeling.hamer import Hamer
-from worker.hamer.modeling.head import BETAS, ManoHead
+from worker.hamer.modeling.head import ManoHead
 from worker.hamer.modeling.mano import Mano, ManoTopology
 from worker.hamer.modeling.vit import ViT
 from worker.hamer.recipes import Recipe, Tensors, mano_of_arrays, mano_of_tensors, network_recipes
 from worker.hamer.sizes import IGNORED, HamerSizes, Shape, infer_sizes, mano_shapes, name_of, network_shapes
+from worker.hands.outputs import BETAS
 
 logger = logging.getLogger(__name__)
 

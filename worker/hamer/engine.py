@@ -6,14 +6,11 @@ One thread launches batches, and any thread may wait for them.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from worker.hamer.bfloat16 import in_bfloat16
-from worker.hamer.modeling.hamer import Hamer, HandOutputs
-from worker.hamer.modeling.head import BETAS, JOINTS
-from worker.hamer.sizes import KEYPOINTS
+from worker.hamer.modeling.hamer import Hamer
+from worker.hamer.rows import RowLayout, Rows
 from worker.hamer.streams import Captured, Computation, Cropped, Launched, Streams, streams_of
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
@@ -21,9 +18,6 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 CPU_BUCKETS = (1, 2, 4, 8)
 """Batch sizes on a CPU, which gains nothing from more crops at a time; a caller waits for its whole batch."""
-
-Rows = NDArray[np.float32]
-"""(n, row_length): the network's outputs for n crops, one row for each; see `Engine.unpack`."""
 
 
 class Engine:
@@ -36,6 +30,7 @@ class Engine:
         streams: those of the device; by default the real ones.
 
     Attributes:
+        layout: of the rows.
         streams: as passed in.
         has_wide_range: whether `launch` has another number format to offer for crops whose rows aren't finite.
     """
@@ -50,6 +45,7 @@ class Engine:
     ) -> None:
         self.model = model
         self.mesh = mesh
+        self.layout = RowLayout(vertices=len(model.mano.v_template) if mesh else 0)
         self.device = model.mean.device
         self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
         self.streams = streams or streams_of(self.device)
@@ -62,12 +58,6 @@ class Engine:
         self._sixteen_bit = matrices != torch.float32
         self.has_wide_range = matrices == torch.float16
         self._wide: Hamer | None = None
-
-    @property
-    def row_length(self) -> int:
-        """Numbers in a row."""
-        vertices = len(self.model.mano.v_template) if self.mesh else 0
-        return 3 + JOINTS * 9 + BETAS + KEYPOINTS * 5 + 1 + vertices * 3
 
     @torch.inference_mode()
     def warm_up(self, size: int) -> None:
@@ -122,22 +112,6 @@ class Engine:
         """Returns cached but unused memory to the device."""
         self.streams.free_memory()
 
-    def unpack(self, rows: Rows) -> HandOutputs:
-        """Splits rows into the network's outputs."""
-        n = len(rows)
-        lengths = [3, JOINTS * 9, BETAS, KEYPOINTS * 3, KEYPOINTS * 2, 1]
-        lengths.append(self.row_length - sum(lengths))
-        camera, rotations, betas, three, two, spread, mesh = torch.split(torch.from_numpy(rows), lengths, dim=1)
-        return HandOutputs(
-            camera=camera,
-            rotations=rotations.reshape(n, JOINTS, 3, 3),
-            betas=betas,
-            keypoints_3d=three.reshape(n, KEYPOINTS, 3),
-            keypoints_2d=two.reshape(n, KEYPOINTS, 2),
-            spread=spread[:, 0],
-            vertices=mesh.reshape(n, lengths[-1] // 3, 3) if self.mesh else None,
-        )
-
     def _compute(self, crops: torch.Tensor, wide_range: bool) -> torch.Tensor:
         if wide_range:
             self._wide = self._wide or in_bfloat16(self.model)
@@ -150,15 +124,11 @@ class Engine:
         return self._captured.get(size, run)(crops)
 
     def _rows(self, crops: torch.Tensor, model: Hamer | None = None) -> torch.Tensor:
-        """Returns all outputs of a hand in one row (n, row_length), so that a single copy transfers them."""
+        """Returns all outputs of crops (n, 3, h, w) in rows (n, length)."""
         model = model or self.model
         with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"):
             regressed = model.regress(crops)
-        out = model.pose(*regressed, mesh=self.mesh)
-        parts = [out.camera, out.rotations, out.betas, out.keypoints_3d, out.keypoints_2d, out.spread[:, None]]
-        if out.vertices is not None:
-            parts.append(out.vertices)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        return self.layout.join(model.pose(*regressed, mesh=self.mesh))
 
 
 @contextmanager

@@ -11,18 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, load_hamer
-from worker.hamer.engine import Engine, Rows
+from worker.hamer.engine import Engine
 from worker.hamer.errors import CheckpointError, DeviceError, WeightsOverflowError
-from worker.hamer.geometry import (
-    Crops,
-    Floats,
-    crop_to_frame,
-    frame_focal,
-    frame_translations,
-    sample_crops,
-    unmirror,
-)
+from worker.hamer.geometry import Crops, sample_crops
 from worker.hamer.poses import HandPoses
+from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped
 
 logger = logging.getLogger(__name__)
@@ -101,25 +94,9 @@ class HamerPredictor:
             return Cropped(pixels, streams.record())
 
     def poses(self, rows: Rows, crops: Crops, width: int, height: int) -> HandPoses:
-        """Converts the network's rows (N, row_length) to hands in the crops' frame of `width` x `height` pixels."""
-        out = self.engine.unpack(rows)
-        finite = np.asarray(np.isfinite(rows).all(axis=1))
-        focal = frame_focal(width, height, self._model.focal, self._model.image_size)
-        cameras = _floats(out.camera)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            return HandPoses(
-                crops=crops,
-                keypoints_2d=crop_to_frame(_floats(out.keypoints_2d), crops),
-                keypoints_3d=unmirror(_floats(out.keypoints_3d), crops),
-                cameras=cameras,
-                translations=frame_translations(cameras, crops, width, height, focal),
-                focal=focal,
-                rotations=_floats(out.rotations),
-                betas=_floats(out.betas),
-                spreads=_floats(out.spread),
-                finite=finite,
-                vertices=None if out.vertices is None else unmirror(_floats(out.vertices), crops),
-            )
+        """Converts the network's rows (N, length) to hands in the crops' frame of `width` x `height` pixels."""
+        model = self._model
+        return HandPoses.of_rows(rows, self.engine.layout, crops, width, height, model.focal, model.image_size)
 
 
 def choose_device(name: str) -> torch.device:
@@ -154,7 +131,3 @@ def _named(precision: str) -> Precision:
         return PRECISIONS[precision]
     except KeyError:
         raise CheckpointError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}") from None
-
-
-def _floats(tensor: torch.Tensor) -> Floats:
-    return tensor.numpy().astype(np.float64)

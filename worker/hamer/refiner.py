@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.hamer.batcher import MicroBatcher
-from worker.hamer.consistency import Thresholds, Verdict, judge
-from worker.hamer.engine import Rows
+from worker.hamer.consistency import Thresholds, judge
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
-from worker.hamer.geometry import Crops, Floats, crops_of_boxes
+from worker.hamer.geometry import Crops, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped
+from worker.hamer.verdicts import Verdict
 from worker.hands.device.errors import end_process
+from worker.hands.geometry import Doubles
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""
@@ -65,6 +67,8 @@ class RefinedHands:
     """(M,) index of each hand's detection, ascending."""
     poses: HandPoses
     """HaMeR's joints, cameras and meshes of the M hands."""
+    verdicts: list[Verdict]
+    """Of the N detections."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +173,7 @@ class HamerRefiner:
                 rows = self.batcher.submit(self._crop(image, squares))
                 rows.add_done_callback(lambda done: self._threads.submit(self._end, frame, done))
             else:
-                refined.set_result(self._judged(frame, np.empty((0, self.predictor.engine.row_length), np.float32)))
+                refined.set_result(self._judged(frame, np.empty((0, self.predictor.engine.layout.length), np.float32)))
 
     def _end(self, frame: _Refining, rows: Future[Rows]) -> None:
         with _failing(frame.refined):
@@ -181,12 +185,14 @@ class HamerRefiner:
         scores = np.asarray(frame.hands.scores, np.float64)[frame.usable]
         keypoints = np.asarray(frame.hands.keypoints, np.float64)[frame.usable]
         poses = self.predictor.poses(rows, frame.squares, frame.width, frame.height)
-        verdicts = judge(poses, boxes, scores, keypoints, (frame.width, frame.height), self._thresholds)
-        unusable = [Verdict.BAD_BOX] * (len(frame.hands.boxes) - len(frame.usable))
-        for verdict, times in Counter([*verdicts, *unusable]).items():
+        judged = judge(poses, boxes, scores, keypoints, (frame.width, frame.height), self._thresholds)
+        verdicts = [Verdict.BAD_BOX] * len(frame.hands.boxes)
+        for row, verdict in zip(frame.usable.tolist(), judged, strict=True):
+            verdicts[row] = verdict
+        for verdict, times in Counter(verdicts).items():
             self._on_event(str(verdict), times)
-        kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
-        return RefinedHands(frame.usable[kept], poses.select(kept))
+        kept = np.array([verdict is Verdict.KEPT for verdict in judged], bool)
+        return RefinedHands(frame.usable[kept], poses.select(kept), verdicts)
 
     def _crop(self, image: NDArray[np.uint8], squares: Crops) -> Cropped:
         try:
@@ -220,7 +226,7 @@ def _failing(future: Future[RefinedHands]) -> Iterator[None]:
         future.set_exception(error)
 
 
-def usable_boxes(boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
+def usable_boxes(boxes: Doubles, width: int, height: int) -> NDArray[np.bool_]:
     """Returns which boxes (N, 4) are finite, not empty, of a sensible size, and at least partly on the frame."""
     with np.errstate(invalid="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer
 
 from worker.hamer import batcher  # noqa: E402
 from worker.hamer.checkpoint import BRAIN, HALF, load_hamer  # noqa: E402
-from worker.hamer.consistency import Thresholds, Verdict  # noqa: E402
+from worker.hamer.consistency import Thresholds  # noqa: E402
 from worker.hamer.engine import Engine  # noqa: E402
 from worker.hamer.errors import DeviceError, DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
 from worker.hamer.geometry import crops_of_boxes  # noqa: E402
@@ -23,6 +23,7 @@ from worker.hamer.modeling.hamer import Hamer  # noqa: E402
 from worker.hamer.predictor import HamerPredictor, choose_device, choose_precisions  # noqa: E402
 from worker.hamer.refiner import HamerRefiner, usable_boxes  # noqa: E402
 from worker.hamer.streams import Event, HostStreams, Launched  # noqa: E402
+from worker.hamer.verdicts import Verdict  # noqa: E402
 
 Events = list[tuple[str, int]]
 
@@ -68,7 +69,7 @@ def test_golden_hands(
     assert np.abs(poses.translations - theirs["full_cam_t"]).max() < 2e-2
     # 3 mm of a hand of about 20 cm, in crops of up to 1141 pixels with the hand half as large
     assert np.abs(poses.keypoints_2d - theirs["crop_keypoints_px"]).max() < 5
-    assert poses.focal == theirs["full_scaled_focal_length"]
+    assert poses.focals.tolist() == [theirs["full_scaled_focal_length"]] * 4
 
 
 def test_no_hands(
@@ -98,6 +99,7 @@ def test_bad_boxes_are_dropped(
     assert refined.source.tolist() == [2]
     assert np.abs(refined.poses.keypoints_3d - golden.outputs["full_keypoints_3d"][2:3]).max() < 3e-3
     assert sorted(events) == [("bad_box", 3), ("kept", 1)]
+    assert refined.verdicts == [Verdict.BAD_BOX, Verdict.BAD_BOX, Verdict.KEPT, Verdict.BAD_BOX]
 
 
 def test_usable_boxes():
