@@ -24,6 +24,8 @@ from console.fpsctl.app import app
 from process.settings import Flag, described
 from sidecar.settings import SidecarSettings
 from worker.__main__ import COMMANDS
+from worker.hamer.verdicts import Verdict
+from worker.hands.outputs import OUTPUTS, VERTICES, WRITTEN, Output
 
 PROTO = "handcounter/ratelimit/v1/rate_limit.proto"
 ROOT = Path(__file__).resolve().parents[1]
@@ -210,12 +212,49 @@ def keys_page() -> Iterator[str]:
         yield from table(("key", "what it holds"), [(code(key), cell(text)) for key, text in keys])
 
 
+def hands_page() -> Iterator[str]:
+    """Yields the lines about what is known of a hand."""
+    yield from ("# A hand", "", NOTE, "")
+    yield from (
+        "What is known of each hand of a picture, from the table in `worker/hands/outputs.py`.",
+        "[The results](../results.md) have the other fields, and [HaMeR](../hamer.md) explains its values.",
+        "",
+        "## In results",
+        "",
+    )
+    rows = [
+        (
+            code(output.field),
+            shape_of(output),
+            output.unit,
+            str(output.decimals or ""),
+            output.source,
+            cell(output.meaning),
+        )
+        for output in WRITTEN
+    ]
+    yield from table(("field", "shape", "unit", "decimals", "from", "meaning"), rows)
+    yield from ("## In the worker alone", "", "HaMeR's other values, which decide whether a hand is dropped.", "")
+    rest = [output for output in OUTPUTS if output not in WRITTEN]
+    rows = [(code(output.name), shape_of(output), output.unit, output.source, cell(output.meaning)) for output in rest]
+    yield from table(("name", "shape", "unit", "from", "meaning"), rows)
+    yield from ("## Verdicts", "", "HaMeR's verdict on each detection, in this order. All but the first drop it.", "")
+    yield from ("Metrics count them, and `hand-counter detect --explain` prints them.", "")
+    yield from table(("verdict", "reason"), [(code(verdict), cell(verdict.reason)) for verdict in Verdict])
+
+
+def shape_of(output: Output) -> str:
+    """Returns the shape of a value of one hand."""
+    return " x ".join("vertices" if length == VERTICES else str(length) for length in output.shape)
+
+
 PAGES = {
     "fps-sidecar.md": sidecar_page,
     "hand-counter.md": hand_counter_page,
     "fpsctl.md": fpsctl_page,
     "rpcs.md": rpc_page,
     "redis-keys.md": keys_page,
+    "hands.md": hands_page,
 }
 
 

@@ -20,7 +20,7 @@ from worker.hands.draw import annotate
 from worker.options import HandsOptions
 from worker.picture_files import decode_any, encode, pictures_in
 from worker.picture_header import PICTURE_SUFFIXES, PictureError
-from worker.results import FrameResult
+from worker.results import FrameResult, dropped_objects
 
 _MAX_PIXELS = 2**30
 """What OpenCV decodes. A user may look at larger pictures than a worker, which gets them from anybody."""
@@ -138,14 +138,34 @@ def _result(
     )
 
 
-def as_text(path: str, hands: Hands) -> str:
-    """Returns a picture's hands as lines for people."""
-    lines = [f"{path}: {len(hands)} {'hand' if len(hands) == 1 else 'hands'}"]
+def as_text(path: str, hands: Hands, *, explain: bool = False) -> str:
+    """Returns a picture's hands as lines for people.
+
+    Args:
+        path: of the picture.
+        hands: its hands.
+        explain: also names those that were found and aren't counted.
+    """
+    lines = [f"{path}: {len(hands)} {'hand' if len(hands) == 1 else 'hands'}", *_lines(hands)]
+    if explain:
+        dropped = hands.dropped()
+        told = zip(_lines(dropped.hands), dropped.verdicts, dropped.reasons, strict=True)
+        lines += [f"{line}  dropped, {verdict}: {reason}" for line, verdict, reason in told]
+    return "\n".join(lines)
+
+
+def _lines(hands: Hands) -> list[str]:
+    lines = []
     for box, is_right, score in zip(hands.boxes, hands.is_right, hands.scores, strict=True):
         x0, y0, x1, y1 = (round(float(value)) for value in box)
         side = "right" if is_right else "left"
         lines.append(f"  {side:5}  score {score:.2f}  box {x0},{y0} to {x1},{y1}")
-    return "\n".join(lines)
+    return lines
+
+
+def as_object(result: FrameResult, *, explain: bool = False) -> dict[str, object]:
+    """Returns a picture's result: the fields of one in the queue, and `dropped` if it is to be explained."""
+    return result.fields() | ({"dropped": dropped_objects(result.hands.dropped())} if explain else {})
 
 
 def run_detect(
@@ -154,6 +174,7 @@ def run_detect(
     *,
     json_output: bool = False,
     draw_dir: Path | None = None,
+    explain: bool = False,
 ) -> int:
     """Finds the hands in pictures and prints them.
 
@@ -162,6 +183,7 @@ def run_detect(
         hands: how hands are found; None means the defaults.
         json_output: prints one JSON object {image: result} at the end, with results as in the queue, instead of lines.
         draw_dir: folder for annotated copies.
+        explain: prints the hands that HaMeR dropped as well, with the reason.
 
     Returns:
         The exit code: 0 done, 1 if the models, a picture or standard output failed, with the reason on standard error.
@@ -183,21 +205,23 @@ def run_detect(
     except BackendError as error:
         return _fail(str(error))
     try:
-        return _detect_and_print(paths, backend, draw_dir, json_output=json_output)
+        return _detect_and_print(paths, backend, draw_dir, json_output=json_output, explain=explain)
     finally:
         backend.close()
 
 
-def _detect_and_print(paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool) -> int:
+def _detect_and_print(
+    paths: Sequence[str], backend: Backend, draw_dir: Path | None, *, json_output: bool, explain: bool
+) -> int:
     code, output = 0, Output(sys.stdout)
     found: dict[str, dict[str, object]] = {}
     for path, result in detect_images(paths, backend.make_detector(), draw_dir, backend.draw):
         if isinstance(result, ImageError):
             code = _fail(str(result))
         elif json_output:
-            found[path] = result.fields()
+            found[path] = as_object(result, explain=explain)
         else:
-            output.line(as_text(path, result.hands))
+            output.line(as_text(path, result.hands, explain=explain))
     if json_output:
         output.line(json.dumps(found, indent=2))
     return _fail(f"results can't be written to standard output: {output.problem}") if output.problem else code

@@ -19,6 +19,7 @@ examples:
   hand-counter detect photos/ --draw out/            annotated copies of all pictures in the folder
   hand-counter detect photo.jpg --hamer-checkpoint hamer.ckpt --mesh --draw out/
   hand-counter detect a.jpg b.png --json             {image: {"hand_count": ..., "hands": [...], ...}, ...}
+  hand-counter detect a.jpg --hamer-checkpoint hamer.ckpt --explain      which hands HaMeR dropped, and why
 """
 
     images: Annotated[list[str], Positional()] = Field(description="image files, or folders of them")
@@ -29,6 +30,8 @@ examples:
         None, description="folder for annotated copies", json_schema_extra={"flag": "--draw", "metavar": "DIR"}
     )
 
+    explain: bool = Field(False, description="print the hands that HaMeR dropped as well, with the reason")
+
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of :func:`worker.detect.run_detect`."""
         return {
@@ -36,6 +39,7 @@ examples:
             "hands": self.hands_options,
             "json_output": self.json_output,
             "draw_dir": self.draw_dir,
+            "explain": self.explain,
         }
 
 

@@ -31,7 +31,8 @@ class Metrics:
         )
         self.refinements = Counter(
             "hand_counter_refinements",
-            "Detected hands by HaMeR's verdict; out_of_memory: batches that were halved.",
+            "Detected hands by HaMeR's verdict; out_of_memory: batches that were halved; "
+            "overflow: crops computed again in bfloat16.",
             ["verdict"],
             registry=registry,
         )

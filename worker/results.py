@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from worker.hands.detection import Dropped, Hands
+from worker.hands.outputs import DETECTED, WRITTEN, Output, Unit
 
 if TYPE_CHECKING:
-    from worker.hands.detection import Hands
     from worker.picture import Picture
 
 VERSION = 1
@@ -67,7 +71,7 @@ class FrameResult:
             "image": {"width": self.width, "height": self.height},
             "hand_count": self.hand_count,
             "hand_count_smoothed": self.hand_count_smoothed,
-            "hands": _hands(self.hands),
+            "hands": hand_objects(self.hands),
             "timings": {
                 "queue_age": None if queue_age_s is None else round(queue_age_s, 4),
                 "decode": round(self.decode_s, 6),
@@ -80,18 +84,37 @@ class FrameResult:
         return json.dumps(self.fields(entry_id, queue_age_s), allow_nan=False, separators=(",", ":"))
 
 
-def _hands(hands: Hands) -> list[dict[str, object]]:
-    """Returns one object per hand. Coordinates have two decimals, far finer than any detector."""
-    columns = zip(
-        hands.boxes.astype(float).round(2).tolist(),
-        hands.is_right.tolist(),
-        hands.scores.astype(float).round(4).tolist(),
-        hands.keypoints.astype(float).round(2).tolist(),
-        [bool(np.isfinite(keypoints).all()) for keypoints in hands.keypoints],
-        hands.details(),
-        strict=True,
-    )
-    return [
-        {"box": box, "is_right": is_right, "score": score, "keypoints": keypoints if known else None, **details}
-        for box, is_right, score, keypoints, known, details in columns
-    ]
+def hand_objects(hands: Hands) -> list[dict[str, object]]:
+    """Returns the JSON of each hand: the fields that the table (worker/hands/outputs.py) has for what is known of it."""
+    values = hands.values()
+    columns = {output.field: _column(output, values[output.name]) for output in WRITTEN if output.name in values}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _column(output: Output, values: NDArray[Any]) -> list[object]:
+    """Returns one value of all hands, with the table's decimals: far finer than any detector."""
+    if output.unit is Unit.FLAG:
+        return list(values.tolist())
+    column: list[object] = np.asarray(values, np.float64).round(output.decimals).tolist()
+    if output.nullable:
+        unknown = np.isnan(values).any(axis=tuple(range(1, values.ndim))).tolist()
+        return [None if is_unknown else value for value, is_unknown in zip(column, unknown, strict=True)]
+    return column
+
+
+def dropped_objects(dropped: Dropped) -> list[dict[str, object]]:
+    """Returns the JSON of each hand that was found and isn't counted, with the reason."""
+    hands = hand_objects(dropped.hands)
+    return [{**hand, "reason": str(verdict)} for hand, verdict in zip(hands, dropped.verdicts, strict=True)]
+
+
+def hands_of_objects(objects: Sequence[Mapping[str, Any]]) -> Hands:
+    """Returns the detected values of hands from their JSON; what HaMeR adds is left out."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for output in DETECTED:
+        dtype = np.bool_ if output.unit is Unit.FLAG else np.float32
+        column = [each[output.field] for each in objects]
+        unknown = np.full(output.shape, np.nan)
+        rows = [unknown if value is None else value for value in column]
+        arrays[output.name] = np.array(rows, dtype).reshape(-1, *output.shape)
+    return Hands(**arrays)

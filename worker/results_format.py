@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from process.csv_cells import cell_of
+
 COLUMNS = (
     "written_at", "stream_name", "ts", "hand_count", "hand_count_smoothed", "queue_age", "backend", "width", "height",
     "entry_id",
@@ -41,7 +43,7 @@ def _csv(entry_id: str, result: str) -> str:
 
 def _csv_line(values: Any) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
+    csv.writer(line, lineterminator="").writerow(cell_of(each) if isinstance(each, str) else each for each in values)
     return line.getvalue()
 
 

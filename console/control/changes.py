@@ -1,9 +1,14 @@
 """A change of a limit, and its entry in the audit. Pure."""
 
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+from handcounter.pacing.limits import MAX_BOOSTS, MAX_PATTERNS, Boost, in_text_order, parse_boost, parse_fps
+from handcounter.pacing.patterns import Patterns, pattern_error
+from handcounter.pacing.schedule import stream_name_error
 
 OTHER_TOOL: Final = "other"
 """The tool of an entry about a change that was noticed afterwards, because no tool of this project made it."""
@@ -58,6 +63,24 @@ class Snapshot:
     limits: Mapping[str, str] = field(default_factory=dict)
     patterns: Mapping[str, str] = field(default_factory=dict)
     boosts: Mapping[str, str] = field(default_factory=dict)
+    unread: frozenset[Kind] = field(default=frozenset(), kw_only=True)
+    """The kinds whose key isn't a hash, so that nothing of them could be read, and nothing of them is in force."""
+
+    @functools.cached_property
+    def patterns_in_force(self) -> Patterns:
+        """The limits by pattern that the sidecars apply, as far as Redis alone tells."""
+        named = ((name, text) for name, text in self.patterns.items() if _is_utf8(name) and pattern_error(name) is None)
+        valid = ((name, parse_fps(raw(text))) for name, text in named)
+        return Patterns(in_text_order({name: fps for name, fps in valid if fps is not None}, MAX_PATTERNS))
+
+    @functools.cached_property
+    def boosts_in_force(self) -> Mapping[str, Boost]:
+        """The boosts that the sidecars apply until they end, as far as Redis alone tells."""
+        named = (
+            (name, text) for name, text in self.boosts.items() if _is_utf8(name) and stream_name_error(name) is None
+        )
+        valid = ((name, parse_boost(raw(text))) for name, text in named)
+        return in_text_order({name: boost for name, boost in valid if boost is not None}, MAX_BOOSTS)
 
     def of(self, kind: Kind) -> Mapping[str, str]:
         """Returns the values of a kind."""
@@ -87,6 +110,8 @@ def differences(seen: Mapping[tuple[Kind, str], str], snapshot: Snapshot) -> lis
     """Returns what differs from what was seen before, kind by kind, in the order of the names."""
     found: list[Change] = []
     for kind in Kind:
+        if kind in snapshot.unread:
+            continue  # what can't be read hasn't been removed
         values = snapshot.of(kind)
         before = {name: value for (of, name), value in seen.items() if of is kind}
         pairs = (Change(kind, name, before.get(name, ""), values.get(name, "")) for name in sorted({*values, *before}))
@@ -101,3 +126,12 @@ def is_ended_boost(change: Change, now: float) -> bool:
         return change.kind is Kind.BOOST and not change.new and float(until) <= now
     except ValueError:
         return False
+
+
+def raw(text: str) -> bytes:
+    """Returns the bytes of a text that Redis sent, also of one that isn't UTF-8."""
+    return text.encode(errors="surrogateescape")
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in text)

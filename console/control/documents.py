@@ -12,6 +12,7 @@ from console.control.names import quoted
 from console.control.plan import pattern_fault
 from console.control.rule import format_fps, parse_fps
 from handcounter.pacing.schedule import stream_name_error
+from process.csv_cells import cell_of, text_of
 
 _SECTIONS = {"limits": Kind.LIMIT, "patterns": Kind.PATTERN}
 _COLUMNS = ("kind", "name", "fps")
@@ -89,7 +90,7 @@ def _csv_rows(rows: Iterable[tuple[int, list[str]]]) -> Iterator[_Row]:
             continue
         if len(words) != len(_COLUMNS) or words[0] not in _SECTIONS.keys() | {"limit", "pattern"}:
             raise DocumentError(f"line {line}: expected limit,NAME,FPS or pattern,NAME,FPS")
-        yield _Row(line, Kind(words[0].removesuffix("s")), words[1], words[2])
+        yield _Row(line, Kind(words[0].removesuffix("s")), text_of(words[1]), text_of(words[2]))
 
 
 def to_yaml(snapshot: Snapshot) -> str:
@@ -102,12 +103,17 @@ def to_yaml(snapshot: Snapshot) -> str:
 
 
 def to_csv(snapshot: Snapshot) -> str:
-    """Returns the limits as CSV, in the order of the names."""
+    """Returns the limits as CSV, in the order of the names.
+
+    A name that a spreadsheet would take for a formula begins with an apostrophe there, which :func:`from_csv` removes.
+    """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for kind in _SECTIONS.values():
-        writer.writerows((kind.value, name, value) for name, value in sorted(snapshot.of(kind).items()))
+        writer.writerows(
+            (kind.value, cell_of(name), cell_of(value)) for name, value in sorted(snapshot.of(kind).items())
+        )
     return output.getvalue()
 
 

@@ -29,6 +29,7 @@ class Code(enum.StrEnum):
     BAD_NAME = "bad-name"
     BAD_PATTERN = "bad-pattern"
     BAD_BOOST = "bad-boost"
+    WRONG_TYPE = "wrong-type"
     PATTERN_IN_LIMITS = "pattern-in-limits"
     UNUSED = "unused"
     ALIKE = "alike"
@@ -56,6 +57,7 @@ def lint(
     streams: Collection[str] | None = None,
     sources: dict[str, float] | None = None,
     capacity: float | None = None,
+    planned: bool = False,
     default: float | None = None,
 ) -> list[Finding]:
     """Returns what may be wrong, errors first, then by kind and name.
@@ -66,17 +68,22 @@ def lint(
         streams: the streams that exist; None if that isn't known.
         sources: the rates of the streams' sources where they are known, frames per second.
         capacity: how many frames per second the workers count at most; None if that isn't known.
+        planned: whether a person says so: then streams whose sources aren't known ask for their limits, else for nothing.
         default: the sidecar's --fps; None if it isn't known.
     """
     found = [*_values(snapshot, now), *_names(snapshot, streams)]
     if capacity is not None and streams is not None:
-        found += _capacity(snapshot, now, streams, sources or {}, capacity, default)
+        asking = streams if planned else [name for name in streams if name in (sources or {})]
+        found += _capacity(snapshot, now, asking, sources or {}, capacity, default)
     return sorted(found, key=lambda each: (each.severity is not Severity.ERROR, each.kind, each.name, each.code))
 
 
 def _values(snapshot: Snapshot, now: float) -> Iterator[Finding]:
     """Finds values without effect."""
     error, warning = Severity.ERROR, Severity.WARNING
+    for kind in snapshot.unread:
+        message = f"the {kind}s can't be read: their key isn't a hash, or this user of Redis may not read it"
+        yield Finding(error, Code.WRONG_TYPE, kind, "", message)
     for name, value in snapshot.limits.items():
         if problem := stream_name_error(name):
             yield Finding(error, Code.BAD_NAME, Kind.LIMIT, name, f"no stream can have this name: {problem}")

@@ -5,36 +5,26 @@ valid, and knows its --fps; Redis knows neither.
 """
 
 import enum
-import functools
 import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from console.control.changes import Kind, Snapshot
+from console.control.changes import Kind, Snapshot, raw
 from handcounter.pacing import limits as pacing_limits
-from handcounter.pacing.limits import MAX_PATTERNS, Boost, FpsSource
-from handcounter.pacing.patterns import Patterns, is_pattern, matches, pattern_error
+from handcounter.pacing.limits import Boost
+from handcounter.pacing.patterns import is_pattern, matches
 
 WILDCARD: Final = "*"
 
 
 class Source(enum.StrEnum):
-    """Where a limit comes from, as tables and JSON show it."""
+    """Where a limit comes from: the words of the contract, which all tools show."""
 
     BOOST = "boost"
-    OWN = "own"
+    OVERRIDE = "override"
     PATTERN = "pattern"
-    WILDCARD = "*"
-    DEFAULT = "--fps"
-
-
-SOURCES: Final = {
-    FpsSource.BOOST: Source.BOOST,
-    FpsSource.OVERRIDE: Source.OWN,
-    FpsSource.PATTERN: Source.PATTERN,
-    FpsSource.WILDCARD: Source.WILDCARD,
-    FpsSource.DEFAULT: Source.DEFAULT,
-}
+    WILDCARD = "wildcard"
+    DEFAULT = "default"
 
 
 class InForce(NamedTuple):
@@ -55,12 +45,12 @@ class InForce(NamedTuple):
 
 def parse_fps(text: str) -> float | None:
     """Returns the fps that a value stands for, frames per second from 0 to infinity; None if it isn't valid."""
-    return pacing_limits.parse_fps(_raw(text))
+    return pacing_limits.parse_fps(raw(text))
 
 
 def parse_boost(text: str) -> Boost | None:
     """Returns the boost that a value "FPS UNTIL" stands for; None if it isn't valid."""
-    return pacing_limits.parse_boost(_raw(text))
+    return pacing_limits.parse_boost(raw(text))
 
 
 def format_fps(fps: float) -> str:
@@ -73,11 +63,6 @@ def format_fps(fps: float) -> str:
 def format_boost(boost: Boost) -> str:
     """Returns a boost as it is written to Redis, its end to the millisecond."""
     return f"{format_fps(boost.fps)} {boost.until:.3f}"
-
-
-def valid_patterns(snapshot: Snapshot) -> Patterns:
-    """Returns the patterns that are in force."""
-    return _patterns(tuple(sorted(snapshot.patterns.items())))
 
 
 def is_glob(text: str) -> bool:
@@ -95,21 +80,21 @@ def in_force(name: str, snapshot: Snapshot, now: float, default: float | None = 
 
     Args:
         name: the stream.
-        snapshot: at least its own field and boost, the field ``*``, and all patterns.
+        snapshot: at least its own field, the field ``*``, all patterns, and all boosts if there are more than may be in force.
         now: Unix seconds.
         default: the sidecar's --fps; None if it isn't known.
     """
     text = snapshot.value(Kind.LIMIT, name)
     own = parse_fps(text)
-    match = valid_patterns(snapshot).match(name)
+    match = snapshot.patterns_in_force.match(name)
     otherwise = pacing_limits.fallback(
         parse_fps(snapshot.value(Kind.LIMIT, WILDCARD)), math.nan if default is None else default
     )
-    boost = parse_boost(snapshot.value(Kind.BOOST, name))
+    boost = snapshot.boosts_in_force.get(name)
     pattern = match.fps if match else None
     lasting = pacing_limits.lasting_limit(own, pattern, otherwise)
     limit = pacing_limits.limit_in_force(own, pattern, otherwise, boost, now)
-    source = SOURCES[limit.source]
+    source = Source[limit.source.name]
     return InForce(
         _known(limit.fps),
         source,
@@ -122,15 +107,3 @@ def in_force(name: str, snapshot: Snapshot, now: float, default: float | None = 
 
 def _known(fps: float) -> float | None:
     return None if math.isnan(fps) else fps
-
-
-def _raw(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
-
-
-# A snapshot is asked about many streams.
-@functools.lru_cache(maxsize=4)
-def _patterns(items: tuple[tuple[str, str], ...]) -> Patterns:
-    valid = ((pattern, parse_fps(value)) for pattern, value in items if pattern_error(pattern) is None)
-    fps = {pattern: value for pattern, value in valid if value is not None}
-    return Patterns(dict(list(fps.items())[:MAX_PATTERNS]))

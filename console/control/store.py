@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -19,10 +19,12 @@ from console.control.changes import (
     differences,
     entry_of,
     is_ended_boost,
+    raw,
 )
 from console.control.connection import Client
 from console.control.keys import AUDIT_LENGTH, ControlKeys
 from console.control.rule import WILDCARD, parse_boost
+from process.redis_failures import failure_code
 
 PAGE: Final = 1000
 MOST_AT_ONCE: Final = 5000
@@ -69,6 +71,7 @@ class LimitsControl:
         self._who = who
         self._tool = tool
         self._on_one_server = not isinstance(client, redis.RedisCluster)
+        self._unread: set[Kind] = set()
 
     @property
     def keys(self) -> ControlKeys:
@@ -88,17 +91,25 @@ class LimitsControl:
 
     def snapshot(self) -> Snapshot:
         """Returns all limits, read a page at a time."""
-        return Snapshot(*map(self.values, Kind))
+        return self._read(dict.fromkeys(Kind))
 
-    def values(self, kind: Kind) -> dict[str, str]:
+    def values(self, kind: Kind) -> Mapping[str, str]:
         """Returns all values of one kind, by name."""
-        return self._all(self._keys.hash_of(kind))
+        return self._read({kind: None}).of(kind)
 
     def of(self, names: Iterable[str]) -> Snapshot:
-        """Returns what says which limit some streams have: their fields and boosts, ``*``, and all patterns."""
+        """Returns what says which limit some streams have: their fields, ``*``, and all patterns and boosts."""
         wanted = list(dict.fromkeys([*names, WILDCARD]))
-        limits, boosts = (self._some(self._keys.hash_of(kind), wanted) for kind in (Kind.LIMIT, Kind.BOOST))
-        return Snapshot(limits, self._all(self._keys.patterns), boosts)
+        # Of boosts all, since a large number of them takes some out of force.
+        return self._read({Kind.LIMIT: wanted, Kind.PATTERN: None, Kind.BOOST: None})
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read the last time, and what to do about it, for people."""
+        return [
+            f"{self._keys.hash_of(kind)} isn't a hash, so no {kind} is in force: look at it, then delete or rename it"
+            for kind in sorted(self._unread)
+        ]
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Makes changes, all or none of up to :data:`MOST_AT_ONCE`, and notes them in the audit as made together.
@@ -181,7 +192,7 @@ class LimitsControl:
         kinds = list(Kind)
         words: list[object] = [AUDIT_LENGTH, OTHER_TOOL]
         for change in changes:
-            words += [kinds.index(change.kind) + 1, *map(_raw, change), int(change in to_note)]
+            words += [kinds.index(change.kind) + 1, *map(raw, change), int(change in to_note)]
         keys = [*map(self._keys.hash_of, kinds), self._keys.audit, self._keys.seen]
         self._client.eval(_NOTICE, len(keys), *keys, *words)
 
@@ -200,10 +211,10 @@ class LimitsControl:
 
     def _run(self, changes: Sequence[Change], hashes: Sequence[str], notes: Sequence[str], batch: str) -> None:
         """Runs the script that changes limits."""
-        words: list[object] = [len(hashes), AUDIT_LENGTH, _raw(self._who), self._tool, batch]
+        words: list[object] = [len(hashes), AUDIT_LENGTH, raw(self._who), self._tool, batch]
         for change in changes:
             index = hashes.index(self._keys.hash_of(change.kind)) + 1
-            words += [index, *map(_raw, change), _until(change)]
+            words += [index, *map(raw, change), _until(change)]
         keys = [*hashes, *notes]
         # EVAL rather than EVALSHA: a person's changes are rare, and it needs one permission less.
         differing: list[str] = self._client.eval(_APPLY, len(keys), *keys, *words)
@@ -214,11 +225,25 @@ class LimitsControl:
         """Adds entries to the audit and remembers the values, without a change of the limits themselves."""
         with self._client.pipeline(transaction=False) as pipeline:
             for change in changes:
-                entry = dict(zip(("kind", "name", "old", "new"), map(_raw, change), strict=True))
-                entry |= {"who": _raw(who), "tool": _raw(tool), "until": _raw(_until(change)), "batch": _raw(batch)}
+                entry = dict(zip(("kind", "name", "old", "new"), map(raw, change), strict=True))
+                entry |= {"who": raw(who), "tool": raw(tool), "until": raw(_until(change)), "batch": raw(batch)}
                 pipeline.xadd(self._keys.audit, entry, maxlen=AUDIT_LENGTH, approximate=True)
                 _see(pipeline, self._keys.seen, change)
             pipeline.execute()
+
+    def _read(self, wanted: Mapping[Kind, Sequence[str] | None]) -> Snapshot:
+        """Reads some fields of each kind, or all where None. A key that isn't a hash is noted, and the others are read."""
+        found: dict[Kind, Mapping[str, str]] = {}
+        for kind, names in wanted.items():
+            key = self._keys.hash_of(kind)
+            self._unread.discard(kind)
+            try:
+                found[kind] = self._all(key) if names is None else self._some(key, names)
+            except redis.ResponseError as error:
+                if failure_code(error) != "WRONGTYPE":
+                    raise
+                self._unread.add(kind)
+        return Snapshot(*(found.get(kind, {}) for kind in Kind), unread=frozenset(self._unread & wanted.keys()))
 
     def _all(self, key: str) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -232,20 +257,15 @@ class LimitsControl:
     def _some(self, key: str, names: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for part in _parts(names, PAGE):
-            values = self._client.hmget(key, list(map(_raw, part)))
+            values = self._client.hmget(key, list(map(raw, part)))
             found |= {name: value for name, value in zip(part, values, strict=True) if value is not None}
         return found
 
 
-def _raw(text: str) -> bytes:
-    """Returns the bytes of a text that Redis sent; hiredis would reject those that aren't UTF-8."""
-    return text.encode(errors="surrogateescape")
-
-
 def _see(pipeline: Any, key: str, change: Change) -> None:
-    field = _raw(f"{change.kind} {change.name}")
+    field = raw(f"{change.kind} {change.name}")
     if change.new:
-        pipeline.hset(key, field, _raw(change.new))
+        pipeline.hset(key, field, raw(change.new))
     else:
         pipeline.hdel(key, field)
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from console.control.changes import OTHER_TOOL, AuditEntry, Change, Kind, Snapshot, is_ended_boost
+from console.control.durations import show_time
 from console.control.names import quoted
 from console.control.plan import Plan
-from console.control.rule import parse_fps
+from console.control.rule import format_fps, parse_boost, parse_fps
 
 
 class Undone(NamedTuple):
@@ -50,8 +51,8 @@ def undo(entries: tuple[AuditEntry, ...], snapshot: Snapshot) -> Plan:
     if not entries:
         return Plan(refusals=("there is no such change in the audit",))
     refusals = [
-        f"{entry.change.kind} {quoted(entry.change.name)} was changed again: it is {_value(now)} now, "
-        f"not {_value(entry.change.new)}"
+        f"{entry.change.kind} {quoted(entry.change.name)} was changed again: it is {_words(entry.change.kind, now)} now, "
+        f"not {_words(entry.change.kind, entry.change.new)}"
         for entry in entries
         if (now := snapshot.value(entry.change.kind, entry.change.name)) != entry.change.new
     ]
@@ -84,5 +85,8 @@ def former_values(names: Iterable[str], newest_first: Iterable[AuditEntry]) -> d
     return found
 
 
-def _value(text: str) -> str:
-    return quoted(text) if text else "absent"
+def _words(kind: Kind, value: str) -> str:
+    boost = parse_boost(value) if kind is Kind.BOOST else None
+    if boost is None:
+        return quoted(value) if value else "absent"
+    return f"{format_fps(boost.fps)} until {show_time(boost.until)}"

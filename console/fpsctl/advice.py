@@ -6,7 +6,8 @@ from typing import Final
 
 from console.control.names import quoted, shown, word
 from console.control.rule import format_fps
-from console.fpsctl.rows import Row, State
+from console.control.states import State
+from console.fpsctl.rows import Row
 
 REASONS: Final[Mapping[str, str]] = {
     "too_soon": "the stream's next frame wasn't due: this is its limit at work",
@@ -66,7 +67,7 @@ def advice(
         case State.PAUSED:
             found.append(f"it is paused: fpsctl resume {word(row.name)}")
         case State.BEHIND:
-            found.append("frames are admitted, but none are counted: is a worker running, and does it read this queue?")
+            found.append("its frames come, but none is counted: is a worker running, and does it read this queue?")
         case _:
             found += _live(row)
     return found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import redis
 
+from console.control.capacity import asked_fps
 from console.control.failures import failure_in_words
 from console.control.rule import WILDCARD
 from console.fpsctl.rows import Paced, Row, row
@@ -79,26 +78,21 @@ def read_board(session: Session, most_scans: int = MOST_SCANS) -> Board:
         )
         for name in sorted(names - gone)
     ]
-    problems = [unreadable] if unreadable else []
+    problems = [unreadable] if unreadable else session.limits.problems
     problems += session.sidecars.problems(said)
     if session.workers.problem:
         problems.append(session.workers.problem)
     if all(each.problem for each in said) and not problems:
         problems.append("no sidecar answers at 127.0.0.1:50051, so admitted frames aren't shown (--sidecar ADDRESS)")
-    return Board(rows, said, _asked(rows), problems)
-
-
-def _asked(rows: Iterable[Row]) -> float:
-    """Returns what the limits of streams whose cameras deliver ask for: no more than these deliver."""
-    pairs = ((each.limit, each.source_fps) for each in rows if each.source_fps)
-    return sum(min(math.inf if limit is None else limit, source) for limit, source in pairs if source)
+    asked = sum(asked_fps(each.state, each.limit, each.source_fps) for each in rows)
+    return Board(rows, said, asked, problems)
 
 
 def paced_of(stream: pb.StreamStatus) -> Paced:
     """Returns what a sidecar says about a stream as plain values."""
     return Paced(
         fps=stream.fps,
-        source=word(pb.FpsSource, stream.fps_source, "FPS_SOURCE_"),
+        source=word(pb.FpsSource, stream.fps_source, "FPS_SOURCE_").lower(),
         admitted=stream.admitted,
         denied=stream.denied,
         admitted_fps=stream.achieved_fps,

@@ -2,7 +2,7 @@
 
 import enum
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from console.control.names import shown
@@ -32,6 +32,9 @@ LEAST_VERSION: Final = (7, 0)
 SKEW_S: Final = 1.0
 """A sidecar's clock may be off by this much: boosts end by it."""
 TABLE_AGE_S: Final = 60.0
+CAP_SLACK: Final = 200
+"""Entries by which one partition may exceed its cap."""
+NEARLY_FULL: Final = 0.8
 
 USERS: Final[Mapping[str, Sequence[tuple[str, ...]]]] = {
     "fps-sidecar": (("HMGET", "{limits}", "f"), ("HSCAN", "{limits}", "0"), ("HMGET", "{patterns}", "f"),
@@ -172,6 +175,34 @@ def queue(waiting: int, length: int) -> Check:
         )
         return Check("queue", Status.WARNING, message)
     return Check("queue", Status.OK, f"{waiting} frames wait")
+
+
+def cap(length: int, waiting: int, caps: Collection[int], partitions: int) -> Check:
+    """Judges the length of the queue by the cap that its publishers keep.
+
+    Args:
+        length: entries that are there, in all partitions together.
+        waiting: those of them that no worker has settled.
+        caps: the --max-queue of the publishers that tell it.
+        partitions: how many the queue has.
+    """
+    if not caps:
+        return Check("queue cap", Status.UNKNOWN, f"{length} entries; no publisher tells its --max-queue at present")
+    least, most = min(caps), max(caps)
+    if least != most:
+        listed = ", ".join(map(str, sorted(caps)[:5]))
+        message = (
+            f"publishers have different --max-queue ({listed}): the least pushes out the frames of all; make them equal"
+        )
+        return Check("queue cap", Status.WARNING, message)
+    # Redis drops whole nodes of a stream, of some 100 entries.
+    if length > 1.1 * most + CAP_SLACK * partitions:
+        message = f"{length} entries, more than --max-queue {most}: does another program add entries without MAXLEN?"
+        return Check("queue cap", Status.WARNING, message)
+    if waiting > NEARLY_FULL * most:
+        message = f"{waiting} frames wait, of --max-queue {most}: beyond it the oldest are dropped unread"
+        return Check("queue cap", Status.WARNING, message)
+    return Check("queue cap", Status.OK, f"{length} entries, and at most about {most} are kept")
 
 
 def accounting(counters: Mapping[str, int], pending: int) -> Check:

@@ -17,6 +17,7 @@ from console.control.lint import Severity, lint
 from console.fpsctl import checks
 from console.fpsctl.board import word
 from console.fpsctl.checks import Check, Status
+from console.fpsctl.rows import number
 from console.fpsctl.session import Session
 from console.fpsctl.sidecars import Said
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -129,8 +130,10 @@ class Examination:
             yield Check("limits", Status.OK, f"{total}, all valid")
 
     def _queue(self) -> Iterator[Check]:
+        workers = self._session.workers
         waiting = length = pending = 0
-        for tag in self._session.workers.tags():
+        tags = workers.tags()
+        for tag in tags:
             key = f"{tag}:frames"
             length += self._client.xlen(key)
             with contextlib.suppress(redis.ResponseError):  # no such key: nothing was ever published
@@ -138,7 +141,9 @@ class Examination:
                     pending += group["pending"]
                     waiting += group["pending"] + (group.get("lag") or 0)
         yield checks.queue(waiting, length)
-        counters = self._session.workers.accounting()
+        told = {int(number(each.get("max_queue"))) for each in workers.cameras(workers.names()).values()}
+        yield checks.cap(length, waiting, told - {0}, len(tags))
+        counters = workers.accounting()
         if counters:
             yield checks.accounting(counters, pending)
 

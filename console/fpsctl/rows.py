@@ -9,22 +9,7 @@ from typing import Any, Final
 from console.control.changes import Snapshot
 from console.control.names import rough_look
 from console.control.rule import InForce, Source, in_force
-from console.control.silence import silent_after
-
-
-class State(enum.StrEnum):
-    """What a stream does, in a word."""
-
-    LIVE = "live"
-    PAUSED = "paused"
-    SILENT = "silent"
-    """Frames came, and come no more."""
-    LOST = "lost"
-    """Its publisher can't read the camera."""
-    BEHIND = "behind"
-    """Frames are admitted, and none are counted."""
-    UNSEEN = "unseen"
-    """There is a limit, and no frame was ever seen."""
+from console.control.states import Signs, State, state_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +18,7 @@ class Paced:
 
     fps: float
     source: str
-    """As the contract names it: OVERRIDE, PATTERN, ..."""
+    """A word of :class:`console.control.rule.Source`, or one that a newer sidecar knows."""
     admitted: int
     denied: int
     admitted_fps: float
@@ -56,7 +41,9 @@ class Row:
     limit: float | None
     """In force, frames per second; None: not known."""
     source: str
-    """Where the limit comes from, see :class:`console.control.rule.Source`; the pattern if it is one."""
+    """Where the limit comes from, see :class:`console.control.rule.Source`."""
+    pattern: str | None
+    """The pattern, if the limit comes from one and it is known."""
     until: float | None
     """The end of a boost, Unix seconds."""
     invalid: str
@@ -110,15 +97,28 @@ def row(
     told = [each.source_fps for each in paced if each.source_fps] + [number(publisher.get("source_fps"))]
     source_fps = max(told) or number(hashed.get("source_fps"))
     fps = paced[0].fps if paced and force.fps is None else force.fps
+    signs = Signs(
+        fps,
+        now,
+        heard_at=heard_at,
+        counted_at=number(hashed.get("counted_at")),
+        admitted=int(number(hashed.get("admitted"))),
+        counted=int(number(hashed.get("counted"))),
+        decided=any(each.admitted or each.denied for each in paced),
+        told_fps=max(told),
+        told_since=number(publisher.get("since")) if publisher.get("state") == "working" else 0.0,
+        lost=publisher.get("state") == "lost",
+    )
     admitted_fps = sum(each.admitted_fps for each in paced) if paced else None
     counted_fps = number(hashed.get("counted_fps")) if counted else None
     age = max(0.0, now - heard_at) if heard_at else None
     denial = next((each.last_reason.lower() for each in paced if each.last_reason not in ("", "ADMITTED")), "")
     return Row(
         name=name,
-        state=_state(fps, age, max(told), admitted_fps, counted_fps, publisher, seen=bool(paced or counted)),
+        state=state_of(signs),
         limit=fps,
-        source=force.by if force.source is Source.PATTERN else force.source.value,
+        source=force.source,
+        pattern=force.by or None,
         until=force.until,
         invalid=force.invalid or next((each.invalid for each in paced if each.invalid), ""),
         source_fps=source_fps if paced or counted or camera else None,
@@ -147,34 +147,9 @@ def _skips(hashed: Mapping[str, str]) -> dict[str, int]:
 
 def _told(paced: Sequence[Paced]) -> InForce:
     """Returns the limit that the sidecars say is in force."""
-    if not paced:
-        return InForce(None, Source.DEFAULT)
-    words = {"OVERRIDE": Source.OWN, "WILDCARD": Source.WILDCARD, "DEFAULT": Source.DEFAULT, "BOOST": Source.BOOST}
-    source = words.get(paced[0].source, Source.PATTERN)
-    return InForce(paced[0].fps, source, "pattern" if source is Source.PATTERN else "")
-
-
-def _state(
-    fps: float | None,
-    age: float | None,
-    told_fps: float,
-    admitted_fps: float | None,
-    counted_fps: float | None,
-    camera: Mapping[str, str],
-    *,
-    seen: bool,
-) -> State:
-    if camera.get("state") == "lost":
-        return State.LOST
-    if fps == 0.0:
-        return State.PAUSED
-    if not seen and not told_fps:
-        return State.UNSEEN
-    if not told_fps and (age is None or age > silent_after(fps)):
-        return State.SILENT
-    if admitted_fps and counted_fps == 0.0:
-        return State.BEHIND
-    return State.LIVE
+    if not paced or paced[0].source not in frozenset(Source):
+        return InForce(paced[0].fps if paced else None, Source.DEFAULT)
+    return InForce(paced[0].fps, Source(paced[0].source))
 
 
 class SortKey(enum.StrEnum):

@@ -13,7 +13,7 @@ from console.control.changes import Snapshot
 from console.control.keys import DEFAULT_CONFIG_KEY, ControlKeys
 from console.control.names import nearest, quoted
 from console.control.who import user_and_host
-from console.fpsctl.report import Report
+from console.fpsctl.report import FpsctlError, Report
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
 
@@ -105,8 +105,17 @@ class Session:
         meant = f"; is {' or '.join(map(quoted, similar))} meant?" if similar else ""
         return f"no stream is called {quoted(name)} at present{meant}"
 
+    def complete(self, limits: Snapshot) -> Snapshot:
+        """Returns limits that are all there is; raises FpsctlError if a part of them couldn't be read."""
+        if limits.unread:
+            raise FpsctlError("; ".join(self.limits.problems))
+        return limits
+
     def close(self) -> None:
-        """Closes what was opened."""
+        """Closes what was opened, and notes what couldn't be read."""
+        if "limits" in vars(self):
+            for problem in self.limits.problems:
+                self.report.note(problem)
         for name in ("sidecars", "client"):
             if name in vars(self):
                 vars(self)[name].close()

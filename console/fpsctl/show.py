@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from console.control.changes import OTHER_TOOL, AuditEntry, Change, Kind
+from console.control.durations import show_duration
 from console.control.names import quoted, shown
 from console.control.rule import InForce, Source, format_fps, parse_boost
-from console.fpsctl.durations import show_duration
 
 
 def limit(fps: float | None) -> str:
@@ -21,8 +21,8 @@ def rate(fps: float | None) -> str:
 
 
 def source(found: InForce) -> str:
-    """Returns where a limit comes from as a cell."""
-    return found.by if found.source is Source.PATTERN else found.source.value
+    """Returns where a limit comes from as a cell: the pattern itself, or the word."""
+    return found.by or found.source
 
 
 def origin(found: InForce, now: float) -> str:
@@ -31,7 +31,7 @@ def origin(found: InForce, now: float) -> str:
         left = show_duration((found.until or now) - now)
         return f"a boost, for another {left}; then {limit(found.without_boost)}"
     return {
-        Source.OWN: "its own field",
+        Source.OVERRIDE: "its own field",
         Source.PATTERN: f"the pattern {quoted(found.by)}",
         Source.WILDCARD: "the field *",
         Source.DEFAULT: "the sidecar's --fps",

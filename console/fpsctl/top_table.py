@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from console.control.durations import show_duration
 from console.control.names import shown
+from console.control.states import State
 from console.fpsctl import show
 from console.fpsctl.columns import Column, lines
-from console.fpsctl.durations import show_duration
-from console.fpsctl.rows import Row, SortKey, State
+from console.fpsctl.rows import Row, SortKey
 
 KEYS: Final = {
     "n": SortKey.NAME,
@@ -79,7 +80,7 @@ def urgent(row: Row) -> bool:
 
 
 def _cells(row: Row, wide: bool, now: float) -> list[str]:
-    source = shown(row.source, _MOST_FROM)
+    source = shown(row.pattern or row.source, _MOST_FROM)
     if row.until is not None:
         source = f"+{show_duration(row.until - now)}"
     limit = show.limit(row.limit) + ("!" if row.invalid else "")

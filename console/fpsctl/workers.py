@@ -6,11 +6,13 @@ What the user of Redis may not read is absent; :attr:`Workers.problem` says so.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import redis
 
+from console.control.capacity import full_rate, given_up
 from console.control.connection import Client
 from console.control.failures import failure_in_words
 from console.control.names import quoted
@@ -43,8 +45,13 @@ CAMERA_FIELDS: Final = (
     "source_fps",
     "host",
     "updated_at",
+    "max_queue",
 )
 """What is read of a camera's hash."""
+
+
+SAMPLE_S: Final = 3.0
+"""How long the workers' counters are watched, in order to know what they count per second."""
 
 
 class Workers:
@@ -165,3 +172,16 @@ class Workers:
         self.problem = self.problem or "what workers say can't be read: " + "; ".join(
             filter(None, failure_in_words(error))
         )
+
+
+def measured_capacity(workers: Workers) -> float | None:
+    """Returns the frames per second that the workers count while they are full, by their own counters.
+
+    Returns None, most often at once, if they aren't full, so that nobody knows how much more they could count.
+    """
+    before, began = workers.accounting(), time.monotonic()
+    if not given_up(before):
+        return None
+    time.sleep(SAMPLE_S)
+    after = workers.accounting()
+    return full_rate(before, after, time.monotonic() - began)

@@ -18,15 +18,15 @@ from starlette.staticfiles import StaticFiles
 
 from console.control import documents
 from console.control.lint import lint
+from console.control.states import State
 from console.web.access.guard import Access, Guard
-from console.web.access.identity import NOBODY
+from console.web.access.identity import NOBODY, key_of
 from console.web.access.sessions import COOKIE, LASTS_S
 from console.web.changes import Changes, RefusedError
 from console.web.explain import explain
 from console.web.feed.feed import Feed
 from console.web.feed.messages import to_json
 from console.web.feed.pictures import Pictures, Shown
-from console.web.feed.rows import UNSEEN
 from console.web.feed.viewers import TooManyViewersError
 from process.version import version
 
@@ -107,13 +107,19 @@ class _Console:
         if access.logins.wait_s(request.state.client) or access.all_logins.wait_s(""):
             return RedirectResponse("/login?wait", 303)
         form = parse_qs(((await _body(request, MOST_LOGIN_BYTES)) or b"").decode(errors="replace"))
-        identity = access.tokens.identity(form.get("token", [""])[0].strip())
+        token = form.get("token", [""])[0].strip()
+        identity = access.tokens.identity(token)
         if identity is NOBODY:
             return RedirectResponse("/login?wrong", 303)
         response = RedirectResponse("/", 303)
         secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
         response.set_cookie(
-            COOKIE, access.sessions.open(identity), int(LASTS_S), httponly=True, samesite="strict", secure=secure
+            COOKIE,
+            access.sessions.open(identity, key_of(token)),
+            int(LASTS_S),
+            httponly=True,
+            samesite="strict",
+            secure=secure,
         )
         return response
 
@@ -133,6 +139,7 @@ class _Console:
                 "role": identity.role.name.lower(),
                 "changes": access.allow_changes,
                 "can_log_out": access.tokens is not None,
+                "room": self._feed.viewers.has_room,
                 "token": access.sessions.request_token(request.state.session, identity.name),
                 "version": version(),
             }
@@ -151,7 +158,7 @@ class _Console:
             try:
                 yield first
                 async for message in messages:
-                    if access.tokens is not None and access.sessions.identity(request.state.session) is NOBODY:
+                    if not access.lasts(request.state.session):
                         return
                     yield message
             finally:
@@ -205,8 +212,12 @@ class _Console:
         """Returns all fields, patterns and boosts as they stand in Redis, and what may be wrong with them."""
         feed = self._feed
         snapshot, demands = feed.limits.snapshot, feed.demands()
-        known = [str(row["name"]) for row in feed.board.rows() if row["state"] != UNSEEN]
-        findings = lint(snapshot, feed.now(), streams=known, default=demands.default)
+        known = [str(row["name"]) for row in feed.board.rows() if row["state"] != State.UNSEEN]
+        # As for a change, see Demands: only the cameras that deliver count, and only capacity that was seen.
+        sources = dict(demands.sources)
+        findings = lint(
+            snapshot, feed.now(), streams=known, sources=sources, capacity=demands.most, default=demands.default
+        )
         return _json(
             {
                 "version": feed.limits.version,

@@ -67,11 +67,12 @@ def _state(row: Mapping[str, Any], now: float) -> list[str]:
     if row["camera_error"]:
         return [f"The publisher can't read the camera: {row['camera_error']}"]
     if row["state"] == "silent":
-        return [f"No frame has come for {now - row['heard_at']:.0f} s: look at the camera and its publisher."]
+        since = f"has come for {now - row['heard_at']:.0f} s" if row["heard_at"] else "comes any more"
+        return [f"No frame {since}: look at the camera and its publisher."]
     if row["state"] == "unseen":
         return ["No frame of this name was ever seen: is the name right, and does a publisher run?"]
     if row["state"] == "behind":
-        return ["Frames are admitted, but none was counted for a while: look at the workers."]
+        return ["Its frames come, but none was counted for a while: look at the workers."]
     source, limit = row["source_fps"], row["limit"]
     if isinstance(limit, int | float) and 0 < source < limit:
         return [f"The camera itself delivers {source:g} fps, less than its limit."]

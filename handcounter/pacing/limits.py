@@ -15,7 +15,9 @@ Times are Unix seconds, and always an argument.
 """
 
 import enum
-from typing import Final, NamedTuple
+import itertools
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeVar
 
 from handcounter.pacing.decimals import parse_decimal
 from handcounter.pacing.schedule import MAX_TS
@@ -30,6 +32,8 @@ MAX_BOOSTS: Final = 10_000
 """Boosts that are in force at most; those whose stream comes after them in text order are refused."""
 
 _SHOWN_CHARACTERS: Final = 64
+
+Value = TypeVar("Value")
 
 
 class FpsSource(enum.IntEnum):
@@ -97,6 +101,17 @@ def parse_boost(raw: bytes) -> Boost | None:
         return None
     fps, until = map(parse_fps, words)
     return None if fps is None or until is None or until > MAX_TS else Boost(fps, until)
+
+
+def in_text_order(values: Mapping[str, Value], most: int) -> dict[str, Value]:
+    """Returns the fields of a small hash that are in force: the first ones by their names' bytes, at most so many.
+
+    Args:
+        values: the valid fields, by name.
+        most: :data:`MAX_PATTERNS` or :data:`MAX_BOOSTS`.
+    """
+    names = values if len(values) <= most else sorted(values, key=lambda name: name.encode(errors="surrogateescape"))
+    return {name: values[name] for name in itertools.islice(names, most)}
 
 
 def boost_value(boost: Boost) -> str:

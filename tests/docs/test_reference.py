@@ -45,6 +45,10 @@ def test_the_pages_are_up_to_date(pages: dict[str, str]):
         ("hand-counter.md", ["| `--allow-changes` | `CONSOLE_ALLOW_CHANGES` |", "## hand-counter ingest"]),
         ("fpsctl.md", ["| `--redis-url URL` | `FPSCTL_REDIS_URL` |", "## fpsctl boost", "| `--yes, -y` |"]),
         ("rpcs.md", ["## WatchLimits", "| `should_process` | `bool` | Whether", "| `REASON_TOO_SOON` | 2 |"]),
+        (
+            "hands.md",
+            ["| `box` | 4 | pixels | 2 | the detector |", "| `betas` | 10 |", "| `off_centre` | the projected"],
+        ),
         ("redis-keys.md", ["| `stream_fps_configs:boosts` | a hash", "| `stream_fps_slot:{TAG}:NAME` |"]),
     ],
 )

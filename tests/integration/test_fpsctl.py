@@ -6,7 +6,7 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,27 @@ def test_changes_by_others_are_noticed(fpsctl: Fpsctl, server: Valkey) -> None:
     assert fpsctl("undo", "cam-1").out == "cam-1: 7 → 3\n"
 
 
+def test_a_key_of_another_type(fpsctl: Fpsctl, server: Valkey) -> None:
+    """It is named, all else is shown and can be changed, and no document is made of a part of the limits."""
+    fpsctl("set", "cam-1", "2")
+    fpsctl("set", "--pattern", "cam-*", "5")
+    fpsctl("list")
+    with server.client() as client:
+        client.rename(f"{LIMITS}:patterns", "kept")
+        client.set(f"{LIMITS}:patterns", "x")
+        for words in ("list", "get cam-1", "set cam-1 3", "pause cam-2", "explain cam-1", "top --once", "undo"):
+            ran = fpsctl(*words.split())
+            assert (ran.code, f"{LIMITS}:patterns isn't a hash" in ran.err) == (0, True), words
+        assert "cam-1: 3 fps" in fpsctl("get", "cam-1").out
+        linted = fpsctl("lint", "--json")
+        assert (linted.code, linted.json["findings"][0]["code"]) == (3, "wrong-type")
+        assert fpsctl("export").code == fpsctl("set", "--pattern", "x*", "5").code == 1
+        assert f"FAIL  key patterns: {LIMITS}:patterns is a string" in fpsctl("doctor").out
+        client.rename("kept", f"{LIMITS}:patterns")
+    noticed = fpsctl("audit", "--json").json["changes"]
+    assert not any(each["kind"] == "pattern" and each["tool"] == "other" for each in noticed)
+
+
 def test_hostile_and_mistyped_names(fpsctl: Fpsctl) -> None:
     """Nothing in a name reaches the terminal; similar names are offered."""
     assert "\\x1b[31m[bold]x\\u202e" in fpsctl("list").out
@@ -170,6 +191,24 @@ def test_lint(fpsctl: Fpsctl, server: Valkey) -> None:
     assert "limits ask for" in fpsctl("lint", "--capacity", "1").out
 
 
+def test_lint_asks_what_the_workers_count(fpsctl: Fpsctl, server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their own counters, while they give frames up: then the limits ask for more than they count."""
+    fpsctl("set", "*", "5")
+    with server.client() as client:
+
+        def work(_seconds: float) -> None:
+            client.hincrby("{hand_counter}:accounting", "counted", 1)
+            client.hincrby("{hand_counter}:accounting", "skipped:superseded", given_up)
+
+        monkeypatch.setattr("console.fpsctl.workers.time", FakeTime(work))
+        given_up = 9
+        assert "capacity" not in fpsctl("lint").out, "nothing was ever given up"
+        client.hset("{hand_counter}:accounting", "skipped:superseded", 3)
+        assert "the limits ask for 20.0 frames per second, the workers count about 0.3" in fpsctl("lint").out
+        given_up = 0
+        assert "capacity" not in fpsctl("lint").out, "they keep up"
+
+
 def test_results(fpsctl: Fpsctl, server: Valkey) -> None:
     """The newest of one stream."""
     with server.client() as client:
@@ -210,7 +249,7 @@ def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:
     for words in (
         "own value 'fast' isn't valid",
         "then 5",
-        "paused  own",
+        "paused  override",
         "isn't valid",
         "all others: unknown",
     ):
@@ -238,6 +277,23 @@ def test_what_list_and_get_print(fpsctl: Fpsctl, server: Valkey) -> None:
     assert re.search(r"ann +fpsctl +\* +slow  →  2\n", fpsctl("audit").out)
     assert "ann changed * from slow to 2" in fpsctl("undo", "*").err
     assert fpsctl("audit", "--last", "0").code == 2
+
+
+class FakeTime:
+    """A clock that goes on only while somebody sleeps."""
+
+    def __init__(self, meanwhile: Callable[[float], None]) -> None:
+        self._meanwhile = meanwhile
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        """Returns the time, seconds."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Lets something happen meanwhile."""
+        self._meanwhile(seconds)
+        self._now += seconds
 
 
 class Terminal(io.StringIO):

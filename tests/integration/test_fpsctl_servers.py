@@ -64,7 +64,7 @@ def test_a_sidecar_is_asked(fpsctl: Fpsctl, sidecar: SidecarProcess, tmp_path: P
     address = ("--sidecar", sidecar.address)
     top = fpsctl("top", "--json", *address).json["streams"]
     (cam,) = (each for each in top if each["name"] == "cam-1")
-    assert (cam["limit"], cam["source"], cam["state"], cam["admitted"]) == (1.5, "--fps", "live", 1)
+    assert (cam["limit"], cam["source"], cam["state"], cam["admitted"]) == (1.5, "default", "live", 1)
     assert "all others: 1.5, from the sidecar's --fps" in fpsctl("list", *address).out
     explained = fpsctl("explain", "cam-1", *address).out
     for words in ("limit     1.5", "1 admitted", "last      too_soon", "after the last admitted one", "hands     1"):
@@ -77,6 +77,7 @@ def test_a_sidecar_is_asked(fpsctl: Fpsctl, sidecar: SidecarProcess, tmp_path: P
     examined = fpsctl("doctor", "--bundle", str(bundle), *address)
     assert examined.code == 0, examined.out
     assert f"ok    sidecar {sidecar.address}: serves" in examined.out
+    assert "ok    queue cap: 0 entries, and at most about 20000 are kept" in examined.out
     with tarfile.open(bundle) as archive:
         names = {Path(name).name for name in archive.getnames()}
     assert {"checks.json", "limits.yaml", "audit.json", "streams.json", "sidecars.json", "redis-info.json"} <= names
@@ -137,7 +138,7 @@ def test_users_of_programs_see_what_they_may(fpsctl: Fpsctl, server: Valkey, sid
     with user(server, "hand-counter") as url:
         shown = fpsctl("top", "--json", "--redis-url", url, *address).json
         (cam,) = (each for each in shown["streams"] if each["name"] == "cam-1")
-        assert (cam["limit"], cam["source"]) == (2.0, "own")
+        assert (cam["limit"], cam["source"]) == (2.0, "override")
         assert any("permission" in problem for problem in shown["problems"])
 
 

@@ -214,8 +214,11 @@ def test_failures_are_named(server: Valkey) -> None:
         client.set(KEYS.patterns, "text")
         client.acl_setuser("nobody", enabled=True, nopass=True, commands=["+ping"])
         client.config_set("maxmemory", "1")
+        reading = control(client)
+        assert reading.snapshot() == Snapshot(unread=frozenset({Kind.PATTERN}))
+        assert [problem.partition(" isn't")[0] for problem in reading.problems] == [KEYS.patterns]
         with pytest.raises(redis.RedisError) as wrong_type:
-            control(client).snapshot()
+            reading.apply([Change(Kind.PATTERN, "cam*", "", "2")])
         with pytest.raises(redis.RedisError) as full:
             control(client).apply([Change(LIMIT, "cam", "", "2")])
         client.config_set("maxmemory", "0")

@@ -13,6 +13,7 @@ from handcounter.pacing.limits import (
     boost_value,
     boosts_key,
     fallback,
+    in_text_order,
     lasting_limit,
     limit_in_force,
     parse_boost,
@@ -254,6 +255,14 @@ def test_no_bytes_are_an_error(raw: bytes) -> None:
     """They are a boost or not, and a boost has an end."""
     boost = parse_boost(raw)
     assert boost is None or (boost.fps >= 0.0 and 0.0 <= boost.until <= 1e11)
+
+
+def test_fields_beyond_the_bound_are_out_of_force_by_the_bytes_of_their_names() -> None:
+    """As many as may be in force stay, whatever order they come in; a byte that isn't UTF-8 counts as itself."""
+    values = {"b": 1, "\udcff": 2, "\U0001f600": 3, "a": 4}
+    assert in_text_order(values, 2) == {"a": 4, "b": 1}
+    assert in_text_order(values, 3) == {"a": 4, "b": 1, "\U0001f600": 3}
+    assert in_text_order(values, 4) == values
 
 
 def test_the_keys_follow_from_that_of_the_limits() -> None:

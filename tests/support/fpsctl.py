@@ -64,10 +64,21 @@ def seen(client: Any) -> None:
     """Writes the hashes of streams as workers do."""
     now = time.time()
     for name in SEEN:
-        fields = {"heard_at": now, "source_fps": 25, "counted_fps": 2, "hand_count": 1, "received": 100, "admitted": 10}
+        fields = {
+            "heard_at": now,
+            "counted_at": now,
+            "source_fps": 25,
+            "counted_fps": 2,
+            "hand_count": 1,
+            "received": 100,
+            "admitted": 10,
+        }
         fields |= {"counted": 9, "skipped": 90, "dead": 1, "last_skip": "too_soon"}
         client.hset(f"{{hand_counter}}:stream:{name}", mapping={"stream_name": name, **fields})
-    client.hset("{hand_counter}:camera:yard", mapping={"state": "lost", "error": "refused\x1b", "error_at": now})
+    client.hset(
+        "{hand_counter}:camera:yard",
+        mapping={"state": "lost", "error": "refused\x1b", "error_at": now, "max_queue": 20_000},
+    )
     client.hset("{hand_counter}:accounting", mapping={"received": 10, "counted": 9, "skipped:late": 1})
 
 

@@ -12,9 +12,11 @@ from support.models.synthetic_hands import scene
 from support.processes.programs import REPOSITORY
 
 from worker.detect import ImageError, detect_images, drawing_path, expand, overwritten, read_image, run_detect
+from worker.frame_counter import count_hands
 from worker.hands.detection import Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 from worker.options import HandsOptions
 from worker.results import SCHEMA
 
@@ -66,7 +68,9 @@ def test_json(photo, in_place, capsys, monkeypatch):
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["./photo.png"]
     result = printed["./photo.png"]
-    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.validate(result, schema)
+    assert set(result) == set(schema["properties"]) - {"dropped"}
     assert (result["stream_name"], result["ts"], result["entry_id"]) == ("photo.png", 0, None)
     assert (result["image"], result["hand_count"]) == ({"width": 640, "height": 480}, 2)
     hands = sorted(result["hands"], key=lambda hand: hand["box"][0])
@@ -74,6 +78,22 @@ def test_json(photo, in_place, capsys, monkeypatch):
     assert all(set(hand) == {"box", "is_right", "score", "keypoints"} for hand in hands)
     assert all(0.5 <= hand["score"] <= 1 for hand in hands)
     assert hands[0]["box"][2] < 320 < hands[1]["box"][0]
+
+
+def test_the_fields_are_those_of_the_queue(photo, models, capsys):
+    """A result on the command line has every field of one in the queue, of the frame and of each hand."""
+    assert run_detect([photo], json_output=True, hands=HandsOptions(models_dir=models.palm.parent)) == 0
+    (printed,) = json.loads(capsys.readouterr().out).values()
+    detector = PalmLandmarkDetector(LiteRtEngine(models))
+    queued = json.loads(count_hands("cam1", 1.0, read_image(photo), detector).to_json("1-2", 0.1))
+    assert printed.keys() == queued.keys()
+    assert printed["hands"] == queued["hands"]
+
+
+def test_nothing_is_dropped_without_hamer(photo, in_place, capsys):
+    """--explain is allowed without HaMeR, and has nothing to explain."""
+    assert run_detect([photo], json_output=True, hands=HandsOptions(models_dir=in_place), explain=True) == 0
+    assert [result["dropped"] for result in json.loads(capsys.readouterr().out).values()] == [[]]
 
 
 def test_the_sample_of_the_readme(in_place, capsys, monkeypatch):

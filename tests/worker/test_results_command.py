@@ -97,6 +97,12 @@ def test_a_result_without_a_queue_has_no_age() -> None:
     assert formatter("csv")("0-0", frame).count(",") == header("csv").count(",") == len(COLUMNS) - 1
 
 
+def test_a_name_that_a_spreadsheet_would_compute_is_a_text() -> None:
+    """In CSV it has an apostrophe before it; a negative number has none."""
+    frame = FrameResult("=1+1", -1.5, "palm", "litert", 1, 1, Hands.empty(), 0.0, 0.0).to_json()
+    assert formatter("csv")("0-0", frame).split(",")[1:3] == ["'=1+1", "-1.5"]
+
+
 def test_new_ones_are_followed(valkey: QueueServer, client: redis.Redis) -> None:
     """Behind those that are kept, and also after Redis was away."""
     write(valkey.bytes, 1)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from worker.demo.ledger import Counted, StreamLedger
-from worker.hands.detection import KEYPOINTS, Hands
 from worker.hands.draw import annotate
 from worker.picture import Picture
+from worker.results import hands_of_objects
 
 
 def annotated_frame(ledgers: Sequence[StreamLedger]) -> Picture | None:
@@ -21,19 +19,7 @@ def annotated_frame(ledgers: Sequence[StreamLedger]) -> Picture | None:
     if not counted:
         return None
     frame, ledger = max(counted, key=lambda pair: _rank(pair[0]))
-    return annotate(ledger.source.picture(frame.ts), hands_of(frame))
-
-
-def hands_of(frame: Counted) -> Hands:
-    """Converts the hands of a result to arrays."""
-    rows = frame.result["hands"]
-    unknown = [[np.nan, np.nan]] * KEYPOINTS
-    return Hands(
-        boxes=np.array([row["box"] for row in rows], np.float32).reshape(-1, 4),
-        is_right=np.array([row["is_right"] for row in rows], np.bool_),
-        scores=np.array([row["score"] for row in rows], np.float32),
-        keypoints=np.array([row["keypoints"] or unknown for row in rows], np.float32).reshape(-1, KEYPOINTS, 2),
-    )
+    return annotate(ledger.source.picture(frame.ts), hands_of_objects(frame.result["hands"]))
 
 
 def _rank(frame: Counted) -> tuple[bool, bool, int, int, int, float]:

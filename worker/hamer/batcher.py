@@ -1,25 +1,31 @@
-"""The micro-batcher: joins the crops of many callers, frames and streams into batches.
+"""The micro-batcher: joins the crops of many frames and streams into batches.
 
-Callers get a future, or block in `run`; one thread computes. A batch starts as soon as the device is idle and takes all
-crops that wait: under load they gather while the batch before them is computed. What happens when the device runs out of
-memory, or is lost, is decided here alone.
+One thread launches batches and one waits for their rows. At most two batches are in flight: while the device computes one,
+the next is ready behind it; crops that come later wait here, where they can still be joined with more. What happens when the
+device runs out of memory, or is lost, and when numbers overflow, is decided here alone.
 """
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from worker.hamer.engine import Rows
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
+from worker.hamer.rows import Rows
+from worker.hamer.streams import Cropped, Launched
 from worker.hands.device.errors import end_process
 
 logger = logging.getLogger(__name__)
+
+IN_FLIGHT = 2
 
 RECOVERY = 1000
 """Batches after which a larger size is tried again: so many that shortages of memory stay rare."""
@@ -46,20 +52,40 @@ def plan_batches(crops: int, buckets: tuple[int, ...], largest: int) -> list[int
     return plan
 
 
-class _Request(NamedTuple):
-    crops: torch.Tensor
-    rows: Future[Rows]
+class Computer(Protocol):
+    """What computes batches: see `Engine`."""
+
+    @property
+    def has_wide_range(self) -> bool:
+        """Whether crops whose rows aren't finite are worth another attempt."""
+
+    def join(self, parts: Sequence[Cropped]) -> torch.Tensor:
+        """Returns the crops of several requests as one tensor."""
+
+    def launch(self, crops: torch.Tensor, *, wide_range: bool = False) -> Launched:
+        """Starts a batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    parts: Sequence[Cropped]
+    wide_range: bool = False
+    rows: Future[Rows] = field(default_factory=Future)
+
+    def __len__(self) -> int:
+        return sum(len(part.pixels) for part in self.parts)
 
 
 class MicroBatcher:
     """Joins the crops of concurrent callers into batches.
 
     Args:
-        forward: computes n rows from one batch (n, 3, h, w); n is at most the largest bucket.
+        computer: computes n rows from one batch (n, 3, h, w); n is at most the largest bucket.
         buckets: batch sizes, ascending, from 1.
         recovery: batches without a shortage of memory after which the next larger bucket is tried again.
-        on_lost: called in the computing thread when the device is lost; by default ends the process.
-        on_shortage: called in the computing thread after a shortage of memory, before the next attempt.
+        on_lost: called, in any thread, when the device is lost; by default ends the process.
+        on_shortage: called in the launching thread after a shortage of memory, before the next attempt.
+        on_overflow: called with the number of crops that are computed once more, with the wider range.
 
     Attributes:
         largest: the largest bucket in use at present.
@@ -67,54 +93,63 @@ class MicroBatcher:
 
     def __init__(
         self,
-        forward: Callable[[torch.Tensor], Rows],
+        computer: Computer,
         *,
         buckets: tuple[int, ...],
         recovery: int = RECOVERY,
         on_lost: Callable[[DeviceLostError], None] = end_process,
         on_shortage: Callable[[], None] = lambda: None,
+        on_overflow: Callable[[int], None] = lambda _crops: None,
     ) -> None:
-        self._forward = forward
+        self._computer = computer
         self._buckets = buckets
         self._recovery = recovery
         self._on_lost = on_lost
         self._on_shortage = on_shortage
+        self._on_overflow = on_overflow
         self.largest = buckets[-1]
         self._since_shortage = 0
         self._waiting: deque[_Request] = deque()
+        self._in_flight: deque[float] = deque()  # since when, by the monotonic clock
+        self._flying: SimpleQueue[tuple[list[Launched], list[_Request]] | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._closed = False
         self._lost: DeviceLostError | None = None
-        self._thread = threading.Thread(target=self._work, name="hamer-batcher", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=work, name=f"hamer-{name}", daemon=True)
+            for name, work in (("launch", self._launch_all), ("finish", self._finish_all))
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def run(self, crops: torch.Tensor) -> Rows:
-        """Does the same as `submit`, and blocks until the rows are there. Raises what the future would."""
-        return self.submit(crops).result()
-
-    def submit(self, crops: torch.Tensor) -> Future[Rows]:
-        """Lets crops (n, 3, h, w), n at least 1, be computed together with those of other callers.
+    def submit(self, crops: Cropped) -> Future[Rows]:
+        """Lets crops, at least one, be computed together with those of other callers. Safe in any thread.
 
         Returns:
-            A future of their rows. Its callbacks are called in the computing thread, so they must be quick. It fails with
+            A future of their rows. Its callbacks are called in a thread that all wait for, so they must be quick. It fails with
             OutOfMemoryError if the device has no memory for even one crop at a time, with DeviceLostError if it is lost.
 
         Raises:
             DeviceLostError: the device was lost before.
             RuntimeError: the batcher is closed.
         """
-        future: Future[Rows] = Future()
+        request = _Request([crops])
         with self._changed:
             if self._lost:
                 raise self._lost
             if self._closed:
                 raise RuntimeError("the batcher is closed")
-            self._waiting.append(_Request(crops, future))
+            self._waiting.append(request)
             self._changed.notify_all()
-        return future
+        return request.rows
+
+    def busy_seconds(self) -> float:
+        """Returns for how long the device has had the oldest batch in flight; 0 if there is none. Safe in any thread."""
+        with self._changed:
+            return time.monotonic() - self._in_flight[0] if self._in_flight else 0.0
 
     def warm_up(self, prepare: Callable[[int], None]) -> None:
-        """Prepares each batch size, largest first, before the first `run`; sizes that don't fit into memory aren't used.
+        """Prepares each batch size, largest first, before the first `submit`; sizes that don't fit into memory aren't used.
 
         Args:
             prepare: prepares one batch size.
@@ -136,7 +171,8 @@ class MicroBatcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def report_lost(self, error: DeviceLostError) -> None:
         """Marks the device as lost: all callers, waiting and later ones, get the error. Safe in any thread."""
@@ -146,65 +182,135 @@ class MicroBatcher:
         if first:
             self._on_lost(error)
 
-    def _work(self) -> None:
+    def _launch_all(self) -> None:
         while requests := self._collect():
             try:
                 if self._lost:
                     raise self._lost
-                rows = self._compute(torch.cat([request.crops for request in requests]))
+                launched = self._launch(requests)
             except Exception as e:
-                error: Exception = e
-                if is_device_lost(e):
-                    error = DeviceLostError(f"the device is lost: {e}")
-                    self.report_lost(error)
-                for request in requests:
-                    request.rows.set_exception(error)
-                continue
-            start = 0
-            for request in requests:
-                end = start + len(request.crops)
-                request.rows.set_result(rows[start:end])
-                start = end
+                self._fail(requests, e)
+                self._land(-1)
+            else:
+                self._flying.put((launched, requests))
+        self._flying.put(None)
+
+    def _finish_all(self) -> None:
+        while (flying := self._flying.get()) is not None:
+            launched, requests = flying
+            try:
+                rows = [each.wait() for each in launched]
+                self._answer(requests, rows[0] if len(rows) == 1 else np.concatenate(rows))
+            except Exception as e:
+                self._fail(requests, e)
+            finally:
+                self._land(0)
 
     def _collect(self) -> list[_Request]:
-        """Waits for crops and returns the requests of one batch; none once the batcher is closed and empty."""
+        """Waits for crops and for a place in flight; returns the requests of one batch, none once all is done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(
+                lambda: (
+                    (self._waiting and len(self._in_flight) < IN_FLIGHT)
+                    or (self._closed and not self._waiting and not self._in_flight)
+                )
+            )
             requests: list[_Request] = []
             total = 0
-            while self._waiting and (not requests or total + len(self._waiting[0].crops) <= self.largest):
+            while self._waiting and (
+                not requests
+                or (
+                    total + len(self._waiting[0]) <= self.largest
+                    and self._waiting[0].wide_range == requests[0].wide_range
+                )
+            ):
                 requests.append(self._waiting.popleft())
-                total += len(requests[-1].crops)
+                total += len(requests[-1])
+            if requests:
+                self._in_flight.append(time.monotonic())
             return requests
 
-    def _compute(self, crops: torch.Tensor) -> Rows:
-        done: list[Rows] = []
+    def _land(self, which: int) -> None:
+        """Gives the place in flight of the oldest (0) or the latest (-1) batch to the next one."""
+        with self._changed:
+            del self._in_flight[which]
+            self._changed.notify_all()
+
+    def _answer(self, requests: list[_Request], rows: Rows) -> None:
+        start = 0
+        for request in requests:
+            end = start + len(request)
+            self._answer_one(request, rows[start:end])
+            start = end
+
+    def _answer_one(self, request: _Request, rows: Rows) -> None:
+        overflown = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(overflown) == 0 or request.wide_range or not self._computer.has_wide_range:
+            request.rows.set_result(rows)
+            return
+        # Only these crops: the others' rows don't depend on them. Slices, because copies would be work for a stream.
+        (crops,) = request.parts
+        again = _Request([Cropped(crops.pixels[n : n + 1], crops.ready) for n in overflown], wide_range=True)
+
+        def complete(done: Future[Rows]) -> None:
+            error, completed = done.exception(), rows.copy()
+            if error is None:
+                completed[overflown] = done.result()
+            elif not isinstance(error, OutOfMemoryError):  # without memory for them, these hands aren't finite
+                request.rows.set_exception(error)
+                return
+            request.rows.set_result(completed)
+
+        again.rows.add_done_callback(complete)
+        self._on_overflow(len(overflown))
+        with self._changed:
+            self._waiting.appendleft(again)
+            self._changed.notify_all()
+
+    def _fail(self, requests: list[_Request], error: Exception) -> None:
+        if is_device_lost(error):
+            lost = DeviceLostError(f"the device is lost: {error}")
+            self.report_lost(lost)
+            error = lost
+        for request in requests:
+            if not request.rows.done():
+                request.rows.set_exception(error)
+
+    def _launch(self, requests: list[_Request]) -> list[Launched]:
+        """Starts the batches of these requests; smaller ones if memory runs out."""
+        crops = self._computer.join([part for request in requests for part in request.parts])
+        wide_range = requests[0].wide_range
+        launched: list[Launched] = []
         at = 0
         plan = plan_batches(len(crops), self._buckets, self.largest)
         while plan:
             size = plan[0]
-            rows = self._try(crops[at : at + size])
-            if rows is None:
-                plan = plan_batches(len(crops) - at, self._buckets, self.largest)
+            started = self._try(crops[at : at + size], wide_range)
+            if started is None:
+                left = len(crops) - at
+                plan = [1] * left if wide_range else plan_batches(left, self._buckets, self.largest)
                 continue
-            done.append(rows)
+            launched.append(started)
             at += size
             plan = plan[1:]
             self._since_shortage += 1
             if self._since_shortage >= self._recovery and self.largest < self._buckets[-1]:
                 self.largest = next(bucket for bucket in self._buckets if bucket > self.largest)
                 self._since_shortage = 0
-        return np.concatenate(done)
+        return launched
 
-    def _try(self, crops: torch.Tensor) -> Rows | None:
-        """Computes a batch; if memory runs out, lowers the limit and returns None."""
+    def _try(self, crops: torch.Tensor, wide_range: bool) -> Launched | None:
+        """Starts a batch; if memory runs out, lowers the limit and returns None."""
         try:
-            return self._forward(crops)
+            return self._computer.launch(crops, wide_range=wide_range)
         except Exception as e:
             if not is_out_of_memory(e):
                 raise
         # Outside the handler: the error's traceback, which holds the failed batch's tensors, has been released.
-        self._shrink(len(crops))
+        if wide_range and len(crops) > 1:  # the usual batches still fit
+            self._on_shortage()
+        else:
+            self._shrink(len(crops))
         return None
 
     def _shrink(self, size: int) -> None:

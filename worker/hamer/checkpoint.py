@@ -18,11 +18,12 @@ from worker.hamer.config import HamerConfig
 from worker.hamer.errors import CheckpointError, WeightsOverflowError
 from worker.hamer.mano_pickle import ManoArrays, load_mano
 from worker.hamer.modeling.hamer import Hamer
-from worker.hamer.modeling.head import BETAS, ManoHead
+from worker.hamer.modeling.head import ManoHead
 from worker.hamer.modeling.mano import Mano, ManoTopology
 from worker.hamer.modeling.vit import ViT
 from worker.hamer.recipes import Recipe, Tensors, mano_of_arrays, mano_of_tensors, network_recipes
 from worker.hamer.sizes import IGNORED, HamerSizes, Shape, infer_sizes, mano_shapes, name_of, network_shapes
+from worker.hands.outputs import BETAS
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def build_hamer(
     for name, recipe in recipes.items():
         used = _Recorder(tensors)
         source = recipe(used)
-        weights[name] = _convert(name, source, _dtype_of(name, source, precision), device)
+        weights[name] = _convert(name, source, dtype_of(name, source, precision), device)
         del source
         if isinstance(tensors, MappedTensors):
             tensors.release(used.keys_read)
@@ -196,7 +197,8 @@ def _mismatch(key: str, tensor: torch.Tensor, shape: Shape) -> Iterator[str]:
         yield f"wrong type: {key} holds {tensor.dtype}"
 
 
-def _dtype_of(name: str, source: torch.Tensor, precision: Precision) -> torch.dtype:
+def dtype_of(name: str, source: torch.Tensor, precision: Precision) -> torch.dtype:
+    """Returns the dtype of one of our tensors, by its name, in a precision."""
     if not source.is_floating_point():
         return torch.int64
     if not name.startswith("backbone."):

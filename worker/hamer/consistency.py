@@ -7,39 +7,13 @@ official weights.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from worker.hamer.geometry import ASPECT, Floats
+from worker.hamer.geometry import ASPECT
 from worker.hamer.poses import HandPoses
-
-
-class Verdict(StrEnum):
-    """The outcome for a detection."""
-
-    KEPT = "kept"
-    BAD_BOX = "bad_box"
-    """The box is empty, not finite, absurdly large or off the frame; HaMeR didn't see it."""
-    NOT_FINITE = "not_finite"
-    """The network's output has NaN or infinity."""
-    IMPLAUSIBLE = "implausible"
-    """The shape, the pose or the camera is impossible for a hand."""
-    TOO_SMALL = "too_small"
-    """The hand has too few pixels to be judged."""
-    OFF_CENTRE = "off_centre"
-    """The projected hand is beside the box."""
-    WRONG_SIZE = "wrong_size"
-    """The projected hand is much smaller or larger than the box."""
-    NO_OVERLAP = "no_overlap"
-    """The projected hand's box and the detection's overlap too little."""
-    OUTSIDE = "outside"
-    """Too many joints are outside the crop."""
-    OTHER_JOINTS = "other_joints"
-    """The joints are far from the detector's."""
-    DUPLICATE = "duplicate"
-    """A more confident detection is the same hand."""
+from worker.hamer.verdicts import Verdict
+from worker.hands.geometry import Doubles, iou
 
 
 @dataclass(frozen=True)
@@ -75,9 +49,9 @@ class Thresholds:
 
 def judge(
     poses: HandPoses,
-    boxes: Floats,
-    scores: Floats,
-    keypoints: Floats,
+    boxes: Doubles,
+    scores: Doubles,
+    keypoints: Doubles,
     frame: tuple[int, int],
     thresholds: Thresholds,
 ) -> list[Verdict]:
@@ -107,7 +81,7 @@ def judge(
 
 
 def _contradiction(
-    poses: HandPoses, n: int, box: Floats, keypoints: Floats, frame: tuple[int, int], limit: Thresholds
+    poses: HandPoses, n: int, box: Doubles, keypoints: Doubles, frame: tuple[int, int], limit: Thresholds
 ) -> Verdict:
     """Returns the first contradiction that is found, or KEPT."""
     if not poses.finite[n]:
@@ -125,7 +99,7 @@ def _contradiction(
     width, height = hull[2:] - hull[:2]
     if not limit.min_extent <= max(height, width / ASPECT) / side <= limit.max_extent:
         return Verdict.WRONG_SIZE
-    if overlap(hull, box) < limit.min_overlap:
+    if iou(hull, box) < limit.min_overlap:
         return Verdict.NO_OVERLAP
     if (np.abs(joints - poses.crops.centers[n]).max(axis=1) > side / 2).mean() > limit.max_outside:
         return Verdict.OUTSIDE
@@ -134,20 +108,8 @@ def _contradiction(
     return Verdict.KEPT
 
 
-def _same_hand(poses: HandPoses, boxes: Floats, one: int, other: int, limit: Thresholds) -> bool:
+def _same_hand(poses: HandPoses, boxes: Doubles, one: int, other: int, limit: Thresholds) -> bool:
     distance = np.linalg.norm(poses.keypoints_2d[one] - poses.keypoints_2d[other], axis=1).mean()
     side = min(poses.crops.sizes[one], poses.crops.sizes[other])
-    shared = overlap(boxes[one], boxes[other])
+    shared = iou(boxes[one], boxes[other])
     return bool(distance < limit.duplicate_distance * side or shared > limit.duplicate_overlap)
-
-
-def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Returns the intersection over union of two boxes x0, y0, x1, y1.
-
-    >>> overlap(np.array([0.0, 0, 2, 1]), np.array([1.0, 0, 3, 1]))
-    0.3333333333333333
-    """
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    shared = float(np.prod(np.clip(sides, 0, None)))
-    union = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
-    return shared / union if union > 0 else 0.0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.hands.detection import BatchingDetector, HandDetector, Hands, submitted
+from worker.hamer.verdicts import Verdict
+from worker.hands.detection import BatchingDetector, Dropped, HandDetector, Hands, submitted
+from worker.hands.outputs import REFINED
 
 if TYPE_CHECKING:
     from worker.hamer.poses import HandPoses
@@ -30,19 +33,25 @@ class PosedHands(Hands):
 
     poses: HandPoses
     """Of the same N hands, in HaMeR's pixel coordinates."""
+    found: Hands
+    """All that the detector found."""
+    verdicts: Sequence[Verdict]
+    """Of the hands in `found`."""
 
-    def details(self) -> list[dict[str, object]]:
-        """Returns what HaMeR adds to the JSON of each hand: 3D joints, camera, and the mesh if there is one."""
-        poses = self.poses
-        columns: dict[str, list[object]] = {
-            "joints_3d": poses.keypoints_3d.round(5).tolist(),
-            "camera": poses.cameras.round(5).tolist(),
-            "translation": poses.translations.round(5).tolist(),
-            "focal": [round(poses.focal, 2)] * len(poses),
-        }
-        if poses.vertices is not None:
-            columns["vertices"] = poses.vertices.round(5).tolist()
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    def values(self) -> Mapping[str, NDArray[Any]]:
+        """Returns what is known of the hands by the names in the table, HaMeR's values among them."""
+        values = dict(super().values())
+        for output in REFINED:
+            value = getattr(self.poses, output.name)
+            if value is not None:
+                values[output.name] = value
+        return values
+
+    def dropped(self) -> Dropped:
+        """Returns the hands that HaMeR contradicts."""
+        rows = [row for row, verdict in enumerate(self.verdicts) if verdict is not Verdict.KEPT]
+        verdicts = [self.verdicts[row] for row in rows]
+        return Dropped(self.found[np.array(rows, np.intp)], verdicts, [verdict.reason for verdict in verdicts])
 
 
 class HamerDetector:
@@ -95,4 +104,7 @@ def posed_hands(found: Hands, refined: RefinedHands) -> PosedHands:
     """Returns those of the hands that were found that HaMeR doesn't contradict, with its joints."""
     kept = found[refined.source]
     keypoints = (refined.poses.keypoints_2d + _CORNER).astype(np.float32)
-    return PosedHands(kept.boxes, kept.is_right, kept.scores, keypoints, poses=refined.poses)
+    return PosedHands(
+        kept.boxes, kept.is_right, kept.scores, keypoints,
+        poses=refined.poses, found=found, verdicts=refined.verdicts,
+    )  # fmt: skip

@@ -1,50 +1,25 @@
 """Runs the network in batches of fixed sizes: on a GPU as captured graphs, on a CPU directly.
 
-Everything specific to CUDA is here: tensor cores for the head, graphs, the single copy back. Callers pass at most one
-batch at a time, all from one thread.
+One thread launches batches, and any thread may wait for them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from worker.hamer.modeling.hamer import Hamer, HandOutputs
-from worker.hamer.modeling.head import BETAS, JOINTS
-from worker.hamer.sizes import KEYPOINTS
+from worker.hamer.bfloat16 import in_bfloat16
+from worker.hamer.modeling.hamer import Hamer
+from worker.hamer.rows import RowLayout, Rows
+from worker.hamer.streams import Captured, Computation, Cropped, Launched, Streams, streams_of
+from worker.hamer.tuning import Compile, Tuning, tune
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes on a GPU, with a graph for each; smaller batches are padded to the next size."""
 
 CPU_BUCKETS = (1, 2, 4, 8)
 """Batch sizes on a CPU, which gains nothing from more crops at a time; a caller waits for its whole batch."""
-
-Rows = NDArray[np.float32]
-"""(n, row_length): the network's outputs for n crops, one row for each; see `Engine.unpack`."""
-
-RunBatch = Callable[[torch.Tensor], torch.Tensor]
-"""Returns the rows (n, row_length) of crops (n, 3, h, w)."""
-
-
-class Capture(Protocol):
-    """Prepares a function for inputs of one shape; the prepared function takes up to that many crops."""
-
-    def __call__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> "Captured":
-        """Returns the prepared function; `pool` is that of an earlier one, whose memory it shares."""
-        ...
-
-
-class Captured(Protocol):
-    """A function prepared for one shape."""
-
-    pool: Any
-
-    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
-        """Returns the rows of up to a batch of crops."""
-        ...
 
 
 class Engine:
@@ -54,7 +29,13 @@ class Engine:
         model: the network, on its device.
         mesh: also computes the vertices.
         buckets: batch sizes, ascending; by default those for the device.
-        capture: prepares each batch size; by default CUDA graphs on a GPU, nothing on a CPU.
+        streams: those of the device; by default the real ones.
+
+    Attributes:
+        layout: of the rows.
+        tuning: how the backbone runs.
+        streams: as passed in.
+        has_wide_range: whether `launch` has another number format to offer for crops whose rows aren't finite.
     """
 
     def __init__(
@@ -63,25 +44,36 @@ class Engine:
         *,
         mesh: bool = False,
         buckets: tuple[int, ...] | None = None,
-        capture: Capture | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self.model = model
         self.mesh = mesh
+        self.layout = RowLayout(vertices=len(model.mano.v_template) if mesh else 0)
         self.device = model.mean.device
         self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
-        self._capture = capture or (CudaGraph if self.device.type == "cuda" else None)
+        self.streams = streams or streams_of(self.device)
+        self.tuning = Tuning()
         self._captured: dict[int, Captured] = {}
         if self.device.type == "cuda":
             # Sums of a matrix product in 16 bits lose more than the 16-bit weights do.
             torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-        self._sixteen_bit = model.backbone.patch_embed.weight.dtype != torch.float32
+        matrices = model.backbone.patch_embed.weight.dtype
+        self._sixteen_bit = matrices != torch.float32
+        self.has_wide_range = matrices == torch.float16
+        self._wide: Hamer | None = None
 
-    @property
-    def row_length(self) -> int:
-        """Numbers in a row."""
-        vertices = len(self.model.mano.v_template) if self.mesh else 0
-        return 3 + JOINTS * 9 + BETAS + KEYPOINTS * 5 + 1 + vertices * 3
+    def tune(self, mode: Compile, folder: Path | None) -> None:
+        """Measures how the backbone runs fastest, before the first batch, or looks it up; on a CPU measures nothing.
+
+        Args:
+            mode: whether torch.compile may be or must be used.
+            folder: where the answer is kept for later starts; None: nowhere.
+
+        Raises:
+            CompileError: the compiler must be used, and fails.
+        """
+        self.tuning = tune(self.model, self.streams, batch=self.buckets[-1], mode=mode, folder=folder)
 
     @torch.inference_mode()
     def warm_up(self, size: int) -> None:
@@ -89,27 +81,40 @@ class Engine:
 
         Called from the largest to the smallest, the sizes share memory best.
         """
-        if not self._capture:
-            return
         image = self.model.image_size
         shape = (size, 3, image, image * 3 // 4)
         pool = next((captured.pool for captured in self._captured.values()), None)
-        self._captured[size] = self._capture(self._rows, shape, self.device, pool)
+        with self.streams.computing():
+            captured = self.streams.capture(self._rows, shape, pool)
+        if captured:
+            self._captured[size] = captured
 
     @torch.inference_mode()
-    def forward(self, crops: torch.Tensor) -> Rows:
-        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket.
+    def join(self, parts: Sequence[Cropped]) -> torch.Tensor:
+        """Returns the crops of several frames as one tensor (n, 3, h, w), for `launch`."""
+        with self.streams.computing():
+            for part in parts:
+                self.streams.wait(part.ready)
+            return torch.cat([part.pixels for part in parts])
 
-        Nothing else waits for the device.
+    @torch.inference_mode()
+    def launch(self, crops: torch.Tensor, *, wide_range: bool = False) -> Launched:
+        """Starts a batch.
+
+        Args:
+            crops: (n, 3, h, w) on the engine's device; n is at most the largest bucket.
+            wide_range: computes in bfloat16, which reaches as far as float32: for crops that overflow float16.
+
+        Returns:
+            What the n rows can be waited for with.
         """
-        run: RunBatch = self._rows
-        if self._capture:
-            size = next(bucket for bucket in self.buckets if bucket >= len(crops))
-            if size not in self._captured:
-                self.warm_up(size)
-            run = self._captured[size]
-        rows: Rows = run(crops).cpu().numpy()
-        return rows
+        with self.streams.computing():
+            rows = self.streams.download(self._compute(crops, wide_range))
+            return Launched(rows, self.streams.record())
+
+    def forward(self, crops: torch.Tensor) -> Rows:
+        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket."""
+        return self.launch(crops).wait()
 
     @torch.inference_mode()
     def is_finite(self) -> bool:
@@ -121,34 +126,25 @@ class Engine:
 
     def free_memory(self) -> None:
         """Returns cached but unused memory to the device."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # pragma: no cover - needs a GPU
+        self.streams.free_memory()
 
-    def unpack(self, rows: Rows) -> HandOutputs:
-        """Splits rows into the network's outputs."""
-        n = len(rows)
-        lengths = [3, JOINTS * 9, BETAS, KEYPOINTS * 3, KEYPOINTS * 2, 1]
-        lengths.append(self.row_length - sum(lengths))
-        camera, rotations, betas, three, two, spread, mesh = torch.split(torch.from_numpy(rows), lengths, dim=1)
-        return HandOutputs(
-            camera=camera,
-            rotations=rotations.reshape(n, JOINTS, 3, 3),
-            betas=betas,
-            keypoints_3d=three.reshape(n, KEYPOINTS, 3),
-            keypoints_2d=two.reshape(n, KEYPOINTS, 2),
-            spread=spread[:, 0],
-            vertices=mesh.reshape(n, lengths[-1] // 3, 3) if self.mesh else None,
-        )
+    def _compute(self, crops: torch.Tensor, wide_range: bool) -> torch.Tensor:
+        if wide_range:
+            self._wide = self._wide or in_bfloat16(self.model)
+            # Too rare for graphs.
+            return self._rows(crops, self._wide)
+        run: Computation = self._rows
+        size = next(bucket for bucket in self.buckets if bucket >= len(crops))
+        if size not in self._captured:
+            self.warm_up(size)
+        return self._captured.get(size, run)(crops)
 
-    def _rows(self, crops: torch.Tensor) -> torch.Tensor:
-        """Returns all outputs of a hand in one row (n, row_length), so that a single copy transfers them."""
-        with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"):
-            regressed = self.model.regress(crops)
-        out = self.model.pose(*regressed, mesh=self.mesh)
-        parts = [out.camera, out.rotations, out.betas, out.keypoints_3d, out.keypoints_2d, out.spread[:, None]]
-        if out.vertices is not None:
-            parts.append(out.vertices)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+    def _rows(self, crops: torch.Tensor, model: Hamer | None = None) -> torch.Tensor:
+        """Returns all outputs of crops (n, 3, h, w) in rows (n, length)."""
+        model = model or self.model
+        with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"), self.tuning.kernels():
+            regressed = model.regress(crops)
+        return self.layout.join(model.pose(*regressed, mesh=self.mesh))
 
 
 @contextmanager
@@ -165,38 +161,3 @@ def _tensor_cores(allowed: bool) -> Iterator[None]:
     finally:
         if allowed:
             torch.set_float32_matmul_precision(before)
-
-
-class CudaGraph:  # pragma: no cover - needs a GPU
-    """One batch size's forward as a CUDA graph: about 500 kernels in a single launch. Smaller batches are padded.
-
-    Args:
-        function: the function to capture, which neither waits for the device nor branches on values.
-        shape: of its input.
-        device: a GPU.
-        pool: of an earlier graph. Graphs with the same pool share scratch memory, so they can't run at the same time.
-    """
-
-    def __init__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> None:
-        self._device = device
-        with torch.cuda.device(device):
-            self._input = torch.zeros(shape, device=device)
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            # On first use libraries allocate memory and choose kernels, which can't be captured.
-            with torch.cuda.stream(aside):
-                for _ in range(3):
-                    function(self._input)
-            torch.cuda.current_stream().wait_stream(aside)
-            self._graph = torch.cuda.CUDAGraph()
-            # Other threads may be cropping on the device meanwhile: only this thread is restricted to what can be captured.
-            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-                self._output = function(self._input)
-            self.pool: Any = self._graph.pool()
-
-    def __call__(self, crops: torch.Tensor) -> torch.Tensor:
-        """Returns the rows of up to a batch of crops; the next call overwrites them."""
-        with torch.cuda.device(self._device):  # a new thread starts on the first device
-            self._input[: len(crops)].copy_(crops)
-            self._graph.replay()
-        return self._output[: len(crops)]

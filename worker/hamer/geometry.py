@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from worker.hands.geometry import Doubles
 
 RESCALE_FACTOR = 2.0
 """The crop shows twice the hand's box, as in the official demo and the HInt evaluation."""
@@ -31,8 +31,8 @@ class Crops:
         mirrored: (N,) bool, true for left hands.
     """
 
-    centers: Floats
-    sizes: Floats
+    centers: Doubles
+    sizes: Doubles
     mirrored: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ def visible_columns(image_size: int) -> tuple[int, int]:
     return margin, image_size - margin
 
 
-def _sample_positions(crops: Crops, image_size: int, first: int, last: int) -> tuple[Floats, Floats]:
+def _sample_positions(crops: Crops, image_size: int, first: int, last: int) -> tuple[Doubles, Doubles]:
     """Returns the frame's x of each column (N, w) and y of each row (N, h) of the crops, in pixels."""
     step = (crops.sizes / image_size)[:, None]
     direction = np.where(crops.mirrored, -1.0, 1.0)[:, None]
@@ -134,7 +134,7 @@ def _sample_positions(crops: Crops, image_size: int, first: int, last: int) -> t
     return xs, ys
 
 
-def _sample_region(frame: torch.Tensor, xs: Floats, ys: Floats, sigma: float) -> torch.Tensor:
+def _sample_region(frame: torch.Tensor, xs: Doubles, ys: Doubles, sigma: float) -> torch.Tensor:
     """Samples grids of columns (N, w) and rows (N, h), reading only the region of the frame that they need."""
     reach = blur_radius(sigma) + 2  # a sample depends on pixels up to this far away
     x0, x1 = _span(xs, reach, frame.shape[1])
@@ -148,13 +148,13 @@ def _sample_region(frame: torch.Tensor, xs: Floats, ys: Floats, sigma: float) ->
     return _bilinear(planes, xs - x0, ys - y0).round_()
 
 
-def _span(positions: Floats, reach: int, length: int) -> tuple[int, int]:
+def _span(positions: Doubles, reach: int, length: int) -> tuple[int, int]:
     """Returns the pixels [first, last) of a side of the frame within `reach` of the samples."""
     low, high = np.floor(positions.min()) - reach, np.ceil(positions.max()) + reach + 1
     return int(np.clip(low, 0, length)), int(np.clip(high, 0, length))
 
 
-def _bilinear(planes: torch.Tensor, xs: Floats, ys: Floats) -> torch.Tensor:
+def _bilinear(planes: torch.Tensor, xs: Doubles, ys: Doubles) -> torch.Tensor:
     """Samples (1, 3, H, W) planes at grids of columns (N, w) and rows (N, h); returns (N, 3, h, w)."""
     height, width = planes.shape[-2:]
     n, h, w = len(xs), ys.shape[1], xs.shape[1]
@@ -207,14 +207,14 @@ def project_to_crop(points: torch.Tensor, camera: torch.Tensor, focal: float, im
     return (focal / image_size) * shifted[..., :2] / shifted[..., 2:]
 
 
-def crop_to_frame(points: Floats, crops: Crops) -> Floats:
+def crop_to_frame(points: Doubles, crops: Crops) -> Doubles:
     """Converts points of the crop (N, K, 2), +-0.5 at its border, to pixels of the frame; un-mirrors left hands."""
     sides = np.where(crops.mirrored, -1.0, 1.0)
     direction = np.stack([sides, np.ones_like(sides)], axis=-1)[:, None]  # (N, 1, 2)
     return np.asarray(crops.centers[:, None] + crops.sizes[:, None, None] * direction * points)
 
 
-def unmirror(points: Floats, crops: Crops) -> Floats:
+def unmirror(points: Doubles, crops: Crops) -> Doubles:
     """Un-mirrors points (N, K, 3) in metres: negates the x of left hands."""
     sides = np.where(crops.mirrored, -1.0, 1.0)
     return np.asarray(points * np.stack([sides, np.ones_like(sides), np.ones_like(sides)], axis=-1)[:, None])
@@ -225,7 +225,7 @@ def frame_focal(width: int, height: int, focal: float, image_size: int) -> float
     return focal / image_size * max(width, height)
 
 
-def frame_translations(cameras: Floats, crops: Crops, width: int, height: int, focal: float) -> Floats:
+def frame_translations(cameras: Doubles, crops: Crops, width: int, height: int, focal: float) -> Doubles:
     """Returns each hand's position (N, 3) in the camera of the whole frame: x right, y down, z forward.
 
     Args:
@@ -244,7 +244,7 @@ def frame_translations(cameras: Floats, crops: Crops, width: int, height: int, f
     return np.stack([x, y, 2 * focal / extent], axis=-1)
 
 
-def project_to_frame(points: Floats, translations: Floats, width: int, height: int, focal: float) -> Floats:
+def project_to_frame(points: Doubles, translations: Doubles, width: int, height: int, focal: float) -> Doubles:
     """Projects un-mirrored points in metres (N, K, 3) to pixels (N, K, 2) of the whole frame."""
     placed = points + translations[:, None]
     return np.asarray(focal * placed[..., :2] / placed[..., 2:] + np.array([width / 2, height / 2]))

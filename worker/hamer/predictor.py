@@ -11,18 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, load_hamer
-from worker.hamer.engine import Engine, Rows
-from worker.hamer.errors import CheckpointError, DeviceError, WeightsOverflowError
-from worker.hamer.geometry import (
-    Crops,
-    Floats,
-    crop_to_frame,
-    frame_focal,
-    frame_translations,
-    sample_crops,
-    unmirror,
-)
+from worker.hamer.engine import Engine
+from worker.hamer.errors import CheckpointError, WeightsOverflowError
+from worker.hamer.geometry import Crops, sample_crops
 from worker.hamer.poses import HandPoses
+from worker.hamer.rows import Rows
+from worker.hamer.streams import Cropped
+from worker.hands.device.choice import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +57,7 @@ class HamerPredictor:
 
         Raises:
             CheckpointError: a file is missing or damaged.
-            DeviceError: there is no such device.
+            DeviceError: there is no such device, or it doesn't work.
         """
         where = choose_device(device)
         candidates = choose_precisions(where) if precision == "auto" else [_named(precision)]
@@ -88,53 +83,21 @@ class HamerPredictor:
         faces: NDArray[np.int64] = self._model.mano.faces.cpu().numpy()
         return faces
 
-    def crop(self, image: NDArray[np.uint8], crops: Crops) -> torch.Tensor:
-        """Returns crops (N, 3, 256, 192) of a frame (H, W, 3) uint8 BGR, on the device. Safe in any thread."""
-        model = self._model
-        with torch.inference_mode():
-            # torch requires writable memory, though nothing is written; so a read-only frame is copied, no other.
-            frame = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(self.engine.device)
-            return sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
+    def crop(self, image: NDArray[np.uint8], crops: Crops) -> Cropped:
+        """Starts to make crops (N, 3, 256, 192) of a frame (H, W, 3) uint8 BGR on the device. Safe in any thread.
+
+        The frame may be changed once the call has returned.
+        """
+        model, streams = self._model, self.engine.streams
+        with torch.inference_mode(), streams.uploading():
+            frame = streams.upload(image)
+            pixels = sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
+            return Cropped(pixels, streams.record())
 
     def poses(self, rows: Rows, crops: Crops, width: int, height: int) -> HandPoses:
-        """Converts the network's rows (N, row_length) to hands in the crops' frame of `width` x `height` pixels."""
-        out = self.engine.unpack(rows)
-        finite = np.asarray(np.isfinite(rows).all(axis=1))
-        focal = frame_focal(width, height, self._model.focal, self._model.image_size)
-        cameras = _floats(out.camera)
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            return HandPoses(
-                crops=crops,
-                keypoints_2d=crop_to_frame(_floats(out.keypoints_2d), crops),
-                keypoints_3d=unmirror(_floats(out.keypoints_3d), crops),
-                cameras=cameras,
-                translations=frame_translations(cameras, crops, width, height, focal),
-                focal=focal,
-                rotations=_floats(out.rotations),
-                betas=_floats(out.betas),
-                spreads=_floats(out.spread),
-                finite=finite,
-                vertices=None if out.vertices is None else unmirror(_floats(out.vertices), crops),
-            )
-
-
-def choose_device(name: str) -> torch.device:
-    """Returns the device with this name.
-
-    Raises:
-        DeviceError: this machine doesn't have it.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as e:
-        raise DeviceError(f"there is no device {name!r}") from e
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"HaMeR runs on cpu or cuda, not on {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{name!r} was requested, but there are {torch.cuda.device_count()} CUDA devices")
-    return device
+        """Converts the network's rows (N, length) to hands in the crops' frame of `width` x `height` pixels."""
+        model = self._model
+        return HandPoses.of_rows(rows, self.engine.layout, crops, width, height, model.focal, model.image_size)
 
 
 def choose_precisions(device: torch.device) -> list[Precision]:
@@ -150,7 +113,3 @@ def _named(precision: str) -> Precision:
         return PRECISIONS[precision]
     except KeyError:
         raise CheckpointError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}") from None
-
-
-def _floats(tensor: torch.Tensor) -> Floats:
-    return tensor.numpy().astype(np.float64)

@@ -10,9 +10,9 @@ import torch
 
 from worker.hamer.errors import CheckpointError
 from worker.hamer.mano_pickle import ORDER, TIPS, ManoArrays
-from worker.hamer.modeling.head import JOINTS
 from worker.hamer.modeling.mano import ManoTopology
 from worker.hamer.sizes import LAYERS, HamerSizes
+from worker.hands.outputs import JOINTS
 
 Tensors = Mapping[str, torch.Tensor]
 Recipe = Callable[[Tensors], torch.Tensor]

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from worker.hamer.batcher import MicroBatcher
-from worker.hamer.consistency import Thresholds, Verdict, judge
-from worker.hamer.engine import Rows
+from worker.hamer.consistency import Thresholds, judge
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
-from worker.hamer.geometry import Crops, Floats, crops_of_boxes
+from worker.hamer.geometry import Crops, crops_of_boxes
 from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
+from worker.hamer.rows import Rows
+from worker.hamer.streams import Cropped
+from worker.hamer.tuning import Compile
+from worker.hamer.verdicts import Verdict
 from worker.hands.device.errors import end_process
+from worker.hands.geometry import Doubles
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""
@@ -28,7 +31,13 @@ PREPARING_THREADS = 2
 """Cut crops and judge hands: while one waits for an upload, the other works."""
 
 OUT_OF_MEMORY = "out_of_memory"
-"""The event that is reported when the device runs out of memory; the other events are the verdicts."""
+"""The event that is reported when the device runs out of memory."""
+
+OVERFLOW = "overflow"
+"""The event that is reported for each crop that overflowed float16 and is computed once more, in bfloat16."""
+
+EVENTS = (*(str(verdict) for verdict in Verdict), OUT_OF_MEMORY, OVERFLOW)
+"""All that a refiner reports: the verdict about each hand, and what happened on the way."""
 
 
 class DetectedHands(Protocol):
@@ -59,6 +68,8 @@ class RefinedHands:
     """(M,) index of each hand's detection, ascending."""
     poses: HandPoses
     """HaMeR's joints, cameras and meshes of the M hands."""
+    verdicts: list[Verdict]
+    """Of the N detections."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +91,8 @@ class HamerRefiner:
     Args:
         predictor: HaMeR on its device.
         thresholds: where a contradiction begins.
-        on_lost: called once when the GPU is lost; by default ends the process with exit code 1.
-        on_event: called, from any thread, with a `Verdict` or OUT_OF_MEMORY and how often it happened: for metrics.
+        on_lost: called once when the GPU is lost; by default ends the process with exit code 3.
+        on_event: called, from any thread, with one of EVENTS and how often it happened: for metrics.
 
     Attributes:
         predictor: as passed in.
@@ -100,10 +111,11 @@ class HamerRefiner:
         self._thresholds = thresholds or Thresholds()
         self._on_event = on_event
         self.batcher = MicroBatcher(
-            predictor.engine.forward,
+            predictor.engine,
             buckets=predictor.engine.buckets,
             on_lost=on_lost,
             on_shortage=self._report_shortage,
+            on_overflow=lambda crops: on_event(OVERFLOW, crops),
         )
         self._threads = ThreadPoolExecutor(PREPARING_THREADS, "hamer-prepare")
 
@@ -115,15 +127,36 @@ class HamerRefiner:
         mano: Path | None = None,
         device: str = "auto",
         mesh: bool = False,
+        mode: Compile = Compile.AUTO,
+        tuning_folder: Path | None = None,
+        on_lost: Callable[[DeviceLostError], None] = end_process,
         on_event: Callable[[str, int], None] = lambda _event, _times: None,
     ) -> "HamerRefiner":
         """Loads the official checkpoint; on a GPU warms up every batch size, so that the first frame doesn't wait for that.
 
-        Arguments and errors are those of `HamerPredictor.load` and of the constructor.
+        Arguments and errors are those of `HamerPredictor.load`, of the constructor, and of `Engine.tune`: `mode` and
+        `tuning_folder`.
+
+        Raises:
+            OutOfMemoryError: the device has no memory for the weights, or for a single crop.
+            DeviceLostError: the device is lost (only if `on_lost` returns).
         """
-        predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
-        refiner = cls(predictor, on_event=on_event)
-        refiner.batcher.warm_up(predictor.engine.warm_up)
+        refiner = None
+        try:
+            predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
+            predictor.engine.tune(mode, tuning_folder)
+            refiner = cls(predictor, on_lost=on_lost, on_event=on_event)
+            refiner.batcher.warm_up(predictor.engine.warm_up)
+        except Exception as error:
+            if refiner:
+                refiner.close()
+            if is_device_lost(error):
+                lost = DeviceLostError(f"the device is lost: {error}")
+                on_lost(lost)
+                raise lost from error
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"no memory for HaMeR; is another process using the device? {error}") from error
+            raise
         return refiner
 
     def refine(self, image: NDArray[np.uint8], hands: DetectedHands) -> RefinedHands:
@@ -162,7 +195,7 @@ class HamerRefiner:
                 rows = self.batcher.submit(self._crop(image, squares))
                 rows.add_done_callback(lambda done: self._threads.submit(self._end, frame, done))
             else:
-                refined.set_result(self._judged(frame, np.empty((0, self.predictor.engine.row_length), np.float32)))
+                refined.set_result(self._judged(frame, np.empty((0, self.predictor.engine.layout.length), np.float32)))
 
     def _end(self, frame: _Refining, rows: Future[Rows]) -> None:
         with _failing(frame.refined):
@@ -174,14 +207,16 @@ class HamerRefiner:
         scores = np.asarray(frame.hands.scores, np.float64)[frame.usable]
         keypoints = np.asarray(frame.hands.keypoints, np.float64)[frame.usable]
         poses = self.predictor.poses(rows, frame.squares, frame.width, frame.height)
-        verdicts = judge(poses, boxes, scores, keypoints, (frame.width, frame.height), self._thresholds)
-        unusable = [Verdict.BAD_BOX] * (len(frame.hands.boxes) - len(frame.usable))
-        for verdict, times in Counter([*verdicts, *unusable]).items():
+        judged = judge(poses, boxes, scores, keypoints, (frame.width, frame.height), self._thresholds)
+        verdicts = [Verdict.BAD_BOX] * len(frame.hands.boxes)
+        for row, verdict in zip(frame.usable.tolist(), judged, strict=True):
+            verdicts[row] = verdict
+        for verdict, times in Counter(verdicts).items():
             self._on_event(str(verdict), times)
-        kept = np.array([verdict is Verdict.KEPT for verdict in verdicts], bool)
-        return RefinedHands(frame.usable[kept], poses.select(kept))
+        kept = np.array([verdict is Verdict.KEPT for verdict in judged], bool)
+        return RefinedHands(frame.usable[kept], poses.select(kept), verdicts)
 
-    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> torch.Tensor:
+    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> Cropped:
         try:
             return self.predictor.crop(image, squares)
         except Exception as e:
@@ -213,7 +248,7 @@ def _failing(future: Future[RefinedHands]) -> Iterator[None]:
         future.set_exception(error)
 
 
-def usable_boxes(boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
+def usable_boxes(boxes: Doubles, width: int, height: int) -> NDArray[np.bool_]:
     """Returns which boxes (N, 4) are finite, not empty, of a sensible size, and at least partly on the frame."""
     with np.errstate(invalid="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from worker.hamer.config import HamerConfig
 from worker.hamer.errors import CheckpointError
-from worker.hamer.modeling.head import BETAS, JOINTS
 from worker.hamer.modeling.vit import PATCH_PADDING
+from worker.hands.outputs import BETAS, JOINTS, KEYPOINTS
 
 Shape = tuple[int, ...]
 
@@ -22,7 +22,6 @@ MAX_LAYERS = 256
 """Of a stack, so that a number in a tensor's name can't demand any amount of memory. The official backbone has 32."""
 
 LAYERS = "mano_head.transformer.transformer.layers"
-KEYPOINTS = 21
 TIPS = 5
 
 IGNORED = re.compile(
@@ -32,9 +31,9 @@ IGNORED = re.compile(
 """Tensors of the release that inference doesn't use: those of the training, unused means, a duplicate."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HamerSizes:
-    """The sizes of a HaMeR; for the official one: 1280, 32, 16, 5120, 16 and 1024, 6, 8, 64, 1024."""
+    """The sizes of a HaMeR: of the backbone, and of the transformer decoder in its head."""
 
     image_size: int
     patch: int
@@ -61,7 +60,19 @@ class HamerSizes:
         return self.decoder_heads * self.decoder_head_dim
 
 
-VIT_H = HamerSizes(256, 16, 1280, 32, 16, 5120, 1024, 6, 8, 64, 1024)
+VIT_H = HamerSizes(
+    image_size=256,
+    patch=16,
+    dim=1280,
+    depth=32,
+    heads=16,
+    mlp_dim=5120,
+    decoder_dim=1024,
+    decoder_depth=6,
+    decoder_heads=8,
+    decoder_head_dim=64,
+    decoder_mlp_dim=1024,
+)
 """The released network."""
 
 

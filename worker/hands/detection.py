@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-KEYPOINTS = 21
-"""Joints per hand: the wrist, then thumb, index, middle, ring and little finger, each with four from root to tip."""
+from worker.hands.outputs import DETECTED, KEYPOINTS, Unit
+
+_BOOL, _FLOAT = np.dtype(np.bool_), np.dtype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Hands:
     """The hands of one picture: parallel arrays with one row per hand. A detector returns the highest score first.
+
+    The table in worker/hands/outputs.py has their shapes and units.
 
     All coordinates are pixels of the detector's input, x to the right and y down, with (0, 0) at the outer corner of
     the first pixel. Only `keypoints` may be outside the picture.
@@ -25,22 +29,21 @@ class Hands:
     """
 
     boxes: NDArray[np.float32]
-    """(N, 4) tight box around the hand's joints, wrist to finger tips, as x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
+    """(N, 4) x0, y0, x1, y1 with x0 < x1 and y0 < y1."""
     is_right: NDArray[np.bool_]
-    """(N,) true for the person's own (anatomical) right hand, if the picture isn't mirrored."""
+    """(N,)"""
     scores: NDArray[np.float32]
-    """(N,) the detector's confidence that this is a hand, 0 to 1."""
+    """(N,)"""
     keypoints: NDArray[np.float32]
-    """(N, 21, 2) the joints as x, y; all NaN if a hand's landmarks aren't trusted."""
+    """(N, 21, 2) all NaN if a hand's joints aren't trusted."""
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
-        shapes = {"boxes": (count, 4), "is_right": (count,), "scores": (count,), "keypoints": (count, KEYPOINTS, 2)}
-        for field, shape in shapes.items():
-            array = getattr(self, field)
-            dtype = np.dtype(np.bool_ if field == "is_right" else np.float32)
+        for output in DETECTED:
+            array, shape = getattr(self, output.name), (count, *output.shape)
+            dtype = _BOOL if output.unit is Unit.FLAG else _FLOAT
             if array.shape != shape or array.dtype != dtype:
-                raise ValueError(f"{field} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
+                raise ValueError(f"{output.name} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
         if not np.isfinite(self.boxes).all() or not (self.boxes[:, :2] < self.boxes[:, 2:]).all():
             raise ValueError("a box isn't finite with x0 < x1 and y0 < y1")
         if not ((self.scores >= 0) & (self.scores <= 1)).all():
@@ -66,13 +69,28 @@ class Hands:
             keypoints=np.zeros((0, KEYPOINTS, 2), np.float32),
         )
 
-    def details(self) -> list[dict[str, object]]:
-        """Returns what the JSON of each hand has besides these arrays: nothing, unless a subclass adds it."""
-        return [{} for _ in range(len(self))]
+    def values(self) -> Mapping[str, NDArray[Any]]:
+        """Returns what is known of the hands by the names in the table: these arrays, unless a subclass has more."""
+        return {output.name: getattr(self, output.name) for output in DETECTED}
+
+    def dropped(self) -> Dropped:
+        """Returns the hands that were detected and aren't counted: none, unless a subclass knows some."""
+        return Dropped(Hands.empty(), (), ())
 
     def above(self, min_score: float) -> Hands:
         """Returns the hands with at least this score."""
         return self[self.scores >= min_score]
+
+
+class Dropped(NamedTuple):
+    """Hands that one model found and another contradicted."""
+
+    hands: Hands
+    """As the first model found them."""
+    verdicts: Sequence[str]
+    """Of each hand: the other model's."""
+    reasons: Sequence[str]
+    """The same for people."""
 
 
 class HandDetector(Protocol):

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.hands.candidate import Candidate
-from worker.hands.detection import KEYPOINTS, Hands
+from worker.hands.detection import Hands
 from worker.hands.duplicates import distinct_hands
 from worker.hands.effort import LEVELS, Effort
 from worker.hands.geometry import clip_boxes
 from worker.hands.networks import Engine, answered
+from worker.hands.outputs import KEYPOINTS
 from worker.hands.score import Weights
 from worker.hands.search import networks_of, search
 

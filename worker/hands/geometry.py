@@ -11,6 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+"""What detectors compute with: the networks' numbers, boxes and joints."""
+
+Doubles = NDArray[np.float64]
+"""What HaMeR's cameras need: they magnify small differences."""
+
+Reals = NDArray[np.floating]
+"""Either of them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class RotatedSquare:
     angle: float
     """Clockwise rotation (in the picture) of the square's upward direction, radians; 0 is upright."""
 
-    def matrix(self, size: int) -> NDArray[np.float64]:
+    def matrix(self, size: int) -> Doubles:
         """Returns the (2, 3) affine matrix from the square's `size` x `size` pixels to the picture's."""
         scale = self.side / size
         cos, sin = np.cos(self.angle) * scale, np.sin(self.angle) * scale
@@ -129,20 +136,20 @@ def ious(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float32)
 
 
-def area(box: Floats) -> float:
+def area(box: Reals) -> float:
     """Returns the area of a (4,) box. For single boxes numbers are several times as fast as arrays."""
     x0, y0, x1, y1 = box.tolist()
     return float(max(0.0, x1 - x0) * max(0.0, y1 - y0))
 
 
-def intersection(a: Floats, b: Floats) -> float:
+def intersection(a: Reals, b: Reals) -> float:
     """Returns the area of the intersection of two (4,) boxes."""
     ax0, ay0, ax1, ay1 = a.tolist()
     bx0, by0, bx1, by1 = b.tolist()
     return float(max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0)))
 
 
-def iou(a: Floats, b: Floats) -> float:
+def iou(a: Reals, b: Reals) -> float:
     """Returns the intersection over union of two (4,) boxes; 0 if both are empty.
 
     >>> round(iou(np.array([0, 0, 2, 1]), np.array([1, 0, 3, 1])), 2)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.hands.detection import KEYPOINTS
 from worker.hands.geometry import Floats, RotatedSquare, upward_angle
 from worker.hands.networks import CropNetwork, ReadCrops, Steps
+from worker.hands.outputs import KEYPOINTS
 from worker.hands.palm import JOINT_OF_POINT, MIDDLE_KNUCKLE, WRIST
 
 LANDMARK_INPUT = 224

@@ -134,6 +134,7 @@ class Camera:
             bytes=self._channel.outlet.published_bytes,
             labels=self.options.labels,
             host=HOST,
+            max_queue=self._sender.max_queue,
         )
 
     def _state(self) -> tuple[CameraState, float]:

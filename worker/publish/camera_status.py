@@ -61,6 +61,8 @@ class CameraStatus:
     labels: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     """The machine, or pod, on which the publisher runs."""
+    max_queue: int = 0
+    """About how many entries the publisher lets the queue keep, in all partitions together; 0 if it isn't told."""
 
     def fields(self, now: float) -> dict[str, str]:
         """Returns the fields of the hash; `now` in Unix seconds."""
@@ -81,6 +83,7 @@ class CameraStatus:
             "bytes": str(self.bytes),
             "labels": json.dumps(dict(self.labels), ensure_ascii=False, sort_keys=True),
             "host": self.host,
+            "max_queue": str(self.max_queue),
             "updated_at": f"{now:.3f}",
         }
 

@@ -84,6 +84,8 @@ class Sender:
         """The defect that ended it."""
         self._destination = destination
         self._payload_ttl = payload_ttl
+        self.max_queue = max_queue
+        """About how many entries the queue keeps, in all partitions together."""
         self._max_queue = part_of(max_queue, destination.partitions.number)
         self._outbox = Outbox(time.monotonic, max_bytes)
         self._writer = FrameWriter()

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from console.control.changes import OTHER_TOOL, AuditEntry
+from console.control.durations import show_time
 from console.fpsctl.columns import Column
 from console.fpsctl.completion import complete_stream
-from console.fpsctl.durations import show_time
 from console.fpsctl.report import WRONG_USAGE, FpsctlError
 from console.fpsctl.session import Session
 from console.fpsctl.show import label, rows

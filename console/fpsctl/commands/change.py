@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from console.control.changes import Snapshot
+from console.control.durations import parse_duration
 from console.control.names import quoted, word
 from console.control.plan import (
     FpsError,
@@ -26,7 +27,6 @@ from console.control.rule import WILDCARD, is_glob, matching
 from console.control.undo import former_values, last_entries, undo
 from console.fpsctl.carry_out import carry_out
 from console.fpsctl.completion import complete_stream
-from console.fpsctl.durations import parse_duration
 from console.fpsctl.report import WRONG_USAGE, FpsctlError
 from console.fpsctl.session import Session
 from console.fpsctl.show import ago, sentence

@@ -9,13 +9,20 @@ import typer
 from console.control.lint import Finding, Severity, lint
 from console.control.names import shown
 from console.fpsctl.report import FOUND
+from console.fpsctl.rows import number
 from console.fpsctl.session import Session
+from console.fpsctl.workers import measured_capacity
 
 
 def lint_(
     context: typer.Context,
     capacity: Annotated[
-        float | None, typer.Option("--capacity", metavar="FPS", help="how many frames per second the workers can count")
+        float | None,
+        typer.Option(
+            "--capacity",
+            metavar="FPS",
+            help="how many frames per second the workers can count; by default as many as they do while they are full",
+        ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="warnings fail, too")] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object, see docs/fpsctl.md")] = False,
@@ -27,14 +34,18 @@ def lint_(
     said = session.sidecars.streams()
     names = {stream.stream_name for each in said for stream in each.streams} | session.workers.names()
     sources = {stream.stream_name: stream.source_fps for each in said for stream in each.streams if stream.source_fps}
+    planned = capacity is not None
+    if capacity is None:
+        capacity = measured_capacity(session.workers)
     for name, fields in session.workers.streams(names).items() if capacity is not None else ():
-        sources.setdefault(name, float(fields.get("source_fps") or 0.0))
+        sources.setdefault(name, number(fields.get("source_fps")))
     found = lint(
         limits,
         session.now(),
         streams=names or None,
         sources={name: fps for name, fps in sources.items() if fps > 0.0},
         capacity=capacity,
+        planned=planned,
         default=session.sidecars.default_fps() if capacity is not None else None,
     )
     for problem in session.sidecars.problems(said):

@@ -52,7 +52,7 @@ def import_(
     document = _read(file, format_name)
 
     def plan() -> Plan:
-        return Plan(difference(session.limits.snapshot(), document, replace=replace))
+        return Plan(difference(session.complete(session.limits.snapshot()), document, replace=replace))
 
     carry_out(session, plan, asks=True, yes=yes, dry_run=dry_run)
 
@@ -63,7 +63,7 @@ def export(
 ) -> None:
     """Print the limits and patterns as a document. Boosts aren't part of it, since they end."""
     session: Session = context.obj
-    limits = session.limits.snapshot()
+    limits = session.complete(session.limits.snapshot())
     session.limits_seen(limits)
     session.report.text(to_yaml(limits) if format_name is Format.YAML else to_csv(limits))
     if session.report.output.problem:
@@ -73,7 +73,7 @@ def export(
 def diff(context: typer.Context, file: File, format_name: FormatOption = None, replace: Replace = False) -> int:
     """Show what an import would change; the exit code is 3 if it is anything."""
     session: Session = context.obj
-    limits = session.limits.snapshot()
+    limits = session.complete(session.limits.snapshot())
     session.limits_seen(limits)
     changes = difference(limits, _read(file, format_name), replace=replace)
     if changes:

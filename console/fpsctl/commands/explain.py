@@ -10,15 +10,16 @@ from typing import Annotated
 import redis
 import typer
 
+from console.control.durations import show_duration, show_time
 from console.control.names import nearest, quoted, shown
 from console.control.rule import WILDCARD, in_force
+from console.control.states import State
 from console.fpsctl import show
 from console.fpsctl.advice import advice, reason
 from console.fpsctl.board import paced_of
 from console.fpsctl.completion import complete_stream
-from console.fpsctl.durations import show_duration, show_time
 from console.fpsctl.report import WRONG_USAGE, FpsctlError
-from console.fpsctl.rows import Paced, Row, State, number, row
+from console.fpsctl.rows import Paced, Row, number, row
 from console.fpsctl.session import Session
 
 _SAME_CLOCK_S = 86_400.0

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import redis
 import typer
 
+from console.control.durations import show_time
 from console.control.names import shown
 from console.fpsctl.completion import complete_stream
-from console.fpsctl.durations import show_time
 from console.fpsctl.report import WRONG_USAGE, FpsctlError
 from console.fpsctl.session import Session
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from console.control.changes import Kind, Snapshot
+from console.control.durations import show_duration
 from console.control.names import quoted
 from console.control.rule import WILDCARD, InForce, in_force, is_glob, matching, parse_fps
 from console.fpsctl import show
 from console.fpsctl.columns import Column
 from console.fpsctl.completion import complete_stream
-from console.fpsctl.durations import show_duration
 from console.fpsctl.session import Session
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON object, see docs/fpsctl.md")]
@@ -104,7 +104,7 @@ def record(name: str, found: InForce, limits: Snapshot, seen: bool) -> dict[str,
     return {
         "stream": name,
         "fps": found.fps,
-        "source": {"*": "wildcard", "--fps": "default"}.get(found.source.value, found.source.value),
+        "source": found.source,
         "pattern": found.by or None,
         "own": limits.value(Kind.LIMIT, name) or None,
         "invalid": bool(found.invalid),

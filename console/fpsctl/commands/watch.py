@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from console.control.changes import entry_of
+from console.control.durations import show_time
 from console.control.names import shown
-from console.fpsctl.durations import show_time
 from console.fpsctl.session import Session
 from console.fpsctl.show import author, label, rows
 

@@ -1,21 +1,14 @@
-"""What the limits ask of the workers, and what the workers have been seen to count. Pure.
-
-The capacity of the workers isn't known until they are full: while they keep up, they count what is asked. So what is known is
-a lower bound, the highest rate of the last hour. They are full while admitted frames are superseded by newer ones or become
-too old in the queue.
-"""
+"""What the workers were seen to count within the last hour, and while they were full. Pure."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from console.control.capacity import given_up, is_full
+
 WINDOW_S: Final = 10.0
 KEPT_S: Final = 3600.0
-FULL_SHARE: Final = 0.02
-"""Share of the admitted frames whose turn didn't come above which the workers are full."""
-FULL_FPS: Final = 0.05
-"""Frames per second that are given up, above which the share counts: single frames say nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +37,6 @@ class Capacity:
         return {**{name: round(number, 2) for name, number in numbers.items()}, "most": most, "full": self.full}
 
 
-def is_full(counted: float, given_up: float) -> bool:
-    """Returns whether workers that count so much and give up so much, in frames per second, are full."""
-    return given_up > FULL_SHARE * (counted + given_up) and given_up > FULL_FPS
-
-
 class _Peak:
     """The highest of the last hour."""
 
@@ -66,17 +54,6 @@ class _Peak:
         return self._values[0][1] if self._values else None
 
 
-def asked_fps(rows: Iterable[Mapping[str, object]]) -> float:
-    """Returns the frames per second that the limits let through: for each camera the lower of its limit and its own rate."""
-    total = 0.0
-    for row in rows:
-        source, limit = row["source_fps"], row["limit"]
-        if row["state"] in ("silent", "unseen", "paused") or not isinstance(source, int | float):
-            continue
-        total += min(source, limit) if isinstance(limit, int | float) else source
-    return total
-
-
 class CapacityWatch:
     """Rates from the accounting's counters, and their highest of the last hour."""
 
@@ -88,10 +65,9 @@ class CapacityWatch:
     def note(self, accounting: Mapping[str, int], now: float) -> None:
         """Takes a reading of the counters."""
         counted = accounting.get("counted", 0)
-        given_up = accounting.get("skipped:superseded", 0) + accounting.get("skipped:stale", 0)
         if self._readings and (counted < self._readings[-1][1] or now <= self._readings[-1][0]):
             self._readings.clear()  # the counters or the clock were set back
-        self._readings.append((now, counted, given_up))
+        self._readings.append((now, counted, given_up(accounting)))
         while len(self._readings) > 2 and now - self._readings[1][0] >= WINDOW_S:
             self._readings.popleft()
         if now - self._readings[0][0] >= WINDOW_S:

@@ -14,7 +14,7 @@ HASH_FIELDS = (
 """What is read of a stream's hash for every stream; the rest of it only for the camera that somebody looks at."""
 
 
-CAMERA_FIELDS = ("state", "error", "source_fps")
+CAMERA_FIELDS = ("state", "error", "source_fps", "since")
 """What is read of a camera's hash, likewise."""
 
 
@@ -49,6 +49,8 @@ class CameraSaid:
     error: str = ""
     """Why it was lost last; it may work again."""
     source_fps: float = 0.0
+    since: float = 0.0
+    """When the state began, Unix seconds by the publisher's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,11 @@ def counted_from(values: Sequence[bytes | None]) -> Counted | None:
 
 def camera_from(values: Sequence[bytes | None]) -> CameraSaid | None:
     """Returns what a camera's hash says, given the values of CAMERA_FIELDS in their order; None if there is no hash."""
-    state, error, source_fps = (value or b"" for value in values)
+    state, error, source_fps, since = (value or b"" for value in values)
     if not state:
         return None
-    return CameraSaid(state.decode("ascii", "replace")[:20], error.decode(errors="replace")[:200], _number(source_fps))
+    words = state.decode("ascii", "replace")[:20], error.decode(errors="replace")[:200]
+    return CameraSaid(*words, _number(source_fps), _number(since))
 
 
 def numbers_from(fields: Mapping[bytes, bytes]) -> dict[str, int]:

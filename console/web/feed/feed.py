@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import redis
 
+from console.control.capacity import asked_fps
+from console.control.states import State
 from console.web.demands import Demands, default_of
 from console.web.feed.board import Board, Diff
-from console.web.feed.capacity import Capacity, CapacityWatch, asked_fps
+from console.web.feed.capacity import Capacity, CapacityWatch
 from console.web.feed.facts import CameraSaid, Counted, Paced
 from console.web.feed.history import History
 from console.web.feed.limits_view import LimitsView
@@ -23,7 +25,7 @@ from console.web.feed.load import Load
 from console.web.feed.messages import ALIVE, encode
 from console.web.feed.redis_client import RedisServer, follow_pushes
 from console.web.feed.redis_source import RedisSource, limits_keys, valid_names
-from console.web.feed.rows import SILENT, UNSEEN
+from console.web.feed.rows import Row
 from console.web.feed.sidecar_source import SidecarSource
 from console.web.feed.viewers import Viewers
 
@@ -183,13 +185,15 @@ class Feed:
 
     def capacity(self) -> Capacity:
         """Returns what the limits ask of the workers, and what these count."""
-        return self._capacity.capacity(asked_fps(self.board.rows()), self.now())
+        return self._capacity.capacity(sum(map(_asked, self.board.rows())), self.now())
 
     def demands(self) -> Demands:
         """Returns what the limits ask of the workers now, stream by stream."""
         capacity = self.capacity()
         sidecars = self._fleet.get("sidecars")
-        alive = [row for row in self.board.rows() if row["state"] not in (SILENT, UNSEEN) and row["source_fps"]]
+        alive = [
+            row for row in self.board.rows() if row["state"] not in (State.SILENT, State.UNSEEN) and row["source_fps"]
+        ]
         return Demands(
             {str(row["name"]): float(str(row["source_fps"])) for row in alive},
             capacity.peak,
@@ -199,7 +203,12 @@ class Feed:
         )
 
     def _problems(self) -> list[str]:
-        return [f"Redis can't be read: {self._redis_problem}"] if self._redis_problem else []
+        if self._redis_problem:
+            return [f"Redis can't be read: {self._redis_problem}", *self.sidecars.problems()]
+        return self.sidecars.problems() + [
+            f"The {kind}s can't be read: their key isn't a hash, or this user of Redis may not read it"
+            for kind in sorted(self.limits.snapshot.unread)
+        ]
 
     async def _read_limits(self) -> None:
         while True:
@@ -290,6 +299,16 @@ async def _restarted(name: str, part: Callable[[], Coroutine[Any, Any, None]]) -
         except Exception:
             logger.exception("a part of the feed has failed and begins anew", extra={"part": name})
         await asyncio.sleep(TICK_S)
+
+
+def _asked(row: Row) -> float:
+    """Returns what the limit of a row asks for, frames per second."""
+    source, limit = row["source_fps"], row["limit"]
+    return asked_fps(
+        str(row["state"]),
+        limit if isinstance(limit, float) else None,
+        source if isinstance(source, float) else None,
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -4,16 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from console.control.changes import Snapshot
-from console.control.rule import Source, in_force, parse_boost
-
-SOURCES: Final = {
-    Source.BOOST: "boost",
-    Source.OWN: "override",
-    Source.PATTERN: "pattern",
-    Source.WILDCARD: "wildcard",
-    Source.DEFAULT: "default",
-}
-"""In the words of the contract."""
+from console.control.rule import in_force
 
 SHOWN: Final = 64
 """Characters of a value that are shown in a row."""
@@ -56,13 +47,12 @@ class LimitsView:
     def expected(self, name: str, now: float) -> tuple[float | None, str, str]:
         """Returns the limit that Redis alone tells: fps (None: --fps), its source, and a bad value of the stream's field."""
         found = in_force(name, self._snapshot, now)
-        return found.fps, SOURCES[found.source], found.invalid
+        return found.fps, found.source, found.invalid
 
     def of_row(self, name: str) -> Mapping[str, object]:
         """Returns what a stream's row says about its limits in Redis."""
         field = self.field(name)
-        boost = self._snapshot.boosts.get(name)
-        found = parse_boost(boost) if boost else None
+        found = self._snapshot.boosts_in_force.get(name)
         return {
             "field": None if field is None else field[:SHOWN],
             "boost_until": round(found.until, 1) if found else None,

@@ -10,7 +10,7 @@ import redis.asyncio
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisClusterException
 
-from console.control.changes import Snapshot
+from console.control.changes import Kind, Snapshot
 from console.web.feed.facts import (
     CAMERA_FIELDS,
     HASH_FIELDS,
@@ -24,6 +24,7 @@ from console.web.feed.facts import (
 )
 from console.web.feed.load import Load
 from console.web.feed.queue_keys import PartitionKeys, QueueKeys
+from process.redis_failures import failure_code
 
 CONSUMER_GROUP: Final = "workers"
 
@@ -68,9 +69,12 @@ class RedisSource:
         for key in names:
             pipeline.hgetall(key)
         replies = await _replies(pipeline)
-        if isinstance(replies[0], redis.RedisError) and "WRONGTYPE" not in str(replies[0]):
+        if isinstance(replies[0], redis.RedisError) and failure_code(replies[0]) != "WRONGTYPE":
             raise replies[0]
-        return Snapshot(*(_texts(reply) if isinstance(reply, dict) else {} for reply in replies))
+        unread = (kind for kind, reply in zip(Kind, replies, strict=True) if not isinstance(reply, dict))
+        return Snapshot(
+            *(_texts(reply) if isinstance(reply, dict) else {} for reply in replies), unread=frozenset(unread)
+        )
 
     async def found(self) -> set[str]:
         """Searches a bounded part of the keys for streams, and returns those that it found."""
@@ -151,7 +155,7 @@ class RedisSource:
         try:
             number = await self._client.get(self._keys.number_key)
         except redis.ResponseError as error:
-            if isinstance(error, redis.exceptions.ClusterError) or "WRONGTYPE" not in str(error):
+            if isinstance(error, redis.exceptions.ClusterError) or failure_code(error) != "WRONGTYPE":
                 raise
             return
         if len(number or b"") < 10 and (number or b"1").isdigit():

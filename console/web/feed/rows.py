@@ -1,39 +1,12 @@
-"""What the page shows of one stream: a row of plain values, and the state of its camera. Pure."""
+"""What the page shows of one stream: a row of plain values. Pure."""
 
 import math
 
-from console.control.silence import silent_after
+from console.control.states import Signs, State, state_of
 from console.web.feed.facts import CameraSaid, Counted, Paced
 
 Row = dict[str, object]
 """JSON: text, numbers, booleans and None. An infinite fps is the text "inf"."""
-
-LIVE, SILENT, PAUSED, BEHIND, UNSEEN = "live", "silent", "paused", "behind", "unseen"
-"""Frames come and are counted; no frames come; the limit is 0; admitted frames aren't counted; no frame was ever seen."""
-
-
-def state_of(counted: Counted | None, heard_at: float, limit: float | None, source_fps: float, now: float) -> str:
-    """Returns the state of a camera.
-
-    Args:
-        counted: What the workers say; None once the hash has expired.
-        heard_at: When its newest frame arrived, Unix seconds; 0: never seen.
-        limit: The fps in force; None: unknown.
-        source_fps: What the publisher tells about the camera now; 0: nothing.
-        now: Unix seconds, by the same clock as heard_at.
-    """
-    patience = silent_after(limit)
-    alive = source_fps > 0.0 or now - heard_at <= patience
-    if limit == 0.0 and (alive or not heard_at):
-        return PAUSED  # a paused camera may be silent because its publisher thins, so silence says nothing
-    if not heard_at and not source_fps:
-        return UNSEEN
-    if not alive:
-        return SILENT
-    counted_at = counted.counted_at if counted else 0.0
-    if counted and limit and counted.admitted > counted.counted and now - max(counted_at, 1.0) > patience:
-        return BEHIND if counted.received else LIVE
-    return LIVE
 
 
 def row_of(
@@ -51,16 +24,29 @@ def row_of(
     """
     limit = paced.fps if paced else None
     told = (camera.source_fps if camera else 0.0) or (paced.source_fps if paced else 0.0)
-    state = state_of(counted, heard_at, limit, told, now)
-    if camera and camera.state == "lost" and state != PAUSED:
-        state = SILENT  # at once: its publisher knows it before frames are missed
+    state = state_of(
+        Signs(
+            limit,
+            now,
+            heard_at=heard_at,
+            counted_at=counted.counted_at if counted else 0.0,
+            admitted=counted.admitted if counted else 0,
+            counted=counted.counted if counted else 0,
+            decided=bool(paced and (paced.admitted or paced.denied)),
+            told_fps=told,
+            told_since=camera.since if camera and camera.state == "working" else 0.0,
+            lost=camera is not None and camera.state == "lost",
+        )
+    )
+    if state is State.LOST:
+        state = State.SILENT  # the page shows the reason with it
     # The rates of a hash that nobody writes any more are those of the past.
-    counts = counted if state != SILENT else None
+    counts = counted if state is not State.SILENT else None
     return {
         "name": name,
         "state": state,
         "hands": counted.hands if counted else None,
-        "source_fps": _rounded(0.0 if state == SILENT else told or (counted.source_fps if counted else 0.0)),
+        "source_fps": _rounded(0.0 if state is State.SILENT else told or (counted.source_fps if counted else 0.0)),
         "limit": _limit(limit),
         "limit_source": paced.source if paced else "",
         "admitted_fps": _rounded(paced.admitted_fps if paced else 0.0),

@@ -40,6 +40,12 @@ def test_entries(entry_id: str, fields: dict, expected: AuditEntry | None) -> No
     assert expected is None or expected.at == 1.5
 
 
+def test_what_cannot_be_read_was_not_removed() -> None:
+    """A key of another type hides its values; nobody has removed them."""
+    seen = {(LIMIT, "gone"): "1", (PATTERN, "a*"): "2"}
+    assert differences(seen, Snapshot(unread=frozenset({PATTERN}))) == [Change(LIMIT, "gone", "1", "")]
+
+
 def test_differences() -> None:
     """What was added, changed and removed."""
     seen = {(LIMIT, "same"): "1", (LIMIT, "changed"): "1", (PATTERN, "gone*"): "2"}

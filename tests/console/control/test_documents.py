@@ -84,10 +84,11 @@ def test_bad_values_are_exported_as_they_are() -> None:
 NAMES = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="\ufeff"), min_size=1, max_size=9
 )
+SIGNS = st.text(st.sampled_from("'=+-@a"), min_size=1, max_size=4)
 FPS = st.floats(0.0, 1e6).map(format_fps) | st.just("inf")
 SNAPSHOTS = st.builds(
     Snapshot,
-    st.dictionaries(NAMES.filter(lambda name: name == name.strip()), FPS),
+    st.dictionaries(SIGNS | NAMES.filter(lambda name: name == name.strip()), FPS),
     st.dictionaries(NAMES.map(lambda name: f"x{name}*"), FPS),
 )
 
@@ -98,6 +99,27 @@ def test_a_document_means_what_was_exported(snapshot: Snapshot) -> None:
     """Whatever characters names have."""
     assert from_yaml(to_yaml(snapshot)) == snapshot
     assert from_csv(to_csv(snapshot)) == snapshot
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("cam", "cam"),
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-cam", "'-cam"),
+        ("@cam", "'@cam"),
+        ("\uff1dcam", "'\uff1dcam"),
+        ("'=cam", "''=cam"),
+        ("'cam", "'cam"),
+        ("cam=1", "cam=1"),
+    ],
+)
+def test_no_cell_is_a_formula(name: str, cell: str) -> None:
+    """What a spreadsheet would compute begins with an apostrophe, and is read as what it was; so is a name without one."""
+    assert to_csv(Snapshot({name: "2"})).splitlines()[1] == f"limit,{cell},2"
+    written = (cell,) if name.startswith("'") else (cell, name)
+    assert all(from_csv(f"kind,name,fps\nlimit,{each},2\n") == Snapshot({name: "2"}) for each in written)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def found(snapshot: Snapshot, **options: object) -> list[tuple[Code, str, str]]:
         (Snapshot({"yard": "1"}), ["cam-1"], Code.UNUSED, "yard", "no stream has this name at present"),
         (Snapshot({}, {"floor*": "1"}), ["cam-1"], Code.UNUSED, "floor*", "no stream matches"),
         (Snapshot({"Cam": "1"}), ["cam"], Code.ALIKE, "Cam", "looks like cam"),
+        (Snapshot(unread=frozenset({Kind.PATTERN})), None, Code.WRONG_TYPE, "", "the patterns can't be read"),
     ],
 )
 def test_each_finding(snapshot: Snapshot, streams: list | None, code: Code, name: str, words: str) -> None:
@@ -72,6 +73,8 @@ def test_demand(limits: dict, sources: dict, default: float | None, expected: fl
 def test_capacity() -> None:
     """Limits that ask for more than the workers count are a warning."""
     asks = Snapshot({"a": "200"})
-    assert [each[0] for each in found(asks, streams=["a"], capacity=150.0)] == [Code.CAPACITY]
-    assert found(asks, streams=["a"], capacity=200.0) == []
+    assert [each[0] for each in found(asks, streams=["a"], capacity=150.0, planned=True)] == [Code.CAPACITY]
+    assert found(asks, streams=["a"], capacity=200.0, planned=True) == []
+    assert found(asks, streams=["a"], capacity=150.0) == []
+    assert [each[0] for each in found(asks, streams=["a"], sources={"a": 250.0}, capacity=150.0)] == [Code.CAPACITY]
     assert found(asks, streams=["a"]) == []

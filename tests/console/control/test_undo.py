@@ -55,6 +55,15 @@ def test_undo(limits: dict, changes: list[Change], refusals: int) -> None:
     assert (list(plan.changes), len(plan.refusals)) == (changes, refusals)
 
 
+def test_a_boost_that_was_changed_again_is_in_words() -> None:
+    """As people read it, with its end."""
+    made = AuditEntry("1-0", Change(Kind.BOOST, "cam1", "", "9 1700000000.000"), "ann", "fpsctl")
+    plan = undo((made,), Snapshot(boosts={"cam1": "2.50 1700003600.000"}))
+    assert plan.refusals == (
+        "boost cam1 was changed again: it is 2.5 until 2023-11-14 23:13:20Z now, not 9 until 2023-11-14 22:13:20Z",
+    )
+
+
 def test_nothing_to_undo() -> None:
     """The plan says so."""
     assert undo((), Snapshot()).refusals

@@ -3,8 +3,9 @@
 import pytest
 
 from console.control.changes import Snapshot
+from console.control.states import State
 from console.fpsctl.advice import advice, reason
-from console.fpsctl.rows import Paced, Row, SortKey, State, filtered, number, ordered, row
+from console.fpsctl.rows import Paced, Row, SortKey, filtered, number, ordered, row
 
 NOW = 1000.0
 HEARD = {
@@ -22,7 +23,7 @@ HEARD = {
 def paced(**changes: object) -> Paced:
     """What a sidecar says about a stream that is all right."""
     said: dict = {
-        "fps": 2.0, "source": "OVERRIDE", "admitted": 5, "denied": 95, "admitted_fps": 2.0, "source_fps": 0.0,
+        "fps": 2.0, "source": "override", "admitted": 5, "denied": 95, "admitted_fps": 2.0, "source_fps": 0.0,
         "invalid": "", "last_reason": "TOO_SOON", "stale": False, "last_ts": 1.0, "next_ts": 2.0, "unread": False,
     }  # fmt: skip
     return Paced(**{**said, **changes})
@@ -40,9 +41,8 @@ def made(limits: dict | None = None, **sides: object) -> Row:
         ({"cam": "2"}, {"counted": HEARD}, State.LIVE),
         ({"cam": "0"}, {"counted": HEARD}, State.PAUSED),
         ({"cam": "2"}, {"counted": {**HEARD, "heard_at": "980"}}, State.SILENT),
-        ({"cam": "0.1"}, {"counted": {**HEARD, "heard_at": "980"}}, State.LIVE),
-        ({"cam": "2"}, {"counted": {**HEARD, "heard_at": "980"}, "paced": [paced(source_fps=25.0)]}, State.LIVE),
-        ({"cam": "2"}, {"counted": {**HEARD, "counted_fps": "0"}, "paced": [paced()]}, State.BEHIND),
+        ({"cam": "2"}, {"counted": {**HEARD, "heard_at": "980"}, "paced": [paced(source_fps=25.0)]}, State.BEHIND),
+        ({"cam": "2"}, {"counted": {**HEARD, "admitted": "8", "counted_at": "900"}}, State.BEHIND),
         ({"cam": "2"}, {"paced": [paced()]}, State.SILENT),
         ({"cam": "2"}, {"camera": {"state": "lost", "error": "refused"}}, State.LOST),
         ({"cam": "2"}, {"camera": {"state": "working", "source_fps": "25"}}, State.LIVE),
@@ -56,7 +56,7 @@ def test_states(limits: dict, sides: dict, state: State) -> None:
 def test_a_row() -> None:
     """Several sidecars are one stream; the camera's own rate is the one told."""
     found = made({"cam": "fast", "*": "3"}, paced=[paced(), paced(source_fps=30.0)], counted={**HEARD, "age": "x"})
-    assert (found.limit, found.source, found.invalid) == (3.0, "*", "fast")
+    assert (found.limit, found.source, found.invalid) == (3.0, "wildcard", "fast")
     assert (found.admitted, found.denied, found.admitted_fps, found.source_fps) == (10, 190, 4.0, 30.0)
     assert list(found.skips.items()) == [("too_soon", 90), ("late", 3)]
     assert (found.counted, found.skipped, found.hands, found.age, found.last_skip) == (7, 93, 3, 1.0, "too_soon")
@@ -65,15 +65,16 @@ def test_a_row() -> None:
 def test_what_only_the_sidecar_knows() -> None:
     """Its default, and a value that it ignores."""
     found = made(paced=[paced(fps=1.5, invalid="x")])
-    assert (found.limit, found.invalid, found.source) == (1.5, "x", "--fps")
+    assert (found.limit, found.invalid, found.source) == (1.5, "x", "default")
     assert made(camera={"state": "lost", "error": "no"}).camera == "no"
 
 
 def test_limits_that_only_the_sidecars_tell() -> None:
     """Where this user of Redis may not read them."""
-    for word, source in (("OVERRIDE", "own"), ("PATTERN", "pattern"), ("WILDCARD", "*"), ("BOOST", "boost")):
-        found = row("cam", None, NOW, default=None, paced=[paced(source=word)])
-        assert (found.limit, found.source) == (2.0, source)
+    for source in ("override", "pattern", "wildcard", "boost", "default"):
+        found = row("cam", None, NOW, default=None, paced=[paced(source=source)])
+        assert (found.limit, found.source, found.pattern) == (2.0, source, None)
+    assert row("cam", None, NOW, default=None, paced=[paced(source="future")]).limit == 2.0
     assert row("cam", None, NOW, default=None).limit is None
 
 
@@ -128,7 +129,7 @@ def test_numbers_of_hashes(text: str | None, expected: float) -> None:
         ({"cam": "2"}, {"paced": [paced()]}, {}, "come no more"),
         ({"cam": "2"}, {"camera": {"state": "lost", "error": "refused\x1b"}}, {}, "refused\\x1b"),
         ({"cam": "0"}, {}, {}, "fpsctl resume cam"),
-        ({"cam": "2"}, {"counted": {**HEARD, "counted_fps": "0"}, "paced": [paced()]}, {}, "is a worker running"),
+        ({"cam": "2"}, {"camera": {"state": "working", "source_fps": "9", "since": "1"}}, {}, "is a worker running"),
         ({"cam": "2"}, {"counted": {**HEARD, "last_skip": "superseded"}}, {}, "add workers"),
         ({"cam": "50"}, {"counted": HEARD}, {}, "above what the camera delivers"),
     ],

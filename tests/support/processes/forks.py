@@ -78,9 +78,11 @@ class ForkServer:
     def __enter__(self) -> "ForkServer":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._owner.close()
-        self._process.wait()
+        # It ends when its clients have, and those of a run that was interrupted still wait for the one that waits here.
+        if kind is None:
+            self._process.wait()
 
 
 class Forks:

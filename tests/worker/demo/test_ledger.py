@@ -1,7 +1,7 @@
 import json
 import threading
 
-from worker.demo.annotate import annotated_frame, hands_of
+from worker.demo.annotate import annotated_frame
 from worker.demo.ledger import StreamLedger
 from worker.demo.plan import DemoCamera, Limit
 from worker.publish.simulated import SimulatedCamera
@@ -50,4 +50,3 @@ def test_the_annotated_frame_is_a_right_one() -> None:
     drawn = picture != right.source.picture(START + 1.0)
     assert picture.shape == (480, 640, 3)
     assert drawn[20:180, 10:110].any()
-    assert len(hands_of(right.counted[0])) == 2

@@ -10,9 +10,10 @@ from hypothesis.extra.numpy import arrays
 
 pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
-from worker.hamer.consistency import Thresholds, Verdict, judge, overlap
+from worker.hamer.consistency import Thresholds, judge
 from worker.hamer.geometry import crops_of_boxes
 from worker.hamer.poses import HandPoses
+from worker.hamer.verdicts import Verdict
 
 BOX = np.array([400.0, 300.0, 520.0, 480.0])  # the crop's side is 360
 SIDE = 360.0
@@ -35,7 +36,7 @@ def poses_of(boxes: np.ndarray, joints: np.ndarray) -> HandPoses:
         keypoints_3d=np.zeros((n, 21, 3)),
         cameras=np.tile([0.9, 0.0, 0.0], (n, 1)),
         translations=np.tile([0.0, 0.0, 30.0], (n, 1)),
-        focal=25000.0,
+        focals=np.full(n, 25000.0),
         rotations=np.tile(np.eye(3), (n, 16, 1, 1)),
         betas=np.zeros((n, 10)),
         spreads=np.ones(n),
@@ -175,12 +176,3 @@ def test_the_order_of_hands_does_not_matter(joints: np.ndarray, boxes: np.ndarra
     verdicts = judge(poses_of(boxes, joints), boxes, scores, unseen, FRAME, Thresholds())
     again = judge(poses_of(boxes[order], joints[order]), boxes[order], scores[order], unseen, FRAME, Thresholds())
     assert [verdicts[n] for n in order] == again
-
-
-@given(arrays(float, (2, 4), elements=coordinates))
-def test_overlap_is_symmetric_and_a_share(boxes: np.ndarray):
-    """The overlap is between 0 and 1, symmetric, and 1 for a box with itself."""
-    one, other = np.concatenate([boxes[:, :2], boxes[:, :2] + np.abs(boxes[:, 2:]) + 1], axis=1)
-    assert 0.0 <= overlap(one, other) <= 1.0
-    assert overlap(one, other) == pytest.approx(overlap(other, one))
-    assert overlap(one, one) == pytest.approx(1.0)

@@ -18,6 +18,7 @@ from worker.detect import run_detect  # noqa: E402
 from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
+from worker.hamer.verdicts import Verdict  # noqa: E402
 from worker.hands.detection import BatchingDetector, Hands  # noqa: E402
 from worker.hands.effort import Effort  # noqa: E402
 from worker.options import HandsOptions  # noqa: E402
@@ -110,6 +111,30 @@ def test_detect_with_a_checkpoint(photo, golden, tmp_path, capsys):
     assert run_detect([photo], hands, json_output=True, draw_dir=tmp_path / "out") == 0
     assert list(json.loads(capsys.readouterr().out)) == [photo]
     assert (tmp_path / "out" / "hand.png").is_file()
+
+
+@pytest.mark.parametrize("json_output", [True, False])
+def test_explained_drops(golden, tmp_path, capsys, monkeypatch, json_output):
+    """With --explain every detection is either a hand or dropped, with HaMeR's verdict, and the reason in the text."""
+    monkeypatch.setattr("worker.hands.detector.PalmLandmarkDetector", lambda *_args, **_options: Boxes(golden))
+    picture = str(tmp_path / "picture.png")
+    cv2.imwrite(picture, golden.image)
+    hands = HandsOptions(backend="hamer", hamer_checkpoint=golden.checkpoint, device="cpu")
+    assert run_detect([picture], hands, json_output=json_output, explain=True) == 0
+    printed = capsys.readouterr().out
+    if not json_output:
+        lines = [line for line in printed.splitlines() if "  dropped, " in line]
+        assert 0 < len(lines) <= len(golden.boxes)
+        verdicts = [Verdict(line.partition("  dropped, ")[2].partition(":")[0]) for line in lines]
+        assert all(line.endswith(verdict.reason) for line, verdict in zip(lines, verdicts, strict=True))
+        return
+    (result,) = json.loads(printed).values()
+    jsonschema.validate(result, json.loads(SCHEMA.read_text()))
+    dropped = result["dropped"]
+    assert len(dropped) + result["hand_count"] == len(golden.boxes)
+    assert {each["reason"] for each in dropped} <= set(Verdict) - {"kept"}
+    assert dropped[0]["box"] == (golden.boxes[0] + 0.5).astype(float).round(2).tolist()
+    assert all(set(each) == {"box", "is_right", "score", "keypoints", "reason"} for each in dropped)
 
 
 def open_with(golden, **changes):

@@ -1,7 +1,6 @@
 """Hands drawn onto their frame."""
 
 from dataclasses import replace
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from worker.hamer import draw  # noqa: E402
-from worker.hamer.draw import AMBIENT, LIGHT, MESH_COLOUR, draw_hands, draw_skeleton, paint_mesh  # noqa: E402
+from worker.hamer.draw import AMBIENT, LIGHT, MESH_COLOUR, draw_meshes, paint_mesh  # noqa: E402
 from worker.hamer.geometry import Crops, crops_of_boxes  # noqa: E402
 from worker.hamer.poses import HandPoses  # noqa: E402
 from worker.hamer.predictor import HamerPredictor  # noqa: E402
@@ -49,27 +48,8 @@ def test_light_falls_on_what_faces_it():
         assert np.abs(colours - np.clip(MESH_COLOUR * brightness * lengths, 0, 255)).max() <= 4
 
 
-def test_skeleton_has_all_fingers():
-    """Every joint and the middle of every bone is painted over."""
-    joints = np.random.default_rng(1).uniform(20, 280, (21, 2))
-    image = np.zeros((300, 300, 3), np.uint8)
-    draw_skeleton(image, joints)
-    for finger in range(5):
-        chain = [0, *range(4 * finger + 1, 4 * finger + 5)]
-        for a, b in pairwise(chain):
-            x, y = np.round((joints[a] + joints[b]) / 2).astype(int)
-            assert image[y - 1 : y + 2, x - 1 : x + 2].any()
-
-
-def test_skeleton_far_off_the_frame():
-    """Joints far outside the frame don't overflow OpenCV's fixed-point numbers."""
-    image = np.zeros((30, 30, 3), np.uint8)
-    draw_skeleton(image, np.full((21, 2), 1e12))
-    assert not image.any()
-
-
 def hands_at(depths: list[float], mirrored: list[bool]) -> HandPoses:
-    """Returns hands whose mesh is a triangle facing the camera, in the middle of a frame of 200 x 200, without skeletons."""
+    """Returns hands whose mesh is a triangle facing the camera, in the middle of a frame of 200 x 200."""
     n = len(depths)
     sides = np.where(mirrored, -1.0, 1.0)[:, None, None]
     triangle = np.array([[-0.1, -0.1, 0.0], [-0.1, 0.1, 0.0], [0.1, 0.0, 0.0]])  # wound as a right hand's faces are
@@ -79,7 +59,7 @@ def hands_at(depths: list[float], mirrored: list[bool]) -> HandPoses:
         keypoints_3d=np.zeros((n, 21, 3)),
         cameras=np.ones((n, 3)),
         translations=np.array([[0.0, 0.0, depth] for depth in depths]),
-        focal=1000.0,
+        focals=np.full(n, 1000.0),
         rotations=np.zeros((n, 16, 3, 3)),
         betas=np.zeros((n, 10)),
         spreads=np.ones(n),
@@ -101,7 +81,7 @@ def opaque(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_left_hands_are_lit_as_right_ones_are():
     """Mirroring reverses a triangle's winding, but the light falls on the same side."""
     black = np.zeros((200, 200, 3), np.uint8)
-    right, left = (draw_hands(black, hands_at([2.0], [m]), FACE)[100, 100] for m in (False, True))
+    right, left = (draw_meshes(black, hands_at([2.0], [m]), FACE)[100, 100] for m in (False, True))
     facing = AMBIENT + (1 - AMBIENT) * -LIGHT[2]
     assert np.abs(right - MESH_COLOUR * facing).max() < 2
     assert right.tolist() == left.tolist()
@@ -115,20 +95,18 @@ def test_nearer_hands_cover_farther_ones():
     shapes = one.vertices.copy()
     shapes[1, :, 2] = [0.0, 0.0, 0.5]  # the farther hand is tilted, so it has another colour
     one, other = replace(one, vertices=shapes), replace(other, vertices=shapes[::-1])
-    drawn = draw_hands(white, one, FACE)
-    assert np.array_equal(drawn, draw_hands(white, other, FACE))
-    assert drawn[100, 100].tolist() == draw_hands(white, hands_at([2.0], [False]), FACE)[100, 100].tolist()
+    drawn = draw_meshes(white, one, FACE)
+    assert np.array_equal(drawn, draw_meshes(white, other, FACE))
+    assert drawn[100, 100].tolist() == draw_meshes(white, hands_at([2.0], [False]), FACE)[100, 100].tolist()
 
 
 def test_golden_hands_are_drawn(golden: SimpleNamespace, predictor: HamerPredictor):
-    """Meshes and skeletons are drawn into a copy; the frame itself is unchanged."""
+    """Meshes are drawn into a copy; the frame itself is unchanged. Without vertices, or hands, there is nothing to draw."""
     before = golden.image.copy()
     squares = crops_of_boxes(golden.boxes, golden.is_right)
-    rows = predictor.engine.forward(predictor.crop(golden.image, squares))
+    rows = predictor.engine.forward(predictor.crop(golden.image, squares).pixels)
     poses = predictor.poses(rows, squares, golden.image.shape[1], golden.image.shape[0])
-    bones = draw_hands(golden.image, poses)
-    meshes = draw_hands(golden.image, poses, predictor.faces)
+    assert (draw_meshes(golden.image, poses, predictor.faces) != before).any()
     assert np.array_equal(golden.image, before)
-    changed = [(drawn != before).any(axis=2).sum() for drawn in (bones, meshes)]
-    assert 0 < changed[0] < changed[1]
-    assert np.array_equal(draw_hands(golden.image, poses.select(np.zeros(4, bool)), predictor.faces), before)
+    for nothing in (poses.select(np.zeros(4, bool)), replace(poses, vertices=None)):
+        assert np.array_equal(draw_meshes(golden.image, nothing, predictor.faces), before)

@@ -9,8 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from worker.hamer.checkpoint import BRAIN, load_hamer  # noqa: E402
-from worker.hamer.engine import BUCKETS, CPU_BUCKETS, Engine, RunBatch, _tensor_cores  # noqa: E402
+from worker.hamer.engine import BUCKETS, CPU_BUCKETS, Engine, _tensor_cores  # noqa: E402
 from worker.hamer.modeling.hamer import Hamer  # noqa: E402
+from worker.hamer.streams import Computation, HostStreams  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +23,8 @@ def crops(golden: SimpleNamespace) -> torch.Tensor:
 class StaticGraph:
     """Works like a CUDA graph, on a CPU: has one input buffer, and always computes all of it."""
 
-    made: list[tuple[int, Any]]
-
-    def __init__(self, function: RunBatch, shape: tuple[int, ...], device: torch.device, pool: Any) -> None:
-        self.made.append((shape[0], pool))
-        self.function, self.input = function, torch.zeros(shape, device=device)
+    def __init__(self, function: Computation, shape: tuple[int, ...], pool: Any) -> None:
+        self.function, self.input = function, torch.zeros(shape)
         self.pool = pool or object()
 
     def __call__(self, crops: torch.Tensor) -> torch.Tensor:
@@ -34,39 +32,52 @@ class StaticGraph:
         return self.function(self.input)[: len(crops)]
 
 
+class Graphs(HostStreams):
+    """A CPU with graphs."""
+
+    has_graphs = True
+
+    def __init__(self) -> None:
+        self.made: list[tuple[int, Any]] = []
+
+    def capture(self, function: Computation, shape: tuple[int, ...], pool: Any) -> StaticGraph:
+        self.made.append((shape[0], pool))
+        return StaticGraph(function, shape, pool)
+
+
 @pytest.mark.parametrize("mesh", [False, True])
 def test_rows_hold_everything(mesh: bool, model: Hamer, crops: torch.Tensor):
     """Rows have all of the network's outputs, unchanged."""
     engine = Engine(model, mesh=mesh)
     rows = engine.forward(crops)
-    assert rows.shape == (4, engine.row_length)
-    ours, theirs = engine.unpack(rows), model(crops, mesh=mesh)
-    for name in ("camera", "rotations", "betas", "keypoints_3d", "keypoints_2d", "spread"):
-        assert torch.equal(getattr(ours, name), getattr(theirs, name))
-    assert torch.equal(ours.vertices, theirs.vertices) if mesh else ours.vertices is None
+    assert rows.shape == (4, engine.layout.length)
+    ours, theirs = engine.layout.split(rows), model(crops, mesh=mesh)
+    assert ours.keys() == theirs.keys() == engine.layout.shapes.keys()
+    assert all(np.array_equal(ours[name], theirs[name].numpy()) for name in ours)
+    assert ("vertices" in ours) == mesh
 
 
 def test_captured_batches(model: Hamer, crops: torch.Tensor):
     """Each size is prepared once, all share memory, and padding, old crops too, doesn't affect the rows."""
-    made: list[tuple[int, Any]] = []
-    engine = Engine(model, buckets=(1, 2, 4), capture=type("Graph", (StaticGraph,), {"made": made}))
+    graphs = Graphs()
+    engine = Engine(model, buckets=(1, 2, 4), streams=graphs)
     for size in (4, 2, 1):
         engine.warm_up(size)
     expected = Engine(model).forward(crops)
     for n in (4, 3, 1, 2, 3):
         assert np.abs(engine.forward(crops[-n:]) - expected[-n:]).max() < 1e-4
-    assert [size for size, _ in made] == [4, 2, 1]
-    assert made[0][1] is None
-    assert made[1][1] is made[2][1] is not None
+    assert [size for size, _ in graphs.made] == [4, 2, 1]
+    assert graphs.made[0][1] is None
+    assert graphs.made[1][1] is graphs.made[2][1] is not None
 
 
 def test_sizes_that_were_not_prepared(model: Hamer, crops: torch.Tensor):
     """A size that wasn't warmed up is prepared when it is first needed."""
-    made: list[tuple[int, Any]] = []
-    engine = Engine(model, buckets=(1, 4), capture=type("Graph", (StaticGraph,), {"made": made}))
+    graphs = Graphs()
+    engine = Engine(model, buckets=(1, 4), streams=graphs)
     engine.forward(crops[:2])
     engine.forward(crops[:3])
-    assert [size for size, _ in made] == [4]
+    assert [size for size, _ in graphs.made] == [4]
 
 
 def test_batch_sizes_by_device(model: Hamer):
@@ -93,5 +104,5 @@ def test_a_forward_can_be_captured(golden: SimpleNamespace, crops: torch.Tensor)
     model = load_hamer(golden.checkpoint, precision=BRAIN).to("meta")
     for mesh in (False, True):
         out = model(crops.to("meta"), mesh=mesh)
-        assert out.keypoints_3d.shape == (4, 21, 3)
-        assert out.keypoints_3d.is_meta
+        assert out["keypoints_3d"].shape == (4, 21, 3)
+        assert out["keypoints_3d"].is_meta

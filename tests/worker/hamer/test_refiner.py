@@ -1,8 +1,9 @@
 """The pipeline's door to HaMeR: frames and detections in, refined hands out."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +14,24 @@ from support.waiting import wait_until
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from worker.hamer import batcher  # noqa: E402
-from worker.hamer.consistency import Thresholds, Verdict  # noqa: E402
+from worker.hamer.checkpoint import BRAIN, HALF, load_hamer  # noqa: E402
+from worker.hamer.consistency import Thresholds  # noqa: E402
 from worker.hamer.engine import Engine  # noqa: E402
-from worker.hamer.errors import DeviceError, DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
+from worker.hamer.errors import DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
 from worker.hamer.geometry import crops_of_boxes  # noqa: E402
-from worker.hamer.predictor import HamerPredictor, choose_device, choose_precisions  # noqa: E402
+from worker.hamer.modeling.hamer import Hamer  # noqa: E402
+from worker.hamer.predictor import HamerPredictor, choose_precisions  # noqa: E402
 from worker.hamer.refiner import HamerRefiner, usable_boxes  # noqa: E402
+from worker.hamer.streams import Event, HostStreams, Launched  # noqa: E402
+from worker.hamer.verdicts import Verdict  # noqa: E402
 
 Events = list[tuple[str, int]]
+
+
+def overflowing(tensors: dict) -> dict:
+    """Returns weights within float16's range whose products aren't."""
+    weight = "backbone.blocks.0.mlp.fc1.weight"
+    return dict(tensors) | {weight: torch.full((256, 64), 3e4) * torch.sign(tensors[weight])}
 
 
 @pytest.fixture
@@ -58,7 +69,7 @@ def test_golden_hands(
     assert np.abs(poses.translations - theirs["full_cam_t"]).max() < 2e-2
     # 3 mm of a hand of about 20 cm, in crops of up to 1141 pixels with the hand half as large
     assert np.abs(poses.keypoints_2d - theirs["crop_keypoints_px"]).max() < 5
-    assert poses.focal == theirs["full_scaled_focal_length"]
+    assert poses.focals.tolist() == [theirs["full_scaled_focal_length"]] * 4
 
 
 def test_no_hands(
@@ -71,7 +82,7 @@ def test_no_hands(
 ):
     """A frame without detections has no hands and costs no batch."""
     none = SimpleNamespace(**{name: value[:0] for name, value in vars(hands).items()})
-    monkeypatch.setattr(predictor.engine, "forward", None)
+    monkeypatch.setattr(predictor.engine, "launch", None)
     refined = make().refine(golden.image, none)
     assert (len(refined.source), len(refined.poses), events) == (0, 0, [])
 
@@ -88,6 +99,7 @@ def test_bad_boxes_are_dropped(
     assert refined.source.tolist() == [2]
     assert np.abs(refined.poses.keypoints_3d - golden.outputs["full_keypoints_3d"][2:3]).max() < 3e-3
     assert sorted(events) == [("bad_box", 3), ("kept", 1)]
+    assert refined.verdicts == [Verdict.BAD_BOX, Verdict.BAD_BOX, Verdict.KEPT, Verdict.BAD_BOX]
 
 
 def test_usable_boxes():
@@ -115,15 +127,16 @@ def test_nan_drops_the_hand(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """NaN or infinity anywhere in a hand's numbers drops this hand alone, and is counted."""
-    forward = predictor.engine.forward
+    launch = predictor.engine.launch
 
-    def poisoned(crops: torch.Tensor) -> np.ndarray:
-        rows = forward(crops).copy()
+    def poisoned(crops: torch.Tensor, *, wide_range: bool) -> Launched:
+        launched = launch(crops, wide_range=wide_range)
+        rows = launched.rows.clone()
         rows[1, 200] = np.nan
         rows[2, 0] = np.inf
-        return rows
+        return Launched(rows, launched.done)
 
-    monkeypatch.setattr(predictor.engine, "forward", poisoned)
+    monkeypatch.setattr(predictor.engine, "launch", poisoned)
     refined = make().refine(golden.image, hands)
     assert refined.source.tolist() == [0, 3]
     assert np.isfinite(refined.poses.vertices).all()
@@ -138,17 +151,17 @@ def test_many_threads_share_batches(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Frames of several threads share batches, and each gets the same hands as alone."""
-    forward, sizes = predictor.engine.forward, []
+    launch, sizes = predictor.engine.launch, []
 
-    def counted(crops: torch.Tensor) -> np.ndarray:
+    def counted(crops: torch.Tensor, *, wide_range: bool) -> Launched:
         sizes.append(len(crops))
         if (
             len(sizes) == 2
         ):  # while the device is busy with the first of the six frames, or two of them, the others wait
             wait_until(lambda: len(refiner.batcher._waiting) + sizes[1] // 4 == 6, "the other frames")
-        return forward(crops)
+        return launch(crops, wide_range=wide_range)
 
-    monkeypatch.setattr(predictor.engine, "forward", counted)
+    monkeypatch.setattr(predictor.engine, "launch", counted)
     refiner = make()
     alone = refiner.refine(golden.image, hands)
     with ThreadPoolExecutor(6) as pool:
@@ -162,9 +175,91 @@ def test_loading_on_a_cpu_computes_nothing(golden: SimpleNamespace, monkeypatch:
     """The first frame doesn't wait for trials: on a CPU they make nothing faster and take as long as frames do."""
     computed: list[int] = []
     rows = Engine._rows
-    monkeypatch.setattr(Engine, "_rows", lambda engine, crops: computed.append(len(crops)) or rows(engine, crops))
+    monkeypatch.setattr(Engine, "_rows", lambda engine, crops, *_: computed.append(len(crops)) or rows(engine, crops))
     with closing(HamerRefiner.load(golden.checkpoint, device="cpu")):
         assert computed == []
+
+
+class TwoStreams(HostStreams):
+    """A CPU that notes on which stream everything is started, and whose batches end when a test says so."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.current = "default"
+        self.let_go = threading.Event()
+
+    @contextmanager
+    def on(self, stream: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    def uploading(self) -> AbstractContextManager[object]:
+        return self.on("crops")
+
+    def computing(self) -> AbstractContextManager[object]:
+        return self.on("batches")
+
+    def upload(self, image: np.ndarray) -> torch.Tensor:
+        self.notes.append(f"upload on {self.current}")
+        return super().upload(image)
+
+    def download(self, rows: torch.Tensor) -> torch.Tensor:
+        self.notes.append(f"download on {self.current}")
+        return rows.clone()
+
+    def record(self) -> Event:
+        self.notes.append(f"record on {self.current}")
+        return SimpleNamespace(stream=self.current, synchronize=self._synchronize)
+
+    def wait(self, event: SimpleNamespace) -> None:
+        self.notes.append(f"{self.current} waits for {event.stream}")
+
+    def _synchronize(self) -> None:
+        assert self.let_go.wait(60)
+        self.notes.append("the thread waits")
+
+
+def test_who_submits_waits_for_nothing(
+    model: Hamer, golden: SimpleNamespace, hands: SimpleNamespace, lenient: Thresholds
+):
+    """The stream of the batches waits for the crops; the thread that waits for the batch is the batcher's."""
+    streams = TwoStreams()
+    with closing(HamerRefiner(HamerPredictor(Engine(model, streams=streams)), thresholds=lenient)) as refiner:
+        refined = refiner.submit(golden.image, hands)
+        wait_until(lambda: len(streams.notes) == 5, "the batch")
+        assert streams.notes == [
+            "upload on crops",
+            "record on crops",
+            "batches waits for crops",
+            "download on batches",
+            "record on batches",
+        ]
+        assert not refined.done()
+        streams.let_go.set()
+        assert refined.result(60).source.tolist() == [0, 1, 2, 3]
+        assert streams.notes[5:] == ["the thread waits"]
+
+
+def test_an_overflow_of_float16_is_computed_in_bfloat16(
+    golden: SimpleNamespace,
+    tensors: dict,
+    write_checkpoint: Callable[..., Path],
+    hands: SimpleNamespace,
+    lenient: Thresholds,
+    events: Events,
+):
+    """A network whose numbers exceed float16 for pictures gives the hands of bfloat16, and each such crop is counted."""
+    path = write_checkpoint(overflowing(tensors))
+    half, brain = (HamerPredictor(Engine(load_hamer(path, precision=precision))) for precision in (HALF, BRAIN))
+    assert not half.engine.is_finite()
+    poses = []
+    for predictor in (half, brain):
+        refiner = HamerRefiner(predictor, thresholds=lenient, on_event=lambda *event: events.append(event))
+        with closing(refiner):
+            poses.append(refiner.refine(golden.image, hands).poses)
+    assert events == [("overflow", 4), ("kept", 4), ("kept", 4)]
+    assert np.abs(poses[0].keypoints_3d - poses[1].keypoints_3d).max() < 6e-3  # bfloat16's own error
 
 
 def test_out_of_memory_is_counted_and_loses_no_hand(
@@ -176,14 +271,14 @@ def test_out_of_memory_is_counted_and_loses_no_hand(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """With memory for two crops at a time, all four hands are refined, in smaller batches."""
-    forward = predictor.engine.forward
+    launch = predictor.engine.launch
 
-    def cramped(crops: torch.Tensor) -> np.ndarray:
+    def cramped(crops: torch.Tensor, *, wide_range: bool) -> Launched:
         if len(crops) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return forward(crops)
+        return launch(crops, wide_range=wide_range)
 
-    monkeypatch.setattr(predictor.engine, "forward", cramped)
+    monkeypatch.setattr(predictor.engine, "launch", cramped)
     refiner = make()
     assert len(refiner.refine(golden.image, hands).source) == 4
     assert events == [("out_of_memory", 1), ("kept", 4)]
@@ -259,8 +354,8 @@ def test_tiny_and_read_only_frames(predictor: HamerPredictor):
     image = np.full((1, 1, 3), 255, np.uint8)
     image.setflags(write=False)
     crops = predictor.crop(image, crops_of_boxes(np.array([[-2.0, -2, 3, 3]]), np.array([False])))
-    assert crops.shape == (1, 3, 256, 192)
-    assert crops.isfinite().all()
+    assert crops.pixels.shape == (1, 3, 256, 192)
+    assert crops.pixels.isfinite().all()
 
 
 def test_faces(predictor: HamerPredictor):
@@ -268,11 +363,27 @@ def test_faces(predictor: HamerPredictor):
     assert predictor.faces.shape == (1538, 3)
 
 
-@pytest.mark.parametrize("device", ["tpu9", "meta", "cuda:99"])
-def test_missing_devices(device: str):
-    """A device that this machine doesn't have is an error at once."""
-    with pytest.raises(DeviceError):
-        choose_device(device)
+@pytest.mark.parametrize(
+    ("error", "raised", "lost"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.22 GiB"), OutOfMemoryError, 0),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), DeviceLostError, 1),
+    ],
+)
+@pytest.mark.parametrize("where", ["worker.hamer.predictor.load_hamer", "worker.hamer.engine.Engine.warm_up"])
+def test_a_device_that_fails_at_the_start(
+    golden: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type, lost: int, where: str
+):
+    """While weights or batch sizes are prepared, a shortage of memory is an error with its text, and a lost device is fatal."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    reports: list[DeviceLostError] = []
+    with pytest.raises(raised, match="memory" if lost == 0 else "ECC"):
+        HamerRefiner.load(golden.checkpoint, device="cpu", on_lost=reports.append)
+    assert len(reports) == lost
 
 
 def test_precisions_by_device():
@@ -294,10 +405,9 @@ def test_fallback_to_bfloat16(
         engine = HamerPredictor.load(write_checkpoint(state), device="cpu").engine
         return engine.model.backbone.blocks[0].fc1.weight.dtype
 
-    bias, weight = "backbone.blocks.0.mlp.fc1.bias", "backbone.blocks.0.mlp.fc1.weight"
+    bias = "backbone.blocks.0.mlp.fc1.bias"
     assert precision(dict(tensors)) == torch.float16
     assert precision(dict(tensors) | {bias: torch.full((256,), 1e5)}) == torch.bfloat16
-    overflowing = dict(tensors) | {weight: torch.full((256, 64), 3e4) * torch.sign(tensors[weight])}
-    assert precision(overflowing) == torch.bfloat16
+    assert precision(overflowing(tensors)) == torch.bfloat16
     with pytest.raises(WeightsOverflowError):
-        HamerPredictor.load(write_checkpoint(overflowing), device="cpu", precision="float16")
+        HamerPredictor.load(write_checkpoint(overflowing(tensors)), device="cpu", precision="float16")

@@ -1,10 +1,12 @@
 """Annotated pictures."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from worker.hands.detection import Hands
-from worker.hands.draw import BONES, annotate
+from worker.hands.draw import FINGERS, annotate, draw_skeleton
 
 
 def hands(joints=None, right=True, box=(40, 60, 120, 180)):
@@ -18,10 +20,21 @@ def hands(joints=None, right=True, box=(40, 60, 120, 180)):
 
 
 def test_the_skeleton_is_five_fingers_from_the_wrist():
-    """There are twenty bones: each joint but the wrist ends one, and the fingers' first bones start at the wrist."""
-    assert sorted(end for _, end in BONES) == list(range(1, 21))
-    assert [start for start, end in BONES if end in (1, 5, 9, 13, 17)] == [0] * 5
-    assert all(start == end - 1 for start, end in BONES if end not in (1, 5, 9, 13, 17))
+    """Every joint but the wrist belongs to one finger, from its root to its tip."""
+    assert [finger[0] for finger in FINGERS] == [0] * 5
+    assert [joint for finger in FINGERS for joint in finger[1:]] == list(range(1, 21))
+
+
+def test_every_joint_and_bone_is_drawn():
+    """Every joint and the middle of every bone is painted over."""
+    joints = np.random.default_rng(1).uniform(20, 280, (21, 2))
+    image = np.zeros((300, 300, 3), np.uint8)
+    draw_skeleton(image, joints, (60, 180, 60), 1.0)
+    for finger in FINGERS:
+        for start, end in pairwise(finger):
+            x, y = np.floor((joints[start] + joints[end]) / 2).astype(int)
+            assert image[y - 1 : y + 2, x - 1 : x + 2].any()
+            assert image[int(joints[end][1]), int(joints[end][0])].any()
 
 
 def test_box_joints_and_count_are_drawn():
@@ -51,6 +64,7 @@ def test_sides_differ_in_colour_and_unknown_joints_are_not_drawn():
 def test_any_size_can_be_drawn_on(shape):
     """Tiny pictures, and joints far outside, are no error."""
     image = np.zeros((*shape, 3), np.uint8)
-    joints = np.tile([-500.0, 9000.0], (21, 1))
-    assert annotate(image, hands(joints, box=(0, 0, 1, 1))).shape == image.shape
+    for place in ([-500.0, 9000.0], [1e12, -1e12]):
+        joints = np.tile(place, (21, 1))
+        assert annotate(image, hands(joints, box=(0, 0, 1, 1))).shape == image.shape
     assert annotate(image, Hands.empty()).shape == image.shape

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.hands.geometry import RotatedSquare, View, areas, clip_boxes, intersections, ious, upward_angle
+from worker.hands.geometry import RotatedSquare, View, areas, clip_boxes, intersections, iou, ious, upward_angle
 
 sides = st.integers(1, 4000)
 coordinates = st.floats(-3000, 3000, width=32)
@@ -74,7 +74,7 @@ def test_upward_angle(tip, turns):
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "shared", "iou"),
+    ("a", "b", "shared", "share"),
     [
         ((0, 0, 2, 2), (0, 0, 2, 2), 4, 1),
         ((0, 0, 2, 1), (1, 0, 3, 1), 1, 1 / 3),
@@ -84,11 +84,12 @@ def test_upward_angle(tip, turns):
         ((1, 1, 1, 1), (1, 1, 1, 1), 0, 0),  # empty, no division by zero
     ],
 )
-def test_overlaps(a, b, shared, iou):
+def test_overlaps(a, b, shared, share):
     """Intersections, and their share of the union, are symmetric."""
     for one, other in ((a, b), (b, a)):
         assert intersections(boxes(one), boxes(other))[0, 0] == shared
-        assert ious(boxes(one), boxes(other))[0, 0] == pytest.approx(iou)
+        assert ious(boxes(one), boxes(other))[0, 0] == pytest.approx(share)
+        assert iou(boxes(one)[0], boxes(other)[0]) == pytest.approx(share)
 
 
 def test_areas_and_clipping():

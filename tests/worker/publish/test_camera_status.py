@@ -20,6 +20,7 @@ def test_the_fields_of_the_hash() -> None:
         bytes=2000,
         labels={"floor": "1", "site": "Köln"},
         host="ingest-0",
+        max_queue=20_000,
     )
     assert status.fields(12.5) == {
         "state": "lost",
@@ -38,6 +39,7 @@ def test_the_fields_of_the_hash() -> None:
         "bytes": "2000",
         "labels": '{"floor": "1", "site": "Köln"}',
         "host": "ingest-0",
+        "max_queue": "20000",
         "updated_at": "12.500",
     }
 

@@ -332,10 +332,10 @@ def test_usual_entries_are_read_in_one_go(valkey: QueueServer, queue: Queue) -> 
     assert queue.read(1) == []
     publish_many(valkey.bytes, 100)
     valkey.bytes.config_resetstat()
-    assert len(queue.read(60)) == 60
+    assert len(queue.read(60, 670_000)) == 60
     assert calls(valkey.bytes, "xreadgroup") == 1
-    add_inline(valkey, 30_000_000, 50_000_000, 10)
-    assert [len(queue.read(256)) for _ in range(3)] == [42, 1, 0]
+    add_inline(valkey, 300_000, 500_000, 10)
+    assert [len(queue.read(256, 670_000)) for _ in range(3)] == [42, 1, 0]
     assert pending(valkey.bytes) == 103
 
 

@@ -1,7 +1,5 @@
 """HaMeR (Pavlakos et al., CVPR 2024): backbone, head and hand model, composed."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -10,28 +8,12 @@ from worker.hamer.modeling.head import ManoHead
 from worker.hamer.modeling.mano import Mano
 from worker.hamer.modeling.vit import ViT
 
+HandOutputs = dict[str, torch.Tensor]
+"""The network's outputs for B crops, float32, each (B, ...), by their names in the table of worker/hands/outputs.py.
 
-@dataclass(frozen=True)
-class HandOutputs:
-    """The network's outputs for B crops, float32; left hands are still mirrored, so every hand is a right one.
-
-    Attributes:
-        camera: (B, 3) s, tx, ty: the weak perspective camera of the crop.
-        rotations: (B, 16, 3, 3) the rotations of wrist and fingers, without a mean pose, in MANO's order.
-        betas: (B, 10) shape.
-        keypoints_3d: (B, 21, 3) metres; wrist, then thumb to little finger, each from its root to its tip.
-        keypoints_2d: (B, 21, 2) in the crop, 0 at the centre and +-0.5 at the border.
-        spread: (B,) sine of the angle between the two columns of the worst 6D rotation; near 0 that rotation is arbitrary.
-        vertices: (B, 778, 3) metres, or None if only the joints were requested.
-    """
-
-    camera: torch.Tensor
-    rotations: torch.Tensor
-    betas: torch.Tensor
-    keypoints_3d: torch.Tensor
-    keypoints_2d: torch.Tensor
-    spread: torch.Tensor
-    vertices: torch.Tensor | None
+Left hands are still mirrored, so every hand is a right one. Points in pixels are those of the crop: 0 is its centre and
++-0.5 its border.
+"""
 
 
 class Hamer(nn.Module):
@@ -70,14 +52,18 @@ class Hamer(nn.Module):
     def pose(self, sixes: torch.Tensor, betas: torch.Tensor, camera: torch.Tensor, *, mesh: bool) -> HandOutputs:
         """Computes the hand of these parameters, in float32."""
         rotations = rotations_from_6d(sixes)
-        vertices: torch.Tensor | None = None
-        if mesh:
-            keypoints, vertices = self.mano(rotations, betas)
-        else:
-            keypoints = self.mano.keypoints(rotations, betas)
-        projected = project_to_crop(keypoints, camera, self.focal, self.image_size)
         first, second = sixes[..., :3], sixes[..., 3:]
         area = torch.linalg.vector_norm(torch.linalg.cross(first, second), dim=-1)
         lengths = torch.linalg.vector_norm(first, dim=-1) * torch.linalg.vector_norm(second, dim=-1)
-        spread = (area / lengths.clamp_min(1e-12)).amin(dim=-1)
-        return HandOutputs(camera, rotations, betas, keypoints, projected, spread, vertices)
+        outputs = {
+            "cameras": camera,
+            "rotations": rotations,
+            "betas": betas,
+            "spreads": (area / lengths.clamp_min(1e-12)).amin(dim=-1),
+        }
+        if mesh:
+            outputs["keypoints_3d"], outputs["vertices"] = self.mano(rotations, betas)
+        else:
+            outputs["keypoints_3d"] = self.mano.keypoints(rotations, betas)
+        outputs["keypoints_2d"] = project_to_crop(outputs["keypoints_3d"], camera, self.focal, self.image_size)
+        return outputs

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import nn
 
-JOINTS = 16  # MANO's: the wrist and three for each finger
-BETAS = 10
+from worker.hands.outputs import BETAS, JOINTS
 
 
 class DecoderLayer(nn.Module):

@@ -1,25 +1,6 @@
-import pytest
-
-from console.web.feed.capacity import CapacityWatch, asked_fps
+from console.web.feed.capacity import CapacityWatch
 
 NOW = 1_700_000_000.0
-
-
-@pytest.mark.parametrize(
-    ("state", "source", "limit", "asked"),
-    [
-        ("live", 25.0, 2.0, 2.0),
-        ("live", 1.0, 2.0, 1.0),
-        ("live", 25.0, "inf", 25.0),
-        ("live", 25.0, None, 25.0),
-        ("behind", 25.0, 2.0, 2.0),
-        ("silent", 25.0, 2.0, 0.0),
-        ("paused", 25.0, 0, 0.0),
-        ("unseen", 0.0, None, 0.0),
-    ],
-)
-def test_what_a_camera_asks_of_the_workers(state: str, source: float, limit: object, asked: float):
-    assert asked_fps([{"state": state, "source_fps": source, "limit": limit}]) == asked
 
 
 def test_rates_come_from_the_counters():

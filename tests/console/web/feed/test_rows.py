@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from console.control.states import State
 from console.web.feed.facts import (
     CameraSaid,
     Counted,
@@ -12,35 +13,10 @@ from console.web.feed.facts import (
     encode_name,
     numbers_from,
 )
-from console.web.feed.rows import BEHIND, LIVE, PAUSED, SILENT, UNSEEN, row_of, state_of
+from console.web.feed.rows import row_of
 
 NOW = 1_700_000_000.0
 FRESH = Counted(heard_at=NOW - 0.1, counted_at=NOW - 0.5, hands=2, received=100, admitted=10, counted=10)
-UNCOUNTED = Counted(heard_at=NOW - 0.1, counted_at=NOW - 60, hands=2, received=100, admitted=20, counted=10)
-
-
-@pytest.mark.parametrize(
-    ("counted", "heard_at", "limit", "told", "state"),
-    [
-        (FRESH, NOW - 0.1, 2.0, 0.0, LIVE),
-        (FRESH, NOW - 9.9, 2.0, 0.0, LIVE),
-        (FRESH, NOW - 10.1, 2.0, 0.0, SILENT),
-        (None, NOW - 300, 2.0, 0.0, SILENT),
-        (None, NOW - 29, 0.1, 0.0, LIVE),
-        (None, NOW - 31, 0.1, 0.0, SILENT),
-        (None, NOW - 60, 2.0, 25.0, LIVE),
-        (None, 0.0, 2.0, 0.0, UNSEEN),
-        (None, 0.0, None, 0.0, UNSEEN),
-        (FRESH, NOW - 0.1, 0.0, 0.0, PAUSED),
-        (None, 0.0, 0.0, 0.0, PAUSED),
-        (None, NOW - 300, 0.0, 0.0, SILENT),
-        (UNCOUNTED, NOW - 0.1, 2.0, 0.0, BEHIND),
-        (UNCOUNTED, NOW - 0.1, math.inf, 0.0, BEHIND),
-        (FRESH, NOW - 0.1, None, 0.0, LIVE),
-    ],
-)
-def test_the_state_of_a_camera(counted: Counted | None, heard_at: float, limit: float | None, told: float, state: str):
-    assert state_of(counted, heard_at, limit, told, NOW) == state
 
 
 def test_a_row_takes_the_cameras_own_rate_from_a_publisher_that_thins():
@@ -48,9 +24,18 @@ def test_a_row_takes_the_cameras_own_rate_from_a_publisher_that_thins():
     assert (row["source_fps"], row["limit"], row["limit_source"]) == (25.0, "inf", "override")
 
 
+def test_the_signs_of_a_row():
+    uncounted = Counted(heard_at=NOW - 0.1, counted_at=NOW - 60, received=100, admitted=20, counted=10)
+    paced = Paced(2.0, "override", denied=1)
+    assert row_of("cam1", uncounted, paced, None, NOW - 0.1, NOW)["state"] == State.BEHIND
+    assert row_of("cam1", None, paced, None, 0.0, NOW)["state"] == State.SILENT
+    assert row_of("cam1", None, paced, CameraSaid("working", "", 25.0), 0.0, NOW)["state"] == State.LIVE
+    assert row_of("cam1", FRESH, Paced(0.0, "override"), None, NOW - 60, NOW)["state"] == State.PAUSED
+
+
 def test_a_row_of_a_stream_that_only_has_a_limit():
     row = row_of("cam1", None, None, None, 0.0, NOW)
-    assert (row["state"], row["limit"], row["hands"], row["heard_at"]) == (UNSEEN, None, None, 0.0)
+    assert (row["state"], row["limit"], row["hands"], row["heard_at"]) == (State.UNSEEN, None, None, 0.0)
 
 
 @pytest.mark.parametrize("raw", [b"cam1", "камера".encode(), b"\xff\xfe", b"a\x00b", "\u202egpj".encode()])
@@ -77,20 +62,20 @@ def test_several_sidecars_are_one_answer():
 
 
 def test_what_a_publisher_says():
-    assert camera_from([None, None, None]) is None
-    camera = camera_from([b"lost", "käputt".encode() + b"\xff", b"25"])
-    assert camera == CameraSaid("lost", "käputt\ufffd", 25.0)
+    assert camera_from([None] * 4) is None
+    camera = camera_from([b"lost", "käputt".encode() + b"\xff", b"25", b"9"])
+    assert camera == CameraSaid("lost", "käputt\ufffd", 25.0, 9.0)
     row = row_of("cam1", None, None, camera, 0.0, NOW)
     assert (row["camera"], row["camera_error"], row["source_fps"]) == ("lost", "käputt\ufffd", 0.0)
-    assert row["state"] == SILENT
+    assert row["state"] == State.SILENT
 
 
 def test_the_error_of_a_camera_that_works_again_is_over():
     row = row_of("cam1", FRESH, None, CameraSaid("working", "refused", 25.0), NOW, NOW)
-    assert (row["camera"], row["camera_error"], row["source_fps"], row["state"]) == ("working", "", 25.0, LIVE)
+    assert (row["camera"], row["camera_error"], row["source_fps"], row["state"]) == ("working", "", 25.0, State.LIVE)
 
 
 def test_the_rates_of_a_silent_camera_are_over():
     old = Counted(heard_at=NOW - 60, source_fps=25.0, counted_fps=2.0)
     row = row_of("cam1", old, None, None, NOW - 60, NOW)
-    assert (row["state"], row["source_fps"], row["counted_fps"]) == (SILENT, 0.0, 0.0)
+    assert (row["state"], row["source_fps"], row["counted_fps"]) == (State.SILENT, 0.0, 0.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from console.fpsctl.durations import parse_duration, show_duration, show_time
+from console.control.durations import parse_duration, show_duration, show_time
 
 
 @pytest.mark.parametrize(
