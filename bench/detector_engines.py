@@ -33,7 +33,6 @@ from worker.hands.device.tflite import read_graph
 from worker.hands.effort import Effort
 from worker.hands.geometry import View, ious
 from worker.hands.landmarks import LANDMARKS
-from worker.hands.litert_engine import LiteRtEngine, Model
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 from worker.hands.palm import PALMS
 from worker.hands.pyramid import Pyramid
@@ -99,6 +98,8 @@ def variants(image: Picture) -> Iterator[tuple[str, Picture]]:
 def numbers(models: ModelPaths, images: Sequence[Picture]) -> dict[str, float]:
     """Returns the largest differences of the palm and the landmark network in float32: pixels and log odds."""
     worst = {"palm px": 0.0, "palm log odds": 0.0, "landmarks px": 0.0, "presence log odds": 0.0}
+    from worker.hands.litert_engine import Model
+
     palm, landmarks = (
         TorchNetwork(read_graph(file), wanted).eval()
         for file, wanted in ((models.palm, (0, 1)), (models.landmarks, (0, 1)))
@@ -169,6 +170,8 @@ def main() -> int:
     parser.add_argument("--no-variants", action="store_true", help="the pictures as they are, alone")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture alone")
     options = parser.parse_args()
+    from worker.hands.litert_engine import LiteRtEngine  # not at the top: bench.on_gpu also runs without LiteRT
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:

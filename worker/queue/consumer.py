@@ -20,7 +20,6 @@ One :class:`Queue` serves all threads of a worker. Its methods raise :class:`wor
 import contextlib
 import logging
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -34,10 +33,12 @@ from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
 from worker.queue.exchange import Request, exchange
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
+from worker.queue.large_replies import LARGE_BYTES, large_replies
 from worker.queue.partition_number import PartitionNumber
 from worker.queue.partitions import Partitions
 from worker.queue.payload import payload_of
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
+from worker.queue.redis_clock import RedisClock
 from worker.queue.stream_update import TTL_S, StreamUpdate
 
 logger = logging.getLogger(__name__)
@@ -48,17 +49,11 @@ MOST_BYTES = 64 * 2**20
 _FORGETTING = 0.5
 """How the largest entry is forgotten with each read."""
 
-_LARGE_REPLY = 2**20
-"""Bytes of pictures, from which on the buffer of a reply is worth a round trip."""
-
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
 
 _ONE_DAY_MS = 86_400_000
 """Idle for longer than any --claim-idle in use."""
-
-_CLOCK_STEP_S = 1.0
-"""A larger difference to Redis' clock, as of the reply before, means that somebody has set it; a smaller one is a delay."""
 
 _FOR_EVER_MS = 2**53
 """The largest integer that Lua's numbers represent exactly."""
@@ -109,7 +104,7 @@ class Queue:
         self._last_id = b"0-0"
         self._largest = 0
         """About the largest entry lately, bytes."""
-        self._clock_offset = time.time() - time.monotonic()
+        self._clock = RedisClock()
         self._arrivals = Arrivals()
         self._number = PartitionNumber(commands.client, partitions) if partitions else None
 
@@ -130,7 +125,7 @@ class Queue:
 
     def now(self) -> float:
         """Returns Unix seconds by Redis' clock, as of its last delivery."""
-        return time.monotonic() + self._clock_offset
+        return self._clock.now()
 
     # New entries
 
@@ -281,7 +276,9 @@ class Queue:
 
     def _free_buffer(self, entries: Iterable[Mapping[bytes, bytes]]) -> None:
         """Has the client free the buffer of a large reply, which hiredis keeps until the connection's next reply."""
-        if sum(len(fields.get(b"frame", b"")) for fields in entries) >= _LARGE_REPLY:
+        size = sum(len(fields.get(b"frame", b"")) for fields in entries)
+        large_replies.note(size)
+        if size >= LARGE_BYTES:
             with contextlib.suppress(QueueError):
                 self._commands.call("time", lambda client: client.time())  # by the connection that was used last
 
@@ -388,10 +385,8 @@ class Queue:
         return [each.removesuffix(self.mark) for each in entry_ids] if self.mark else entry_ids
 
     def _set_clock(self, seconds: bytes, micros: bytes) -> None:
-        offset = int(seconds) + int(micros) / 1e6 - time.monotonic()
-        if abs(step := offset - self._clock_offset) > _CLOCK_STEP_S:
+        if step := self._clock.set(seconds, micros):
             self._arrivals.shift(step)
-        self._clock_offset = offset
 
 
 def _milliseconds(seconds: float) -> int:
