@@ -27,7 +27,6 @@ import numpy as np
 import torch
 
 from bench.counting_score import Box, Circle, Figures, figures
-from bench.shaken_engine import LOG_ODDS, PIXELS, ShakenEngine
 from worker.detect import read_image
 from worker.download import download_progress
 from worker.hands.detection import Hands
@@ -38,7 +37,6 @@ from worker.hands.device.tflite import read_graph
 from worker.hands.effort import Effort
 from worker.hands.geometry import View, ious
 from worker.hands.landmarks import LANDMARKS
-from worker.hands.litert_engine import LiteRtEngine, Model
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 from worker.hands.palm import PALMS
 from worker.hands.persons import PERSONS
@@ -47,6 +45,8 @@ from worker.hands.pyramid import Pyramid
 from worker.picture import Picture
 from worker.picture_files import pictures_in
 
+PIXELS, LOG_ODDS = 2e-3, 5e-4
+"""The largest differences of the networks' numbers."""
 SAME_BOX = 0.9
 """Boxes of the same hand overlap by at least this, intersection over union."""
 CERTAIN = 20.0
@@ -116,6 +116,8 @@ def matched(found: Hands, expected: Hands) -> list[Pair]:
 
 def within_tolerance(image: Picture, found: Hands, models: ModelPaths, effort: Effort) -> bool:
     """Returns whether LiteRT finds these hands itself when its numbers are moved by no more than the bounds."""
+    from bench.shaken_engine import ShakenEngine
+
     for seed in range(TRIES):
         shaken = PalmLandmarkDetector(ShakenEngine(models, seed), effort=effort).detect(image)
         if len(shaken) == len(found) and all(pair.same for pair in matched(shaken, found)):
@@ -138,6 +140,8 @@ def variants(image: Picture) -> Iterator[tuple[str, Picture]]:
 
 def numbers(models: ModelPaths, images: Sequence[Picture]) -> dict[str, float]:
     """Returns the largest differences of the networks in float32: pixels and log odds."""
+    from worker.hands.litert_engine import Model
+
     worst: dict[str, float] = {}
 
     def compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
@@ -206,6 +210,8 @@ def main() -> int:
     parser.add_argument("--no-variants", action="store_true", help="the pictures as they are, alone")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture alone")
     options = parser.parse_args()
+    from worker.hands.litert_engine import LiteRtEngine  # not at the top: bench.on_gpu also runs without LiteRT
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:

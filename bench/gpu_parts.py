@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -20,8 +20,8 @@ import torch
 
 from bench.detector_engines import PRECISIONS, Comparison, tf32, variants
 from bench.gpu_load import GpuLoad
-from bench.hamer import NOMINAL, TINY, device_name
-from bench.hamer_reference import flops_per_crop, random_tensors
+from bench.hamer import NOMINAL, TINY, BackboneRun, device_name, way_of_a_frame
+from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
 from worker.detect import read_image
 from worker.download import download_progress
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, build_hamer, load_hamer
@@ -30,6 +30,7 @@ from worker.hamer.engine import Engine
 from worker.hamer.predictor import HamerPredictor
 from worker.hamer.refiner import HamerRefiner
 from worker.hamer.sizes import VIT_H
+from worker.hamer.tuning import Compile
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.arena import Arena
 from worker.hands.device.engine import DeviceEngine
@@ -196,20 +197,55 @@ def decoding(setting: Setting, tell: Tell) -> None:
 
 
 def hamer(setting: Setting, tell: Tell) -> None:
-    """HaMeR with random weights: crops per second, and the whole way from JPEG to result with two hands a frame."""
+    """HaMeR with random weights: how it runs fastest, crops per second beside the plain way, and from JPEG to result."""
     sizes = setting.pick(VIT_H, TINY)
     tensors = {key: tensor.to(setting.where) for key, tensor in random_tensors(sizes).items()}
     config = HamerConfig(heads=sizes.heads, decoder_heads=sizes.decoder_heads)
     nominal = next((peak for name, peak in NOMINAL.items() if name in device_name(setting.where)), None)
+    plain = PlainHamer(tensors, sizes)
+    crops = torch.randn(setting.pick(64, 1), 3, 256, 192, device=setting.where)
+    with torch.inference_mode():
+        plain_fps = 1 / setting.median_s(lambda: plain(crops[:1]))
+    tell("plain: float32, eager, one by one", f"{plain_fps:.1f} crops/s", crops_per_s=plain_fps)
     built: dict[str, Engine] = {}
     for precision in setting.pick((HALF, BRAIN), (FULL,)):
         built[precision.name] = engine = _hamer(setting, tensors, config, precision)
-        for batch in setting.pick((1, 4, 16, 64), (1,)):
-            crops = torch.randn(batch, 3, 256, 192, device=setting.where)
-            fps = batch / setting.median_s(lambda crops=crops, run=engine.forward: run(crops))  # type: ignore[misc]
+        _tune(setting, tell, engine, precision.name)
+        for batch in setting.pick((64, 16, 4, 1), (1,)):
+            some = crops[:batch]
+            fps = batch / setting.median_s(lambda some=some, run=engine.forward: run(some))  # type: ignore[misc]
             share = f", {fps * sum(flops_per_crop(sizes)) / nominal:.0%} of the peak" if nominal else ""
-            tell(f"{precision.name}, batches of {batch}", f"{fps:.0f} crops/s{share}", crops_per_s=fps)
-    _from_jpeg_to_result(setting, tell, next(iter(built.values())))
+            figure = f"{fps:.0f} crops/s, {fps / plain_fps:.1f} times the plain way{share}"
+            tell(f"{precision.name}, batches of {batch}", figure, crops_per_s=fps, times_plain=fps / plain_fps)
+        with torch.inference_mode():
+            run_backbone = BackboneRun(engine, len(crops))
+            fps = len(crops) / setting.median_s(lambda run=run_backbone: run(crops))  # type: ignore[misc]
+        share = f", {fps * flops_per_crop(sizes)[0] / nominal:.0%} of the peak" if nominal else ""
+        tell(
+            f"{precision.name}, the backbone alone, batches of {len(crops)}",
+            f"{fps:.0f} crops/s{share}",
+            crops_per_s=fps,
+        )
+    first = next(iter(built.values()))
+    with torch.inference_mode():
+        stages = way_of_a_frame(first, plain, setting.pick(10, 1))
+    for stage in stages["ours"]:
+        plain_ms, ours = stages["plain"][stage], stages["ours"][stage]
+        tell(f"a frame alone, {stage}", f"{ours:.2f} ms, plain {plain_ms:.2f} ms", ours_ms=ours, plain_ms=plain_ms)
+    _from_jpeg_to_result(setting, tell, first)
+
+
+def _tune(setting: Setting, tell: Tell, engine: Engine, precision: str) -> None:
+    """How long the choice of the kernels takes, what it is, and the graphs of all batch sizes."""
+    started = time.perf_counter()
+    engine.tune(Compile.AUTO, None)
+    tuned = time.perf_counter() - started
+    for batch in setting.pick(reversed(engine.buckets), ()):
+        engine.warm_up(batch)
+    setting.wait()
+    ready = time.perf_counter() - started
+    told = f"{engine.tuning}; chosen in {tuned:.1f} s, all graphs ready after {ready:.1f} s"
+    tell(f"{precision}, the attention kernel", told, tuned_s=tuned, ready_s=ready, **asdict(engine.tuning))
 
 
 def _from_jpeg_to_result(setting: Setting, tell: Tell, engine: Engine) -> None:

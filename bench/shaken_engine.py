@@ -6,6 +6,7 @@ If LiteRT itself then finds other hands in a picture, what it finds there hangs 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.detector_engines import LOG_ODDS, PIXELS
 from worker.hands.geometry import Floats, RotatedSquare, View
 from worker.hands.landmarks import LANDMARKS
 from worker.hands.litert_engine import LiteRtEngine
@@ -13,9 +14,6 @@ from worker.hands.models import ModelPaths
 from worker.hands.networks import Answer, Network, Request, SearchViews
 from worker.hands.poses import POSE_JOINTS
 from worker.hands.pyramid import Picture, Pyramid
-
-PIXELS, LOG_ODDS = 2e-3, 5e-4
-"""The largest differences of the networks' numbers."""
 
 GREY_LEVELS = 1e-4
 """Share of an input's values that are off by one grey level."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from worker.hands.effort import Effort
 
@@ -35,6 +35,8 @@ class HandsOptions:
     """What the networks run on: auto, cpu, cuda or cuda:N."""
     mesh: bool = False
     """Whether HaMeR's hands come with their meshes."""
+    hamer_compile: Literal["auto", "on", "off"] = "auto"
+    """Whether HaMeR's backbone is compiled by torch; auto: on a GPU, if that is faster."""
     num_threads: int = 1
     """Threads of one palm detector; 1 if frames are what runs in parallel."""
 

@@ -1,27 +1,37 @@
-"""``hand-counter demo`` as users run it."""
+"""``hand-counter demo``: its first phases, the console that stays, and how it ends. ``make demo`` runs all phases."""
 
+import json
+import os
+import re
+import signal
+import urllib.request
 from pathlib import Path
 
 import cv2
 import pytest
-from support.processes.demos import whole_demo
+from support.processes.demos import LONG, short_demo
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.measured
 def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
-    """It ends with the table and exit code 0, writes an annotated frame on request, and leaves nothing else behind."""
+    """It changes limits, serves the console until a signal, then shows the table; exit code 0; it leaves the picture alone."""
     folder, picture = tmp_path / "demo", tmp_path / "frame.png"
     folder.mkdir()
-    with whole_demo(folder, "--phase-seconds", "2", "--annotate", str(picture)) as demo:
-        demo.until_it_says("phase 1 of 5")
+    with short_demo(folder, 3, "--phase-seconds", "2", "--keep", "--annotate", str(picture)) as demo:
+        demo.until_it_says("it goes on until Ctrl-C")
         children = demo.children()
         assert set(children) == {"valkey-server", "sidecar", "worker", "console.web"}
+        (port,) = set(re.findall(r"http://127\.0\.0\.1:(\d+)/", demo.said))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/session") as answer:
+            assert json.load(answer)["role"] == "operator"  # so a limit can be changed there
+        demo.signal(signal.SIGINT)
         assert demo.wait() == 0, demo.said
     for words in (
         "HSET stream_fps_configs 'cam2' 4",
-        "HDEL stream_fps_configs '*'",
+        "HDEL stream_fps_configs 'cam2'",
         "undecoded",
         "cores used on average",
         "look at it: http://127.0.0.1:",
@@ -31,3 +41,31 @@ def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
     assert "\x1b" not in demo.said
     assert demo.has_left(children) == []
     assert cv2.imread(str(picture)).shape == (480, 640, 3)
+
+
+def test_a_signal_ends_everything(tmp_path: Path) -> None:
+    """An interrupted demo stops what it started, says so and fails; a second signal changes nothing."""
+    with short_demo(tmp_path, 1, *LONG) as demo:
+        demo.until_it_says("phase 1 of 1")
+        children = demo.children()
+        assert len(children) == 4
+        demo.signal(signal.SIGTERM)
+        wait_until(lambda: not all(Path(f"/proc/{pid}").exists() for pid in children.values()), "a child ends")
+        demo.signal(signal.SIGINT)
+        assert demo.wait() == 1
+    assert demo.said.rstrip().endswith("hand-counter demo: interrupted")
+    assert "Traceback" not in demo.said
+    assert demo.has_left(children) == []
+
+
+def test_the_death_of_a_process_ends_the_demo(tmp_path: Path) -> None:
+    """It names the process that died, shows the end of its output, stops the others and fails."""
+    with short_demo(tmp_path, 1, *LONG) as demo:
+        demo.until_it_says("phase 1 of 1")
+        children = demo.children()
+        os.kill(children["valkey-server"], signal.SIGKILL)
+        assert demo.wait() == 1
+    assert "hand-counter demo: valkey has ended with exit code -9" in demo.said
+    assert "\n  valkey: " in demo.said
+    assert "Traceback" not in demo.said
+    assert demo.has_left(children) == []

@@ -3,11 +3,13 @@
 import threading
 
 import redis
+from support.processes.workers import KEYS, QueueServer
 
 from process.backoff import Backoff
 from worker.publish.destination import on_one_server
 from worker.publish.sender import Sender
 from worker.publish.source import Captured
+from worker.queue.frame import parse_entry
 from worker.queue.keys import Keys
 
 STOP_S = 10.0
@@ -53,3 +55,28 @@ class FrameQueue:
     def close(self) -> None:
         """Sends nothing more."""
         assert self._sender.stop(STOP_S)
+
+
+def frame_queue(
+    client: redis.Redis, stream_name: str = "cam1", max_queue: int = 1000, waits: bool = False, live: bool = True
+) -> FrameQueue:
+    """Returns a queue that retries soon."""
+    return FrameQueue(
+        client,
+        KEYS,
+        stream_name,
+        payload_ttl=60,
+        max_queue=max_queue,
+        backoff=Backoff(first_s=0.02, longest_s=0.05),
+        waits=waits,
+        live=live,
+    )
+
+
+def entries(valkey: QueueServer) -> list[tuple[float, bytes]]:
+    """Returns the ts and the picture of each entry."""
+    rows = []
+    for entry_id, fields in valkey.bytes.xrange(KEYS.frames):
+        frame = parse_entry(entry_id.decode(), fields)
+        rows.append((frame.ts, valkey.bytes.get(frame.frame_key)))
+    return rows

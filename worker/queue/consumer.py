@@ -20,7 +20,6 @@ One :class:`Queue` serves all threads of a worker. Its methods raise :class:`wor
 import contextlib
 import logging
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -38,6 +37,7 @@ from worker.queue.partition_number import PartitionNumber
 from worker.queue.partitions import Partitions
 from worker.queue.payload import payload_of
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
+from worker.queue.redis_clock import RedisClock
 from worker.queue.stream_update import TTL_S, StreamUpdate
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,6 @@ _PAGE = 500
 
 _ONE_DAY_MS = 86_400_000
 """Idle for longer than any --claim-idle in use."""
-
-_CLOCK_STEP_S = 1.0
-"""A larger difference to Redis' clock, as of the reply before, means that somebody has set it; a smaller one is a delay."""
 
 _FOR_EVER_MS = 2**53
 """The largest integer that Lua's numbers represent exactly."""
@@ -109,7 +106,7 @@ class Queue:
         self._last_id = b"0-0"
         self._largest = 0
         """About the largest entry lately, bytes."""
-        self._clock_offset = time.time() - time.monotonic()
+        self._clock = RedisClock()
         self._arrivals = Arrivals()
         self._number = PartitionNumber(commands.client, partitions) if partitions else None
 
@@ -130,7 +127,7 @@ class Queue:
 
     def now(self) -> float:
         """Returns Unix seconds by Redis' clock, as of its last delivery."""
-        return time.monotonic() + self._clock_offset
+        return self._clock.now()
 
     # New entries
 
@@ -388,10 +385,8 @@ class Queue:
         return [each.removesuffix(self.mark) for each in entry_ids] if self.mark else entry_ids
 
     def _set_clock(self, seconds: bytes, micros: bytes) -> None:
-        offset = int(seconds) + int(micros) / 1e6 - time.monotonic()
-        if abs(step := offset - self._clock_offset) > _CLOCK_STEP_S:
+        if step := self._clock.set(seconds, micros):
             self._arrivals.shift(step)
-        self._clock_offset = offset
 
 
 def _milliseconds(seconds: float) -> int:

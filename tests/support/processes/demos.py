@@ -64,18 +64,9 @@ class Demo:
 
 
 @contextmanager
-def whole_demo(folder: Path, *flags: str) -> Iterator[Demo]:
-    """Runs the demo as users know it, while the block runs."""
-    yield from _running(Demo("worker", folder, "demo", *flags))
-
-
-@contextmanager
-def short_demo(folder: Path, *flags: str) -> Iterator[Demo]:
-    """Runs a demo with one phase and slow cameras while the block runs; see :mod:`support.processes.short_demo`."""
-    yield from _running(Demo("support.processes.short_demo", folder, *flags))
-
-
-def _running(demo: Demo) -> Iterator[Demo]:
+def short_demo(folder: Path, phases: int, *flags: str) -> Iterator[Demo]:
+    """Runs a demo of its first phases, with slow cameras, while the block runs."""
+    demo = Demo("support.processes.short_demo", folder, str(phases), *flags)
     try:
         yield demo
     finally:

@@ -1,4 +1,4 @@
-"""``hand-counter demo`` with one phase, and cameras that draw less: python -m support.processes.short_demo FLAGS..."""
+"""``hand-counter demo`` with cameras that draw less: python -m support.processes.short_demo NUMBER_OF_PHASES FLAGS..."""
 
 import sys
 from dataclasses import replace
@@ -9,6 +9,6 @@ from worker.demo import command
 CAMERA_FPS = 8.0
 
 if __name__ == "__main__":
-    command.PHASES = command.PHASES[:1]
+    command.PHASES = command.PHASES[: int(sys.argv[1])]
     command.CAMERAS = tuple(replace(camera, fps=CAMERA_FPS) for camera in command.CAMERAS)
-    sys.exit(main(["demo", *sys.argv[1:]]))
+    sys.exit(main(["demo", *sys.argv[2:]]))

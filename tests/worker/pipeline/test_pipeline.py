@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,14 +16,6 @@ from worker.hands.detection import HandDetector, Hands
 from worker.metrics import Metrics
 from worker.pipeline.pipeline import Pipeline
 from worker.queue.consumer import Queue
-
-
-@pytest.fixture
-def commands(valkey: QueueServer) -> Iterator[LossyCommands]:
-    """The queue's commands."""
-    commands = LossyCommands(valkey.url)
-    yield commands
-    commands.close()
 
 
 class Gate:

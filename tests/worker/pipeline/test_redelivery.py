@@ -1,7 +1,7 @@
 """Which deliveries are taken up again, and in which order."""
 
 import queue as queues
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from support.pipelines import EveryNth, LossyCommands, ReaderAndSettler, pipeline_options
@@ -14,20 +14,6 @@ from worker.queue.commands import QueueUnreachableError
 from worker.queue.consumer import Queue
 from worker.queue.delivery import Counted, Delivery, Job
 from worker.queue.held import Held
-
-
-@pytest.fixture
-def commands(valkey: QueueServer) -> Iterator[LossyCommands]:
-    """The queue's commands."""
-    commands = LossyCommands(valkey.url)
-    yield commands
-    commands.close()
-
-
-@pytest.fixture
-def queue(commands: LossyCommands) -> Queue:
-    """The queue, as the consumer "me"."""
-    return Queue(commands, "me")
 
 
 @pytest.mark.parametrize(

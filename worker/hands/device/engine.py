@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from worker.hands.device.arena import PIXELS, Arena, Placed
 from worker.hands.device.batches import Batches
-from worker.hands.device.errors import DeviceError, end_process, is_device_lost
+from worker.hands.device.errors import end_process, is_device_lost
 from worker.hands.device.inputs import Rows, crop_rows, view_rows
 from worker.hands.device.runner import BUCKETS, Launched, Runner
 from worker.hands.models import ModelPaths
@@ -40,7 +40,7 @@ class DeviceEngine:
             dtype: what the networks compute with.
             buckets: batch sizes, ascending.
             pixels: room for pictures, see :mod:`worker.hands.device.arena`.
-            on_lost: called when the GPU is lost; by default ends the process with exit code 1.
+            on_lost: called when the GPU is lost; by default ends the process with exit code 3.
         """
         self.name = f"torch-{device.type}"
         self._models = models
@@ -49,7 +49,7 @@ class DeviceEngine:
         self._buckets = buckets
         self._on_lost = on_lost
         self._arena = Arena(device, pixels)
-        # Apart from the default stream, on which HaMeR computes.
+        # Apart from the streams on which HaMeR works.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._runners: dict[Network, Runner] = {}
         self._loading = threading.Lock()
@@ -101,28 +101,3 @@ class DeviceEngine:
     def _report(self, error: BaseException) -> None:
         if is_device_lost(error):
             self._on_lost(error)
-
-
-def choose_device(name: str) -> torch.device | None:
-    """Returns the GPU with this name; None for the CPU, where LiteRT is faster.
-
-    Args:
-        name: "auto" is a GPU if there is one; "cpu"; "cuda" or "cuda:N".
-
-    Raises:
-        DeviceError: this machine doesn't have it.
-    """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return None
-    try:
-        device = torch.device("cuda" if name == "auto" else name)
-    except RuntimeError as error:
-        raise DeviceError(f"there is no device {name!r}") from error
-    if device.type == "cpu":
-        return None
-    if device.type != "cuda":
-        raise DeviceError(f"the detector runs on cpu or cuda, not on {name!r}")
-    count = torch.cuda.device_count()
-    if (device.index or 0) >= count:
-        raise DeviceError(f"{name!r} was requested, but there are {count} CUDA devices")
-    return device

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from worker.hands.detector import PalmLandmarkDetector
-from worker.hands.device.engine import DeviceEngine, choose_device
-from worker.hands.device.errors import DeviceError
+from worker.hands.device.engine import DeviceEngine
 from worker.hands.effort import Effort
 from worker.hands.litert_engine import LiteRtEngine
 
@@ -76,24 +75,3 @@ def test_a_lost_device_is_reported(models, pictures, monkeypatch):
     with closing(engine), pytest.raises(RuntimeError, match="illegal memory"):
         detector.detect(pictures["one"])
     assert len(lost) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "chosen"),
-    [("auto", 0, None), ("cpu", 2, None), ("auto", 2, "cuda"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
-)
-def test_the_device_that_is_chosen(monkeypatch, name, count, chosen):
-    """On a CPU it is none: LiteRT is faster there."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    assert choose_device(name) == (chosen and torch.device(chosen))
-
-
-@pytest.mark.parametrize(
-    ("name", "error"), [("cuda:1", "1 CUDA device"), ("nonsense", "no device"), ("meta", "not on")]
-)
-def test_a_device_that_is_not_there(monkeypatch, name, error):
-    """It is an error that names it."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(DeviceError, match=error):
-        choose_device(name)

@@ -1,0 +1,38 @@
+"""The parts of a running demo: real processes, without cameras."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from support.processes.programs import repository_environment
+from support.waiting import wait_until
+
+from worker.demo.options import DemoOptions
+from worker.demo.processes import DemoError
+from worker.demo.stage import Stage
+from worker.hands.effort import Effort
+from worker.hands.models import ModelPaths
+
+OPTIONS = DemoOptions(redis_url=None, phase_seconds=2.0, effort=Effort.FAST, seed=1, models_dir=None, annotate=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_death_of_any_process_is_noticed(
+    tmp_path: Path, models: ModelPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the process that died, and shows the end of its output."""
+    monkeypatch.setenv("PYTHONPATH", repository_environment()["PYTHONPATH"])
+    with Stage(tmp_path, OPTIONS, models_dir=models.palm.parent, check_interrupt=lambda: None) as stage:
+        stage.start()
+        stage.check()
+        assert [child.name for child in stage.children] == ["valkey", "sidecar", "worker", "console"]
+        for child in reversed(stage.children):  # the first one that has ended is named
+            os.kill(child.pid, signal.SIGKILL)
+            ended = re.escape(f"{child.name} has ended with exit code -9") + rf"\n(.*\n)*  {child.name}: "
+            with pytest.raises(DemoError, match=ended):
+                wait_until(child.check)
+            with pytest.raises(DemoError, match=ended):
+                stage.check()
