@@ -195,6 +195,7 @@ class Dispatcher:
         with self._fetched:
             self._ready += jobs
             self._fetched.notify(len(jobs))
+            del taken, jobs  # the pictures belong to the counting threads now, also if this one isn't run for a while
 
     def _demand(self) -> int:
         return self._idle + self._ahead - len(self._ready)
