@@ -73,6 +73,10 @@ class OnePerSecond:
         self._due[stream_name] = ts + LIMIT_S
         return Reason.ADMITTED
 
+    def which_are_paused(self, stream_names: Sequence[str]) -> set[str]:  # noqa: ARG002
+        """Returns that none is."""
+        return set()
+
     def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
         """Returns the limit."""
         return 1.0 / LIMIT_S

@@ -67,6 +67,10 @@ class Unlimited:
         """Returns that there is none."""
         return [float("inf")] * len(stream_names)
 
+    def which_are_paused(self, stream_names: Sequence[str]) -> set[str]:  # noqa: ARG002
+        """Returns that none is."""
+        return set()
+
     def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
         """Returns that there is none."""
         return float("inf")

@@ -14,7 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, NoReturn, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
@@ -55,6 +55,9 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 class ProgramSettings(BaseSettings):
     """The base of all settings: an empty environment variable is the same as none."""
+
+    COMES_FIRST: ClassVar[bool] = False
+    """Set by a class whose flags are shown with those of the classes that derive from it, not after them."""
 
     @classmethod
     def settings_customise_sources(
@@ -175,8 +178,11 @@ def _most_similar(word: str, known: Iterable[str]) -> str:
 
 
 def _own_first(settings_class: type[BaseSettings]) -> list[str]:
-    """Returns the names of the fields: first the class's own, then those of its base classes."""
-    own = vars(settings_class).get("__annotations__", {})
+    """Returns the names of the fields: first the class's own and those that come with them, then those of its base classes."""
+    own: set[str] = set()
+    for each in settings_class.__mro__:
+        if each is settings_class or vars(each).get("COMES_FIRST"):
+            own |= vars(each).get("__annotations__", {}).keys()
     return sorted(settings_class.model_fields, key=lambda name: name not in own)
 
 

@@ -7,7 +7,7 @@ of the subcommand gets the class's ``arguments`` and never sees the class.
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from process.fields import LogFormat, LogLevel
@@ -15,10 +15,19 @@ from process.pem import pem_error
 from process.redis_settings import RedisSettings, RedisUrlText
 from process.settings import ProgramSettings
 from worker.queue.keys import DEFAULT_PREFIX
-from worker.queue.partitions import MOST_PARTITIONS
+from worker.queue.partitions import MOST_PARTITIONS, prefix_error
+
+
+def _prefix(value: str) -> str:
+    if error := prefix_error(value):
+        raise ValueError(error)
+    return value
+
 
 KeyPrefix = Annotated[
-    str, Field(min_length=1, pattern=r"^[^{}]+$", description="prefix of the Redis keys: {prefix}:frames, ...")
+    str,
+    Field(min_length=1, pattern=r"^[^{}]+$", description="prefix of the Redis keys: {prefix}:frames, ..."),
+    AfterValidator(_prefix),
 ]
 
 

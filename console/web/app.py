@@ -20,7 +20,7 @@ from console.control import documents
 from console.control.lint import lint
 from console.control.states import State
 from console.web.access.guard import Access, Guard
-from console.web.access.identity import NOBODY
+from console.web.access.identity import NOBODY, key_of
 from console.web.access.sessions import COOKIE, LASTS_S
 from console.web.changes import Changes, RefusedError
 from console.web.explain import explain
@@ -107,13 +107,19 @@ class _Console:
         if access.logins.wait_s(request.state.client) or access.all_logins.wait_s(""):
             return RedirectResponse("/login?wait", 303)
         form = parse_qs(((await _body(request, MOST_LOGIN_BYTES)) or b"").decode(errors="replace"))
-        identity = access.tokens.identity(form.get("token", [""])[0].strip())
+        token = form.get("token", [""])[0].strip()
+        identity = access.tokens.identity(token)
         if identity is NOBODY:
             return RedirectResponse("/login?wrong", 303)
         response = RedirectResponse("/", 303)
         secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
         response.set_cookie(
-            COOKIE, access.sessions.open(identity), int(LASTS_S), httponly=True, samesite="strict", secure=secure
+            COOKIE,
+            access.sessions.open(identity, key_of(token)),
+            int(LASTS_S),
+            httponly=True,
+            samesite="strict",
+            secure=secure,
         )
         return response
 
@@ -133,6 +139,7 @@ class _Console:
                 "role": identity.role.name.lower(),
                 "changes": access.allow_changes,
                 "can_log_out": access.tokens is not None,
+                "room": self._feed.viewers.has_room,
                 "token": access.sessions.request_token(request.state.session, identity.name),
                 "version": version(),
             }
@@ -151,7 +158,7 @@ class _Console:
             try:
                 yield first
                 async for message in messages:
-                    if access.tokens is not None and access.sessions.identity(request.state.session) is NOBODY:
+                    if not access.lasts(request.state.session):
                         return
                     yield message
             finally:

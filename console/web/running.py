@@ -21,6 +21,7 @@ from console.control.connection import connect
 from console.control.keys import ControlKeys
 from console.web.access.guard import Access
 from console.web.access.identity import Proxy, Tokens
+from console.web.access.token_file import TokenFile
 from console.web.app import application
 from console.web.changes import Changes
 from console.web.feed.board import Board
@@ -45,6 +46,8 @@ GRACE_S: Final = 3
 SOON_S: Final = 0.2
 NOTICE_S: Final = 3.0
 UNNOTICED_S: Final = 60.0
+UNREAD_MS: Final = 30_000
+"""How long a page may read nothing of what was sent to it: then the kernel closes its connection, to make room for others."""
 OTHER_CONNECTIONS: Final = 200
 """Open at a time besides the pages' events: their pictures, probes, Prometheus."""
 
@@ -184,16 +187,9 @@ def access_from(options: ConsoleOptions, host: str) -> Access:
     )
 
 
-def _token(text: str, path: Path | None) -> Callable[[], str]:
-    def read() -> str:
-        if path is None:
-            return text
-        try:
-            return path.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return ""  # nobody can log in while the file is replaced
-
-    return read
+def _token(text: str, path: Path | None) -> Callable[[], tuple[str, ...]]:
+    given = (text,) if text else ()
+    return TokenFile(path, time.monotonic) if path is not None else lambda: given
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -201,6 +197,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # the connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         listener.bind((host, port))
         listener.listen(256)
     except OSError:

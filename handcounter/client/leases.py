@@ -126,6 +126,18 @@ class Leases:
         if len(self._leases) > self._max_streams:
             del self._leases[next(iter(self._leases))]
 
+    def are_paused(self, stream_names: Iterable[str]) -> tuple[set[str], list[str]]:
+        """Returns which streams are paused by their lease, and those without a lease. Any other lease ends at a pause."""
+        paused: set[str] = set()
+        unknown: list[str] = []
+        for name in stream_names:
+            lease = self._leases.get(name)
+            if lease is None:
+                unknown.append(name)
+            elif lease.reason is Reason.PAUSED:
+                paused.add(name)
+        return paused, unknown
+
     def drop(self, stream_names: Iterable[str]) -> None:
         """Drops the leases of some streams; what they denied is still reported."""
         for name in stream_names:

@@ -189,6 +189,19 @@ class RateLimiter:
                 limits.append(math.inf if may_process and fps == 0.0 else fps)
         return limits
 
+    def which_are_paused(self, stream_names: Sequence[str]) -> set[str]:
+        """Returns those streams that are paused, without deciding a frame.
+
+        Asks the sidecar, as :meth:`limits` does, but only about streams without a lease: it revokes a lease when it learns of
+        a pause.
+
+        Args:
+            stream_names: valid by the contract.
+        """
+        with self._leases_lock:
+            paused, unknown = self._leases.are_paused(stream_names)
+        return paused.union(name for name, fps in zip(unknown, self.limits(unknown), strict=True) if fps == 0.0)
+
     def _decide_batch(self, batch: Frames, *, known_only: bool) -> list[Reason | None]:
         with self._leases_lock:
             reasons, uncovered = self._leases.deny(batch, _now())

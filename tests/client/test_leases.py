@@ -57,6 +57,15 @@ def test_an_answer_without_a_lease_ends_the_old_one() -> None:
     assert len(leases) == 0
 
 
+def test_a_lease_says_whether_its_stream_is_paused() -> None:
+    """A stream without one may be either."""
+    leases = Leases()
+    leases.grant("off", fps=0.0, last_ts=0.0, next_ts=math.inf)
+    leases.grant("on", fps=1.0, last_ts=10.0, next_ts=11.0)
+    leases.grant("none", fps=0.0, last_ts=0.0, next_ts=None)
+    assert leases.are_paused(["off", "on", "none", "other"]) == ({"off"}, ["none", "other"])
+
+
 def test_dropped_leases_deny_nothing() -> None:
     """Some leases or all can be dropped; unknown names don't matter."""
     leases = Leases()

@@ -96,3 +96,18 @@ def test_limits_in_shadow_mode_pause_nothing(sidecar: OddSidecar, limiter: RateL
     sidecar.odd_answer = {"should_process": [True], "reasons": [3], "fps": [0.0], "next_ts": [0.0], "last_ts": [0.0]}
     assert limiter.limits(["off"]) == [math.inf]
     assert limiter.told_fps("off") == 0.0
+
+
+def test_pauses_are_asked_for_without_a_lease_only(sidecar: OddSidecar, limiter: RateLimiter) -> None:
+    """A sidecar revokes a lease at a pause."""
+    sidecar.fps = {"off": 0.0}
+    assert limiter.decide([("cam", 5.0), ("off", 5.0)]) == [Reason.ADMITTED, Reason.PAUSED]
+    assert limiter.which_are_paused(["cam", "off", "new"]) == {"off"}
+    sidecar.fps = {"cam": 0.0}
+    if sidecar.sessions:
+        assert limiter.which_are_paused(["cam", "off"]) == {"off"}
+        sidecar.revoke()
+        wait_until(lambda: not len(limiter._leases))
+    assert limiter.which_are_paused(["cam", "off"]) == {"cam"}
+    sidecar.stop()
+    assert limiter.which_are_paused(["cam", "new"]) == {"cam"}

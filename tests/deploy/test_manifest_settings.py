@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from podrun.manifest import Manifests, quantity
+from podrun.manifest import Manifests
+from podrun.reading import quantity
 from pydantic_settings import BaseSettings
 from support.deploy import (
     K8S,

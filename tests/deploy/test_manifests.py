@@ -1,5 +1,6 @@
 """Mistakes in the manifests that the schemas of Kubernetes can't find."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -226,6 +227,25 @@ def test_the_gpu_runs_hamer(name):
         assert spec["nodeSelector"]
         assert spec["runtimeClassName"]
         assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu"]
+
+
+def test_more_cameras_have_names_of_their_own(tmp_path):
+    """A copy of the overlay with the lines that it names for that: no object selects the pods of the other."""
+    shutil.copytree(K8S, tmp_path / "k8s")
+    shutil.copytree(K8S / "overlays/cameras", tmp_path / "k8s/overlays/north")
+    path = tmp_path / "k8s/overlays/north/kustomization.yaml"
+    overlay = path.read_text()
+    (named,) = re.findall(r"by these lines\.\n((?:# {3}.*\n)+)", overlay)
+    path.write_text(overlay + named.replace("#   ", ""))
+    own, copied = (render(tmp_path / "k8s/overlays" / name) for name in ("cameras", "north"))
+    assert [d["metadata"]["name"] + "-north" for d in own] == [d["metadata"]["name"] for d in copied]
+    (old, new), (old_policy, new_policy) = (
+        [one(documents, kind)["spec"] for documents in (own, copied)] for kind in ("Deployment", "NetworkPolicy")
+    )
+    for selector in (new["selector"], new_policy["podSelector"]):
+        assert selector["matchLabels"].items() <= new["template"]["metadata"]["labels"].items()
+        assert not selector["matchLabels"].items() <= old["template"]["metadata"]["labels"].items()
+    assert new_policy["egress"] == old_policy["egress"]
 
 
 def test_a_private_ca_of_redis_is_mounted(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import shutil
 import tomllib
 
 import yaml
-from podrun.manifest import quantity
+from podrun.reading import quantity
 from support.deploy import (
     K8S,
     containers,

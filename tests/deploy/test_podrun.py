@@ -4,7 +4,10 @@ import copy
 
 import pytest
 from podrun.cluster import Cluster
-from podrun.manifest import ManifestError, Manifests, PodSpec, quantity
+from podrun.manifest import Manifests, PodSpec
+from podrun.mounted_files import MountedFiles
+from podrun.reading import ManifestError, quantity
+from podrun.volumes import EmptyDir, FileVolume
 
 CONTAINER = {
     "name": "main",
@@ -74,7 +77,7 @@ def test_everything_in_the_manifest_arrives(documents: list):
     assert (container.memory, container.cpus, container.user, container.fs_group) == (64 * 2**20, 0.5, "1000", "2000")
     assert container.probes["readinessProbe"].port == 80
     assert container.probes["readinessProbe"].period == 2
-    assert spec.volumes == {"data": 2**20}
+    assert spec.volumes == {"data": EmptyDir(2**20)}
     assert [c.keeps_running for c in spec.init] == [True]
 
 
@@ -84,6 +87,13 @@ def test_everything_in_the_manifest_arrives(documents: list):
         ([], {"hostNetwork": True}, "doesn't know hostNetwork"),
         (["securityContext"], {"runAsNonRoot": True, "runAsUser": 0}, "no runAsUser"),
         (["volumes", 0], {"hostPath": {}}, "doesn't know hostPath"),
+        (["volumes"], [{"name": "data", "configMap": {"name": "other"}}], "there is no ConfigMap other"),
+        (
+            ["volumes"],
+            [{"name": "data", "secret": {"secretName": "secret", "items": [{"key": "user", "path": "u"}]}}],
+            "no key user",
+        ),
+        (["volumes"], [{"name": "data", "projected": {"sources": [{"downwardAPI": {}}]}}], "doesn't know downwardAPI"),
         (["containers", 0], {"lifecycle": {}}, "doesn't know lifecycle"),
         (["containers", 0, "readinessProbe"], {"terminationGracePeriodSeconds": 1}, "doesn't know terminationGrace"),
         (["containers", 0, "readinessProbe", "httpGet"], {"port": "metrics"}, "has no port metrics"),
@@ -95,14 +105,54 @@ def test_everything_in_the_manifest_arrives(documents: list):
         (["initContainers", 0], {"restartPolicy": "Never", "livenessProbe": {"exec": {}}}, "only a native sidecar"),
     ],
 )
-def test_a_mistake_is_named(documents: list, place: list, mistake: dict, message: str):
+def test_a_mistake_is_named(documents: list, place: list, mistake: dict | list, message: str):
     """Each mistake in a manifest raises an error that names it."""
     node = documents[2]["spec"]["template"]["spec"]
     for step in place:
         node = node[step]
-    node.update(mistake)
+    if isinstance(mistake, list):
+        node[:] = mistake
+    else:
+        node.update(mistake)
     with pytest.raises(ManifestError, match=message):
         pod(documents)
+
+
+def test_files_come_from_config_maps_and_secrets(documents: list, tmp_path):
+    """Under their keys or other names; what is optional may be missing. They are replaced together, by one link."""
+    sources = [
+        {"configMap": {"name": "settings"}},
+        {"secret": {"name": "secret", "items": [{"key": "password", "path": "door"}]}},
+        {"secret": {"name": "other", "optional": True}},
+    ]
+    volumes = [{"name": "data", "projected": {"defaultMode": 0o440, "sources": sources}}]
+    documents[2]["spec"]["template"]["spec"]["volumes"] = volumes
+    volume = pod(documents).volumes["data"]
+    assert isinstance(volume, FileVolume)
+    manifests = Manifests(documents)
+    assert volume.content("here", manifests.config) == {"PLAIN": "0", "FROM": "map", "door": "x"}
+
+    files = MountedFiles(tmp_path / "data", 0o400, None)
+    files.write(volume.content("here", manifests.config))
+    before = (tmp_path / "data/..data").resolve()
+    manifests.configure([{"kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"PLAIN": "1"}}])
+    for _ in range(2):
+        files.write(volume.content("here", manifests.config))
+    assert {
+        path.name: path.read_text() for path in (tmp_path / "data").iterdir() if not path.name.startswith("..")
+    } == {
+        "PLAIN": "1",
+        "door": "x",
+    }
+    assert (tmp_path / "data/PLAIN").stat().st_mode & 0o777 == 0o400
+    assert (tmp_path / "data/PLAIN").resolve().parent == (tmp_path / "data/..data").resolve() != before
+    assert not before.exists()
+
+
+def test_each_replica_is_a_pod(documents: list):
+    """Its name ends with its number, which is also its host name."""
+    documents[2]["spec"]["replicas"] = 2
+    assert list(Cluster(documents).pods) == ["app-0", "app-1"]
 
 
 def test_a_selector_has_to_pick_its_own_pods(documents: list):

@@ -86,11 +86,13 @@ def test_a_raise_acts_without_a_question(
 
 
 def test_a_pause_acts_on_frames_under_a_lease(server: Valkey, client: CountingClient) -> None:
-    """The frames are denied before and after, but the reason changes to PAUSED."""
+    """The frames are denied before and after, but the reason changes to PAUSED, also for who has no frame to ask about."""
     client.decide(("cam", 1.0))
     assert client.decide(("cam", 1.1)) == [Reason.TOO_SOON]
+    assert client.limiter.which_are_paused(["cam"]) == set()
     with server.client() as redis:
         redis.hset(KEY, "cam", "0")
+        wait_until(lambda: client.limiter.which_are_paused(["cam"]) == {"cam"}, "the pause")
         client.until(("cam", 1.1), Reason.PAUSED)
         redis.hdel(KEY, "cam")
         client.until(("cam", 1.1), Reason.TOO_SOON)

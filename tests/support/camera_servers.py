@@ -38,7 +38,7 @@ class Reply:
 
 
 @contextmanager
-def http_server(replies: dict[str, Reply]) -> Iterator[str]:
+def http_server(replies: dict[str, Reply], host: str = "127.0.0.1") -> Iterator[str]:
     """Serves replies by path; yields the address without a path."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -69,12 +69,12 @@ def http_server(replies: dict[str, Reply]) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http://{host}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

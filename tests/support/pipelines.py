@@ -88,6 +88,9 @@ class EveryNth:
     def limits(self, stream_names: Sequence[str]) -> list[float | None]:
         return [None if name in self.unknown else 0.0 if name in self.paused else math.inf for name in stream_names]
 
+    def which_are_paused(self, stream_names: Sequence[str]) -> set[str]:
+        return self.paused.intersection(stream_names)
+
     def told_fps(self, stream_name: str) -> float | None:  # noqa: ARG002
         return None
 

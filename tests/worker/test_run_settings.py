@@ -11,8 +11,13 @@ from pydantic import ValidationError
 from process.redis_access import RedisAccess
 from worker.hands_settings import HandsSettings
 from worker.options import HandsOptions, RunOptions
+from worker.publish.ingest_settings import IngestSettings
+from worker.publish.settings import PublishSettings
 from worker.queue.partitions import Partitions, Share
+from worker.repartition_settings import RepartitionSettings
+from worker.results_settings import ResultsSettings
 from worker.run_settings import RunSettings
+from worker.settings import QueueSettings
 from worker.sinks.open_sinks import parse_sink
 
 
@@ -40,6 +45,7 @@ def test_every_setting_of_hands_reaches_its_option() -> None:
         "mano": Path("mano.pkl"),
         "device": "cuda:1",
         "mesh": True,
+        "hamer_compile": "on",
     }
     assert set(given) == set(HandsSettings.model_fields) - {"log_level", "log_format"}
     assert HandsSettings(**given).hands_options == HandsOptions(**given)
@@ -141,3 +147,12 @@ def test_options_are_frozen() -> None:
     """No part can change them for another."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunSettings().options.pipeline.drain = True
+
+
+@pytest.mark.parametrize(
+    "settings", [PublishSettings, IngestSettings, RunSettings, ResultsSettings, RepartitionSettings]
+)
+def test_a_prefix_that_is_a_partition_is_refused(settings: type[QueueSettings]) -> None:
+    """By all programs that read or write a queue."""
+    with pytest.raises(ValidationError, match="has the keys of partition 3 of the prefix 'hand_counter'"):
+        settings(prefix="hand_counter:3")

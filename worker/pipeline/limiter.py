@@ -30,6 +30,10 @@ class Limiter(FrameLimiter, Protocol):
         """Returns the limits in force, frames per second, without deciding a frame; None if a limit is unknown."""
         ...
 
+    def which_are_paused(self, stream_names: Sequence[str]) -> set[str]:
+        """Returns those streams that are paused, without deciding a frame."""
+        ...
+
     def told_fps(self, stream_name: str) -> float | None:
         """Returns the last known limit, frames per second; None if it is unknown."""
         ...

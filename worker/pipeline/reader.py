@@ -39,7 +39,7 @@ ASK_AGAIN_S = 0.1
 """Until deliveries that wait for the limit of their stream are looked at again."""
 
 LOOK_FOR_PAUSES_S = 1.0
-"""Between two questions for the limits of streams of which admitted frames wait: those that were paused since are skipped."""
+"""Between two looks for pauses of the streams of which admitted frames wait: those that were paused since are skipped."""
 
 FULL_WAIT_S = 0.05
 """Until a worker that holds too much looks again."""
@@ -200,8 +200,7 @@ class Reader:
             return
         self._look_for_pauses_at = time.monotonic() + LOOK_FOR_PAUSES_S
         if names := self._dispatcher.waiting_streams():
-            limits = zip(names, self._limiter.limits(names), strict=True)
-            self._skip(self._recalled({name for name, limit in limits if limit == 0.0}))
+            self._skip(self._recalled(self._limiter.which_are_paused(names)))
 
     def _recalled(self, paused: Collection[str]) -> list[Skipped]:
         return [skipped(frame, SkipReason.PAUSED) for frame in self._dispatcher.recall(paused)] if paused else []

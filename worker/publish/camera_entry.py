@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -68,6 +69,10 @@ class CameraEntry(CameraDefaults):
         if self.source_password_variable:
             password = _variable(self.source_password_variable, environ)
         file = folder / self.source_password_file if self.source_password_file else None
+        if file and os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 (these never raise OSError)
+            raise ValueError(
+                f"source-password-file {file} is a pipe, a folder or a device; it is read for each connection"
+            )
         if PASSWORD in source and password is None and file is None:
             raise ValueError(f"{PASSWORD} needs {' or '.join(_PASSWORDS)}")
         kind = parse_source(source, "").kind
@@ -100,7 +105,7 @@ class CameraEntry(CameraDefaults):
             return self.source
         path = folder / self.source_file
         try:
-            source = read_secret(path)
+            source = read_secret(path, again=True)
         except OSError as error:
             raise ValueError(f"source-file {path}: {error.strerror or error}") from None
         except ValueError:

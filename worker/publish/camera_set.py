@@ -98,13 +98,16 @@ class CameraSet:
         leaving = {camera.name: camera.status() for _, camera in list(self._leaving)}
         return {**leaving, **{name: camera.status() for name, camera in list(self._running.items())}}
 
-    def stop(self, grace: float) -> bool:
-        """Ends all cameras at once; returns False if one of them is in a call that can't be interrupted."""
+    def request_stop(self) -> None:
+        """Asks all cameras to end; nothing more is published."""
         self._next.clear()
         for camera in self.running:
             camera.request_stop()
+
+    def join(self, timeout: float) -> bool:
+        """Waits until all have ended; returns False if one of them is in a call that can't be interrupted."""
         everything = [*self.running, *(camera for _, camera in self._leaving)]
-        deadline = self._clock() + grace
+        deadline = self._clock() + timeout
         joined = [camera.join(max(0.0, deadline - self._clock())) for camera in everything]
         return all(joined)
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from handcounter.pacing.schedule import stream_name_error
 from worker.publish.camera_entry import CameraDefaults, CameraEntry
 from worker.publish.options import CameraOptions
+from worker.publish.plain_file import read_plain_file
 
 MOST_BYTES = 16 * 1024 * 1024
 """Of a file: enough for a hundred thousand cameras."""
@@ -86,8 +87,7 @@ class _Layout(BaseModel):
 def read_cameras(path: Path, environ: Mapping[str, str] = os.environ) -> CamerasFile:
     """Returns the cameras in a file. Raises CamerasFileError with everything that is wrong."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_plain_file(path, MOST_BYTES + 1)
     except OSError as error:
         raise CamerasFileError(path, [Problem(0, f"can't be read: {error.strerror or error}")]) from None
     if len(content) > MOST_BYTES:

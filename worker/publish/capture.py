@@ -112,7 +112,7 @@ class Capture:
     def frames(self, times: Times, due: Due, encode: Encode, stop: threading.Event) -> Iterator[SourceFrame]:
         """Yields the frames until `stop` is set; without a picture those that aren't due and others don't refer to."""
         times.begin()
-        selection = Selection(self._decoder.whole_frames)
+        selection = Selection(self._decoder.whole_frames, self._decoder.holds)
         for packet in self._packets():
             if stop.is_set():
                 return
@@ -131,6 +131,12 @@ class Capture:
             if how is Treatment.LEAVE_OUT:
                 if selection.waits_for_key:
                     self._decoder.pause()
+                yield SourceFrame(times.left_out(position), None)
+                continue
+            if how is Treatment.HOLD:
+                if self._decoder.hold(packet, selection.decodes_again(due.fps())):
+                    with self._turns:
+                        yield from self._shown(self._decoder.catch_up(), times, encode)
                 yield SourceFrame(times.left_out(position), None)
                 continue
             self._undecoded += 1

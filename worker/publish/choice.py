@@ -26,6 +26,9 @@ _SLACK_PERIODS = 0.1
 _KEY_INTERVALS = 4
 """How many of the last intervals between key frames are remembered. The longest one counts."""
 
+_AGAIN = 0.1
+"""How much more may be decoded for a frame that is due, to need no decoder while none is."""
+
 _PACKETS = 64
 """How many of the last packets show the source's rate and the share of references."""
 
@@ -92,6 +95,8 @@ class Treatment(enum.Enum):
     """What is done with a packet."""
 
     LEAVE_OUT = enum.auto()
+    HOLD = enum.auto()
+    """Decode it as soon as something that refers to it is decoded; if nothing is, don't."""
     DECODE = enum.auto()
     RESTART = enum.auto()
     """Decode it without what was decoded before, since something between was left out."""
@@ -102,10 +107,15 @@ class Treatment(enum.Enum):
 class Selection:
     """Decides packet by packet what is decoded; learns from the packets how much that has to be."""
 
-    def __init__(self, whole_frames: bool = True) -> None:
-        """Takes whether each packet is a frame."""
+    def __init__(self, whole_frames: bool = True, holds: bool = False) -> None:
+        """Takes whether each packet is a frame, and whether packets may be held."""
         self._whole_frames = whole_frames
+        self._may_hold = holds
+        self._holds = False
+        """Whether the last packet that others refer to was held."""
         self._times: collections.deque[float] = collections.deque(maxlen=_PACKETS)
+        """Positions, or capture times as long as no packet has had a position: two clocks that can't be compared."""
+        self._has_positions = False
         self._references: collections.deque[bool] = collections.deque(maxlen=_PACKETS)
         self._intervals: collections.deque[float] = collections.deque(maxlen=_KEY_INTERVALS)
         self._last_key: Part | None = None
@@ -133,24 +143,48 @@ class Selection:
         """Whether nothing before the next key frame can be decoded any more."""
         return self._broken
 
+    def decodes_again(self, fps: float) -> int:
+        """Returns how many packets may be decoded twice for each frame that is due at a limit, frames per second."""
+        arrived = self.arrived
+        if arrived.fps is None or not 0 < fps < math.inf:
+            return 0
+        return int(_AGAIN * arrived.fps * arrived.reference_share / fps)
+
     def treat(self, part: Part, due: Due) -> Treatment:
         """Returns what is done with the next packet, in the order in which packets arrive."""
         self._learn(part)
         choice = choose(self.arrived, due.fps(), due.catches_up)
         if not self._wants(choice, part, due):
             self._broken = self._broken or part.is_reference
+            self._holds = self._holds and not self._broken
             return Treatment.LEAVE_OUT
         if choice is Decode.KEY_FRAMES:
-            self._broken = True
+            self._broken, self._holds = True, False
             return Treatment.ALONE
-        if not self._broken:
-            return Treatment.DECODE
-        self._broken, self._restarted_at = False, part.position
-        return Treatment.RESTART
+        held, self._holds = self._holds, self._may_be_held(choice, part, due)
+        if self._broken or (part.is_key and (held or self._holds)):
+            self._broken, self._restarted_at = False, part.position
+            return Treatment.HOLD if self._holds else Treatment.RESTART
+        return Treatment.HOLD if self._holds else Treatment.DECODE
+
+    def _may_be_held(self, choice: Decode, part: Part, due: Due) -> bool:
+        """Returns whether the packet of a wanted frame is wanted only for frames after it."""
+        return (
+            self._may_hold
+            and self._last_key is not None
+            and choice in (Decode.REFERENCES, Decode.DUE)
+            and not due.is_due(part.ts)
+        )
 
     def _learn(self, part: Part) -> None:
         time = part.ts if math.isnan(part.position) else part.position
-        self._times.append(time)
+        if not math.isnan(part.position):
+            if not self._has_positions:  # the first packet of an RTSP camera has none
+                self._times.clear()
+            self._has_positions = True
+            self._times.append(time)
+        else:  # it counts; when it was isn't known
+            self._times.append(self._times[-1] if self._has_positions else time)
         self._references.append(part.is_reference)
         if not part.is_key:
             return

@@ -30,8 +30,20 @@ _ONE_THREAD = 1920 * 1088 * 31
 
 _MOST_THREADS = 4
 
+_MOST_HELD = 1024 * 1024
+"""Bytes of packets that are held for one video. About two seconds of a camera, and a fifth of what its decoder would need."""
+
+_MOST_AGAIN = 8
+"""Packets that may be decoded a second time for one frame."""
+
+_NOT_SHOWN = -(1 << 40)
+"""The timestamp of packets whose frames nobody waits for. Decoders hand timestamps on as they are."""
+
 _SELF_CONTAINED = ("h264", "hevc")
 """Codecs whose parameters are in the stream or its extradata, so that another decoder can take over at any key frame."""
+
+_SMALL = 16
+"""Pixels each way."""
 
 TURNS = threading.BoundedSemaphore(cpus())
 """Held while a camera's frame is decoded, converted and encoded: cameras whose key frames arrive at the same time would
@@ -54,18 +66,56 @@ class Decoder:
         self._pauses = pauses and self._stream_context.codec.canonical_name in _SELF_CONTAINED
         self._context: VideoCodecContext | None = None if self._pauses else self._set_up(self._stream_context)
         self._draining = False
+        self._since_key: list[Packet[VideoStream]] | None = []
+        """What was decoded since the last key frame, without what is held; None if that is too much to decode it again."""
+        self._held: list[Packet[VideoStream]] = []
+
+    @property
+    def holds(self) -> bool:
+        """Whether packets may be held."""
+        return self._pauses
 
     @property
     def whole_frames(self) -> bool:
         """Whether each packet is a frame: of an interlaced video it may be half of one."""
         return self._stream_context.field_order in _PROGRESSIVE
 
+    def hold(self, packet: Packet[VideoStream], again: int) -> bool:
+        """Keeps a packet until one that refers to it is decoded. Gives back the memory of the decoder, if that is worth it.
+
+        Args:
+            packet: its frame is never shown, nor are those that are still in the decoder when its memory is given back:
+                a frame that is due isn't followed by one that isn't before it is shown.
+            again: how many packets may be decoded twice for that.
+
+        Returns:
+            Whether so much is held that it is to be decoded: see :meth:`catch_up`.
+        """
+        if packet.is_keyframe:
+            self.pause()
+        elif self._context and self._since_key is not None and len(self._since_key) <= again:
+            self._held = self._since_key + self._held
+            self._context, self._draining, self._since_key = None, False, []
+        self._held.append(packet)
+        return sum(each.size for each in self._held) > _MOST_HELD
+
+    def catch_up(self) -> Sequence[VideoFrame]:
+        """Decodes what is held; returns the frames of packets before it that come out."""
+        held, self._held = self._held, []
+        frames: list[VideoFrame] = []
+        for packet in held:
+            packet.pts = _NOT_SHOWN
+            frames += self._decode(packet)
+        return frames
+
     def decode(self, packet: Packet[VideoStream], how: Treatment) -> Sequence[VideoFrame]:
         """Returns the frames that come out when a packet goes in, in the order in which they are shown."""
+        if how is not Treatment.DECODE:
+            self._held, self._since_key = [], []
         if self._context and (self._draining or how is not Treatment.DECODE):
             self._context.flush_buffers()
             self._draining = False
-        frames = [*self._decode(packet)]
+        frames = [*self.catch_up(), *self._decode(packet)]
         if how is Treatment.ALONE:
             frames += self.drain()
             self.pause()
@@ -75,6 +125,7 @@ class Decoder:
         """Gives the memory back, if that is worth it. After that, decoding can only begin at a key frame."""
         if self._pauses:
             self._context, self._draining = None, False
+            self._held, self._since_key = [], []
 
     def drain(self) -> Sequence[VideoFrame]:
         """Returns the frames that are left in it. After that, decoding can only begin at a key frame."""
@@ -86,12 +137,14 @@ class Decoder:
     def _decode(self, packet: Packet[VideoStream] | None) -> Sequence[VideoFrame]:
         if self._context is None:
             self._context = self._fresh()
+        if packet and self._since_key is not None:
+            self._since_key = [*self._since_key, packet] if len(self._since_key) < _MOST_AGAIN else None
         try:
             frames = self._context.decode(packet)
         except (av.FFmpegError, ValueError):  # a damaged packet; what follows may be whole
             return []
         self.decoded += len(frames)
-        return frames
+        return [frame for frame in frames if frame.pts != _NOT_SHOWN]
 
     def _fresh(self) -> VideoCodecContext:
         """Returns a decoder like the stream's own."""
@@ -145,6 +198,8 @@ class Converter:
         )  # a copy only if there is padding
         seen = frame.rotation, frame.width, frame.height
         if seen != self._seen:
-            # Not with each frame: PyAV's side data refers to its frame and back, so both would stay until a collection.
-            self._seen, self._orientation = seen, orientation_of(frame)
+            # Not with each frame, and of a small copy: PyAV's side data refers to its frame and back, so both stay until a
+            # collection, which may be long. Those would be most of the memory of many cameras.
+            small = self._reformatter.reformat(frame, width=_SMALL, height=_SMALL, format="gray", threads=1)
+            self._seen, self._orientation = seen, orientation_of(small)
         return turned(picture, self._orientation)

@@ -15,7 +15,7 @@ from worker.publish.camera import Camera
 from worker.publish.camera_set import CameraSet
 from worker.publish.camera_status import CameraState
 from worker.publish.cameras_file import CamerasFileError
-from worker.publish.ending import end_process
+from worker.publish.ending import end_process, ends_in_time
 from worker.publish.heap import use_little_memory
 from worker.publish.ingest_metrics import IngestMetrics
 from worker.publish.options import CameraOptions, IngestOptions
@@ -77,7 +77,7 @@ class Ingest:
     def run(self) -> int:
         """Runs until a signal arrives or something fails; returns the exit code."""
         uplink = self._uplink
-        with stop_signals(self._done) as signalled:
+        with stop_signals(self._done) as signalled, ends_in_time(signalled):
             about = {"file": str(self._options.cameras), "http": self._endpoint.address if self._endpoint else ""}
             logger.info("publishing cameras", extra={"cameras": len(self._list.current.cameras), **about})
             if uplink.watch:
@@ -88,13 +88,17 @@ class Ingest:
             self._set.apply(self._list.current.cameras)
             self._look_until_done()
             logger.info("stopping", extra={"cameras": len(self._set)})
-            interruptible = self._set.stop(GRACE_S)
-            interruptible = uplink.close(GRACE_S) and interruptible
-        if self._endpoint:
-            self._endpoint.close()
-        logger.info("finished", extra=self._figures())
-        code = 0 if signalled.is_set() and not uplink.sender.failed else 1
-        return code if interruptible else end_process(code)
+            deadline = time.monotonic() + GRACE_S  # the cameras end while the last states are written
+            self._set.request_stop()
+            interruptible = uplink.close(GRACE_S)
+            interruptible = self._set.join(max(0.0, deadline - time.monotonic())) and interruptible
+            logger.info("finished", extra=self._figures())
+            code = 0 if signalled.is_set() and not uplink.sender.failed else 1
+            if not interruptible:
+                end_process(code)
+            if self._endpoint:
+                self._endpoint.close()
+        return code
 
     def health(self) -> tuple[bool, dict[str, object]]:
         """Returns whether frames can be published, and details. A lost camera is no reason to doubt the others."""

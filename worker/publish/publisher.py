@@ -222,8 +222,11 @@ class Publisher:
                 logger.warning("skipping a frame", extra={"ts": frame.ts, "reason": str(error)})
                 continue
             self._due.taken(frame.ts)
-            if not self._outlet.put(Captured(frame.ts, picture)):
+            captured = Captured(frame.ts, picture)
+            del frame, picture  # or they would stay until the next frame
+            if not self._outlet.put(captured):
                 return
+            del captured
 
     def _note(self, ts: float) -> None:
         self._arrived += 1

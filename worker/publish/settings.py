@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from handcounter.pacing.schedule import stream_name_error
-from process.fields import FiniteSeconds, Number, Seconds
-from process.settings import Positional
+from process.fields import Number, Seconds
 from worker.publish.options import (
     CameraOptions,
     PublishOptions,
-    Reception,
     SourceOptions,
 )
 from worker.publish.sending_settings import SendingSettings
-from worker.publish.source_name import PASSWORD, parse_source, read_secret
-
-
-def _source(value: str) -> str:
-    """Checks a source; whether {PASSWORD} can be filled in is checked later."""
-    if value:
-        parse_source(value, password="")
-    return value
+from worker.publish.source_settings import SourceSettings
 
 
 def _stream_name(value: str) -> str:
@@ -33,7 +23,7 @@ def _stream_name(value: str) -> str:
     return value
 
 
-class PublishSettings(SendingSettings):
+class PublishSettings(SourceSettings, SendingSettings):
     """Publishes frames from a camera, a video file or a folder of pictures to the queue."""
 
     EXAMPLES: ClassVar[str] = """\
@@ -58,16 +48,6 @@ examples:
   redis-cli HSET stream_fps_configs cam1 0.25                                   sets the limit of a stream
 """
 
-    source: Annotated[str, Positional(), AfterValidator(_source)] = Field(
-        "",
-        description="file, folder, webcam number, URL, or synthetic:fps=,hands=,seed=,size=,jitter=,people=; "
-        "other users can see flags, so a URL with a password belongs in WORKER_SOURCE or a file",
-        json_schema_extra={"secret": True},
-    )
-    source_file: Path | None = Field(None, description="file whose text is SOURCE")
-    source_password_file: Path | None = Field(
-        None, description=f"file with the password that replaces {PASSWORD} in a URL; read for each connection"
-    )
     stream_name: Annotated[str, AfterValidator(_stream_name)] = Field(
         description="name of the stream, 1 to 256 characters", json_schema_extra={"metavar": "NAME"}
     )
@@ -84,10 +64,6 @@ examples:
         description="pictures per second of a folder, and requests per second to a URL that answers with one picture",
     )
     watch: bool = Field(False, description="publish the pictures that arrive in a folder from now on")
-    transport: Literal["tcp", "udp"] = Field("tcp", description="how an RTSP camera sends: udp may lose frames")
-    source_timeout: FiniteSeconds = Field(
-        5.0, ge=0.1, le=3600, description="seconds of silence after which a network source counts as lost"
-    )
     count: int | None = Field(None, ge=1, description="stop after this many published frames")
     duration: Seconds = Field(float("inf"), description="stop after this many seconds on the frames' own clock")
     jpeg_quality: int = Field(85, ge=1, le=100, description="JPEG quality when frames must be encoded")
@@ -96,22 +72,6 @@ examples:
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of :func:`worker.publish.command.run_publish`."""
         return {"options": self.options}
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.source and self.source_file:
-            raise ValueError("the source is given twice: as text and in --source-file")
-        if self.source_file:
-            try:
-                self.source = read_secret(self.source_file)
-            except OSError as error:
-                raise ValueError(f"--source-file {self.source_file}: {error.strerror or error}") from None
-            except ValueError:
-                raise ValueError(f"--source-file {self.source_file} isn't text") from None
-        if not self.source:
-            raise ValueError("give SOURCE as an argument, in WORKER_SOURCE or in --source-file")
-        parse_source(self.source, "" if self.source_password_file else None)
-        return self
 
     @property
     def options(self) -> PublishOptions:
@@ -126,7 +86,7 @@ examples:
                     fast=self.fast,
                     folder_fps=self.source_fps,
                     watch=self.watch,
-                    reception=Reception(self.transport, self.source_timeout),
+                    reception=self.reception,
                     jpeg_quality=self.jpeg_quality,
                 ),
             ),

@@ -15,7 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from worker.publish.plain_file import read_plain_file
 from worker.synthetic.spec import PREFIX, parse_synthetic
+
+_MOST_BYTES = 64 * 1024
+"""Of the file of a URL or a password."""
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp")
 LAST_WEBCAM = 99
@@ -122,6 +126,22 @@ def _is_char_device(path: str) -> bool:
         return False
 
 
-def read_secret(path: Path) -> str:
-    """Returns a file's text without blanks and line breaks at its ends. Raises OSError, or ValueError if it isn't text."""
-    return path.read_text("utf-8-sig").strip()
+def read_secret(path: Path, again: bool = False) -> str:
+    """Returns a file's text without blanks and line breaks at its ends.
+
+    Args:
+        path: the file; or a pipe, if it isn't read again.
+        again: whether it is read again and again, by a thread that mustn't wait.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it isn't text, or isn't short.
+    """
+    if again:
+        content = read_plain_file(path, _MOST_BYTES + 1)
+    else:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError("it is too long")
+    return content.decode("utf-8-sig").strip()

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 LIMITS_S: Final = 1.0
 """How long a start waits for the streams' limits; the frames of sources that are slower to open are thinned anyway."""
 
-LAST_STATES_S: Final = 0.3
-"""How long a stop waits until the last states are written."""
+_LAST_STATES: Final = 0.5
+"""Part of the time for a stop that is kept for the last states, which have what was published in the end."""
 
 _STOP_S: Final = 0.1
 """How soon a start that waits notices a signal."""
@@ -75,8 +75,9 @@ class Uplink:
         If Redis doesn't answer, nobody can read the last states, so they aren't waited for longer.
         """
         deadline = time.monotonic() + grace
-        written = self._states is None or self._states.stop(min(grace, LAST_STATES_S))
-        if not (self.sender.stop(max(0.0, deadline - time.monotonic())) and written):
+        sent = self.sender.stop(grace * (1 - _LAST_STATES))
+        written = self._states is None or self._states.stop(max(0.0, deadline - time.monotonic()))
+        if not (sent and written):
             return False
         if self.watch:
             self.watch.close()

@@ -16,7 +16,11 @@ _Version = tuple[int, int, int, int] | None
 
 
 class WatchedList:
-    """The cameras in a file, read again whenever it has changed. While it can't be used, the last valid list stays."""
+    """The cameras in a file, read again whenever it has changed. While it can't be used, the last valid list stays.
+
+    It is read when it is the same at two looks, because somebody may be writing it: the first lines of a list may be a valid
+    list, without the cameras of the others.
+    """
 
     def __init__(
         self,
@@ -29,6 +33,8 @@ class WatchedList:
         self._environ = environ
         self._read = read
         self._seen: dict[Path, _Version] = {path: _version(path)}
+        self._changing: dict[Path, _Version] = {}
+        """What was found at the last look, if that was new."""
         self.current = read(path, environ)
         """The last valid list."""
         self.error: CamerasFileError | None = None
@@ -38,7 +44,11 @@ class WatchedList:
     def changed(self) -> bool:
         """Looks at the file; returns whether there is a new list."""
         now = {path: _version(path) for path in self._seen}
+        before, self._changing = self._changing, {}
         if now == self._seen:
+            return False
+        if now != before:
+            self._changing = now
             return False
         self._seen = now
         try:

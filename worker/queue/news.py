@@ -13,8 +13,9 @@ from worker.queue.consumer import Queue
 BLOCK_S = 1.0
 """How long one wait on a server lasts."""
 
-MOST_WAITS = 10
-"""Waits without news after which a queue is read all the same: somebody may have deleted it, and begun it anew."""
+MOST_WAITS = 5
+"""Waits without news after which a queue is read all the same: somebody may have deleted it, and begun it anew. Reading is
+also the sign of life by which a queue in use isn't divided anew (see :data:`worker.queue.repartition.ACTIVE_S`)."""
 
 
 class News:

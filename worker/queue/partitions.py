@@ -7,7 +7,8 @@ of its streams. All its keys have one hash tag, so that they are in one slot of 
     1                      {hand_counter}
     more                   {hand_counter:i}, i from 0
 
-How many there are is a number in Redis, at ``{hand_counter}:partitions``; without it there is one.
+How many there are is a number in Redis, at ``{hand_counter}:partitions``; without it there is one. So no prefix may look like
+a tag of another one's partition.
 """
 
 import zlib
@@ -18,6 +19,16 @@ from worker.queue.keys import DEFAULT_PREFIX, Keys
 
 MOST_PARTITIONS = 4096
 """More would be more connections than a worker should have, even one with a share of them."""
+
+
+def prefix_error(prefix: str) -> str | None:
+    """Returns why a text can't be the prefix of a queue's keys; None if it can."""
+    name, colon, number = prefix.rpartition(":")
+    if colon and _is_number(number) and int(number) < MOST_PARTITIONS and number == str(int(number)):
+        return (
+            f"{{{prefix}}} has the keys of partition {number} of the prefix {name!r}: choose a prefix without :{number}"
+        )
+    return None
 
 
 @dataclass(frozen=True)

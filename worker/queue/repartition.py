@@ -15,7 +15,13 @@ from worker.queue.partition_number import PartitionsError, parse_number, read_pa
 from worker.queue.partitions import Partitions
 
 ACTIVE_S = 10.0
-"""A consumer that read, or an entry that was added, so recently is a sign of a program that still runs."""
+"""A consumer that read, or an entry that was added, so recently is a sign of a program that still runs. A worker never goes so
+long without reading (see :mod:`worker.queue.news`), nor does a publisher add to its queue later than that without checking the
+number (see :data:`worker.queue.partition_number.CHECK_S`)."""
+
+CLOSED_S = 60
+"""How long the queue of a partition that is no more refuses entries. A publisher that was about to add one gets an error, looks
+at the number again, and says what to do; the entry would be lost otherwise."""
 
 KEPT_S = 86_400
 """How long results and dead letters of partitions that are no more stay under their keys."""
@@ -85,7 +91,7 @@ class Repartition:
     def _obstacles(self, keys: Keys) -> list[str]:
         """Returns why a partition can't be dissolved."""
         client = self._client(keys)
-        if not client.exists(keys.frames):
+        if client.type(keys.frames) != b"stream":
             return []
         queue = client.xinfo_stream(keys.frames)
         groups = [group for group in client.xinfo_groups(keys.frames) if group["name"] == CONSUMER_GROUP.encode()]
@@ -113,14 +119,18 @@ class Repartition:
             words = [word for pair in fields.items() for word in pair]
             carry = self._client(heir).register_script(_SCRIPT.read_text())
             carry([heir.accounting, self._carried(heir)], [keys.prefix, *words])
-        client.delete(keys.accounting, keys.frames, keys.unread)
+        client.delete(keys.accounting, keys.unread)
+        client.set(keys.frames, "this partition is no more", ex=CLOSED_S)
         for each in (keys.counts, keys.dead):
             client.expire(each, KEPT_S)
 
     def _keep(self, keys: Keys) -> None:
         """Keeps what is in a partition, which may have been one before and been given up less than a day ago."""
+        client = self._client(keys)
+        if client.type(keys.frames) == b"string":
+            client.delete(keys.frames)
         for each in (keys.counts, keys.dead):
-            self._client(keys).persist(each)
+            client.persist(each)
 
     def _client(self, keys: Keys) -> Any:
         client: redis.Redis = self._connections.client(keys.frames)

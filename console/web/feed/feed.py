@@ -204,8 +204,8 @@ class Feed:
 
     def _problems(self) -> list[str]:
         if self._redis_problem:
-            return [f"Redis can't be read: {self._redis_problem}"]
-        return [
+            return [f"Redis can't be read: {self._redis_problem}", *self.sidecars.problems()]
+        return self.sidecars.problems() + [
             f"The {kind}s can't be read: their key isn't a hash, or this user of Redis may not read it"
             for kind in sorted(self.limits.snapshot.unread)
         ]

@@ -233,7 +233,29 @@ def test_tokens_log_in(server: Valkey, tmp_path):
             session = json.loads(console.get("/api/session", {"cookie": cookie.partition(";")[0]})[1])
             assert session["role"] == role
             assert token not in headers["location"]
-        for _ in range(3):
+            assert "secure" not in cookie.lower()
+        (tmp_path / "operator").write_text("operator-secret-1\noperator-secret-2\n")
+        viewer, operator = cookie.partition(";")[0], {"cookie": ""}
+
+        def logged_in() -> bool:
+            _, _, headers = console.ask(
+                "POST", "/login", b"token=operator-secret-2", {**form, "x-forwarded-proto": "https"}
+            )
+            operator["cookie"] = headers.get("set-cookie", "")
+            return bool(operator["cookie"])
+
+        wait_until(logged_in, "the new token logs in", every_s=1.0)
+        assert "secure" in operator["cookie"].lower()
+        pages = [Events(console, each.partition(";")[0]) for each in (viewer, operator["cookie"])]
+        (tmp_path / "operator").write_text("operator-secret-3\n")
+        while pages[1].next_or_end():
+            pass
+        assert console.get("/api/session", {"cookie": operator["cookie"].partition(";")[0]})[0] == 401
+        assert console.get("/api/session", {"cookie": viewer})[0] == 200
+        assert pages[0].next_or_end()
+        for page in pages:
+            page.close()
+        for _ in range(6):
             status, _, headers = console.ask("POST", "/login", b"token=wrong", form)
         assert headers["location"] == "/login?wait"
         assert "secret" not in console.log

@@ -19,7 +19,7 @@ import threading
 
 from podrun.cluster import Cluster, NotReadyError, load
 from podrun.engine import EngineError
-from podrun.manifest import ManifestError
+from podrun.reading import ManifestError
 
 
 def main() -> int:

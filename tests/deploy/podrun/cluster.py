@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import threading
 import time
+import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from podrun.kubelet import Pod
-from podrun.manifest import ManifestError, Manifests
+from podrun.manifest import Manifests
 from podrun.network import Network
+from podrun.reading import ManifestError
 
 
 class NotReadyError(Exception):
@@ -25,7 +30,7 @@ class Cluster:
         self, documents: Iterable[dict[str, Any]], tell: Callable[[str], None] = print, network: Network | None = None
     ) -> None:
         """Takes the documents of an overlay and a callback for events."""
-        manifests = Manifests([document for document in documents if document])
+        self._manifests = manifests = Manifests([document for document in documents if document])
         self.network = network or Network()
         specs = manifests.pods()
         addresses = {spec.name: self.network.reserve() for spec in specs}
@@ -43,7 +48,15 @@ class Cluster:
             self._served.add(address)
             for name in (service.name, f"{service.name}.{service.namespace}"):
                 hosts[name] = address
-        self.pods = {spec.name.rpartition("-")[0]: Pod(spec, addresses[spec.name], hosts, tell) for spec in specs}
+        self._folder = Path(tempfile.gettempdir(), f"podrun-{uuid.uuid4().hex}")
+        replicas = Counter(spec.workload for spec in specs)
+        self.pods = {
+            spec.workload if replicas[spec.workload] == 1 else spec.name: Pod(
+                spec, addresses[spec.name], hosts, manifests.config, self._folder, tell
+            )
+            for spec in specs
+        }
+        """The pods by the names of their workloads, those of several replicas with their numbers."""
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Cluster:
@@ -61,6 +74,13 @@ class Cluster:
                 pod.remove()
         finally:
             self.network.__exit__()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def apply(self, documents: Iterable[dict[str, Any]]) -> None:
+        """Takes changed ConfigMaps and Secrets: the files that pods have of them follow at once, and nothing restarts."""
+        self._manifests.configure(documents)
+        for pod in self.pods.values():
+            pod.write_files()
 
     def stop(self) -> None:
         """Stops all pods, those behind a Service after those that use it. They aren't removed, for inspection."""

@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from podrun import engine
 from podrun.manifest import Container, PodSpec, Probe
+from podrun.mounted_files import MountedFiles
 from podrun.network import Network
 from podrun.probes import attempt
+from podrun.volumes import Config, EmptyDir, FileVolume
 
 TICK_S = 0.1
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 10.0, 300.0
@@ -180,12 +183,34 @@ class Running:
 class Pod:
     """One pod on this machine."""
 
-    def __init__(self, spec: PodSpec, address: str, hosts: dict[str, str], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        spec: PodSpec,
+        address: str,
+        hosts: dict[str, str],
+        config: Config,
+        folder: Path,
+        tell: Callable[[str], None],
+    ) -> None:
         self.spec = spec
         self.address = address
         self.prefix = f"{spec.namespace}-{spec.name}"
         self.pause = f"{self.prefix}-pause"
-        self.volumes = {name: f"{self.prefix}-{name}" for name in spec.volumes}
+        self._empty_dirs = {
+            f"{self.prefix}-{name}": volume for name, volume in spec.volumes.items() if isinstance(volume, EmptyDir)
+        }
+        group = None if spec.fs_group is None else int(spec.fs_group)
+        self._files = {
+            name: (volume, MountedFiles(folder / self.prefix / name, volume.mode, group))
+            for name, volume in spec.volumes.items()
+            if isinstance(volume, FileVolume)
+        }
+        self.volumes = {
+            name: str(self._files[name][1].folder) if name in self._files else f"{self.prefix}-{name}"
+            for name in spec.volumes
+        }
+        """What the engine mounts for each volume: one of its own, or a folder of this machine."""
+        self._config = config
         self.events = Events(lambda text: tell(f"{spec.name} {text}"))
         self.containers: dict[str, Running] = {}
         self._hosts = hosts
@@ -193,9 +218,10 @@ class Pod:
 
     def start(self, network: Network) -> None:
         """Starts the containers in order; returns when the last one has started, or the pod is stopped."""
-        for name, limit in self.spec.volumes.items():
-            engine.make_volume(self.volumes[name], limit, self.spec.fs_group)
-        pid = engine.start_pause(self.pause, self.spec.name, self._hosts, list(self.volumes.values()))
+        for name, volume in self._empty_dirs.items():
+            engine.make_volume(name, volume.limit, self.spec.fs_group)
+        self.write_files()
+        pid = engine.start_pause(self.pause, self.spec.name, self._hosts, list(self._empty_dirs))
         network.attach(pid, self.address)
         for container in self.spec.init:
             running = self._launch(container, container)
@@ -204,6 +230,11 @@ class Pod:
                     return
         for container in self.spec.main:
             self._launch(container, _always(container))
+
+    def write_files(self) -> None:
+        """Writes the files of ConfigMaps and Secrets as they are now, if they are others than before."""
+        for name, (volume, files) in self._files.items():
+            files.write(volume.content(f"{self.spec.name}, volume {name}", self._config))
 
     def _launch(self, container: Container, as_run: Container) -> Running:
         running = self.containers[container.name] = Running(as_run, self)
@@ -237,7 +268,7 @@ class Pod:
             names += [f"{self.prefix}-{running.container.name}-{number}" for number in range(running.restarts + 1)]
         for name in names:
             engine.docker("rm", "--force", name, check=False)
-        for volume in self.volumes.values():
+        for volume in self._empty_dirs:
             engine.docker("volume", "rm", "--force", volume, check=False)
 
     def explain(self) -> str:

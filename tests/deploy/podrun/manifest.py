@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from podrun.reading import ManifestError, known, quantity
+from podrun.volumes import FileVolume, Volume, parse_volume
+
 # Fields that affect where a pod runs or what it may ask of the cluster, but not how it runs on a node.
 SCHEDULING = {
     "serviceAccountName",
@@ -57,11 +60,6 @@ PROBE_FIELDS = {
     "failureThreshold",
     "successThreshold",
 }
-UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-
-
-class ManifestError(Exception):
-    """The manifest can't be run; the text names the part and the reason."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +117,14 @@ class Container:
 class PodSpec:
     """One pod of a workload."""
 
+    workload: str
+    """The name of the Deployment or StatefulSet."""
     name: str
     namespace: str
     labels: Mapping[str, str]
     init: tuple[Container, ...]
     main: tuple[Container, ...]
-    volumes: Mapping[str, int | None]
-    """The emptyDirs: maps the name to the limit in bytes."""
+    volumes: Mapping[str, Volume]
     fs_group: str | None
     grace: float
 
@@ -148,7 +147,11 @@ class Manifests:
     config: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for document in self.documents:
+        self.configure(self.documents)
+
+    def configure(self, documents: Iterable[dict[str, Any]]) -> None:
+        """Takes the ConfigMaps and Secrets among these documents, in place of those of the same name."""
+        for document in documents:
             name = document["metadata"]["name"]
             if document["kind"] == "ConfigMap":
                 self.config["ConfigMap", name] = dict(document.get("data", {}))
@@ -186,12 +189,14 @@ class Manifests:
         if not chosen.items() <= labels.items():
             raise ManifestError(f"{name}: the selector {chosen} doesn't pick its own pods, {labels}")
         spec = template["spec"]
-        _known(name, spec, POD_FIELDS)
-        volumes: dict[str, int | None] = {}
-        for volume in spec.get("volumes", []):
-            _known(f"{name}, volume {volume['name']}", volume, {"name", "emptyDir"})
-            limit = (volume["emptyDir"] or {}).get("sizeLimit")
-            volumes[volume["name"]] = None if limit is None else int(quantity(limit))
+        known(name, spec, POD_FIELDS)
+        volumes = {
+            volume["name"]: parse_volume(f"{name}, volume {volume['name']}", volume)
+            for volume in spec.get("volumes", [])
+        }
+        for volume_name, volume in volumes.items():
+            if isinstance(volume, FileVolume):
+                volume.content(f"{name}, volume {volume_name}", self.config)
         context = spec.get("securityContext", {})
         fields = {"metadata.name": name, "metadata.namespace": namespace, "status.podIP": "$(POD_IP)"}
         make = [
@@ -202,6 +207,7 @@ class Manifests:
             if raw.get("restartPolicy") != "Always" and container.probes:
                 raise ManifestError(f"{name}, {container.name}: only a native sidecar may have probes")
         return PodSpec(
+            document["metadata"]["name"],
             name,
             namespace,
             labels,
@@ -221,13 +227,13 @@ class Manifests:
         fields: Mapping[str, str],
     ) -> Container:
         where = f"{pod}, {raw['name']}"
-        _known(where, raw, CONTAINER_FIELDS)
+        known(where, raw, CONTAINER_FIELDS)
         context = {**pod_context, **raw.get("securityContext", {})}
         if context.get("runAsNonRoot") and context.get("runAsUser", 0) == 0:
             raise ManifestError(f"{where}: runAsNonRoot, but no runAsUser")
         mounts = []
         for mount in raw.get("volumeMounts", []):
-            _known(f"{where}, mount", mount, {"name", "mountPath", "readOnly"})
+            known(f"{where}, mount", mount, {"name", "mountPath", "readOnly"})
             if mount["name"] not in volumes:
                 raise ManifestError(f"{where}: there is no volume {mount['name']}")
             mounts.append(Mount(mount["name"], mount["mountPath"], mount.get("readOnly", False)))
@@ -261,7 +267,7 @@ class Manifests:
     def _environment(self, where: str, raw: dict[str, Any], fields: Mapping[str, str]) -> dict[str, str]:
         env: dict[str, str] = {}
         for source in raw.get("envFrom", []):
-            _known(f"{where}, envFrom", source, {"configMapRef", "secretRef"})
+            known(f"{where}, envFrom", source, {"configMapRef", "secretRef"})
             for kind, reference in source.items():
                 env |= self._referred(where, kind, reference["name"])
         for entry in raw.get("env", []):
@@ -289,16 +295,8 @@ class Manifests:
         return self.config[key]
 
 
-def quantity(text: object) -> float:
-    """Returns the number for a Kubernetes quantity such as 250m or 64Mi."""
-    match = re.fullmatch(r"([0-9.]+)(m|k|M|G|Ki|Mi|Gi)?", str(text))
-    if not match:
-        raise ManifestError(f"not a quantity: {text!r}")
-    return float(match[1]) * UNITS[match[2] or ""]
-
-
 def _probe(where: str, raw: dict[str, Any], ports: Mapping[str, int]) -> Probe:
-    _known(where, raw, PROBE_FIELDS)
+    known(where, raw, PROBE_FIELDS)
     (kind,) = raw.keys() & {"grpc", "httpGet", "tcpSocket", "exec"}
     port = raw[kind].get("port", 0)
     if isinstance(port, str):
@@ -318,11 +316,6 @@ def _probe(where: str, raw: dict[str, Any], ports: Mapping[str, int]) -> Probe:
         float(raw.get("timeoutSeconds", 1)),
         int(raw.get("failureThreshold", 3)),
     )
-
-
-def _known(where: str, given: Mapping[str, object], known: Iterable[str]) -> None:
-    if unknown := given.keys() - set(known):
-        raise ManifestError(f"{where}: the runner doesn't know {', '.join(sorted(unknown))}")
 
 
 def _text(value: object) -> str | None:

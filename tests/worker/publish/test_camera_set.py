@@ -147,9 +147,10 @@ def test_a_stop_asks_all_before_it_waits() -> None:
     world = World()
     world.set.apply([camera("a"), camera("b"), camera("c")])
     world.set.apply([camera("a"), camera("b", "1")])
-    assert not world.set.stop(0.0)
+    world.set.request_stop()
     assert all(each.stopping for each in world.made)
+    assert not world.set.join(0.0)
     for each in world.made:
         each.ended = True
-    assert world.set.stop(0.0)
+    assert world.set.join(0.0)
     assert len(world.made) == 3

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,12 @@ HEAD = "cameras:\n  - name: door\n    source: rtsp://me:secret@door/x\n"
         ("cameras:\n  - {name: a, source-file: empty}\n", ["2: camera a: source-file FOLDER/empty is empty"]),
         ("cameras:\n  - {name: a, source-file: binary}\n", ["2: camera a: source-file FOLDER/binary isn't text"]),
         ("cameras:\n  - {name: a, source: 'rtsp://me:se/cret@h/x'}\n", ["2: camera a: expected a URL with a host"]),
+        ("cameras:\n  - {name: a, source-file: pipe}\n", ["2: camera a: source-file FOLDER/pipe: it is a pipe"]),
+        ("cameras:\n  - {name: a, source-file: long}\n", ["2: camera a: source-file FOLDER/long isn't text"]),
+        (
+            "cameras:\n  - {name: a, source: 'rtsp://u:{PASSWORD}@h/x', source-password-file: pipe}\n",
+            ["2: camera a: source-password-file FOLDER/pipe is a pipe"],
+        ),
         (
             "cameras:\n  - {name: a, source: 'rtsp://{PASSWORD}@h/x'}\n",
             ["2: camera a: {PASSWORD} needs source-password"],
@@ -137,6 +144,8 @@ def test_errors_name_line_and_camera(tmp_path: Path, text: str, errors: list[str
     """All of them, in the order of the file, and none repeats a value."""
     (tmp_path / "binary").write_bytes(b"\xff")
     (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "long").write_bytes(b"x" * 65537)
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CamerasFileError) as raised:
         read(tmp_path, text)
     problems = [f"{each.line}: {each}".replace(str(tmp_path), "FOLDER") for each in raised.value.problems]
@@ -165,6 +174,10 @@ def test_a_file_that_is_missing_or_too_large(tmp_path: Path, monkeypatch: pytest
     """Is an error too."""
     with pytest.raises(CamerasFileError, match=r"none: can't be read: No such file"):
         read_cameras(tmp_path / "none")
+    with pytest.raises(CamerasFileError, match="can't be read: it is a pipe, a folder or a device"):
+        read_cameras(tmp_path)
+    with pytest.raises(CamerasFileError, match="can't be read: it is a pipe, a folder or a device"):
+        read_cameras(Path("/dev/zero"))
     monkeypatch.setattr("worker.publish.cameras_file.MOST_BYTES", 5)
     with pytest.raises(CamerasFileError, match="more than 5 bytes"):
         read(tmp_path, "cameras: []")

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import av
 import pytest
-from support.camera_servers import UdpCamera
+from support.camera_servers import Reply, UdpCamera, http_server
 from support.limits import RuleDue
 from support.publishing import MotionJpegCamera, encode, h264, jpeg, number_of
 from support.rtsp_cameras import RtspCameras
+from support.senders import RtmpServer, udp_sender
 
 from worker.publish.arrival import ArrivalTimes
 from worker.publish.capture import Capture, open_capture
+from worker.publish.container import Nature
 from worker.publish.options import Reception
 from worker.publish.source import SourceFrame
 from worker.publish.thinning import Due, Unlimited
+from worker.publish.timeline import Timeline
 
 PATIENT = Reception(timeout=20.0)
 
@@ -81,6 +84,34 @@ def test_what_was_not_asked_for_is_not_damaged(tmp_path: Path) -> None:
     assert not capture.fruitless
 
 
+@pytest.mark.parametrize("bf", ["0", "2"])
+@pytest.mark.parametrize(("gop", "limit"), [("25", 1.0), ("50", 1.0), ("100", 0.5), ("50", 5.0)])
+def test_a_limited_camera_shows_what_a_film_does(tmp_path: Path, gop: str, bf: str, limit: float) -> None:
+    """Its packets are held until they are needed, and the frames that are due are the same, undamaged and each told once."""
+    path = h264(tmp_path / "film.ts", [index / 25 for index in range(200)], g=gop, bf=bf, sc_threshold="0")
+
+    def published(capture: Capture) -> tuple[list[tuple[float, int]], int, bool]:
+        due, taken, arrived, paused = RuleDue(limit), [], 0, False
+        for frame in capture.frames(Timeline(0.0, 0.04), due, encode, threading.Event()):
+            arrived += 1
+            paused = paused or capture._decoder._context is None
+            if frame.encode is not None and due.is_due(frame.ts):
+                taken.append((round(frame.ts, 3), number_of(frame.encode())))
+                due.taken(frame.ts)
+        capture.close()
+        return taken, arrived, paused
+
+    film = published(open_capture(f"file:{path}", "film", PATIENT))
+    with http_server({"/live": Reply(path.read_bytes(), length=False, kind="video/mp2t")}) as server:
+        camera = published(open_capture(f"{server}/live", "door", PATIENT))
+    if bf == "0":  # else some frames are left in the decoder where what follows is left out
+        assert (film[1], camera[1]) == (200, 200)
+    assert (film[2], camera[2]) == (False, True)
+    assert camera[0] == film[0]
+    assert all(number == round(ts * 25) % 24 for ts, number in camera[0])
+    assert len(camera[0]) == 8 * limit
+
+
 @pytest.fixture
 def udp_camera(tmp_path: Path) -> UdpCamera:
     """A camera that sends over UDP, to those who log in by digest."""
@@ -98,6 +129,41 @@ def test_rtsp_over_udp_with_a_digest_login(udp_camera: UdpCamera) -> None:
     capture.close()
     assert pictures == [(pictures[0] + index) % 24 for index in range(30)]
     assert udp_camera.methods[:5] == ["OPTIONS", "DESCRIBE", "DESCRIBE", "SETUP", "PLAY"]
+
+
+def numbers(capture: Capture, count: int) -> list[int]:
+    """Returns the numbers of a camera's next frames."""
+    frames = capture.frames(ArrivalTimes(time.time), Unlimited(), encode, threading.Event())
+    return [number_of(next(frames).encode()) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def live_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film that can be sent over and over."""
+    return h264(tmp_path_factory.mktemp("live") / "film.ts", [index / 25 for index in range(48)], tune="zerolatency")
+
+
+def test_a_transport_stream_over_udp(live_film: Path) -> None:
+    """It is received from wherever it stands, as a camera whose clock may jump."""
+    with udp_sender(live_film) as url:
+        capture = open_capture(url, "door", PATIENT)
+        pictures = numbers(capture, 60)
+        capture.close()
+    assert pictures == [(pictures[0] + index) % 24 for index in range(60)]
+    assert (capture.nature, capture.clock_may_change, capture.codec) == (Nature.CAMERA, True, "h264")
+
+
+def test_a_stream_of_a_media_server(live_film: Path) -> None:
+    """RTMP is a camera too; its end is a loss."""
+    server = RtmpServer(live_film)
+    try:
+        capture = open_capture(server.url, "door", PATIENT)
+        assert numbers(capture, 60) == [index % 24 for index in range(60)]
+    finally:
+        server.close()
+    read(capture)
+    assert (capture.nature, capture.codec) == (Nature.CAMERA, "h264")
+    assert capture.why_ended.startswith("it sends no more frames")
 
 
 def test_frames_are_not_kept(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def packets(gop: int, pattern: str, count: int, fps: float = 25.0) -> Iterator[P
         index = end
 
 
-def decoded(parts: list[Part], due: RuleDue) -> list[tuple[Part, Treatment]]:
+def decoded(parts: list[Part], due: RuleDue, holds: bool = False) -> list[tuple[Part, Treatment]]:
     """Decodes what is selected, takes the frames that are due as they are shown, and returns how packets were treated."""
-    selection, treated = Selection(), []
+    selection, treated = Selection(holds=holds), []
     waiting: list[float] = []
 
     def show(up_to: float) -> None:
@@ -86,7 +86,7 @@ def decoded(parts: list[Part], due: RuleDue) -> list[tuple[Part, Treatment]]:
     for part in parts:
         how = selection.treat(part, due)
         treated.append((part, how))
-        if how is Treatment.LEAVE_OUT:
+        if how in (Treatment.LEAVE_OUT, Treatment.HOLD):
             continue
         waiting.append(part.ts)
         # A decoder shows a frame when the one after it in time, that isn't a B frame, has arrived.
@@ -96,10 +96,14 @@ def decoded(parts: list[Part], due: RuleDue) -> list[tuple[Part, Treatment]]:
 
 
 def consistent(treated: list[tuple[Part, Treatment]]) -> bool:
-    """Returns whether all that a decoded packet refers to was decoded: the references since its key frame."""
+    """Returns whether all that a decoded packet refers to was decoded, or held: the references since its key frame."""
     whole = False
     for part, how in treated:
-        if how in (Treatment.RESTART, Treatment.ALONE):
+        if how is Treatment.HOLD:
+            whole = whole or part.is_key
+            if not whole:
+                return False
+        elif how in (Treatment.RESTART, Treatment.ALONE):
             if not part.is_key:
                 return False
             whole = how is Treatment.RESTART
@@ -118,12 +122,15 @@ def consistent(treated: list[tuple[Part, Treatment]]) -> bool:
     fps=st.sampled_from([5.0, 12.5, 25.0, 30.0, 59.94]),
     limit=st.floats(0.1, 80.0),
     pacing=st.sampled_from(list(Pacing)),
+    holds=st.booleans(),
 )
-def test_the_rate_stays_the_configured_one(gop: int, pattern: str, fps: float, limit: float, pacing: Pacing) -> None:
+def test_the_rate_stays_the_configured_one(
+    gop: int, pattern: str, fps: float, limit: float, pacing: Pacing, holds: bool
+) -> None:
     """As many frames are admitted as if all were decoded, and no packet is decoded without what it refers to."""
     parts = list(packets(gop, pattern, 1500, fps))
     due, all_due = RuleDue(limit, pacing), RuleDue(limit, pacing)
-    treated = decoded(parts, due)
+    treated = decoded(parts, due, holds)
     for part in sorted(parts):
         if all_due.is_due(part.ts):
             all_due.taken(part.ts)
@@ -148,6 +155,26 @@ def test_what_is_left_out(gop: int, pattern: str, limit: float, most: int) -> No
     """Of 30 s at 25 fps, no more packets are decoded than the limit needs."""
     treated = decoded(list(packets(gop, pattern, 750)), RuleDue(limit))
     assert sum(how is not Treatment.LEAVE_OUT for _, how in treated) <= most
+
+
+@pytest.mark.parametrize(("gop", "limit", "decodes"), [(25, 1.0, 30), (50, 1.0, 30), (250, 0.2, 6), (50, 5.0, 150)])
+def test_what_is_held(gop: int, limit: float, decodes: int) -> None:
+    """Of 30 s at 25 fps, only frames that are due are decoded at once, and those that they wait for in the decoder."""
+    due = RuleDue(limit)
+    treated = decoded(list(packets(gop, "P", 750)), due, holds=True)
+    at_once = [part for part, how in treated if how not in (Treatment.LEAVE_OUT, Treatment.HOLD)]
+    assert len(due.admitted) == decodes
+    assert len(at_once) <= 2 * decodes
+
+
+@pytest.mark.parametrize(("fps", "again"), [(0.0, 0), (1.0, 2), (0.2, 12), (25.0, 0), (INF, 0)])
+def test_what_may_be_decoded_again(fps: float, again: int) -> None:
+    """A tenth of what is decoded for each frame that is due."""
+    selection = Selection(holds=True)
+    assert selection.decodes_again(fps) == 0
+    for part in packets(50, "P", 100):
+        selection.treat(part, Unlimited())
+    assert selection.decodes_again(fps) == again
 
 
 def test_everything_without_a_limit() -> None:
@@ -175,6 +202,17 @@ def test_a_source_without_positions() -> None:
     for part in packets(50, "P", 300):
         selection.treat(part._replace(position=math.nan), due)
     assert selection.arrived == Arrived(pytest.approx(25.0), 1.0, pytest.approx(2.0))
+
+
+def test_some_packets_have_no_position() -> None:
+    """Such as the first one of an RTSP camera: its capture time isn't compared with positions. The limit is served at once."""
+    selection, due = Selection(), RuleDue(1.0)
+    for index, part in enumerate(packets(25, "P", 60)):
+        known = part if index % 25 % 7 else part._replace(position=math.nan)
+        selection.treat(known._replace(ts=1e9 + part.ts), due)
+        if index >= 2:
+            assert selection.arrived.fps == pytest.approx(25.0, rel=0.5)
+    assert selection.arrived.fps == pytest.approx(25.0, rel=0.1)
 
 
 def test_key_frames_that_come_when_they_like() -> None:

@@ -18,16 +18,52 @@ def names(watched: WatchedList) -> list[str]:
     return [camera.stream_name for camera in watched.current.cameras]
 
 
+def noticed(watched: WatchedList) -> bool:
+    """Returns whether there is a new list, at the second look at what is new."""
+    return not watched.changed() and watched.changed()
+
+
+def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    """Its beginning may be a valid list, which would end the cameras of the rest."""
+    path = tmp_path / "cameras.yaml"
+    whole = "cameras:\n" + "".join(f"  - {{name: {name}, source: 0}}\n" for name in "abcd")
+    path.write_text(whole)
+    watched = WatchedList(path)
+    for lines in (1, 2, 3, 4):
+        path.write_text("".join(whole.splitlines(keepends=True)[:lines]))
+        assert not watched.changed()
+    path.write_text(whole + "  - {name: e, source: 0}\n")
+    assert not watched.changed()
+    assert watched.changed()
+    assert names(watched) == ["a", "b", "c", "d", "e"]
+
+
+def test_a_pipe_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
+    """Nobody waits for its writer, and the list before stays."""
+    path = tmp_path / "cameras.yaml"
+    path.write_text(listing("a"))
+    watched = WatchedList(path)
+    path.unlink()
+    os.mkfifo(path)
+    assert not noticed(watched)
+    assert "can't be read: it is a pipe" in str(watched.error)
+    assert names(watched) == ["a"]
+    path.unlink()
+    path.write_text(listing("b"))
+    assert noticed(watched)
+    assert watched.error is None
+
+
 def test_an_edited_file_is_read_again(tmp_path: Path) -> None:
     """Once for each change."""
     path = tmp_path / "cameras.yaml"
     path.write_text(listing("a"))
     watched = WatchedList(path)
     assert names(watched) == ["a"]
-    assert not watched.changed()
+    assert not noticed(watched)
     path.write_text(listing("a", "b"))
-    assert watched.changed()
-    assert not watched.changed()
+    assert noticed(watched)
+    assert not noticed(watched)
     assert names(watched) == ["a", "b"]
 
 
@@ -42,7 +78,7 @@ def test_a_mounted_configmap(tmp_path: Path) -> None:
     watched = WatchedList(tmp_path / "cameras.yaml")
     (tmp_path / "..new").symlink_to("2")
     (tmp_path / "..new").rename(tmp_path / "..data")
-    assert watched.changed()
+    assert noticed(watched)
     assert names(watched) == ["b"]
 
 
@@ -53,10 +89,10 @@ def test_a_changed_secret_changes_its_camera(tmp_path: Path) -> None:
     watched = WatchedList(path)
     url.write_text("rtsp://one/x")
     path.write_text("cameras: [{name: door, source-file: door.url}]")
-    assert watched.changed()
-    assert not watched.changed()
+    assert noticed(watched)
+    assert not noticed(watched)
     url.write_text("rtsp://another/x")
-    assert watched.changed()
+    assert noticed(watched)
     assert watched.current.cameras[0].source.source == "rtsp://another/x"
 
 
@@ -67,17 +103,17 @@ def test_while_a_file_is_wrong_the_last_list_stays(tmp_path: Path, caplog: pytes
     watched = WatchedList(path)
     with caplog.at_level(logging.ERROR):
         path.write_text("cameras:\n  - {name: b}\n")
-        assert not watched.changed()
-        assert not watched.changed()
+        assert not noticed(watched)
+        assert not noticed(watched)
         assert caplog.messages[0].startswith(f"{path}:2: camera b: give one of")
         assert caplog.messages[1:] == ["the cameras stay as they are"]
         assert watched.error is not None
         path.unlink()
-        assert not watched.changed()
+        assert not noticed(watched)
         assert "can't be read" in caplog.messages[2]
     assert names(watched) == ["a"]
     path.write_text(listing("c"))
-    assert watched.changed()
+    assert noticed(watched)
     assert (names(watched), watched.error) == (["c"], None)
 
 
@@ -87,9 +123,9 @@ def test_a_missing_file_that_appears_makes_the_list_valid(tmp_path: Path) -> Non
     path.write_text(listing("a"))
     watched = WatchedList(path)
     path.write_text("cameras: [{name: door, source-file: door.url}]")
-    assert not watched.changed()
+    assert not noticed(watched)
     (tmp_path / "door.url").write_text("rtsp://one/x")
-    assert watched.changed()
+    assert noticed(watched)
     assert (names(watched), watched.error) == (["door"], None)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from worker.queue.keys import Keys
-from worker.queue.partitions import Partitions, Share, parse_share
+from worker.queue.partitions import MOST_PARTITIONS, Partitions, Share, parse_share, prefix_error
 
 NUMBERS = st.integers(1, 4096)
 
@@ -44,6 +44,36 @@ def test_shares_have_each_partition_once(number: int, of: int) -> None:
     shares = [Share(index, of).partitions(number) for index in range(of)]
     assert sorted(each for share in shares for each in share) == list(range(number))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("number", [0, 3, 10, MOST_PARTITIONS - 1])
+@pytest.mark.parametrize("prefix", ["hand_counter", "site:a", "site:7"])
+def test_no_prefix_has_the_keys_of_a_partition(prefix: str, number: int) -> None:
+    """A queue whose prefix is a partition's tag would be that partition, so it is refused and the message says whose it is."""
+    tag = f"{prefix}:{number}"
+    assert Partitions(tag).only == Partitions(prefix, MOST_PARTITIONS).keys(number)
+    assert f"partition {number} of the prefix '{prefix}'" in prefix_error(tag)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "hand_counter",
+        "hand_counter_3",
+        "3",
+        "site:a",
+        "site:",
+        "site:03",
+        "site:4096",
+        "site:-1",
+        "site:1a",
+        "site:٣",
+        "a:3:b",
+    ],
+)
+def test_other_prefixes(prefix: str) -> None:
+    """They can't be a partition's tag."""
+    assert prefix_error(prefix) is None
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_accounting_goes_along(nodes: Cluster, numbers: tuple[int, ...]) -> 
 
 
 def test_old_results_stay_for_a_day(nodes: Cluster) -> None:
-    """Under their old keys; the entries themselves are gone."""
+    """Under their old keys; the entries themselves are gone, and no others are taken for a while."""
     with divided(nodes, 4) as frames:
         frames.publish_many(24, streams=12)
         drain(frames)
@@ -81,7 +81,10 @@ def test_old_results_stay_for_a_day(nodes: Cluster) -> None:
         for partition in (2, 3):
             keys = frames.partitions.keys(partition)
             assert 86_000 < frames.client(keys).ttl(keys.counts) <= 86_400
-            assert not frames.client(keys).exists(keys.frames, keys.accounting, keys.unread)
+            assert not frames.client(keys).exists(keys.accounting, keys.unread)
+            with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+                frames.client(keys).xadd(keys.frames, {"ts": "1"})
+            assert 0 < frames.client(keys).ttl(keys.frames) <= repartition.CLOSED_S
         for partition in (0, 1):
             keys = frames.partitions.keys(partition)
             assert frames.client(keys).ttl(keys.counts) == -1
