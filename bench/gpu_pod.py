@@ -4,8 +4,8 @@
     python -m bench.gpu_pod --gpu L4 --hands 2 --cores 4 8
 
 Nothing of it is a measurement of a whole pod. Measured on a CPU: decoding, and what holds the interpreter's lock. Estimated:
-all times of the GPU; bench.on_gpu measures them where there is one, and --crop-ms and --detect-ms take what it prints. There are
-always enough frames, of 1280x720 pixels.
+all times of the GPU; bench.on_gpu measures them where there is one, and --crop-ms and --detect-ms take what it prints. There
+are always enough frames, of 1280x720 pixels.
 """
 
 import argparse
