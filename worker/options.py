@@ -128,7 +128,7 @@ class RunOptions:
     pipeline: PipelineOptions
     sinks: SinkOptions
     threads: int
-    """Frames that are counted at the same time."""
+    """Pictures that are decoded at the same time; on a CPU also the frames that are counted."""
     http: str
     """HOST:PORT of /metrics and /healthz; empty: not served."""
     grace: float
