@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from worker.hands.effort import Effort
 
@@ -35,6 +35,10 @@ class HandsOptions:
     """What the networks run on: auto, cpu, cuda or cuda:N."""
     mesh: bool = False
     """Whether HaMeR's hands come with their meshes."""
+    hamer_compile: Literal["auto", "on", "off"] = "auto"
+    """Whether HaMeR's backbone is compiled by torch; auto: on a GPU, if that is faster."""
+    hamer_cache: Path | None = None
+    """Where it is kept what was measured for that, and what was compiled; None: the user's cache."""
     num_threads: int = 1
     """Threads of one palm detector; 1 if frames are what runs in parallel."""
 
@@ -124,7 +128,7 @@ class RunOptions:
     pipeline: PipelineOptions
     sinks: SinkOptions
     threads: int
-    """Frames that are counted at the same time."""
+    """Pictures that are decoded at the same time; on a CPU also the frames that are counted."""
     http: str
     """HOST:PORT of /metrics and /healthz; empty: not served."""
     grace: float

@@ -69,7 +69,12 @@ examples:
         json_schema_extra={"metavar": "I/N"},
     )
     http: HttpAddress = "127.0.0.1:9465"
-    threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
+    threads: int = Field(
+        default_factory=cpus,
+        ge=1,
+        le=256,
+        description="pictures decoded at the same time; on a CPU also the frames counted at the same time",
+    )
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
     max_bytes_in_flight: int = Field(
         MOST_BYTES,

@@ -145,6 +145,11 @@ class BatchingDetector(HandDetector, Protocol):
         ...
 
 
+def at_once(detector: HandDetector) -> int:
+    """Returns how many pictures keep a detector busy."""
+    return detector.at_once if isinstance(detector, BatchingDetector) else 1
+
+
 def submitted(detector: HandDetector, image: NDArray[np.uint8]) -> Future[Hands]:
     """Returns a future of the hands in one picture; one that is done, if the detector takes one picture at a time.
 

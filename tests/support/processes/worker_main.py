@@ -1,8 +1,9 @@
-"""A worker process with a fake detector: python -m support.processes.worker_main SECONDS_PER_FRAME FLAGS_OF_RUN..."""
+"""A worker process with a fake detector: python -m support.processes.worker_main [gpu:]SECONDS FLAGS_OF_RUN..."""
 
+import functools
 import sys
 
-from support.models.fake_detector import FakeDetector
+from support.models.fake_detector import fake_detector
 
 from process import logs
 from process.settings import Parser, add_flags, settings_from
@@ -13,4 +14,6 @@ parser = Parser(prog="worker_main")
 add_flags(parser, RunSettings)
 settings = settings_from(RunSettings, parser.parse_args(sys.argv[2:]), parser)
 logs.set_up(settings.log_level, settings.log_format)
-sys.exit(serve(lambda: FakeDetector(float(sys.argv[1])), settings.options))
+make = functools.partial(fake_detector, sys.argv[1])
+# A GPU is shared by all threads, unlike the processor.
+sys.exit(serve(functools.cache(make) if sys.argv[1].startswith("gpu:") else make, settings.options))

@@ -249,7 +249,7 @@ def test_a_lost_device_is_fatal(make: Callable[..., Caller], device: Device):
 
 
 def test_a_lost_device_ends_the_process():
-    """By default the process exits at once with code 1 and logs the reason, though threads are waiting."""
+    """By default the process exits at once with code 3 and logs the reason, though threads are waiting."""
     program = """
 import threading, torch
 from process import logs
@@ -272,7 +272,7 @@ print("still here")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=FOREVER
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (3, "")
     assert "the device is lost; exiting" in done.stderr
     assert "no CUDA-capable device is detected" in done.stderr
 
