@@ -38,7 +38,7 @@ class System:
         self._folder = folder
         self._stack = ExitStack()
         self._names = itertools.count()
-        self.server = self._stack.enter_context(_closing(Valkey(*_durable(folder))))
+        self.server = self._stack.enter_context(_closing(Valkey(*durable(folder))))
         self.client = redis.Redis(port=self.server.port, retry=None)
         self.set_limits()
         self._sidecar_port = free_port()
@@ -163,7 +163,8 @@ def _closing(server: Valkey) -> Iterator[Valkey]:
         server.close()
 
 
-def _durable(folder: Path) -> tuple[str, ...]:
+def durable(folder: Path) -> tuple[str, ...]:
+    """Returns the arguments of a Valkey that loses nothing that it has answered."""
     return ("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always", "--save", "3600 1")
 
 

@@ -32,21 +32,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return h264(tmp_path_factory.mktemp("film") / "film.ts", [index / FPS for index in range(20)], tune="zerolatency")
 
 
-@pytest.fixture(scope="module")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueServer]:
-    """A Valkey for all tests of the module."""
-    server = QueueServer(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(valkey_process: QueueServer) -> QueueServer:
-    """That Valkey, empty."""
-    valkey_process.bytes.flushall()
-    return valkey_process
-
-
 @pytest.fixture
 def cameras(film: Path) -> Iterator[RtspCameras]:
     """Cameras on the loopback."""
