@@ -37,6 +37,8 @@ class HandsOptions:
     """Whether HaMeR's hands come with their meshes."""
     hamer_compile: Literal["auto", "on", "off"] = "auto"
     """Whether HaMeR's backbone is compiled by torch; auto: on a GPU, if that is faster."""
+    hamer_cache: Path | None = None
+    """Where it is kept what was measured for that, and what was compiled; None: the user's cache."""
     num_threads: int = 1
     """Threads of one palm detector; 1 if frames are what runs in parallel."""
 
