@@ -13,23 +13,11 @@ from support.console.cameras import Camera, Cameras
 from support.console.events import Events
 from support.console.processes import ConsoleProcess, console_process
 from support.processes.programs import REPOSITORY
-from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egpj.exe", "a/b?c#d&e=f", "камера 7", "'\"--"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
-    with sidecar_process(redis_url=server.url, fps=2) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
