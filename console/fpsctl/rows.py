@@ -109,13 +109,16 @@ def row(
         told_since=number(publisher.get("since")) if publisher.get("state") == "working" else 0.0,
         lost=publisher.get("state") == "lost",
     )
+    state = state_of(signs)
+    # The rate of a hash that nobody writes any more is that of the past.
+    counts = state not in (State.SILENT, State.BEHIND)
+    counted_fps = number(hashed.get("counted_fps")) * counts if counted else None
     admitted_fps = sum(each.admitted_fps for each in paced) if paced else None
-    counted_fps = number(hashed.get("counted_fps")) if counted else None
     age = max(0.0, now - heard_at) if heard_at else None
     denial = next((each.last_reason.lower() for each in paced if each.last_reason not in ("", "ADMITTED")), "")
     return Row(
         name=name,
-        state=state_of(signs),
+        state=state,
         limit=fps,
         source=force.source,
         pattern=force.by or None,
