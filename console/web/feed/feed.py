@@ -28,6 +28,7 @@ from console.web.feed.redis_client import RedisServer, follow_pushes
 from console.web.feed.redis_source import RedisSource, limits_keys, valid_names
 from console.web.feed.rows import Row
 from console.web.feed.sidecar_source import SidecarSource
+from console.web.feed.tasks import end_tasks
 from console.web.feed.viewers import Viewers
 
 logger = logging.getLogger(__name__)
@@ -119,9 +120,7 @@ class Feed:
     async def close(self) -> None:
         """Stops reading, and ends the viewers' messages."""
         self.viewers.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         await self.sidecars.close()
         await self.source.close()
 
