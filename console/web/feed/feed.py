@@ -136,8 +136,11 @@ class Feed:
             await self._read_once(hashes=not self._soon.is_set())
             self._soon.clear()
             await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - began)))
+            # Not asyncio.wait_for: until Python 3.12 it drops a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), max(0.001, TICK_S - (time.monotonic() - began)))
+                async with asyncio.timeout(max(0.001, TICK_S - (time.monotonic() - began))):
+                    await self._soon.wait()
+            if self._soon.is_set():
                 await asyncio.sleep(SETTLES_S)
 
     async def _read_once(self, *, hashes: bool) -> None:
@@ -214,7 +217,8 @@ class Feed:
         while True:
             wait_s = RESYNC_S if self._tracking else POLL_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._limits_changed.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._limits_changed.wait()
             self._limits_changed.clear()
             with self._noting_problems():
                 if self.limits.take(await self.source.limits()):

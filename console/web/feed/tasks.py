@@ -10,8 +10,9 @@ AGAIN_S: Final = 0.2
 async def end_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancels tasks until they have ended.
 
-    Once isn't enough: if what a task waits for is there at the same moment, ``asyncio.wait_for`` returns it and drops the
-    cancellation (until Python 3.12, https://github.com/python/cpython/issues/86296), and the task would go on for ever.
+    Once isn't enough: a library may drop a cancellation, as ``asyncio.wait_for`` does until Python 3.12 if what it waits for
+    comes at the same moment (https://github.com/python/cpython/issues/86296), or answer it with an error of its own, which
+    the task takes for a failure and goes on.
     """
     left = {task for task in tasks if not task.done()}
     while left:
