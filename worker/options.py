@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from worker.hands.effort import Effort
@@ -129,9 +129,21 @@ class RunOptions:
     sinks: SinkOptions
     threads: int
     """Pictures that are decoded at the same time; on a CPU also the frames that are counted."""
+    processes: int
+    """How many processes share the work."""
     http: str
     """HOST:PORT of /metrics and /healthz; empty: not served."""
     grace: float
     """Seconds that a stop waits for work in progress."""
     progress: float
     """Seconds between progress lines; infinity for none."""
+
+    def of_process(self, number: int) -> RunOptions:
+        """Returns what one of several processes is: a consumer of its own, with its part of the threads."""
+        return replace(
+            self,
+            queue=replace(self.queue, consumer=f"{self.queue.consumer}-{number}"),
+            threads=max(1, self.threads // self.processes),
+            processes=1,
+            http="127.0.0.1:0" if self.http else "",
+        )

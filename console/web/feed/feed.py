@@ -14,6 +14,7 @@ from typing import Any, Final
 import redis
 
 from console.control.capacity import asked_fps
+from console.control.failures import failure_in_words
 from console.control.states import State
 from console.web.demands import Demands, default_of
 from console.web.feed.board import Board, Diff
@@ -281,9 +282,9 @@ class Feed:
             yield
         except (redis.RedisError, OSError) as error:
             self.load.errors.labels("redis").inc()
-            problem = _reason(error)
+            problem, hint = _reason_and_hint(error)
             if problem != self._redis_problem:
-                logger.warning("Redis can't be read", extra={"reason": problem})
+                logger.warning("Redis can't be read", extra={"reason": problem, **({"hint": hint} if hint else {})})
             self._redis_problem = problem
         else:
             if self._redis_problem and self._redis_problem != "not read yet":
@@ -311,6 +312,9 @@ def _asked(row: Row) -> float:
     )
 
 
-def _reason(error: Exception) -> str:
-    """Returns an error as one line; redis-py's texts name addresses, but no passwords."""
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+def _reason_and_hint(error: Exception) -> tuple[str, str]:
+    """Returns an error as one line, and what to do about it; redis-py's texts name addresses, but no passwords."""
+    what, hint = str(error) or type(error).__name__, ""
+    if isinstance(error, redis.RedisError):
+        what, hint = failure_in_words(error, of_console=True)
+    return what.splitlines()[0][:200], hint

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 
+import cv2
 import pytest
 from fork_server import Clients
 
@@ -31,6 +32,7 @@ collected = _Collected()
 
 def collect() -> None:
     """Collects the tests as pytest does, without a word: what fails here fails again, and is told, in the forks."""
+    cv2.setNumThreads(0)  # OpenCV would wait for ever for the threads of a pool that a fork doesn't have
     output, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     code = pytest.main(["--collect-only", "--quiet", *sys.argv[1:]], plugins=[collected])
@@ -52,9 +54,10 @@ def main() -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not collected.whole:  # A module of which half was executed would count as imported.
+    if not collected.whole:  # a module of which half was executed would count as imported
         os.execv(sys.executable, [sys.executable, *arguments])
-    gc.disable()  # As tests/conftest.py does, until all is collected.
+    cv2.setNumThreads(-1)
+    gc.disable()  # as tests/conftest.py does, until all is collected
     sys.stdin, sys.stdout = (open(number, mode, closefd=False) for number, mode in ((0, "r"), (1, "w")))  # noqa: SIM115
     sys.argv = ["-c"]
     # The code that comes is that of execnet, which may end this process (tests/support/processes/own_process.py).
