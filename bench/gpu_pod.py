@@ -259,7 +259,7 @@ class Settings:
     memory_limit_gib: int
 
 
-def settings(gpu: str = "H100", *, hands: int = 2, processes: int = 1) -> Settings:
+def settings(gpu: str = "H100", *, hands: int = 2, processes: int = 2) -> Settings:
     """Returns what fits one GPU: the processors that are needed, and two more.
 
     Those are for what isn't modelled: fetching pictures, the driver's threads, previews. Memory is estimated: for each process

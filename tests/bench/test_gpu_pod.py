@@ -57,4 +57,5 @@ def test_the_manifest_has_what_the_model_says() -> None:
     assert resources["limits"]["memory"] == f"{fit.memory_limit_gib}Gi"
     assert resources["limits"]["cpu"] == str(fit.processors)
     component = yaml.safe_load((K8S / "components/gpu/kustomization.yaml").read_text())
-    assert f"WORKER_THREADS={fit.processors}" in component["configMapGenerator"][0]["literals"]
+    literals = component["configMapGenerator"][0]["literals"]
+    assert {f"WORKER_THREADS={fit.processors}", "WORKER_PROCESSES=2"} <= set(literals)
