@@ -131,7 +131,7 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
             device=options.device,
             mesh=options.mesh,
             mode=Compile(options.hamer_compile),
-            tuning_folder=_tuning_folder(),
+            tuning_folder=options.hamer_cache or _users_cache(),
             on_event=on_event,
         )
     except (HamerError, DeviceError) as error:
@@ -153,12 +153,12 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     return Backend("hamer", lambda: HamerDetector(palm.make(), refiner, f"hamer-{options.effort}"), draw, close)
 
 
-def _tuning_folder() -> Path | None:
+def _users_cache() -> Path | None:
     """Returns where it is kept how HaMeR runs fastest, beside the models' usual folder; None without a home."""
     from worker.hands.models import ModelError, default_models_dir
 
     try:
-        return default_models_dir().parent / "tuning"
+        return default_models_dir().parent / "hamer"
     except ModelError:
         return None
 

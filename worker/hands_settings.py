@@ -49,6 +49,9 @@ class HandsSettings(WorkerSettings):
         "auto",
         description="compile HaMeR's backbone with torch.compile; auto: on a GPU, if it is measured to be faster",
     )
+    hamer_cache: Path | None = Field(
+        None, description="folder of what was measured and compiled for HaMeR on a GPU; default: the user's cache"
+    )
     mesh: bool = Field(False, description="add HaMeR's meshes to the results and drawings")
 
     @model_validator(mode="after")
@@ -70,4 +73,5 @@ class HandsSettings(WorkerSettings):
             device=self.device,
             mesh=self.mesh,
             hamer_compile=self.hamer_compile,
+            hamer_cache=self.hamer_cache,
         )

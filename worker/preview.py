@@ -77,8 +77,9 @@ def encode(picture: Picture, hands: Hands) -> bytes:
         if scale < 1.0:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        small = Hands(hands.boxes * scale, hands.is_right, hands.scores, hands.keypoints * scale)
-        done, encoded = cv2.imencode(".jpg", annotate(picture, small), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+        done, encoded = cv2.imencode(
+            ".jpg", annotate(picture, hands.scaled(scale)), (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
+        )
     except cv2.error:
         return b""
     return encoded.tobytes() if done else b""

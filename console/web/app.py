@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs
 
 import redis
@@ -12,9 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from console.control import documents
 from console.control.lint import lint
@@ -28,9 +26,9 @@ from console.web.feed.feed import Feed
 from console.web.feed.messages import to_json
 from console.web.feed.pictures import Pictures, Shown
 from console.web.feed.viewers import TooManyViewersError
+from console.web.page_files import PageFiles
 from process.version import version
 
-STATIC: Final = Path(__file__).parent / "static"
 MOST_LOGIN_BYTES: Final = 4096
 MOST_CHANGE_BYTES: Final = 4_000_000
 """An import of a hundred thousand limits."""
@@ -40,15 +38,6 @@ _PROBLEMS: Final = {
     "wrong": '<p class="problem" role="alert">This token is wrong.</p>',
     "wait": '<p class="problem" role="alert">Too many attempts: wait a minute.</p>',
 }
-
-
-class _Files(StaticFiles):
-    """The page's files. Browsers ask each time whether they have changed, so a new version is seen at the next load."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = "no-cache"
-        return response
 
 
 def application(feed: Feed, changes: Changes, access: Access, registry: CollectorRegistry, shown: Shown) -> Starlette:
@@ -71,7 +60,7 @@ def application(feed: Feed, changes: Changes, access: Access, registry: Collecto
         Route("/healthz", console.health),
         Route("/livez", console.alive),
         Route("/metrics", console.metrics),
-        Mount("/static", _Files(directory=STATIC)),
+        Route("/static/{name}", console.file),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 
@@ -85,17 +74,21 @@ class _Console:
         self._access = access
         self._registry = registry
         self._shown = shown
+        self._files = PageFiles()
         self._pictures = Pictures(feed.source.picture, time.monotonic)
 
-    async def page(self, _request: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+    async def page(self, request: Request) -> Response:
+        return self._files.answer(request, "index.html")
+
+    async def file(self, request: Request) -> Response:
+        return self._files.answer(request, request.path_params["name"])
 
     async def login_page(self, request: Request) -> Response:
         """Returns the form, with what was wrong with the last attempt."""
         if self._access.tokens is None:
             return RedirectResponse("/", 303)
         problem = next((text for word, text in _PROBLEMS.items() if word in request.query_params), "")
-        page = (STATIC / "login.html").read_text().replace("<!-- problem -->", problem)
+        page = self._files.text("login.html").replace("<!-- problem -->", problem)
         return Response(page, media_type="text/html")
 
     async def login(self, request: Request) -> Response:

@@ -18,6 +18,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from console.control.connection import connect
+from console.control.failures import failure_in_words
 from console.control.keys import ControlKeys
 from console.web.access.guard import Access
 from console.web.access.identity import Proxy, Tokens
@@ -53,7 +54,7 @@ OTHER_CONNECTIONS: Final = 200
 
 
 def run_console(options: ConsoleOptions) -> int:
-    """Serves the page until SIGTERM or SIGINT; returns the exit code."""
+    """Serves the page until SIGTERM, SIGINT or SIGHUP; returns the exit code."""
     host, port = split_host_port(options.listen)
     try:
         listener = _listen(host, port)
@@ -134,7 +135,9 @@ async def _notice_others(feed: Feed, changes: Changes) -> None:
         try:
             await changes.notice_others()
         except redis.RedisError as error:
-            logger.warning("changes by others aren't noted in the audit", extra={"reason": str(error)})
+            reason, hint = failure_in_words(error, of_console=True)
+            about = {"reason": reason, "hint": hint}
+            logger.warning("changes by others aren't noted in the audit", extra=about)
             await asyncio.sleep(UNNOTICED_S)
         else:
             noticed = version
@@ -156,7 +159,9 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         """Handles signals while it serves. Uvicorn's own version raises them again, so the process would end by them."""
-        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
+        stopping = (signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,)))
+        before = {each: signal.signal(each, self.handle_exit) for each in stopping}
         try:
             yield
         finally:

@@ -113,7 +113,13 @@ class Engine:
             return Launched(rows, self.streams.record())
 
     def forward(self, crops: torch.Tensor) -> Rows:
-        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket."""
+        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket.
+
+        The crops may still be in the making, on the current stream.
+        """
+        ready = self.streams.record()
+        with self.streams.computing():
+            self.streams.wait(ready)
         return self.launch(crops).wait()
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What HaMeR needs of its device: two streams of work, and events that say how far they are.
+"""What HaMeR needs of its device: two CUDA streams, and events that say how far they are.
 
 A CUDA stream is a queue of work for the device: what is started on it runs in order while the thread goes on. Pictures are
 uploaded and cropped on one stream and batches computed on the other, so that neither waits for the other's work. A CPU has no

@@ -101,11 +101,13 @@ listen((changes) => {
   setText(notice, problems.join(". "));
 });
 showTheme(localStorage.getItem("theme"));
-await openSession();
-logout.hidden = !session.can_log_out;
-setText(document.getElementById("who"), session.role === "operator" ? session.name : `${session.name} (read-only)`);
-route();
+// At the same time, so that the cameras are there when it is known who looks.
+const opening = openSession();
 connect((state) => {
   connection.dataset.state = state;
   setText(connection, { live: "live", lost: "connection lost, trying again", full: "too many pages are open" }[state]);
 });
+await opening;
+logout.hidden = !session.can_log_out;
+setText(document.getElementById("who"), session.role === "operator" ? session.name : `${session.name} (read-only)`);
+route();

@@ -19,7 +19,7 @@ export async function openSession() {
 export async function renewSession() {
   const before = session.version;
   await openSession();
-  if (session.version !== before) location.reload();
+  if (before && session.version !== before) location.reload();
   return session;
 }
 

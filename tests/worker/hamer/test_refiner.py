@@ -241,6 +241,20 @@ def test_who_submits_waits_for_nothing(
         assert streams.notes[5:] == ["the thread waits"]
 
 
+def test_a_forward_waits_for_whoever_makes_the_crops(model: Hamer):
+    """Its crops come from the current stream, on which they may still be in the making."""
+    streams = TwoStreams()
+    streams.let_go.set()
+    Engine(model, streams=streams).forward(torch.zeros(1, 3, 256, 192))
+    assert streams.notes == [
+        "record on default",
+        "batches waits for default",
+        "download on batches",
+        "record on batches",
+        "the thread waits",
+    ]
+
+
 def test_an_overflow_of_float16_is_computed_in_bfloat16(
     golden: SimpleNamespace,
     tensors: dict,

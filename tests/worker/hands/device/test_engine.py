@@ -18,12 +18,14 @@ CLOSE = 0.5
 """Pixels by which a box may differ: a grey level in an input can move it a little."""
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("effort", Effort)
 def test_the_same_hands_are_found(models, engine, pictures, effort):
     """With the same sides, scores and joints, at each effort; results name the engine."""
     ours, theirs = (PalmLandmarkDetector(each, effort=effort) for each in (engine, LiteRtEngine(models)))
     assert (ours.engine, theirs.engine, ours.name) == ("torch-cpu", "litert", theirs.name)
-    names = ("pair", "hands.jpg") if effort is Effort.THOROUGH else pictures  # it takes long
+    names = pictures if effort is Effort.FAST else ("pair", "hands.jpg")  # the others take long
     for image in (pictures[name] for name in names):
         found, expected = ours.detect(image), theirs.detect(image)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=CLOSE)
