@@ -1,6 +1,7 @@
 """How long a frame holds the interpreter's lock, and so how many frames a second a worker process can count on a GPU at most.
 
     python -m bench.interpreter_lock --pictures photos/
+    python -m bench.interpreter_lock --beside 2      also what 2 threads do beside each other, and 2 processes
 
 The networks run without the lock; what holds it is measured with answers that were recorded from them: the rules of the search
 and the result's JSON, the rows that describe the inputs, and the handing over of requests, answers and hands between
@@ -10,10 +11,12 @@ the lock.
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -147,11 +150,43 @@ def measure(images: list[Picture], effort: Effort, engine: LiteRtEngine, rounds:
     return {**table, "all": sum(table.values()), "requests": len(requests) / len(images)}
 
 
+def beside(images: list[Picture], engine: LiteRtEngine, number: int, rounds: int) -> dict[str, float]:
+    """Returns the pictures a second of the rules at `balanced`: in one thread, in several, and in several processes."""
+    detector = PalmLandmarkDetector(Recorded(engine), effort=Effort.BALANCED)  # type: ignore[arg-type]
+    for image in images:
+        detector.detect(image)
+    fork = multiprocessing.get_context("fork")
+
+    def work(done: "SimpleQueue[int] | multiprocessing.SimpleQueue[int]") -> None:
+        count, until = 0, time.perf_counter() + 1.0
+        while time.perf_counter() < until:
+            count_hands("camera", 1.0, images[count % len(images)], detector).to_json("1-0", 0.1)
+            count += 1
+        done.put(count)
+
+    def rate(start: Callable[..., Any], workers: int) -> int:
+        done = fork.SimpleQueue()
+        each = [start(target=work, args=(done,)) for _ in range(workers)]
+        for one in each:
+            one.start()
+        for one in each:
+            one.join()
+        return sum(done.get() for _ in each)
+
+    ways = {"one": (threading.Thread, 1), "threads": (threading.Thread, number), "processes": (fork.Process, number)}
+    rates: dict[str, list[int]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, (start, workers) in ways.items():
+            rates[way].append(rate(start, workers))
+    return {way: max(each) for way, each in rates.items()}  # the round that other programs disturbed least
+
+
 def main() -> None:
     """Prints a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="folder of pictures; default: simulated people")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--beside", type=int, default=1, metavar="N", help="threads and processes that are compared")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:
@@ -170,7 +205,12 @@ def main() -> None:
             f"{effort:12}{found['rules']:10.2f}{found['inputs']:10.2f}{found['handing over']:14.2f}{found['all']:10.2f}"
             f"{found['requests']:10.1f}{1e3 / found['all']:10.0f}"
         )
-    print(json.dumps({"bench": "interpreter_lock", "ms": printed}))
+    rates = beside(images, engine, options.beside, options.rounds) if options.beside > 1 else {}
+    if rates:
+        many, processes = rates["threads"] / rates["one"], rates["processes"] / rates["one"]
+        print(f"rules of {options.beside} threads beside each other: {many:.2f} times the pictures/s of one thread")
+        print(f"of {options.beside} processes: {processes:.2f} times")
+    print(json.dumps({"bench": "interpreter_lock", "ms": printed, "beside": rates}))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ class InProgress:
                 superseded any more.
         """
         self.most = most
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._room = threading.Condition(lock)
+        self._empty = threading.Condition(lock)
         self._reserved = 0
         """Frames, and threads that wait for one."""
         self._works: dict[Work, None] = {}
@@ -56,35 +58,37 @@ class InProgress:
 
     def reserve(self) -> None:
         """Waits until another frame may be begun."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._reserved < self.most)
+        with self._room:
+            self._room.wait_for(lambda: self._reserved < self.most)
             self._reserved += 1
 
     def cancel(self) -> None:
         """Says that no frame came."""
-        with self._changed:
+        with self._room:
             self._reserved -= 1
-            self._changed.notify_all()
+            self._room.notify()
 
     def begin(self, work: Work) -> None:
         """Adds a frame for which there is a reservation."""
-        with self._changed:
+        with self._room:
             self._works[work] = None
 
     def end(self, work: Work) -> None:
         """Removes a frame, which is settled."""
-        with self._changed:
+        with self._room:
             del self._works[work]
             self._reserved -= 1
-            self._changed.notify_all()
+            self._room.notify()
+            if not self._works:
+                self._empty.notify_all()
 
     def wait_until_empty(self, seconds: float) -> None:
         """Returns when no frame is in progress any more, or after this many seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._works, max(0.0, seconds))
+        with self._empty:
+            self._empty.wait_for(lambda: not self._works, max(0.0, seconds))
 
     def longest_seconds(self) -> float:
         """Returns for how long the oldest of the frames has been in progress; 0 if there is none."""
-        with self._changed:
+        with self._room:
             oldest = next(iter(self._works), None)
         return 0.0 if oldest is None else time.monotonic() - oldest.begun_at
