@@ -9,13 +9,17 @@ write after that, is still read. And a library that writes more than a pipe hold
 wait for a thread that waits for the lock.
 """
 
+import array
+import atexit
 import contextlib
 import faulthandler
+import fcntl
 import gc
 import os
 import select
 import signal
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -73,6 +77,17 @@ def capture(log_format: logs.LogFormat) -> None:
     os.dup2(sink, 2)
     os.close(sink)
     logs.redirect(os.fdopen(real, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+    atexit.register(_wait_until_read)
+
+
+def _wait_until_read() -> None:
+    """Waits until the other process has read what was written, so that it isn't the last to write to a terminal or a file."""
+    deadline = time.monotonic() + _ENDS_WITHIN_S
+    unread = array.array("i", [1])
+    with contextlib.suppress(OSError):  # descriptor 2 was closed
+        while unread[0] and time.monotonic() < deadline:
+            fcntl.ioctl(2, termios.FIONREAD, unread)
+            time.sleep(0.002 if unread[0] else 0.0)
 
 
 def _fork_relay(source: int, sink: int, real: int) -> None:

@@ -51,17 +51,19 @@ def test_the_trace_of_a_crash_is_json(program: tuple[programs.Process, Path]) ->
     assert any("Fatal Python error: Aborted" in str(entry.get("line")) for entry in entries(log.read_text()))
 
 
-def test_grpcs_own_lines_are_json() -> None:
+def test_grpcs_own_lines_are_json(tmp_path: Path) -> None:
     """Those that a user asks for by its variables, in the server and in its probe."""
+    log = tmp_path / "log"
     with sidecar_process("--log-format", "json", environment=SPEAKING_GRPC, fresh=True) as sidecar:
-        probe = programs.run(
-            "sidecar.probe", sidecar.address, environment={**SPEAKING_GRPC, "SIDECAR_LOG_FORMAT": "json"}, fresh=True
-        )
-        assert probe.returncode == 0
+        with log.open("wb") as output:
+            variables = {**SPEAKING_GRPC, "SIDECAR_LOG_FORMAT": "json"}
+            probe = programs.start("sidecar.probe", sidecar.address, output=output, environment=variables, fresh=True)
+            assert probe.wait(60) == 0
         sidecar.terminate()
         sidecar.wait()
-        for text in (sidecar.logs(), probe.stderr):
-            assert any("chttp2" in str(entry.get("line")) for entry in entries(text))
+        for text in (sidecar.logs, log.read_text):
+            wait_until(lambda text=text: "chttp2" in text(), "what was written at the very end")
+            assert any("chttp2" in str(entry.get("line")) for entry in entries(text()))
 
 
 @pytest.mark.parametrize(("module", "prefix"), [("sidecar.probe", "SIDECAR"), ("worker.probe", "WORKER")])
