@@ -98,11 +98,13 @@ class Arena:
         if length > self._rooms.size:
             self._wait(lambda: not self._is_growing)
             self._is_growing = True  # so that no other picture comes in while this one waits
-            self._wait(lambda: self._rooms.is_empty)
-            if length > self._rooms.size:
-                self._reserve(length)
-            self._is_growing = False
-            self._changed.notify_all()
+            try:
+                self._wait(lambda: self._rooms.is_empty)
+                if length > self._rooms.size:
+                    self._reserve(length)
+            finally:  # without memory for it, the others still have the room that there was
+                self._is_growing = False
+                self._changed.notify_all()
         while True:
             self._wait(lambda: not self._is_growing)
             if (start := self._rooms.take(length)) is not None:
@@ -118,10 +120,10 @@ class Arena:
             self._changed.notify_all()
 
     def _reserve(self, pixels: int) -> None:
-        self._rooms = Rooms(pixels)
         on_gpu = self._device.type == "cuda"
-        self._pixels = torch.empty((pixels, 3), dtype=torch.uint8, device=self._device)
-        self._host = torch.empty((pixels, 3), dtype=torch.uint8, pin_memory=True) if on_gpu else self._pixels
+        on_device = torch.empty((pixels, 3), dtype=torch.uint8, device=self._device)
+        host = torch.empty((pixels, 3), dtype=torch.uint8, pin_memory=True) if on_gpu else on_device
+        self._rooms, self._pixels, self._host = Rooms(pixels), on_device, host
 
     def _upload(self, start: int, length: int) -> Any:
         if self._stream is None:

@@ -67,3 +67,31 @@ def test_the_arena_grows_for_a_large_picture():
     small.join(30)
     assert not small.is_alive()
     arena.release(arena.place(picture(640, 480)))
+
+
+def test_without_memory_to_grow_the_others_go_on(monkeypatch):
+    """The large picture fails, each time; smaller ones still find their room, in the block that there was."""
+    arena = Arena(CPU, level_starts(64, 48)[1])
+
+    def empty(*_args, **_options):
+        raise torch.OutOfMemoryError("out of memory")
+
+    with monkeypatch.context() as without_memory:
+        without_memory.setattr(torch, "empty", empty)
+        for _ in range(2):
+            thread, outcomes = in_thread(lambda: _error_of(lambda: arena.place(picture(640, 480))))
+            thread.join(30)
+            assert outcomes == [torch.OutOfMemoryError]
+    thread, placed = in_thread(lambda: arena.place(picture(64, 48)))
+    thread.join(30)
+    assert len(placed) == 1
+    assert placed[0].length <= len(arena.pixels)
+
+
+def _error_of(work):
+    """Returns the kind of error that a function raises; None if there is none."""
+    try:
+        work()
+    except Exception as error:
+        return type(error)
+    return None
