@@ -149,7 +149,7 @@ def _serve(
     limiter = _make_limiter(options.sidecar, metrics)
     pipeline = Pipeline(queue, limiter, detectors, metrics, options.pipeline, feeds.put)
     status = WorkerStatus(queue, limiter, pipeline, metrics)
-    with stop_signals(pipeline.done) as signalled:
+    with stop_signals(pipeline.done, patient=options.in_group) as signalled:
         health.follow(status)
         _wait_for_sidecar(limiter, options.sidecar.start_wait, pipeline.done)
         feeds.start()
@@ -271,6 +271,7 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
             lambda number, tell: run_one(options.of_process(number), tell),
             serve_pages,
             grace=options.grace,
+            drain=options.pipeline.drain,
         )
     except OSError as error:
         return _cannot_listen(options.http, error)

@@ -137,6 +137,8 @@ class RunOptions:
     """Seconds that a stop waits for work in progress."""
     progress: float
     """Seconds between progress lines; infinity for none."""
+    in_group: bool = False
+    """Whether it is one of several processes, which the first of them has exit at once."""
 
     def of_process(self, number: int) -> RunOptions:
         """Returns what one of several processes is: a consumer of its own, with its part of the threads."""
@@ -145,5 +147,6 @@ class RunOptions:
             queue=replace(self.queue, consumer=f"{self.queue.consumer}-{number}"),
             threads=max(1, self.threads // self.processes),
             processes=1,
+            in_group=True,
             http="127.0.0.1:0" if self.http else "",
         )

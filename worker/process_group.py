@@ -3,6 +3,9 @@
 This process counts nothing: it forks the others before it has any thread, passes signals on, and ends when they have ended. If
 one ends by itself, all do, and a supervisor starts the worker anew: what one process died of, such as a lost GPU, most often
 concerns the others, too. If this process dies, the others stop.
+
+A service manager may send a signal to all processes at once. So the others ignore a second one, and only the first process
+exits at once: then they do the same, as they were told before that the end is near.
 """
 
 from __future__ import annotations
@@ -37,19 +40,20 @@ Serve = Callable[[Callable[[], dict[int, str]]], AbstractContextManager[object]]
 """Serves the pages of all processes inside the block; takes what returns the addresses that are known."""
 
 
-def run_processes(number: int, run_one: RunOne, serve: Serve, *, grace: float) -> int:
+def run_processes(number: int, run_one: RunOne, serve: Serve, *, grace: float, drain: bool) -> int:
     """Runs several processes until a signal stops them, or until all have done their work.
 
     Args:
         number: of processes.
-        run_one: what each does.
+        run_one: what each does; it ignores a second signal.
         serve: serves their pages; raises OSError if it can't.
         grace: seconds that they take to stop at most.
+        drain: whether their work comes to an end.
 
     Returns:
         The exit code: 0 for a clean stop; else that of the first process that failed, 1 if a signal ended it.
     """
-    group = ProcessGroup(number, run_one)
+    group = ProcessGroup(number, run_one, drain=drain)
     with stop_signals(group.changed) as signalled:
         try:
             with serve(group.addresses.copy):
@@ -63,8 +67,9 @@ def run_processes(number: int, run_one: RunOne, serve: Serve, *, grace: float) -
 class ProcessGroup:
     """Forked processes."""
 
-    def __init__(self, number: int, run_one: RunOne) -> None:
+    def __init__(self, number: int, run_one: RunOne, *, drain: bool = False) -> None:
         """Forks them. No thread may run yet."""
+        self._drain = drain
         self.changed = threading.Event()
         """Set when a process has ended, and by whoever wants the group to stop."""
         self.addresses: dict[int, str] = {}
@@ -72,20 +77,21 @@ class ProcessGroup:
         self._ended: queues.SimpleQueue[tuple[int, int]] = queues.SimpleQueue()
         self._running: dict[int, int] = {}
         """Process ids by number."""
-        self._alive, alive = os.pipe()  # its end tells the others that this process is gone
+        self._keep: dict[int, int] = {}
+        """The pipes by which processes learn that they are to stop, and, at their end, that this process is gone."""
         told, self._tell = os.pipe()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()  # else each process would write it
         for each in range(number):
+            alive, self._keep[each] = os.pipe()
             process = os.fork()
             if process == 0:
-                os.close(alive)
-                os.close(told)
-                self._be(each, run_one)
+                for descriptor in (*self._keep.values(), told):
+                    os.close(descriptor)
+                self._be(each, run_one, alive)
+            os.close(alive)
             self._running[each] = process
-        self._keep = alive
-        os.close(self._alive)
         os.close(self._tell)
         for each, process in self._running.items():
             self._thread(f"process-{each}", self._wait_for, each, process)
@@ -96,21 +102,22 @@ class ProcessGroup:
         while self._running and not signalled.is_set():
             self.changed.wait()
             self.changed.clear()
-            if code := self._collect(clean="" if signalled.is_set() else "its work is done"):
+            if code := self._collect(stopping=signalled.is_set()):
                 return code
         return 0
 
     def stop(self, seconds: float) -> int:
         """Stops all processes that run; returns the exit code of the first that failed, or 0."""
         deadline = time.monotonic() + seconds + LONGER_S
-        for process in self._running.values():
-            with suppress(ProcessLookupError):
+        for each, process in self._running.items():
+            with suppress(ProcessLookupError, BrokenPipeError):
+                os.write(self._keep[each], b"\0")
                 os.kill(process, signal.SIGTERM)
         code = 0
         while self._running and time.monotonic() < deadline:
             self.changed.wait(max(0.0, deadline - time.monotonic()))
             self.changed.clear()
-            failed = self._collect(clean="", stopping=True)
+            failed = self._collect(stopping=True)
             code = code or failed
         for each, process in self._running.items():
             logger.error("a process doesn't stop and is killed", extra={"number": each})
@@ -119,31 +126,31 @@ class ProcessGroup:
             code = code or FAILED
         return code
 
-    def _collect(self, *, clean: str, stopping: bool = False) -> int:
+    def _collect(self, *, stopping: bool) -> int:
         """Takes note of processes that have ended; returns the exit code of the first that failed, or 0.
 
         Args:
-            clean: why one may have ended without a failure; empty if that needs no line in the log.
-            stopping: whether SIGTERM was sent, which ends one that is still loading its models.
+            stopping: whether they are to end: by SIGTERM, if they are still loading their models.
         """
         first = 0
         while not self._ended.empty():
             each, code = self._ended.get()
             del self._running[each]
             self.addresses.pop(each, None)
-            if code and not (stopping and code == -signal.SIGTERM):
+            if code == 0 and self._drain and not stopping:
+                logger.info("a process has ended", extra={"number": each, "reason": "its work is done"})
+            elif not stopping or code not in (0, -signal.SIGTERM):
                 logger.error("a process has ended; the others stop", extra={"number": each, "exit_code": code})
                 first = first or (code if code > 0 else FAILED)
-            elif clean:
-                logger.info("a process has ended", extra={"number": each, "reason": clean})
         return first
 
-    def _be(self, number: int, run_one: RunOne) -> NoReturn:
+    def _be(self, number: int, run_one: RunOne, alive: int) -> NoReturn:
         """Is one of the processes."""
         code = FAILED
         try:
             os.setpgid(0, 0)  # else Ctrl-C would reach it twice
-            self._thread("parent", self._end_with_parent)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the first process of a container has a handler
+            self._thread("parent", self._end_with_parent, alive)
             code = run_one(number, lambda address: self._say(number, address))
         except BaseException:
             logger.exception("a process failed", extra={"number": number})
@@ -154,8 +161,11 @@ class ProcessGroup:
                     stream.flush()
             os._exit(code)
 
-    def _end_with_parent(self) -> None:
-        os.read(self._alive, 1)
+    @staticmethod
+    def _end_with_parent(alive: int) -> None:
+        if os.read(alive, 1):  # it stops already, when the first process exits at once
+            os.read(alive, 1)
+            os._exit(FAILED)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _say(self, number: int, address: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -13,6 +12,8 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from process.address import split_host_port
 
 TIMEOUT_S = 2.0
 """How long a process may take to answer. One that takes longer is stuck: its endpoint has a thread of its own."""
@@ -67,9 +68,13 @@ class ProcessPages(Collector):
             if page is None:
                 healthy = healthy and starting
                 details.append({"state": "starting"})
-            else:
-                healthy = healthy and page.status == HTTPStatus.OK
-                details.append(json.loads(page.text) if page.status else {"state": "no answer"})
+                continue
+            try:
+                said = json.loads(page.text)
+            except ValueError:  # it didn't answer, or ended meanwhile
+                healthy, said = False, {"state": "no answer"}
+            healthy = healthy and page.status == HTTPStatus.OK
+            details.append(said)
         return healthy, {"processes": details}
 
     def _ask(self, path: str) -> dict[int, Page]:
@@ -83,15 +88,16 @@ class ProcessPages(Collector):
 
 def fetch(url: str) -> Page:
     """Returns what a process on this machine answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    address, slash, path = url.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(*split_host_port(address), timeout=TIMEOUT_S)
     try:
-        with opener.open(url, timeout=TIMEOUT_S) as answer:
-            return Page(answer.status, answer.read().decode())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Page(error.code, error.read().decode())
-    except OSError:
+        connection.request("GET", slash + path)
+        answer = connection.getresponse()
+        return Page(answer.status, answer.read().decode())
+    except (OSError, http.client.HTTPException):  # among them: it ended while it answered
         return Page(0, "")
+    finally:
+        connection.close()
 
 
 def merge(merged: dict[str, Metric], text: str, labels: Mapping[str, str]) -> None:

@@ -91,6 +91,36 @@ def test_one_that_dies_ends_all(valkey: QueueServer) -> None:
     assert accounting(valkey.bytes) == {"received": 100, "counted": 100}
 
 
+def test_one_that_is_stopped_alone_ends_all(valkey: QueueServer) -> None:
+    """Else the worker would go on with fewer processes than it was told, never ready again."""
+    with worker(valkey, "--processes", "2") as process:
+        started(process)
+        os.kill(children(process)[0], signal.SIGTERM)
+        assert process.wait() == 1
+        assert process.log.count("the worker has stopped") == 2
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_to_all_processes_is_one_signal(valkey: QueueServer, again: bool) -> None:
+    """As service managers send it: the frames in progress are counted, unless the first process gets a second signal."""
+    publish_many(valkey.bytes, 10, streams=5)
+    with worker(valkey, "--processes", "2", "--grace", "60", seconds=60.0 if again else 1.0) as process:
+        started(process)
+        wait_until(lambda: pending(valkey.bytes) > 0)
+        members = children(process)
+        for each in (*members, process.process.pid):
+            os.kill(each, signal.SIGTERM)
+        wait_until(lambda: process.log.count("stopping; a second signal exits at once") == 2)
+        if again:
+            process.process.send_signal(signal.SIGTERM)
+            assert process.wait() == -signal.SIGTERM
+            wait_until(lambda: all(map(is_gone, members)))
+        else:
+            assert process.wait() == 0
+            assert process.log.count("the worker has stopped") == 2
+    assert accounting(valkey.bytes).get("counted", 0) == 0 if again else balance(valkey.bytes) == pending(valkey.bytes)
+
+
 def test_without_their_parent_they_stop(valkey: QueueServer) -> None:
     """As at a signal: what they do is finished, and the rest is released."""
     with worker(valkey, "--processes", "2") as process:

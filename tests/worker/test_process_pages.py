@@ -1,6 +1,8 @@
 """The pages of several processes as one."""
 
 import json
+import socket
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -88,6 +90,25 @@ def test_a_process_that_doesnt_answer_is_stuck(stack: ExitStack, monkeypatch: py
     text = generate_latest(pages.registry).decode()
     assert 'counted_total{process="0"} 0.0' in text
     assert 'process="1"' not in text
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.0 503 Oh\r\nContent-Length: 90\r\n\r\n{", b"HTTP/1.0 200 OK\r\n\r\n{", b"what\n"]
+)
+def test_a_process_that_ends_while_it_answers(answer: bytes) -> None:
+    """Is as good as one that doesn't answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reply() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=reply, daemon=True)
+        thread.start()
+        address = "{}:{}".format(*server.getsockname())
+        assert ProcessPages(1, {0: address}.copy).alive() == (False, {"processes": [{"state": "no answer"}]})
+        thread.join()
 
 
 def test_no_process_has_opened_its_pages() -> None:

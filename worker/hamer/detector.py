@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +67,8 @@ class HamerDetector:
         self._refiner = refiner
         alone = at_once(detector)
         self.at_once = 1 if alone == 1 else alone + WITH_HAMER
+        self._turn = threading.Lock() if alone == 1 else nullcontext()
+        """A picture that is tried again comes from another thread than the next one."""
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
         """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""
@@ -97,7 +101,9 @@ class HamerDetector:
             except Exception as error:
                 hands.set_exception(error)
 
-        submitted(self._detector, image).add_done_callback(refine)
+        with self._turn:
+            finding = submitted(self._detector, image)
+        finding.add_done_callback(refine)
         return hands
 
 

@@ -32,7 +32,7 @@ class TuningCache:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out, so that those that start together measure once; without a folder does nothing."""
+        """Keeps other processes out, so that those that start together measure once, if the folder has locks."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / "lock").open("w")
@@ -41,7 +41,11 @@ class TuningCache:
             yield
             return
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:  # some file systems have no locks
+                about = {"folder": str(self._folder), "reason": error.strerror or str(error)}
+                logger.warning("no lock; processes that start together each measure", extra=about)
             yield
 
     def get(self) -> Any:

@@ -1,6 +1,8 @@
 """HaMeR as the backend of ``run`` and ``detect``."""
 
 import json
+import threading
+from concurrent.futures import Future
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -74,6 +76,31 @@ def test_a_frame_gets_the_official_joints_and_cameras(detector, golden):
         assert np.allclose(hand["translation"], translation, rtol=0.02, atol=2e-2)
         assert np.isfinite(hand["keypoints"]).all()
         assert ("vertices" in hand) == (detector._refiner.predictor.engine.mesh)
+
+
+def test_one_picture_at_a_time_for_a_detector_of_one():
+    """Although any thread may use HaMeR: a picture that is tried again comes from another thread than the next one."""
+    refiner = SimpleNamespace(submit=lambda *_: Future())
+    inside, most = [], []
+
+    class Alone:
+        name = engine = "fake"
+
+        def detect(self, image: np.ndarray) -> Hands:  # noqa: ARG002
+            inside.append(1)
+            never.wait(0.1)
+            most.append(len(inside))
+            inside.pop()
+            return Hands.empty()
+
+    never = threading.Event()
+    detector = HamerDetector(Alone(), refiner)
+    threads = [threading.Thread(target=detector.submit, args=(np.zeros((8, 8, 3), np.uint8),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
 
 
 def test_hands_stay_in_the_detectors_pixels(detector, golden):

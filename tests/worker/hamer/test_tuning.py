@@ -1,5 +1,6 @@
 """Which attention kernel and whether the compiler: measured on a device with graphs, and kept for the next start."""
 
+import errno
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer
 
 from torch.nn.attention import SDPBackend, _cur_sdpa_kernel_backends  # noqa: E402
 
-from worker.hamer import tuning  # noqa: E402
+from worker.hamer import tuning, tuning_cache  # noqa: E402
 from worker.hamer.checkpoint import load_hamer  # noqa: E402
 from worker.hamer.engine import Engine  # noqa: E402
 from worker.hamer.errors import CompileError  # noqa: E402
@@ -162,6 +163,20 @@ def test_the_lock_is_free_afterwards(tmp_path: Path):
     for _ in range(2):
         with cache.locked():
             assert cache.get() is None
+
+
+def test_a_folder_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """As on some network file systems: the start goes on, and what was measured is kept."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(tuning_cache.fcntl, "flock", flock)
+    cache = TuningCache(tmp_path, {})
+    with cache.locked():
+        cache.put({"attention": "cudnn"}, {})
+    assert cache.get() == {"attention": "cudnn"}
+    assert [record.reason for record in caplog.records] == ["No locks available"]
 
 
 def test_a_cpu_measures_nothing(golden: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
