@@ -24,7 +24,7 @@ from worker.hamer.sizes import VIT_H
 
 DECODE_MS = 3.5
 """Measured: 2.1 to 4.7 for a JPEG of 720p (bench.detector), and its copy with the pyramid. Without the interpreter's lock."""
-RULES_MS = 1.37
+RULES_MS = 0.97
 """Measured (bench.interpreter_lock, `balanced`, simulated people): the search's rules and the result, with the lock."""
 REFINE_MS = 0.4
 """Measured: HaMeR's own 0.36 for two hands (cameras, verdicts, JSON), with the lock."""

@@ -68,6 +68,8 @@ class Row:
     """How long ago the newest frame came, seconds."""
     camera: str
     """The error of a camera that its publisher can't read."""
+    camera_state: str
+    """What its publisher says: starting, working, lost, ended or stopped; empty: nothing, or nothing for a minute."""
 
 
 def row(
@@ -137,6 +139,7 @@ def row(
         hands=int(number(hashed["hand_count"])) if "hand_count" in hashed else None,
         age=age,
         camera=publisher.get("error", "") if publisher.get("state") == "lost" else "",
+        camera_state=publisher.get("state", ""),
     )
 
 

@@ -28,6 +28,7 @@ from console.web.feed.redis_client import RedisServer, follow_pushes
 from console.web.feed.redis_source import RedisSource, limits_keys, valid_names
 from console.web.feed.rows import Row
 from console.web.feed.sidecar_source import SidecarSource
+from console.web.feed.tasks import end_tasks
 from console.web.feed.viewers import Viewers
 
 logger = logging.getLogger(__name__)
@@ -119,9 +120,7 @@ class Feed:
     async def close(self) -> None:
         """Stops reading, and ends the viewers' messages."""
         self.viewers.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         await self.sidecars.close()
         await self.source.close()
 
@@ -137,8 +136,11 @@ class Feed:
             await self._read_once(hashes=not self._soon.is_set())
             self._soon.clear()
             await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - began)))
+            # Not asyncio.wait_for: until Python 3.12 it drops a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), max(0.001, TICK_S - (time.monotonic() - began)))
+                async with asyncio.timeout(max(0.001, TICK_S - (time.monotonic() - began))):
+                    await self._soon.wait()
+            if self._soon.is_set():
                 await asyncio.sleep(SETTLES_S)
 
     async def _read_once(self, *, hashes: bool) -> None:
@@ -215,7 +217,8 @@ class Feed:
         while True:
             wait_s = RESYNC_S if self._tracking else POLL_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._limits_changed.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._limits_changed.wait()
             self._limits_changed.clear()
             with self._noting_problems():
                 if self.limits.take(await self.source.limits()):

@@ -135,6 +135,8 @@ def test_numbers_of_hashes(text: str | None, expected: float) -> None:
         ({"cam": "2"}, {"paced": [paced()]}, {}, "come no more"),
         ({"cam": "2"}, {"camera": {"state": "lost", "error": "refused\x1b"}}, {}, "refused\\x1b"),
         ({"cam": "0"}, {}, {}, "fpsctl resume cam"),
+        ({"cam": "2"}, {"paced": [paced()], "camera": {"state": "ended"}}, {}, "its film is over"),
+        ({"cam": "2"}, {"paced": [paced()], "camera": {"state": "stopped"}}, {}, "its publisher was stopped"),
         ({"cam": "2"}, {"camera": {"state": "working", "source_fps": "9", "since": "1"}}, {}, "is a worker running"),
         ({"cam": "2"}, {"counted": {**HEARD, "last_skip": "superseded"}}, {}, "add workers"),
         ({"cam": "50"}, {"counted": HEARD}, {}, "above what the camera delivers"),

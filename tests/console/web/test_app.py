@@ -265,7 +265,8 @@ def test_without_redis_and_sidecar_the_page_says_so_and_recovers():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_stops_at_once_while_pages_are_open(server: Valkey, number: int):
-    with console_process(redis_url=server.url) as console:
+    patient = {"console.web.running.GRACE_S": 60}  # what it waits for must end by itself, however slow the machine is
+    with console_process(redis_url=server.url, constants=patient) as console:
         events = Events(console)
         events.next()
         console.process.send_signal(number)

@@ -20,11 +20,6 @@ IDLE = 50
 pytestmark = pytest.mark.slow
 
 
-def _metric(console: ConsoleProcess, name: str) -> float:
-    lines = console.get("/metrics")[1].decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-
 def _megabytes(console: ConsoleProcess) -> float:
     with Path(f"/proc/{console.process.pid}/status").open() as status:
         return next(int(line.split()[1]) / 1000 for line in status if line.startswith("VmRSS"))
@@ -48,7 +43,8 @@ def test_what_pages_do_not_read_is_bounded():
         simulated_hashes(client, CAMERAS, every_s=0.5),
         console_process("--max-viewers", str(PAGES), redis_url=server.url) as console,
     ):
-        wait_until(lambda: _metric(console, "console_streams ") >= CAMERAS, "all cameras are known")
+        with contextlib.closing(Events(console)) as first:
+            first.until(lambda: len(first.rows) == CAMERAS)
         with _idle_pages(console, IDLE), contextlib.ExitStack() as stack:
             before = _megabytes(console)
             pages = [stack.enter_context(contextlib.closing(Events(console))) for _ in range(PAGES - IDLE)]

@@ -20,7 +20,8 @@ from worker.hands.models import ModelPaths
 from worker.hands.networks import Found, Network, Request, SearchViews, Steps
 
 AT_ONCE = 64
-"""Pictures in progress: the views of five fill a third of a batch, two batches are in flight and one gathers."""
+"""Pictures in progress. At `balanced` the views of thirteen fill a batch; two batches are in flight, one gathers, and other
+pictures are at their crops."""
 
 
 class DeviceEngine:
