@@ -49,6 +49,7 @@ QUICK: dict[str, list[str]] = {
     "bench.partitions": ["--partitions", "6", "--entries", "600", "--rounds", "1", "--idle-seconds", "0.5"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
+    "chaos.thinning": ["--cameras", "20", "--minutes", "0.1"],
     "fuzz": ["--requests", "2000"],
 }
 """The arguments of each module; paths are relative to a temporary folder."""
