@@ -26,7 +26,7 @@ QUICK: dict[str, list[str]] = {
     "bench.detector_engines": [str(REPOSITORY / "docs"), "--effort", "fast", "--no-variants"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
-    "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40"],
+    "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40", "--idle-seconds", "0.5"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
     "bench.hamer_start": ["--size", "tiny", "--rounds", "1"],
