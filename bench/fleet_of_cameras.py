@@ -89,8 +89,10 @@ class Cameras:
         frames: PartitionedFrames,
         watch: LimitsWatch | None,
         picture_bytes: int,
+        pace: float = 0.0,
     ) -> None:
         self.names = names
+        self._step_s = pace / source_fps
         self._source_fps = source_fps
         self._writer = FrameWriter()
         jpeg = picture()
@@ -111,7 +113,9 @@ class Cameras:
         admitted = 0
         waiting: list[NumberedFrame] = []
         schedules = self._schedules
+        begun = time.monotonic()
         for step in range(self._step, self._step + steps):
+            time.sleep(max(0.0, begun + (step - self._step) * self._step_s - time.monotonic()))
             for index, name in enumerate(self.names):
                 ts = T0 + (step + index / len(self.names)) / self._source_fps
                 decision = decide(schedules.get(name), StreamTime(ts), LIMIT_FPS, RealTime(0.0), Pacing.GCRA)
@@ -162,8 +166,12 @@ def measure(
     thins: bool,
     is_cluster: bool,
     idle_seconds: float = 5.0,
+    pace: float = 0.0,
 ) -> Cost:
-    """Runs so many cameras for so many seconds of their clocks, after so many seconds without frames."""
+    """Runs so many cameras for so many seconds of their clocks, after so many seconds without frames.
+
+    A second of their clocks takes at least ``pace`` seconds.
+    """
     with contextlib.ExitStack() as stack:
         url, servers, partitions = stack.enter_context(redis_servers(is_cluster))
         flags = ("--max-streams", str(2 * number + 100), "--metrics-streams", "0")
@@ -199,7 +207,8 @@ def measure(
         time.sleep(idle_seconds)
         idle_s = time.monotonic() - idle_at
         idle = [(after - then) / idle_s for after, then in zip(cpu(), idle_before, strict=True)]
-        cameras = Cameras([f"camera-{index:05}" for index in range(number)], source_fps, frames, watch, picture_bytes)
+        names = [f"camera-{index:05}" for index in range(number)]
+        cameras = Cameras(names, source_fps, frames, watch, picture_bytes, pace)
         if watch:
             for name in cameras.names:
                 watch.watch(name, source_fps)
@@ -253,6 +262,9 @@ def main() -> None:
         "--picture-bytes", type=int, default=0, help="bytes of a picture, at least those of the smallest"
     )
     parser.add_argument("--idle-seconds", type=float, default=5.0, help="before each trial")
+    parser.add_argument(
+        "--pace", type=float, default=0.0, help="real seconds that a second of the cameras takes at least; 1: real time"
+    )
     parser.add_argument("--cluster", action="store_true", help="three nodes and 12 partitions instead of one server")
     options = parser.parse_args()
     costs: dict[bool, dict[int, Cost]] = {True: {}, False: {}}
@@ -267,6 +279,7 @@ def main() -> None:
                 thins=thins,
                 is_cluster=options.cluster,
                 idle_seconds=options.idle_seconds,
+                pace=options.pace,
             )
             print(
                 f"{number} cameras, {seconds} s, thinning {thins}: {costs[thins][number]}", file=sys.stderr, flush=True
