@@ -10,7 +10,7 @@ faults: $(VENV)/dev ## Redis killed, failing over, ... under 2,000 decisions a s
 soak: $(VENV)/dev ## 500 streams for 30 minutes: does memory grow? (ARGS="--scope fleet")
 	$(BIN)/python -m bench.soak $(ARGS)
 
-chaos: $(VENV)/dev ## kills, freezes and spoiled data: is every frame settled exactly once? (about 3 minutes; ARGS=--seed=N)
+chaos: $(VENV)/dev ## kills, freezes and spoiled data: is every frame settled exactly once? (about 4 minutes; ARGS=--seed=N)
 	$(BIN)/python -m chaos $(ARGS)
 
 chaos-full: $(VENV)/dev ## the same with 50 kills over 30 minutes

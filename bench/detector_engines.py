@@ -5,8 +5,12 @@
 
 LiteRT is the reference. The other engine is torch in each precision. The pictures are those of the folders, each also turned by
 10 and by 90 degrees, mirrored, darkened, blurred, and at half its size (--no-variants: not). If a folder has a hands.json (see
-bench.counting), the F1 of both is printed, too. Exits with 1 if float32 finds other hands, or its numbers are off by more than
-2e-3 pixels or 5e-4 log odds.
+bench.counting), the F1 of both is printed, too.
+
+Where the hands differ, LiteRT repeats the picture with its own numbers moved by no more than the bounds (2e-3 pixels, 5e-4 log
+odds, one grey level in 1e-4 of an input's values; bench.shaken_engine). If it then finds the other engine's hands itself, a
+decision in that picture, such as a score at its threshold, hangs on less than the bounds: the difference is within the
+tolerance. Exits with 1 if float32 finds other hands that aren't, or if its numbers are off by more than the bounds.
 """
 
 import argparse
@@ -16,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,16 +37,22 @@ from worker.hands.device.tflite import read_graph
 from worker.hands.effort import Effort
 from worker.hands.geometry import View, ious
 from worker.hands.landmarks import LANDMARKS
-from worker.hands.litert_engine import LiteRtEngine, Model
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 from worker.hands.palm import PALMS
+from worker.hands.persons import PERSONS
+from worker.hands.poses import POSE_JOINTS, POSES
 from worker.hands.pyramid import Pyramid
 from worker.picture import Picture
 from worker.picture_files import pictures_in
 
-PIXELS, LOGITS = 2e-3, 5e-4
+PIXELS, LOG_ODDS = 2e-3, 5e-4
+"""The largest differences of the networks' numbers."""
 SAME_BOX = 0.9
 """Boxes of the same hand overlap by at least this, intersection over union."""
+CERTAIN = 20.0
+"""Log odds beyond which a probability is 0 or 1 in float32, so that no difference matters."""
+TRIES = 100
+"""Repetitions of a picture whose hands differ, at most."""
 PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -54,33 +64,65 @@ class Comparison:
     hands: int = 0
     other_counts: list[str] = field(default_factory=list)
     other_hands: list[str] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
     boxes_px: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     f1: Figures = field(default_factory=Figures)
 
-    def add(self, name: str, found: Hands, expected: Hands) -> None:
-        """Compares one picture."""
+    def add(self, name: str, found: Hands, expected: Hands) -> bool:
+        """Compares one picture; returns whether its hands are the same."""
         self.pictures += 1
         self.hands += len(expected)
         if len(found) != len(expected):
             self.other_counts.append(name)
-            return
-        left = list(range(len(found)))
-        for row in range(len(expected)):
-            overlaps = ious(expected.boxes[row : row + 1], found.boxes[left])[0]
-            best = left.pop(int(overlaps.argmax()))
-            if overlaps.max() < SAME_BOX or found.is_right[best] != expected.is_right[row]:
-                self.other_hands.append(name)
-            self.boxes_px.append(float(np.abs(found.boxes[best] - expected.boxes[row]).max()))
-            self.scores.append(float(abs(found.scores[best] - expected.scores[row])))
+            return False
+        pairs = matched(found, expected)
+        others = [pair for pair in pairs if not pair.same]
+        self.other_hands += [name] * len(others)
+        self.boxes_px += [pair.box_px for pair in pairs]
+        self.scores += [pair.score for pair in pairs]
+        return not others
 
     def row(self) -> str:
         """Returns the table's row."""
         worst, usual = (max(self.boxes_px), float(np.median(self.boxes_px))) if self.boxes_px else (0.0, 0.0)
         return (
-            f"{self.pictures:9}{self.hands:7}{len(self.other_counts):14}{len(self.other_hands):13}"
+            f"{self.pictures:9}{self.hands:7}{len(self.other_counts):14}{len(self.other_hands):13}{len(self.unexplained):13}"
             f"{usual:12.3f}{worst:11.2f}{max(self.scores, default=0.0):12.4f}"
         )
+
+
+class Pair(NamedTuple):
+    """A hand as two engines found it."""
+
+    same: bool
+    box_px: float
+    """The largest difference of their boxes' sides."""
+    score: float
+    """The difference of their scores."""
+
+
+def matched(found: Hands, expected: Hands) -> list[Pair]:
+    """Returns the hands of two engines that found equally many: to each expected one the most similar of those left."""
+    left, pairs = list(range(len(found))), []
+    for row in range(len(expected)):
+        overlaps = ious(expected.boxes[row : row + 1], found.boxes[left])[0]
+        best = left.pop(int(overlaps.argmax()))
+        same = bool(overlaps.max() >= SAME_BOX and found.is_right[best] == expected.is_right[row])
+        apart = float(np.abs(found.boxes[best] - expected.boxes[row]).max())
+        pairs.append(Pair(same, apart, float(abs(found.scores[best] - expected.scores[row]))))
+    return pairs
+
+
+def within_tolerance(image: Picture, found: Hands, models: ModelPaths, effort: Effort) -> bool:
+    """Returns whether LiteRT finds these hands itself when its numbers are moved by no more than the bounds."""
+    from bench.shaken_engine import ShakenEngine
+
+    for seed in range(TRIES):
+        shaken = PalmLandmarkDetector(ShakenEngine(models, seed), effort=effort).detect(image)
+        if len(shaken) == len(found) and all(pair.same for pair in matched(shaken, found)):
+            return True
+    return False
 
 
 def variants(image: Picture) -> Iterator[tuple[str, Picture]]:
@@ -97,27 +139,36 @@ def variants(image: Picture) -> Iterator[tuple[str, Picture]]:
 
 
 def numbers(models: ModelPaths, images: Sequence[Picture]) -> dict[str, float]:
-    """Returns the largest differences of the palm and the landmark network in float32: pixels and log odds."""
-    worst = {"palm px": 0.0, "palm log odds": 0.0, "landmarks px": 0.0, "presence log odds": 0.0}
-    palm, landmarks = (
-        TorchNetwork(read_graph(file), wanted).eval()
-        for file, wanted in ((models.palm, (0, 1)), (models.landmarks, (0, 1)))
-    )
-    lite_palm, lite_landmarks = Model(models.palm), Model(models.landmarks)
-    for image in images:
-        height, width = image.shape[:2]
-        view, pyramid = View(0, 0, width, height), Pyramid(image)
-        given = PALMS.values(pyramid.letterboxed(view, PALMS.size))[None]
-        regressors, logits = run(palm, given)
-        lite_palm.run(given)
-        worst["palm px"] = max(worst["palm px"], off(regressors, lite_palm.output(0)))
-        worst["palm log odds"] = max(worst["palm log odds"], off(logits, lite_palm.output(1)))
-        given = LANDMARKS.values(pyramid.letterboxed(view, LANDMARKS.size))[None]
-        joints, presence = run(landmarks, given)
-        lite_landmarks.run(given)
-        worst["landmarks px"] = max(worst["landmarks px"], off(joints, lite_landmarks.output(0)))
-        odds = [np.log(each / (1 - each)) for each in (presence, lite_landmarks.output(1))]
-        worst["presence log odds"] = max(worst["presence log odds"], off(*odds))
+    """Returns the largest differences of the networks in float32: pixels and log odds."""
+    from worker.hands.litert_engine import Model
+
+    worst: dict[str, float] = {}
+
+    def compare(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+        worst[name] = max(worst.get(name, 0.0), float(np.abs(found - expected).max(initial=0.0)))
+
+    for network in (PALMS, PERSONS, LANDMARKS, POSES):
+        file, name = getattr(models, network.file), network.file
+        module, lite = TorchNetwork(read_graph(file), (0, 1)).eval(), Model(file)
+        for image in images:
+            height, width = image.shape[:2]
+            given = network.values(Pyramid(image).letterboxed(View(0, 0, width, height), network.size))[None]
+            first, second = run(module, given)
+            lite.run(given)
+            wanted_first, wanted_second = lite.output(0), lite.output(1)
+            if network is POSES:  # x, y, z and two log odds of each joint
+                first, wanted_first = (each.reshape(POSE_JOINTS, 5) for each in (first, wanted_first))
+                compare(f"{name} log odds", first[:, 3:], wanted_first[:, 3:])
+                first, wanted_first = first[:, :2], wanted_first[:, :2]
+            if network in (LANDMARKS, POSES):
+                second, wanted_second = (np.log(each / (1 - each)) for each in (second, wanted_second))
+            if (
+                network is PERSONS
+            ):  # those at other anchors lie up to hundreds of pixels outside, and nobody asks for them
+                asked = wanted_second[..., 0] >= network.min_logit
+                first, wanted_first = first[asked], wanted_first[asked]
+            compare(f"{name} px", first, wanted_first)
+            compare(f"{name} log odds", *(np.clip(each, -CERTAIN, CERTAIN) for each in (second, wanted_second)))
     return worst
 
 
@@ -125,11 +176,6 @@ def numbers(models: ModelPaths, images: Sequence[Picture]) -> dict[str, float]:
 def run(network: TorchNetwork, given: np.ndarray) -> list[np.ndarray]:
     """Returns the outputs of a network on the CPU."""
     return [output.numpy() for output in network(torch.from_numpy(given))]
-
-
-def off(found: np.ndarray, expected: np.ndarray) -> float:
-    """Returns the largest difference."""
-    return float(np.abs(found - expected).max())
 
 
 def score(hands: Hands, circles: Sequence[Circle]) -> Figures:
@@ -169,17 +215,27 @@ def main() -> int:
     parser.add_argument("--no-variants", action="store_true", help="the pictures as they are, alone")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth picture alone")
     options = parser.parse_args()
+    from worker.hands.litert_engine import LiteRtEngine  # not at the top: bench.on_gpu also runs without LiteRT
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
     pictures = [read(file) for folder in options.folders for file in pictures_of(folder)[:: options.every]]
     differences = numbers(models, [image for _, image, _ in pictures])
-    print(", ".join(f"{name} {value:.2g}" for name, value in differences.items()), f"(bounds {PIXELS}, {LOGITS})")
-    heads = (("pictures", 9), ("hands", 7), ("other counts", 14), ("other hands", 13), ("box, px", 12), ("worst", 11))
+    print(", ".join(f"{name} {value:.2g}" for name, value in differences.items()), f"(bounds {PIXELS}, {LOG_ODDS})")
+    heads = (
+        ("pictures", 9),
+        ("hands", 7),
+        ("other counts", 14),
+        ("other hands", 13),
+        ("unexplained", 13),
+        ("box, px", 12),
+        ("worst", 11),
+    )
     print(" " * 28 + "".join(f"{head:>{width}}" for head, width in (*heads, ("score", 12), ("F1", 8))))
     printed: dict[str, Any] = {}
-    same = True
+    explained = True
     for effort in options.effort or list(Effort):
         reference = PalmLandmarkDetector(LiteRtEngine(models), effort=effort)
         expected = [
@@ -198,20 +254,23 @@ def main() -> int:
                 detector = PalmLandmarkDetector(engine, effort=effort)
                 for name, image, hands, circles in expected:
                     found = detector.detect(image)
-                    compared.add(name, found, hands)
+                    same = compared.add(name, found, hands)
+                    if not same and precision == "float32" and not within_tolerance(image, found, models, effort):
+                        compared.unexplained.append(name)
                     compared.f1 += score(found, circles) if circles else Figures()
             f1s = f"{compared.f1.f1:8.3f} (LiteRT {sum(truth, Figures()).f1:.3f})" if truth else ""
             print(f"{f'{effort}, {precision}':28}{compared.row()}{f1s}")
             for name in compared.other_counts + compared.other_hands:
-                print(f"    {name}")
+                print(f"    {name}{': beyond the tolerance' if name in compared.unexplained else ''}")
             printed[f"{effort} {precision}"] = {
                 "pictures": compared.pictures, "hands": compared.hands, "other_counts": len(compared.other_counts),
-                "other_hands": len(compared.other_hands), "box_px": max(compared.boxes_px, default=0.0), "f1": compared.f1.f1,
+                "other_hands": len(compared.other_hands), "unexplained": len(compared.unexplained),
+                "box_px": max(compared.boxes_px, default=0.0), "f1": compared.f1.f1,
             }  # fmt: skip
-            same = same and (precision != "float32" or not compared.other_counts + compared.other_hands)
-    exact = all(value <= (LOGITS if "odds" in name else PIXELS) for name, value in differences.items())
+            explained = explained and not compared.unexplained
+    exact = all(value <= (LOG_ODDS if "odds" in name else PIXELS) for name, value in differences.items())
     print(json.dumps({"bench": "detector_engines", "device": options.device, "numbers": differences, **printed}))
-    return 0 if same and exact else 1
+    return 0 if explained and exact else 1
 
 
 def pictures_of(folder: Path) -> list[Path]:

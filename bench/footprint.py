@@ -3,6 +3,7 @@
     python -m bench.footprint
 
 Memory: with a real Valkey and 1,000 streams, each with its own limit and admitted often enough to have all of its state.
+With --log-format json there is one more process (docs/decisions/0031): its memory that it doesn't share with the sidecar.
 Start: from the start of the process to the first answer for a client that connects within 2 ms of when it can, with Redis
 running; the median of several starts. A start before them caches all bytecode in a folder of this bench.
 
@@ -30,7 +31,7 @@ from support.processes.sidecars import sidecar_process
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 
-from bench.servers import channel_to, cpu_seconds, resident_bytes
+from bench.servers import channel_to, children, cpu_seconds, private_bytes, resident_bytes
 from handcounter.client import RateLimiter
 from handcounter.pacing.schedule import Reason
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -177,10 +178,13 @@ def main() -> None:
         assert not decided["local"]
         limiter.close()
         starts = starts_ms(server.url, options.starts)
+        with sidecar_process("--log-format", "json", redis_url=server.url) as speaking_json:
+            relay = sum(map(private_bytes, children(speaking_json.pid))) / 2**20
     medians = {way: Cpu(*map(statistics.median, zip(*each, strict=True))) for way, each in cpu.items()}
     loop = medians.pop("nothing")
     start = statistics.median(starts)
     print(f"memory (RSS): {idle:.1f} MiB at the start, {full:.1f} MiB with {STREAMS:,} streams")
+    print(f"with --log-format json: {relay:.1f} MiB more")
     print(f"first decision {start:.0f} ms after the start of the process ({min(starts):.0f} to {max(starts):.0f})")
     print(
         f"{CAMERAS} cameras of {CAMERA_FPS} fps limited to {LIMIT:g}; {by_lease:.1%} of the session's frames denied by a lease"
@@ -193,7 +197,13 @@ def main() -> None:
     print(
         f"goal: at most {GOAL_START_MS:.0f} ms to the first decision: {'met' if start <= GOAL_START_MS else 'MISSED'}"
     )
-    figures: dict[str, object] = {"idle_mib": idle, "full_mib": full, "start_ms": start, "by_lease": by_lease}
+    figures: dict[str, object] = {
+        "idle_mib": idle,
+        "full_mib": full,
+        "json_mib": relay,
+        "start_ms": start,
+        "by_lease": by_lease,
+    }
     figures["cpu_us"] = {way: each._asdict() for way, each in [*medians.items(), ("nothing", loop)]}
     print(json.dumps({"bench": "footprint", **figures}))
 

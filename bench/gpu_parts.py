@@ -4,12 +4,11 @@ import itertools
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -20,19 +19,23 @@ import torch
 
 from bench.detector_engines import PRECISIONS, Comparison, tf32, variants
 from bench.gpu_load import GpuLoad
-from bench.hamer import NOMINAL, TINY, device_name
-from bench.hamer_reference import flops_per_crop, random_tensors
+from bench.hamer import NOMINAL, TINY, BackboneRun, device_name, way_of_a_frame
+from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
+from bench.stages_rate import stages_rate
 from worker.detect import read_image
 from worker.download import download_progress
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, build_hamer, load_hamer
 from worker.hamer.config import HamerConfig
+from worker.hamer.detector import HamerDetector
 from worker.hamer.engine import Engine
 from worker.hamer.predictor import HamerPredictor
 from worker.hamer.refiner import HamerRefiner
 from worker.hamer.sizes import VIT_H
+from worker.hamer.tuning import Compile
+from worker.hands.detection import HandDetector, Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.arena import Arena
-from worker.hands.device.engine import DeviceEngine
+from worker.hands.device.engine import AT_ONCE, DeviceEngine
 from worker.hands.device.inputs import Rows, crop_rows, view_rows
 from worker.hands.device.runner import BUCKETS, Runner
 from worker.hands.effort import Effort
@@ -153,14 +156,14 @@ def engines(setting: Setting, tell: Tell) -> None:
 
 
 def detector(setting: Setting, tell: Tell) -> None:
-    """JPEG to hands, by the number of threads."""
+    """JPEG to result through the worker's stages, by the number of threads that decode."""
     jpegs = [_jpeg(_scene(size)) for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),))]
     effort = setting.pick(Effort.BALANCED, Effort.FAST)
     with closing(_engine(setting, _models())) as engine:
         hands = PalmLandmarkDetector(engine, effort=effort)
-        for jpeg, threads in itertools.product(jpegs, setting.pick((1, 16, 64, 128), (2,))):
+        for jpeg, threads in itertools.product(jpegs, setting.pick((1, 4, 8, 16), (2,))):
             batches, inputs = engine.batches.batches, engine.batches.rows
-            done = _throughput(setting, threads, lambda jpeg=jpeg: hands.detect(decode(jpeg)))  # type: ignore[misc]
+            done = _throughput(setting, [hands] * threads, jpeg)
             each = (engine.batches.rows - inputs) / max(1, engine.batches.batches - batches)
             tell(f"{effort}, {_size(jpeg)}, {threads} threads", f"{done.text}; {each:.1f} inputs a batch", **vars(done))
 
@@ -189,51 +192,101 @@ def decoding(setting: Setting, tell: Tell) -> None:
         jpeg, count = _jpeg(_scene(size)), setting.pick(512, 8)
         with ThreadPoolExecutor(cpus) as pool:
             started = time.perf_counter()
-            for _ in pool.map(lambda _, jpeg=jpeg: decode(jpeg), range(count)):  # type: ignore[misc]
+            for _ in pool.map(lambda _, jpeg=jpeg: decode(jpeg), range(count)):
                 pass
             fps = count / (time.perf_counter() - started)
         tell(f"{size[0]}x{size[1]}, {len(jpeg) // 1024} KB, {cpus} processors", f"{fps:.0f} frames/s", fps=fps)
 
 
 def hamer(setting: Setting, tell: Tell) -> None:
-    """HaMeR with random weights: crops per second, and the whole way from JPEG to result with two hands a frame."""
+    """HaMeR with random weights: how it runs fastest, crops per second beside the plain way, and from JPEG to result."""
     sizes = setting.pick(VIT_H, TINY)
     tensors = {key: tensor.to(setting.where) for key, tensor in random_tensors(sizes).items()}
     config = HamerConfig(heads=sizes.heads, decoder_heads=sizes.decoder_heads)
     nominal = next((peak for name, peak in NOMINAL.items() if name in device_name(setting.where)), None)
+    plain = PlainHamer(tensors, sizes)
+    crops = torch.randn(setting.pick(64, 1), 3, 256, 192, device=setting.where)
+    with torch.inference_mode():
+        plain_fps = 1 / setting.median_s(lambda: plain(crops[:1]))
+    tell("plain: float32, eager, one by one", f"{plain_fps:.1f} crops/s", crops_per_s=plain_fps)
     built: dict[str, Engine] = {}
     for precision in setting.pick((HALF, BRAIN), (FULL,)):
         built[precision.name] = engine = _hamer(setting, tensors, config, precision)
-        for batch in setting.pick((1, 4, 16, 64), (1,)):
-            crops = torch.randn(batch, 3, 256, 192, device=setting.where)
-            fps = batch / setting.median_s(lambda crops=crops, run=engine.forward: run(crops))  # type: ignore[misc]
+        _tune(setting, tell, engine, precision.name)
+        for batch in setting.pick((64, 16, 4, 1), (1,)):
+            some = crops[:batch]
+            fps = batch / setting.median_s(lambda some=some, run=engine.forward: run(some))  # type: ignore[misc]
             share = f", {fps * sum(flops_per_crop(sizes)) / nominal:.0%} of the peak" if nominal else ""
-            tell(f"{precision.name}, batches of {batch}", f"{fps:.0f} crops/s{share}", crops_per_s=fps)
-    _from_jpeg_to_result(setting, tell, next(iter(built.values())))
+            figure = f"{fps:.0f} crops/s, {fps / plain_fps:.1f} times the plain way{share}"
+            tell(f"{precision.name}, batches of {batch}", figure, crops_per_s=fps, times_plain=fps / plain_fps)
+        with torch.inference_mode():
+            run_backbone = BackboneRun(engine, len(crops))
+            fps = len(crops) / setting.median_s(lambda run=run_backbone: run(crops))  # type: ignore[misc]
+        share = f", {fps * flops_per_crop(sizes)[0] / nominal:.0%} of the peak" if nominal else ""
+        tell(
+            f"{precision.name}, the backbone alone, batches of {len(crops)}",
+            f"{fps:.0f} crops/s{share}",
+            crops_per_s=fps,
+        )
+    first = next(iter(built.values()))
+    with torch.inference_mode():
+        stages = way_of_a_frame(first, plain, setting.pick(10, 1))
+    for stage in stages["ours"]:
+        plain_ms, ours = stages["plain"][stage], stages["ours"][stage]
+        tell(f"a frame alone, {stage}", f"{ours:.2f} ms, plain {plain_ms:.2f} ms", ours_ms=ours, plain_ms=plain_ms)
+    _from_jpeg_to_result(setting, tell, first)
+
+
+def _tune(setting: Setting, tell: Tell, engine: Engine, precision: str) -> None:
+    """How long the choice of the kernels takes, what it is, and the graphs of all batch sizes."""
+    started = time.perf_counter()
+    engine.tune(Compile.AUTO, None)
+    tuned = time.perf_counter() - started
+    for batch in setting.pick(reversed(engine.buckets), ()):
+        engine.warm_up(batch)
+    setting.wait()
+    ready = time.perf_counter() - started
+    told = f"{engine.tuning}; chosen in {tuned:.1f} s, all graphs ready after {ready:.1f} s"
+    tell(f"{precision}, the attention kernel", told, tuned_s=tuned, ready_s=ready, **asdict(engine.tuning))
+
+
+class _TwoHands:
+    """Searches as the detector does, and finds two hands, because the drawn people may have any number."""
+
+    name = "two"
+
+    def __init__(self, detector: PalmLandmarkDetector) -> None:
+        self._detector = detector
+        self.engine, self.at_once = detector.engine, detector.at_once
+
+    def detect(self, image: Picture) -> Hands:
+        return self.submit(image).result()
+
+    def submit(self, image: Picture) -> Future[Hands]:
+        two: Future[Hands] = Future()
+        self._detector.submit(image).add_done_callback(lambda done: two.set_result(self._hands(done.result())))
+        return two
+
+    @staticmethod
+    def _hands(_found: Hands) -> Hands:
+        return Hands(
+            boxes=np.array([[100, 80, 190, 180], [200, 60, 280, 150]], np.float32),
+            is_right=np.array([True, False]),
+            scores=np.array([0.9, 0.8], np.float32),
+            keypoints=np.full((2, 21, 2), np.nan, np.float32),
+        )
 
 
 def _from_jpeg_to_result(setting: Setting, tell: Tell, engine: Engine) -> None:
-    """The whole way; the random network's hands replace the detector's, which may find any number."""
+    """The whole way through the worker's stages, with two hands a frame."""
     jpeg = _jpeg(_scene(setting.pick((1280, 720), (320, 240))))
-    two = SimpleNamespace(
-        boxes=np.array([[100.0, 80, 190, 180], [200, 60, 280, 150]]),
-        is_right=np.array([True, False]),
-        scores=np.array([0.9, 0.8]),
-        keypoints=np.full((2, 21, 2), np.nan),
-    )
     effort = setting.pick(Effort.BALANCED, Effort.FAST)
     refiner = HamerRefiner(HamerPredictor(engine))
     refiner.batcher.warm_up(engine.warm_up)
     with closing(refiner), closing(_engine(setting, _models())) as hands:
-        detector = PalmLandmarkDetector(hands, effort=effort)
-
-        def frame() -> None:
-            image = decode(jpeg)
-            detector.detect(image)
-            refiner.refine(image, two)
-
-        for threads in setting.pick((16, 64, 128), (2,)):
-            done = _throughput(setting, threads, frame)
+        detector = HamerDetector(_TwoHands(PalmLandmarkDetector(hands, effort=effort)), refiner)
+        for threads in setting.pick((4, 8, 16), (2,)):
+            done = _throughput(setting, [detector] * threads, jpeg)
             tell(f"JPEG to result, {effort}, 2 hands, {threads} threads", done.text, **vars(done))
 
 
@@ -249,33 +302,14 @@ class _Throughput(SimpleNamespace):
         return f"{self.fps:.0f} frames/s, {self.cpu_ms:.2f} ms CPU a frame{busy}"
 
 
-def _throughput(setting: Setting, threads: int, step: Callable[[], object]) -> _Throughput:
-    """Runs a step in threads for a few seconds."""
+def _throughput(setting: Setting, detectors: Sequence[HandDetector], jpeg: bytes) -> _Throughput:
+    """Runs the stages for a few seconds."""
     cv2.setNumThreads(1)
-    step()  # the first one allocates
-    until = time.perf_counter() + setting.pick(5.0, 0.5)
-    counts = [0] * threads
-    errors: list[Exception] = []
-
-    def loop(number: int) -> None:
-        try:
-            while time.perf_counter() < until:
-                step()
-                counts[number] += 1
-        except Exception as error:
-            errors.append(error)
-
+    detectors[0].detect(decode(jpeg))  # the first one allocates
     with GpuLoad(setting.where) as load:
-        started, cpu = time.perf_counter(), time.process_time()
-        workers = [threading.Thread(target=loop, args=(number,)) for number in range(threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    if errors:
-        raise errors[0]
-    return _Throughput(fps=sum(counts) / seconds, cpu_ms=cpu_s / max(1, sum(counts)) * 1e3, gpu_busy=load.busy)
+        rate = stages_rate(detectors, jpeg, setting.pick(5.0, 0.5))
+    cpu_ms = rate.cpu_s / max(1, rate.frames) * 1e3
+    return _Throughput(fps=rate.frames / rate.seconds, cpu_ms=cpu_ms, gpu_busy=load.busy)
 
 
 def _hamer(setting: Setting, tensors: Mapping[str, torch.Tensor], config: HamerConfig, precision: Precision) -> Engine:
@@ -284,7 +318,8 @@ def _hamer(setting: Setting, tensors: Mapping[str, torch.Tensor], config: HamerC
 
 def _engine(setting: Setting, models: ModelPaths, dtype: torch.dtype = torch.float32) -> DeviceEngine:
     pixels = setting.pick(150_000_000, 8_000_000)
-    return DeviceEngine(models, setting.where, dtype=dtype, pixels=pixels)
+    at_once = setting.pick(AT_ONCE, 1)
+    return DeviceEngine(models, setting.where, dtype=dtype, pixels=pixels, at_once=at_once)
 
 
 def _models() -> ModelPaths:

@@ -6,24 +6,41 @@
 
 The weights are random, which doesn't affect the speed. Each round runs the plain forward pass and all batch sizes in turn,
 so that other load on the machine affects all of them alike; the results are medians. On a CPU the CPU seconds per crop are
-printed too, because they hardly depend on other load.
+printed too, because they hardly depend on other load. On a GPU what is timed are the graphs that the worker replays, from the
+crops on the device to the rows in host memory, and for the backbone's share a graph of the backbone alone.
+
+Then the way of a frame with two hands from its JPEG to its result, stage by stage, plain and ours (--no-way leaves that out).
 """
 
 import argparse
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import torch
 
 from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
+from bench.hamer_way import milliseconds, our_stages, plain_stages, table
+from worker.download import download_progress
 from worker.hamer.checkpoint import build_hamer
 from worker.hamer.config import HamerConfig
 from worker.hamer.engine import Engine
-from worker.hamer.predictor import PRECISIONS, choose_device, choose_precisions
+from worker.hamer.predictor import PRECISIONS, choose_precisions
 from worker.hamer.sizes import VIT_H, HamerSizes
+from worker.hamer.tuning import Compile
+from worker.hands.detection import HandDetector
+from worker.hands.detector import PalmLandmarkDetector
+from worker.hands.device.choice import choose_device
+from worker.hands.device.engine import DeviceEngine
+from worker.hands.models import TITLE, default_models_dir, ensure_models
+from worker.synthetic.camera import SyntheticCamera
+from worker.synthetic.spec import SyntheticSpec
 
 TINY = HamerSizes(
     image_size=256, patch=16, dim=192, depth=4, heads=3, mlp_dim=768,
@@ -113,9 +130,49 @@ def device_name(device: torch.device) -> str:
     return f"{model}, {torch.get_num_threads()} threads"
 
 
+class BackboneRun:
+    """The backbone alone for batches of one size, as the engine runs it: as a graph, where there are graphs."""
+
+    def __init__(self, engine: Engine, batch: int) -> None:
+        self._engine = engine
+        backbone, image = engine.model.backbone, engine.model.image_size
+        shape = (batch, 3, image, image * 3 // 4)
+        with engine.streams.computing(), engine.tuning.kernels():
+            self._run = engine.streams.capture(backbone, shape, None) or backbone
+
+    def __call__(self, crops: torch.Tensor) -> None:
+        """Computes a batch, and waits for it."""
+        with self._engine.streams.computing(), self._engine.tuning.kernels():
+            self._run(crops)
+            self._engine.streams.record().synchronize()
+
+
+def way_of_a_frame(engine: Engine, plain: PlainHamer, rounds: int) -> dict[str, dict[str, float]]:
+    """Returns the milliseconds of each stage, plain and ours, for a picture of 1280 x 720 with two hands."""
+    with download_progress(sys.stderr, TITLE) as progress:
+        models = ensure_models(default_models_dir(), progress)
+    image = SyntheticCamera(SyntheticSpec(seed=0, fps=1.0, people=(1, 2), size=(1280, 720))).frame(0)
+    jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes()
+
+    def wait() -> None:
+        if engine.device.type == "cuda":
+            torch.cuda.synchronize(engine.device)
+
+    with ExitStack() as opened:
+        detector: HandDetector
+        if engine.device.type == "cuda":
+            detector = PalmLandmarkDetector(opened.enter_context(closing(DeviceEngine(models, engine.device))))
+        else:
+            from worker.hands.litert_engine import LiteRtEngine
+
+            detector = PalmLandmarkDetector(LiteRtEngine(models))
+        ways = {"plain": plain_stages(detector, plain, engine), "ours": our_stages(detector, engine)}
+        return milliseconds(ways, jpeg, rounds, wait)
+
+
 @torch.inference_mode()
 def main() -> None:
-    """Measures and prints a table."""
+    """Measures and prints two tables and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=["tiny", "vit-h"], default="tiny")
     parser.add_argument("--device", default="auto")
@@ -124,6 +181,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="*", help="batch sizes (default: all sizes of the device)")
     parser.add_argument("--threads", type=int, help="threads on a CPU (default: all)")
     parser.add_argument("--mesh", action="store_true", help="also compute the vertices")
+    parser.add_argument("--compile", type=Compile, choices=list(Compile), default=Compile.AUTO, help="as in the worker")
+    parser.add_argument("--no-way", action="store_true", help="the network alone")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -147,8 +206,10 @@ def main() -> None:
     ours = {batch: Timings(batch) for batch in batches}
     backbone = {batch: Timings(batch) for batch in batches}
     plain(crops[:1])
+    engine.tune(args.compile, None)
     for batch in sorted(batches, reverse=True):
         engine.warm_up(batch)
+    backbones = {batch: BackboneRun(engine, batch) for batch in sorted(batches, reverse=True)}
     used = memory(device, peak=True) - before
     peaks = [MatmulPeak(dtype, device) for dtype in (precision.matrices, torch.float32)]
     for _ in range(args.rounds):
@@ -157,7 +218,7 @@ def main() -> None:
         plain_timings.measure(lambda: plain(crops[:1]), device)
         for batch in batches:
             ours[batch].measure(lambda n=batch: engine.forward(crops[:n]), device)  # type: ignore[misc]
-            backbone[batch].measure(lambda n=batch: engine.model.backbone(crops[:n]), device)  # type: ignore[misc]
+            backbone[batch].measure(lambda n=batch: backbones[n](crops[:n]), device)  # type: ignore[misc]
 
     few = crops[:2]
     error = (engine.model(few, mesh=True)["vertices"] - plain(few)["vertices"]).norm(dim=-1)
@@ -165,7 +226,10 @@ def main() -> None:
     backbone_flops, head_flops = flops_per_crop(sizes)
     nominal = next((flops for name, flops in NOMINAL.items() if name in device_name(device)), None)
 
-    print(f"{device_name(device)}; torch {torch.__version__}; {args.size}, {precision.name}, {args.rounds} rounds")
+    print(
+        f"{device_name(device)}; torch {torch.__version__}; {args.size}, {precision.name}, {args.rounds} rounds; "
+        f"attention: {engine.tuning}"
+    )
     print(
         f"{(backbone_flops + head_flops) / 1e9:.1f} GFLOP per crop, {backbone_flops / 1e9:.1f} of them in the backbone"
     )
@@ -191,6 +255,12 @@ def main() -> None:
             f"| {name} | {timings.crops} | {timings.latency * 1e3:.1f} | {timings.rate:.2f} | {speedup:.2f} "
             f"| {timings.cpu_per_crop:.3f} | {cpu_speedup:.2f} | {share:.0%} |"
         )
+    way = {} if args.no_way else way_of_a_frame(engine, plain, args.rounds)
+    if way:
+        print("", *table(way), sep="\n")
+    rates = {str(n): ours[n].rate for n in batches}
+    printed = {"bench": "hamer", "size": args.size, "device": device_name(device), "precision": precision.name}
+    print(json.dumps({**printed, "plain_crops_per_s": plain_timings.rate, "crops_per_s": rates, "way_ms": way}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 from bench.gpu_parts import PARTS, Setting
 from bench.hamer import device_name
 
-LIMITS_S = {"golden": 90, "networks": 120, "engines": 90, "detector": 120, "uploads": 40, "decoding": 40, "hamer": 180}
+LIMITS_S = {"golden": 90, "networks": 120, "engines": 90, "detector": 120, "uploads": 40, "decoding": 40, "hamer": 220}
 """Seconds for each part."""
 
 

@@ -28,6 +28,7 @@ QUICK: dict[str, list[str]] = {
     "bench.fleet": ["--quick"],
     "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40", "--idle-seconds", "0.5"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
+    "bench.gpu_pod": ["--gpu", "H100", "--hands", "2", "--cores", "4"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
     "bench.hamer_start": ["--size", "tiny", "--rounds", "1"],
     "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
@@ -57,6 +58,7 @@ QUICK: dict[str, list[str]] = {
 NEEDS = {
     "bench.console": "playwright",
     "bench.detector_engines": "torch",
+    "bench.gpu_pod": "torch",
     "bench.hamer": "torch",
     "bench.hamer_start": "torch",
     "bench.interpreter_lock": "torch",

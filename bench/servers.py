@@ -42,6 +42,17 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def private_bytes(pid: int) -> int:
+    """Returns the memory of a process that it shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+
+def children(pid: int) -> list[int]:
+    """Returns the processes that the first thread of a process has started and that haven't ended."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def channel_to(address: str) -> grpc.Channel:
     """Opens a channel without a proxy."""
     return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)

@@ -7,6 +7,9 @@ Three simulated cameras publish to a Valkey with appendonly always, and two work
 limits of a sidecar. First these are killed and frozen, one at a time; then the data in Redis is spoiled, with each fault
 once. After each part everything must be settled, exactly once. It fails if a frame is missing, pending or counted twice, or if
 counting doesn't resume.
+
+At last RTSP cameras, `hand-counter ingest`, its list and a Valkey are killed, frozen and spoiled (alone: --only-cameras). Every
+camera must publish again, what is published must be in the queue once, and no time may go back.
 """
 # ruff: noqa: T201 (its output is what it prints)
 
@@ -22,7 +25,9 @@ from typing import NamedTuple
 
 from support.waiting import wait_until
 
-from chaos.audit import flaws
+from chaos.audit import flaws, publishing_flaws
+from chaos.camera_faults import CAMERA_FAULTS
+from chaos.cameras import publishing
 from chaos.faults import KILLS, SPOILS, Fault, name_of
 from chaos.system import CLAIM_IDLE_S, System, running
 
@@ -54,9 +59,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=16, help="how often a process is killed or frozen")
     parser.add_argument("--minutes", type=float, default=1.0, help="over which the kills are spread")
     parser.add_argument("--seed", type=int, help="of the random choices; by default a new one, which is printed")
+    parser.add_argument("--only-cameras", action="store_true", help="kill and spoil only cameras and their publisher")
     options = parser.parse_args()
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     chance = random.Random(seed)
+    if options.only_cameras:
+        print(f"seed {seed}")
+        return _run_cameras(chance, options.kills)
     print(f"{options.kills} kills and freezes over {options.minutes:g} minutes, seed {seed}")
     kills = [*KILLS, *(chance.choice(KILLS) for _ in range(options.kills - len(KILLS)))][: options.kills]
     chance.shuffle(kills)
@@ -76,6 +85,31 @@ def main() -> int:
     print("FAILED" if found else "good: every frame is settled exactly once")
     figures = {"received": sum(part.received for part in parts), "takeover_s": longest, "flaws": found}
     print(json.dumps({"bench": "chaos", "seed": seed, **figures, "rows": [row._asdict() for row in rows]}))
+    return 1 if found else _run_cameras(chance, options.kills)
+
+
+def _run_cameras(chance: random.Random, kills: int) -> int:
+    """Prints what happens to cameras and their publisher; returns the exit code."""
+    faults = [*CAMERA_FAULTS, *(chance.choice(CAMERA_FAULTS) for _ in range(kills - len(CAMERA_FAULTS)))]
+    chance.shuffle(faults)
+    print(f"\n{'fault':28}{'lasted, s':>10}{'resumed after, s':>18}")
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, publishing(Path(folder) / "cameras") as cameras:
+        try:
+            cameras.await_frames()
+            for fault in faults:
+                began = time.monotonic()
+                fault(cameras, chance)
+                ended = time.monotonic()
+                cameras.await_frames()
+                resumed = time.monotonic() - ended
+                print(f"{name_of(fault):28}{ended - began:10.1f}{resumed:18.1f}", flush=True)
+            found = publishing_flaws(cameras.frames, cameras.stop(), cameras.added())
+        except AssertionError as error:
+            found = [f"it hasn't recovered: {error}"]
+        number = sum(map(len, cameras.frames.values()))
+    for flaw in found:
+        print(f"FLAW {flaw}")
+    print("FAILED" if found else f"good: {number} frames are in the queue once, and no time goes back")
     return 1 if found else 0
 
 

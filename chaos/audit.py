@@ -1,7 +1,8 @@
-"""What must hold of a queue's accounting once nothing is pending. Pure."""
+"""What must hold of a queue's accounting once nothing is pending, and of what cameras have published. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -48,4 +49,23 @@ def flaws(books: Books, *, entries_deleted: bool) -> list[str]:
         found.append(f"{counted} were counted, but there are {len(books.counted_ids)} results")
     if dead != books.dead_letters:
         found.append(f"{dead} are dead, but the dead letters stand for {books.dead_letters}")
+    return found
+
+
+def publishing_flaws(frames: Mapping[str, Sequence[float]], published: int, added: int) -> list[str]:
+    """Returns what is wrong with the frames of cameras in a queue, a sentence for each flaw.
+
+    Args:
+        frames: capture times by stream, in the order of the queue.
+        published: frames that the publisher says it has published.
+        added: frames in the queue since its start.
+    """
+    found = []
+    for name, times in sorted(frames.items()):
+        if twice := len(times) - len(set(times)):
+            found.append(f"{name} has {twice} frames twice")
+        if back := [(a, b) for a, b in pairwise(times) if b < a]:
+            found.append(f"the time of {name} goes back, from {back[0][0]} to {back[0][1]}")
+    if published != added:
+        found.append(f"{published} frames were published, but {added} were added to the queue")
     return found

@@ -168,6 +168,6 @@ SPOILS: tuple[Fault, ...] = (
 """Some of these delete entries. What is left must recover by itself, and balance."""
 
 
-def name_of(fault: Fault) -> str:
+def name_of(fault: Callable[..., object]) -> str:
     """Returns the name that is printed."""
     return fault.__name__.replace("_", " ")

@@ -38,7 +38,7 @@ class System:
         self._folder = folder
         self._stack = ExitStack()
         self._names = itertools.count()
-        self.server = self._stack.enter_context(_closing(Valkey(*_durable(folder))))
+        self.server = self._stack.enter_context(_closing(Valkey(*durable(folder))))
         self.client = redis.Redis(port=self.server.port, retry=None)
         self.set_limits()
         self._sidecar_port = free_port()
@@ -139,7 +139,9 @@ class System:
         name = name or f"worker-{number}"
         flags = ["--redis-url", self.server.url, "--sidecar", self.sidecar.address, "--http", "", "--consumer", name]
         flags += ["--claim-idle", str(CLAIM_IDLE_S), "--counts-maxlen", "1000000", "--dead-maxlen", "1000000"]
-        return name, Worker(self._folder / f"{number}.log", [str(SECONDS_PER_FRAME), *flags])
+        # Every other one as with a GPU: several frames are in progress at a time, bound to no thread.
+        fake = f"gpu:{SECONDS_PER_FRAME}" if number % 2 else str(SECONDS_PER_FRAME)
+        return name, Worker(self._folder / f"{number}.log", [fake, *flags])
 
 
 @contextmanager
@@ -161,7 +163,8 @@ def _closing(server: Valkey) -> Iterator[Valkey]:
         server.close()
 
 
-def _durable(folder: Path) -> tuple[str, ...]:
+def durable(folder: Path) -> tuple[str, ...]:
+    """Returns the arguments of a Valkey that loses nothing that it has answered."""
     return ("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always", "--save", "3600 1")
 
 

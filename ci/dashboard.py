@@ -232,6 +232,17 @@ PANELS = (
         {"{{pod}}": f"hand_counter_held{WHERE}"},
     ),
     Panel(
+        "The console",
+        "Pages that are open, and what their one feed asks of Redis and the sidecars, however many they are.",
+        "none",
+        {
+            "pages": f"sum (console_viewers{WHERE})",
+            "commands to Redis per second": _rate("console_redis_commands_total"),
+            "calls to sidecars per second": _rate("console_sidecar_calls_total"),
+            "failed readings per second: {{what}}": _rate("console_errors_total", "what"),
+        },
+    ),
+    Panel(
         "Memory and CPU of the sidecar",
         "Resident memory in MB, and CPU seconds per second.",
         "none",

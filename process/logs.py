@@ -65,11 +65,15 @@ def in_json() -> bool:
 def set_up(level: str, log_format: LogFormat) -> None:
     """Sends all log records from this level on to standard error.
 
-    In JSON, whatever else Python writes there becomes log lines too: texts, warnings, and exceptions that nobody caught.
+    In JSON, whatever else Python writes there becomes log lines too: texts, warnings, and exceptions that nobody caught. A log
+    that was redirected stays so.
     """
     if isinstance(sys.stderr, _Lines):
         sys.stderr = sys.stderr.replaced
-    handler = LogHandler(sys.stderr or Path(os.devnull).open("w"))  # noqa: SIM115 - None: it is closed
+    before = [each for each in logging.getLogger().handlers if isinstance(each, LogHandler) and each.redirected]
+    stream = before[0].stream if before else sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - None: it is closed
+    handler = LogHandler(stream)
+    handler.redirected = bool(before)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if log_format == "json" and sys.stderr is not None:
@@ -78,12 +82,11 @@ def set_up(level: str, log_format: LogFormat) -> None:
     logging.getLogger("grpc").setLevel(max(logging.INFO, logging.getLogger().level))
 
 
-def redirect(stream: TextIO) -> TextIO:
-    """Sends the log to another stream from now on; returns the one before."""
+def redirect(stream: TextIO) -> None:
+    """Sends the log to another stream from now on, also if it is set up again."""
     (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, LogHandler))
-    before: TextIO = handler.stream
     handler.setStream(stream)
-    return before
+    handler.redirected = True
 
 
 def foreign_line(text: str) -> str:
@@ -108,6 +111,9 @@ def _replace_stderr() -> None:
 
 class LogHandler(logging.StreamHandler[TextIO]):
     """Writes log lines. A failure to do so leaves at most one line, and reports nothing to a stream that leads back here."""
+
+    redirected = False
+    """Whether its stream isn't standard error."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Is called when a record couldn't be written."""

@@ -1,21 +1,27 @@
 """Lines that native libraries write to standard error, as log lines in JSON.
 
-TensorFlow Lite, libjpeg, libpng, OpenCV and FFmpeg write to descriptor 2 themselves, past Python's logging. So the descriptor
-is led into a pipe, and a process of its own turns what comes out of it into JSON. The log keeps the real standard error.
+TensorFlow Lite, libjpeg, libpng, OpenCV, FFmpeg and gRPC write to descriptor 2 themselves, past Python's logging. So the
+descriptor is led into a pipe, and a process of its own turns what comes out of it into JSON. The log keeps the real standard
+error.
 
 Why a process and not a thread: what a library writes before it aborts the process, and what faulthandler and the interpreter
 write after that, is still read. And a library that writes more than a pipe holds while it has the interpreter's lock would
 wait for a thread that waits for the lock.
 """
 
+import array
+import atexit
 import contextlib
+import faulthandler
+import fcntl
 import gc
 import os
 import select
 import signal
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from process import logs
@@ -33,45 +39,60 @@ _KILLED_BY: Final = 128
 """What shells and container engines add to the number of the signal that ended a process."""
 
 
-@contextlib.contextmanager
-def captured(log_format: logs.LogFormat) -> Iterator[None]:
-    """Turns what is written to descriptor 2 into JSON while a block runs; does nothing if the log is text, or if it is closed.
+def prepare(words: Sequence[str], variables: Mapping[str, str], prefix: str) -> None:
+    """Prepares the log as :func:`process.logs.prepare` does, and captures lines if they are to be JSON.
+
+    Before a program reads its settings, since the other process keeps the memory that this one has by then.
+
+    Args:
+        words: the arguments of the program.
+        variables: the environment.
+        prefix: that of the program's variables.
+    """
+    logs.prepare(words, variables, prefix)
+    capture("json" if logs.in_json() else "text")
+
+
+def capture(log_format: logs.LogFormat) -> None:
+    """Turns what is written to descriptor 2 into JSON, until the process ends; does nothing if the log is text or closed.
 
     Call it after :func:`process.logs.set_up`, and before the libraries are imported. No thread may run yet. In the first
-    process of a container the block runs in a child process, since the kernel ends all others when that process ends.
+    process of a container this returns in a child process, since the kernel ends all others when that process ends.
+
+    In either format a crash of a library leaves a trace of where the program was.
     """
-    if log_format != "json" or sys.__stderr__ is None:
-        yield
+    if sys.__stderr__ is None:
+        return
+    faulthandler.enable(2)
+    if log_format != "json":
         return
     sys.stderr.flush()
     real = os.dup(2)
     source, sink = os.pipe()
-    relay = _fork_program(source, sink, real) if os.getpid() == _INIT_PID else _fork_relay(source, sink, real)
+    if os.getpid() == _INIT_PID:
+        _fork_program(source, sink, real)
+    else:
+        _fork_relay(source, sink, real)
     os.close(source)
     os.dup2(sink, 2)
     os.close(sink)
-    with os.fdopen(real, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        before = logs.redirect(stream)
-        try:
-            yield
-        finally:
-            logs.redirect(before)
-            os.dup2(real, 2)
-            if relay:
-                _wait_for(relay)
+    logs.redirect(os.fdopen(real, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+    atexit.register(_wait_until_read)
 
 
-def _wait_for(process: int) -> None:
+def _wait_until_read() -> None:
+    """Waits until the other process has read what was written, so that it isn't the last to write to a terminal or a file."""
     deadline = time.monotonic() + _ENDS_WITHIN_S
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(process, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
-            time.sleep(0.002)
+    unread = array.array("i", [1])
+    with contextlib.suppress(OSError):  # descriptor 2 was closed
+        while unread[0] and time.monotonic() < deadline:
+            fcntl.ioctl(2, termios.FIONREAD, unread)
+            time.sleep(0.002 if unread[0] else 0.0)
 
 
-def _fork_relay(source: int, sink: int, real: int) -> int:
-    """Forks the relay, which copies lines until all writers are gone; returns its process id."""
-    relay = os.fork()
-    if relay == 0:
+def _fork_relay(source: int, sink: int, real: int) -> None:
+    """Forks the relay, which copies lines until all writers are gone."""
+    if os.fork() == 0:
         try:
             gc.disable()
             for number in _STOP_SIGNALS:  # they are for the program, which ends the relay by its own end
@@ -81,18 +102,17 @@ def _fork_relay(source: int, sink: int, real: int) -> int:
             copy_lines(0, 1)
         finally:
             os._exit(0)
-    return relay
 
 
-def _fork_program(source: int, sink: int, real: int) -> int:
-    """Forks the program, and returns 0 there. This process is the relay, passes signals on, and ends as the program does."""
+def _fork_program(source: int, sink: int, real: int) -> None:
+    """Forks the program, and returns there. This process is the relay, passes signals on, and ends as the program does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # until they can be passed on
     program = os.fork()
     if program == 0:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)  # else Ctrl-C would reach it twice
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-        return 0
+        return
     code = 1
     try:
         gc.disable()

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from process import logs
+from process import logs, native_lines
 from process.extras import required_extra
 
 PROGRAM = "fps-sidecar"
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A start is little else than imports, and what they create stays. Looking for garbage in it is wasted time, now and later.
     gc.disable()
     try:
-        logs.prepare(sys.argv[1:] if argv is None else argv, os.environ, "SIDECAR_")
+        native_lines.prepare(sys.argv[1:] if argv is None else argv, os.environ, "SIDECAR_")
         with required_extra("sidecar", PROGRAM):
             run = _program(argv)
     finally:

@@ -2,14 +2,15 @@
 
 Asks in plain text at the address that the environment configures (SIDECAR_HEALTH_LISTEN, else the first address of
 SIDECAR_LISTEN) or at the one that is given. Exit code 0 if the sidecar serves, 1 if it doesn't, 2 if the address isn't
-valid, with the reason on standard error. A sidecar that demands TLS needs SIDECAR_HEALTH_LISTEN to be probed.
+valid, with the reason on standard error, as JSON if SIDECAR_LOG_FORMAT says so. A sidecar that demands TLS needs
+SIDECAR_HEALTH_LISTEN to be probed.
 """
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from process import probe
+from process import native_lines, probe
 from process.logs import silence_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     """Runs the probe; returns the exit code."""
     silence_grpc()
     listen = environ.get("SIDECAR_HEALTH_LISTEN") or environ.get("SIDECAR_LISTEN", "").split(",")[0].strip()
+    native_lines.prepare((), environ, "SIDECAR_")
     return probe.run(argv, "python -m sidecar.probe [HOST:PORT|unix:/PATH]", listen or DEFAULT_ADDRESS, problem)
 
 

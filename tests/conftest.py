@@ -4,12 +4,15 @@ import contextlib
 import gc
 import logging
 import os
+import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from support.processes import own_process
+from support.processes.forks import ForkServer
 from support.processes.programs import fork_servers, forks
 
 from process.logs import LogHandler
@@ -34,9 +37,10 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts files with slow tests first and then those that start processes, so that no long file is the last to run."""
+    """Puts files with slow tests first, then those that start processes or find hands: no long file is the last to run."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: 0 if item.path in slow else 1 if "integration" in item.path.parts else 2)
+    long = {"integration", "worker"}
+    items.sort(key=lambda item: 0 if item.path in slow else 1 if long & set(item.path.parts) else 2)
 
 
 class _SharedForkServers:
@@ -60,6 +64,30 @@ class _SharedForkServers:
             return (yield)
 
 
+PROCESSES = Path(own_process.__file__).parent
+
+
+class _ForkedTestProcesses:
+    """Makes the processes of pytest-xdist forks of one that has imported the tests, unless coverage is measured."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Names the program that stands for each of them."""
+        config = session.config
+        if config.pluginmanager.has_plugin("dsession") and not config.getoption("cov_source", None):
+            server = self._stack.enter_context(ForkServer(config.args, os.environ, PROCESSES / "pytest_fork_server.py"))
+            python = f"popen//python={sys.executable} {PROCESSES / 'pytest_fork.py'} {server.address.hex()}"
+            config.option.tx = [python if process == "popen" else process for process in config.option.tx]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Waits until they have ended."""
+        self._stack.close()
+
+
 STANDARD_ERROR = pytest.StashKey[int]()
 """A descriptor of pytest's own, which no test's captures replace."""
 
@@ -67,6 +95,7 @@ STANDARD_ERROR = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     """Shares the fork servers."""
     config.pluginmanager.register(_SharedForkServers())
+    config.pluginmanager.register(_ForkedTestProcesses())
     config.stash[STANDARD_ERROR] = os.dup(2)
 
 

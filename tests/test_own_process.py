@@ -12,8 +12,6 @@ import pytest
 from support.processes import own_process
 from support.processes.programs import REPOSITORY
 
-OWN = os.getpid()
-
 
 @pytest.fixture
 def refused() -> Iterator[list[str]]:
@@ -25,8 +23,8 @@ def refused() -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        (lambda: os.kill(OWN, signal.SIGTERM), "SIGTERM without a handler"),
-        (lambda: os.kill(OWN, 9), "SIGKILL without a handler"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM without a handler"),
+        (lambda: os.kill(os.getpid(), 9), "SIGKILL without a handler"),
         (lambda: os.kill(0, signal.SIGINT), "SIGINT without a handler"),
         (lambda: os.killpg(0, signal.SIGHUP), "SIGHUP without a handler"),
         (lambda: signal.raise_signal(signal.SIGTERM), "SIGTERM without a handler"),
@@ -62,10 +60,10 @@ def test_what_does_no_harm_is_done() -> None:
     """A signal with a handler, the question whether a process exists, and signals to other processes."""
     got: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
-    os.kill(OWN, signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
     signal.raise_signal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, before)
-    os.kill(OWN, 0)
+    os.kill(os.getpid(), 0)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as other:
         os.kill(other.pid, signal.SIGTERM)
     assert (got, other.returncode) == ([signal.SIGTERM] * 2, -signal.SIGTERM)

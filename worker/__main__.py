@@ -6,17 +6,14 @@ and ``publish`` loads no models.
 """
 
 import argparse
-import contextlib
-import faulthandler
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from process import logs
+from process import logs, native_lines
 from process.extras import required_extra
-from process.native_lines import captured
 from process.version import version
 from worker.stop_signals import end_at_signals
 
@@ -116,24 +113,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     logs.silence_grpc()
     end_at_signals()
-    with contextlib.ExitStack() as stack:
-        words = list(sys.argv[1:] if argv is None else argv)
-        extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")
-        logs.prepare(words, os.environ, f"{extra.upper()}_")
-        with required_extra(extra, PROGRAM):
-            run = _program(words, stack)
-        return run()
+    words = list(sys.argv[1:] if argv is None else argv)
+    extra = next((each.extra for each in COMMANDS if tuple(words[: len(each.words)]) == each.words), "worker")
+    native_lines.prepare(words, os.environ, f"{extra.upper()}_")
+    with required_extra(extra, PROGRAM):
+        run = _program(words)
+    return run()
 
 
-def _program(argv: list[str], stack: contextlib.ExitStack) -> Callable[[], int]:
-    """Loads a subcommand with its settings, and nothing else; returns what runs it. The stack is closed after that."""
+def _program(argv: list[str]) -> Callable[[], int]:
+    """Loads a subcommand with its settings, and nothing else; returns what runs it."""
     for command in COMMANDS:
         if tuple(argv[: len(command.words)]) == command.words:
-            return _load_command(command, argv[len(command.words) :], stack)
+            return _load_command(command, argv[len(command.words) :])
     return _explain(argv)
 
 
-def _load_command(command: Command, argv: list[str], stack: contextlib.ExitStack) -> Callable[[], int]:
+def _load_command(command: Command, argv: list[str]) -> Callable[[], int]:
     from process.settings import Parser, add_flags, settings_from, unknown_variables
 
     settings_class = _load(command.settings)
@@ -142,9 +138,6 @@ def _load_command(command: Command, argv: list[str], stack: contextlib.ExitStack
     add_flags(parser, settings_class)
     settings = settings_from(settings_class, parser.parse_args(argv), parser)
     logs.set_up(settings.log_level, settings.log_format)
-    if sys.__stderr__ is not None:
-        faulthandler.enable(2)  # the native libraries may crash
-    stack.enter_context(captured(settings.log_format))
     # Most often the command's own settings explain all variables, and the other commands' needn't be imported.
     if unknown_variables([settings_class], os.environ):
         logs.warn_of_unknown(unknown_variables([_load(each.settings) for each in COMMANDS], os.environ))

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from worker.options import HandsOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -114,8 +116,9 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     try:
         from worker.hamer.detector import HamerDetector, PosedHands
         from worker.hamer.draw import draw_meshes
-        from worker.hamer.errors import HamerError
+        from worker.hamer.errors import DeviceError, HamerError
         from worker.hamer.refiner import EVENTS, HamerRefiner
+        from worker.hamer.tuning import Compile
     except ModuleNotFoundError as error:
         raise BackendError(f"HaMeR needs {error.name}: pip install 'hamer-hand-counter[hamer]'") from error
     from worker.hands.draw import annotate
@@ -123,9 +126,15 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
     assert options.hamer_checkpoint is not None  # its row says that it is needed
     try:
         refiner = HamerRefiner.load(
-            options.hamer_checkpoint, mano=options.mano, device=options.device, mesh=options.mesh, on_event=on_event
+            options.hamer_checkpoint,
+            mano=options.mano,
+            device=options.device,
+            mesh=options.mesh,
+            mode=Compile(options.hamer_compile),
+            tuning_folder=options.hamer_cache or _users_cache(),
+            on_event=on_event,
         )
-    except HamerError as error:
+    except (HamerError, DeviceError) as error:
         raise BackendError(str(error)) from error
     logger.info("HaMeR is loaded", extra={"checkpoint": str(options.hamer_checkpoint)})
     for event in EVENTS:
@@ -142,6 +151,16 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         return annotate(image, hands)
 
     return Backend("hamer", lambda: HamerDetector(palm.make(), refiner, f"hamer-{options.effort}"), draw, close)
+
+
+def _users_cache() -> Path | None:
+    """Returns where it is kept how HaMeR runs fastest, beside the models' usual folder; None without a home."""
+    from worker.hands.models import ModelError, default_models_dir
+
+    try:
+        return default_models_dir().parent / "hamer"
+    except ModelError:
+        return None
 
 
 class _PalmDetectors(NamedTuple):
@@ -179,18 +198,23 @@ def _gpu_engine(device: str, models: ModelPaths) -> DeviceEngine | None:
     if device == CPU or (device == AUTO and not _has_driver()):
         return None
     try:
-        from worker.hands.device.engine import DeviceEngine, choose_device
-        from worker.hands.device.errors import DeviceError
+        from worker.hands.device.choice import choose_gpu
+        from worker.hands.device.engine import DeviceEngine
+        from worker.hands.device.errors import DeviceError, is_out_of_memory
     except ModuleNotFoundError as error:
         if device == AUTO:
             logger.info("torch isn't installed, so the GPU isn't used", extra={"package": error.name})
             return None
         raise BackendError(f"--device {device} needs {error.name}: pip install 'hamer-hand-counter[gpu]'") from error
     try:
-        chosen = choose_device(device)
+        chosen = choose_gpu(device)
+        return None if chosen is None else DeviceEngine(models, chosen)
     except DeviceError as error:
         raise BackendError(str(error)) from error
-    return None if chosen is None else DeviceEngine(models, chosen)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BackendError(f"the GPU has no memory for pictures; is another process using it? {error}") from error
 
 
 def _has_driver() -> bool:

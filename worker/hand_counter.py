@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -25,6 +25,8 @@ from worker.frame_counter import count_hands
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
+from worker.process_group import run_processes
+from worker.process_pages import ProcessPages
 from worker.queue.connections import Connections
 from worker.queue.frame import SKIP_OF_REASON, SkipReason
 from worker.queue.open_queue import open_queue
@@ -91,13 +93,19 @@ def process_frame_callback(
     return count_hands(stream_name, ts, picture, detector, max_pixels)
 
 
-def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metrics: Metrics | None = None) -> int:
+def serve(
+    make_detector: Callable[[], HandDetector],
+    options: RunOptions,
+    metrics: Metrics | None = None,
+    on_open: Callable[[str], None] = lambda _address: None,
+) -> int:
     """Runs a worker until a signal stops it, or until the queue is drained if that is asked for.
 
     Args:
         make_detector: called once per thread, after /metrics and /healthz are open, so that loading a model may take long.
         options: everything else.
         metrics: where the worker counts what it does; None: its own.
+        on_open: called with the address of /metrics and /healthz once they are open.
 
     Returns:
         The exit code: 0 for a clean stop, 1 if the worker failed.
@@ -110,12 +118,10 @@ def serve(make_detector: Callable[[], HandDetector], options: RunOptions, metric
     try:
         endpoint = HttpEndpoint(options.http, metrics.registry, health, health.alive) if options.http else None
     except OSError as error:
-        reason = error.strerror or str(error)
-        logger.error(
-            "can't listen on --http; port 0 takes a free one", extra={"address": options.http, "error": reason}
-        )
-        return 1
+        return _cannot_listen(options.http, error)
     try:
+        if endpoint:
+            on_open(endpoint.address)
         feeds = _open_feeds(options, metrics)
         if feeds is None:
             return 1
@@ -230,8 +236,52 @@ def _wait_for_sidecar(limiter: RateLimiter, seconds: float, stop: threading.Even
             return
 
 
+def _cannot_listen(address: str, error: OSError) -> int:
+    reason = error.strerror or str(error)
+    logger.error("can't listen on --http; port 0 takes a free one", extra={"address": address, "error": reason})
+    return 1
+
+
+def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[str], None]], int]) -> int:
+    """Runs a worker in as many processes as are asked for, whose pages are one; in this one, if that is all.
+
+    Args:
+        options: of the worker.
+        run_one: does the work of one process, and calls the second argument with the address of its pages.
+
+    Returns:
+        The exit code.
+    """
+    if options.processes == 1:
+        return run_one(options, lambda _address: None)
+
+    @contextlib.contextmanager
+    def serve_pages(addresses: Callable[[], dict[int, str]]) -> Iterator[None]:
+        pages = ProcessPages(options.processes, addresses)
+        with contextlib.ExitStack() as opened:
+            if options.http:
+                endpoint = HttpEndpoint(options.http, pages.registry, pages.health, pages.alive)
+                opened.callback(endpoint.close)
+                logger.info("several processes", extra={"processes": options.processes, "http": endpoint.address})
+            yield
+
+    try:
+        return run_processes(
+            options.processes,
+            lambda number, tell: run_one(options.of_process(number), tell),
+            serve_pages,
+            grace=options.grace,
+        )
+    except OSError as error:
+        return _cannot_listen(options.http, error)
+
+
 def run(hands: HandsOptions, options: RunOptions) -> int:
-    """Opens a backend and runs a worker with it: what ``hand-counter run`` does. Returns the exit code."""
+    """Runs a worker with the backend of these options: what ``hand-counter run`` does. Returns the exit code."""
+    return in_processes(options, lambda own, on_open: _run_one(hands, own, on_open))
+
+
+def _run_one(hands: HandsOptions, options: RunOptions, on_open: Callable[[str], None]) -> int:
     metrics = Metrics()
     with contextlib.ExitStack() as opened:
 
@@ -242,7 +292,7 @@ def run(hands: HandsOptions, options: RunOptions) -> int:
             return loaded
 
         try:
-            return serve(lambda: backend().make_detector(), options, metrics)
+            return serve(lambda: backend().make_detector(), options, metrics, on_open)
         except BackendError as error:
             logger.error("%s", error)
             return 1

@@ -1,7 +1,7 @@
 """The flags that say how hands are found; ``run`` and ``detect`` have them."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -45,6 +45,13 @@ class HandsSettings(WorkerSettings):
     device: str = Field(
         "auto", description="what the networks run on: cpu, cuda or cuda:N; auto: a GPU if there is one"
     )
+    hamer_compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="compile HaMeR's backbone with torch.compile; auto: on a GPU, if it is measured to be faster",
+    )
+    hamer_cache: Path | None = Field(
+        None, description="folder of what was measured and compiled for HaMeR on a GPU; default: the user's cache"
+    )
     mesh: bool = Field(False, description="add HaMeR's meshes to the results and drawings")
 
     @model_validator(mode="after")
@@ -65,4 +72,6 @@ class HandsSettings(WorkerSettings):
             mano=self.mano,
             device=self.device,
             mesh=self.mesh,
+            hamer_compile=self.hamer_compile,
+            hamer_cache=self.hamer_cache,
         )

@@ -71,6 +71,9 @@ class Metrics:
             "hand_counter_held", "Entries delivered to this worker and not settled yet.", registry=registry
         )
         self.waiting = Gauge("hand_counter_waiting", "Admitted frames that wait for their turn.", registry=registry)
+        self.in_progress = Gauge(
+            "hand_counter_in_progress", "Frames between their turn and their result.", registry=registry
+        )
         self.waiting_for_limit = Gauge(
             "hand_counter_waiting_for_limit",
             "Deliveries that wait for the sidecar, because the limit of their stream is unknown.",

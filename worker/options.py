@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 from worker.hands.effort import Effort
 
@@ -35,6 +35,10 @@ class HandsOptions:
     """What the networks run on: auto, cpu, cuda or cuda:N."""
     mesh: bool = False
     """Whether HaMeR's hands come with their meshes."""
+    hamer_compile: Literal["auto", "on", "off"] = "auto"
+    """Whether HaMeR's backbone is compiled by torch; auto: on a GPU, if that is faster."""
+    hamer_cache: Path | None = None
+    """Where it is kept what was measured for that, and what was compiled; None: the user's cache."""
     num_threads: int = 1
     """Threads of one palm detector; 1 if frames are what runs in parallel."""
 
@@ -124,10 +128,22 @@ class RunOptions:
     pipeline: PipelineOptions
     sinks: SinkOptions
     threads: int
-    """Frames that are counted at the same time."""
+    """Pictures that are decoded at the same time; on a CPU also the frames that are counted."""
+    processes: int
+    """How many processes share the work."""
     http: str
     """HOST:PORT of /metrics and /healthz; empty: not served."""
     grace: float
     """Seconds that a stop waits for work in progress."""
     progress: float
     """Seconds between progress lines; infinity for none."""
+
+    def of_process(self, number: int) -> RunOptions:
+        """Returns what one of several processes is: a consumer of its own, with its part of the threads."""
+        return replace(
+            self,
+            queue=replace(self.queue, consumer=f"{self.queue.consumer}-{number}"),
+            threads=max(1, self.threads // self.processes),
+            processes=1,
+            http="127.0.0.1:0" if self.http else "",
+        )

@@ -32,7 +32,7 @@ _MOST_STREAMS = 100_000
 
 
 class Previews:
-    """Draws the previews of all streams, at most one a second for each. For all counting threads."""
+    """Draws the previews of all streams, at most one a second for each. For any thread."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         """Takes a clock, in seconds."""
@@ -42,11 +42,16 @@ class Previews:
         self._credit = 0.0
         """Seconds that previews may still take."""
 
-    def draw(self, result: FrameResult) -> bytes:
-        """Returns a JPEG of a counted frame with its hands; empty if it isn't time for one, or it can't be encoded."""
+    def draw(self, result: FrameResult, beside: int = 1) -> bytes:
+        """Returns a JPEG of a counted frame with its hands; empty if it isn't time for one, or it can't be encoded.
+
+        Args:
+            result: of the frame.
+            beside: how many frames' hands were found in the same time.
+        """
         began = self._now()
         with self._lock:
-            self._credit = min(1.0, self._credit + SHARE * (result.decode_s + result.detect_s))
+            self._credit = min(1.0, self._credit + SHARE * (result.decode_s + result.detect_s / beside))
             due = began - self._drawn_at.get(result.stream_name, -INTERVAL_S) >= INTERVAL_S
             if result.picture is None or not due or self._credit < 0.0:
                 return b""
@@ -72,8 +77,9 @@ def encode(picture: Picture, hands: Hands) -> bytes:
         if scale < 1.0:
             size = max(1, round(width * scale)), max(1, round(height * scale))
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        small = Hands(hands.boxes * scale, hands.is_right, hands.scores, hands.keypoints * scale)
-        done, encoded = cv2.imencode(".jpg", annotate(picture, small), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+        done, encoded = cv2.imencode(
+            ".jpg", annotate(picture, hands.scaled(scale)), (cv2.IMWRITE_JPEG_QUALITY, QUALITY)
+        )
     except cv2.error:
         return b""
     return encoded.tobytes() if done else b""

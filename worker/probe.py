@@ -1,7 +1,8 @@
 """Asks a running worker for its health: ``python -m worker.probe``, for containers whose runtime can't ask.
 
 Asks /healthz at the address that the environment configures (WORKER_HTTP) or at the HOST:PORT that is given. Exit code 0
-if the worker can count frames, 1 if it can't, 2 if the address isn't valid, with the reason on standard error.
+if the worker can count frames, 1 if it can't, 2 if the address isn't valid, with the reason on standard error, as JSON if
+WORKER_LOG_FORMAT says so.
 
 The image's health check runs this whatever the container's command is. Only `hand-counter run` and `ingest` have an
 endpoint, so in a container that runs another command, such as `publish`, the exit code is 0: the container is as healthy as it
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from process import probe
+from process import logs, probe
 from process.address import split_host_port
 
 DEFAULT_ADDRESSES = {"run": "127.0.0.1:9465", "ingest": "127.0.0.1:9466"}
@@ -62,6 +63,7 @@ def main(
     command = command_of(first_process)
     if not (sys.argv[1:] if argv is None else argv) and command and command not in DEFAULT_ADDRESSES:
         return probe.HEALTHY
+    logs.prepare((), environ, "WORKER_")
     address = environ.get("WORKER_HTTP") or DEFAULT_ADDRESSES.get(command, DEFAULT_ADDRESSES["run"])
     return probe.run(argv, "python -m worker.probe [HOST:PORT]", address, problem)
 

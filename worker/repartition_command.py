@@ -6,8 +6,8 @@ from redis.exceptions import RedisError
 
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
+from worker.command_failure import log_failure
 from worker.queue.connections import Connections
-from worker.queue.failures import failure_in_words
 from worker.queue.partition_number import PartitionsError
 from worker.queue.repartition import Repartition, UndrainedError
 
@@ -36,13 +36,8 @@ def run_repartition(redis: RedisUrl, redis_access: RedisAccess, prefix: str, *, 
             logger.error("there are more reasons like these", extra={"reasons": len(error.reasons)})
         logger.error("nothing is changed: stop the publishers, let the workers drain the queue, and stop them")
         return 1
-    except PartitionsError as error:
-        logger.error("%s", error)
-        return 1
-    except RedisError as error:
-        what, about = failure_in_words(error)
-        logger.error("%s; run the command again", what, extra=about)
-        return 1
+    except (PartitionsError, RedisError) as error:
+        return log_failure(logger, error, "run the command again")
     finally:
         connections.close()
     logger.info("the queue has another number of partitions", extra={"before": before, "partitions": partitions})

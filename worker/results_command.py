@@ -11,8 +11,8 @@ from redis.exceptions import RedisError
 from process.output import Output
 from process.redis_access import RedisAccess
 from process.redis_url import RedisUrl
+from worker.command_failure import log_failure
 from worker.queue.connections import Connections
-from worker.queue.failures import failure_in_words
 from worker.queue.partition_number import PartitionsError, read_partitions
 from worker.queue.partitions import Partitions
 from worker.results_format import formatter, header
@@ -66,13 +66,8 @@ def run_results(
             if follow:
                 for stored in reader.follow(done):
                     show(stored)
-    except PartitionsError as error:
-        logger.error("%s", error)
-        return 1
-    except RedisError as error:
-        what, about = failure_in_words(error)
-        logger.error("%s", what, extra=about)
-        return 1
+    except (PartitionsError, RedisError) as error:
+        return log_failure(logger, error)
     finally:
         connections.close()
     if output.problem:

@@ -69,7 +69,19 @@ examples:
         json_schema_extra={"metavar": "I/N"},
     )
     http: HttpAddress = "127.0.0.1:9465"
-    threads: int = Field(default_factory=cpus, ge=1, le=256, description="frames counted at the same time")
+    threads: int = Field(
+        default_factory=cpus,
+        ge=1,
+        le=256,
+        description="pictures decoded at the same time; on a CPU also the frames counted at the same time",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that share the work and --threads, each with a Python interpreter of its own: for a GPU that "
+        "one interpreter doesn't keep busy",
+    )
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="most entries read and decided at once")
     max_bytes_in_flight: int = Field(
         MOST_BYTES,
@@ -153,6 +165,10 @@ examples:
     def _sinks_can_be_read(self) -> Self:
         if self.sink_hmac_key and self.sink_hmac_key_file:
             raise ValueError("give the key of the http sinks once: --sink-hmac-key-file or WORKER_SINK_HMAC_KEY")
+        if self.processes > 1 and any(spec.kind == "jsonl" for spec in self._sink_options().specs):
+            raise ValueError(
+                "--processes: each process would need a jsonl file of its own; use another sink, or one process"
+            )
         self._sink_options()
         return self
 
@@ -210,6 +226,7 @@ examples:
             ),
             sinks=self._sink_options(),
             threads=self.threads,
+            processes=self.processes,
             http=self.http,
             grace=self.grace,
             progress=self.progress,

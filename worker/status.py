@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.metrics import Metrics
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from worker.queue.partitioned import WorkerQueue
 
 logger = logging.getLogger(__name__)
+
+STARTING_S = 600.0
+"""A start that takes longer is stuck, for example on a GPU that hangs while HaMeR's graphs are captured."""
 
 STUCK_S = 60.0
 """A worker without progress for longer is unhealthy; no frame takes that long."""
@@ -72,7 +77,9 @@ class WorkerStatus:
 class Health:
     """What /healthz and /livez say: that the worker starts (loads its models), then what its status says. For any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
         self._status: WorkerStatus | None = None
 
     def follow(self, status: WorkerStatus) -> None:
@@ -85,4 +92,7 @@ class Health:
 
     def alive(self) -> tuple[bool, dict[str, object]]:
         """Returns whether a restart wouldn't help, and details."""
-        return self._status.alive() if self._status else (True, {"state": "starting"})
+        if self._status:
+            return self._status.alive()
+        seconds = self._clock() - self._began
+        return seconds < STARTING_S, {"state": "starting", "seconds": round(seconds, 1)}

@@ -24,10 +24,19 @@ _WORDS: Final = {
     ),
 }
 
+_CONSOLE_HINTS: Final = {
+    "NOAUTH": "give it in CONSOLE_REDIS_PASSWORD or by --redis-password-file",
+    "NOPERM": "grant the permissions in docs/redis-acl.md",
+}
+"""Where whoever runs the page has to do something else than whoever calls a command."""
 
-def failure_in_words(error: redis.RedisError) -> tuple[str, str]:
+
+def failure_in_words(error: redis.RedisError, *, of_console: bool = False) -> tuple[str, str]:
     """Returns what an error means and its own words, and what to do about it, empty if that isn't known."""
-    what, hint = _WORDS.get(failure_code(error), ("", ""))
+    code = failure_code(error)
+    what, hint = _WORDS.get(code, ("", ""))
+    if of_console:
+        hint = _CONSOLE_HINTS.get(code, hint)
     if not what:
         what = "Redis rejected a command" if isinstance(error, redis.ResponseError) else "Redis is unreachable"
         hint = "" if isinstance(error, redis.ResponseError) else "check --redis-url, and whether the server runs"

@@ -57,6 +57,10 @@ def advice(
         case State.UNSEEN:
             meant = f"; is {quoted(similar)} meant?" if similar else ": is it published, and under this name?"
             found.append(f"no frame of it was ever seen{meant}")
+        case State.SILENT if row.camera_state == "ended":
+            found.append("its film is over")
+        case State.SILENT if row.camera_state == "stopped":
+            found.append("its publisher was stopped, or its entry was removed from the file of cameras")
         case State.SILENT:
             found.append(
                 "its frames come no more: is its publisher running? hand-counter publish logs why a camera is lost"

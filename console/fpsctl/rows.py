@@ -68,6 +68,8 @@ class Row:
     """How long ago the newest frame came, seconds."""
     camera: str
     """The error of a camera that its publisher can't read."""
+    camera_state: str
+    """What its publisher says: starting, working, lost, ended or stopped; empty: nothing, or nothing for a minute."""
 
 
 def row(
@@ -109,13 +111,16 @@ def row(
         told_since=number(publisher.get("since")) if publisher.get("state") == "working" else 0.0,
         lost=publisher.get("state") == "lost",
     )
+    state = state_of(signs)
+    # The rate of a hash that nobody writes any more is that of the past.
+    counts = state not in (State.SILENT, State.BEHIND)
+    counted_fps = number(hashed.get("counted_fps")) * counts if counted else None
     admitted_fps = sum(each.admitted_fps for each in paced) if paced else None
-    counted_fps = number(hashed.get("counted_fps")) if counted else None
     age = max(0.0, now - heard_at) if heard_at else None
     denial = next((each.last_reason.lower() for each in paced if each.last_reason not in ("", "ADMITTED")), "")
     return Row(
         name=name,
-        state=state_of(signs),
+        state=state,
         limit=fps,
         source=force.source,
         pattern=force.by or None,
@@ -134,6 +139,7 @@ def row(
         hands=int(number(hashed["hand_count"])) if "hand_count" in hashed else None,
         age=age,
         camera=publisher.get("error", "") if publisher.get("state") == "lost" else "",
+        camera_state=publisher.get("state", ""),
     )
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from process import logs
+from process import logs, native_lines
 from process.extras import required_extra
 
 PROGRAM = "hand-counter console"
@@ -12,7 +12,7 @@ PROGRAM = "hand-counter console"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the console until a signal; returns the exit code."""
-    logs.prepare(sys.argv[1:] if argv is None else argv, os.environ, "CONSOLE_")
+    native_lines.prepare(sys.argv[1:] if argv is None else argv, os.environ, "CONSOLE_")
     with required_extra("console", PROGRAM):
         from console.web.settings import ConsoleSettings
         from process.settings import parse, unknown_variables

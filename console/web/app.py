@@ -3,8 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs
 
 import redis
@@ -12,15 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from console.control import documents
 from console.control.lint import lint
 from console.control.states import State
 from console.web.access.guard import Access, Guard
-from console.web.access.identity import NOBODY
+from console.web.access.identity import NOBODY, key_of
 from console.web.access.sessions import COOKIE, LASTS_S
 from console.web.changes import Changes, RefusedError
 from console.web.explain import explain
@@ -28,9 +26,9 @@ from console.web.feed.feed import Feed
 from console.web.feed.messages import to_json
 from console.web.feed.pictures import Pictures, Shown
 from console.web.feed.viewers import TooManyViewersError
+from console.web.page_files import PageFiles
 from process.version import version
 
-STATIC: Final = Path(__file__).parent / "static"
 MOST_LOGIN_BYTES: Final = 4096
 MOST_CHANGE_BYTES: Final = 4_000_000
 """An import of a hundred thousand limits."""
@@ -40,15 +38,6 @@ _PROBLEMS: Final = {
     "wrong": '<p class="problem" role="alert">This token is wrong.</p>',
     "wait": '<p class="problem" role="alert">Too many attempts: wait a minute.</p>',
 }
-
-
-class _Files(StaticFiles):
-    """The page's files. Browsers ask each time whether they have changed, so a new version is seen at the next load."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["cache-control"] = "no-cache"
-        return response
 
 
 def application(feed: Feed, changes: Changes, access: Access, registry: CollectorRegistry, shown: Shown) -> Starlette:
@@ -71,7 +60,7 @@ def application(feed: Feed, changes: Changes, access: Access, registry: Collecto
         Route("/healthz", console.health),
         Route("/livez", console.alive),
         Route("/metrics", console.metrics),
-        Mount("/static", _Files(directory=STATIC)),
+        Route("/static/{name}", console.file),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 
@@ -85,17 +74,21 @@ class _Console:
         self._access = access
         self._registry = registry
         self._shown = shown
+        self._files = PageFiles()
         self._pictures = Pictures(feed.source.picture, time.monotonic)
 
-    async def page(self, _request: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+    async def page(self, request: Request) -> Response:
+        return self._files.answer(request, "index.html")
+
+    async def file(self, request: Request) -> Response:
+        return self._files.answer(request, request.path_params["name"])
 
     async def login_page(self, request: Request) -> Response:
         """Returns the form, with what was wrong with the last attempt."""
         if self._access.tokens is None:
             return RedirectResponse("/", 303)
         problem = next((text for word, text in _PROBLEMS.items() if word in request.query_params), "")
-        page = (STATIC / "login.html").read_text().replace("<!-- problem -->", problem)
+        page = self._files.text("login.html").replace("<!-- problem -->", problem)
         return Response(page, media_type="text/html")
 
     async def login(self, request: Request) -> Response:
@@ -107,13 +100,19 @@ class _Console:
         if access.logins.wait_s(request.state.client) or access.all_logins.wait_s(""):
             return RedirectResponse("/login?wait", 303)
         form = parse_qs(((await _body(request, MOST_LOGIN_BYTES)) or b"").decode(errors="replace"))
-        identity = access.tokens.identity(form.get("token", [""])[0].strip())
+        token = form.get("token", [""])[0].strip()
+        identity = access.tokens.identity(token)
         if identity is NOBODY:
             return RedirectResponse("/login?wrong", 303)
         response = RedirectResponse("/", 303)
         secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
         response.set_cookie(
-            COOKIE, access.sessions.open(identity), int(LASTS_S), httponly=True, samesite="strict", secure=secure
+            COOKIE,
+            access.sessions.open(identity, key_of(token)),
+            int(LASTS_S),
+            httponly=True,
+            samesite="strict",
+            secure=secure,
         )
         return response
 
@@ -133,6 +132,7 @@ class _Console:
                 "role": identity.role.name.lower(),
                 "changes": access.allow_changes,
                 "can_log_out": access.tokens is not None,
+                "room": self._feed.viewers.has_room,
                 "token": access.sessions.request_token(request.state.session, identity.name),
                 "version": version(),
             }
@@ -151,7 +151,7 @@ class _Console:
             try:
                 yield first
                 async for message in messages:
-                    if access.tokens is not None and access.sessions.identity(request.state.session) is NOBODY:
+                    if not access.lasts(request.state.session):
                         return
                     yield message
             finally:

@@ -13,6 +13,11 @@ _SKIPS: Final = {
     "superseded": "A newer frame of the stream came before the admitted one's turn: the workers are full.",
     "limit_unknown": "The sidecar couldn't be asked, and the stream's limit is unknown.",
 }
+_OVER: Final = {
+    "ended": "Its film is over.",
+    "stopped": "Its publisher was stopped, or its entry was removed from the file of cameras.",
+}
+"""What a publisher says last."""
 _SOURCES: Final = {
     "override": "from its own field",
     "pattern": "from a pattern",
@@ -66,6 +71,8 @@ def _limit(row: Mapping[str, Any]) -> str:
 def _state(row: Mapping[str, Any], now: float) -> list[str]:
     if row["camera_error"]:
         return [f"The publisher can't read the camera: {row['camera_error']}"]
+    if row["state"] == "silent" and row["camera"] in _OVER:
+        return [_OVER[row["camera"]]]
     if row["state"] == "silent":
         since = f"has come for {now - row['heard_at']:.0f} s" if row["heard_at"] else "comes any more"
         return [f"No frame {since}: look at the camera and its publisher."]

@@ -18,9 +18,11 @@ import uvicorn
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from console.control.connection import connect
+from console.control.failures import failure_in_words
 from console.control.keys import ControlKeys
 from console.web.access.guard import Access
 from console.web.access.identity import Proxy, Tokens
+from console.web.access.token_file import TokenFile
 from console.web.app import application
 from console.web.changes import Changes
 from console.web.feed.board import Board
@@ -45,12 +47,14 @@ GRACE_S: Final = 3
 SOON_S: Final = 0.2
 NOTICE_S: Final = 3.0
 UNNOTICED_S: Final = 60.0
+UNREAD_MS: Final = 30_000
+"""How long a page may read nothing of what was sent to it: then the kernel closes its connection, to make room for others."""
 OTHER_CONNECTIONS: Final = 200
 """Open at a time besides the pages' events: their pictures, probes, Prometheus."""
 
 
 def run_console(options: ConsoleOptions) -> int:
-    """Serves the page until SIGTERM or SIGINT; returns the exit code."""
+    """Serves the page until SIGTERM, SIGINT or SIGHUP; returns the exit code."""
     host, port = split_host_port(options.listen)
     try:
         listener = _listen(host, port)
@@ -131,7 +135,9 @@ async def _notice_others(feed: Feed, changes: Changes) -> None:
         try:
             await changes.notice_others()
         except redis.RedisError as error:
-            logger.warning("changes by others aren't noted in the audit", extra={"reason": str(error)})
+            reason, hint = failure_in_words(error, of_console=True)
+            about = {"reason": reason, "hint": hint}
+            logger.warning("changes by others aren't noted in the audit", extra=about)
             await asyncio.sleep(UNNOTICED_S)
         else:
             noticed = version
@@ -153,7 +159,9 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         """Handles signals while it serves. Uvicorn's own version raises them again, so the process would end by them."""
-        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
+        stopping = (signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,)))
+        before = {each: signal.signal(each, self.handle_exit) for each in stopping}
         try:
             yield
         finally:
@@ -184,16 +192,9 @@ def access_from(options: ConsoleOptions, host: str) -> Access:
     )
 
 
-def _token(text: str, path: Path | None) -> Callable[[], str]:
-    def read() -> str:
-        if path is None:
-            return text
-        try:
-            return path.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return ""  # nobody can log in while the file is replaced
-
-    return read
+def _token(text: str, path: Path | None) -> Callable[[], tuple[str, ...]]:
+    given = (text,) if text else ()
+    return TokenFile(path, time.monotonic) if path is not None else lambda: given
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -201,6 +202,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # the connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
         listener.bind((host, port))
         listener.listen(256)
     except OSError:

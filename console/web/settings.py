@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from console.web.access.token_file import MIN_TOKEN, tokens_in
 from console.web.options import ConsoleOptions
 from process.address import check_grpc_address, split_host_port
 from process.fields import LogFormat, LogLevel
@@ -80,9 +81,13 @@ examples:
     )
     config_key: str = Field("stream_fps_configs", min_length=1, description="the hash of limits")
     allow_changes: bool = Field(False, description="let operators change limits; without it the page is read-only")
-    operator_token_file: Path | None = Field(None, description="file with the token of operators")
+    operator_token_file: Path | None = Field(
+        None, description="file with the token of operators; with several, each in a line"
+    )
     operator_token: SecretStr | None = Field(None, description="the token itself; use the variable, flags can be seen")
-    viewer_token_file: Path | None = Field(None, description="file with the token of viewers")
+    viewer_token_file: Path | None = Field(
+        None, description="file with the token of viewers; with several, each in a line"
+    )
     viewer_token: SecretStr | None = Field(None, description="the token itself; use the variable, flags can be seen")
     trusted_proxy: Annotated[Words, AfterValidator(_check_networks)] = Field(
         [],
@@ -149,8 +154,9 @@ examples:
         for path in (self.operator_token_file, self.viewer_token_file):
             if path is not None:
                 try:
-                    if len(path.read_text().strip()) < MIN_TOKEN:
-                        return f"{path}: a token has at least {MIN_TOKEN} characters"
+                    tokens = tokens_in(path.read_text())
+                    if not tokens or min(map(len, tokens)) < MIN_TOKEN:
+                        return f"{path}: expected a token in each line, of at least {MIN_TOKEN} characters"
                 except (OSError, UnicodeDecodeError) as error:
                     return f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}"
         for token in (self.operator_token, self.viewer_token):
@@ -165,10 +171,6 @@ examples:
         for name in ("operator_token", "viewer_token"):
             given[name] = given[name].get_secret_value() if given[name] else ""
         return {"options": ConsoleOptions(**given, redis=self.redis, redis_access=self.redis_access)}
-
-
-MIN_TOKEN = 16
-"""Characters of a token at least: fewer could be guessed."""
 
 
 def is_loopback(host: str) -> bool:

@@ -66,7 +66,7 @@ class LocalPacing:
                 # No admission of the stream was seen here: the last was another client's, at a ts not far from the slot.
                 slot = _slot(due, limit, ts)
                 schedule = Schedule(slot, slot, now)
-            told = place not in unread
+            told = not unread or place not in unread
             if known and known.told and not told:
                 limit, told = known.fps, True
             streams[name] = _Stream(limit, schedule, told)

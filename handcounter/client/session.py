@@ -173,7 +173,7 @@ class Session:
             return
         if frames is None:  # the answer to a report
             return
-        last_ts = cast(Sequence[StreamTime], columns.last_ts)
+        last_ts = cast(Sequence[StreamTime], columns.last_ts[:])
         with self._lock:
             if self._lost is not None:
                 return

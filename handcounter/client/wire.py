@@ -4,6 +4,7 @@ On the wire a ``next_ts`` of 0 means that there is none: the answer grants no le
 that is None.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol, cast
 
@@ -13,8 +14,6 @@ from handcounter.pacing.times import StreamTime
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
 _REASONS: Final = {int(reason): reason for reason in Reason}
-_AT_LEAST_0: Final = (0.0).__le__
-"""Whether a number is neither negative nor NaN."""
 
 
 class Columns(Protocol):
@@ -61,19 +60,33 @@ def read_answers(columns: Columns, frames: int) -> Answers | None:
 
     A foreign or broken server may answer anything.
     """
-    if not len(columns.should_process) == len(columns.reasons) == len(columns.fps) == len(columns.next_ts) == frames:
+    # As lists: each pass over a column of protobuf takes many times as long as one over a list.
+    should_process, numbers, fps, next_ts = (
+        columns.should_process[:],
+        columns.reasons[:],
+        columns.fps[:],
+        columns.next_ts[:],
+    )
+    if not len(should_process) == len(numbers) == len(fps) == len(next_ts) == frames:
         return None
-    if not all(map(_AT_LEAST_0, columns.fps)):
+    if not _lowest(fps) >= 0.0:
         return None
-    reasons: list[Reason | None] = [_REASONS.get(number) for number in columns.reasons]
+    reasons: list[Reason | None] = list(map(_REASONS.get, numbers))
     unread = frozenset(columns.unread_limits)
     if None in reasons and not all(
         number in _REASONS or (number == pb.REASON_UNSPECIFIED and place in unread)
-        for place, number in enumerate(columns.reasons)
+        for place, number in enumerate(numbers)
     ):
         return None
-    next_ts = [ts if ts > 0.0 else None for ts in cast(Sequence[StreamTime], columns.next_ts)]
-    return Answers(columns.should_process, reasons, columns.fps, next_ts, unread)
+    due = cast(list[StreamTime | None], next_ts)
+    if not _lowest(next_ts) > 0.0:
+        due = [StreamTime(ts) if ts > 0.0 else None for ts in next_ts]
+    return Answers(should_process, reasons, fps, due, unread)
+
+
+def _lowest(numbers: Sequence[float]) -> float:
+    """Returns the lowest of some numbers; NaN if one of them is, which no comparison would find; infinity if there are none."""
+    return math.nan if math.isnan(sum(numbers)) else min(numbers, default=math.inf)
 
 
 def to_report(denials: Denials) -> pb.LeasedDenials:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaos.audit import Books, flaws
+from chaos.audit import Books, flaws, publishing_flaws
 
 GOOD = Books(
     added=10,
@@ -47,3 +47,17 @@ def test_deleted_entries_were_never_received() -> None:
     """After somebody deleted entries only the deliveries must balance."""
     assert flaws(GOOD._replace(added=12), entries_deleted=True) == []
     assert flaws(GOOD._replace(added=12, pending=1), entries_deleted=True) == ["1 deliveries are pending"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "published", "found"),
+    [
+        ({"a": [1.0, 2.0], "b": [1.0]}, 3, []),
+        ({"a": [1.0, 2.0, 2.0]}, 3, ["a has 1 frames twice"]),
+        ({"a": [1.0, 3.0, 2.0]}, 3, ["the time of a goes back, from 3.0 to 2.0"]),
+        ({"a": [1.0, 2.0, 3.0]}, 2, ["2 frames were published, but 3 were added to the queue"]),
+    ],
+)
+def test_flaws_of_what_was_published(frames: dict[str, list[float]], published: int, found: list[str]) -> None:
+    """A frame twice, a time that goes back, and a number that isn't that of the queue."""
+    assert publishing_flaws(frames, published, sum(map(len, frames.values()))) == found

@@ -1,23 +1,9 @@
 """The gate for coverage."""
 
-import importlib.util
-from types import ModuleType
-
 import pytest
-from support.processes.programs import REPOSITORY
+from support.scripts import script
 
-
-def load() -> ModuleType:
-    """Imports the script."""
-    spec = importlib.util.spec_from_file_location("coverage_gate", REPOSITORY / "ci/coverage_gate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-gate = load()
+gate = script("ci/coverage_gate.py")
 FILES = {"a/pure.py": gate.Covered(10, 10), "b/one.py": gate.Covered(9, 10), "b/two.py": gate.Covered(19, 20)}
 
 

@@ -1,21 +1,15 @@
 """What the site makes of a page."""
 
-import importlib.util
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from support.processes.programs import REPOSITORY
+from support.scripts import script
 
 
 @pytest.fixture(scope="module")
 def site() -> ModuleType:
     """Returns the hooks."""
-    spec = importlib.util.spec_from_file_location("site_hooks", REPOSITORY / "ci/site.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("ci/site.py")
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,10 @@ def test_a_frame_whose_limit_was_never_read_may_have_no_reason(reasons: list[int
 @pytest.mark.parametrize("absent", [0.0, -0.0, -1.0, -math.inf, math.nan])
 def test_a_next_ts_that_is_not_positive_is_none(absent: float) -> None:
     """0 is how the contract says that there is none; a foreign server may send the others."""
-    answers = read_answers(pb.SessionAnswers(**GOOD | {"next_ts": [absent, 10.5]}), 2)
-    assert answers is not None
-    assert answers.next_ts == [None, 10.5]
+    for sent, read in (([absent, 10.5], [None, 10.5]), ([10.5, absent], [10.5, None])):
+        answers = read_answers(pb.SessionAnswers(**GOOD | {"next_ts": sent}), 2)
+        assert answers is not None
+        assert answers.next_ts == read
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def test_a_next_ts_that_is_not_positive_is_none(absent: float) -> None:
         ({"reasons": [6, 1], "unread_limits": [0]}, 2),
         ({"fps": [1.0, -1.0]}, 2),
         ({"fps": [math.nan, 1.0]}, 2),
+        ({"fps": [1.0, math.nan]}, 2),
     ],
 )
 def test_answers_that_do_not_fit_are_none(change: dict[str, list[float]], frames: int) -> None:

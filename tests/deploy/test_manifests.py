@@ -227,6 +227,12 @@ def test_the_gpu_runs_hamer(name):
         assert spec["nodeSelector"]
         assert spec["runtimeClassName"]
         assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu"]
+        (worker,) = spec["containers"]
+        assert {"name": "cache", "mountPath": "/cache"} in worker["volumeMounts"]
+        assert (worker["livenessProbe"]["httpGet"]["path"], worker["readinessProbe"]["httpGet"]["path"]) == (
+            "/livez",
+            "/healthz",
+        )
 
 
 def test_more_cameras_have_names_of_their_own(tmp_path):

@@ -15,6 +15,7 @@ from support.deploy import K8S, run, tool, walk
 from support.processes.programs import REPOSITORY
 from support.worker_metrics import worker_registry
 
+from console.web.feed.load import Load
 from sidecar.server import Sidecar
 from sidecar.settings import SidecarSettings
 from worker.metrics import Metrics as WorkerMetrics
@@ -23,7 +24,7 @@ from worker.publish.ingest_metrics import IngestMetrics
 MONITORING = K8S / "components/monitoring"
 RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
-NAME = re.compile(r"\b(?:hand_counter|sidecar|process)(?::\w+|_\w+)+")
+NAME = re.compile(r"\b(?:hand_counter|sidecar|process|console)(?::\w+|_\w+)+")
 PROMETHEUS_OWN = {"up", "ALERTS"}
 
 
@@ -42,7 +43,10 @@ def existing() -> set[str]:
     sidecar = Sidecar(SidecarSettings(scope="fleet"))
     sidecar.metrics.show_certificate(Path("tls.crt"))
     ingest = IngestMetrics(dict, lambda: True, 0).registry
-    return {*series(sidecar.metrics.registry), *series(worker_registry()), *series(ingest), *recorded}
+    console = CollectorRegistry()
+    Load(console)
+    programs = (sidecar.metrics.registry, worker_registry(), ingest, console)
+    return {*recorded, *(name for registry in programs for name in series(registry))}
 
 
 def expressions() -> Iterable[tuple[str, str]]:
@@ -67,6 +71,41 @@ def test_only_metrics_that_exist_are_asked_for(where: str, expression: str, exis
     named = set(NAME.findall(without_labels))
     assert named or where == "datasource"
     assert named <= existing
+
+
+def test_every_query_of_the_dashboard_is_promql(tmp_path: Path):
+    """Promtool parses each, with Grafana's variables replaced by what Grafana puts there."""
+    values = {"$namespace": ".*", "$__rate_interval": "1m", "${datasource}": "prometheus"}
+    rules = []
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            query = target["expr"]
+            for name, value in values.items():
+                query = query.replace(name, value)
+            assert "$" not in query
+            rules.append({"record": f"panel_{panel['id']}:{target['refId']}", "expr": query})
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    run(tool("promtool"), "check", "rules", str(tmp_path / "rules.yaml"))
+
+
+def test_the_dashboard_has_the_form_that_grafana_expects():
+    """Panels have places of their own and titles, their lines names, and each label in a name is one of the query's."""
+    places = [tuple(panel["gridPos"][side] for side in "xywh") for panel in DASHBOARD["panels"]]
+    assert all(x + w <= 24 and h > 0 for x, _, w, h in places)
+    assert len({place[:2] for place in places}) == len({panel["id"] for panel in DASHBOARD["panels"]}) == len(places)
+    for panel in DASHBOARD["panels"]:
+        assert panel["title"]
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in {"none", "short", "reqps", "s", "percentunit"}
+        ids = [target["refId"] for target in panel["targets"]]
+        assert ids == [chr(ord("A") + place) for place in range(len(ids))]
+        for target in panel["targets"]:
+            grouped = {name for names in re.findall(r"by \(([^)]*)\)", target["expr"]) for name in names.split(", ")}
+            labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            assert labels <= grouped or not grouped, (panel["title"], labels, grouped)
+            assert {name["name"] for name in DASHBOARD["templating"]["list"]} >= set(
+                re.findall(r"\$\{?([a-z]\w*)", json.dumps(target))
+            )
 
 
 def test_the_search_for_names_finds_them():

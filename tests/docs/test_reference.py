@@ -1,10 +1,10 @@
 """The reference pages are those that the code says, and know every flag, call and key."""
 
-import importlib.util
 from types import ModuleType
 
 import pytest
 from support.processes.programs import REPOSITORY
+from support.scripts import script
 
 from worker.queue.keys import Keys
 
@@ -14,12 +14,7 @@ FOLDER = REPOSITORY / "docs/reference"
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """Returns the script."""
-    spec = importlib.util.spec_from_file_location("reference", REPOSITORY / "ci/reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("ci/reference.py")
 
 
 @pytest.fixture(scope="module")

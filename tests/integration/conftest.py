@@ -7,13 +7,15 @@ import pytest
 import redis
 from support.clients.asker import DEFAULT, TRACKING, Asker
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, sidecar_process
-from support.redis.valkey import Valkey, valkey
+from support.queue_fixtures import valkey, valkey_process  # noqa: F401 (fixtures)
+from support.redis import valkey as servers
+from support.redis.valkey import Valkey
 
 
 @pytest.fixture
 def server() -> Iterator[Valkey]:
     """Returns a Valkey."""
-    with valkey() as running:
+    with servers.valkey() as running:
         yield running
 
 

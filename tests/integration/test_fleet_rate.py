@@ -75,12 +75,11 @@ def playing(four) -> Iterator[Player]:
         yield playing
 
 
-@pytest.mark.parametrize("skew_s", [0.0, 0.1])
-def test_rate_is_kept_from_one_to_four_to_two_replicas(skew_s):
+def test_rate_is_kept_from_one_to_four_to_two_replicas():
     """While three replicas are started, one is killed and one is stopped, each stream gets its fps within 2 %.
 
     Its frames go randomly to the running replicas, 1, then 4, then 2, at once, whether or not the others have
-    noticed the change.
+    noticed the change, and reach some of them later than others.
     """
     targets = {"slow": 0.5, "usual": 5.0, "half": 12.5}
     sources = {"slow": 10.0, "usual": 15.0, "half": 25.0}
@@ -96,7 +95,7 @@ def test_rate_is_kept_from_one_to_four_to_two_replicas(skew_s):
         def play(sidecars: list[SidecarProcess], now: float) -> None:
             with player(sidecars) as playing:
                 playing.now = now
-                for name, times in playing.play(sources, 12.0, skew_s=skew_s).items():
+                for name, times in playing.play(sources, 12.0, skew_s=0.1).items():
                     admitted[name] += times
 
         first = start()

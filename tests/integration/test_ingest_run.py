@@ -32,21 +32,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return h264(tmp_path_factory.mktemp("film") / "film.ts", [index / FPS for index in range(20)], tune="zerolatency")
 
 
-@pytest.fixture(scope="module")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueServer]:
-    """A Valkey for all tests of the module."""
-    server = QueueServer(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(valkey_process: QueueServer) -> QueueServer:
-    """That Valkey, empty."""
-    valkey_process.bytes.flushall()
-    return valkey_process
-
-
 @pytest.fixture
 def cameras(film: Path) -> Iterator[RtspCameras]:
     """Cameras on the loopback."""
@@ -104,7 +89,8 @@ def test_many_cameras_in_one_process(valkey: QueueServer, cameras: RtspCameras, 
                 assert all(gap > 0.5 for gap in gaps), gaps
             assert "cam0" not in streams
             assert "refuses connections to port 1" in state(valkey, "dead")["error"]
-            wait_until(lambda: state(valkey, "cam2").get("source_fps") == "10")
+            # A rate that is told stays while it changes by less than 2 %, and the first frames come closer to each other.
+            wait_until(lambda: abs(float(state(valkey, "cam2").get("source_fps", 0)) - FPS) < 0.03 * FPS)
             shown = state(valkey, "cam2")
             assert (shown["state"], shown["codec"], shown["size"]) == ("working", "h264", "160x120")
             assert state(valkey, "cam0")["state"] == "working"

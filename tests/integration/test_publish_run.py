@@ -24,21 +24,6 @@ SILENCE = ("--source-timeout", "600")
 """Timeouts for a silent Redis and camera: normally 5 s, but so long if a test must distinguish them from a busy machine."""
 
 
-@pytest.fixture(scope="module")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueServer]:
-    """A Valkey for all tests of the module."""
-    server = QueueServer(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(valkey_process: QueueServer) -> QueueServer:
-    """That Valkey, empty."""
-    valkey_process.bytes.flushall()
-    return valkey_process
-
-
 @pytest.fixture
 def publish(valkey: QueueServer) -> Iterator[Publish]:
     """Starts publishers, and ends those that a test leaves."""
@@ -79,14 +64,6 @@ def entries(valkey: QueueServer) -> list[Frame]:
 def length(valkey: QueueServer) -> int:
     """Returns the number of entries in the queue."""
     return valkey.bytes.xlen(KEYS.frames)
-
-
-def ended_by(process: PublishProcess, number: int) -> float:
-    """Sends a signal, expects exit code 0, and returns the seconds until the exit."""
-    started = time.monotonic()
-    process.signal(number)
-    assert process.wait() == 0, process.said
-    return time.monotonic() - started
 
 
 def test_a_film_in_real_time(valkey: QueueServer, publish: Publish, tmp_path: Path) -> None:
@@ -177,7 +154,7 @@ def test_a_lost_rtsp_camera_works_again(valkey: QueueServer, publish: Publish, r
     rtsp.start()
     process.until(lambda: process.says("the camera works again"))
     process.until(lambda: length(valkey) > before + 30)
-    assert ended_by(process, signal.SIGTERM) < BLOCKED_S
+    assert process.ended_by(signal.SIGTERM) < BLOCKED_S
     assert len(process.says("the camera is lost; retrying")) == 1
     assert len(process.says("the camera works again")) == 1
     times = [frame.ts for frame in entries(valkey)]
@@ -200,7 +177,7 @@ def test_a_signal_stops_it_at_once(valkey: QueueServer, publish: Publish, number
     """Ctrl-C and SIGTERM end a running publisher without any wait, with exit code 0 and the totals."""
     process = publish("synthetic:fps=25,hands=1,size=160x120", "--progress", "600")
     process.until(lambda: length(valkey) > 5)
-    assert ended_by(process, number) < BLOCKED_S
+    assert process.ended_by(number) < BLOCKED_S
     assert process.says("finished stream=cam1 seconds=")
     assert "Traceback" not in "\n".join(process.said)
 
@@ -212,7 +189,7 @@ def test_ctrl_c_while_a_camera_is_silent(valkey: QueueServer, publish: Publish) 
         connection, _ = silent.accept()
         with connection:
             assert connection.recv(1000).startswith(b"OPTIONS")
-            assert ended_by(process, signal.SIGINT) < BLOCKED_S
+            assert process.ended_by(signal.SIGINT) < BLOCKED_S
 
 
 def test_ctrl_c_after_a_camera_stopped_sending(valkey: QueueServer, publish: Publish, rtsp: RtspServer) -> None:
@@ -222,7 +199,7 @@ def test_ctrl_c_after_a_camera_stopped_sending(valkey: QueueServer, publish: Pub
     rtsp.signal(signal.SIGSTOP)
     said = len(process.said)
     process.until(lambda: any(" fps=0 " in line for line in process.said[said:]))
-    assert ended_by(process, signal.SIGINT) < BLOCKED_S
+    assert process.ended_by(signal.SIGINT) < BLOCKED_S
 
 
 def test_ctrl_c_while_redis_is_paused(valkey: QueueServer, publish: Publish) -> None:
@@ -232,7 +209,7 @@ def test_ctrl_c_while_redis_is_paused(valkey: QueueServer, publish: Publish) -> 
     valkey.pause()
     try:
         process.until(lambda: any(not line.endswith(" dropped=0") for line in process.says("dropped=")))
-        assert ended_by(process, signal.SIGINT) < BLOCKED_S
+        assert process.ended_by(signal.SIGINT) < BLOCKED_S
     finally:
         valkey.resume()
 
@@ -250,7 +227,7 @@ def test_a_live_source_continues_without_redis(valkey: QueueServer, publish: Pub
     process.until(lambda: process.says("Redis works again"))
     before = length(valkey)
     process.until(lambda: length(valkey) > before + 10)
-    assert ended_by(process, signal.SIGINT) < BLOCKED_S
+    assert process.ended_by(signal.SIGINT) < BLOCKED_S
     assert len(process.says("Redis is unreachable")) == 1
     times = [frame.ts for frame in entries(valkey)]
     assert len(set(times)) == len(times)

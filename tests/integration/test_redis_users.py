@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import re
 import types
 import urllib.request
@@ -14,6 +15,7 @@ import pytest
 import redis
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.console.processes import console_process
 from support.frame_queue import FrameQueue
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
@@ -112,6 +114,29 @@ def test_the_documented_operator_sets_and_sees_limits() -> None:
             for denied in (lambda: operator.hset(queue, "cam", "2"), lambda: operator.delete(HASH)):
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     denied()
+
+
+@pytest.mark.parametrize(
+    ("login", "reason", "hint"),
+    [
+        ("", "Redis demands a password", "CONSOLE_REDIS_PASSWORD"),
+        (":wrong@", "Redis rejected the user or the password", "check both"),
+        ("nobody:secret@", "Redis rejected the user or the password", "check both"),
+        ("idle:secret@", "Redis denies this user a permission", "docs/redis-acl.md"),
+    ],
+)
+def test_the_console_says_why_it_cannot_read_redis(login: str, reason: str, hint: str) -> None:
+    """In its log with what to do, and on its page."""
+    idle = ("--user", "idle", "on", ">secret", "+ping", "+hello")
+    with (
+        valkey("--requirepass", "secret", *idle) as server,
+        console_process("--log-format", "json", redis_url=server.url.replace("//", f"//{login}")) as console,
+    ):
+        wait_until(lambda: "Redis can't be read" in console.log, "the warning")
+        lines = map(json.loads, console.log.splitlines())
+        said = next(line for line in lines if line["message"] == "Redis can't be read")
+        assert said["reason"].startswith(reason)
+        assert hint in said["hint"]
 
 
 class Asked:

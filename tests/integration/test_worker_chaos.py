@@ -17,7 +17,10 @@ SECONDS = 8.0
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_accounting_is_exact_whatever_happens(tmp_path: Path, seed: int) -> None:
-    """Workers and Redis are killed and frozen at random; after a drain every entry was settled exactly once."""
+    """Workers and Redis are killed and frozen at random; after a drain every entry was settled exactly once.
+
+    One of the workers has a fake GPU.
+    """
     chance = random.Random(seed)
     flags = ("--claim-idle", "0.5", "--batch-size", "32", "--max-deliveries", "1000", "--grace", "1")
     valkey = QueueServer(tmp_path)
@@ -28,7 +31,9 @@ def test_the_accounting_is_exact_whatever_happens(tmp_path: Path, seed: int) -> 
 
         def start(name: str) -> Worker:
             return stack.enter_context(
-                worker(valkey, "--consumer", name, *flags, seconds=0.01, sidecar=sidecar.address)
+                worker(
+                    valkey, "--consumer", name, *flags, seconds=0.01, gpu=name.startswith("b"), sidecar=sidecar.address
+                )
             )
 
         workers = {name: start(name) for name in ("a", "b")}

@@ -124,7 +124,7 @@ def test_each_entry_is_settled_exactly_once_however_often_the_worker_is_killed(v
     for round_ in range(8):
         publish_many(valkey.bytes, 120, streams=3, fps=30.0, name=f"round{round_}-")
         total += 120
-        with worker(valkey, *flags, seconds=0.002) as process:
+        with worker(valkey, *flags, seconds=0.002, gpu=round_ % 2 == 1) as process:
             ended = sum(accounting(valkey.bytes).values())
             wait_until(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)
             time.sleep(0.02 * round_)  # at another point of its work each time
@@ -270,10 +270,11 @@ def test_it_waits_for_a_redis_that_starts_later(valkey: QueueServer) -> None:
         assert process.terminate() == 0
 
 
-def test_sigterm_finishes_frames_in_progress(valkey: QueueServer) -> None:
-    """Frames in the counting threads are counted and settled; the others are released at once."""
+@pytest.mark.parametrize("gpu", [False, True], ids=["one at a time", "batches"])
+def test_sigterm_finishes_frames_in_progress(valkey: QueueServer, gpu: bool) -> None:
+    """Frames whose turn has come are counted and settled; the others are released at once."""
     publish_many(valkey.bytes, 50)
-    with worker(valkey, "--consumer", "first", "--grace", "20", seconds=0.3) as process:
+    with worker(valkey, "--consumer", "first", "--grace", "20", seconds=0.3, gpu=gpu) as process:
         wait_until(lambda: accounting(valkey.bytes).get("counted", 0) >= 2)
         assert process.terminate() == 0
     left = pending(valkey.bytes)
@@ -285,10 +286,11 @@ def test_sigterm_finishes_frames_in_progress(valkey: QueueServer) -> None:
     assert accounting(valkey.bytes) == {"received": 50, "counted": 50}
 
 
-def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer) -> None:
+@pytest.mark.parametrize("gpu", [False, True], ids=["one at a time", "batches"])
+def test_sigterm_gives_up_after_the_grace_period(valkey: QueueServer, gpu: bool) -> None:
     """A frame that takes forever doesn't prevent the worker from stopping; it is delivered again."""
     publish_many(valkey.bytes, 2)
-    with worker(valkey, "--grace", "0.5", seconds=600.0) as process:
+    with worker(valkey, "--grace", "0.5", seconds=600.0, gpu=gpu) as process:
         wait_until(lambda: pending(valkey.bytes) == 2)
         assert process.terminate() == 0
     assert balance(valkey.bytes) == pending(valkey.bytes) == 2

@@ -18,13 +18,12 @@ import os
 if "COVERAGE_PROCESS_START" in os.environ:
     import coverage
     coverage.process_startup()
-import ctypes, faulthandler, logging, os, sys, threading, warnings
+import ctypes, logging, os, sys, threading, warnings
 from process import logs
-from process.native_lines import captured
+from process.native_lines import capture
 native = ctypes.PyDLL(None)  # calls with it hold the interpreter's lock, as an extension module may
 def puts(text):
     native.write(2, text, len(text))
-faulthandler.enable(2)
 logs.set_up("info", "json")
 """
 
@@ -36,10 +35,9 @@ def environment() -> dict[str, str]:
 
 
 def run(program: str, **options: object) -> "subprocess.CompletedProcess[str]":
-    """Runs a program whose block of captured lines is this text."""
-    indented = "".join(f"    {line}\n" for line in program.strip().splitlines())
+    """Runs a program whose lines are captured."""
     return subprocess.run(
-        [sys.executable, "-c", f"{START}with captured('json'):\n{indented}"],
+        [sys.executable, "-c", f"{START}capture('json')\n{program}"],
         env=environment(),
         capture_output=True,
         text=True,
@@ -167,7 +165,7 @@ raise KeyError("main")
 
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:
-    """After the block descriptor 2 is the real one again. The relay holds neither standard output nor other descriptors."""
+    """The relay holds neither standard output nor other descriptors."""
     done = run("""
 puts(b"inside\\n")
 read, write = os.pipe()
@@ -176,7 +174,7 @@ os.set_inheritable(write, True)
     assert foreign(done) == ["inside"]
     log = tmp_path / "log"
     with log.open("wb") as output:
-        program = f"{START}with captured('json'):\n    os.close(1)\n    import time\n    time.sleep(60)\n"
+        program = f"{START}capture('json')\nos.close(1)\nimport time\ntime.sleep(60)\n"
         command = [sys.executable, "-c", program]
         with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=output) as process:
             assert process.stdout is not None
@@ -203,9 +201,7 @@ def _writers_of(log: Path) -> list[str]:
 
 def test_text_is_left_alone() -> None:
     """For people, lines stay as they are, and there is no other process."""
-    program = (
-        START.replace('"json"', '"text"') + "with captured('text'):\n    puts(b'native\\n')\n    os.system('true')\n"
-    )
+    program = START.replace('"json"', '"text"') + "capture('text')\nputs(b'native\\n')\nos.system('true')\n"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, timeout=120
     )
@@ -214,7 +210,7 @@ def test_text_is_left_alone() -> None:
 
 def test_a_closed_standard_error_is_left_alone() -> None:
     """There is nothing to write to."""
-    script = f"{START}with captured('json'):\n    print('done')\n"
+    script = f"{START}capture('json')\nprint('done')\n"
     done = subprocess.run(
         ["bash", "-c", '"$PYTHON" -c "$PROGRAM" 2>&-'],
         env={**environment(), "PYTHON": sys.executable, "PROGRAM": script},
@@ -226,9 +222,8 @@ def test_a_closed_standard_error_is_left_alone() -> None:
 
 
 def run_first(program: str) -> "subprocess.Popen[str]":
-    """Starts a program whose block of captured lines is this text as the first process of a namespace."""
-    indented = "".join(f"    {line}\n" for line in program.strip().splitlines())
-    return start_first([sys.executable, "-c", f"{START}with captured('json'):\n{indented}"], environment())
+    """Starts a program whose lines are captured as the first process of a namespace."""
+    return start_first([sys.executable, "-c", f"{START}capture('json')\n{program}"], environment())
 
 
 @needs_namespaces

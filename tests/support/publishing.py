@@ -219,6 +219,13 @@ class PublishProcess:
         finally:
             self.end()
 
+    def ended_by(self, number: int) -> float:
+        """Sends a signal, expects exit code 0, and returns the seconds until the exit."""
+        started = time.monotonic()
+        self.signal(number)
+        assert self.wait() == 0, self.said
+        return time.monotonic() - started
+
     def end(self) -> None:
         """Ends it if it still runs."""
         if self._process.poll() is None:
@@ -239,13 +246,6 @@ class IngestProcess(PublishProcess):
         """Returns the address of its endpoint, HOST:PORT."""
         (line,) = self.says("publishing cameras")
         return line.partition("http=")[2].split()[0]
-
-    def ended_by(self, number: int) -> float:
-        """Sends a signal, expects exit code 0, and returns the seconds until the exit."""
-        started = time.monotonic()
-        self.signal(number)
-        assert self.wait() == 0, self.said
-        return time.monotonic() - started
 
 
 class ListSource:

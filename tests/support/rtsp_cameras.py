@@ -73,7 +73,13 @@ class RtspCameras:
     """Serves rtsp://127.0.0.1:PORT/NUMBER; the number decides the phase."""
 
     def __init__(
-        self, film: Path, fps: float, phases: int = 1, clock_offset: float = 0.0, reports: bool = True
+        self,
+        film: Path,
+        fps: float,
+        phases: int = 1,
+        clock_offset: float = 0.0,
+        reports: bool = True,
+        port: int = 0,
     ) -> None:
         """Takes a transport stream of H.264 without B frames, that begins with a key frame.
 
@@ -83,6 +89,7 @@ class RtspCameras:
             phases: how many places in the film the cameras are at, evenly.
             clock_offset: seconds by which the cameras' clocks are ahead.
             reports: whether they send RTCP sender reports.
+            port: where they listen; 0 is any that is free.
         """
         with av.open(str(film)) as container:
             packets = [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
@@ -98,7 +105,7 @@ class RtspCameras:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._paused = threading.Event()
-        self.port = 0
+        self.port = port
         self.describes = 0
         self.late = 0
         """Frames that were sent late, because this machine was too busy."""
@@ -127,7 +134,7 @@ class RtspCameras:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1000))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1000))
         self.port = server.sockets[0].getsockname()[1]
         sending = self._loop.create_task(self._send_all())
         self._started.set()
@@ -218,7 +225,7 @@ class RtspCameras:
                     phase.viewers.add(viewer)
                 if method == "TEARDOWN":
                     return
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             return
         finally:
             phase.viewers.discard(viewer)

@@ -1,32 +1,15 @@
 """A Valkey for the tests of the queue, and the real hand models."""
 
 import sys
-from collections.abc import Iterator
 
 import pytest
-from support.processes.workers import QueueServer
+from support.queue_fixtures import valkey, valkey_process  # noqa: F401 (fixtures)
 
 from worker.download import download_progress
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
 from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
-
-
-@pytest.fixture(scope="module")
-def valkey_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueServer]:
-    """A Valkey for all tests of a module."""
-    server = QueueServer(tmp_path_factory.mktemp("valkey"))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def valkey(valkey_process: QueueServer) -> QueueServer:
-    """That Valkey, empty."""
-    valkey_process.bytes.flushall()
-    valkey_process.bytes.config_resetstat()
-    return valkey_process
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_wrong_usage_is_json_if_the_log_is(
     program: str, arguments: tuple[str, ...], variables: dict[str, str], said: str
 ) -> None:
     """One object per line, whether a flag or the environment wishes it, and whatever is wrong with the others."""
-    done = run(program, *arguments, **variables)
+    done = programs.run(program, *arguments, environment=variables)
     assert done.returncode == 2
     (entry,) = map(json.loads, done.stderr.splitlines())
     assert entry["message"] == "wrong usage"

@@ -45,6 +45,8 @@ def test_every_setting_of_hands_reaches_its_option() -> None:
         "mano": Path("mano.pkl"),
         "device": "cuda:1",
         "mesh": True,
+        "hamer_compile": "on",
+        "hamer_cache": Path("cache"),
     }
     assert set(given) == set(HandsSettings.model_fields) - {"log_level", "log_format"}
     assert HandsSettings(**given).hands_options == HandsOptions(**given)
@@ -87,7 +89,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
         "decision_timeout": ("decision_timeout", 0.5),
         "sidecar_wait": ("start_wait", 4.5),
     }
-    own |= {"sink": ["jsonl:-", "redis"], "sink_hmac_key": "KEY"}
+    own |= {"processes": 3, "sink": ["http://host/", "redis"], "sink_hmac_key": "KEY"}
     own["no_previews"] = own["no_smoothing"] = True
     others = {"redis_url": "redis://host:1/2", "unknown_streams": "pace"}
     others |= {"prefix": "site", "partitions": 6, "own": "1/3"}
@@ -155,3 +157,13 @@ def test_a_prefix_that_is_a_partition_is_refused(settings: type[QueueSettings]) 
     """By all programs that read or write a queue."""
     with pytest.raises(ValidationError, match="has the keys of partition 3 of the prefix 'hand_counter'"):
         settings(prefix="hand_counter:3")
+
+
+def test_several_processes_share_the_threads() -> None:
+    """Each is a consumer of its own with its part of them; a file of results would be written by all, so it is refused."""
+    options = RunSettings(processes=3, threads=8, consumer="pod", http="127.0.0.1:9465").options
+    own = options.of_process(1)
+    assert (own.queue.consumer, own.threads, own.processes, own.http) == ("pod-1", 2, 1, "127.0.0.1:0")
+    assert RunSettings(processes=3, threads=2, http="").options.of_process(0).threads == 1
+    with pytest.raises(ValueError, match="jsonl"):
+        RunSettings(processes=2, sink=["jsonl:results.jsonl"])

@@ -8,7 +8,7 @@ import pytest
 
 from worker.metrics import Metrics
 from worker.queue.frame import SkipReason
-from worker.status import STUCK_S, WorkerStatus
+from worker.status import STARTING_S, STUCK_S, Health, WorkerStatus
 
 
 class Parts:
@@ -60,6 +60,18 @@ def test_liveness(part: str, state: dict[str, object], alive: bool) -> None:
     found, details = parts.status.alive()
     assert found == alive
     assert details == {"seconds_since_progress": round(parts.pipeline.stuck, 1)}
+
+
+@pytest.mark.parametrize(("seconds", "alive"), [(0.0, True), (STARTING_S - 1.0, True), (STARTING_S, False)])
+def test_liveness_at_the_start(seconds: float, alive: bool) -> None:
+    """A start may take minutes, in which the worker isn't ready; one that goes on for longer is stuck."""
+    clock = SimpleNamespace(now=100.0)
+    health = Health(lambda: clock.now)
+    clock.now += seconds
+    assert health() == (False, {"state": "starting"})
+    assert health.alive() == (alive, {"state": "starting", "seconds": seconds})
+    health.follow(Parts().status)
+    assert health.alive()[0]
 
 
 def test_gauges_follow_the_parts() -> None:

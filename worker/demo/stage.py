@@ -30,6 +30,7 @@ from worker.publish.publisher import GRACE_S, Publisher
 from worker.publish.sender import Sender
 from worker.publish.simulated import SimulatedCamera
 from worker.publish.source import Captured
+from worker.queue.failures import failure_in_words
 from worker.queue.keys import CONSUMER_GROUP, DEFAULT_PREFIX, Keys
 from worker.queue.partitions import Partitions
 from worker.queue.redis_client import connect
@@ -86,7 +87,9 @@ class Stage(contextlib.ExitStack):
         try:
             self._redis.ping()
         except redis.RedisError as error:
-            raise DemoError(f"no Redis at --redis-url: {error}") from error
+            what, about = failure_in_words(error)
+            hint = about.get("hint", "check --redis-url, and whether the server runs")
+            raise DemoError(f"{what}: {error} ({hint})") from error
         self.callback(self._delete_keys)
         sidecar, port = start_on_free_port(self._start_sidecar, self._wait_for_sidecar)
         self._add(sidecar)

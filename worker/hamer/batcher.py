@@ -7,7 +7,6 @@ device runs out of memory, or is lost, and when numbers overflow, is decided her
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -110,7 +109,7 @@ class MicroBatcher:
         self.largest = buckets[-1]
         self._since_shortage = 0
         self._waiting: deque[_Request] = deque()
-        self._in_flight: deque[float] = deque()  # since when, by the monotonic clock
+        self._in_flight = 0
         self._flying: SimpleQueue[tuple[list[Launched], list[_Request]] | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._closed = False
@@ -142,11 +141,6 @@ class MicroBatcher:
             self._waiting.append(request)
             self._changed.notify_all()
         return request.rows
-
-    def busy_seconds(self) -> float:
-        """Returns for how long the device has had the oldest batch in flight; 0 if there is none. Safe in any thread."""
-        with self._changed:
-            return time.monotonic() - self._in_flight[0] if self._in_flight else 0.0
 
     def warm_up(self, prepare: Callable[[int], None]) -> None:
         """Prepares each batch size, largest first, before the first `submit`; sizes that don't fit into memory aren't used.
@@ -190,7 +184,7 @@ class MicroBatcher:
                 launched = self._launch(requests)
             except Exception as e:
                 self._fail(requests, e)
-                self._land(-1)
+                self._land()
             else:
                 self._flying.put((launched, requests))
         self._flying.put(None)
@@ -204,14 +198,14 @@ class MicroBatcher:
             except Exception as e:
                 self._fail(requests, e)
             finally:
-                self._land(0)
+                self._land()
 
     def _collect(self) -> list[_Request]:
         """Waits for crops and for a place in flight; returns the requests of one batch, none once all is done."""
         with self._changed:
             self._changed.wait_for(
                 lambda: (
-                    (self._waiting and len(self._in_flight) < IN_FLIGHT)
+                    (self._waiting and self._in_flight < IN_FLIGHT)
                     or (self._closed and not self._waiting and not self._in_flight)
                 )
             )
@@ -226,14 +220,13 @@ class MicroBatcher:
             ):
                 requests.append(self._waiting.popleft())
                 total += len(requests[-1])
-            if requests:
-                self._in_flight.append(time.monotonic())
+            self._in_flight += bool(requests)
             return requests
 
-    def _land(self, which: int) -> None:
-        """Gives the place in flight of the oldest (0) or the latest (-1) batch to the next one."""
+    def _land(self) -> None:
+        """Gives the place in flight of a batch to the next one."""
         with self._changed:
-            del self._in_flight[which]
+            self._in_flight -= 1
             self._changed.notify_all()
 
     def _answer(self, requests: list[_Request], rows: Rows) -> None:

@@ -8,6 +8,7 @@ returned to the system once it has been copied.
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from worker.hamer.modeling.hamer import Hamer
 from worker.hamer.modeling.head import ManoHead
 from worker.hamer.modeling.mano import Mano, ManoTopology
 from worker.hamer.modeling.vit import ViT
-from worker.hamer.recipes import Recipe, Tensors, mano_of_arrays, mano_of_tensors, network_recipes
+from worker.hamer.recipes import Tensors, hand_of_checkpoint, hand_of_pickle, hand_weights, network_weights
 from worker.hamer.sizes import IGNORED, HamerSizes, Shape, infer_sizes, mano_shapes, name_of, network_shapes
 from worker.hands.outputs import BETAS
 
@@ -101,31 +102,23 @@ def build_hamer(
     """
     sizes = infer_sizes({key: tuple(t.shape) for key, t in tensors.items()}, config)
     _check_tensors(tensors, sizes, with_mano=hand is None)
-    topology, hand_recipes = mano_of_arrays(hand) if hand else mano_of_tensors(tensors)
-    recipes = network_recipes(sizes) | hand_recipes
-
-    def constant(values: tuple[float, ...]) -> Recipe:
-        return lambda _: torch.tensor(values)
-
-    recipes |= {"mean": constant(config.mean), "std": constant(config.std)}
+    used = _Recorder(tensors)
+    topology, hand_tensors = hand_of_pickle(hand) if hand else hand_of_checkpoint(used)
     with torch.device("meta"):
-        model = _skeleton(sizes, topology, config, recipes, tensors)
-    weights = {}
-    for name, recipe in recipes.items():
-        used = _Recorder(tensors)
-        source = recipe(used)
+        model = _skeleton(sizes, topology, config, hand_tensors)
+    weights = {"mean": torch.tensor(config.mean, device=device), "std": torch.tensor(config.std, device=device)}
+    for name, source in chain(network_weights(used, sizes), hand_weights(hand_tensors, topology)):
         weights[name] = _convert(name, source, dtype_of(name, source, precision), device)
         del source
         if isinstance(tensors, MappedTensors):
             tensors.release(used.keys_read)
+        used.keys_read.clear()
     model.requires_grad_(False)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 
 
-def _skeleton(
-    sizes: HamerSizes, topology: ManoTopology, config: HamerConfig, recipes: Mapping[str, Recipe], tensors: Tensors
-) -> Hamer:
+def _skeleton(sizes: HamerSizes, topology: ManoTopology, config: HamerConfig, hand: Tensors) -> Hamer:
     """Builds the modules. Called on the meta device, so it allocates no memory."""
     backbone = ViT(
         dim=sizes.dim,
@@ -143,8 +136,7 @@ def _skeleton(
         mlp_dim=sizes.decoder_mlp_dim,
         context_dim=sizes.dim,
     )
-    vertices, faces = (len(recipes[f"mano.{name}"](tensors)) for name in ("v_template", "faces"))
-    mano = Mano(topology, vertices=vertices, faces=faces, betas=BETAS)
+    mano = Mano(topology, vertices=len(hand["v_template"]), faces=len(hand["faces_tensor"]), betas=BETAS)
     return Hamer(backbone, head, mano, focal=config.focal, image_size=config.image_size)
 
 
@@ -222,7 +214,7 @@ def _convert(name: str, source: torch.Tensor, dtype: torch.dtype, device: torch.
 
 
 class _Recorder(Mapping[str, torch.Tensor]):
-    """Records which tensors have been read."""
+    """Tensors that record which of them have been read, so that their memory can be released."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors

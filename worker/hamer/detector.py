@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.hamer.verdicts import Verdict
-from worker.hands.detection import BatchingDetector, Dropped, HandDetector, Hands, submitted
+from worker.hands.detection import Dropped, HandDetector, Hands, at_once, submitted
 from worker.hands.outputs import REFINED
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class HamerDetector:
         self.engine = detector.engine
         self._detector = detector
         self._refiner = refiner
-        self.at_once = detector.at_once + WITH_HAMER if isinstance(detector, BatchingDetector) else 1
+        alone = at_once(detector)
+        self.at_once = 1 if alone == 1 else alone + WITH_HAMER
 
     def detect(self, image: NDArray[np.uint8]) -> Hands:
         """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""

@@ -5,6 +5,7 @@ One thread launches batches, and any thread may wait for them.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,7 @@ from worker.hamer.bfloat16 import in_bfloat16
 from worker.hamer.modeling.hamer import Hamer
 from worker.hamer.rows import RowLayout, Rows
 from worker.hamer.streams import Captured, Computation, Cropped, Launched, Streams, streams_of
+from worker.hamer.tuning import Compile, Tuning, tune
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes on a GPU, with a graph for each; smaller batches are padded to the next size."""
@@ -31,6 +33,7 @@ class Engine:
 
     Attributes:
         layout: of the rows.
+        tuning: how the backbone runs.
         streams: as passed in.
         has_wide_range: whether `launch` has another number format to offer for crops whose rows aren't finite.
     """
@@ -49,6 +52,7 @@ class Engine:
         self.device = model.mean.device
         self.buckets = buckets or (BUCKETS if self.device.type == "cuda" else CPU_BUCKETS)
         self.streams = streams or streams_of(self.device)
+        self.tuning = Tuning()
         self._captured: dict[int, Captured] = {}
         if self.device.type == "cuda":
             # Sums of a matrix product in 16 bits lose more than the 16-bit weights do.
@@ -58,6 +62,18 @@ class Engine:
         self._sixteen_bit = matrices != torch.float32
         self.has_wide_range = matrices == torch.float16
         self._wide: Hamer | None = None
+
+    def tune(self, mode: Compile, folder: Path | None) -> None:
+        """Measures how the backbone runs fastest, before the first batch, or looks it up; on a CPU measures nothing.
+
+        Args:
+            mode: whether torch.compile may be or must be used.
+            folder: where the answer is kept for later starts; None: nowhere.
+
+        Raises:
+            CompileError: the compiler must be used, and fails.
+        """
+        self.tuning = tune(self.model, self.streams, batch=self.buckets[-1], mode=mode, folder=folder)
 
     @torch.inference_mode()
     def warm_up(self, size: int) -> None:
@@ -97,7 +113,13 @@ class Engine:
             return Launched(rows, self.streams.record())
 
     def forward(self, crops: torch.Tensor) -> Rows:
-        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket."""
+        """Returns the n rows of crops (n, 3, h, w) on the engine's device; n is at most the largest bucket.
+
+        The crops may still be in the making, on the current stream.
+        """
+        ready = self.streams.record()
+        with self.streams.computing():
+            self.streams.wait(ready)
         return self.launch(crops).wait()
 
     @torch.inference_mode()
@@ -126,7 +148,7 @@ class Engine:
     def _rows(self, crops: torch.Tensor, model: Hamer | None = None) -> torch.Tensor:
         """Returns all outputs of crops (n, 3, h, w) in rows (n, length)."""
         model = model or self.model
-        with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"):
+        with _tensor_cores(self._sixteen_bit and self.device.type == "cuda"), self.tuning.kernels():
             regressed = model.regress(crops)
         return self.layout.join(model.pose(*regressed, mesh=self.mesh))
 

@@ -1,9 +1,10 @@
 """HaMeR's errors, and which of torch's errors mean a shortage of memory or a lost device."""
 
-from worker.hands.device.errors import is_device_lost, is_out_of_memory
+from worker.hands.device.errors import DeviceError, is_device_lost, is_out_of_memory
 
 __all__ = [
     "CheckpointError",
+    "CompileError",
     "DeviceError",
     "DeviceLostError",
     "HamerError",
@@ -26,12 +27,12 @@ class WeightsOverflowError(CheckpointError):
     """A weight is finite in the checkpoint but exceeds the range of the requested precision."""
 
 
-class DeviceError(HamerError):
-    """This machine doesn't have the requested device."""
+class CompileError(HamerError):
+    """torch.compile fails here, although it was asked for."""
 
 
 class OutOfMemoryError(HamerError):
-    """The device has no memory for even a single crop."""
+    """The device has no memory for the weights, or for even a single crop."""
 
 
 class DeviceLostError(HamerError):

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from worker.hamer.checkpoint import BRAIN, FULL, HALF, Precision, load_hamer
 from worker.hamer.engine import Engine
-from worker.hamer.errors import CheckpointError, DeviceError, WeightsOverflowError
+from worker.hamer.errors import CheckpointError, WeightsOverflowError
 from worker.hamer.geometry import Crops, sample_crops
 from worker.hamer.poses import HandPoses
 from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped
+from worker.hands.device.choice import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class HamerPredictor:
 
         Raises:
             CheckpointError: a file is missing or damaged.
-            DeviceError: there is no such device.
+            DeviceError: there is no such device, or it doesn't work.
         """
         where = choose_device(device)
         candidates = choose_precisions(where) if precision == "auto" else [_named(precision)]
@@ -97,25 +98,6 @@ class HamerPredictor:
         """Converts the network's rows (N, length) to hands in the crops' frame of `width` x `height` pixels."""
         model = self._model
         return HandPoses.of_rows(rows, self.engine.layout, crops, width, height, model.focal, model.image_size)
-
-
-def choose_device(name: str) -> torch.device:
-    """Returns the device with this name.
-
-    Raises:
-        DeviceError: this machine doesn't have it.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as e:
-        raise DeviceError(f"there is no device {name!r}") from e
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"HaMeR runs on cpu or cuda, not on {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"{name!r} was requested, but there are {torch.cuda.device_count()} CUDA devices")
-    return device
 
 
 def choose_precisions(device: torch.device) -> list[Precision]:

@@ -1,143 +1,150 @@
 """How each of our tensors is made from the official checkpoint's: mostly renamed, sometimes added or concatenated.
 
-Whatever is folded into a tensor here (positions, the query token, the mean hand, the joint regressor) costs nothing in
-the forward.
+Each line has our name on the left, and on the right what it is made of. They are generators, so that only one tensor is in
+memory at a time. Whatever is folded into a tensor here (positions, the query token, the mean hand, the joint regressor)
+costs nothing in the forward.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from worker.hamer.errors import CheckpointError
 from worker.hamer.mano_pickle import ORDER, TIPS, ManoArrays
 from worker.hamer.modeling.mano import ManoTopology
-from worker.hamer.sizes import LAYERS, HamerSizes
+from worker.hamer.sizes import LAYERS, TRANSFORMER, HamerSizes
 from worker.hands.outputs import JOINTS
 
 Tensors = Mapping[str, torch.Tensor]
-Recipe = Callable[[Tensors], torch.Tensor]
+Weights = Iterator[tuple[str, torch.Tensor]]
+"""The names of our tensors, and what they hold."""
+
+BLOCK = {
+    "norm1": "norm1",
+    "attn.qkv": "attn.qkv",
+    "attn.proj": "attn.proj",
+    "norm2": "norm2",
+    "fc1": "mlp.fc1",
+    "fc2": "mlp.fc2",
+}
+"""The parts of a block of the backbone: ours, and theirs."""
+
+LAYER = {
+    "self_norm": "0.norm",
+    "self_out": "0.fn.to_out.0",
+    "cross_norm": "1.norm",
+    "cross_out": "1.fn.to_out.0",
+    "mlp_norm": "2.norm",
+    "fc1": "2.fn.net.0",
+    "fc2": "2.fn.net.3",
+}
+"""The parts of a layer of the head: ours, and theirs."""
+
+HAND = ("v_template", "shapedirs", "posedirs", "J_regressor", "lbs_weights", "faces_tensor")
+"""The tensors of the hand model, without `mano.`."""
+
+READOUT = {"decpose": "init_hand_pose", "decshape": "init_betas", "deccam": "init_cam"}
+"""The linear layers that read the token, and the mean hand that is added to each."""
 
 
-def network_recipes(sizes: HamerSizes) -> dict[str, Recipe]:
-    """Returns how each of our parameters is made from the checkpoint's tensors."""
+def network_weights(t: Tensors, sizes: HamerSizes) -> Weights:
+    """Yields all parameters of backbone and head.
 
-    def same(key: str) -> Recipe:
-        return lambda t: t[key]
+    Args:
+        t: the tensors of the official checkpoint.
+        sizes: of the same checkpoint.
+    """
+    yield from _backbone_weights(t, sizes)
+    yield from _head_weights(t, sizes)
 
-    def rows(key: str, start: int) -> Recipe:
-        return lambda t: t[key][start:]
 
-    def joined(*keys: str) -> Recipe:
-        return lambda t: torch.cat([t[key] for key in keys])
-
-    def readout_bias(t: Tensors) -> torch.Tensor:
-        # The official head adds the mean hand to its readout, which is the same as a bias.
-        parts = (("decpose", "init_hand_pose"), ("decshape", "init_betas"), ("deccam", "init_cam"))
-        return torch.cat([t[f"mano_head.{linear}.bias"] + t[f"mano_head.{mean}"][0] for linear, mean in parts])
-
-    def token(t: Tensors) -> torch.Tensor:
-        # The query is the embedding of a scalar 0, of which only the embedding's bias remains.
-        transformer = "mano_head.transformer"
-        return t[f"{transformer}.to_token_embedding.bias"] + t[f"{transformer}.pos_embedding"][0, 0]
-
-    def positions(t: Tensors) -> torch.Tensor:
-        # Row 0 belonged to a class token; since there is none, it is added to every patch.
-        return t["backbone.pos_embed"][:, 1:] + t["backbone.pos_embed"][:, :1]
-
-    recipes: dict[str, Recipe] = {
-        "backbone.pos_embed": positions,
-        "head.token": token,
-        "head.context_kv.weight": joined(*(f"{LAYERS}.{i}.1.fn.to_kv.weight" for i in range(sizes.decoder_depth))),
-        "head.readout.weight": joined(*(f"mano_head.{linear}.weight" for linear in ("decpose", "decshape", "deccam"))),
-        "head.readout.bias": readout_bias,
-    }
+def _backbone_weights(t: Tensors, sizes: HamerSizes) -> Weights:
+    # Row 0 belonged to a class token; since there is none, it is added to every patch.
+    yield "backbone.pos_embed", t["backbone.pos_embed"][:, 1:] + t["backbone.pos_embed"][:, :1]
     for part in ("weight", "bias"):
-        recipes[f"backbone.patch_embed.{part}"] = same(f"backbone.patch_embed.proj.{part}")
-        recipes[f"backbone.last_norm.{part}"] = same(f"backbone.last_norm.{part}")
+        yield f"backbone.patch_embed.{part}", t[f"backbone.patch_embed.proj.{part}"]
+        yield f"backbone.last_norm.{part}", t[f"backbone.last_norm.{part}"]
         for i in range(sizes.depth):
-            ours = theirs = f"backbone.blocks.{i}"
-            for name in ("norm1", "norm2", "attn.qkv", "attn.proj"):
-                recipes[f"{ours}.{name}.{part}"] = same(f"{theirs}.{name}.{part}")
-            for name in ("fc1", "fc2"):
-                recipes[f"{ours}.{name}.{part}"] = same(f"{theirs}.mlp.{name}.{part}")
-        for i in range(sizes.decoder_depth):
-            ours, theirs = f"head.layers.{i}", f"{LAYERS}.{i}"
-            for name, key in (
-                ("self_norm", "0.norm"),
-                ("self_out", "0.fn.to_out.0"),
-                ("cross_norm", "1.norm"),
-                ("cross_out", "1.fn.to_out.0"),
-                ("mlp_norm", "2.norm"),
-                ("fc1", "2.fn.net.0"),
-                ("fc2", "2.fn.net.3"),
-            ):
-                recipes[f"{ours}.{name}.{part}"] = same(f"{theirs}.{key}.{part}")
-    for i in range(sizes.decoder_depth):
-        recipes[f"head.layers.{i}.self_value.weight"] = rows(
-            f"{LAYERS}.{i}.0.fn.to_qkv.weight", 2 * sizes.decoder_inner
-        )
-        recipes[f"head.layers.{i}.cross_query.weight"] = same(f"{LAYERS}.{i}.1.fn.to_q.weight")
-    return recipes
+            for ours, theirs in BLOCK.items():
+                yield f"backbone.blocks.{i}.{ours}.{part}", t[f"backbone.blocks.{i}.{theirs}.{part}"]
 
 
-def _mano_recipes(names: Mapping[str, Recipe], tips: torch.Tensor) -> dict[str, Recipe]:
-    """Completes the hand model: folds the joint regressor into template and shape directions."""
-    template, shapedirs, regressor = names["v_template"], names["shapedirs"], names["j_regressor"]
-    folded: dict[str, Recipe] = {
-        "j_template": lambda t: regressor(t).float() @ template(t).float(),
-        "j_shapedirs": lambda t: torch.einsum("jv,vxs->jxs", regressor(t).float(), shapedirs(t).float()),
-        "tips": lambda _: tips,
+def _head_weights(t: Tensors, sizes: HamerSizes) -> Weights:
+    layers = range(sizes.decoder_depth)
+    # The query is the embedding of a scalar 0, of which only the embedding's bias remains.
+    yield "head.token", t[f"{TRANSFORMER}.to_token_embedding.bias"] + t[f"{TRANSFORMER}.pos_embedding"][0, 0]
+    # Every layer reads the same features, so one product computes the keys and values of all.
+    yield "head.context_kv.weight", torch.cat([t[f"{LAYERS}.{i}.1.fn.to_kv.weight"] for i in layers])
+    for i in layers:
+        ours, theirs = f"head.layers.{i}", f"{LAYERS}.{i}"
+        # A softmax over a single token is 1: of queries, keys and values only the values matter.
+        yield f"{ours}.self_value.weight", t[f"{theirs}.0.fn.to_qkv.weight"][2 * sizes.decoder_inner :]
+        yield f"{ours}.cross_query.weight", t[f"{theirs}.1.fn.to_q.weight"]
+        for part in ("weight", "bias"):
+            for our_name, their_name in LAYER.items():
+                yield f"{ours}.{our_name}.{part}", t[f"{theirs}.{their_name}.{part}"]
+    yield "head.readout.weight", torch.cat([t[f"mano_head.{linear}.weight"] for linear in READOUT])
+    # The official head adds the mean hand to its readout, which is the same as a bias.
+    biases = [t[f"mano_head.{linear}.bias"] + t[f"mano_head.{mean}"][0] for linear, mean in READOUT.items()]
+    yield "head.readout.bias", torch.cat(biases)
+
+
+def hand_weights(hand: Tensors, topology: ManoTopology) -> Weights:
+    """Yields the buffers of the hand model, with the joint regressor folded into template and shape directions.
+
+    Args:
+        hand: its tensors by the names in HAND.
+        topology: of the same hand.
+    """
+    for name in ("v_template", "shapedirs", "posedirs", "lbs_weights"):
+        yield f"mano.{name}", hand[name]
+    yield "mano.faces", hand["faces_tensor"]
+    yield "mano.tips", torch.tensor(topology.tips)
+    regressor = hand["J_regressor"].float()
+    yield "mano.j_template", regressor @ hand["v_template"].float()
+    yield "mano.j_shapedirs", torch.einsum("jv,vxs->jxs", regressor, hand["shapedirs"].float())
+
+
+def hand_of_checkpoint(t: Tensors) -> tuple[ManoTopology, Tensors]:
+    """Returns the checkpoint's hand model: its topology, and its tensors by the names in HAND.
+
+    Raises:
+        CheckpointError: its indices are out of range.
+    """
+    hand = {name: t[f"mano.{name}"] for name in HAND}
+    parents, tips, order = (
+        tuple(int(n) for n in t[f"mano.{name}"]) for name in ("parents", "extra_joints_idxs", "joint_map")
+    )
+    return _checked(parents, tips, order, hand), hand
+
+
+def hand_of_pickle(arrays: ManoArrays) -> tuple[ManoTopology, Tensors]:
+    """Returns the hand model of MANO_RIGHT.pkl: its topology, and its tensors by the names in HAND.
+
+    Raises:
+        CheckpointError: its indices are out of range.
+    """
+    hand = {
+        "v_template": torch.from_numpy(arrays.v_template),
+        "shapedirs": torch.from_numpy(arrays.shapedirs),
+        "posedirs": torch.from_numpy(arrays.posedirs),
+        "J_regressor": torch.from_numpy(arrays.j_regressor),
+        "lbs_weights": torch.from_numpy(arrays.lbs_weights),
+        "faces_tensor": torch.from_numpy(arrays.faces),
     }
-    return {f"mano.{name}": recipe for name, recipe in (dict(names) | folded).items() if name != "j_regressor"}
+    return _checked(tuple(int(p) for p in arrays.parents), TIPS, ORDER, hand), hand
 
 
-def mano_of_tensors(tensors: Tensors) -> tuple[ManoTopology, dict[str, Recipe]]:
-    """Returns the checkpoint's hand model.
-
-    Raises:
-        CheckpointError: its indices are out of range.
-    """
-
-    def numbers(key: str) -> tuple[int, ...]:
-        return tuple(int(n) for n in tensors[f"mano.{key}"])
-
-    def same(key: str) -> Recipe:
-        return lambda t: t[f"mano.{key}"]
-
-    topology = _topology(numbers("parents"), numbers("extra_joints_idxs"), numbers("joint_map"))
-    _check_vertices(tensors["mano.faces_tensor"], topology, len(tensors["mano.v_template"]))
-    ours = {name: same(name) for name in ("v_template", "shapedirs", "posedirs", "lbs_weights")}
-    ours |= {"j_regressor": same("J_regressor"), "faces": same("faces_tensor")}
-    return topology, _mano_recipes(ours, torch.tensor(topology.tips))
-
-
-def mano_of_arrays(hand: ManoArrays) -> tuple[ManoTopology, dict[str, Recipe]]:
-    """Returns the hand model of MANO_RIGHT.pkl.
-
-    Raises:
-        CheckpointError: its indices are out of range.
-    """
-
-    def array(name: str) -> Recipe:
-        return lambda _: torch.from_numpy(getattr(hand, name))
-
-    topology = _topology(tuple(int(p) for p in hand.parents), TIPS, ORDER)
-    _check_vertices(torch.from_numpy(hand.faces), topology, len(hand.v_template))
-    names = ("v_template", "shapedirs", "posedirs", "lbs_weights", "j_regressor", "faces")
-    return topology, _mano_recipes({name: array(name) for name in names}, torch.tensor(TIPS))
-
-
-def _topology(parents: tuple[int, ...], tips: tuple[int, ...], order: tuple[int, ...]) -> ManoTopology:
+def _checked(parents: tuple[int, ...], tips: tuple[int, ...], order: tuple[int, ...], hand: Tensors) -> ManoTopology:
     if len(parents) != JOINTS:
         raise CheckpointError(f"the hand model has {len(parents)} joints, expected {JOINTS}")
     try:
-        return ManoTopology(parents, tips, order)
+        topology = ManoTopology(parents, tips, order)
     except ValueError as e:
         raise CheckpointError(f"the hand model's parents, extra_joints_idxs or joint_map are wrong: {e}") from e
-
-
-def _check_vertices(faces: torch.Tensor, topology: ManoTopology, vertices: int) -> None:
-    used = {"faces_tensor": faces.flatten().tolist(), "extra_joints_idxs": list(topology.tips)}
+    vertices = len(hand["v_template"])
+    used = {"faces_tensor": hand["faces_tensor"].flatten().tolist(), "extra_joints_idxs": list(tips)}
     for name, indices in used.items():
         if any(not 0 <= i < vertices for i in indices):
             raise CheckpointError(f"the hand model's {name} exceeds its {vertices} vertices")
+    return topology

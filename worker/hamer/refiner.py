@@ -19,6 +19,7 @@ from worker.hamer.poses import HandPoses
 from worker.hamer.predictor import HamerPredictor
 from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped
+from worker.hamer.tuning import Compile
 from worker.hamer.verdicts import Verdict
 from worker.hands.device.errors import end_process
 from worker.hands.geometry import Doubles
@@ -90,7 +91,7 @@ class HamerRefiner:
     Args:
         predictor: HaMeR on its device.
         thresholds: where a contradiction begins.
-        on_lost: called once when the GPU is lost; by default ends the process with exit code 1.
+        on_lost: called once when the GPU is lost; by default ends the process with exit code 3.
         on_event: called, from any thread, with one of EVENTS and how often it happened: for metrics.
 
     Attributes:
@@ -126,15 +127,36 @@ class HamerRefiner:
         mano: Path | None = None,
         device: str = "auto",
         mesh: bool = False,
+        mode: Compile = Compile.AUTO,
+        tuning_folder: Path | None = None,
+        on_lost: Callable[[DeviceLostError], None] = end_process,
         on_event: Callable[[str, int], None] = lambda _event, _times: None,
     ) -> "HamerRefiner":
         """Loads the official checkpoint; on a GPU warms up every batch size, so that the first frame doesn't wait for that.
 
-        Arguments and errors are those of `HamerPredictor.load` and of the constructor.
+        Arguments and errors are those of `HamerPredictor.load`, of the constructor, and of `Engine.tune`: `mode` and
+        `tuning_folder`.
+
+        Raises:
+            OutOfMemoryError: the device has no memory for the weights, or for a single crop.
+            DeviceLostError: the device is lost (only if `on_lost` returns).
         """
-        predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
-        refiner = cls(predictor, on_event=on_event)
-        refiner.batcher.warm_up(predictor.engine.warm_up)
+        refiner = None
+        try:
+            predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
+            predictor.engine.tune(mode, tuning_folder)
+            refiner = cls(predictor, on_lost=on_lost, on_event=on_event)
+            refiner.batcher.warm_up(predictor.engine.warm_up)
+        except Exception as error:
+            if refiner:
+                refiner.close()
+            if is_device_lost(error):
+                lost = DeviceLostError(f"the device is lost: {error}")
+                on_lost(lost)
+                raise lost from error
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"no memory for HaMeR; is another process using the device? {error}") from error
+            raise
         return refiner
 
     def refine(self, image: NDArray[np.uint8], hands: DetectedHands) -> RefinedHands:

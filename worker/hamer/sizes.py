@@ -21,7 +21,8 @@ Shape = tuple[int, ...]
 MAX_LAYERS = 256
 """Of a stack, so that a number in a tensor's name can't demand any amount of memory. The official backbone has 32."""
 
-LAYERS = "mano_head.transformer.transformer.layers"
+TRANSFORMER = "mano_head.transformer"
+LAYERS = f"{TRANSFORMER}.transformer.layers"
 TIPS = 5
 
 IGNORED = re.compile(

@@ -1,4 +1,4 @@
-"""What HaMeR needs of its device: two streams of work, and events that say how far they are.
+"""What HaMeR needs of its device: two CUDA streams, and events that say how far they are.
 
 A CUDA stream is a queue of work for the device: what is started on it runs in order while the thread goes on. Pictures are
 uploaded and cropped on one stream and batches computed on the other, so that neither waits for the other's work. A CPU has no
@@ -63,6 +63,9 @@ class Captured(Protocol):
 class Streams(Protocol):
     """The two streams of a device. For any thread."""
 
+    has_graphs: bool
+    """Whether `capture` prepares anything."""
+
     def uploading(self) -> AbstractContextManager[object]:
         """Has what the block starts run on the stream of pictures and crops."""
         ...
@@ -115,6 +118,8 @@ class _Past:
 class HostStreams:
     """A CPU: everything is done when the call returns."""
 
+    has_graphs = False
+
     def uploading(self) -> AbstractContextManager[object]:
         """Changes nothing."""
         return nullcontext()
@@ -154,6 +159,8 @@ def streams_of(device: torch.device) -> Streams:
 
 class CudaStreams:  # pragma: no cover - needs a GPU
     """Two streams of a GPU. They see what the default stream was given before they were made, for example the weights."""
+
+    has_graphs = True
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

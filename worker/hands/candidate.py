@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Candidate:
         """(21, 2) the joints if they are trusted."""
         return self.points if self.trusted else None
 
-    @property
+    @cached_property
     def terms(self) -> Terms:
         """What the models say about it."""
         return terms(self.palm, self.visibility, self.presence)
@@ -47,12 +48,13 @@ class Candidate:
 
 def side(box: Floats) -> float:
     """Returns the longer side of a (4,) box."""
-    return float((box[2:] - box[:2]).max())
+    x0, y0, x1, y1 = box.tolist()
+    return float(max(x1 - x0, y1 - y0))
 
 
 def centre(box: Floats) -> Floats:
     """Returns the (2,) centre of a (4,) box."""
-    return ((box[:2] + box[2:]) / 2).astype(np.float32)
+    return (box[:2] + box[2:]) * np.float32(0.5)
 
 
 def around(points: Floats) -> Floats:

@@ -10,9 +10,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.hands.outputs import DETECTED, KEYPOINTS, Unit
+from worker.hands.outputs import DETECTED, Output, Unit
 
 _BOOL, _FLOAT = np.dtype(np.bool_), np.dtype(np.float32)
+
+
+def _dtype(output: Output) -> np.dtype[Any]:
+    return _BOOL if output.unit is Unit.FLAG else _FLOAT
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +44,7 @@ class Hands:
     def __post_init__(self) -> None:
         count = len(self.boxes)
         for output in DETECTED:
-            array, shape = getattr(self, output.name), (count, *output.shape)
-            dtype = _BOOL if output.unit is Unit.FLAG else _FLOAT
+            array, shape, dtype = getattr(self, output.name), (count, *output.shape), _dtype(output)
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(f"{output.name} is {array.dtype}{list(array.shape)}, not {dtype}{list(shape)}")
         if not np.isfinite(self.boxes).all() or not (self.boxes[:, :2] < self.boxes[:, 2:]).all():
@@ -57,17 +60,12 @@ class Hands:
 
     def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Hands:
         """Returns the hands that a slice, a mask or indices select, in that order."""
-        return Hands(self.boxes[rows], self.is_right[rows], self.scores[rows], self.keypoints[rows])
+        return Hands(**{output.name: getattr(self, output.name)[rows] for output in DETECTED})
 
     @classmethod
     def empty(cls) -> Hands:
         """Returns the hands of a picture without hands."""
-        return cls(
-            boxes=np.zeros((0, 4), np.float32),
-            is_right=np.zeros(0, np.bool_),
-            scores=np.zeros(0, np.float32),
-            keypoints=np.zeros((0, KEYPOINTS, 2), np.float32),
-        )
+        return cls(**{output.name: np.zeros((0, *output.shape), _dtype(output)) for output in DETECTED})
 
     def values(self) -> Mapping[str, NDArray[Any]]:
         """Returns what is known of the hands by the names in the table: these arrays, unless a subclass has more."""
@@ -76,6 +74,12 @@ class Hands:
     def dropped(self) -> Dropped:
         """Returns the hands that were detected and aren't counted: none, unless a subclass knows some."""
         return Dropped(Hands.empty(), (), ())
+
+    def scaled(self, factor: float) -> Hands:
+        """Returns the hands of the same picture with its width and height times a factor."""
+        arrays: dict[str, NDArray[Any]] = {output.name: getattr(self, output.name) for output in DETECTED}
+        pixels = {output.name: arrays[output.name] * factor for output in DETECTED if output.unit is Unit.PIXELS}
+        return Hands(**(arrays | pixels))
 
     def above(self, min_score: float) -> Hands:
         """Returns the hands with at least this score."""
@@ -143,6 +147,11 @@ class BatchingDetector(HandDetector, Protocol):
             ValueError: the picture has another shape or type.
         """
         ...
+
+
+def at_once(detector: HandDetector) -> int:
+    """Returns how many pictures keep a detector busy."""
+    return detector.at_once if isinstance(detector, BatchingDetector) else 1
 
 
 def submitted(detector: HandDetector, image: NDArray[np.uint8]) -> Future[Hands]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from worker.hands.detection import Hands
 from worker.hands.duplicates import distinct_hands
 from worker.hands.effort import LEVELS, Effort
 from worker.hands.geometry import clip_boxes
-from worker.hands.networks import Engine, answered
+from worker.hands.networks import Engine, Steps
 from worker.hands.outputs import KEYPOINTS
 from worker.hands.score import Weights
 from worker.hands.search import networks_of, search
@@ -33,6 +34,7 @@ class PalmLandmarkDetector:
             raise ValueError(f"min_score must be in 0..1, got {min_score}")
         self.name = f"palm-{effort}"
         self.engine = engine.name
+        self.at_once = engine.at_once
         self.level = LEVELS[effort]
         self._min_score = self.level.min_score if min_score is None else min_score
         self._engine = engine
@@ -50,9 +52,16 @@ class PalmLandmarkDetector:
         Raises:
             ValueError: the picture has another shape or type.
         """
-        candidates = self.candidates(image)
+        return self.submit(image).result()
+
+    def submit(self, image: NDArray[np.uint8]) -> Future[Hands]:
+        """Lets the hands in one picture be found, by an engine that works on several pictures beside others.
+
+        Args and errors are those of `detect`; see :class:`worker.hands.detection.BatchingDetector`.
+        """
+        _check(image)
         height, width = image.shape[:2]
-        return counted_hands(candidates, self.level.weights, self._min_score, width, height)
+        return self._engine.run(image, self._hands(width, height))
 
     def candidates(self, image: NDArray[np.uint8]) -> list[Candidate]:
         """Returns everything in a picture that may be a hand, with what each model says; often several per hand.
@@ -60,11 +69,18 @@ class PalmLandmarkDetector:
         Raises:
             ValueError: the picture has another shape or type.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(f"the picture must be uint8[H, W, 3], got {image.dtype}{list(image.shape)}")
+        _check(image)
         height, width = image.shape[:2]
-        with self._engine.open(image) as answer:
-            return answered(search(width, height, self.level), answer)
+        return self._engine.run(image, search(width, height, self.level)).result()
+
+    def _hands(self, width: int, height: int) -> Steps[Hands]:
+        candidates = yield from search(width, height, self.level)
+        return counted_hands(candidates, self.level.weights, self._min_score, width, height)
+
+
+def _check(image: NDArray[np.uint8]) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"the picture must be uint8[H, W, 3], got {image.dtype}{list(image.shape)}")
 
 
 def counted_hands(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.hands.candidate import Candidate, centre, side
-from worker.hands.geometry import Floats, area, intersection, iou
+from worker.hands.geometry import Floats, apart, area, intersection, iou
 from worker.hands.score import Terms, Weights
 
 MIN_CANDIDATE = 0.2
@@ -100,10 +100,11 @@ def same_hand(one: Candidate, other: Candidate) -> bool:
 def _same_trusted(one: Candidate, other: Candidate) -> bool:
     overlap = iou(one.hand_box, other.hand_box)
     larger, smaller = sorted((side(one.hand_box), side(other.hand_box)), reverse=True)
-    joints = float(np.linalg.norm(one.points - other.points, axis=1).mean()) / larger
-    palms = iou(one.palm_box, other.palm_box)
     sure = one.palm is not None and other.palm is not None and min(one.palm, other.palm) >= SURE_PALMS
-    if sure and palms < OTHER_PALM_IOU and joints > OTHER_JOINTS and overlap < OTHER_IOU:
+    if overlap > (OTHER_IOU if sure else TRUSTED_IOU):
+        return True  # whatever the joints say, which take longest
+    joints = float(np.linalg.norm(one.points - other.points, axis=1).mean()) / larger
+    if sure and joints > OTHER_JOINTS and iou(one.palm_box, other.palm_box) < OTHER_PALM_IOU and overlap < OTHER_IOU:
         return False
     if overlap > TRUSTED_IOU or joints < TRUSTED_JOINTS or _apart(one, other) < TRUSTED_CENTRES:
         return True
@@ -114,7 +115,7 @@ def _same_trusted(one: Candidate, other: Candidate) -> bool:
 def _apart(one: Candidate, other: Candidate) -> float:
     """Returns the distance of two hands' centres, in the larger one's sides."""
     larger = max(side(one.hand_box), side(other.hand_box))
-    return float(np.linalg.norm(centre(one.hand_box) - centre(other.hand_box))) / larger
+    return apart(centre(one.hand_box), centre(other.hand_box)) / larger
 
 
 def _on_forearm(palm_box: Floats, joints: Floats) -> bool:

@@ -5,6 +5,7 @@ Coordinates are continuous: pixel (i, j) covers the square from (i, j) to (i + 1
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,10 +120,10 @@ def areas(boxes: Floats) -> Floats:
 
 def intersections(a: Floats, b: Floats) -> Floats:
     """Returns the (N, M) areas of the intersections of (N, 4) and (M, 4) boxes."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a.T[:, :, None], b.T[:, None, :]
+    width = np.minimum(ax1, bx1) - np.maximum(ax0, bx0)
+    height = np.minimum(ay1, by1) - np.maximum(ay0, by0)
+    return np.asarray(np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height), np.float32)
 
 
 def ious(a: Floats, b: Floats) -> Floats:
@@ -134,6 +135,13 @@ def ious(a: Floats, b: Floats) -> Floats:
     shared = intersections(a, b)
     union = areas(a)[:, None] + areas(b)[None, :] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), np.float32)
+
+
+def apart(a: Reals, b: Reals) -> float:
+    """Returns the distance of two (2,) points."""
+    ax, ay = a.tolist()
+    bx, by = b.tolist()
+    return math.hypot(ax - bx, ay - by)
 
 
 def area(box: Reals) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from worker.hands.candidate import Candidate, centre, side
+from worker.hands.geometry import apart
 from worker.hands.poses import PosedHand
 
 MAX_DISTANCE = 0.75
@@ -30,10 +29,10 @@ def join(palms: Sequence[Candidate], posed: Sequence[PosedHand]) -> list[int | N
     which become one later (:mod:`worker.hands.duplicates`).
     """
     pairs = [
-        (apart, row, column)
+        (far, row, column)
         for row, palm in enumerate(palms)
         for column, hand in enumerate(posed)
-        if (apart := distance(palm, hand)) < MAX_DISTANCE
+        if (far := distance(palm, hand)) < MAX_DISTANCE
     ]
     joined: list[int | None] = [None] * len(palms)
     for _, row, column in sorted(pairs):
@@ -55,5 +54,5 @@ def distance(palm: Candidate, hand: PosedHand) -> float:
     size = PALM_TO_HAND * side(palm.palm_box)
     if hand.size <= 0 or not 1 / MAX_SIZE_RATIO < size / hand.size < MAX_SIZE_RATIO:
         return float("inf")
-    apart = min(float(np.linalg.norm(centre(box) - hand.centre)) for box in (palm.hand_box, palm.palm_box))
-    return apart / max(1.0, (size + hand.size) / 2)
+    closest = min(apart(centre(palm.hand_box), hand.centre), apart(centre(palm.palm_box), hand.centre))
+    return closest / max(1.0, (size + hand.size) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,18 @@ from numpy.typing import NDArray
 
 from worker.hands.geometry import Floats
 from worker.hands.models import ModelPaths
-from worker.hands.networks import AnchorNetwork, Answer, Answerer, CropNetwork, Network, Request, SearchViews
+from worker.hands.networks import (
+    AnchorNetwork,
+    Answer,
+    Answerer,
+    CropNetwork,
+    Found,
+    Network,
+    Request,
+    SearchViews,
+    Steps,
+    answered,
+)
 from worker.hands.pyramid import Pyramid
 
 
@@ -24,6 +36,7 @@ class LiteRtEngine:
     """
 
     name = "litert"
+    at_once = 1
 
     def __init__(self, models: ModelPaths, num_threads: int = 1) -> None:
         """Takes the checked model files, and how many threads each network uses."""
@@ -37,6 +50,16 @@ class LiteRtEngine:
         for network in networks:
             if network not in self._models:
                 self._models[network] = Model(getattr(self._files, network.file), self._num_threads)
+
+    def run(self, image: NDArray[np.uint8], steps: Steps[Found]) -> Future[Found]:
+        """Runs a computation about a picture (H, W, 3) uint8 BGR to its end, in this thread."""
+        found: Future[Found] = Future()
+        try:
+            with self.open(image) as answer:
+                found.set_result(answered(steps, answer))
+        except Exception as error:
+            found.set_exception(error)
+        return found
 
     @contextmanager
     def open(self, image: NDArray[np.uint8]) -> Iterator[Answerer]:

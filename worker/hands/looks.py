@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from worker.hands.candidate import Candidate, around, centre
-from worker.hands.geometry import Floats, RotatedSquare
+from worker.hands.geometry import Floats, RotatedSquare, apart
 from worker.hands.landmarks import Landmarks, distance_to_palm, read_landmarks, square_of_joints, square_of_palm
 from worker.hands.networks import Steps
 from worker.hands.palm import Palms
@@ -54,7 +54,7 @@ def deserves_look(box: Floats, palm: float, posed: Iterable[PosedHand], *, alone
     if palm >= alone:
         return True
     middle = centre(box)
-    return any(float(np.linalg.norm(middle - hand.centre)) < NEAR_POSED_HAND * hand.size for hand in posed)
+    return any(apart(middle, hand.centre) < NEAR_POSED_HAND * hand.size for hand in posed)
 
 
 def deserves_second_look(presence: float, palm: float) -> bool:
@@ -99,7 +99,7 @@ def _of_palm(box: Floats, palm: float, square: RotatedSquare, seen: Landmarks) -
 
 
 def _of_posed_hand(hand: PosedHand, seen: Landmarks, again: Landmarks) -> Candidate:
-    drift = float(np.linalg.norm(again.points.mean(axis=0) - hand.centre))
+    drift = apart(again.points.mean(axis=0), hand.centre)
     if again.presence > seen.presence and drift < MAX_POSE_DRIFT * hand.size:
         seen = again
     trusted = seen.presence >= TRUSTED_PRESENCE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -102,8 +102,17 @@ class Engine(Protocol):
         """Loads networks, so that the first picture doesn't wait for that."""
         ...
 
-    def open(self, image: NDArray[np.uint8]) -> AbstractContextManager[Answerer]:
-        """Takes a picture (H, W, 3) uint8 BGR; inside the context, what it returns answers requests about the picture."""
+    @property
+    def at_once(self) -> int:
+        """How many pictures keep it busy; 1 if it answers one after the other."""
+        ...
+
+    def run(self, image: NDArray[np.uint8], steps: Steps[Found]) -> Future[Found]:
+        """Answers the requests of a computation about a picture, (H, W, 3) uint8 BGR.
+
+        Returns:
+            A future of what the computation returns; one that is done, if requests are answered one after the other.
+        """
         ...
 
 

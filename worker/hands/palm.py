@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import Floats, View, ious
 from worker.hands.networks import LOGIT_MARGIN, AnchorNetwork, SearchViews, Steps, logit
 from worker.hands.pyramid import cut_of
-from worker.hands.views import cut_by
+from worker.hands.views import cut_by, inner_borders
 
 PALM_POINTS = 7
 """Points per palm: wrist, knuckles of index, middle, ring and little finger, base and knuckle of the thumb."""
@@ -72,16 +73,8 @@ class Palms:
         return Palms(self.boxes[rows], self.points[rows], self.scores[rows])
 
 
+NO_ROWS = np.zeros((0, 2 + PALMS.numbers), np.float32)
 NO_PALMS = Palms(np.zeros((0, 4), np.float32), np.zeros((0, PALM_POINTS, 2), np.float32), np.zeros(0, np.float32))
-
-
-def concatenate(parts: Sequence[Palms]) -> Palms:
-    """Returns the palms of several views, all in the picture's pixels, as one."""
-    return Palms(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.points for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-    )
 
 
 def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float) -> Palms:
@@ -97,7 +90,7 @@ def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float
     Returns:
         The palms, several for each hand: not yet merged.
     """
-    scores = 1 / (1 + np.exp(-np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT)))
+    scores = _probabilities(logits)
     keep = scores >= min_score
     raw, origin = regressors[keep], anchors[keep] * PALM_INPUT
     centres = raw[:, 0:2] + origin
@@ -107,23 +100,42 @@ def decode(regressors: Floats, logits: Floats, anchors: Floats, min_score: float
     return Palms(boxes.astype(np.float32), points.astype(np.float32), scores[keep].astype(np.float32))
 
 
-def merge_overlapping(palms: Palms) -> Palms:
-    """Merges overlapping palms into their mean, weighted by score, with the highest of their scores.
+def _probabilities(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -_LOGIT_LIMIT, _LOGIT_LIMIT))), np.float32)
+
+
+def merge_overlapping(palms: Palms, views: NDArray[np.intp]) -> tuple[Palms, NDArray[np.intp]]:
+    """Merges overlapping palms of a view into their mean, weighted by score, with the highest of their scores.
 
     The mean over neighbouring anchors is more stable than the best anchor alone.
 
+    Args:
+        palms: of several views, each in the pixels of its view's input.
+        views: (N,) the number of each palm's view.
+
     Returns:
-        The merged palms, highest score first.
+        The merged palms, highest score first, and their views.
     """
     if not len(palms):
-        return palms
-    ordered = palms[np.argsort(-palms.scores, kind="stable")]
-    groups = np.array(_groups(ordered.boxes, _SAME_PALM), np.float32).reshape(-1, len(ordered))
-    weights = groups * ordered.scores
+        return palms, views
+    order = np.argsort(-palms.scores, kind="stable")
+    ordered, views = palms[order], views[order]
+    groups = np.zeros((len(ordered), len(ordered)), np.float32)
+    best: list[int] = []
+    for view in set(views.tolist()):  # view by view: most palms are in different ones, which needn't be compared
+        rows = np.flatnonzero(views == view)
+        for group in _groups(ordered.boxes[rows], _SAME_PALM):
+            members = rows[group]
+            groups[members[0], members] = 1
+            best.append(int(members[0]))
+    best.sort()
+    weights = groups[best] * ordered.scores
     weights /= weights.sum(axis=1, keepdims=True)
-    best = groups.argmax(axis=1)
     boxes, points = (weights @ each.reshape(len(ordered), -1) for each in (ordered.boxes, ordered.points))
-    return Palms(boxes.astype(np.float32), points.reshape(-1, PALM_POINTS, 2).astype(np.float32), ordered.scores[best])
+    merged = Palms(
+        boxes.astype(np.float32), points.reshape(-1, PALM_POINTS, 2).astype(np.float32), ordered.scores[best]
+    )
+    return merged, views[best]
 
 
 def group_palms(palms: Palms) -> Palms:
@@ -159,19 +171,36 @@ def search_palms(width: int, height: int, views: Sequence[View], min_score: floa
         The palms in the picture's pixels, one per hand, highest score first.
     """
     answer = yield SearchViews(PALMS, views)
-    found = [NO_PALMS]
-    for view, rows in zip(views, answer, strict=True):
-        if len(rows):
-            palms = _palms_of_view(rows, cut_of(view, PALM_INPUT, width, height).shown)
-            sides = (palms.boxes[:, 2:] - palms.boxes[:, :2]).max(axis=1, initial=0)
-            cut = cut_by(view, palms.boxes, width, height)
-            found.append(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
-    return group_palms(concatenate(found))
-
-
-def _palms_of_view(rows: Floats, shown: View) -> Palms:
-    """Returns the palms that the palm model's (N, 20) rows of a view show, in the picture's pixels, one per hand."""
+    rows = np.concatenate([NO_ROWS, *answer])
+    of_view = np.repeat(np.arange(len(views)), [len(each) for each in answer])
+    likely = _probabilities(rows[:, 1]) >= _MIN_ANCHOR_SCORE
+    rows, of_view = rows[likely], of_view[likely]
+    if not len(rows):
+        return NO_PALMS
     anchors = _ANCHORS[rows[:, 0].astype(np.intp)]
-    palms = merge_overlapping(decode(rows[:, 2:], rows[:, 1], anchors, _MIN_ANCHOR_SCORE))
-    corners = shown.to_image(palms.boxes.reshape(-1, 2, 2), PALM_INPUT)
-    return Palms(corners.reshape(-1, 4), shown.to_image(palms.points, PALM_INPUT), palms.scores)
+    palms, of_view = merge_overlapping(decode(rows[:, 2:], rows[:, 1], anchors, _MIN_ANCHOR_SCORE), of_view)
+    shown = _shown_parts(tuple(views), width, height)[of_view]
+    boxes = _to_image(palms.boxes.reshape(-1, 2, 2), shown).reshape(-1, 4)
+    palms = Palms(boxes, _to_image(palms.points, shown), palms.scores)
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    cut = cut_by(_borders(tuple(views), width, height)[of_view], boxes)
+    return group_palms(palms[~cut & (sides >= MIN_PALM_SIDE) & (palms.scores >= min_score)])
+
+
+_borders = functools.lru_cache(maxsize=256)(inner_borders)
+
+
+@functools.lru_cache(maxsize=256)
+def _shown_parts(views: tuple[View, ...], width: int, height: int) -> Floats:
+    """Returns (N, 3, 2) x, y: the begin of a view's content in the input, the picture's pixels for one there, its own begin."""
+    parts = []
+    for view in views:
+        shown = cut_of(view, PALM_INPUT, width, height).shown
+        x, y, across, down = shown.letterbox(PALM_INPUT)
+        parts.append(((x, y), (shown.width / across, shown.height / down), (shown.x, shown.y)))
+    return np.array(parts, np.float32).reshape(-1, 3, 2)
+
+
+def _to_image(points: Floats, shown: Floats) -> Floats:
+    """Converts (N, M, 2) points of inputs to the picture's pixels, each by its (N, 3, 2) part of the picture."""
+    return (points - shown[:, None, 0]) * shown[:, None, 1] + shown[:, None, 2]

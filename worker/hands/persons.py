@@ -92,6 +92,8 @@ def decode_persons(regressors: Floats, logits: Floats, anchors: Floats, min_scor
 
 def distinct_persons(views: Sequence[Persons]) -> Persons:
     """Returns each person of several views once, highest score first, at most MAX_PERSONS of them."""
+    if not views:
+        return Persons(np.zeros((0, PERSON_POINTS, 2), np.float32), np.zeros(0, np.float32))
     points = np.concatenate([np.zeros((0, PERSON_POINTS, 2), np.float32), *(persons.points for persons in views)])
     scores = np.concatenate([np.zeros(0, np.float32), *(persons.scores for persons in views)])
     reaches = np.linalg.norm(points[:, UPPER_SCALE] - points[:, SHOULDERS], axis=1)

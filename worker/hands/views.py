@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,34 +33,40 @@ def grid_views(width: int, height: int, grids: Iterable[int]) -> list[list[View]
     """
     found: list[list[View]] = []
     for tiles in grids:
-        views = _grid(width, height, tiles)
+        views = list(_grid(width, height, tiles))
         if tiles == 1 or (len(views) > 1 and (not found or views != found[-1])):
             found.append(views)
     return found
 
 
-def cut_by(view: View, boxes: Floats, width: int, height: int) -> NDArray[np.bool_]:
-    """Returns which (N, 4) boxes found in a view reach beyond one of its borders that isn't the picture's border.
+def inner_borders(views: Sequence[View], width: int, height: int) -> Floats:
+    """Returns (N, 4) x0, y0, x1, y1 of views, with infinity in place of the borders that they share with the picture."""
+    low = np.array([(view.x, view.y) for view in views], np.float32).reshape(-1, 2)
+    high = low + np.array([(view.width, view.height) for view in views], np.float32).reshape(-1, 2)
+    low[low <= 0] = -np.inf
+    high[high >= np.array([width, height], np.float32)] = np.inf
+    return np.concatenate([low, high], axis=1)
+
+
+def cut_by(borders: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Returns which (N, 4) boxes found in views reach beyond one of their (N, 4) borders that isn't the picture's border.
 
     The model guesses palms that a view shows only in part, and another view shows all of them: tiles overlap, and palms
     larger than the overlap are large enough for the view of the whole picture.
     """
-    low = np.array([view.x, view.y], np.float32)
-    high = low + np.array([view.width, view.height], np.float32)
-    inner_low = low > 0
-    inner_high = high < np.array([width, height], np.float32)
-    beyond = ((boxes[:, :2] < low) & inner_low) | ((boxes[:, 2:] > high) & inner_high)
+    beyond = (boxes[:, :2] < borders[:, :2]) | (boxes[:, 2:] > borders[:, 2:])
     return np.asarray(beyond.any(axis=1), np.bool_)
 
 
-def _grid(width: int, height: int, tiles: int) -> list[View]:
+@functools.lru_cache(maxsize=256)
+def _grid(width: int, height: int, tiles: int) -> tuple[View, ...]:
     """Returns the views of one grid; for a picture that is too small, the whole picture alone."""
     whole = View(0, 0, width, height)
     if tiles < 2 or whole.side < _WORTHWHILE * PALM_INPUT:
-        return [whole]
+        return (whole,)
     # No tile is smaller than the palm model's input: a magnified picture shows no more detail.
     share = max(1 / (tiles - (tiles - 1) * OVERLAP), PALM_INPUT / whole.side)
-    return [View(x, y, w, h) for y, h in _spans(height, share) for x, w in _spans(width, share)]
+    return tuple(View(x, y, w, h) for y, h in _spans(height, share) for x, w in _spans(width, share))
 
 
 def _spans(length: int, share: float) -> list[tuple[int, int]]:

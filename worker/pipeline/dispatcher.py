@@ -1,10 +1,10 @@
-"""Between the reader and the counting threads: admitted frames wait here for their turn, and their pictures are fetched then.
+"""Between the reader and the stages: admitted frames wait here for their turn, and their pictures are fetched then.
 
-A thread fetches pictures, so that no counting thread waits for Redis: as many as there are idle counting threads, and a few
+A thread fetches pictures, so that no decoding thread waits for Redis: as many as there are idle decoding threads, and a few
 ahead. Not more, because a frame whose picture is fetched can't be superseded any more and grows old.
 
 A suspect (see redelivery) takes no turn and goes first: it waited for its turn before the crashes, and the next suspect waits
-until it is settled. Since there is one at a time, the others keep all counting threads but one.
+until it is settled. Since there is one at a time, the others keep all decoding threads but one.
 """
 
 import threading
@@ -23,7 +23,7 @@ from worker.queue.frame import EntryError, Frame, SkipReason
 from worker.queue.partitioned import WorkerQueue
 
 THREADS_PER_PICTURE_AHEAD = 2
-"""Of how many counting threads one finds its next picture fetched; at least one does. More at once cost Redis less."""
+"""Of how many decoding threads one finds its next picture fetched; at least one does. More at once cost Redis less."""
 
 
 FETCH_AGAIN_S = 0.2
@@ -40,7 +40,7 @@ class Admitted(NamedTuple):
 
 
 class Dispatcher:
-    """Hands frames to the counting threads, the next one by the scheduler's turns. For any thread."""
+    """Hands frames to the decoding threads, the next one by the scheduler's turns. For any thread."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Dispatcher:
             queue: where payloads are.
             put_settled: takes deliveries that end here: too old when their turn comes, or without a picture.
             metrics: what is counted for operators.
-            threads: how many threads count.
+            threads: how many threads decode.
             max_age: seconds after which a live frame is skipped; infinity: live frames are neither skipped nor superseded.
         """
         self._queue = queue
@@ -107,7 +107,7 @@ class Dispatcher:
         return superseded
 
     def recall(self, stream_names: Collection[str]) -> list[Frame]:
-        """Takes back the frames of streams that no counting thread has begun with; returns them."""
+        """Takes back the frames of streams that no thread has begun with; returns them."""
         with self._wanted:
             frames = [each.frame for name in stream_names for each in self._scheduler.recall(name)]
             frames += [each.frame for each in self._first if each.frame.stream_name in stream_names]
@@ -121,14 +121,14 @@ class Dispatcher:
         return frames + [job.frame for job in fetched]
 
     def waiting_streams(self) -> list[str]:
-        """Returns the streams of which frames wait for their turn or for a counting thread."""
+        """Returns the streams of which frames wait for their turn or for a decoding thread."""
         with self._wanted:
             others = [each.frame for each in self._first] + [job.frame for job in self._ready]
             return list({*self._scheduler.waiting_streams(), *(frame.stream_name for frame in others)})
 
     @property
     def has_room(self) -> bool:
-        """Whether so few frames wait that the counting threads may soon want more."""
+        """Whether so few frames wait that the decoding threads may soon want more."""
         with self._wanted:
             return self._is_roomy()
 
@@ -140,7 +140,7 @@ class Dispatcher:
     def _is_roomy(self) -> bool:
         return len(self._scheduler) < self._most_waiting
 
-    # For the counting threads
+    # For the decoding threads
 
     def next_job(self) -> Job | None:
         """Waits for the next frame; returns None when the worker stops."""
@@ -169,7 +169,7 @@ class Dispatcher:
                 self._fetched.notify_all()
 
     def stop(self) -> None:
-        """Ends `run`, and then the counting threads, which finish what is fetched; the rest stays held."""
+        """Ends `run`, and then the decoding threads, which take what is fetched; the rest stays held."""
         self._stop.set()
         with self._wanted:
             self._wanted.notify_all()
@@ -195,6 +195,7 @@ class Dispatcher:
         with self._fetched:
             self._ready += jobs
             self._fetched.notify(len(jobs))
+            del taken, jobs  # the pictures belong to the decoding threads now, also if this one isn't run for a while
 
     def _demand(self) -> int:
         return self._idle + self._ahead - len(self._ready)

@@ -1,12 +1,12 @@
 """The worker's threads, and how they end.
 
-    reader ──admitted──▶ dispatcher ──jobs──▶ counting threads ──settled──▶ settler
-      ▲ reads, asks, skips   ▲ turns, pictures     no network I/O               │ results, dead letters, acknowledgements
-      └──────────────────────┴────────────── Redis ◀────────────────────────────┘
+    reader ──admitted──▶ dispatcher ──jobs──▶ stages ──settled──▶ settler
+      ▲ reads, asks, skips   ▲ turns, pictures   no network I/O      │ results, dead letters, acknowledgements
+      └──────────────────────┴─────────────── Redis ◀────────────────┘
 
 A stop ends the reader and the dispatcher first, so that no more deliveries come in, and those that wait stay held; then the
-counting threads, which finish the jobs that they were given; then the settler, which writes their last results. The
-settler shows signs of life until then, so no other worker adopts what is held. What isn't done within the grace period is
+decoding threads, and the frames in progress, which are counted to their end; then the settler, which writes the last results.
+The settler shows signs of life until then, so no other worker adopts what is held. What isn't done within the grace period is
 released to other workers.
 """
 
@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 from worker.hands.detection import HandDetector
 from worker.metrics import Metrics
 from worker.options import PipelineOptions
-from worker.pipeline.counting import CountWorker
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
 from worker.pipeline.reader import Reader
 from worker.pipeline.settler import Settler
 from worker.pipeline.smoothing import Smoother
+from worker.pipeline.stages import Stages
 from worker.pipeline.stream_metrics import StreamMetrics
 from worker.pipeline.stream_stats import StreamStats
 from worker.preview import Previews
@@ -52,7 +52,7 @@ class Pipeline:
         options: PipelineOptions,
         on_counted: Callable[[Counted], None] = lambda _result: None,
     ) -> None:
-        """Builds a reader, a counting thread for each detector, and a settler; starts nothing yet."""
+        """Builds a reader, the stages with a decoding thread for each detector, and a settler; starts nothing yet."""
         self.streams = StreamStats(options.metrics_streams, queue.now)
         previews = Previews() if options.previews else None
         smoother = Smoother() if options.smoothing else None
@@ -75,20 +75,17 @@ class Pipeline:
             self._stop_reading,
             options,
         )
-        self._count_workers = [
-            CountWorker(
-                detector,
-                self._dispatcher.next_job,
-                self._settled,
-                metrics,
-                now=queue.now,
-                max_age=options.max_age,
-                max_pixels=options.max_pixels,
-                previews=previews,
-                smoother=smoother,
-            )
-            for detector in detectors
-        ]
+        self._stages = Stages(
+            detectors,
+            self._dispatcher.next_job,
+            self._settled,
+            metrics,
+            now=queue.now,
+            max_age=options.max_age,
+            max_pixels=options.max_pixels,
+            previews=previews,
+            smoother=smoother,
+        )
         settler = Settler(
             queue,
             self._held,
@@ -101,7 +98,8 @@ class Pipeline:
         )
         self._read_thread = self._thread("reader", self._reader.run)
         self._dispatch_thread = self._thread("dispatcher", self._dispatcher.run)
-        self._count_threads = [self._thread(f"counting-{i}", each.run) for i, each in enumerate(self._count_workers)]
+        self._decoding_threads = self._threads("decoding", self._stages.decoding())
+        self._finishing_threads = self._threads("finishing", self._stages.finishing())
         self._settle_thread = self._thread("settler", settler.run)
         self.done = threading.Event()
         """Set when the queue is drained, when a thread has failed, and by a caller that wants the worker to stop."""
@@ -112,12 +110,13 @@ class Pipeline:
 
     def start(self) -> None:
         """Starts the threads."""
-        for thread in (self._settle_thread, *self._count_threads, self._dispatch_thread, self._read_thread):
+        stages = (*self._finishing_threads, *self._decoding_threads)
+        for thread in (self._settle_thread, *stages, self._dispatch_thread, self._read_thread):
             thread.start()
 
     def stuck_seconds(self) -> float:
-        """Returns for how long the reader has made no progress, or a thread has counted one frame, if that is longer."""
-        return max(time.monotonic() - self._reader.turned_at, *(each.busy_seconds() for each in self._count_workers))
+        """Returns for how long the reader has made no progress, or a frame has been counted, if that is longer."""
+        return max(time.monotonic() - self._reader.turned_at, self._stages.in_progress.longest_seconds())
 
     def stop(self, grace: float) -> None:
         """Ends the threads in order, within this many seconds, and releases what is still held.
@@ -127,9 +126,10 @@ class Pipeline:
         deadline = time.monotonic() + grace
         self._stop_reading.set()
         self._dispatcher.stop()  # so that the reader doesn't wait for room
-        for thread in (self._read_thread, self._dispatch_thread):
+        for thread in (self._read_thread, self._dispatch_thread, *self._decoding_threads):
             _join(thread, deadline)
-        for thread in self._count_threads:
+        self._stages.finish(deadline - time.monotonic())
+        for thread in self._finishing_threads:
             _join(thread, deadline)
         self._settled.put(None)
         _join(self._settle_thread, deadline)
@@ -153,6 +153,9 @@ class Pipeline:
             pass  # it was logged; other workers adopt what is held once it has been idle for long enough
         if held:
             logger.warning("some deliveries were not settled and will be delivered again", extra={"entries": len(held)})
+
+    def _threads(self, name: str, runs: Sequence[Callable[[], None]]) -> list[threading.Thread]:
+        return [self._thread(f"{name}-{number}", run) for number, run in enumerate(runs)]
 
     def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Final
 
 import cv2
@@ -50,9 +51,10 @@ def run_publish(options: PublishOptions) -> int:
         uplink.start(lambda: {camera.name: camera.status()})
         camera.start()
         _report_progress(camera, done, options.progress)
+        deadline = time.monotonic() + GRACE_S  # the capture ends while the last state is written
         camera.request_stop()
-        interruptible = camera.join(GRACE_S)
-        interruptible = uplink.close(GRACE_S) and interruptible
+        interruptible = uplink.close(GRACE_S)
+        interruptible = camera.join(max(0.0, deadline - time.monotonic())) and interruptible
     total = camera.progress()
     logger.info(
         "finished",

@@ -11,7 +11,7 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-ENDS_S: Final = 0.8
+ENDS_S: Final = 0.7
 """Seconds after which a process that was asked to end does, whatever it is busy with: less than the second that is promised."""
 
 

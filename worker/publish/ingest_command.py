@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
 """How often the file and the cameras are looked at."""
 
+LAST_PACKETS_S: Final = 0.15
+"""Seconds that a stop waits for the cameras' threads. Each ends with its camera's next packet, and nothing depends on that: the
+process ends without those that are still in a call."""
+
 STUCK_S: Final = 60.0
 """After so long without a look something hangs, and a restart helps."""
 
@@ -37,7 +41,7 @@ def run_ingest(options: IngestOptions) -> int:
     """Publishes until a signal arrives.
 
     Returns:
-        The exit code. If a thread is in a call that can't be interrupted, the process exits in here instead.
+        The exit code, if it doesn't publish. After that the process exits in here.
     """
     try:
         cameras = WatchedList(options.cameras)
@@ -75,7 +79,10 @@ class Ingest:
         self._endpoint = HttpEndpoint(options.http, metrics.registry, self.health, self.alive) if options.http else None
 
     def run(self) -> int:
-        """Runs until a signal arrives or something fails; returns the exit code."""
+        """Runs until a signal arrives or something fails, and ends the process.
+
+        The interpreter would take its time for that, and a thread may be in a call that can't be interrupted.
+        """
         uplink = self._uplink
         with stop_signals(self._done) as signalled, ends_in_time(signalled):
             about = {"file": str(self._options.cameras), "http": self._endpoint.address if self._endpoint else ""}
@@ -88,17 +95,13 @@ class Ingest:
             self._set.apply(self._list.current.cameras)
             self._look_until_done()
             logger.info("stopping", extra={"cameras": len(self._set)})
-            deadline = time.monotonic() + GRACE_S  # the cameras end while the last states are written
+            deadline = time.monotonic() + LAST_PACKETS_S  # the cameras end while the last states are written
             self._set.request_stop()
-            interruptible = uplink.close(GRACE_S)
-            interruptible = self._set.join(max(0.0, deadline - time.monotonic())) and interruptible
+            uplink.close(GRACE_S)
+            self._set.join(max(0.0, deadline - time.monotonic()))
             logger.info("finished", extra=self._figures())
             code = 0 if signalled.is_set() and not uplink.sender.failed else 1
-            if not interruptible:
-                end_process(code)
-            if self._endpoint:
-                self._endpoint.close()
-        return code
+        return end_process(code)
 
     def health(self) -> tuple[bool, dict[str, object]]:
         """Returns whether frames can be published, and details. A lost camera is no reason to doubt the others."""

@@ -33,6 +33,7 @@ from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
 from worker.queue.exchange import Request, exchange
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
+from worker.queue.large_replies import LARGE_BYTES, large_replies
 from worker.queue.partition_number import PartitionNumber
 from worker.queue.partitions import Partitions
 from worker.queue.payload import payload_of
@@ -47,9 +48,6 @@ MOST_BYTES = 64 * 2**20
 
 _FORGETTING = 0.5
 """How the largest entry is forgotten with each read."""
-
-_LARGE_REPLY = 2**20
-"""Bytes of pictures, from which on the buffer of a reply is worth a round trip."""
 
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
@@ -278,7 +276,9 @@ class Queue:
 
     def _free_buffer(self, entries: Iterable[Mapping[bytes, bytes]]) -> None:
         """Has the client free the buffer of a large reply, which hiredis keeps until the connection's next reply."""
-        if sum(len(fields.get(b"frame", b"")) for fields in entries) >= _LARGE_REPLY:
+        size = sum(len(fields.get(b"frame", b"")) for fields in entries)
+        large_replies.note(size)
+        if size >= LARGE_BYTES:
             with contextlib.suppress(QueueError):
                 self._commands.call("time", lambda client: client.time())  # by the connection that was used last
 

@@ -13,6 +13,7 @@ from redis.sentinel import Sentinel
 
 from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Address, Kind, RedisUrl, parse_redis_url
+from worker.queue.large_replies import large_replies
 
 SOCKET_TIMEOUT_S = 5.0
 """A Redis that is silent for longer is unreachable. Longer than any wait for entries, else each wait would time out."""
@@ -117,7 +118,8 @@ class _FollowsMaster(AbstractConnection):
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Returns the next answer; raises redis.ReadOnlyError, among others, for an answer that is an error."""
         try:
-            return super().read_response(*args, **options)
+            with large_replies.reading():
+                return super().read_response(*args, **options)
         except redis.ReadOnlyError:
             if self._number == self._generation.number:
                 self._generation.number += 1

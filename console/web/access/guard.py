@@ -32,7 +32,8 @@ _HEADERS: Final = {
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    # With no-referrer browsers would send "Origin: null" with the form of the login.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
@@ -72,13 +73,27 @@ class Access:
     def identity(self, headers: Headers, client: str, session: str) -> Identity:
         """Returns who asks."""
         if self.proxy is not None:
-            found = self.proxy.identity(headers, client)
+            # With two of them nobody knows which one the proxy wrote.
+            doubled = any(len(headers.getlist(name)) > 1 for name in self.proxy.headers)
+            found = NOBODY if doubled else self.proxy.identity(headers, client)
         elif self.tokens is not None:
-            found = self.sessions.identity(session)
+            found = self._of_session(session, self.tokens)
         else:
             found = Identity("local", Role.OPERATOR)
         if found.role is Role.OPERATOR and not self.allow_changes:
             return Identity(found.name, Role.VIEWER)
+        return found
+
+    def lasts(self, session: str) -> bool:
+        """Returns whether what was asked for in a session may still be answered."""
+        return self.tokens is None or self._of_session(session, self.tokens) is not NOBODY
+
+    def _of_session(self, session: str, tokens: Tokens) -> Identity:
+        found = self.sessions.identity(session)
+        if found is not NOBODY and not tokens.holds(found.role, self.sessions.key(session)):
+            logger.info("a session ends, because its token doesn't log in any more", extra={"role": found.name})
+            self.sessions.close(session)
+            return NOBODY
         return found
 
 

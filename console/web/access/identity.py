@@ -1,6 +1,7 @@
 """Who asks, and what they may do. Pure: gets headers and addresses, returns an identity or why there is none."""
 
 import enum
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Callable, Mapping
@@ -39,6 +40,11 @@ class Proxy:
     trusted: tuple[Network, ...]
     """Where the proxy's connections come from. Headers of anybody else are ignored."""
 
+    @property
+    def headers(self) -> tuple[str, str]:
+        """The headers in which the proxy speaks."""
+        return self.user_header, self.groups_header
+
     def identity(self, headers: Mapping[str, str], client: str) -> Identity:
         """Returns who asks; NOBODY if the request isn't from the proxy, or the proxy doesn't say who it is."""
         if not is_in(client, self.trusted):
@@ -52,19 +58,24 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens that log in. They are read from files at each login, so that they may be replaced."""
+    """The tokens that log in. They may be replaced: then the sessions that the old ones opened end."""
 
-    operator: Callable[[], str]
-    viewer: Callable[[], str]
-    """Each returns an empty text if there is no such token."""
+    operator: Callable[[], tuple[str, ...]]
+    viewer: Callable[[], tuple[str, ...]]
+    """Each returns those that log in at present; while one replaces another there may be both."""
 
     def identity(self, given: str) -> Identity:
         """Returns whom a token logs in; NOBODY if it is wrong. The time that this takes doesn't tell how much was right."""
-        is_operator = _same(given, self.operator())
-        is_viewer = _same(given, self.viewer())
+        is_operator = _is_one_of(given, self.operator())
+        is_viewer = _is_one_of(given, self.viewer())
         if is_operator:
             return Identity("operator", Role.OPERATOR)
         return Identity("viewer", Role.VIEWER) if is_viewer else NOBODY
+
+    def holds(self, role: Role, key: bytes) -> bool:
+        """Returns whether the token with this key, see :func:`key_of`, still logs in with this role."""
+        tokens = self.operator() if role is Role.OPERATOR else self.viewer()
+        return any(hmac.compare_digest(key_of(token), key) for token in tokens)
 
 
 def is_in(client: str, networks: tuple[Network, ...]) -> bool:
@@ -85,5 +96,13 @@ def host_of(header: str) -> str:
     return host.rpartition(":")[0] if ":" in host else host
 
 
-def _same(given: str, expected: str) -> bool:
-    return bool(expected) and hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+def key_of(token: str) -> bytes:
+    """Returns what a session keeps of the token that opened it."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def _is_one_of(given: str, expected: tuple[str, ...]) -> bool:
+    found = False
+    for token in expected:
+        found |= bool(token) and hmac.compare_digest(given.encode(errors="replace"), token.encode(errors="replace"))
+    return found

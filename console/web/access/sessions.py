@@ -20,24 +20,28 @@ class Sessions:
     def __init__(self, clock: Callable[[], float]) -> None:
         """Takes a monotonic clock in seconds."""
         self._clock = clock
-        self._sessions: OrderedDict[str, tuple[float, Identity]] = OrderedDict()
+        self._sessions: OrderedDict[str, tuple[float, Identity, bytes]] = OrderedDict()
         self._key = secrets.token_bytes(32)
 
-    def open(self, identity: Identity) -> str:
-        """Opens a session and returns its id, which nobody can guess."""
+    def open(self, identity: Identity, key: bytes = b"") -> str:
+        """Opens a session and returns its id, which nobody can guess; ``key`` is that of the token that opens it."""
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = (self._clock() + LASTS_S, identity)
+        self._sessions[session] = (self._clock() + LASTS_S, identity, key)
         while len(self._sessions) > MOST:
             self._sessions.popitem(last=False)
         return session
 
     def identity(self, session: str) -> Identity:
         """Returns whose session it is; NOBODY if there is no such session."""
-        ends, identity = self._sessions.get(session, (0.0, NOBODY))
+        ends, identity, _ = self._sessions.get(session, (0.0, NOBODY, b""))
         if ends <= self._clock():
             self._sessions.pop(session, None)
             return NOBODY
         return identity
+
+    def key(self, session: str) -> bytes:
+        """Returns the key of the token that opened a session; empty if there is no such session."""
+        return self._sessions.get(session, (0.0, NOBODY, b""))[2]
 
     def close(self, session: str) -> None:
         """Ends a session."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 import redis
 
 from console.control.capacity import asked_fps
+from console.control.failures import failure_in_words
 from console.control.states import State
 from console.web.demands import Demands, default_of
 from console.web.feed.board import Board, Diff
@@ -27,6 +28,7 @@ from console.web.feed.redis_client import RedisServer, follow_pushes
 from console.web.feed.redis_source import RedisSource, limits_keys, valid_names
 from console.web.feed.rows import Row
 from console.web.feed.sidecar_source import SidecarSource
+from console.web.feed.tasks import end_tasks
 from console.web.feed.viewers import Viewers
 
 logger = logging.getLogger(__name__)
@@ -118,9 +120,7 @@ class Feed:
     async def close(self) -> None:
         """Stops reading, and ends the viewers' messages."""
         self.viewers.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         await self.sidecars.close()
         await self.source.close()
 
@@ -136,8 +136,11 @@ class Feed:
             await self._read_once(hashes=not self._soon.is_set())
             self._soon.clear()
             await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - began)))
+            # Not asyncio.wait_for: until Python 3.12 it drops a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), max(0.001, TICK_S - (time.monotonic() - began)))
+                async with asyncio.timeout(max(0.001, TICK_S - (time.monotonic() - began))):
+                    await self._soon.wait()
+            if self._soon.is_set():
                 await asyncio.sleep(SETTLES_S)
 
     async def _read_once(self, *, hashes: bool) -> None:
@@ -204,8 +207,8 @@ class Feed:
 
     def _problems(self) -> list[str]:
         if self._redis_problem:
-            return [f"Redis can't be read: {self._redis_problem}"]
-        return [
+            return [f"Redis can't be read: {self._redis_problem}", *self.sidecars.problems()]
+        return self.sidecars.problems() + [
             f"The {kind}s can't be read: their key isn't a hash, or this user of Redis may not read it"
             for kind in sorted(self.limits.snapshot.unread)
         ]
@@ -214,7 +217,8 @@ class Feed:
         while True:
             wait_s = RESYNC_S if self._tracking else POLL_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._limits_changed.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._limits_changed.wait()
             self._limits_changed.clear()
             with self._noting_problems():
                 if self.limits.take(await self.source.limits()):
@@ -281,9 +285,9 @@ class Feed:
             yield
         except (redis.RedisError, OSError) as error:
             self.load.errors.labels("redis").inc()
-            problem = _reason(error)
+            problem, hint = _reason_and_hint(error)
             if problem != self._redis_problem:
-                logger.warning("Redis can't be read", extra={"reason": problem})
+                logger.warning("Redis can't be read", extra={"reason": problem, **({"hint": hint} if hint else {})})
             self._redis_problem = problem
         else:
             if self._redis_problem and self._redis_problem != "not read yet":
@@ -311,6 +315,9 @@ def _asked(row: Row) -> float:
     )
 
 
-def _reason(error: Exception) -> str:
-    """Returns an error as one line; redis-py's texts name addresses, but no passwords."""
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+def _reason_and_hint(error: Exception) -> tuple[str, str]:
+    """Returns an error as one line, and what to do about it; redis-py's texts name addresses, but no passwords."""
+    what, hint = str(error) or type(error).__name__, ""
+    if isinstance(error, redis.RedisError):
+        what, hint = failure_in_words(error, of_console=True)
+    return what.splitlines()[0][:200], hint

@@ -30,6 +30,10 @@ class Load:
         self.changes = Counter(
             "console_changes", "Changes of limits that were asked for here.", ["outcome"], registry=registry
         )
+        for what in ("redis", "sidecar"):  # a rate needs a value before the first failure
+            self.errors.labels(what)
+        for outcome in ("made", "tried", "warned", "refused"):
+            self.changes.labels(outcome)
 
     def totals(self) -> dict[str, float]:
         """Returns the number of commands and calls so far, for the page."""

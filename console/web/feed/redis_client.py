@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import RedisClusterException
 
+from console.web.feed.tasks import end_tasks
 from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Kind, RedisUrl
 
@@ -149,9 +150,8 @@ async def follow_pushes(server: RedisServer, keys: Sequence[str], on_change: Cal
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)  # nobody else asks for their errors
 
 
 async def _follow(

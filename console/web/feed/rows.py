@@ -41,7 +41,7 @@ def row_of(
     if state is State.LOST:
         state = State.SILENT  # the page shows the reason with it
     # The rates of a hash that nobody writes any more are those of the past.
-    counts = counted if state is not State.SILENT else None
+    counts = counted if state not in (State.SILENT, State.BEHIND) else None
     return {
         "name": name,
         "state": state,

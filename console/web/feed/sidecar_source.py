@@ -27,6 +27,8 @@ MOST_PAGES: Final = 20
 CALL_S: Final = 2.0
 RESOLVE_S: Final = 10.0
 MOST_SIDECARS: Final = 64
+FAILURES: Final = 3
+"""In a row, after which the page says that a sidecar doesn't answer: one alone may be a restart."""
 
 _STATES: Final = {pb.REDIS_STATE_TRACKING: "tracking", pb.REDIS_STATE_POLLING: "polling", pb.REDIS_STATE_AWAY: "away"}
 
@@ -49,6 +51,9 @@ class Sidecar:
     info: dict[str, object] = field(default_factory=dict)
     problem: str = "not asked yet"
     """Why it can't be asked; empty if it answers."""
+    failures: int = 0
+    """In a row, since it answered last; 0 also before it has ever answered."""
+    answered: bool = False
 
     @property
     def stub(self) -> Any:
@@ -108,6 +113,14 @@ class SidecarSource:
             }
         return None
 
+    def problems(self) -> list[str]:
+        """Returns a sentence for each sidecar that has answered and doesn't any more; one that never did may not exist."""
+        return [
+            f"The sidecar {each.address} doesn't answer: {each.problem}"
+            for _, each in sorted(self._sidecars.items())
+            if each.failures >= FAILURES
+        ]
+
     async def close(self) -> None:
         """Closes the channels."""
         for sidecar in self._sidecars.values():
@@ -130,7 +143,7 @@ class SidecarSource:
             self._fail(sidecar, error)
             found = {}
         else:
-            sidecar.problem = ""
+            sidecar.problem, sidecar.failures, sidecar.answered = "", 0, True
         sidecar.streams = found
 
     async def _read_info(self, sidecar: Sidecar) -> None:
@@ -162,6 +175,7 @@ class SidecarSource:
         if not sidecar.problem or sidecar.problem == "not asked yet":
             logger.warning("a sidecar doesn't answer", extra={"sidecar": sidecar.address, "error": problem})
         sidecar.problem = problem.lower().replace("_", " ")
+        sidecar.failures += sidecar.answered
 
     async def _resolve(self) -> None:
         """Finds the addresses of all sidecars from time to time; keeps the channels of those that stay."""

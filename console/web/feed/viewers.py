@@ -34,6 +34,11 @@ class Viewers:
         """How many pages are open."""
         return len(self._queues)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another page may be opened."""
+        return len(self._queues) < self._max_viewers
+
     def tell(self, message: bytes) -> None:
         """Queues a change for every viewer."""
         for queue in self._queues:
@@ -62,7 +67,7 @@ class Viewers:
         Raises:
             TooManyViewersError: There is no room for another viewer.
         """
-        if len(self._queues) >= self._max_viewers:
+        if not self.has_room:
             raise TooManyViewersError
         queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
         self._queues.add(queue)

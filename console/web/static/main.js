@@ -6,7 +6,7 @@ import { fleet } from "./fleet.js";
 import { handleKeys, showKeys } from "./keys.js";
 import { limitPanel, openLimit } from "./limit_panel.js";
 import { limits } from "./limits.js";
-import { mayChange, openSession, session } from "./session.js";
+import { mayChange, openSession, send, session } from "./session.js";
 import { byName, connect, listen, rows, sections } from "./store.js";
 import { setText } from "./dom.js";
 import { plainName } from "./text.js";
@@ -17,6 +17,7 @@ const main = document.getElementById("main");
 const search = document.getElementById("search");
 const connection = document.getElementById("connection");
 const notice = document.getElementById("notice");
+const logout = document.getElementById("logout");
 let view = null;
 let panel = null;
 let shown = null;
@@ -72,6 +73,10 @@ document.getElementById("theme").addEventListener("click", () => {
   localStorage.setItem("theme", theme);
 });
 document.getElementById("help").addEventListener("click", showKeys);
+logout.addEventListener("click", async () => {
+  await send("/logout", {}).catch(() => {}); // a session that has ended needs none
+  location.assign("/");
+});
 handleKeys({
   search: () => search.focus(),
   edit: (element) => {
@@ -96,10 +101,13 @@ listen((changes) => {
   setText(notice, problems.join(". "));
 });
 showTheme(localStorage.getItem("theme"));
-await openSession();
-setText(document.getElementById("who"), session.role === "operator" ? session.name : `${session.name} (read-only)`);
-route();
+// At the same time, so that the cameras are there when it is known who looks.
+const opening = openSession();
 connect((state) => {
   connection.dataset.state = state;
-  setText(connection, state === "live" ? "live" : "connection lost");
+  setText(connection, { live: "live", lost: "connection lost, trying again", full: "too many pages are open" }[state]);
 });
+await opening;
+logout.hidden = !session.can_log_out;
+setText(document.getElementById("who"), session.role === "operator" ? session.name : `${session.name} (read-only)`);
+route();

@@ -1,6 +1,6 @@
 // Who looks at the page and what they may do, and requests to the server.
 
-export const session = { name: "", role: "viewer", changes: false, can_log_out: false, token: "", version: "" };
+export const session = { name: "", role: "viewer", changes: false, can_log_out: false, room: true, token: "", version: "" };
 
 export const mayChange = () => session.role === "operator" && session.changes;
 
@@ -9,9 +9,18 @@ export async function openSession() {
   const answer = await fetch("/api/session");
   if (answer.status === 401) {
     location.assign("/");
-    return;
+    await new Promise(() => {}); // the page ends
   }
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   Object.assign(session, await answer.json());
+}
+
+/** Reads the session again after a lost connection; loads the page anew if the server is of another version by now. */
+export async function renewSession() {
+  const before = session.version;
+  await openSession();
+  if (before && session.version !== before) location.reload();
+  return session;
 }
 
 /** Returns the JSON at an address; throws an Error with the server's reason. */

@@ -1,5 +1,10 @@
 // What the server tells: every camera by its number, and the sections. One connection for the whole page.
 
+import { renewSession } from "./session.js";
+
+/** How long nothing may be heard, ms; the server says something every 5 s. */
+const QUIET_MS = 15000;
+
 /** The rows by number, as the server sends them. */
 export const rows = new Map();
 export const sections = {};
@@ -9,6 +14,7 @@ const listeners = new Set();
 let clockOffset = 0;
 let pending = null;
 let heardAt = performance.now();
+let attempts = 0;
 
 /** The time by Redis' clock, seconds; all times in rows are by this clock. */
 export const now = () => Date.now() / 1000 + clockOffset;
@@ -67,12 +73,19 @@ function replace(data) {
   take(data, changes);
 }
 
-/** Connects, and stays connected; tells each change of the connection: live or lost. */
+/** Connects, and stays connected; tells each change of the connection: live, lost or full. */
 export function connect(onConnection) {
   const source = new EventSource("/api/events");
   const heard = () => {
     heardAt = performance.now();
+    attempts = 0;
     onConnection("live");
+  };
+  const lose = () => {
+    clearInterval(watch);
+    source.close();
+    onConnection("lost");
+    reconnect(onConnection);
   };
   source.addEventListener("snapshot", (event) => {
     replace(JSON.parse(event.data));
@@ -83,15 +96,22 @@ export function connect(onConnection) {
     heard();
   });
   source.addEventListener("alive", heard);
-  source.addEventListener("error", () => {
-    onConnection("lost");
-    // The browser tries again by itself, except after an answer that isn't events, such as that of a session that ended.
-    if (source.readyState === EventSource.CLOSED) {
-      setTimeout(() => connect(onConnection), 3000);
-    }
-  });
-  const watch = setInterval(() => {
-    if (source.readyState === EventSource.CLOSED) clearInterval(watch);
-    else if (performance.now() - heardAt > 15000) onConnection("lost");
-  }, 5000);
+  source.addEventListener("error", lose);
+  heardAt = performance.now();
+  // A connection may also end without a word, as when a proxy forgets it.
+  const watch = setInterval(() => performance.now() - heardAt > QUIET_MS && lose(), 1000);
+}
+
+/** Connects again soon, but not at the same moment as all other pages, if the session still lasts. */
+async function reconnect(onConnection) {
+  attempts += 1;
+  await new Promise((resolve) => setTimeout(resolve, Math.min(attempts, 5) * (500 + Math.random() * 500)));
+  try {
+    const { room } = await renewSession();
+    if (room) return connect(onConnection);
+    onConnection("full");
+  } catch {
+    // the server can't be reached
+  }
+  return reconnect(onConnection);
 }

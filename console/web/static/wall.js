@@ -9,6 +9,9 @@ import { listen, now, rows } from "./store.js";
 import { SOURCES, STATES, ago, badge, duration, fps, nameElement, plainName } from "./text.js";
 
 const PAGE = 500;
+/** Tiles that are made at once; the others follow, some with each picture of the screen, so that the first can be seen early. */
+const FIRST = 40;
+const NEXT = 60;
 /** How often the times since the last frames are shown anew, ms. */
 const CLOCK_MS = 1000;
 
@@ -90,7 +93,10 @@ export function wall(main) {
   const tiles = new Map();
   const visible = new Set();
   let shown = PAGE;
+  let made = FIRST;
+  let growing = 0;
   let arrangeDue = true;
+  let closed = false;
 
   const observer = new IntersectionObserver(
     (entries) => {
@@ -109,7 +115,8 @@ export function wall(main) {
   function arrange() {
     arrangeDue = false;
     const all = found().sort(byAttention);
-    const part = all.slice(0, shown);
+    const wantedTiles = Math.min(shown, all.length);
+    const part = all.slice(0, Math.min(wantedTiles, made));
     const kept = new Set(part.map((row) => row.id));
     for (const [id, tile] of tiles) {
       if (!kept.has(id) || rows.get(id) !== tile.row) {
@@ -133,8 +140,10 @@ export function wall(main) {
       else if (!tile.element.contains(document.activeElement)) list.insertBefore(tile.element, place);
     }
     more.replaceChildren();
-    if (all.length > part.length) {
-      const button = h("button", { type: "button" }, `Show ${Math.min(PAGE, all.length - part.length)} of ${all.length - part.length} more`);
+    if (made < wantedTiles) growing ||= requestAnimationFrame(() => setTimeout(grow));
+    const left = all.length - wantedTiles;
+    if (left) {
+      const button = h("button", { type: "button" }, `Show ${Math.min(PAGE, left)} of ${left} more`);
       button.addEventListener("click", () => {
         shown += PAGE;
         arrange();
@@ -143,6 +152,13 @@ export function wall(main) {
     }
     none.replaceChildren(...(part.length ? [] : [empty(rows.size, wanted)]));
     bar.update();
+  }
+
+  function grow() {
+    growing = 0;
+    if (closed) return;
+    made += NEXT;
+    arrange();
   }
 
   function changed(changes) {
@@ -174,6 +190,7 @@ export function wall(main) {
       arrange();
     },
     close() {
+      closed = true;
       stop();
       clearInterval(clock);
       observer.disconnect();

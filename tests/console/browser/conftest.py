@@ -10,8 +10,8 @@ from support.console.cameras import Camera, Cameras
 from support.console.pages import console_page
 from support.console.pictures import pictures
 from support.console.processes import ConsoleProcess, console_process
-from support.processes.sidecars import SidecarProcess, sidecar_process
-from support.redis.valkey import Valkey, valkey
+from support.processes.sidecars import SidecarProcess
+from support.redis.valkey import Valkey
 
 SCENES = 8
 CHROMIUM = "/usr/bin/chromium"
@@ -37,18 +37,6 @@ def chromium(_only_where_there_is_a_browser: None) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
-    with sidecar_process(redis_url=server.url, fps=2) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

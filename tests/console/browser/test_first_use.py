@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import redis
 from support.console.cameras import Cameras
-from support.console.pages import console_page
-from support.console.processes import console_process
 from support.waiting import wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs a browser: make browser")
@@ -134,12 +132,3 @@ def test_patterns_import_and_export(open_page: Open, client: redis.Redis):
     with page.expect_download() as download:
         page.get_by_role("link", name="Export YAML").click()
     assert "entrance" in download.value.path().read_text()
-
-
-def test_the_page_finds_a_console_that_was_restarted(chromium: Any, server: Any, sidecar: Any, cameras: Cameras):
-    with console_process(redis_url=server.url, sidecar=sidecar.address) as first:
-        page = console_page(chromium, first.url)
-    expect(page.locator("#connection")).to_have_text("connection lost")
-    with console_process(redis_url=server.url, sidecar=sidecar.address, port=first.port):
-        expect(page.locator("#connection")).to_have_text("live")
-    page.context.close()

@@ -62,6 +62,12 @@ def test_a_row() -> None:
     assert (found.counted, found.skipped, found.hands, found.age, found.last_skip) == (7, 93, 3, 1.0, "too_soon")
 
 
+def test_the_rate_of_a_silent_stream_is_over() -> None:
+    """Its hash stays for a minute, with the last rate."""
+    assert made(counted=HEARD).counted_fps == 2.0
+    assert made({"cam": "2"}, counted={**HEARD, "heard_at": "980"}).counted_fps == 0.0
+
+
 def test_what_only_the_sidecar_knows() -> None:
     """Its default, and a value that it ignores."""
     found = made(paced=[paced(fps=1.5, invalid="x")])
@@ -129,6 +135,8 @@ def test_numbers_of_hashes(text: str | None, expected: float) -> None:
         ({"cam": "2"}, {"paced": [paced()]}, {}, "come no more"),
         ({"cam": "2"}, {"camera": {"state": "lost", "error": "refused\x1b"}}, {}, "refused\\x1b"),
         ({"cam": "0"}, {}, {}, "fpsctl resume cam"),
+        ({"cam": "2"}, {"paced": [paced()], "camera": {"state": "ended"}}, {}, "its film is over"),
+        ({"cam": "2"}, {"paced": [paced()], "camera": {"state": "stopped"}}, {}, "its publisher was stopped"),
         ({"cam": "2"}, {"camera": {"state": "working", "source_fps": "9", "since": "1"}}, {}, "is a worker running"),
         ({"cam": "2"}, {"counted": {**HEARD, "last_skip": "superseded"}}, {}, "add workers"),
         ({"cam": "50"}, {"counted": HEARD}, {}, "above what the camera delivers"),

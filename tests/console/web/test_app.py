@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlencode
@@ -12,23 +13,11 @@ from support.console.cameras import Camera, Cameras
 from support.console.events import Events
 from support.console.processes import ConsoleProcess, console_process
 from support.processes.programs import REPOSITORY
-from support.processes.sidecars import SidecarProcess, sidecar_process
+from support.processes.sidecars import SidecarProcess
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "\u202egpj.exe", "a/b?c#d&e=f", "камера 7", "'\"--"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sidecar(server: Valkey) -> Iterator[SidecarProcess]:
-    with sidecar_process(redis_url=server.url, fps=2) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +222,29 @@ def test_tokens_log_in(server: Valkey, tmp_path):
             session = json.loads(console.get("/api/session", {"cookie": cookie.partition(";")[0]})[1])
             assert session["role"] == role
             assert token not in headers["location"]
-        for _ in range(3):
+            assert "secure" not in cookie.lower()
+        (tmp_path / "operator").write_text("operator-secret-1\noperator-secret-2\n")
+        viewer, operator = cookie.partition(";")[0], {"cookie": ""}
+
+        def logged_in() -> bool:
+            _, _, headers = console.ask(
+                "POST", "/login", b"token=operator-secret-2", {**form, "x-forwarded-proto": "https"}
+            )
+            operator["cookie"] = headers.get("set-cookie", "")
+            return bool(operator["cookie"])
+
+        wait_until(logged_in, "the new token logs in", every_s=1.0)
+        assert "secure" in operator["cookie"].lower()
+        pages = [Events(console, each.partition(";")[0]) for each in (viewer, operator["cookie"])]
+        (tmp_path / "operator").write_text("operator-secret-3\n")
+        while pages[1].next_or_end():
+            pass
+        assert console.get("/api/session", {"cookie": operator["cookie"].partition(";")[0]})[0] == 401
+        assert console.get("/api/session", {"cookie": viewer})[0] == 200
+        assert pages[0].next_or_end()
+        for page in pages:
+            page.close()
+        for _ in range(6):
             status, _, headers = console.ask("POST", "/login", b"token=wrong", form)
         assert headers["location"] == "/login?wait"
         assert "secret" not in console.log
@@ -252,11 +263,13 @@ def test_without_redis_and_sidecar_the_page_says_so_and_recovers():
             events.close()
 
 
-def test_it_stops_at_once_while_pages_are_open(server: Valkey):
-    with console_process(redis_url=server.url) as console:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_stops_at_once_while_pages_are_open(server: Valkey, number: int):
+    patient = {"console.web.running.GRACE_S": 60}  # what it waits for must end by itself, however slow the machine is
+    with console_process(redis_url=server.url, constants=patient) as console:
         events = Events(console)
         events.next()
-        console.process.terminate()
+        console.process.send_signal(number)
         assert console.process.wait(20) == 0
         events.close()
         # Time, level, logger, message: the server inside it has nothing to add.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import redis
-from support.redis.valkey import Valkey, valkey
+from support.redis.valkey import Valkey
 
 from console.control.connection import connect
 from console.control.keys import ControlKeys
@@ -14,12 +14,6 @@ from console.web.demands import Demands
 from process.redis_url import parse_redis_url
 
 KEY = "stream_fps_configs"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with valkey() as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from console.web.explain import explain
 NOW = 1_700_000_000.0
 ROW: dict[str, Any] = {
     "limit": 2.0, "limit_source": "override", "invalid": "", "stale": False, "state": "live", "heard_at": NOW,
-    "source_fps": 25.0, "skipped": 0, "last_skip": "", "camera_error": "",
+    "source_fps": 25.0, "skipped": 0, "last_skip": "", "camera": "", "camera_error": "",
 }  # fmt: skip
 DENIED = {"reason": "too_soon", "next_ts": NOW + 0.3}
 
@@ -26,6 +26,8 @@ DENIED = {"reason": "too_soon", "next_ts": NOW + 0.3}
         ({"invalid": "two"}, DENIED, "two", "The value 'two' in Redis isn't a valid fps"),
         ({"stale": True}, DENIED, None, "The limits can't be read from Redis"),
         ({"state": "silent", "heard_at": NOW - 42}, DENIED, None, "No frame has come for 42 s"),
+        ({"state": "silent", "heard_at": 0.0}, DENIED, None, "No frame comes any more"),
+        ({"state": "silent", "camera": "ended"}, DENIED, None, "Its film is over."),
         ({"state": "silent", "camera_error": "refused"}, DENIED, None, "can't read the camera: refused"),
         ({"state": "unseen"}, DENIED, None, "No frame of this name was ever seen"),
         ({"state": "behind"}, DENIED, None, "none was counted for a while"),

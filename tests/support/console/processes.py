@@ -66,13 +66,14 @@ def console_process(
     sidecar: str = "127.0.0.1:1",
     port: int | None = None,
     environment: Mapping[str, str] | None = None,
+    constants: Mapping[str, float] | None = None,
 ) -> Iterator[ConsoleProcess]:
     """Runs a console while the block runs, which begins when it answers; by default on a free port."""
     with tempfile.TemporaryDirectory(prefix="console-") as folder:
         log, port = Path(folder, "log"), port or free_port()
         given = ["--listen", f"127.0.0.1:{port}", "--redis-url", redis_url, "--sidecar", sidecar, *flags]
         with log.open("wb") as output:
-            process = programs.start("console.web", *given, output=output, environment=environment)
+            process = programs.start("console.web", *given, output=output, environment=environment, constants=constants)
         try:
             wait_until(lambda: accepts(port) or process.poll() is not None, "the console serves")
             assert process.poll() is None, log.read_text()

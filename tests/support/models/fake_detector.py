@@ -1,7 +1,10 @@
-"""A fake detector, for tests of everything around it."""
+"""Fake detectors, for tests of everything around them."""
 
 import os
+import queue as queues
+import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +34,54 @@ class FakeDetector:
 
     def detect(self, image: npt.NDArray[np.uint8]) -> Hands:
         """Finds one hand."""
+        self.look(image)
+        time.sleep(self._seconds)
+        return ONE_HAND
+
+    def look(self, image: npt.NDArray[np.uint8]) -> None:
+        """Does what a picture of that colour does."""
         blue, _, red = (int(value) for value in image[0, 0])
         if blue > 200 > 100 > red:
             os.kill(os.getpid(), 9)
         if red > 200 > 100 > blue:
             raise RuntimeError("a red picture")
-        time.sleep(self._seconds)
-        return ONE_HAND
+
+
+class FakeGpu(FakeDetector):
+    """The same for many pictures at a time: a batch is all that wait, and takes the time of one picture."""
+
+    at_once = 16
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(seconds)
+        self._waiting: queues.SimpleQueue[tuple[npt.NDArray[np.uint8], Future[Hands]]] = queues.SimpleQueue()
+        threading.Thread(target=self._work, name="fake-gpu", daemon=True).start()
+
+    def detect(self, image: npt.NDArray[np.uint8]) -> Hands:
+        """Finds one hand."""
+        return self.submit(image).result()
+
+    def submit(self, image: npt.NDArray[np.uint8]) -> "Future[Hands]":
+        """Finds one hand later."""
+        found: Future[Hands] = Future()
+        self._waiting.put((image, found))
+        return found
+
+    def _work(self) -> None:
+        while True:
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get())
+            time.sleep(self._seconds)
+            for image, found in batch:
+                try:
+                    self.look(image)
+                    found.set_result(ONE_HAND)
+                except RuntimeError as error:
+                    found.set_exception(error)
+
+
+def fake_detector(what: str) -> FakeDetector:
+    """Returns the one that a text names: the seconds of a picture, or ``gpu:`` and those of a batch."""
+    _, gpu, seconds = what.rpartition("gpu:")
+    return FakeGpu(float(seconds)) if gpu else FakeDetector(float(seconds))

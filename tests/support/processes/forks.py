@@ -65,14 +65,14 @@ class ForkedProcess:
 class ForkServer:
     """The process that forks, while the block runs. Processes that connect to its address have their own starts."""
 
-    def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Starts it; it imports the modules when it has to fork for the first time."""
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], program: Path = SERVER) -> None:
+        """Starts it; it imports the modules, its arguments, when it has to fork for the first time."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind("")  # an abstract name that Linux chooses; it disappears with the process
             listener.listen(64)
             self.address: bytes = listener.getsockname()
             self._owner = connect(self.address)
-            command = [sys.executable, str(SERVER), *modules]
+            command = [sys.executable, str(program), *arguments]
             self._process = subprocess.Popen(command, stdin=listener, env=dict(environment))
 
     def __enter__(self) -> "ForkServer":

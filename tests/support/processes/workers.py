@@ -135,9 +135,24 @@ class Worker:
 
 
 @contextmanager
-def worker(valkey: QueueServer, *flags: str, seconds: float = 0.0, sidecar: str = NO_SIDECAR) -> Iterator[Worker]:
-    """Starts a worker that takes so many seconds per frame; by default without a sidecar and without a limit."""
-    arguments = [str(seconds), "--redis-url", valkey.url, "--sidecar", sidecar, "--http", "", "--fps", "inf"]
+def worker(
+    valkey: QueueServer, *flags: str, seconds: float = 0.0, gpu: bool = False, sidecar: str = NO_SIDECAR
+) -> Iterator[Worker]:
+    """Starts a worker that takes so many seconds per frame; by default without a sidecar and without a limit.
+
+    With a GPU, a fake one, it takes that time for all frames that wait together.
+    """
+    arguments = [
+        f"gpu:{seconds}" if gpu else str(seconds),
+        "--redis-url",
+        valkey.url,
+        "--sidecar",
+        sidecar,
+        "--http",
+        "",
+        "--fps",
+        "inf",
+    ]
     log = valkey.folder / f"worker-{time.monotonic_ns()}.log"
     # A running sidecar is never too slow, however busy the machine is.
     patience = ["--sidecar-wait", "0" if sidecar == NO_SIDECAR else "60", "--decision-timeout", "60"]

@@ -60,11 +60,18 @@ def test_a_limit_changed_by_somebody_else_fails_the_demo(
     assert cv2.imread(str(picture)).shape == (480, 640, 3)
 
 
-def test_an_unreachable_redis_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is exit code 1."""
-    assert run_demo(replace(OPTIONS, redis_url="redis://127.0.0.1:1/0")) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("hand-counter demo: no Redis at --redis-url")
+def test_a_redis_that_cannot_be_used_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is exit code 1; the line says why, and what to do."""
+    with valkey("--requirepass", "secret") as server:
+        for url, what, hint in (
+            ("redis://127.0.0.1:1/0", "Redis is unreachable", "check --redis-url"),
+            (server.url, "Redis demands a password", "--redis-password-file"),
+            (server.url.replace("//", "//:wrong@"), "Redis rejected the user or the password", "check the user"),
+        ):
+            assert run_demo(replace(OPTIONS, redis_url=url)) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith(f"hand-counter demo: {what}")
+            assert hint in line
 
 
 def interrupt(_: Path, progress: Progress) -> None:

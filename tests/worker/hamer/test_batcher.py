@@ -42,6 +42,7 @@ class Device:
         self.has_wide_range = True
         self.sizes: list[int] = []
         self.wide: list[list[float]] = []
+        self.order: list[str] = []
         self.launched = 0
         self.go = threading.Event()
         self.go.set()
@@ -62,6 +63,7 @@ class Device:
         if len(batch) > (self.wide_room if wide_range else self.room):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         rows = batch.flatten(1) * 2
+        self.order.append("wide" if wide_range else "usual")
         if wide_range:
             self.wide.append(batch.flatten().tolist())
         else:
@@ -83,6 +85,11 @@ class Caller(MicroBatcher):
     def run(self, cropped: Cropped) -> np.ndarray:
         """Returns the rows."""
         return self.submit(cropped).result(FOREVER)
+
+
+def wait_until_idle(batcher: MicroBatcher) -> None:
+    """Waits until the launching thread has nothing to do, after what it was told last."""
+    wait_until(lambda: len(batcher._changed._waiters) > 0, "the launching thread's wait")
 
 
 @pytest.fixture
@@ -249,7 +256,7 @@ def test_a_lost_device_is_fatal(make: Callable[..., Caller], device: Device):
 
 
 def test_a_lost_device_ends_the_process():
-    """By default the process exits at once with code 1 and logs the reason, though threads are waiting."""
+    """By default the process exits at once with code 3 and logs the reason, though threads are waiting."""
     program = """
 import threading, torch
 from process import logs
@@ -272,7 +279,7 @@ print("still here")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=FOREVER
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (3, "")
     assert "the device is lost; exiting" in done.stderr
     assert "no CUDA-capable device is detected" in done.stderr
 
@@ -286,12 +293,11 @@ def test_two_batches_are_in_flight(make: Callable[..., Caller], device: Device):
     futures += [batcher.submit(crops(1.0))]
     wait_until(lambda: device.launched == 2, "the second batch")
     futures += [batcher.submit(crops(2.0)), batcher.submit(crops(3.0, 4.0))]
+    wait_until_idle(batcher)
     assert (device.sizes, [future.done() for future in futures]) == ([1, 1], [False] * 4)
-    assert batcher.busy_seconds() > 0
     device.done.set()
     assert [future.result(FOREVER).tolist() for future in futures] == [[[0.0]], [[2.0]], [[4.0]], [[6.0], [8.0]]]
     assert device.sizes == [1, 1, 3]
-    wait_until(lambda: batcher.busy_seconds() == 0, "the last batch's end")
 
 
 def test_a_device_that_is_lost_under_a_batch(make: Callable[..., Caller], device: Device):
@@ -320,6 +326,23 @@ def test_crops_that_overflow_are_computed_again(make: Callable[..., Caller], dev
     batcher = make(on_overflow=again.append)
     assert batcher.run(crops(1.0, 70.0, 2.0, 90.0)).tolist() == [[2.0], [140.0], [4.0], [180.0]]
     assert (device.sizes, device.wide, again) == ([4], [[70.0, 90.0]], [2])
+
+
+def test_crops_that_overflow_are_the_next_batch(make: Callable[..., Caller], device: Device):
+    """They come before crops that wait, and aren't joined with them: those don't need the wide range."""
+    device.highest = 100.0
+    batcher = make()
+    device.done.clear()
+    futures = [batcher.submit(crops(70.0))]
+    wait_until(lambda: device.launched == 1, "the first batch")
+    futures += [batcher.submit(crops(1.0))]
+    wait_until(lambda: device.launched == 2, "the second batch")
+    futures += [batcher.submit(crops(80.0))]
+    wait_until_idle(batcher)
+    device.done.set()
+    assert [future.result(FOREVER).tolist() for future in futures] == [[[140.0]], [[2.0]], [[160.0]]]
+    assert device.order == ["usual", "usual", "wide", "usual", "wide"]
+    assert device.wide == [[70.0], [80.0]]
 
 
 def test_an_overflow_of_the_wide_range_is_final(make: Callable[..., Caller], device: Device):
@@ -354,6 +377,7 @@ def test_closing_waits_for_crops_that_overflow(make: Callable[..., Caller], devi
     with ThreadPoolExecutor(1) as pool:
         closing = pool.submit(batcher.close)
         wait_until(lambda: batcher._closed, "the closing")
+        wait_until_idle(batcher)
         device.done.set()
         assert future.result(FOREVER).tolist() == [[140.0]]
         closing.result(FOREVER)

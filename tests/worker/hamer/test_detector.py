@@ -84,6 +84,18 @@ def test_hands_stay_in_the_detectors_pixels(detector, golden):
     assert np.allclose(hands.keypoints, hands.poses.keypoints_2d + 0.5, atol=1e-3)
 
 
+def test_what_is_dropped_is_as_the_detector_found_it(detector, golden):
+    """Of four detections one is off the frame: it alone is dropped, with its own values and the reason."""
+    found = detector._detector.hands
+    found.boxes[1] = (5000, 5000, 5100, 5100)
+    hands = detector.detect(golden.image)
+    assert hands.boxes.tolist() == found.boxes[[0, 2, 3]].tolist()
+    dropped = hands.dropped()
+    assert (dropped.hands.boxes.tolist(), dropped.verdicts) == ([[5000, 5000, 5100, 5100]], [Verdict.BAD_BOX])
+    assert dropped.hands.scores.tolist() == [found.scores[1]]
+    assert dropped.reasons == [Verdict.BAD_BOX.reason]
+
+
 def test_contradicted_hands_are_not_counted(golden, joints_predictor):
     """With the real thresholds the random network's hands are dropped, and each verdict is reported."""
     events = []

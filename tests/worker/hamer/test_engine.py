@@ -35,6 +35,8 @@ class StaticGraph:
 class Graphs(HostStreams):
     """A CPU with graphs."""
 
+    has_graphs = True
+
     def __init__(self) -> None:
         self.made: list[tuple[int, Any]] = []
 

@@ -17,10 +17,10 @@ from worker.hamer import batcher  # noqa: E402
 from worker.hamer.checkpoint import BRAIN, HALF, load_hamer  # noqa: E402
 from worker.hamer.consistency import Thresholds  # noqa: E402
 from worker.hamer.engine import Engine  # noqa: E402
-from worker.hamer.errors import DeviceError, DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
+from worker.hamer.errors import DeviceLostError, HamerError, OutOfMemoryError, WeightsOverflowError  # noqa: E402
 from worker.hamer.geometry import crops_of_boxes  # noqa: E402
 from worker.hamer.modeling.hamer import Hamer  # noqa: E402
-from worker.hamer.predictor import HamerPredictor, choose_device, choose_precisions  # noqa: E402
+from worker.hamer.predictor import HamerPredictor, choose_precisions  # noqa: E402
 from worker.hamer.refiner import HamerRefiner, usable_boxes  # noqa: E402
 from worker.hamer.streams import Event, HostStreams, Launched  # noqa: E402
 from worker.hamer.verdicts import Verdict  # noqa: E402
@@ -241,6 +241,20 @@ def test_who_submits_waits_for_nothing(
         assert streams.notes[5:] == ["the thread waits"]
 
 
+def test_a_forward_waits_for_whoever_makes_the_crops(model: Hamer):
+    """Its crops come from the current stream, on which they may still be in the making."""
+    streams = TwoStreams()
+    streams.let_go.set()
+    Engine(model, streams=streams).forward(torch.zeros(1, 3, 256, 192))
+    assert streams.notes == [
+        "record on default",
+        "batches waits for default",
+        "download on batches",
+        "record on batches",
+        "the thread waits",
+    ]
+
+
 def test_an_overflow_of_float16_is_computed_in_bfloat16(
     golden: SimpleNamespace,
     tensors: dict,
@@ -363,11 +377,27 @@ def test_faces(predictor: HamerPredictor):
     assert predictor.faces.shape == (1538, 3)
 
 
-@pytest.mark.parametrize("device", ["tpu9", "meta", "cuda:99"])
-def test_missing_devices(device: str):
-    """A device that this machine doesn't have is an error at once."""
-    with pytest.raises(DeviceError):
-        choose_device(device)
+@pytest.mark.parametrize(
+    ("error", "raised", "lost"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.22 GiB"), OutOfMemoryError, 0),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), DeviceLostError, 1),
+    ],
+)
+@pytest.mark.parametrize("where", ["worker.hamer.predictor.load_hamer", "worker.hamer.engine.Engine.warm_up"])
+def test_a_device_that_fails_at_the_start(
+    golden: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type, lost: int, where: str
+):
+    """While weights or batch sizes are prepared, a shortage of memory is an error with its text, and a lost device is fatal."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    reports: list[DeviceLostError] = []
+    with pytest.raises(raised, match="memory" if lost == 0 else "ECC"):
+        HamerRefiner.load(golden.checkpoint, device="cpu", on_lost=reports.append)
+    assert len(reports) == lost
 
 
 def test_precisions_by_device():

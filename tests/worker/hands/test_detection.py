@@ -42,3 +42,12 @@ def test_rows_stay_together():
     assert hands.above(0.5).boxes.tolist() == [[0, 0, 10, 10]]
     assert hands[np.array([1, 0])].is_right.tolist() == [False, True]
     assert len(hands[:0]) == len(Hands.empty()) == 0
+
+
+def test_another_size():
+    """What is in pixels grows with the picture, and nothing else changes."""
+    hands = Hands(**GOOD)
+    half = hands.scaled(0.5)
+    assert half.boxes.tolist() == [[0, 0, 5, 5], [2.5, 2.5, 3, 3.5]]
+    assert (half.is_right.tolist(), half.scores.tolist()) == (hands.is_right.tolist(), hands.scores.tolist())
+    assert np.array_equal(half.keypoints, hands.keypoints * np.float32(0.5), equal_nan=True)

@@ -8,7 +8,7 @@ from worker.hands.anchors import PALM_INPUT, palm_anchors
 from worker.hands.geometry import View
 from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.networks import answered
-from worker.hands.palm import Palms, concatenate, decode, group_palms, merge_overlapping, search_palms
+from worker.hands.palm import Palms, decode, group_palms, merge_overlapping, search_palms
 
 
 def palms(*rows):
@@ -62,27 +62,22 @@ def test_decode_of_extreme_logits():
 
 
 def test_overlapping_palms_are_merged_to_their_weighted_mean():
-    """Overlapping boxes are merged by score, with the highest of the scores; the others are unchanged."""
-    merged = merge_overlapping(palms((0, 0, 10, 10, 0.3), (2, 0, 12, 10, 0.9), (100, 0, 110, 10, 0.5)))
-    np.testing.assert_allclose(merged.boxes, [[1.5, 0, 11.5, 10], [100, 0, 110, 10]], atol=1e-5)
+    """Overlapping boxes of a view are merged by score, with the highest of the scores; the others are unchanged."""
+    found = palms((0, 0, 10, 10, 0.3), (2, 0, 12, 10, 0.9), (100, 0, 110, 10, 0.5), (0, 0, 10, 10, 0.4))
+    merged, views = merge_overlapping(found, np.array([0, 0, 0, 1]))
+    np.testing.assert_allclose(merged.boxes, [[1.5, 0, 11.5, 10], [100, 0, 110, 10], [0, 0, 10, 10]], atol=1e-5)
     np.testing.assert_allclose(merged.points[0], [[1.5, 0]] * 7, atol=1e-5)
-    np.testing.assert_allclose(merged.scores, [0.9, 0.5])
+    np.testing.assert_allclose(merged.scores, [0.9, 0.5, 0.4])
+    assert views.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("rows", [(), ((5, 5, 5, 5, 0.9),), ((5, 5, 5, 5, 0.9), (5, 5, 5, 5, 0.8))])
 def test_merging_ends_even_without_areas(rows):
     """Without palms the result is empty, and boxes without an area don't loop forever."""
-    merged = merge_overlapping(palms(*rows))
-    assert len(merged) == len(rows)
+    merged, views = merge_overlapping(palms(*rows), np.zeros(len(rows), np.intp))
+    assert len(merged) == len(views) == len(rows)
     assert merged.boxes.shape == (len(rows), 4)
     assert merged.points.shape == (len(rows), 7, 2)
-
-
-def test_concatenate_keeps_rows_together():
-    """The palms of several views are in one array after the other."""
-    joined = concatenate([palms((0, 0, 1, 1, 0.3)), palms(), palms((5, 5, 6, 6, 0.4))])
-    assert joined.boxes[:, 0].tolist() == [0, 5]
-    np.testing.assert_allclose(joined.scores, [0.3, 0.4])
 
 
 def test_palms_of_several_views_are_grouped():

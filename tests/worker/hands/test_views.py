@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from worker.hands.anchors import PALM_INPUT
 from worker.hands.geometry import View
-from worker.hands.views import OVERLAP, cut_by, grid_views
+from worker.hands.views import OVERLAP, cut_by, grid_views, inner_borders
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_neighbours_overlap(length, tiles):
 )
 def test_cut_by_a_view(view, box, cut):
     """A palm is cut if it reaches beyond a border of its view that is inside the picture of 200 x 200."""
-    assert cut_by(view, np.array([box], np.float32), 200, 200).tolist() == [cut]
+    assert cut_by(inner_borders([view], 200, 200), np.array([box], np.float32)).tolist() == [cut]

@@ -1,4 +1,4 @@
-"""How frames reach the counting threads, with payloads in memory whose replies a test delays."""
+"""How frames reach the decoding threads, with payloads in memory whose replies a test delays."""
 
 import math
 import threading
@@ -74,7 +74,7 @@ class Parts:
 
     @contextmanager
     def running(self) -> Iterator[ThreadPoolExecutor]:
-        """Runs its thread; yields a pool for counting threads."""
+        """Runs its thread; yields a pool for decoding threads."""
         thread = threading.Thread(target=self.dispatcher.run)
         thread.start()
         with ThreadPoolExecutor() as pool:
@@ -243,7 +243,7 @@ def test_a_stop_ends_the_counting_threads() -> None:
 
 
 def test_a_stop_doesnt_wait_for_redis() -> None:
-    """If no fetch succeeds the counting threads still end at once."""
+    """If no fetch succeeds the decoding threads still end at once."""
     parts = Parts()
     parts.queue.failures = 10**6
     with parts.running() as pool:

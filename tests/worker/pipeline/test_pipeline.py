@@ -42,7 +42,7 @@ class BrokenLimiter:
 
 
 def pipeline(commands: LossyCommands, *detectors: HandDetector, drain: bool = True, limiter: object = None) -> Pipeline:
-    """A pipeline with a counting thread for each detector."""
+    """A pipeline with a decoding thread for each detector."""
     return Pipeline(Queue(commands, "me"), limiter or EveryNth(), detectors, Metrics(), pipeline_options(drain=drain))
 
 
@@ -172,15 +172,15 @@ def test_a_failed_thread_ends_the_worker(
 
 
 def test_stuck_seconds_are_those_of_the_slowest_part(valkey: QueueServer, commands: LossyCommands) -> None:
-    """A counting thread that is stuck shows although the reader continues."""
+    """A frame that is stuck shows although the reader continues."""
     publish_many(valkey.bytes, 1)
     gate = Gate()
     parts = pipeline(commands, gate, drain=False)
     parts.start()
     assert gate.inside.wait(60.0)
-    worker = parts._count_workers[0]
-    wait_until(lambda: worker.busy_seconds() > 1.5)  # the reader goes round every 0.5 s
-    before = worker.busy_seconds()
+    busy = parts._stages.in_progress.longest_seconds
+    wait_until(lambda: busy() > 1.5)  # the reader goes round every 0.5 s
+    before = busy()
     assert parts.stuck_seconds() >= before
     gate.open.set()
     parts.stop(60.0)

@@ -19,7 +19,7 @@ from worker.queue.consumer import Queue
 
 
 def test_a_stop_doesnt_wait_for_room(valkey: QueueServer, queue: Queue) -> None:
-    """If all counting threads are busy the reader still ends at once, and what it held stays pending."""
+    """If all decoding threads are busy the reader still ends at once, and what it held stays pending."""
     publish_many(valkey.bytes, 10)
     parts = ReaderAndSettler(queue, EveryNth(), threads=1, drain=False, fresh=3600.0)
     thread = parts.read()

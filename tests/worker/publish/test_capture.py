@@ -11,9 +11,11 @@ from support.camera_servers import Reply, UdpCamera, http_server
 from support.limits import RuleDue
 from support.publishing import MotionJpegCamera, encode, h264, jpeg, number_of
 from support.rtsp_cameras import RtspCameras
+from support.senders import RtmpServer, udp_sender
 
 from worker.publish.arrival import ArrivalTimes
 from worker.publish.capture import Capture, open_capture
+from worker.publish.container import Nature
 from worker.publish.options import Reception
 from worker.publish.source import SourceFrame
 from worker.publish.thinning import Due, Unlimited
@@ -127,6 +129,41 @@ def test_rtsp_over_udp_with_a_digest_login(udp_camera: UdpCamera) -> None:
     capture.close()
     assert pictures == [(pictures[0] + index) % 24 for index in range(30)]
     assert udp_camera.methods[:5] == ["OPTIONS", "DESCRIBE", "DESCRIBE", "SETUP", "PLAY"]
+
+
+def numbers(capture: Capture, count: int) -> list[int]:
+    """Returns the numbers of a camera's next frames."""
+    frames = capture.frames(ArrivalTimes(time.time), Unlimited(), encode, threading.Event())
+    return [number_of(next(frames).encode()) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def live_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film that can be sent over and over."""
+    return h264(tmp_path_factory.mktemp("live") / "film.ts", [index / 25 for index in range(48)], tune="zerolatency")
+
+
+def test_a_transport_stream_over_udp(live_film: Path) -> None:
+    """It is received from wherever it stands, as a camera whose clock may jump."""
+    with udp_sender(live_film) as url:
+        capture = open_capture(url, "door", PATIENT)
+        pictures = numbers(capture, 60)
+        capture.close()
+    assert pictures == [(pictures[0] + index) % 24 for index in range(60)]
+    assert (capture.nature, capture.clock_may_change, capture.codec) == (Nature.CAMERA, True, "h264")
+
+
+def test_a_stream_of_a_media_server(live_film: Path) -> None:
+    """RTMP is a camera too; its end is a loss."""
+    server = RtmpServer(live_film)
+    try:
+        capture = open_capture(server.url, "door", PATIENT)
+        assert numbers(capture, 60) == [index % 24 for index in range(60)]
+    finally:
+        server.close()
+    read(capture)
+    assert (capture.nature, capture.codec) == (Nature.CAMERA, "h264")
+    assert capture.why_ended.startswith("it sends no more frames")
 
 
 def test_frames_are_not_kept(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from worker.synthetic.spec import SyntheticSpec
 def test_the_true_number_is_found(seed: int, fast_detector: PalmLandmarkDetector) -> None:
     """In frames with different hands, numbers of hands and poses, the detector finds all of them with high scores."""
     camera = SyntheticCamera(SyntheticSpec(seed=seed, fps=1.0))
-    found = [fast_detector.detect(camera.frame(index)) for index in range(0, 24, 3)]
-    assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 24, 3)]
+    found = [fast_detector.detect(camera.frame(index)) for index in range(0, 24, 6)]
+    assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 24, 6)]
     assert min((float(hands.scores.min()) for hands in found if len(hands)), default=1.0) > 0.8
 
 
@@ -29,18 +29,19 @@ def test_the_true_number_is_found_of_whole_people(seed: int, fast_detector: Palm
     assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 40, 8)]
 
 
-@pytest.mark.parametrize(("height", "least", "most"), [(300, 34, 37), (200, 34, 37), (150, 34, 37), (120, 34, 37)])
-def test_far_views(height: int, least: int, most: int, thorough_detector: PalmLandmarkDetector) -> None:
-    """In a picture of 1280x720, `thorough` finds at least so many of the 36 hands of people this high, and few others."""
+@pytest.mark.slow
+@pytest.mark.parametrize("height", [300, 200, 150, 120])
+def test_far_views(height: int, thorough_detector: PalmLandmarkDetector) -> None:
+    """In pictures of 1280x720, `thorough` finds at least 17 of the 18 hands of people this high, and few others."""
     right = counted = 0
-    for seed in range(6):
+    for seed in range(3):
         image, true = people(seed, height)
         hands = thorough_detector.detect(image)
         middles = (hands.boxes[:, :2] + hands.boxes[:, 2:]) / 2
         counted += len(hands)
         right += sum(any(np.hypot(x - hand.x, y - hand.y) < hand.radius for x, y in middles) for hand in true)
-    assert right >= least
-    assert counted <= min(most, right + 2)
+    assert right >= 17
+    assert counted <= 19
 
 
 def people(seed: int, height: float) -> tuple[Picture, list[DrawnHand]]:

@@ -1,7 +1,7 @@
 """Joins the requests of many pictures into batches: each takes all that waits when the device is ready for more.
 
-One thread launches and one waits for results. At most two batches are in flight: while the device computes one, the next is
-ready, and what comes later waits here, where it can still be joined with more.
+One thread launches and one hands the results to those who asked. At most two batches are in flight: while the device
+computes one, the next is ready, and what comes later waits here, where it can still be joined with more.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,13 +22,17 @@ Kind = TypeVar("Kind")
 IN_FLIGHT = 2
 
 
+OnAnswer: TypeAlias = Callable[[Outputs | Exception], None]
+"""Takes one output for each row, or what the computation raised. It raises nothing."""
+
+
 class _Waiting(NamedTuple):
     rows: Rows
-    outputs: Future[Outputs]
+    answer: OnAnswer
 
 
 class Batches(Generic[Kind]):
-    """Requests for several kinds of computation. `run` is for any thread."""
+    """Requests for several kinds of computation. `ask` is for any thread."""
 
     def __init__(
         self,
@@ -62,21 +65,24 @@ class Batches(Generic[Kind]):
         for thread in self._threads:
             thread.start()
 
-    def run(self, kind: Kind, rows: Rows) -> Outputs:
-        """Computes rows together with those of other callers, and returns one output for each.
+    def ask(self, kind: Kind, rows: Rows, answer: OnAnswer) -> None:
+        """Lets rows be computed together with those of other requests.
+
+        Args:
+            kind: of the computation.
+            rows: its inputs, at least one.
+            answer: takes the outputs. It is called in the thread that does so for all requests, and may ask again; the device
+                computes other requests meanwhile.
 
         Raises:
             RuntimeError: it is closed.
-            Exception: what the computation raised.
         """
-        waiting = _Waiting(rows, Future())
         with self._changed:
             if self._closed:
                 raise RuntimeError("the detector is closed")
-            self._waiting.setdefault(kind, deque()).append(waiting)
+            self._waiting.setdefault(kind, deque()).append(_Waiting(rows, answer))
             self._order.append(kind)
-            self._changed.notify_all()
-        return waiting.outputs.result()
+            self._changed.notify()
 
     def close(self) -> None:
         """Computes what waits, then stops."""
@@ -124,16 +130,19 @@ class Batches(Generic[Kind]):
             try:
                 outputs = launched.wait()
             except Exception as error:
+                self._free.release()
                 self._fail(requests, error)
             else:
+                self._free.release()  # first, so that the device has work while the answers are dealt with
                 start = 0
                 for each in requests:
-                    each.outputs.set_result(outputs[start : start + len(each.rows)])
+                    each.answer(outputs[start : start + len(each.rows)])
                     start += len(each.rows)
-            finally:
-                self._free.release()
+            # What they asked for holds their pictures, and the next batch may be long in coming.
+            flying = launched = outputs = each = None  # type: ignore[assignment]
+            requests = []
 
     def _fail(self, requests: list[_Waiting], error: Exception) -> None:
         self._on_error(error)
         for each in requests:
-            each.outputs.set_exception(error)
+            each.answer(error)

@@ -1,10 +1,10 @@
-"""The networks on a GPU, which is fast only in batches: the pictures of all threads share them."""
+"""The networks on a GPU, which is fast only in batches: all pictures in progress share them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 
 import numpy as np
 import torch
@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from worker.hands.device.arena import PIXELS, Arena, Placed
 from worker.hands.device.batches import Batches
-from worker.hands.device.errors import DeviceError, end_process, is_device_lost
+from worker.hands.device.computation import Computation
+from worker.hands.device.errors import end_process, is_device_lost
 from worker.hands.device.inputs import Rows, crop_rows, view_rows
-from worker.hands.device.runner import BUCKETS, Launched, Runner
+from worker.hands.device.runner import BUCKETS, Launched, Outputs, Runner
 from worker.hands.models import ModelPaths
-from worker.hands.networks import Answer, Answerer, Network, Request, SearchViews
+from worker.hands.networks import Found, Network, Request, SearchViews, Steps
+
+AT_ONCE = 64
+"""Pictures in progress. At `balanced` the views of thirteen fill a batch; two batches are in flight, one gathers, and other
+pictures are at their crops."""
 
 
 class DeviceEngine:
@@ -30,6 +35,7 @@ class DeviceEngine:
         dtype: torch.dtype = torch.float32,
         buckets: tuple[int, ...] = BUCKETS,
         pixels: int = PIXELS,
+        at_once: int = AT_ONCE,
         on_lost: Callable[[BaseException], None] = end_process,
     ) -> None:
         """Reserves memory for pictures; networks are loaded by `prepare`.
@@ -40,16 +46,18 @@ class DeviceEngine:
             dtype: what the networks compute with.
             buckets: batch sizes, ascending.
             pixels: room for pictures, see :mod:`worker.hands.device.arena`.
-            on_lost: called when the GPU is lost; by default ends the process with exit code 1.
+            at_once: how many pictures keep it busy.
+            on_lost: called when the GPU is lost; by default ends the process with exit code 3.
         """
         self.name = f"torch-{device.type}"
+        self.at_once = at_once
         self._models = models
         self._device = device
         self._dtype = dtype
         self._buckets = buckets
         self._on_lost = on_lost
         self._arena = Arena(device, pixels)
-        # Apart from the default stream, on which HaMeR computes.
+        # Apart from the streams on which HaMeR works.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._runners: dict[Network, Runner] = {}
         self._loading = threading.Lock()
@@ -67,27 +75,45 @@ class DeviceEngine:
                         runner.warm_up()
                     self._runners[network] = runner
 
-    @contextmanager
-    def open(self, image: NDArray[np.uint8]) -> Iterator[Answerer]:
-        """Copies a picture (H, W, 3) uint8 BGR to the device, and yields what answers requests about it."""
+    def run(self, image: NDArray[np.uint8], steps: Steps[Found]) -> Future[Found]:
+        """Copies a picture (H, W, 3) uint8 BGR to the device, and answers the requests of a computation about it.
+
+        It waits for room, which the pictures in progress make.
+
+        Returns:
+            A future of what the computation returns. The computation, and the future's callbacks, run in the thread that
+            hands out results.
+        """
         placed = self._arena.place(image)
-        try:
-            if placed.uploaded is not None:
-                self._new.append(placed)  # pragma: no cover - needs a GPU
-            yield lambda request: self._answer(placed, request)
-        finally:
-            self._arena.release(placed)
+        if placed.uploaded is not None:
+            self._new.append(placed)  # pragma: no cover - needs a GPU
+
+        def ask(request: Request) -> None:
+            self._ask(placed, request, computation)
+
+        computation = Computation(steps, ask, lambda: self._arena.release(placed))
+        computation.start()
+        return computation.found
 
     def close(self) -> None:
         """Computes what waits, then stops."""
         self.batches.close()
 
-    def _answer(self, placed: Placed, request: Request) -> Answer:
+    def _ask(self, placed: Placed, request: Request, computation: Computation[Found]) -> None:
+        """Lets a request be answered in the batches of its network."""
         network = request.network
         if isinstance(request, SearchViews):
-            outputs = self.batches.run(network, view_rows(placed, request.views, network.size))
-            return [rows[rows[:, 1] >= request.network.min_logit] for rows in outputs]
-        return list(self.batches.run(network, crop_rows(placed, request.squares, network.size)))
+            rows, least = view_rows(placed, request.views, network.size), request.network.min_logit
+        else:
+            rows, least = crop_rows(placed, request.squares, network.size), None
+
+        def take(outputs: Outputs | Exception) -> None:
+            if isinstance(outputs, Exception):
+                computation.fail(outputs)
+            else:
+                computation.go_on([each if least is None else each[each[:, 1] >= least] for each in outputs])
+
+        self.batches.ask(network, rows, take)
 
     def _launch(self, network: Network, rows: Rows) -> Launched:
         if network not in self._runners:
@@ -101,28 +127,3 @@ class DeviceEngine:
     def _report(self, error: BaseException) -> None:
         if is_device_lost(error):
             self._on_lost(error)
-
-
-def choose_device(name: str) -> torch.device | None:
-    """Returns the GPU with this name; None for the CPU, where LiteRT is faster.
-
-    Args:
-        name: "auto" is a GPU if there is one; "cpu"; "cuda" or "cuda:N".
-
-    Raises:
-        DeviceError: this machine doesn't have it.
-    """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return None
-    try:
-        device = torch.device("cuda" if name == "auto" else name)
-    except RuntimeError as error:
-        raise DeviceError(f"there is no device {name!r}") from error
-    if device.type == "cpu":
-        return None
-    if device.type != "cuda":
-        raise DeviceError(f"the detector runs on cpu or cuda, not on {name!r}")
-    count = torch.cuda.device_count()
-    if (device.index or 0) >= count:
-        raise DeviceError(f"{name!r} was requested, but there are {count} CUDA devices")
-    return device

@@ -10,8 +10,12 @@ import torch
 logger = logging.getLogger(__name__)
 
 
+EXIT_CODE = 3
+"""Of a process that has lost its GPU, and of no other end: 1 is a failure, 2 a wrong usage."""
+
+
 class DeviceError(Exception):
-    """This machine doesn't have the requested device."""
+    """This machine doesn't have the requested device, or it doesn't work."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -45,11 +49,11 @@ def is_device_lost(error: BaseException) -> bool:
 
 
 def end_process(error: BaseException) -> None:
-    """Exits with code 1 at once, so that a supervisor starts a process whose device works.
+    """Exits with EXIT_CODE at once, so that a supervisor starts a process whose device works.
 
     There is no clean-up: deliveries that aren't acknowledged are delivered again, and threads that wait for the device
     would never end.
     """
-    logger.critical("the device is lost; exiting", extra={"reason": str(error)})
+    logger.critical("the device is lost; exiting", extra={"reason": str(error), "exit_code": EXIT_CODE})
     logging.shutdown()
-    os._exit(1)
+    os._exit(EXIT_CODE)

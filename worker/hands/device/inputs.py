@@ -6,6 +6,7 @@ is described by a row of numbers, so that inputs of different pictures are compu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.hands.device.arena import Placed
+from worker.hands.device.arena import Placed, level_starts
 from worker.hands.geometry import RotatedSquare, View
 from worker.hands.pyramid import cut_of, level_of, level_size, pixel_matrix
 
@@ -29,13 +30,20 @@ def view_rows(placed: Placed, views: Iterable[View], size: int) -> Rows:
 
     The columns: the level's first pixel and its width; x, y, columns, rows in it; x, y, width, height in the input.
     """
+    rows = _rows_of_views(tuple(views), size, placed.width, placed.height).copy()
+    rows[:, 0] += placed.starts[0]
+    return rows
+
+
+@functools.lru_cache(maxsize=256)
+def _rows_of_views(views: tuple[View, ...], size: int, width: int, height: int) -> Rows:
+    """Returns the rows of a picture at the beginning of the arena: those of all pictures of a camera are the same."""
+    starts, _ = level_starts(width, height)
     rows = []
     for view in views:
-        cut = cut_of(view, size, placed.width, placed.height)
-        columns, _ = level_size(cut.level, placed.width, placed.height)
-        rows.append(
-            (placed.starts[cut.level], columns, cut.x, cut.y, cut.columns, cut.rows, *cut.shown.letterbox(size))
-        )
+        cut = cut_of(view, size, width, height)
+        columns, _ = level_size(cut.level, width, height)
+        rows.append((starts[cut.level], columns, cut.x, cut.y, cut.columns, cut.rows, *cut.shown.letterbox(size)))
     return np.array(rows, np.float64).reshape(-1, VIEW_COLUMNS)
 
 

@@ -2,7 +2,7 @@ import ipaddress
 
 import pytest
 
-from console.web.access.identity import NOBODY, Identity, Proxy, Role, Tokens, host_of
+from console.web.access.identity import NOBODY, Identity, Proxy, Role, Tokens, host_of, key_of
 from console.web.access.rate import MOST_KEYS, RateBound
 from console.web.access.sessions import LASTS_S, MOST, Sessions
 
@@ -47,11 +47,11 @@ def test_a_group_without_a_name_makes_nobody_an_operator():
     ],
 )
 def test_tokens(given: str, role: Role):
-    assert Tokens(lambda: "o" * 20, lambda: "v" * 20).identity(given).role is role
+    assert Tokens(lambda: ("o" * 20,), lambda: ("v" * 20,)).identity(given).role is role
 
 
 def test_without_a_token_for_viewers_an_empty_one_logs_nobody_in():
-    assert Tokens(lambda: "o" * 20, lambda: "").identity("") is NOBODY
+    assert Tokens(lambda: ("o" * 20,), lambda: ()).identity("") is NOBODY
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_without_a_token_for_viewers_an_empty_one_logs_nobody_in():
 )
 def test_the_host_of_a_header(header: str, host: str):
     assert host_of(header) == host
+
+
+def test_a_token_that_is_replaced_holds_no_longer():
+    tokens = Tokens(lambda: ("new-" * 5, "old-" * 5), lambda: ("v" * 20,))
+    assert tokens.identity("old-" * 5) == tokens.identity("new-" * 5) == Identity("operator", Role.OPERATOR)
+    assert tokens.holds(Role.OPERATOR, key_of("old-" * 5))
+    assert not tokens.holds(Role.VIEWER, key_of("old-" * 5))
+    assert not tokens.holds(Role.OPERATOR, b"")
 
 
 def test_a_session_ends():

@@ -41,22 +41,19 @@ class Device:
 
 
 class Callers:
-    """Threads that each ask once."""
+    """Ask, and keep the answers."""
 
     def __init__(self, batches):
-        self._batches, self.answers, self.threads = batches, {}, []
+        self._batches, self.answers, self._asked = batches, {}, 0
 
     def ask(self, name, kind, *values):
-        """Asks in a thread."""
+        """Asks once."""
 
-        def work():
-            try:
-                self.answers[name] = self._batches.run(kind, np.array(values, float)[:, None])[:, 0].tolist()
-            except Exception as error:
-                self.answers[name] = str(error)
+        def take(outputs):
+            self.answers[name] = str(outputs) if isinstance(outputs, Exception) else outputs[:, 0].tolist()
 
-        self.threads.append(threading.Thread(target=work, daemon=True))
-        self.threads[-1].start()
+        self._asked += 1
+        self._batches.ask(kind, np.array(values, float)[:, None], take)
 
     def occupy(self, device):
         """Lets the device have as many batches as are in flight at most."""
@@ -64,18 +61,9 @@ class Callers:
             self.ask(f"first {number}", "palm", 1)
             wait_until(lambda launched=number + 1: len(device.launched) == launched)
 
-    def ask_in_turn(self, name, kind, *values):
-        """Asks, and waits until the request waits behind those before it."""
-        waiting = self._batches._order
-        behind = len(waiting) + 1
-        self.ask(name, kind, *values)
-        wait_until(lambda: len(waiting) == behind)
-
-    def join(self):
+    def wait(self):
         """Waits for all answers."""
-        for thread in self.threads:
-            thread.join(30)
-            assert not thread.is_alive()
+        wait_until(lambda: len(self.answers) == self._asked)
 
 
 def test_what_waits_is_joined():
@@ -84,11 +72,11 @@ def test_what_waits_is_joined():
     with closing(Batches(device.launch, 10)) as batches:
         callers = Callers(batches)
         callers.occupy(device)
-        callers.ask_in_turn("c", "palm", 3, 4)
-        callers.ask_in_turn("d", "pose", 5)
-        callers.ask_in_turn("e", "palm", 6)
+        callers.ask("c", "palm", 3, 4)
+        callers.ask("d", "pose", 5)
+        callers.ask("e", "palm", 6)
         device.gate.release(9)
-        callers.join()
+        callers.wait()
     assert device.launched == [("palm", 1), ("palm", 1), ("palm", 3), ("pose", 1)]
     assert device.most <= IN_FLIGHT
     assert callers.answers == {"first 0": [10], "first 1": [10], "c": [30, 40], "d": [50], "e": [60]}
@@ -101,11 +89,11 @@ def test_a_batch_has_a_largest_size():
     with closing(Batches(device.launch, 3)) as batches:
         callers = Callers(batches)
         callers.occupy(device)
-        callers.ask_in_turn("c", "palm", 1, 2)
-        callers.ask_in_turn("d", "palm", 3, 4)
-        callers.ask_in_turn("e", "palm", 1, 2, 3, 4, 5)
+        callers.ask("c", "palm", 1, 2)
+        callers.ask("d", "palm", 3, 4)
+        callers.ask("e", "palm", 1, 2, 3, 4, 5)
         device.gate.release(9)
-        callers.join()
+        callers.wait()
     assert [rows for _, rows in device.launched] == [1, 1, 2, 2, 5]
 
 
@@ -117,9 +105,9 @@ def test_a_batch_that_fails(value, error):
     with closing(Batches(device.launch, 10, reported.append)) as batches:
         callers = Callers(batches)
         callers.ask("a", "palm", value)
-        callers.join()
+        callers.wait()
         callers.ask("b", "palm", 1)
-        callers.join()
+        callers.wait()
     assert callers.answers == {"a": error, "b": [10]}
     assert [str(each) for each in reported] == [error]
 
@@ -130,12 +118,30 @@ def test_a_closed_one_computes_what_waits():
     batches = Batches(device.launch, 10)
     callers = Callers(batches)
     callers.occupy(device)
-    callers.ask_in_turn("c", "palm", 1)
+    callers.ask("c", "palm", 1)
     closer = threading.Thread(target=batches.close, daemon=True)
     closer.start()
     device.gate.release(9)
     closer.join(30)
-    callers.join()
     assert callers.answers["c"] == [10]
     with pytest.raises(RuntimeError, match="closed"):
-        batches.run("palm", np.zeros((1, 1)))
+        callers.ask("d", "palm", 1)
+
+
+def test_the_device_works_while_answers_are_dealt_with():
+    """Who asks again from within an answer is in a later batch; what waited before is launched meanwhile."""
+    device, launched, inside, go_on = Device(), [], threading.Event(), threading.Event()
+    device.gate.release(9)
+    with closing(Batches(device.launch, 10)) as batches:
+
+        def take(_outputs):
+            batches.ask("pose", np.ones((2, 1)), launched.append)
+            inside.set()
+            assert go_on.wait(60)
+
+        batches.ask("palm", np.ones((1, 1)), take)
+        assert inside.wait(60)
+        wait_until(lambda: device.launched == [("palm", 1), ("pose", 2)])
+        assert launched == []  # its answer comes after this one
+        go_on.set()
+        wait_until(lambda: len(launched) == 1)

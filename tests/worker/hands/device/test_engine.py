@@ -1,6 +1,5 @@
 """The detector on torch, compared with the one on LiteRT."""
 
-import threading
 from contextlib import closing
 
 import numpy as np
@@ -8,21 +7,25 @@ import pytest
 import torch
 
 from worker.hands.detector import PalmLandmarkDetector
-from worker.hands.device.engine import DeviceEngine, choose_device
-from worker.hands.device.errors import DeviceError
+from worker.hands.device.engine import DeviceEngine
 from worker.hands.effort import Effort
+from worker.hands.geometry import View
 from worker.hands.litert_engine import LiteRtEngine
+from worker.hands.networks import SearchViews
+from worker.hands.palm import PALMS
 
 CLOSE = 0.5
 """Pixels by which a box may differ: a grey level in an input can move it a little."""
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("effort", Effort)
 def test_the_same_hands_are_found(models, engine, pictures, effort):
     """With the same sides, scores and joints, at each effort; results name the engine."""
     ours, theirs = (PalmLandmarkDetector(each, effort=effort) for each in (engine, LiteRtEngine(models)))
     assert (ours.engine, theirs.engine, ours.name) == ("torch-cpu", "litert", theirs.name)
-    names = ("pair", "hands.jpg") if effort is Effort.THOROUGH else pictures  # it takes long
+    names = pictures if effort is Effort.FAST else ("pair", "hands.jpg")  # the others take long
     for image in (pictures[name] for name in names):
         found, expected = ours.detect(image), theirs.detect(image)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=CLOSE)
@@ -31,34 +34,35 @@ def test_the_same_hands_are_found(models, engine, pictures, effort):
         np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=CLOSE)
 
 
-def test_threads_share_batches(engine, pictures):
-    """Each gets the hands of its own picture."""
+def test_pictures_share_batches(engine, pictures):
+    """Nobody waits who submits a picture, and each gets the hands of its own."""
     detector = PalmLandmarkDetector(engine, effort=Effort.FAST)
     pictures = {name: pictures[name] for name in ("one", "pair", "nothing")}
     alone = {name: detector.detect(image) for name, image in pictures.items()}
-    found = {}
-    start = threading.Barrier(len(pictures) * 3)
-
-    def work(name, number):
-        start.wait(30)
-        found[name, number] = detector.detect(pictures[name])
-
-    threads = [threading.Thread(target=work, args=(name, n)) for name in pictures for n in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    for (name, _), hands in found.items():
-        np.testing.assert_allclose(hands.boxes, alone[name].boxes, atol=CLOSE)
-    assert len(found) == len(threads)
+    found = [(name, detector.submit(pictures[name])) for _ in range(4) for name in pictures]
+    for name, hands in found:
+        np.testing.assert_allclose(hands.result(120).boxes, alone[name].boxes, atol=CLOSE)
 
 
-def test_the_room_of_a_picture_is_freed(models, pictures):
+def stopping():
+    """A computation that fails at its first step."""
+    yield from ()
+    raise ValueError("stop")
+
+
+def refused():
+    """One that fails after an answer."""
+    yield SearchViews(PALMS, [View(0, 0, 100, 100)])
+    raise ValueError("stop")
+
+
+@pytest.mark.parametrize("steps", [stopping, refused])
+def test_the_room_of_a_picture_is_freed(models, pictures, steps):
     """Whether it was answered or not: more pictures than there is room for come one after the other."""
     with closing(DeviceEngine(models, torch.device("cpu"), pixels=500_000)) as engine:
-        for _ in range(3):
-            with pytest.raises(ValueError, match="stop"), engine.open(pictures["one"]):
-                raise ValueError("stop")
+        for future in [engine.run(pictures["one"], steps()) for _ in range(3)]:
+            with pytest.raises(ValueError, match="stop"):
+                future.result(60)
         assert engine._arena._rooms.is_empty
 
 
@@ -76,24 +80,3 @@ def test_a_lost_device_is_reported(models, pictures, monkeypatch):
     with closing(engine), pytest.raises(RuntimeError, match="illegal memory"):
         detector.detect(pictures["one"])
     assert len(lost) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "chosen"),
-    [("auto", 0, None), ("cpu", 2, None), ("auto", 2, "cuda"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
-)
-def test_the_device_that_is_chosen(monkeypatch, name, count, chosen):
-    """On a CPU it is none: LiteRT is faster there."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    assert choose_device(name) == (chosen and torch.device(chosen))
-
-
-@pytest.mark.parametrize(
-    ("name", "error"), [("cuda:1", "1 CUDA device"), ("nonsense", "no device"), ("meta", "not on")]
-)
-def test_a_device_that_is_not_there(monkeypatch, name, error):
-    """It is an error that names it."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(DeviceError, match=error):
-        choose_device(name)

@@ -1,0 +1,54 @@
+"""The files of the page, read once and kept in memory, as they are and compressed."""
+
+import gzip
+import hashlib
+import mimetypes
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+STATIC: Final = Path(__file__).parent / "static"
+MODULES: Final = "<!-- modules -->"
+"""Stands in index.html where all modules are named, so that the browser doesn't find them one import after the other."""
+
+
+class _File(NamedTuple):
+    content: bytes
+    compressed: bytes
+    media_type: str
+    tag: str
+
+
+class PageFiles:
+    """All files of a folder. Browsers ask each time whether one has changed, so a new version is seen at the next load."""
+
+    def __init__(self, folder: Path = STATIC) -> None:
+        modules = sorted(path.name for path in folder.glob("*.js"))
+        links = "\n  ".join(f'<link rel="modulepreload" href="/static/{name}">' for name in modules)
+        self._files: dict[str, _File] = {}
+        for path in sorted(folder.iterdir()):
+            content = path.read_bytes()
+            if path.suffix == ".html":
+                content = content.replace(MODULES.encode(), links.encode())
+            media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            tag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
+            self._files[path.name] = _File(content, gzip.compress(content, mtime=0), media_type, tag)
+
+    def text(self, name: str) -> str:
+        """Returns a file as text."""
+        return self._files[name].content.decode()
+
+    def answer(self, request: Request, name: str) -> Response:
+        """Returns a file, 304 if the browser has it already, or 404."""
+        file = self._files.get(name)
+        if file is None:
+            return Response("not found", 404, media_type="text/plain")
+        headers = {"cache-control": "no-cache", "etag": file.tag, "vary": "accept-encoding"}
+        if file.tag in request.headers.get("if-none-match", ""):
+            return Response(None, 304, headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["content-encoding"] = "gzip"
+            return Response(file.compressed, 200, headers, file.media_type)
+        return Response(file.content, 200, headers, file.media_type)

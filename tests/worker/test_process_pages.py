@@ -1,0 +1,107 @@
+"""The pages of several processes as one."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from process.http import HttpEndpoint
+from worker import process_pages
+from worker.process_pages import ProcessPages, fetch
+
+
+class Process:
+    """A process with its endpoint."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.healthy = self.alive = True
+        registry = CollectorRegistry()
+        self.counted = Counter("counted", "Frames.", registry=registry)
+        self.up = Gauge("up", "Whether.", ["what"], registry=registry)
+        self.seconds = Histogram("seconds", "How long.", registry=registry, buckets=(0.5, 1.0))
+        endpoint = HttpEndpoint(
+            "127.0.0.1:0", registry, lambda: (self.healthy, {"redis": "ok"}), lambda: (self.alive, {"turned": 1})
+        )
+        stack.callback(endpoint.close)
+        self.address = endpoint.address
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Is closed at the end."""
+    with ExitStack() as opened:
+        yield opened
+
+
+def test_metrics_of_all_processes_have_their_number(stack: ExitStack) -> None:
+    """Each family is there once, with its type and text; counters and histograms keep the names of their samples."""
+    one, two = Process(stack), Process(stack)
+    one.counted.inc(3)
+    two.counted.inc(4)
+    one.up.labels('a "b"').set(float("nan"))
+    two.seconds.observe(0.7)
+    pages = ProcessPages(2, {0: one.address, 1: two.address}.copy)
+    lines = generate_latest(pages.registry).decode().splitlines()
+    assert [line for line in lines if line.startswith(("# ", "counted", "up"))] == [
+        "# HELP counted_total Frames.",
+        "# TYPE counted_total counter",
+        'counted_total{process="0"} 3.0',
+        'counted_total{process="1"} 4.0',
+        "# HELP up Whether.",
+        "# TYPE up gauge",
+        'up{process="0",what="a \\"b\\""} NaN',
+        "# HELP seconds How long.",
+        "# TYPE seconds histogram",
+    ]
+    assert 'seconds_bucket{le="1.0",process="1"} 1.0' in lines
+    assert 'seconds_sum{process="1"} 0.7' in lines
+
+
+def test_the_group_is_as_healthy_as_its_worst_process(stack: ExitStack) -> None:
+    """What each says is told; one that starts is alive and not ready."""
+    one, two = Process(stack), Process(stack)
+    addresses = {1: two.address}
+    pages = ProcessPages(2, addresses.copy)
+    says, lives = {"healthy": True, "redis": "ok"}, {"healthy": True, "turned": 1}
+    assert pages.health() == (False, {"processes": [{"state": "starting"}, says]})
+    assert pages.alive() == (True, {"processes": [{"state": "starting"}, lives]})
+    addresses[0] = one.address
+    assert pages.health() == (True, {"processes": [says, says]})
+    two.healthy = one.alive = False
+    assert pages.health() == (False, {"processes": [says, says | {"healthy": False}]})
+    assert pages.alive() == (False, {"processes": [lives | {"healthy": False}, lives]})
+
+
+def test_a_process_that_doesnt_answer_is_stuck(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its metrics are missing, the others' are there."""
+    monkeypatch.setattr(process_pages, "TIMEOUT_S", 0.5)
+    one = Process(stack)
+    gone = ExitStack()
+    address = Process(gone).address
+    gone.close()
+    pages = ProcessPages(2, {0: one.address, 1: address}.copy)
+    healthy, details = pages.alive()
+    assert (healthy, details["processes"]) == (False, [{"healthy": True, "turned": 1}, {"state": "no answer"}])
+    text = generate_latest(pages.registry).decode()
+    assert 'counted_total{process="0"} 0.0' in text
+    assert 'process="1"' not in text
+
+
+def test_no_process_has_opened_its_pages() -> None:
+    """There are no metrics yet."""
+    assert generate_latest(ProcessPages(2, dict).registry) == b""
+
+
+def test_one_endpoint_serves_all(stack: ExitStack) -> None:
+    """As the worker does."""
+    one = Process(stack)
+    pages = ProcessPages(1, {0: one.address}.copy)
+    endpoint = HttpEndpoint("127.0.0.1:0", pages.registry, pages.health, pages.alive)
+    stack.callback(endpoint.close)
+    assert fetch(f"http://{endpoint.address}/healthz").status == 200
+    with urllib.request.urlopen(f"http://{endpoint.address}/livez") as answer:
+        assert json.load(answer)["processes"] == [{"healthy": True, "turned": 1}]
+    assert 'counted_total{process="0"}' in fetch(f"http://{endpoint.address}/metrics").text

@@ -1,0 +1,177 @@
+"""Several processes of one worker: each has an interpreter, and so a lock, of its own. They share pod, sidecar and GPU.
+
+This process counts nothing: it forks the others before it has any thread, passes signals on, and ends when they have ended. If
+one ends by itself, all do, and a supervisor starts the worker anew: what one process died of, such as a lost GPU, most often
+concerns the others, too. If this process dies, the others stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue as queues
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from typing import NoReturn
+
+from worker.stop_signals import stop_signals
+
+logger = logging.getLogger(__name__)
+
+LONGER_S = 15.0
+"""How much longer than their grace period processes may take to stop before they are killed."""
+
+FAILED = 1
+
+Tell = Callable[[str], None]
+"""Takes the address at which a process serves its pages."""
+
+RunOne = Callable[[int, Tell], int]
+"""Does the work of the process with this number; returns its exit code."""
+
+Serve = Callable[[Callable[[], dict[int, str]]], AbstractContextManager[object]]
+"""Serves the pages of all processes inside the block; takes what returns the addresses that are known."""
+
+
+def run_processes(number: int, run_one: RunOne, serve: Serve, *, grace: float) -> int:
+    """Runs several processes until a signal stops them, or until all have done their work.
+
+    Args:
+        number: of processes.
+        run_one: what each does.
+        serve: serves their pages; raises OSError if it can't.
+        grace: seconds that they take to stop at most.
+
+    Returns:
+        The exit code: 0 for a clean stop; else that of the first process that failed, 1 if a signal ended it.
+    """
+    group = ProcessGroup(number, run_one)
+    with stop_signals(group.changed) as signalled:
+        try:
+            with serve(group.addresses.copy):
+                code = group.wait(signalled)
+                return group.stop(grace) or code
+        except OSError:
+            group.stop(grace)
+            raise
+
+
+class ProcessGroup:
+    """Forked processes."""
+
+    def __init__(self, number: int, run_one: RunOne) -> None:
+        """Forks them. No thread may run yet."""
+        self.changed = threading.Event()
+        """Set when a process has ended, and by whoever wants the group to stop."""
+        self.addresses: dict[int, str] = {}
+        """Where processes serve their pages, as far as they have said it."""
+        self._ended: queues.SimpleQueue[tuple[int, int]] = queues.SimpleQueue()
+        self._running: dict[int, int] = {}
+        """Process ids by number."""
+        self._alive, alive = os.pipe()  # its end tells the others that this process is gone
+        told, self._tell = os.pipe()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()  # else each process would write it
+        for each in range(number):
+            process = os.fork()
+            if process == 0:
+                os.close(alive)
+                os.close(told)
+                self._be(each, run_one)
+            self._running[each] = process
+        self._keep = alive
+        os.close(self._alive)
+        os.close(self._tell)
+        for each, process in self._running.items():
+            self._thread(f"process-{each}", self._wait_for, each, process)
+        self._thread("addresses", self._hear, told)
+
+    def wait(self, signalled: threading.Event) -> int:
+        """Waits for a signal, or for processes that end; returns the exit code so far."""
+        while self._running and not signalled.is_set():
+            self.changed.wait()
+            self.changed.clear()
+            if code := self._collect(clean="" if signalled.is_set() else "its work is done"):
+                return code
+        return 0
+
+    def stop(self, seconds: float) -> int:
+        """Stops all processes that run; returns the exit code of the first that failed, or 0."""
+        deadline = time.monotonic() + seconds + LONGER_S
+        for process in self._running.values():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+        code = 0
+        while self._running and time.monotonic() < deadline:
+            self.changed.wait(max(0.0, deadline - time.monotonic()))
+            self.changed.clear()
+            failed = self._collect(clean="", stopping=True)
+            code = code or failed
+        for each, process in self._running.items():
+            logger.error("a process doesn't stop and is killed", extra={"number": each})
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            code = code or FAILED
+        return code
+
+    def _collect(self, *, clean: str, stopping: bool = False) -> int:
+        """Takes note of processes that have ended; returns the exit code of the first that failed, or 0.
+
+        Args:
+            clean: why one may have ended without a failure; empty if that needs no line in the log.
+            stopping: whether SIGTERM was sent, which ends one that is still loading its models.
+        """
+        first = 0
+        while not self._ended.empty():
+            each, code = self._ended.get()
+            del self._running[each]
+            self.addresses.pop(each, None)
+            if code and not (stopping and code == -signal.SIGTERM):
+                logger.error("a process has ended; the others stop", extra={"number": each, "exit_code": code})
+                first = first or (code if code > 0 else FAILED)
+            elif clean:
+                logger.info("a process has ended", extra={"number": each, "reason": clean})
+        return first
+
+    def _be(self, number: int, run_one: RunOne) -> NoReturn:
+        """Is one of the processes."""
+        code = FAILED
+        try:
+            os.setpgid(0, 0)  # else Ctrl-C would reach it twice
+            self._thread("parent", self._end_with_parent)
+            code = run_one(number, lambda address: self._say(number, address))
+        except BaseException:
+            logger.exception("a process failed", extra={"number": number})
+        finally:
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code)
+
+    def _end_with_parent(self) -> None:
+        os.read(self._alive, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _say(self, number: int, address: str) -> None:
+        os.write(self._tell, f"{number} {address}\n".encode())
+
+    def _hear(self, told: int) -> None:
+        with os.fdopen(told) as lines:
+            for line in lines:
+                number, _, address = line.strip().partition(" ")
+                self.addresses[int(number)] = address
+
+    def _wait_for(self, number: int, process: int) -> None:
+        _, status = os.waitpid(process, 0)
+        self._ended.put((number, os.waitstatus_to_exitcode(status)))
+        self.changed.set()
+
+    @staticmethod
+    def _thread(name: str, target: Callable[..., None], *arguments: object) -> None:
+        threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
