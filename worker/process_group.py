@@ -27,10 +27,10 @@ LONGER_S = 15.0
 
 FAILED = 1
 
-Tell = Callable[[str], None]
+ReportAddress = Callable[[str], None]
 """Takes the address at which a process serves its pages."""
 
-RunOne = Callable[[int, Tell], int]
+RunOne = Callable[[int, ReportAddress], int]
 """Does the work of the process with this number; returns its exit code."""
 
 Serve = Callable[[Callable[[], dict[int, str]]], AbstractContextManager[object]]
@@ -73,7 +73,7 @@ class ProcessGroup:
         self._running: dict[int, int] = {}
         """Process ids by number."""
         self._alive, alive = os.pipe()  # its end tells the others that this process is gone
-        told, self._tell = os.pipe()
+        reports, self._report = os.pipe()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()  # else each process would write it
@@ -81,15 +81,15 @@ class ProcessGroup:
             process = os.fork()
             if process == 0:
                 os.close(alive)
-                os.close(told)
-                self._be(each, run_one)
+                os.close(reports)
+                self._run_as(each, run_one)
             self._running[each] = process
         self._keep = alive
         os.close(self._alive)
-        os.close(self._tell)
+        os.close(self._report)
         for each, process in self._running.items():
             self._thread(f"process-{each}", self._wait_for, each, process)
-        self._thread("addresses", self._hear, told)
+        self._thread("addresses", self._read_addresses, reports)
 
     def wait(self, signalled: threading.Event) -> int:
         """Waits for a signal, or for processes that end; returns the exit code so far."""
@@ -138,13 +138,13 @@ class ProcessGroup:
                 logger.info("a process has ended", extra={"number": each, "reason": clean})
         return first
 
-    def _be(self, number: int, run_one: RunOne) -> NoReturn:
-        """Is one of the processes."""
+    def _run_as(self, number: int, run_one: RunOne) -> NoReturn:
+        """Does the work of one of the processes, and ends it."""
         code = FAILED
         try:
             os.setpgid(0, 0)  # else Ctrl-C would reach it twice
             self._thread("parent", self._end_with_parent)
-            code = run_one(number, lambda address: self._say(number, address))
+            code = run_one(number, lambda address: self._report_address(number, address))
         except BaseException:
             logger.exception("a process failed", extra={"number": number})
         finally:
@@ -158,11 +158,11 @@ class ProcessGroup:
         os.read(self._alive, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _say(self, number: int, address: str) -> None:
-        os.write(self._tell, f"{number} {address}\n".encode())
+    def _report_address(self, number: int, address: str) -> None:
+        os.write(self._report, f"{number} {address}\n".encode())
 
-    def _hear(self, told: int) -> None:
-        with os.fdopen(told) as lines:
+    def _read_addresses(self, reports: int) -> None:
+        with os.fdopen(reports) as lines:
             for line in lines:
                 number, _, address = line.strip().partition(" ")
                 self.addresses[int(number)] = address
