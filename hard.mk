@@ -1,5 +1,5 @@
 # Long trials. `make test` runs short versions of them. Included by the Makefile.
-.PHONY: fuzz faults soak chaos chaos-full bench-quick mutants browser
+.PHONY: fuzz faults soak chaos chaos-full chaos-thinning bench-quick mutants browser
 
 fuzz: $(VENV)/dev ## 1,000,000 random and mutated requests to a sidecar (about 8 minutes; ARGS=--seed=N)
 	$(BIN)/python -m fuzz $(ARGS)
@@ -15,6 +15,9 @@ chaos: $(VENV)/dev ## kills, freezes and spoiled data: is every frame settled ex
 
 chaos-full: $(VENV)/dev ## the same with 50 kills over 30 minutes
 	$(BIN)/python -m chaos --kills 50 --minutes 30 $(ARGS)
+
+chaos-thinning: $(VENV)/dev ## 200 cameras thinned while the sidecar is killed and limits change: is the count what it is without? (a minute)
+	$(BIN)/python -m chaos.thinning $(ARGS)
 
 bench-quick: $(VENV)/dev ## every bench once, shortened: does it still run? (about 3 minutes)
 	$(BIN)/python -m bench.quick $(ARGS)

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field, replace
 from bench.hamer import NOMINAL
 from bench.hamer_reference import flops_per_crop
 from worker.hamer.batcher import IN_FLIGHT, plan_batches
+from worker.hamer.detector import WITH_HAMER
 from worker.hamer.engine import BUCKETS
 from worker.hamer.sizes import VIT_H
+from worker.hands.device.engine import AT_ONCE
 
 DECODE_MS = 3.5
 """Measured: 2.1 to 4.7 for a JPEG of 720p (bench.detector), and its copy with the pyramid. Without the interpreter's lock."""
@@ -38,8 +40,8 @@ FLOAT32 = {"H100": 67.0, "A100": 19.5, "L40S": 91.6, "L4": 30.3}
 """TFLOP/s according to the data sheets, by which the detector's time on other devices is estimated from the H100's."""
 DETECT_MS_H100 = 0.5
 """Estimated: the detector in float32 for one frame at `balanced`, in large batches: 0.4 to 0.6."""
-AT_ONCE = 96
-"""Frames that a process has in progress at most, with HaMeR."""
+IN_PROGRESS = AT_ONCE + WITH_HAMER
+"""Frames that a process has in progress at most."""
 ENOUGH = 0.95
 """A pod is as large as need be if it counts this share of what any number of processors would."""
 
@@ -171,7 +173,7 @@ class _Batches:
     def __init__(self, gpu: _Gpu, ms: Callable[[int], float], weight: int, most: int) -> None:
         self._gpu, self._ms, self._weight, self._most = gpu, ms, weight, max(1, most // weight)
         self._waiting: deque[Callable[[], None]] = deque()
-        self._flying = 0
+        self._in_flight = 0
         self.batches = self.items = 0
 
     def add(self, then: Callable[[], None]) -> None:
@@ -179,14 +181,14 @@ class _Batches:
         self._launch()
 
     def _launch(self) -> None:
-        while self._flying < IN_FLIGHT and self._waiting:
+        while self._in_flight < IN_FLIGHT and self._waiting:
             taken = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            self._flying += 1
+            self._in_flight += 1
             self.batches += 1
             self.items += len(taken) * self._weight
 
             def done(taken: list[Callable[[], None]] = taken) -> None:
-                self._flying -= 1
+                self._in_flight -= 1
                 for then in taken:
                     then()
                 self._launch()
@@ -222,7 +224,7 @@ def simulate(pod: Pod, seconds: float = 10.0) -> Counted:
             frames += 1
             start()
 
-        for _ in range(AT_ONCE):
+        for _ in range(IN_PROGRESS):
             start()
 
     for _ in range(pod.processes):

@@ -26,7 +26,7 @@ QUICK: dict[str, list[str]] = {
     "bench.detector_engines": [str(REPOSITORY / "docs"), "--effort", "fast", "--no-variants"],
     "bench.faults": ["--seconds", "1", "--rounds", "1", "--fault", "killed", "--fault", "failing over"],
     "bench.fleet": ["--quick"],
-    "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40"],
+    "bench.fleet_of_cameras": ["--cameras", "2", "4", "--frames", "40", "--idle-seconds", "0.5"],
     "bench.footprint": ["--seconds", "1", "--rounds", "1", "--starts", "1"],
     "bench.gpu_pod": ["--gpu", "H100", "--hands", "2", "--cores", "4"],
     "bench.hamer": ["--rounds", "1", "--batches", "1"],
@@ -50,6 +50,7 @@ QUICK: dict[str, list[str]] = {
     "bench.partitions": ["--partitions", "6", "--entries", "600", "--rounds", "1", "--idle-seconds", "0.5"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
+    "chaos.thinning": ["--cameras", "20", "--minutes", "0.1"],
     "fuzz": ["--requests", "2000"],
 }
 """The arguments of each module; paths are relative to a temporary folder."""

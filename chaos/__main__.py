@@ -8,7 +8,7 @@ limits of a sidecar. First these are killed and frozen, one at a time; then the 
 once. After each part everything must be settled, exactly once. It fails if a frame is missing, pending or counted twice, or if
 counting doesn't resume.
 
-At last RTSP cameras, `hand-counter ingest`, its list and a Valkey are killed, frozen and spoiled (alone: --only-cameras). Every
+Then RTSP cameras, `hand-counter ingest`, its list and a Valkey are killed, frozen and spoiled (alone: --only-cameras). Every
 camera must publish again, what is published must be in the queue once, and no time may go back.
 """
 # ruff: noqa: T201 (its output is what it prints)

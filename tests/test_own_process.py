@@ -1,4 +1,4 @@
-"""What would end the process that runs the tests is refused, and told as the failure of a test."""
+"""What would end the process that runs the tests is refused, and reported as the failure of a test."""
 
 import contextlib
 import os

@@ -149,8 +149,8 @@ def as_text(path: str, hands: Hands, *, explain: bool = False) -> str:
     lines = [f"{path}: {len(hands)} {'hand' if len(hands) == 1 else 'hands'}", *_lines(hands)]
     if explain:
         dropped = hands.dropped()
-        told = zip(_lines(dropped.hands), dropped.verdicts, dropped.reasons, strict=True)
-        lines += [f"{line}  dropped, {verdict}: {reason}" for line, verdict, reason in told]
+        described = zip(_lines(dropped.hands), dropped.verdicts, dropped.reasons, strict=True)
+        lines += [f"{line}  dropped, {verdict}: {reason}" for line, verdict, reason in described]
     return "\n".join(lines)
 
 

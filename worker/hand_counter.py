@@ -268,7 +268,7 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
     try:
         return run_processes(
             options.processes,
-            lambda number, tell: run_one(options.of_process(number), tell),
+            lambda number, report: run_one(options.of_process(number), report),
             serve_pages,
             grace=options.grace,
             drain=options.pipeline.drain,

@@ -30,10 +30,10 @@ LONGER_S = 15.0
 
 FAILED = 1
 
-Tell = Callable[[str], None]
+ReportAddress = Callable[[str], None]
 """Takes the address at which a process serves its pages."""
 
-RunOne = Callable[[int, Tell], int]
+RunOne = Callable[[int, ReportAddress], int]
 """Does the work of the process with this number; returns its exit code."""
 
 Serve = Callable[[Callable[[], dict[int, str]]], AbstractContextManager[object]]
@@ -79,7 +79,7 @@ class ProcessGroup:
         """Process ids by number."""
         self._keep: dict[int, int] = {}
         """The pipes by which processes learn that they are to stop, and, at their end, that this process is gone."""
-        told, self._tell = os.pipe()
+        reports, self._report = os.pipe()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()  # else each process would write it
@@ -87,15 +87,15 @@ class ProcessGroup:
             alive, self._keep[each] = os.pipe()
             process = os.fork()
             if process == 0:
-                for descriptor in (*self._keep.values(), told):
+                for descriptor in (*self._keep.values(), reports):
                     os.close(descriptor)
-                self._be(each, run_one, alive)
+                self._run_as(each, run_one, alive)
             os.close(alive)
             self._running[each] = process
-        os.close(self._tell)
+        os.close(self._report)
         for each, process in self._running.items():
             self._thread(f"process-{each}", self._wait_for, each, process)
-        self._thread("addresses", self._hear, told)
+        self._thread("addresses", self._read_addresses, reports)
 
     def wait(self, signalled: threading.Event) -> int:
         """Waits for a signal, or for processes that end; returns the exit code so far."""
@@ -144,14 +144,14 @@ class ProcessGroup:
                 first = first or (code if code > 0 else FAILED)
         return first
 
-    def _be(self, number: int, run_one: RunOne, alive: int) -> NoReturn:
-        """Is one of the processes."""
+    def _run_as(self, number: int, run_one: RunOne, alive: int) -> NoReturn:
+        """Does the work of one of the processes, and ends it."""
         code = FAILED
         try:
             os.setpgid(0, 0)  # else Ctrl-C would reach it twice
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the first process of a container has a handler
             self._thread("parent", self._end_with_parent, alive)
-            code = run_one(number, lambda address: self._say(number, address))
+            code = run_one(number, lambda address: self._report_address(number, address))
         except BaseException:
             logger.exception("a process failed", extra={"number": number})
         finally:
@@ -168,11 +168,11 @@ class ProcessGroup:
             os._exit(FAILED)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _say(self, number: int, address: str) -> None:
-        os.write(self._tell, f"{number} {address}\n".encode())
+    def _report_address(self, number: int, address: str) -> None:
+        os.write(self._report, f"{number} {address}\n".encode())
 
-    def _hear(self, told: int) -> None:
-        with os.fdopen(told) as lines:
+    def _read_addresses(self, reports: int) -> None:
+        with os.fdopen(reports) as lines:
             for line in lines:
                 number, _, address = line.strip().partition(" ")
                 self.addresses[int(number)] = address

@@ -11,7 +11,7 @@ class State(enum.StrEnum):
 
     LIVE = "live"
     PAUSED = "paused"
-    """Its limit is 0. Whoever pauses a camera that is off needn't be told that it is silent."""
+    """Its limit is 0. Whoever pauses a camera that is off needn't know that it is silent."""
     SILENT = "silent"
     """Frames came, and come no more."""
     LOST = "lost"
@@ -38,10 +38,10 @@ class Signs:
     counted: int = 0
     decided: bool = False
     """Whether a sidecar has decided about a frame of it."""
-    told_fps: float = 0.0
-    """What its publisher tells that the camera delivers now; 0: nothing. A publisher that thins may send no frame for long."""
-    told_since: float = 0.0
-    """Since when the publisher tells that the camera works; 0: it doesn't tell."""
+    reported_fps: float = 0.0
+    """What its publisher says that the camera delivers now; 0: nothing. A publisher that thins may send no frame for long."""
+    reported_since: float = 0.0
+    """Since when the publisher says that the camera works; 0: it doesn't say so."""
     lost: bool = False
     """Whether its publisher says that it can't read the camera."""
 
@@ -53,13 +53,13 @@ def state_of(signs: Signs) -> State:
         return State.PAUSED
     if signs.lost:
         return State.LOST
-    if not signs.heard_at and not signs.told_fps and not signs.decided:
+    if not signs.heard_at and not signs.reported_fps and not signs.decided:
         return State.UNSEEN
-    if not signs.told_fps and signs.now - signs.heard_at > patience:
+    if not signs.reported_fps and signs.now - signs.heard_at > patience:
         return State.SILENT
     if signs.limit is None:
         return State.LIVE  # nobody knows how long the next frame may take
-    unread_since = max(signs.heard_at, signs.told_since)
+    unread_since = max(signs.heard_at, signs.reported_since)
     if unread_since and signs.now - unread_since > patience:
         return State.BEHIND  # no worker reads what the camera delivers
     if signs.admitted > signs.counted and signs.now - signs.counted_at > patience:

@@ -107,8 +107,8 @@ def row(
         admitted=int(number(hashed.get("admitted"))),
         counted=int(number(hashed.get("counted"))),
         decided=any(each.admitted or each.denied for each in paced),
-        told_fps=max(told),
-        told_since=number(publisher.get("since")) if publisher.get("state") == "working" else 0.0,
+        reported_fps=max(told),
+        reported_since=number(publisher.get("since")) if publisher.get("state") == "working" else 0.0,
         lost=publisher.get("state") == "lost",
     )
     state = state_of(signs)

@@ -97,8 +97,11 @@ class PodDecider:
 
     def _decide(self, name: str, ts: StreamTime, now: RealTime) -> tuple[Reason, float, StreamTime]:
         """Decides one frame. Returns the reason, the fps in force and next_ts."""
-        fps = self._table.fps(name)
-        stream = self._streams.get(name) or self._add_stream(name, ts, now)
+        stream, version = self._streams.get(name), self._table.version
+        # What the stream knows of its limit at this version spares a look into the table, which counts with very many streams.
+        is_known = stream is not None and stream.table_version == version
+        fps = stream.fps if stream is not None and is_known else self._table.fps(name)
+        stream = stream or self._add_stream(name, ts, now)
         if stream is None:
             self._decisions[_TOO_SOON] += 1
             return _TOO_SOON, fps, ANY_TIME
@@ -106,7 +109,7 @@ class PodDecider:
         reason, schedule = decide(before, ts, fps, now, self._pacing)
         self._decisions[reason] += 1
         stream.hear(ts, now, reason)
-        if stream.table_version != self._table.version:
+        if not is_known:
             stream.change_limit(self._table.limit_since(name))
         if schedule is not None and schedule is not before:
             if change := stream.admit(schedule):
@@ -116,7 +119,7 @@ class PodDecider:
         due = next_ts(schedule, fps)
         stream.fps = fps
         stream.next_ts = due if fps > 0.0 else ANY_TIME  # a paused stream's frames are denied for another reason
-        stream.table_version = self._table.version if name in self._table.watched else NO_VERSION
+        stream.table_version = version if is_known or name in self._table.watched else NO_VERSION
         return reason, fps, due
 
     def _lease(self, name: str, stream: Stream | None) -> Lease | None:

@@ -63,7 +63,7 @@ def test_metrics_of_all_processes_have_their_number(stack: ExitStack) -> None:
 
 
 def test_the_group_is_as_healthy_as_its_worst_process(stack: ExitStack) -> None:
-    """What each says is told; one that starts is alive and not ready."""
+    """The answer of each is shown; one that starts is alive and not ready."""
     one, two = Process(stack), Process(stack)
     addresses = {1: two.address}
     pages = ProcessPages(2, addresses.copy)

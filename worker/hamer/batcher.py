@@ -110,7 +110,7 @@ class MicroBatcher:
         self._since_shortage = 0
         self._waiting: deque[_Request] = deque()
         self._in_flight = 0
-        self._flying: SimpleQueue[tuple[list[Launched], list[_Request]] | None] = SimpleQueue()
+        self._launched: SimpleQueue[tuple[list[Launched], list[_Request]] | None] = SimpleQueue()
         self._changed = threading.Condition()
         self._closed = False
         self._lost: DeviceLostError | None = None
@@ -184,21 +184,21 @@ class MicroBatcher:
                 launched = self._launch(requests)
             except Exception as e:
                 self._fail(requests, e)
-                self._land()
+                self._make_room()
             else:
-                self._flying.put((launched, requests))
-        self._flying.put(None)
+                self._launched.put((launched, requests))
+        self._launched.put(None)
 
     def _finish_all(self) -> None:
-        while (flying := self._flying.get()) is not None:
-            launched, requests = flying
+        while (batch := self._launched.get()) is not None:
+            launched, requests = batch
             try:
                 rows = [each.wait() for each in launched]
                 self._answer(requests, rows[0] if len(rows) == 1 else np.concatenate(rows))
             except Exception as e:
                 self._fail(requests, e)
             finally:
-                self._land()
+                self._make_room()
 
     def _collect(self) -> list[_Request]:
         """Waits for crops and for a place in flight; returns the requests of one batch, none once all is done."""
@@ -223,8 +223,8 @@ class MicroBatcher:
             self._in_flight += bool(requests)
             return requests
 
-    def _land(self) -> None:
-        """Gives the place in flight of a batch to the next one."""
+    def _make_room(self) -> None:
+        """Makes room in flight for the next batch."""
         with self._changed:
             self._in_flight -= 1
             self._changed.notify_all()

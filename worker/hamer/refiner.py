@@ -241,7 +241,7 @@ class HamerRefiner:
 
 @contextmanager
 def _failing(future: Future[RefinedHands]) -> Iterator[None]:
-    """Gives what goes wrong to those who wait for a future."""
+    """Has a future fail with what the block raises."""
     try:
         yield
     except Exception as error:

@@ -17,7 +17,7 @@ Found: TypeAlias = "Future[Hands]"
 
 
 class Detecting:
-    """Gives pictures to one detector. For any thread, if the detector is."""
+    """Has one detector find the hands in pictures. For any thread, if the detector is."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ _ONE_THREAD = 1920 * 1088 * 31
 _MOST_THREADS = 4
 
 _MOST_HELD = 1024 * 1024
-"""Bytes of packets that are held for one video. About two seconds of a camera, and a fifth of what its decoder would need."""
+"""Bytes of packets that are held for one video. About two seconds of a camera, and a tenth of what a decoder of 1080p needs."""
 
 _MOST_AGAIN = 8
 """Packets that may be decoded a second time for one frame."""

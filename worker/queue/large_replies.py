@@ -1,4 +1,4 @@
-"""Gives the memory of large replies back to the system as soon as they aren't used any more.
+"""Returns the memory of large replies to the system as soon as they aren't used any more.
 
 glibc keeps large blocks that were freed in the heap of the thread that allocated them, once a block of their size was freed
 before, so that the next ones cost no page faults. For the pictures that come inside entries this would be up to as much again

@@ -33,8 +33,8 @@ def row_of(
             admitted=counted.admitted if counted else 0,
             counted=counted.counted if counted else 0,
             decided=bool(paced and (paced.admitted or paced.denied)),
-            told_fps=told,
-            told_since=camera.since if camera and camera.state == "working" else 0.0,
+            reported_fps=told,
+            reported_since=camera.since if camera and camera.state == "working" else 0.0,
             lost=camera is not None and camera.state == "lost",
         )
     )

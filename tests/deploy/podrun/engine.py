@@ -93,5 +93,5 @@ def kill(name: str) -> None:
 
 
 def logs(name: str) -> str:
-    """Returns the container's output."""
-    return docker("logs", name, check=False)
+    """Returns the container's output; raises EngineError if there is no such container."""
+    return docker("logs", name)

@@ -99,7 +99,11 @@ class Running:
     def logs(self) -> str:
         """Returns the output of all its containers, oldest first."""
         base = f"{self._pod.prefix}-{self.container.name}"
-        return "".join(engine.logs(f"{base}-{number}") for number in range(self.restarts + 1))
+        parts = []
+        for number in range(self.restarts + 1):
+            with contextlib.suppress(engine.EngineError):  # one that is being started has none yet
+                parts.append(engine.logs(f"{base}-{number}"))
+        return "".join(parts)
 
     def kill(self) -> None:
         """Kills the current container's process."""

@@ -31,7 +31,7 @@ collected = _Collected()
 
 
 def collect() -> None:
-    """Collects the tests as pytest does, without a word: what fails here fails again, and is told, in the forks."""
+    """Collects the tests as pytest does, without output: what fails here fails again in the forks, which report it."""
     cv2.setNumThreads(0)  # OpenCV would wait for ever for the threads of a pool that a fork doesn't have
     output, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

@@ -106,6 +106,15 @@ def tensors() -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def overflowing(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with weights within float16's range whose products aren't."""
+    import torch
+
+    weight = "backbone.blocks.0.mlp.fc1.weight"
+    return dict(tensors) | {weight: torch.full((256, 64), 3e4) * torch.sign(tensors[weight])}
+
+
+@pytest.fixture(scope="session")
 def config() -> dict[str, Any]:
     """The golden model_config.yaml, parsed."""
     return yaml.safe_load(CONFIG.read_text())

@@ -87,7 +87,7 @@ def test_what_was_not_asked_for_is_not_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bf", ["0", "2"])
 @pytest.mark.parametrize(("gop", "limit"), [("25", 1.0), ("50", 1.0), ("100", 0.5), ("50", 5.0)])
 def test_a_limited_camera_shows_what_a_film_does(tmp_path: Path, gop: str, bf: str, limit: float) -> None:
-    """Its packets are held until they are needed, and the frames that are due are the same, undamaged and each told once."""
+    """Its packets are held until they are needed, and the frames that are due are the same, undamaged and each shown once."""
     path = h264(tmp_path / "film.ts", [index / 25 for index in range(200)], g=gop, bf=bf, sc_threshold="0")
 
     def published(capture: Capture) -> tuple[list[tuple[float, int]], int, bool]:

@@ -29,7 +29,7 @@ def test_it_goes_on_between_replies(clock: RedisClock, monkeypatch: pytest.Monke
     [(0.0, 0.0), (0.75, 0.0), (-0.75, 0.0), (1.0, 0.0), (1.25, 1.25), (-3600.0, -3600.0), (86400.5, 86400.5)],
 )
 def test_a_large_difference_is_a_step(clock: RedisClock, told: float, step: float) -> None:
-    """A small one is the delay of a reply. The time that was told holds in either case."""
+    """A small one is the delay of a reply. The time in the last reply holds in either case."""
     seconds, fraction = divmod(NOW + told, 1)
     assert clock.set(b"%d" % seconds, b"%d" % (fraction * 1e6)) == step
     assert clock.now() == NOW + told

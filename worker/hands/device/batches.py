@@ -55,7 +55,7 @@ class Batches(Generic[Kind]):
         self._order: deque[Kind] = deque()
         self._closed = False
         self._free = threading.Semaphore(IN_FLIGHT)
-        self._flying: SimpleQueue[tuple[Launched, list[_Waiting]] | None] = SimpleQueue()
+        self._launched: SimpleQueue[tuple[Launched, list[_Waiting]] | None] = SimpleQueue()
         self.batches = 0
         self.rows = 0
         self._threads = [
@@ -97,7 +97,7 @@ class Batches(Generic[Kind]):
             self._free.acquire()
             taken = self._take()
             if taken is None:
-                self._flying.put(None)
+                self._launched.put(None)
                 return
             kind, requests = taken
             try:
@@ -106,7 +106,7 @@ class Batches(Generic[Kind]):
                 self._free.release()
                 self._fail(requests, error)
             else:
-                self._flying.put((launched, requests))
+                self._launched.put((launched, requests))
 
     def _take(self) -> tuple[Kind, list[_Waiting]] | None:
         """Waits for requests, and returns all of one kind that fit into a batch; None at the end."""
@@ -125,8 +125,8 @@ class Batches(Generic[Kind]):
             return kind, taken
 
     def _finish_all(self) -> None:
-        while (flying := self._flying.get()) is not None:
-            launched, requests = flying
+        while (batch := self._launched.get()) is not None:
+            launched, requests = batch
             try:
                 outputs = launched.wait()
             except Exception as error:
@@ -139,7 +139,7 @@ class Batches(Generic[Kind]):
                     each.answer(outputs[start : start + len(each.rows)])
                     start += len(each.rows)
             # What they asked for holds their pictures, and the next batch may be long in coming.
-            flying = launched = outputs = each = None  # type: ignore[assignment]
+            batch = launched = outputs = each = None  # type: ignore[assignment]
             requests = []
 
     def _fail(self, requests: list[_Waiting], error: Exception) -> None:

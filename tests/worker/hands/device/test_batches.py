@@ -41,7 +41,7 @@ class Device:
 
 
 class Callers:
-    """Ask, and keep the answers."""
+    """Asks, and keeps the answers."""
 
     def __init__(self, batches):
         self._batches, self.answers, self._asked = batches, {}, 0

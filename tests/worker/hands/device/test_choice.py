@@ -92,7 +92,7 @@ def test_a_gpu_that_computes_wrongly(cuda: pytest.MonkeyPatch) -> None:
 
 
 def test_a_torch_for_the_cpu(cuda: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """`auto` says nothing then, whoever wants a GPU by name is told."""
+    """`auto` says nothing then; a GPU that is asked for by name is an error."""
     cuda.setattr(torch.backends.cuda, "is_built", lambda: False)
     cuda.setattr(torch.cuda, "init", fails(AssertionError("Torch not compiled with CUDA enabled")))
     assert choose_device("auto") == torch.device("cpu")
