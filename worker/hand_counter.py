@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import cv2
 
@@ -21,6 +21,7 @@ from handcounter.client import RateLimiter, tls_credentials
 from handcounter.pacing.schedule import Reason, stream_name_error, ts_error
 from process.http import HttpEndpoint
 from worker.backend import Backend, BackendError, open_backend
+from worker.ending import end_process
 from worker.frame_counter import count_hands
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
@@ -51,6 +52,10 @@ STOP_WITHIN_S = 1.0
 
 LAST_RESULTS_S = 2.0
 """How long a stop waits for sinks that don't take the last results."""
+
+
+CLOSES_WITHIN_S: Final = 1.0
+"""How long a stop waits for the detector. The frames that it still computes have been released to other workers."""
 
 
 def process_frame_callback(
@@ -140,7 +145,7 @@ def _serve(
     feeds: Feeds,
 ) -> int:
     """Does the work of `serve` while the endpoint at the address `http` is open."""
-    if options.threads > 1:
+    if options.threads > 1 or options.in_group:
         cv2.setNumThreads(1)  # frames are what runs in parallel
     detectors = [make_detector() for _ in range(options.threads)]
     metrics.backend.labels(detectors[0].name).set(1)
@@ -242,6 +247,10 @@ def _cannot_listen(address: str, error: OSError) -> int:
     return 1
 
 
+class _AddressError(OSError):
+    """The pages of several processes can't be served at --http."""
+
+
 def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[str], None]], int]) -> int:
     """Runs a worker in as many processes as are asked for, whose pages are one; in this one, if that is all.
 
@@ -260,7 +269,10 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
         pages = ProcessPages(options.processes, addresses)
         with contextlib.ExitStack() as opened:
             if options.http:
-                endpoint = HttpEndpoint(options.http, pages.registry, pages.health, pages.alive)
+                try:
+                    endpoint = HttpEndpoint(options.http, pages.registry, pages.health, pages.alive)
+                except OSError as error:
+                    raise _AddressError(*error.args) from error
                 opened.callback(endpoint.close)
                 logger.info("several processes", extra={"processes": options.processes, "http": endpoint.address})
             yield
@@ -273,8 +285,11 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
             grace=options.grace,
             drain=options.pipeline.drain,
         )
-    except OSError as error:
+    except _AddressError as error:
         return _cannot_listen(options.http, error)
+    except OSError as error:
+        logger.error("the processes can't be started", extra={"processes": options.processes, "error": str(error)})
+        return 1
 
 
 def run(hands: HandsOptions, options: RunOptions) -> int:
@@ -284,19 +299,29 @@ def run(hands: HandsOptions, options: RunOptions) -> int:
 
 def _run_one(hands: HandsOptions, options: RunOptions, on_open: Callable[[str], None]) -> int:
     metrics = Metrics()
-    with contextlib.ExitStack() as opened:
+    opened: list[Backend] = []
 
-        @functools.cache
-        def backend() -> Backend:
-            loaded = open_backend(hands, lambda event, times: metrics.refinements.labels(event).inc(times))
-            opened.callback(loaded.close)
-            return loaded
+    @functools.cache
+    def backend() -> Backend:
+        opened.append(open_backend(hands, lambda event, times: metrics.refinements.labels(event).inc(times)))
+        return opened[0]
 
-        try:
-            return serve(lambda: backend().make_detector(), options, metrics, on_open)
-        except BackendError as error:
-            logger.error("%s", error)
-            return 1
+    try:
+        code = serve(lambda: backend().make_detector(), options, metrics, on_open)
+    except BackendError as error:
+        logger.error("%s", error)
+        code = 1
+    return code if all(map(_is_closed, opened)) else end_process(code)
+
+
+def _is_closed(backend: Backend) -> bool:
+    """Closes the backend, which computes what it still has; returns False if it takes long, as with a GPU that hangs."""
+    closing = threading.Thread(target=backend.close, name="close", daemon=True)
+    closing.start()
+    closing.join(CLOSES_WITHIN_S)
+    if closing.is_alive():
+        logger.warning("the detector doesn't end; exiting without it")
+    return not closing.is_alive()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -145,7 +145,7 @@ class RunOptions:
         return replace(
             self,
             queue=replace(self.queue, consumer=f"{self.queue.consumer}-{number}"),
-            threads=max(1, self.threads // self.processes),
+            threads=max(1, self.threads // self.processes + (number < self.threads % self.processes)),
             processes=1,
             in_group=True,
             http="127.0.0.1:0" if self.http else "",

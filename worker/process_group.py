@@ -25,7 +25,7 @@ from worker.stop_signals import stop_signals
 
 logger = logging.getLogger(__name__)
 
-LONGER_S = 15.0
+LONGER_S = 10.0
 """How much longer than their grace period processes may take to stop before they are killed."""
 
 FAILED = 1

@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,6 +156,22 @@ def test_a_backend_is_closed_after_the_worker(valkey: QueueServer, monkeypatch: 
     monkeypatch.setattr("worker.hand_counter.open_backend", fake_open)
     assert run(HandsOptions(), run_options(valkey)) == 0
     assert closed == [{"received": 2, "counted": 2}]
+
+
+def test_a_backend_that_does_not_end_is_left_behind(valkey: QueueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that hangs doesn't keep the process, which exits with the code that it has."""
+    publish_many(valkey.bytes, 2)
+    answers, codes = threading.Event(), list[int]()
+
+    def fake_open(_options: HandsOptions, _on_event: object) -> Backend:
+        return Backend("fake", FakeDetector, lambda image, _: image, lambda: answers.wait() and None)
+
+    monkeypatch.setattr("worker.hand_counter.open_backend", fake_open)
+    monkeypatch.setattr("worker.hand_counter.CLOSES_WITHIN_S", 0.01)
+    monkeypatch.setattr("worker.hand_counter.end_process", lambda code: codes.append(code) or 7)
+    assert run(HandsOptions(), run_options(valkey)) == 7
+    assert codes == [0]
+    answers.set()
 
 
 def test_a_backend_that_cannot_be_opened_is_one_line(

@@ -104,6 +104,7 @@ def test_every_setting_of_run_reaches_its_option() -> None:
     assert {name: leaves.pop(name) for name in own} == own
     assert {name: leaves.pop(name) for name, _ in renamed.values()} == dict(renamed.values())
     assert not leaves.pop("wait_for_limits")
+    assert not leaves.pop("in_group")
     assert leaves.pop("redis").addresses[0] == ("host", 1)
     assert leaves.pop("partitions") == Partitions("site", 6)
     assert leaves.pop("share") == Share(1, 3)
@@ -163,7 +164,8 @@ def test_several_processes_share_the_threads() -> None:
     """Each is a consumer of its own with its part of them; a file of results would be written by all, so it is refused."""
     options = RunSettings(processes=3, threads=8, consumer="pod", http="127.0.0.1:9465").options
     own = options.of_process(1)
-    assert (own.queue.consumer, own.threads, own.processes, own.http) == ("pod-1", 2, 1, "127.0.0.1:0")
+    assert (own.queue.consumer, own.threads, own.processes, own.http) == ("pod-1", 3, 1, "127.0.0.1:0")
+    assert [options.of_process(number).threads for number in range(3)] == [3, 3, 2]
     assert RunSettings(processes=3, threads=2, http="").options.of_process(0).threads == 1
     with pytest.raises(ValueError, match="jsonl"):
         RunSettings(processes=2, sink=["jsonl:results.jsonl"])

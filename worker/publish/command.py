@@ -9,8 +9,8 @@ from typing import Final
 
 import cv2
 
+from worker.ending import end_process
 from worker.publish.camera import Camera
-from worker.publish.ending import end_process
 from worker.publish.heap import use_little_memory
 from worker.publish.options import PublishOptions
 from worker.publish.publisher import GRACE_S, Progress

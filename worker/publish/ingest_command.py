@@ -11,11 +11,11 @@ from typing import Final
 import cv2
 
 from process.http import HttpEndpoint
+from worker.ending import end_process, ends_in_time
 from worker.publish.camera import Camera
 from worker.publish.camera_set import CameraSet
 from worker.publish.camera_status import CameraState
 from worker.publish.cameras_file import CamerasFileError
-from worker.publish.ending import end_process, ends_in_time
 from worker.publish.heap import use_little_memory
 from worker.publish.ingest_metrics import IngestMetrics
 from worker.publish.options import CameraOptions, IngestOptions

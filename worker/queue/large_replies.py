@@ -4,7 +4,8 @@ glibc keeps large blocks that were freed in the heap of the thread that allocate
 before, so that the next ones cost no page faults. For the pictures that come inside entries this would be up to as much again
 as is in use: while a reply grows, it moves from one free place to the next larger one. Decoded pictures should stay in the
 heap: a picture of 3840x2160 would take 18 ms more, as much as its decoding. So blocks are given back only if they were
-allocated while a reply is read, and only once a large one has come. Other C libraries don't keep them.
+allocated while a reply is read, which begins with its first byte, and only once a large one has come. Other C libraries don't
+keep them.
 """
 
 import contextlib
@@ -43,20 +44,21 @@ class LargeReplies:
         self._trim = trim
         self._clock = clock
         self._lock = threading.Lock()
-        self._come = False
+        self.come = False
+        """Whether there was a large one."""
         self._reading = 0
         self._trim_until = 0.0
         self._trim_at = 0.0
 
     def note(self, size: int) -> None:
         """Notes how many bytes the pictures of a reply have."""
-        if size >= LARGE_BYTES and not self._come and self._mallopt and self._trim:
+        if size >= LARGE_BYTES and not self.come and self._mallopt and self._trim:
             self._trim_until = self._clock() + _TRIM_FOR_S
-            self._come = True
+            self.come = True
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
-        """Returns the context in which a reply is read."""
-        return self._apart() if self._come else _AS_ALWAYS
+        """Returns the context in which a reply is read; what waits for its first byte belongs before it."""
+        return self._apart() if self.come else _AS_ALWAYS
 
     @contextlib.contextmanager
     def _apart(self) -> Iterator[None]:

@@ -20,6 +20,9 @@ SOCKET_TIMEOUT_S = 5.0
 
 CONNECT_TIMEOUT_S = 2.0
 
+_OVER_S = 0.001
+"""For an answer that hasn't come in time."""
+
 
 def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Redis:
     """Returns a client that sends each command at most once, and that hasn't connected yet.
@@ -118,12 +121,21 @@ class _FollowsMaster(AbstractConnection):
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Returns the next answer; raises redis.ReadOnlyError, among others, for an answer that is an error."""
         try:
+            if large_replies.come and "timeout" not in options and not self._has_begun():
+                options["timeout"] = _OVER_S
             with large_replies.reading():
                 return super().read_response(*args, **options)
         except redis.ReadOnlyError:
             if self._number == self._generation.number:
                 self._generation.number += 1
             raise
+
+    def _has_begun(self) -> bool:
+        """Waits until an answer begins, or the connection breaks; returns False if the time for it is over."""
+        try:
+            return self._sock is None or self.can_read(self.socket_timeout)
+        except redis.ConnectionError:  # which reading will raise, too
+            return True
 
 
 class TcpConnection(_FollowsMaster, Connection):
