@@ -5,7 +5,7 @@ import threading
 import pytest
 from support.waiting import wait_until
 
-from worker.publish import ending
+from worker import ending
 
 
 @pytest.fixture
