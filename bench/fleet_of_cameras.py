@@ -294,11 +294,11 @@ def main() -> None:
             cells = [f"{number:,}", "yes" if thins else "no", *(f"{value:.1f}" for value in cost[:7])]
             print("".join(f"{cell:>12}" for cell in cells))
     floors = [cost.idle for by_number in costs.values() for cost in by_number.values()]
-    told = ", ".join(
+    figures = ", ".join(
         f"{name} {statistics.median(each) / 1e6:.4f}"
         for name, each in zip(PARTS, zip(*floors, strict=True), strict=True)
     )
-    print(f"without frames they take, processors: {told}")
+    print(f"without frames they take, processors: {figures}")
     fewest, most = min(options.cameras), max(options.cameras)
     growths = {}
     for thins, by_number in costs.items():
@@ -307,11 +307,11 @@ def main() -> None:
         net = growth(few.net, many.net)
         growths["thinning" if thins else "everything"] = {"whole": whole, "net": net}
         for way, grown in (("", whole), (", less what they take without frames", net)):
-            told = ", ".join(f"{name} {times:.2f}" for name, times in grown.items())
+            figures = ", ".join(f"{name} {times:.2f}" for name, times in grown.items())
             kept = all(times <= GOAL for times in grown.values())
             print(
                 f"growth of the CPU from {fewest:,} to {most:,} cameras, "
-                f"{'thinning' if thins else 'everything published'}{way}: {told}; "
+                f"{'thinning' if thins else 'everything published'}{way}: {figures}; "
                 f"goal {GOAL:g}: {'met' if kept else 'MISSED'}"
             )
     rows = {f"{number} {thins}": cost._asdict() for thins, each in costs.items() for number, cost in each.items()}
