@@ -20,14 +20,12 @@ import torch
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
 from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped, Launched
+from worker.hands.device.batch_limit import RECOVERY, BatchLimit
 from worker.hands.device.errors import end_process
 
 logger = logging.getLogger(__name__)
 
 IN_FLIGHT = 2
-
-RECOVERY = 1000
-"""Batches after which a larger size is tried again: so many that shortages of memory stay rare."""
 
 
 def plan_batches(crops: int, buckets: tuple[int, ...], largest: int) -> list[int]:
@@ -81,13 +79,10 @@ class MicroBatcher:
     Args:
         computer: computes n rows from one batch (n, 3, h, w); n is at most the largest bucket.
         buckets: batch sizes, ascending, from 1.
-        recovery: batches without a shortage of memory after which the next larger bucket is tried again.
+        recovery: batches without a shortage of memory after which the next larger bucket is tried again, see `BatchLimit`.
         on_lost: called, in any thread, when the device is lost; by default ends the process.
         on_shortage: called in the launching thread after a shortage of memory, before the next attempt.
         on_overflow: called with the number of crops that are computed once more, with the wider range.
-
-    Attributes:
-        largest: the largest bucket in use at present.
     """
 
     def __init__(
@@ -102,12 +97,10 @@ class MicroBatcher:
     ) -> None:
         self._computer = computer
         self._buckets = buckets
-        self._recovery = recovery
         self._on_lost = on_lost
         self._on_shortage = on_shortage
         self._on_overflow = on_overflow
-        self.largest = buckets[-1]
-        self._since_shortage = 0
+        self._limit = BatchLimit(buckets, recovery)
         self._waiting: deque[_Request] = deque()
         self._in_flight = 0
         self._launched: SimpleQueue[tuple[list[Launched], list[_Request]] | None] = SimpleQueue()
@@ -120,6 +113,11 @@ class MicroBatcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def largest(self) -> int:
+        """The largest bucket in use at present."""
+        return self._limit.largest
 
     def submit(self, crops: Cropped) -> Future[Rows]:
         """Lets crops, at least one, be computed together with those of other callers. Safe in any thread.
@@ -286,10 +284,7 @@ class MicroBatcher:
             launched.append(started)
             at += size
             plan = plan[1:]
-            self._since_shortage += 1
-            if self._since_shortage >= self._recovery and self.largest < self._buckets[-1]:
-                self.largest = next(bucket for bucket in self._buckets if bucket > self.largest)
-                self._since_shortage = 0
+            self._limit.computed(size)
         return launched
 
     def _try(self, crops: torch.Tensor, wide_range: bool) -> Launched | None:
@@ -308,10 +303,7 @@ class MicroBatcher:
 
     def _shrink(self, size: int) -> None:
         """Limits batches to the bucket below a size that was too large."""
-        self._since_shortage = 0
         self._on_shortage()
-        smaller = [bucket for bucket in self._buckets if bucket < size]
-        if not smaller:
+        if not self._limit.lower(size):
             raise OutOfMemoryError("the device has no memory left for a single crop")
-        self.largest = smaller[-1]
         logger.warning("out of memory; continuing with smaller batches", extra={"crops": size, "limit": self.largest})
