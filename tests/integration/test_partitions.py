@@ -67,7 +67,7 @@ def load(frames: PartitionedFrames) -> Iterator[types.SimpleNamespace]:
 
     def run() -> None:
         backoff, number = Backoff(0.05, 0.2), 0
-        while not stop.wait(0.002):
+        while not stop.wait(0.01):
             number += 1
             try:
                 frames.publish_many(1, streams=24, first=number)
