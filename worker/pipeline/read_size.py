@@ -1,0 +1,30 @@
+"""How many entries a worker reads at once, so that workers share a burst that they keep up with. Pure.
+
+A worker that read all would hold frames that wait for it while the others are idle. But a read, and a question to the sidecar,
+cost about as much for one entry as for many, and most entries of a fast camera with a low limit are denied. So the number of
+entries follows from how many frames are wanted and from the share that was admitted lately.
+"""
+
+from __future__ import annotations
+
+_REMEMBERED = 0.9
+"""The weight of what was decided before, at each reading: about ten readings count."""
+
+
+class ReadSize:
+    """The number of entries. Not thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        """Takes the most entries of a read."""
+        self._most = most
+        self._decided = self._admitted = 1.0
+        """At first every entry may be admitted."""
+
+    def note(self, decided: int, admitted: int) -> None:
+        """Takes note of what became of the entries of a read, at least one."""
+        self._decided = self._decided * _REMEMBERED + decided
+        self._admitted = self._admitted * _REMEMBERED + admitted
+
+    def entries(self, wanted: int) -> int:
+        """Returns how many entries have about as many admitted frames as are wanted."""
+        return min(self._most, round(wanted / max(self._admitted / self._decided, 1.0 / self._most)))
