@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, Self
 
 import grpc
 
@@ -138,7 +138,7 @@ class RateLimiter:
         Raises:
             ValueError: A frame isn't valid; the message names its index. The sidecar wasn't asked about any frame.
         """
-        return cast(list[Reason], self._decide_batch(cast(Frames, frames), known_only=False))
+        return self._decide_batch(frames, False)  # type: ignore[return-value]  # all are decided
 
     def decide_known(self, frames: Sequence[tuple[str, float]]) -> list[Reason | None]:
         """Decides a batch as :meth:`decide` does, except for frames whose limit isn't known.
@@ -154,7 +154,7 @@ class RateLimiter:
         Raises:
             ValueError: as for :meth:`decide`.
         """
-        return self._decide_batch(cast(Frames, frames), known_only=True)
+        return self._decide_batch(frames, True)
 
     def told_fps(self, stream_name: str) -> float | None:
         """Returns the last known limit of a stream, frames per second; None if the sidecar never told it."""
@@ -202,15 +202,19 @@ class RateLimiter:
             paused, unknown = self._leases.are_paused(stream_names)
         return paused.union(name for name, fps in zip(unknown, self.limits(unknown), strict=True) if fps == 0.0)
 
-    def _decide_batch(self, batch: Frames, *, known_only: bool) -> list[Reason | None]:
+    def _decide_batch(self, frames: Sequence[tuple[str, float]], known_only: bool) -> list[Reason | None]:
+        # Under a lease, a call of cast or RealTime would take a tenth of the time of a single frame.
+        batch: Frames = frames  # type: ignore[assignment]
         with self._leases_lock:
-            reasons, uncovered = self._leases.deny(batch, _now())
+            reasons, uncovered = self._leases.deny(batch, time.monotonic())  # type: ignore[arg-type]
         for index in uncovered:
             stream_name, ts = batch[index]
             if error := stream_name_error(stream_name) or ts_error(ts):
                 raise ValueError(f"frame {index}: {error}")
         if len(uncovered) < len(batch):
             self._on_decided("lease", len(batch) - len(uncovered))
+        if not uncovered:
+            return reasons
         for start in range(0, len(uncovered), MAX_BATCH):
             part = uncovered[start : start + MAX_BATCH]
             decided = self._decide([batch[index] for index in part], known_only=known_only)
