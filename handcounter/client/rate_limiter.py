@@ -9,7 +9,8 @@ This is the one place that decides what happens without a sidecar:
   rule (handcounter/pacing/schedule.py) and each stream's last known limit, or ``default_fps`` for a stream without
   one; so a paused stream stays paused. (:meth:`RateLimiter.decide_known` leaves frames of a stream without one undecided,
   for programs that must not process a stream that may be paused.) A thread looks for the sidecar until it answers, so
-  that a dead or frozen sidecar delays only one batch, by the deadline. Both changes are logged, once each.
+  that a dead or frozen sidecar delays only one batch, by the deadline. Both changes are logged, once each; those that
+  follow within seconds only by their number (see loss_log).
 - It rejects a batch (a foreign server): that batch is decided here, and the next one is asked about again. Each kind of
   rejection is logged once.
 - It has no sessions (an older server), or no room for another: each batch is a call of its own, without leases, and
@@ -33,6 +34,7 @@ import grpc
 from handcounter.client.channel import open_channel
 from handcounter.client.leases import Leases
 from handcounter.client.local_pacing import LocalPacing
+from handcounter.client.loss_log import LossLog
 from handcounter.client.session import Session, SessionLostError
 from handcounter.client.wire import Answers, read_answers
 from handcounter.pacing.bounds import MAX_BATCH, Frames
@@ -97,6 +99,7 @@ class RateLimiter:
         self._no_session_until = 0.0
         self._logged: set[grpc.StatusCode] = set()
         self._unreachable_since: float | None = None
+        self._losses = LossLog()
         # Held over a change and its log line, so that no thread sees one without the other, and the lines are in order.
         # Reentrant for log handlers that look at the limiter.
         self._reachability = threading.RLock()
@@ -331,17 +334,28 @@ class RateLimiter:
     def _lose(self, error: str) -> None:
         with self._reachability:
             self._unreachable_since = time.monotonic()
+            self._log_losses(self._losses.lost(self._unreachable_since), error)
+        threading.Thread(target=self._search, args=(error,), name="sidecar-search", daemon=True).start()
+
+    def _log_losses(self, losses: int, error: str) -> None:
+        if losses:
             logger.warning(
                 "the sidecar is unreachable, deciding locally at each stream's last known fps",
-                extra={"sidecar": self._address, "default_fps": self._default_fps, "error": error},
+                extra={
+                    "sidecar": self._address,
+                    "default_fps": self._default_fps,
+                    "error": error,
+                    "losses": losses,
+                },
             )
-        threading.Thread(target=self._search, name="sidecar-search", daemon=True).start()
 
-    def _search(self) -> None:
+    def _search(self, error: str) -> None:
         while not self._closed.is_set():
             if self._connect(self._deadline):
                 self._return_to_sidecar()
                 return
+            with self._reachability:
+                self._log_losses(self._losses.due(time.monotonic()), error)
             self._closed.wait(SEARCH_INTERVAL_S)
 
     def _return_to_sidecar(self) -> None:
@@ -349,10 +363,11 @@ class RateLimiter:
             unreachable_s = time.monotonic() - (self._unreachable_since or 0.0)
             # Before the line, which a handler may take as the moment from which the sidecar is asked again.
             self._unreachable_since = None
-            logger.info(
-                "the sidecar is reachable again",
-                extra={"sidecar": self._address, "unreachable_s": round(unreachable_s, 1)},
-            )
+            if self._losses.found():
+                logger.info(
+                    "the sidecar is reachable again",
+                    extra={"sidecar": self._address, "unreachable_s": round(unreachable_s, 1)},
+                )
 
     def _connect(self, timeout: float) -> bool:
         """Opens a session and asks about no frame. Any response, even an error, shows that there is a server."""

@@ -126,6 +126,7 @@ class HamerRefiner:
         *,
         mano: Path | None = None,
         device: str = "auto",
+        precision: str = "auto",
         mesh: bool = False,
         mode: Compile = Compile.AUTO,
         tuning_folder: Path | None = None,
@@ -143,7 +144,7 @@ class HamerRefiner:
         """
         refiner = None
         try:
-            predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
+            predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, precision=precision, mesh=mesh)
             predictor.engine.tune(mode, tuning_folder)
             refiner = cls(predictor, on_lost=on_lost, on_event=on_event)
             refiner.batcher.warm_up(predictor.engine.warm_up)
