@@ -174,29 +174,45 @@ class MicroBatcher:
         if first:
             self._on_lost(error)
 
+    # The two threads work by calls that return, so that no variable of theirs keeps crops while there is nothing to do.
+
     def _launch_all(self) -> None:
-        while requests := self._collect():
-            try:
-                if self._lost:
-                    raise self._lost
-                launched = self._launch(requests)
-            except Exception as e:
-                self._fail(requests, e)
-                self._make_room()
-            else:
-                self._launched.put((launched, requests))
+        while self._launch_next():
+            pass
         self._launched.put(None)
 
+    def _launch_next(self) -> bool:
+        """Starts the batches of the requests that wait; returns False once all is done."""
+        if not (requests := self._collect()):
+            return False
+        try:
+            if self._lost:
+                raise self._lost
+            launched = self._launch(requests)
+        except Exception as e:
+            self._fail(requests, e)
+            self._make_room()
+        else:
+            self._launched.put((launched, requests))
+        return True
+
     def _finish_all(self) -> None:
-        while (batch := self._launched.get()) is not None:
-            launched, requests = batch
-            try:
-                rows = [each.wait() for each in launched]
-                self._answer(requests, rows[0] if len(rows) == 1 else np.concatenate(rows))
-            except Exception as e:
-                self._fail(requests, e)
-            finally:
-                self._make_room()
+        while self._finish_next():
+            pass
+
+    def _finish_next(self) -> bool:
+        """Hands out the rows of the oldest batch in flight; returns False once all is done."""
+        if (batch := self._launched.get()) is None:
+            return False
+        launched, requests = batch
+        try:
+            rows = [each.wait() for each in launched]
+            self._answer(requests, rows[0] if len(rows) == 1 else np.concatenate(rows))
+        except Exception as e:
+            self._fail(requests, e)
+        finally:
+            self._make_room()
+        return True
 
     def _collect(self) -> list[_Request]:
         """Waits for crops and for a place in flight; returns the requests of one batch, none once all is done."""

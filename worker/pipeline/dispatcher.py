@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from worker.metrics import Metrics
@@ -234,6 +235,8 @@ class Dispatcher:
                 self._put_settled(dead_letter(delivery, payload.reason, str(payload)))
             else:
                 self._metrics.payload_bytes.inc(len(payload))
+                if frame.payload is not None:
+                    frame, delivery = replace(frame, payload=None), delivery.with_short_picture()
                 yield Job(frame, payload, delivery)
 
 

@@ -13,7 +13,7 @@ from support.waiting import wait_until
 from worker.metrics import Metrics
 from worker.pipeline.dispatcher import Admitted, Dispatcher
 from worker.queue.commands import QueueError, QueueUnreachableError
-from worker.queue.delivery import Dead, Delivery, Settled, Skipped
+from worker.queue.delivery import DEAD_FIELD_BYTES, Dead, Delivery, Settled, Skipped
 from worker.queue.frame import DeadReason, EntryError, Frame, SkipReason
 
 NOW = 1000.0
@@ -176,6 +176,20 @@ def test_a_frame_without_a_picture_ends_here() -> None:
     assert [each.reason for each in parts.settled if isinstance(each, Skipped)] == [SkipReason.PAYLOAD_EXPIRED]
     assert [each.reason for each in parts.settled if isinstance(each, Dead)] == [DeadReason.BAD_FRAME_KEY]
     assert parts.queue.fetched == [b"gone", b"odd"]
+
+
+def test_a_picture_inside_an_entry_is_in_the_job_alone() -> None:
+    """So its memory goes when it is decoded; the delivery has what a dead letter keeps of it."""
+    parts = Parts()
+    fields = {b"stream_name": b"a", b"frame": b"inline" * 1000}
+    inline = replace(frame("a", key=b"").frame, payload=fields[b"frame"])
+    parts.dispatcher.put([Admitted(inline, Delivery("a-0", fields, 1), 5.0)])
+    with parts.running():
+        job = parts.dispatcher.next_job()
+    assert job is not None
+    assert job.payload == fields[b"frame"]
+    assert job.frame == replace(inline, payload=None)
+    assert job.delivery.fields == {b"stream_name": b"a", b"frame": (b"inline" * 1000)[:DEAD_FIELD_BYTES]}
 
 
 def test_a_picture_that_was_given_up_is_fetched_again() -> None:
