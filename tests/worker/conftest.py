@@ -20,18 +20,24 @@ def models() -> ModelPaths:
 
 
 @pytest.fixture(scope="session")
-def detector(models: ModelPaths) -> PalmLandmarkDetector:
+def litert(models: ModelPaths) -> LiteRtEngine:
+    """An engine that the detectors share: each network is loaded once."""
+    return LiteRtEngine(models)
+
+
+@pytest.fixture(scope="session")
+def detector(litert: LiteRtEngine) -> PalmLandmarkDetector:
     """The detector at its default settings."""
-    return PalmLandmarkDetector(LiteRtEngine(models))
+    return PalmLandmarkDetector(litert)
 
 
 @pytest.fixture(scope="session")
-def fast_detector(models: ModelPaths) -> PalmLandmarkDetector:
+def fast_detector(litert: LiteRtEngine) -> PalmLandmarkDetector:
     """The detector at the effort `fast`, as the demo's worker has it."""
-    return PalmLandmarkDetector(LiteRtEngine(models), effort=Effort.FAST)
+    return PalmLandmarkDetector(litert, effort=Effort.FAST)
 
 
 @pytest.fixture(scope="session")
-def thorough_detector(models: ModelPaths) -> PalmLandmarkDetector:
+def thorough_detector(litert: LiteRtEngine) -> PalmLandmarkDetector:
     """The detector at the effort `thorough`."""
-    return PalmLandmarkDetector(LiteRtEngine(models), effort=Effort.THOROUGH)
+    return PalmLandmarkDetector(litert, effort=Effort.THOROUGH)
