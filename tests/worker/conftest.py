@@ -1,6 +1,7 @@
 """A Valkey for the tests of the queue, and the real hand models."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 from support.queue_fixtures import valkey, valkey_process  # noqa: F401 (fixtures)
@@ -10,6 +11,15 @@ from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
 from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_c_library_keeps_its_settings() -> Iterator[None]:
+    """A publisher's would hold for all later tests in this process, where each large array would cost page faults anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        for command in ("command", "ingest_command"):
+            patch.setattr(f"worker.publish.{command}.use_little_memory", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")
