@@ -48,6 +48,7 @@ QUICK: dict[str, list[str]] = {
     "bench.unary": ["--calls", "200", "--rounds", "1"],
     "bench.watch": ["--watchers", "20", "--seconds", "1", "--consoles", "2"],
     "bench.partitions": ["--partitions", "6", "--entries", "600", "--rounds", "1", "--idle-seconds", "0.5"],
+    "bench.worker_count": ["--frames", "200", "--rounds", "1"],
     "bench.worker_skip": ["--frames", "2000", "--rounds", "1"],
     "bench.worker_throughput": ["--frames", "8", "--rounds", "1"],
     "chaos.thinning": ["--cameras", "20", "--minutes", "0.1"],

@@ -330,7 +330,10 @@ def _http(sidecar: Sidecar) -> HttpEndpoint:
     try:
         return HttpEndpoint(sidecar.settings.http, sidecar.metrics.registry, sidecar.healthz)
     except OSError as error:
-        raise ListenError(f"can't listen on {sidecar.settings.http}: {error.strerror or error}") from None
+        reason = error.strerror or error
+        raise ListenError(
+            f"can't listen on --http {sidecar.settings.http}: {reason}; port 0 takes a free one"
+        ) from None
 
 
 @contextlib.asynccontextmanager

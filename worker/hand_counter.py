@@ -23,6 +23,7 @@ from process.http import HttpEndpoint
 from worker.backend import Backend, BackendError, open_backend
 from worker.ending import end_process
 from worker.frame_counter import count_hands
+from worker.group_health import Member
 from worker.metrics import Metrics
 from worker.picture_header import MAX_PIXELS
 from worker.pipeline.pipeline import Pipeline
@@ -102,7 +103,7 @@ def serve(
     make_detector: Callable[[], HandDetector],
     options: RunOptions,
     metrics: Metrics | None = None,
-    on_open: Callable[[str], None] = lambda _address: None,
+    report_address: Callable[[str], None] = lambda _address: None,
 ) -> int:
     """Runs a worker until a signal stops it, or until the queue is drained if that is asked for.
 
@@ -110,7 +111,8 @@ def serve(
         make_detector: called once per thread, after /metrics and /healthz are open, so that loading a model may take long.
         options: everything else.
         metrics: where the worker counts what it does; None: its own.
-        on_open: called with the address of /metrics and /healthz once they are open.
+        report_address: called with the address of /metrics and /healthz once they are open, and with an empty one before they
+            close.
 
     Returns:
         The exit code: 0 for a clean stop, 1 if the worker failed.
@@ -126,13 +128,14 @@ def serve(
         return _cannot_listen(options.http, error)
     try:
         if endpoint:
-            on_open(endpoint.address)
+            report_address(endpoint.address)
         feeds = _open_feeds(options, metrics)
         if feeds is None:
             return 1
         return _serve(make_detector, options, metrics, health, endpoint.address if endpoint else "", feeds)
     finally:
         if endpoint:
+            report_address("")
             endpoint.close()
 
 
@@ -256,7 +259,7 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
 
     Args:
         options: of the worker.
-        run_one: does the work of one process, and calls the second argument with the address of its pages.
+        run_one: does the work of one process, and calls the second argument as `serve` does.
 
     Returns:
         The exit code.
@@ -265,8 +268,8 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
         return run_one(options, lambda _address: None)
 
     @contextlib.contextmanager
-    def serve_pages(addresses: Callable[[], dict[int, str]]) -> Iterator[None]:
-        pages = ProcessPages(options.processes, addresses)
+    def serve_pages(members: Callable[[], Sequence[Member]]) -> Iterator[None]:
+        pages = ProcessPages(members)
         with contextlib.ExitStack() as opened:
             if options.http:
                 try:
@@ -294,10 +297,10 @@ def in_processes(options: RunOptions, run_one: Callable[[RunOptions, Callable[[s
 
 def run(hands: HandsOptions, options: RunOptions) -> int:
     """Runs a worker with the backend of these options: what ``hand-counter run`` does. Returns the exit code."""
-    return in_processes(options, lambda own, on_open: _run_one(hands, own, on_open))
+    return in_processes(options, lambda own, report: _run_one(hands, own, report))
 
 
-def _run_one(hands: HandsOptions, options: RunOptions, on_open: Callable[[str], None]) -> int:
+def _run_one(hands: HandsOptions, options: RunOptions, report_address: Callable[[str], None]) -> int:
     metrics = Metrics()
     opened: list[Backend] = []
 
@@ -307,7 +310,7 @@ def _run_one(hands: HandsOptions, options: RunOptions, on_open: Callable[[str], 
         return opened[0]
 
     try:
-        code = serve(lambda: backend().make_detector(), options, metrics, on_open)
+        code = serve(lambda: backend().make_detector(), options, metrics, report_address)
     except BackendError as error:
         logger.error("%s", error)
         code = 1

@@ -17,10 +17,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import NoReturn
 
+from worker.group_health import Member
 from worker.stop_signals import stop_signals
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,13 @@ LONGER_S = 10.0
 FAILED = 1
 
 ReportAddress = Callable[[str], None]
-"""Takes the address at which a process serves its pages."""
+"""Takes the address at which a process serves its pages; an empty one when it closes them."""
 
 RunOne = Callable[[int, ReportAddress], int]
 """Does the work of the process with this number; returns its exit code."""
 
-Serve = Callable[[Callable[[], dict[int, str]]], AbstractContextManager[object]]
-"""Serves the pages of all processes inside the block; takes what returns the addresses that are known."""
+Serve = Callable[[Callable[[], Sequence[Member]]], AbstractContextManager[object]]
+"""Serves the pages of all processes inside the block; takes what returns what is known of each."""
 
 
 def run_processes(number: int, run_one: RunOne, serve: Serve, *, grace: float, drain: bool) -> int:
@@ -56,7 +57,7 @@ def run_processes(number: int, run_one: RunOne, serve: Serve, *, grace: float, d
     group = ProcessGroup(number, run_one, drain=drain)
     with stop_signals(group.changed) as signalled:
         try:
-            with serve(group.addresses.copy):
+            with serve(group.members):
                 code = group.wait(signalled)
                 return group.stop(grace) or code
         except OSError:
@@ -72,8 +73,11 @@ class ProcessGroup:
         self._drain = drain
         self.changed = threading.Event()
         """Set when a process has ended, and by whoever wants the group to stop."""
-        self.addresses: dict[int, str] = {}
+        self._addresses: dict[int, str] = {}
         """Where processes serve their pages, as far as they have said it."""
+        self._closed: set[int] = set()
+        """The processes that have closed them, or have ended."""
+        self._number = number
         self._ended: queues.SimpleQueue[tuple[int, int]] = queues.SimpleQueue()
         self._running: dict[int, int] = {}
         """Process ids by number."""
@@ -96,6 +100,10 @@ class ProcessGroup:
         for each, process in self._running.items():
             self._thread(f"process-{each}", self._wait_for, each, process)
         self._thread("addresses", self._read_addresses, reports)
+
+    def members(self) -> list[Member]:
+        """Returns what is known of each process. For any thread."""
+        return [Member(self._addresses.get(each, ""), each in self._closed) for each in range(self._number)]
 
     def wait(self, signalled: threading.Event) -> int:
         """Waits for a signal, or for processes that end; returns the exit code so far."""
@@ -136,7 +144,7 @@ class ProcessGroup:
         while not self._ended.empty():
             each, code = self._ended.get()
             del self._running[each]
-            self.addresses.pop(each, None)
+            self._closed.add(each)
             if code == 0 and self._drain and not stopping:
                 logger.info("a process has ended", extra={"number": each, "reason": "its work is done"})
             elif not stopping or code not in (0, -signal.SIGTERM):
@@ -169,13 +177,17 @@ class ProcessGroup:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _report_address(self, number: int, address: str) -> None:
-        os.write(self._report, f"{number} {address}\n".encode())
+        with suppress(BrokenPipeError):  # without the first process nobody asks
+            os.write(self._report, f"{number} {address}\n".encode())
 
     def _read_addresses(self, reports: int) -> None:
         with os.fdopen(reports) as lines:
             for line in lines:
                 number, _, address = line.strip().partition(" ")
-                self.addresses[int(number)] = address
+                if address:
+                    self._addresses[int(number)] = address
+                else:
+                    self._closed.add(int(number))
 
     def _wait_for(self, number: int, process: int) -> None:
         _, status = os.waitpid(process, 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from process.address import split_host_port
+from worker.group_health import Answer, Member, Said, Silence, are_alive, are_ready
+from worker.status import STARTING_S
 
 TIMEOUT_S = 2.0
 """How long a process may take to answer. One that takes longer is stuck: its endpoint has a thread of its own."""
@@ -33,20 +36,23 @@ class Page(NamedTuple):
 class ProcessPages(Collector):
     """The pages of all processes. For any thread."""
 
-    def __init__(self, number: int, addresses: Callable[[], Mapping[int, str]]) -> None:
-        """Takes how many processes there are, and what returns the addresses of those that have their pages open."""
-        self._number = number
-        self._addresses = addresses
+    def __init__(self, members: Callable[[], Sequence[Member]], clock: Callable[[], float] = time.monotonic) -> None:
+        """Takes what returns what is known of each process, and a clock; the processes have just been started."""
+        self._members = members
+        self._clock = clock
+        self._began = clock()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def health(self) -> tuple[bool, dict[str, object]]:
-        """Returns whether all processes can count frames, and what each says."""
-        return self._verdict("/healthz", starting=False)
+        """Returns whether all processes that have something left to do can count frames, and what each says."""
+        said = self._said("/healthz")
+        return are_ready(said), _details(said)
 
     def alive(self) -> tuple[bool, dict[str, object]]:
-        """Returns whether all processes make progress, and what each says. One that starts does."""
-        return self._verdict("/livez", starting=True)
+        """Returns whether all processes make progress, and what each says. One that starts does, unless it takes too long."""
+        said = self._said("/livez")
+        return are_alive(said, self._clock() - self._began, STARTING_S), _details(said)
 
     def describe(self) -> Iterable[Metric]:
         """Returns nothing: what the metrics are, is known when processes are asked."""
@@ -60,30 +66,42 @@ class ProcessPages(Collector):
                 merge(merged, page.text, {LABEL: str(number)})
         return merged.values()
 
-    def _verdict(self, path: str, *, starting: bool) -> tuple[bool, dict[str, object]]:
+    def _said(self, path: str) -> list[Said]:
         pages = self._ask(path)
-        healthy, details = True, []
-        for number in range(self._number):
+        said: list[Said] = []
+        # As they are now: a process that has ended while it was asked has no answer, and needs none.
+        for number, member in enumerate(self._members()):
             page = pages.get(number)
-            if page is None:
-                healthy = healthy and starting
-                details.append({"state": "starting"})
-                continue
-            try:
-                said = json.loads(page.text)
-            except ValueError:  # it didn't answer, or ended meanwhile
-                healthy, said = False, {"state": "no answer"}
-            healthy = healthy and page.status == HTTPStatus.OK
-            details.append(said)
-        return healthy, {"processes": details}
+            if member.ended:
+                said.append(Silence.DONE)
+            elif page is None:
+                said.append(Silence.STARTING)
+            else:
+                said.append(_answer(page))
+        return said
 
     def _ask(self, path: str) -> dict[int, Page]:
-        addresses = dict(sorted(self._addresses().items()))
-        if not addresses:
+        opened = {
+            number: member.address
+            for number, member in enumerate(self._members())
+            if member.address and not member.ended
+        }
+        if not opened:
             return {}
-        with ThreadPoolExecutor(len(addresses)) as pool:
-            pages = pool.map(lambda address: fetch(f"http://{address}{path}"), addresses.values())
-            return dict(zip(addresses, pages, strict=True))
+        with ThreadPoolExecutor(len(opened)) as pool:
+            pages = pool.map(lambda address: fetch(f"http://{address}{path}"), opened.values())
+            return dict(zip(opened, pages, strict=True))
+
+
+def _answer(page: Page) -> Said:
+    try:
+        return Answer(page.status == HTTPStatus.OK, json.loads(page.text))
+    except ValueError:
+        return Silence.NO_ANSWER
+
+
+def _details(said: Sequence[Said]) -> dict[str, object]:
+    return {"processes": [each.details if isinstance(each, Answer) else {"state": str(each)} for each in said]}
 
 
 def fetch(url: str) -> Page:

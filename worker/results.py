@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ VERSION = 1
 """Version of the schema. A new field leaves it as it is; a removed, renamed or redefined field raises it."""
 
 SCHEMA = Path(__file__).parent / "schemas" / f"frame_result.v{VERSION}.json"
+
+_ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,13 @@ class FrameResult:
 
     def to_json(self, entry_id: str | None = None, queue_age_s: float | None = None) -> str:
         """Returns `fields` as JSON."""
-        return json.dumps(self.fields(entry_id, queue_age_s), allow_nan=False, separators=(",", ":"))
+        return _ENCODER.encode(self.fields(entry_id, queue_age_s))
 
 
 def hand_objects(hands: Hands) -> list[dict[str, object]]:
     """Returns the JSON of each hand: the fields that the table (worker/hands/outputs.py) has for what is known of it."""
+    if not len(hands):
+        return []  # as most pictures have
     values = hands.values()
     columns = {output.field: _column(output, values[output.name]) for output in WRITTEN if output.name in values}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -95,9 +99,13 @@ def _column(output: Output, values: NDArray[Any]) -> list[object]:
     """Returns one value of all hands, with the table's decimals: far finer than any detector."""
     if output.unit is Unit.FLAG:
         return list(values.tolist())
-    column: list[object] = np.asarray(values, np.float64).round(output.decimals).tolist()
+    unknown: list[bool] = []
     if output.nullable:
         unknown = np.isnan(values).any(axis=tuple(range(1, values.ndim))).tolist()
+        if all(unknown):
+            return [None] * len(unknown)
+    column: list[object] = np.asarray(values, np.float64).round(output.decimals).tolist()
+    if any(unknown):
         return [None if is_unknown else value for value, is_unknown in zip(column, unknown, strict=True)]
     return column
 

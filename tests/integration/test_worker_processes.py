@@ -1,5 +1,6 @@
 """A worker of several processes: what they share, and how they end."""
 
+import json
 import os
 import re
 import signal
@@ -71,6 +72,27 @@ def test_processes_share_queue_and_pages(valkey: QueueServer) -> None:
         assert process.wait() == 0, process.log
     assert accounting(valkey.bytes) == {"received": 100, "counted": 100}
     assert balance(valkey.bytes) == 0
+
+
+def test_one_that_has_done_its_work_leaves_the_others_healthy(valkey: QueueServer) -> None:
+    """As in a run with --drain, whose processes don't end at the same moment."""
+    port = free_port()
+    flags = ("--processes", "2", "--consumer", "pod", "--drain", "--http", f"127.0.0.1:{port}", "--grace", "0.1")
+    publish_many(valkey.bytes, 1)
+    with worker(valkey, *flags, seconds=50.0) as process:
+        started(process)
+        wait_until(lambda: pending(valkey.bytes) == 1)
+        (holder,) = (
+            each["name"] for each in valkey.bytes.xinfo_consumers(KEYS.frames, CONSUMER_GROUP) if each["pending"]
+        )
+        done = 1 - int(holder.removeprefix(b"pod-"))
+        os.kill(children(process)[done], signal.SIGTERM)
+        wait_until(lambda: "its work is done" in process.log)
+        for path in ("healthz", "livez"):
+            page = fetch(f"http://127.0.0.1:{port}/{path}")
+            states = [each.get("state") for each in json.loads(page.text)["processes"]]
+            assert (page.status, states[done], states[1 - done]) == (200, "done", None)
+        assert process.terminate() == 0
 
 
 def test_one_that_dies_ends_all(valkey: QueueServer) -> None:

@@ -6,13 +6,16 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from process.http import HttpEndpoint
 from worker import process_pages
+from worker.group_health import Member
 from worker.process_pages import ProcessPages, fetch
+from worker.status import STARTING_S
 
 
 class Process:
@@ -31,6 +34,12 @@ class Process:
         self.address = endpoint.address
 
 
+def pages_of(*processes: Process | Member) -> ProcessPages:
+    """Returns the pages of processes."""
+    members = [Member(each.address) if isinstance(each, Process) else each for each in processes]
+    return ProcessPages(members.copy)
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     """Is closed at the end."""
@@ -45,7 +54,7 @@ def test_metrics_of_all_processes_have_their_number(stack: ExitStack) -> None:
     two.counted.inc(4)
     one.up.labels('a "b"').set(float("nan"))
     two.seconds.observe(0.7)
-    pages = ProcessPages(2, {0: one.address, 1: two.address}.copy)
+    pages = pages_of(one, two)
     lines = generate_latest(pages.registry).decode().splitlines()
     assert [line for line in lines if line.startswith(("# ", "counted", "up"))] == [
         "# HELP counted_total Frames.",
@@ -63,28 +72,47 @@ def test_metrics_of_all_processes_have_their_number(stack: ExitStack) -> None:
 
 
 def test_the_group_is_as_healthy_as_its_worst_process(stack: ExitStack) -> None:
-    """The answer of each is shown; one that starts is alive and not ready."""
+    """The answer of each is shown; one that starts is alive and not ready, one that has ended is left out of account."""
     one, two = Process(stack), Process(stack)
-    addresses = {1: two.address}
-    pages = ProcessPages(2, addresses.copy)
+    members = [Member(), Member(two.address)]
+    pages = ProcessPages(members.copy)
     says, lives = {"healthy": True, "redis": "ok"}, {"healthy": True, "turned": 1}
     assert pages.health() == (False, {"processes": [{"state": "starting"}, says]})
     assert pages.alive() == (True, {"processes": [{"state": "starting"}, lives]})
-    addresses[0] = one.address
+    members[0] = Member(one.address)
     assert pages.health() == (True, {"processes": [says, says]})
     two.healthy = one.alive = False
     assert pages.health() == (False, {"processes": [says, says | {"healthy": False}]})
     assert pages.alive() == (False, {"processes": [lives | {"healthy": False}, lives]})
+    members[1] = members[1]._replace(ended=True)
+    assert pages.health() == (True, {"processes": [says, {"state": "done"}]})
+
+
+def test_a_start_that_takes_too_long(stack: ExitStack) -> None:
+    """A process that has never opened its pages is stuck then, whatever the others say."""
+    clock = SimpleNamespace(now=100.0)
+    members = [Member(Process(stack).address), Member()]
+    pages = ProcessPages(members.copy, lambda: clock.now)
+    clock.now += STARTING_S - 1.0
+    assert pages.alive()[0]
+    clock.now += 1.0
+    assert not pages.alive()[0]
+
+
+def test_one_that_ends_while_it_is_asked() -> None:
+    """It doesn't count as one that doesn't answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "{}:{}".format(*server.getsockname())
+    known = iter([[Member(address)], [Member(address, ended=True)]])  # before it is asked, and then
+    assert ProcessPages(lambda: next(known)).health() == (True, {"processes": [{"state": "done"}]})
 
 
 def test_a_process_that_doesnt_answer_is_stuck(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its metrics are missing, the others' are there."""
     monkeypatch.setattr(process_pages, "TIMEOUT_S", 0.5)
-    one = Process(stack)
     gone = ExitStack()
-    address = Process(gone).address
+    pages = pages_of(Process(stack), Process(gone))
     gone.close()
-    pages = ProcessPages(2, {0: one.address, 1: address}.copy)
     healthy, details = pages.alive()
     assert (healthy, details["processes"]) == (False, [{"healthy": True, "turned": 1}, {"state": "no answer"}])
     text = generate_latest(pages.registry).decode()
@@ -107,19 +135,18 @@ def test_a_process_that_ends_while_it_answers(answer: bytes) -> None:
         thread = threading.Thread(target=reply, daemon=True)
         thread.start()
         address = "{}:{}".format(*server.getsockname())
-        assert ProcessPages(1, {0: address}.copy).alive() == (False, {"processes": [{"state": "no answer"}]})
+        assert pages_of(Member(address)).alive() == (False, {"processes": [{"state": "no answer"}]})
         thread.join()
 
 
 def test_no_process_has_opened_its_pages() -> None:
     """There are no metrics yet."""
-    assert generate_latest(ProcessPages(2, dict).registry) == b""
+    assert generate_latest(pages_of(Member(), Member()).registry) == b""
 
 
 def test_one_endpoint_serves_all(stack: ExitStack) -> None:
     """As the worker does."""
-    one = Process(stack)
-    pages = ProcessPages(1, {0: one.address}.copy)
+    pages = pages_of(Process(stack))
     endpoint = HttpEndpoint("127.0.0.1:0", pages.registry, pages.health, pages.alive)
     stack.callback(endpoint.close)
     assert fetch(f"http://{endpoint.address}/healthz").status == 200

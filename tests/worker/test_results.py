@@ -55,7 +55,11 @@ def test_every_field_has_its_value(schema: dict) -> None:
     assert second["keypoints"][1] == [0.67, 1.0]
 
 
-@pytest.mark.parametrize("hands", [TWO_HANDS, Hands.empty()], ids=["two", "none"])
+@pytest.mark.parametrize(
+    "hands",
+    [TWO_HANDS, TWO_HANDS[:1], TWO_HANDS[1:], Hands.empty()],
+    ids=["two", "without joints", "with joints", "none"],
+)
 def test_hands_can_be_read_back(hands: Hands) -> None:
     """What was written gives the same hands, but for the decimals."""
     objects = json.loads(json.dumps(hand_objects(hands)))

@@ -20,14 +20,12 @@ import torch
 from worker.hamer.errors import DeviceLostError, OutOfMemoryError, is_device_lost, is_out_of_memory
 from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped, Launched
+from worker.hands.device.batch_limit import RECOVERY, BatchLimit
 from worker.hands.device.errors import end_process
 
 logger = logging.getLogger(__name__)
 
 IN_FLIGHT = 2
-
-RECOVERY = 1000
-"""Batches after which a larger size is tried again: so many that shortages of memory stay rare."""
 
 
 def plan_batches(crops: int, buckets: tuple[int, ...], largest: int) -> list[int]:
@@ -81,13 +79,10 @@ class MicroBatcher:
     Args:
         computer: computes n rows from one batch (n, 3, h, w); n is at most the largest bucket.
         buckets: batch sizes, ascending, from 1.
-        recovery: batches without a shortage of memory after which the next larger bucket is tried again.
+        recovery: batches without a shortage of memory after which the next larger bucket is tried again, see `BatchLimit`.
         on_lost: called, in any thread, when the device is lost; by default ends the process.
         on_shortage: called in the launching thread after a shortage of memory, before the next attempt.
         on_overflow: called with the number of crops that are computed once more, with the wider range.
-
-    Attributes:
-        largest: the largest bucket in use at present.
     """
 
     def __init__(
@@ -102,12 +97,10 @@ class MicroBatcher:
     ) -> None:
         self._computer = computer
         self._buckets = buckets
-        self._recovery = recovery
         self._on_lost = on_lost
         self._on_shortage = on_shortage
         self._on_overflow = on_overflow
-        self.largest = buckets[-1]
-        self._since_shortage = 0
+        self._limit = BatchLimit(buckets, recovery)
         self._waiting: deque[_Request] = deque()
         self._in_flight = 0
         self._launched: SimpleQueue[tuple[list[Launched], list[_Request]] | None] = SimpleQueue()
@@ -120,6 +113,11 @@ class MicroBatcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def largest(self) -> int:
+        """The largest bucket in use at present."""
+        return self._limit.largest
 
     def submit(self, crops: Cropped) -> Future[Rows]:
         """Lets crops, at least one, be computed together with those of other callers. Safe in any thread.
@@ -176,29 +174,45 @@ class MicroBatcher:
         if first:
             self._on_lost(error)
 
+    # The two threads work by calls that return, so that no variable of theirs keeps crops while there is nothing to do.
+
     def _launch_all(self) -> None:
-        while requests := self._collect():
-            try:
-                if self._lost:
-                    raise self._lost
-                launched = self._launch(requests)
-            except Exception as e:
-                self._fail(requests, e)
-                self._make_room()
-            else:
-                self._launched.put((launched, requests))
+        while self._launch_next():
+            pass
         self._launched.put(None)
 
+    def _launch_next(self) -> bool:
+        """Starts the batches of the requests that wait; returns False once all is done."""
+        if not (requests := self._collect()):
+            return False
+        try:
+            if self._lost:
+                raise self._lost
+            launched = self._launch(requests)
+        except Exception as e:
+            self._fail(requests, e)
+            self._make_room()
+        else:
+            self._launched.put((launched, requests))
+        return True
+
     def _finish_all(self) -> None:
-        while (batch := self._launched.get()) is not None:
-            launched, requests = batch
-            try:
-                rows = [each.wait() for each in launched]
-                self._answer(requests, rows[0] if len(rows) == 1 else np.concatenate(rows))
-            except Exception as e:
-                self._fail(requests, e)
-            finally:
-                self._make_room()
+        while self._finish_next():
+            pass
+
+    def _finish_next(self) -> bool:
+        """Hands out the rows of the oldest batch in flight; returns False once all is done."""
+        if (batch := self._launched.get()) is None:
+            return False
+        launched, requests = batch
+        try:
+            rows = [each.wait() for each in launched]
+            self._answer(requests, rows[0] if len(rows) == 1 else np.concatenate(rows))
+        except Exception as e:
+            self._fail(requests, e)
+        finally:
+            self._make_room()
+        return True
 
     def _collect(self) -> list[_Request]:
         """Waits for crops and for a place in flight; returns the requests of one batch, none once all is done."""
@@ -286,10 +300,7 @@ class MicroBatcher:
             launched.append(started)
             at += size
             plan = plan[1:]
-            self._since_shortage += 1
-            if self._since_shortage >= self._recovery and self.largest < self._buckets[-1]:
-                self.largest = next(bucket for bucket in self._buckets if bucket > self.largest)
-                self._since_shortage = 0
+            self._limit.computed(size)
         return launched
 
     def _try(self, crops: torch.Tensor, wide_range: bool) -> Launched | None:
@@ -308,10 +319,7 @@ class MicroBatcher:
 
     def _shrink(self, size: int) -> None:
         """Limits batches to the bucket below a size that was too large."""
-        self._since_shortage = 0
         self._on_shortage()
-        smaller = [bucket for bucket in self._buckets if bucket < size]
-        if not smaller:
+        if not self._limit.lower(size):
             raise OutOfMemoryError("the device has no memory left for a single crop")
-        self.largest = smaller[-1]
         logger.warning("out of memory; continuing with smaller batches", extra={"crops": size, "limit": self.largest})

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from worker.metrics import Metrics
@@ -63,6 +64,7 @@ class Dispatcher:
         self._queue = queue
         self._put_settled = put_settled
         self._metrics = metrics
+        self._threads = threads
         self._most_waiting = 2 * threads
         self._ahead = max(1, threads // THREADS_PER_PICTURE_AHEAD)
         self._max_age = max_age
@@ -127,10 +129,11 @@ class Dispatcher:
             return list({*self._scheduler.waiting_streams(), *(frame.stream_name for frame in others)})
 
     @property
-    def has_room(self) -> bool:
-        """Whether so few frames wait that the decoding threads may soon want more."""
+    def wanted(self) -> int:
+        """How many more frames the decoding threads may soon want; 0 if enough wait. If not, one for each thread at least."""
         with self._wanted:
-            return self._is_roomy()
+            room = self._most_waiting - len(self._scheduler)
+            return max(self._threads, room) if self._is_roomy() else 0
 
     def wait_for_room(self, seconds: float) -> None:
         """Returns when there is room, or after this many seconds, or when the worker stops."""
@@ -232,6 +235,8 @@ class Dispatcher:
                 self._put_settled(dead_letter(delivery, payload.reason, str(payload)))
             else:
                 self._metrics.payload_bytes.inc(len(payload))
+                if frame.payload is not None:
+                    frame, delivery = replace(frame, payload=None), delivery.with_short_picture()
                 yield Job(frame, payload, delivery)
 
 

@@ -1,8 +1,8 @@
 """The thread that reads the queue: has its entries decided, skips those that aren't counted, and hands over the others.
 
-It reads while few frames wait here, so that workers share a queue that they keep up with: a frame goes to a worker that
-can count it soon. If the newest entry that it read is older than --fresh, the workers don't keep up. Then it reads on, and
-newer frames supersede those that wait.
+It reads while few frames wait here, and about as many as are wanted, so that workers share a queue that they keep up with: a
+frame goes to a worker that can count it soon. If the newest entry that it read is older than --fresh, the workers don't keep
+up. Then it reads on, as many as it may, and newer frames supersede those that wait.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from worker.options import PipelineOptions
 from worker.pipeline.decider import Decider, Verdicts
 from worker.pipeline.dispatcher import Dispatcher
 from worker.pipeline.limiter import Limiter
+from worker.pipeline.read_size import ReadSize
 from worker.pipeline.redeliveries import Redeliveries
 from worker.pipeline.retry import StoppedError, until_redis_works
 from worker.pipeline.stream_stats import StreamStats
@@ -97,6 +98,7 @@ class Reader:
         self._ask_again_at = 0.0
         self._look_for_pauses_at = 0.0
         self._check_at = time.monotonic() + CHECK_S
+        self._read_size = ReadSize(options.batch_size)
         self._read_until = -math.inf
         """All entries that arrived up to then were read, Unix seconds by Redis' clock; known to be in the past."""
         metrics.waiting_for_limit.set_function(lambda: self._decider.undecided)
@@ -132,10 +134,15 @@ class Reader:
             if (room := self._room()) <= 0:
                 self._stop.wait(FULL_WAIT_S)
                 return False
-            if not self._dispatcher.has_room and (early := self._early()) > 0.0:
+            early, wanted = self._early(), self._dispatcher.wanted
+            if not wanted and early > 0.0:
                 self._dispatcher.wait_for_room(min(early, self._longest_wait()))
                 return False
-            deliveries = self._queue.read(self._options.batch_size, room)
+            now = time.monotonic()
+            if not wanted:
+                self._read_size.note_overload(now)
+            number = self._read_size.entries(wanted, now) if early > 0.0 else self._options.batch_size
+            deliveries = self._queue.read(number, room)
         except QueueError:
             self._redelivery.expect()
             raise
@@ -143,7 +150,7 @@ class Reader:
         if deliveries:
             self._held.add(deliveries)
             self._metrics.received.inc(len(deliveries))
-            self._decide(deliveries)
+            self._read_size.note(len(deliveries), self._decide(deliveries))
             return False
         if self._options.drain and not self._redelivery.expected and not self._queue.pending():
             self._queue.reconcile()
@@ -173,14 +180,18 @@ class Reader:
             return SHORT_WAIT_S
         return ASK_AGAIN_S if self._decider.undecided else WAIT_S
 
-    def _decide(self, deliveries: Sequence[Delivery]) -> None:
-        """Settles or hands over deliveries. While one waits for the limit of its stream, no crash counts against it."""
+    def _decide(self, deliveries: Sequence[Delivery]) -> int:
+        """Settles or hands over deliveries; returns how many are admitted.
+
+        While one waits for the limit of its stream, no crash counts against it.
+        """
         if not deliveries:
-            return
+            return 0
         verdicts = self._decider.decide(deliveries, self._queue.now())
         self._held.add([delivery.without_picture() for _, delivery in verdicts.undecided])
         self._set_deliveries({delivery.entry_id: delivery.times_delivered - 1 for _, delivery in verdicts.undecided})
         self._carry_out(verdicts)
+        return len(verdicts.admitted)
 
     def _decide_waiting(self) -> None:
         """Settles or hands over what waited for the limit of its stream, if it can be decided now."""

@@ -45,9 +45,9 @@ class InProgress:
                 superseded any more.
         """
         self.most = most
-        lock = threading.Lock()
-        self._room = threading.Condition(lock)
-        self._empty = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._empty = threading.Condition(self._lock)
         self._reserved = 0
         """Frames, and threads that wait for one."""
         self._works: dict[Work, None] = {}
@@ -58,37 +58,40 @@ class InProgress:
 
     def reserve(self) -> None:
         """Waits until another frame may be begun."""
-        with self._room:
-            self._room.wait_for(lambda: self._reserved < self.most)
+        with self._lock:
+            while self._reserved >= self.most:
+                self._room.wait()
             self._reserved += 1
 
     def cancel(self) -> None:
         """Says that no frame came."""
-        with self._room:
-            self._reserved -= 1
-            self._room.notify()
+        with self._lock:
+            self._free()
 
     def begin(self, work: Work) -> None:
         """Adds a frame for which there is a reservation."""
-        with self._room:
+        with self._lock:
             self._works[work] = None
 
     def end(self, work: Work) -> None:
         """Removes a frame, which is settled."""
-        with self._room:
+        with self._lock:
             del self._works[work]
-            self._reserved -= 1
-            self._room.notify()
+            self._free()
             if not self._works:
                 self._empty.notify_all()
 
+    def _free(self) -> None:
+        self._reserved -= 1
+        self._room.notify()
+
     def wait_until_empty(self, seconds: float) -> None:
         """Returns when no frame is in progress any more, or after this many seconds."""
-        with self._empty:
+        with self._lock:
             self._empty.wait_for(lambda: not self._works, max(0.0, seconds))
 
     def longest_seconds(self) -> float:
         """Returns for how long the oldest of the frames has been in progress; 0 if there is none."""
-        with self._room:
+        with self._lock:
             oldest = next(iter(self._works), None)
         return 0.0 if oldest is None else time.monotonic() - oldest.begun_at

@@ -17,11 +17,10 @@ its memory loses the counters as well; one that is killed keeps what ``appendonl
 One :class:`Queue` serves all threads of a worker. Its methods raise :class:`worker.queue.commands.QueueError` alone.
 """
 
-import contextlib
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -33,7 +32,6 @@ from worker.queue.delivery import Counted, Dead, Delivery, Settled, Skipped
 from worker.queue.exchange import Request, exchange
 from worker.queue.frame import DeadReason, EntryError, SkipReason, arrival_time
 from worker.queue.keys import CONSUMER_GROUP
-from worker.queue.large_replies import LARGE_BYTES, large_replies
 from worker.queue.partition_number import PartitionNumber
 from worker.queue.partitions import Partitions
 from worker.queue.payload import payload_of
@@ -152,7 +150,6 @@ class Queue:
         self._arrivals.note_read(newest, self.now())
         deliveries = [self._new_delivery(entry_id, _fields(words)) for entry_id, words in entries]
         self.read_until = deliveries[-1].arrived_at or 0.0 if deliveries else self.now()
-        self._free_buffer(delivery.fields for delivery in deliveries)
         return deliveries
 
     def _new_delivery(self, entry_id: bytes, fields: dict[bytes, bytes]) -> Delivery:
@@ -163,7 +160,6 @@ class Queue:
         frames, last_id = self.keys.frames, self._last_id
         milliseconds = max(1, int(seconds * 1000))
         reply = self._commands.call("wait", lambda client: client.xread({frames: last_id}, count=1, block=milliseconds))
-        self._free_buffer(fields for _, entries in reply or () for _, fields in entries)
         return bool(reply)
 
     # Entries that were delivered before
@@ -190,11 +186,7 @@ class Queue:
         )
         self._on_dead(DeadReason.TRIMMED, dropped)
         self._set_clock(seconds, micros)
-        deliveries = [
-            self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries
-        ]
-        self._free_buffer(delivery.fields for delivery in deliveries)
-        return deliveries
+        return [self._old_delivery(entry_id.decode(), _fields(words), times) for entry_id, words, times in entries]
 
     def _old_delivery(self, entry_id: str, fields: dict[bytes, bytes], times: int) -> Delivery:
         """Returns a delivery from before a restart. When it was read isn't known, so it is as old as it says."""
@@ -273,14 +265,6 @@ class Queue:
 
         payloads: list[bytes | None] = self._commands.call("inline payloads", get)
         return payloads
-
-    def _free_buffer(self, entries: Iterable[Mapping[bytes, bytes]]) -> None:
-        """Has the client free the buffer of a large reply, which hiredis keeps until the connection's next reply."""
-        size = sum(len(fields.get(b"frame", b"")) for fields in entries)
-        large_replies.note(size)
-        if size >= LARGE_BYTES:
-            with contextlib.suppress(QueueError):
-                self._commands.call("time", lambda client: client.time())  # by the connection that was used last
 
     # Settling
 

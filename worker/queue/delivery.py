@@ -36,12 +36,20 @@ class Delivery(NamedTuple):
         """Returns the delivery without the picture inside the entry, which can be fetched again."""
         return self._replace(fields={name: value for name, value in self.fields.items() if name != b"frame"})
 
+    def with_short_picture(self) -> "Delivery":
+        """Returns the delivery with as much of the picture inside the entry as a dead letter keeps."""
+        picture = self.fields.get(b"frame", b"")
+        if len(picture) <= DEAD_FIELD_BYTES:
+            return self
+        return self._replace(fields={**self.fields, b"frame": picture[:DEAD_FIELD_BYTES]})
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """An admitted frame and its encoded picture, to be counted."""
 
     frame: Frame
+    """Without its picture, as the delivery, so that this is gone as soon as it is decoded."""
     payload: bytes
     delivery: Delivery
 

@@ -13,15 +13,12 @@ from redis.sentinel import Sentinel
 
 from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Address, Kind, RedisUrl, parse_redis_url
-from worker.queue.large_replies import large_replies
+from worker.queue.large_replies import ReplyParser
 
 SOCKET_TIMEOUT_S = 5.0
 """A Redis that is silent for longer is unreachable. Longer than any wait for entries, else each wait would time out."""
 
 CONNECT_TIMEOUT_S = 2.0
-
-_OVER_S = 0.001
-"""For an answer that hasn't come in time."""
 
 
 def connect(url: RedisUrl | str, access: RedisAccess | None = None) -> redis.Redis:
@@ -71,6 +68,7 @@ def _options(url: RedisUrl, access: RedisAccess) -> dict[str, Any]:
     return {
         **connection_options(url, access),
         **_transport(url, access),
+        "parser_class": ReplyParser,
         "protocol": 2,  # the scripts' replies are the same in both, but that of XREAD isn't
     }
 
@@ -121,21 +119,11 @@ class _FollowsMaster(AbstractConnection):
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Returns the next answer; raises redis.ReadOnlyError, among others, for an answer that is an error."""
         try:
-            if large_replies.come and "timeout" not in options and not self._has_begun():
-                options["timeout"] = _OVER_S
-            with large_replies.reading():
-                return super().read_response(*args, **options)
+            return super().read_response(*args, **options)
         except redis.ReadOnlyError:
             if self._number == self._generation.number:
                 self._generation.number += 1
             raise
-
-    def _has_begun(self) -> bool:
-        """Waits until an answer begins, or the connection breaks; returns False if the time for it is over."""
-        try:
-            return self._sock is None or self.can_read(self.socket_timeout)
-        except redis.ConnectionError:  # which reading will raise, too
-            return True
 
 
 class TcpConnection(_FollowsMaster, Connection):

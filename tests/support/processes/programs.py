@@ -22,8 +22,10 @@ PORT_ATTEMPTS = 5
 """A program that doesn't use :mod:`support.processes.ports` may take a port between finding and binding it."""
 
 
+ALL = ["process.extras", "process.native_lines", "process.version:version", "encodings.idna"]
+"""What each of them imports at its start."""
 SIDECAR = [
-    "process.extras",
+    *ALL,
     "sidecar.server",
     "sidecar.fleet.scope",
     "sidecar.rpc.reflection",
@@ -31,8 +33,11 @@ SIDECAR = [
 ]
 """What the sidecar imports at its start."""
 WORKER = [
+    *ALL,
     "process.settings",
-    "process.extras",
+    "grpc._channel",
+    "numpy.random",
+    "av.subtitles.stream",
     "worker.run_settings",
     "worker.publish.settings",
     "worker.demo.settings",
@@ -45,11 +50,13 @@ WORKER = [
 ]
 """What the worker's commands import at their start."""
 CONSOLE = [
+    *ALL,
     "process.settings",
-    "process.extras",
     "console.web.settings",
     "console.web.running",
     "uvicorn.protocols.http.h11_impl",
+    "uvicorn.lifespan.off",
+    "anyio._backends._asyncio",
     "redis.asyncio",
 ]
 """What the console imports at its start."""

@@ -8,6 +8,7 @@ It is ended when the block ends, also if it is paused.
 
 import contextlib
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -106,14 +107,23 @@ def sidecar_process(
 
 def _serves(process: programs.Process, address: str) -> bool:
     deadline = time.monotonic() + programs.START_DEADLINE_S
-    options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
     request = health_pb2.HealthCheckRequest()
-    with grpc.insecure_channel(address, options=options) as channel:
+    with grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                if stub.Check(request, timeout=1.0).status == health_pb2.HealthCheckResponse.SERVING:
+                _connect(address)  # a channel would wait longer before it tries again
+                if (
+                    stub.Check(request, timeout=programs.START_DEADLINE_S).status
+                    == health_pb2.HealthCheckResponse.SERVING
+                ):
                     return True
-            except grpc.RpcError:
-                time.sleep(0.02)
+            except (OSError, grpc.RpcError):
+                pass
+            time.sleep(0.01)
     return False
+
+
+def _connect(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=programs.START_DEADLINE_S).close()

@@ -17,4 +17,4 @@ logs.set_up(settings.log_level, settings.log_format)
 make = functools.partial(fake_detector, sys.argv[1])
 # A GPU is shared by all threads, unlike the processor.
 make = functools.cache(make) if sys.argv[1].startswith("gpu:") else make
-sys.exit(in_processes(settings.options, lambda options, on_open: serve(make, options, on_open=on_open)))
+sys.exit(in_processes(settings.options, lambda options, report: serve(make, options, report_address=report)))

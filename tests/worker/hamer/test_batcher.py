@@ -1,6 +1,7 @@
 """The micro-batcher: how callers share batches, and what happens without memory or without the device."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -359,6 +360,18 @@ def test_a_bug_reaches_the_callers(make: Callable[..., Caller], device: Device):
         batcher.run(crops(1.0))
     device.room = 1000
     assert batcher.run(crops(1.0)).tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_idle_batcher_keeps_no_crops(make: Callable[..., Caller], device: Device, lost: bool):
+    """They are memory of the device."""
+    batcher, cropped = make(), crops(1.0, 2.0)
+    pixels, device.lost_later = weakref.ref(cropped.pixels), lost
+    future = batcher.submit(cropped)
+    del cropped
+    assert (future.exception(FOREVER) is not None) is lost
+    del future  # an error's traceback has the batch
+    wait_until(lambda: pixels() is None, "the end of the crops")
 
 
 def test_closing_finishes_what_waits(make: Callable[..., Caller], device: Device):

@@ -13,7 +13,7 @@ from support.waiting import wait_until
 from worker.metrics import Metrics
 from worker.pipeline.dispatcher import Admitted, Dispatcher
 from worker.queue.commands import QueueError, QueueUnreachableError
-from worker.queue.delivery import Dead, Delivery, Settled, Skipped
+from worker.queue.delivery import DEAD_FIELD_BYTES, Dead, Delivery, Settled, Skipped
 from worker.queue.frame import DeadReason, EntryError, Frame, SkipReason
 
 NOW = 1000.0
@@ -115,18 +115,25 @@ def test_idle_threads_get_their_pictures_at_once() -> None:
     assert parts.queue.asked[0] == [b"a-0", b"b-0", b"c-0", b"d-0", b"e-0"]
 
 
-def test_there_is_room_while_few_frames_wait() -> None:
-    """Two for each thread; whoever waits for room gets it when a frame leaves."""
+@pytest.mark.parametrize(("waiting", "wanted"), [(0, 8), (1, 7), (4, 4), (5, 4), (7, 4), (8, 0), (9, 0)])
+def test_frames_are_wanted_while_few_wait(waiting: int, wanted: int) -> None:
+    """Two for each thread may wait; if there is room for any, a read brings one for each thread at least."""
+    parts = Parts(threads=4)
+    parts.dispatcher.put([frame(f"camera-{number}") for number in range(waiting)])
+    assert parts.dispatcher.wanted == wanted
+
+
+def test_whoever_waits_for_room_gets_it_when_a_frame_leaves() -> None:
+    """Or when the time is over."""
     parts = Parts(threads=1)
-    assert parts.dispatcher.has_room
     parts.dispatcher.put([frame("a"), frame("b"), frame("c")])
     assert len(parts.dispatcher) == 3
     parts.dispatcher.wait_for_room(0.001)
-    assert not parts.dispatcher.has_room
+    assert not parts.dispatcher.wanted
     with parts.running():
         assert parts.jobs(1) == ["a-0"]
         parts.dispatcher.wait_for_room(60.0)
-        assert parts.dispatcher.has_room
+        assert parts.dispatcher.wanted
 
 
 @pytest.mark.parametrize("max_age", [10.0, math.inf])
@@ -169,6 +176,20 @@ def test_a_frame_without_a_picture_ends_here() -> None:
     assert [each.reason for each in parts.settled if isinstance(each, Skipped)] == [SkipReason.PAYLOAD_EXPIRED]
     assert [each.reason for each in parts.settled if isinstance(each, Dead)] == [DeadReason.BAD_FRAME_KEY]
     assert parts.queue.fetched == [b"gone", b"odd"]
+
+
+def test_a_picture_inside_an_entry_is_in_the_job_alone() -> None:
+    """So its memory goes when it is decoded; the delivery has what a dead letter keeps of it."""
+    parts = Parts()
+    fields = {b"stream_name": b"a", b"frame": b"inline" * 1000}
+    inline = replace(frame("a", key=b"").frame, payload=fields[b"frame"])
+    parts.dispatcher.put([Admitted(inline, Delivery("a-0", fields, 1), 5.0)])
+    with parts.running():
+        job = parts.dispatcher.next_job()
+    assert job is not None
+    assert job.payload == fields[b"frame"]
+    assert job.frame == replace(inline, payload=None)
+    assert job.delivery.fields == {b"stream_name": b"a", b"frame": (b"inline" * 1000)[:DEAD_FIELD_BYTES]}
 
 
 def test_a_picture_that_was_given_up_is_fetched_again() -> None:

@@ -47,6 +47,21 @@ def test_a_worker_leaves_new_frames_to_others_while_its_threads_are_busy(valkey:
         publish_many(valkey.bytes, 10)
 
 
+def test_a_worker_reads_what_its_threads_want_of_a_burst(valkey: QueueServer, queue: Queue) -> None:
+    """The rest is left to others; those that are denied aren't counted among what is wanted."""
+    parts = ReaderAndSettler(queue, EveryNth(3), threads=2, drain=False, fresh=3600.0)
+    thread = parts.read()
+    wait_until(lambda: calls(valkey.bytes, "xread") > 0)  # it has read all that there was
+    publish_many(valkey.bytes, 100)
+    wait_until(lambda: not parts.dispatcher.wanted)
+    turned_at = parts.reader.turned_at
+    wait_until(lambda: parts.reader.turned_at > turned_at)
+    read = accounting(valkey.bytes)["received"]
+    parts.end(thread)
+    assert 4 <= len(parts.dispatcher) <= 8
+    assert read <= 40
+
+
 def test_newer_live_frames_supersede_those_that_wait(valkey: QueueServer, queue: Queue) -> None:
     """Each stream keeps its newest frame; the pictures of the others are never fetched."""
     publish_many(valkey.bytes, 30, streams=3)

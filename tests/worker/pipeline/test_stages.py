@@ -1,9 +1,11 @@
 """What the stages do with a job: with a detector that takes one picture at a time, and with one that takes many."""
 
+import gc
 import json
 import logging
 import queue as queues
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -268,6 +270,44 @@ def test_a_settled_frame_has_no_picture() -> None:
         detector.pictures[0].set_result(ONE_HAND)
         parts.settled.get(timeout=60.0)
         assert work.image is None
+
+
+@pytest.mark.parametrize("batching", [False, True])
+def test_an_error_keeps_no_picture(batching: bool) -> None:
+    """An error refers to the calls that raised it, which have the picture: 25 MB of a large one until the next collection."""
+    seen: list[weakref.ref[np.ndarray]] = []
+
+    class Broken:
+        name = "broken"
+        engine = "fake"
+
+        def detect(self, image: np.ndarray) -> Hands:
+            seen.append(weakref.ref(image))
+            if len(seen) == 1:
+                raise MemoryError("out of memory")
+            return ONE_HAND
+
+    class BrokenBatching(Broken):
+        at_once = 2
+
+        def submit(self, image: np.ndarray) -> Future[Hands]:
+            future: Future[Hands] = Future()
+            try:
+                future.set_result(self.detect(image))
+            except MemoryError as error:
+                future.set_exception(error)
+            try:
+                return future
+            finally:
+                del future
+
+    gc.disable()
+    try:
+        (counted,) = Parts(BrokenBatching() if batching else Broken()).count(picture())
+        assert isinstance(counted, Counted)
+        assert [each() for each in seen] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_busy_seconds_are_those_of_the_current_frame() -> None:

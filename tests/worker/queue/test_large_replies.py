@@ -1,7 +1,9 @@
-"""What is asked of the C library while replies are read."""
+"""What is asked of the C library while replies are read, and what they leave behind."""
 
+import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,111 +11,149 @@ import redis
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 
-from worker.queue import redis_client
+from worker.queue import large_replies
+from worker.queue.commands import Commands
+from worker.queue.consumer import Queue
+from worker.queue.keys import Keys
 from worker.queue.large_replies import LARGE_BYTES, LargeReplies
+from worker.queue.redis_client import connect
 
 APART, AS_BEFORE = (-3, LARGE_BYTES), [(-3, 32 << 20), (-1, 64 << 20)]
+KEYS = Keys()
+SIZE = 40 << 20
+"""Of a picture; glibc never keeps such a block in its heap."""
 
 
-class Library:
-    """Notes what it is asked for, at a time that a test sets."""
-
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-        self.now = 100.0
-        self.replies = LargeReplies(
-            lambda parameter, value: self.calls.append((parameter, value)),
-            lambda pad: self.calls.append(("trim", pad)),
-            lambda: self.now,
-        )
-
-    def read(self) -> list[object]:
-        """Reads a reply; returns what was asked for meanwhile."""
-        self.calls = []
-        with self.replies.reading():
-            pass
-        return self.calls
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the C library is asked for."""
+    calls: list[object] = []
+    replies = LargeReplies(lambda parameter, value: calls.append((parameter, value)))
+    monkeypatch.setattr(large_replies, "large_replies", replies)
+    return calls
 
 
-def test_small_replies_change_nothing() -> None:
-    """As long as no large one has come, all is left to the C library."""
-    library = Library()
-    library.replies.note(LARGE_BYTES - 1)
-    assert library.read() == []
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Valkey."""
+    path = tmp_path_factory.mktemp("valkey") / "redis.sock"
+    with valkey("--unixsocket", str(path)):
+        yield f"unix://{path}"
 
 
-def test_after_a_large_reply_large_blocks_are_apart_while_replies_are_read() -> None:
-    """What the first one left in the heap is given back at the next ones, for a while and not at each of them."""
-    library = Library()
-    library.replies.note(LARGE_BYTES)
-    assert library.read() == [APART, ("trim", 0), *AS_BEFORE]
-    assert library.read() == [APART, *AS_BEFORE]
-    library.now += 1.0
-    assert library.read() == [APART, ("trim", 0), *AS_BEFORE]
-    library.now += 10.0
-    library.replies.note(LARGE_BYTES)
-    assert library.read() == [APART, *AS_BEFORE]
+@pytest.fixture
+def client(url: str) -> Iterator[redis.Redis]:
+    """A client of the queue's Redis, which is empty."""
+    with connect(url) as client:
+        client.flushall()
+        yield client
 
 
-def test_several_threads_read_at_once() -> None:
-    """The last one that ends restores how blocks are kept."""
-    library = Library()
-    library.replies.note(LARGE_BYTES)
-    library.now += 11.0
-    with library.replies.reading():
-        with library.replies.reading():
-            pass
-        assert library.calls == [APART]
-    assert library.calls == [APART, *AS_BEFORE]
+def resident() -> int:
+    """Returns the memory of this process, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_large_blocks_are_apart_until_the_last_large_reply_is_read() -> None:
+    """Several threads may read at once."""
+    calls: list[object] = []
+    replies = LargeReplies(lambda parameter, value: calls.append((parameter, value)))
+    replies.begin()
+    replies.begin()
+    replies.end()
+    assert calls == [APART]
+    replies.end()
+    assert calls == [APART, *AS_BEFORE]
 
 
 def test_another_c_library() -> None:
-    """Without these functions nothing is asked for."""
-    replies = LargeReplies(None, None)
-    replies.note(LARGE_BYTES)
-    with replies.reading():
-        pass
+    """Without this function nothing is asked for."""
+    replies = LargeReplies(None)
+    replies.begin()
+    replies.end()
 
 
-def test_a_wait_for_a_reply_is_not_a_part_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "calls"), [(LARGE_BYTES - 100, []), (LARGE_BYTES + 1, [APART, *AS_BEFORE])])
+def test_only_large_replies_are_apart(client: redis.Redis, asked: list[object], size: int, calls: list[object]) -> None:
+    """The first one as well as those that follow."""
+    client.xadd("stream", {"frame": bytes(size)})
+    for _ in range(2):
+        asked.clear()
+        assert client.xrange("stream")[0][1] == {b"frame": bytes(size)}
+        assert asked == calls
+
+
+def test_a_picture_under_a_key_is_not_apart(client: redis.Redis, asked: list[object]) -> None:
+    """The heap keeps its memory for the next one, as that of decoded pictures."""
+    client.set("picture", bytes(3 * LARGE_BYTES))
+    assert client.get("picture") == bytes(3 * LARGE_BYTES)
+    assert asked == []
+
+
+def test_a_wait_for_a_reply_is_not_a_part_of_it(url: str, client: redis.Redis, asked: list[object]) -> None:
     """A worker that keeps up waits nearly always, and other threads decode pictures meanwhile."""
-    library = Library()
-    library.replies.note(LARGE_BYTES)
-    library.now += 11.0
-    monkeypatch.setattr(redis_client, "large_replies", library.replies)
-    path = tmp_path / "redis.sock"
-    with (
-        valkey("--unixsocket", str(path)),
-        redis_client.connect(f"unix://{path}") as client,
-        redis_client.connect(f"unix://{path}") as other,
-    ):
+    for blocked in (True, False):
         waiting = threading.Thread(target=client.xread, args=({"stream": "$"},), kwargs={"block": 0})
         waiting.start()
-        wait_until(lambda: other.info("clients")["blocked_clients"] == 1, "it waits")
-        begun, ended = library.calls.count(APART), library.calls.count(AS_BEFORE[0])
-        other.xadd("stream", {"field": "value"})
+        with connect(url) as other:
+            wait_until(lambda: other.info("clients")["blocked_clients"] == 1, "it waits")
+            assert asked == []
+            other.xadd("stream", {"field": bytes(2 * LARGE_BYTES) if blocked else b"small"})
         waiting.join()
-    assert begun == ended > 0
+        assert asked == ([APART, *AS_BEFORE] if blocked else [])
+        asked.clear()
 
 
-def test_a_reply_that_does_not_come_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time-out is that of any reply, and an error is raised."""
-    library = Library()
-    library.replies.note(LARGE_BYTES)
-    monkeypatch.setattr(redis_client, "large_replies", library.replies)
-    monkeypatch.setattr(redis_client, "SOCKET_TIMEOUT_S", 0.2)
-    waited: list[float | None] = []
-    can_read = redis_client.TcpConnection.can_read
+def test_a_reply_that_breaks_off_ends_too(asked: list[object]) -> None:
+    """Whatever was read of it is gone with the connection."""
 
-    def noted(connection: redis_client.TcpConnection, timeout: float = 0) -> bool:
-        waited.append(timeout)
-        return can_read(connection, timeout)
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"*1\r\n$%d\r\n" % (3 * LARGE_BYTES) + bytes(2 * LARGE_BYTES))
 
-    monkeypatch.setattr(redis_client.TcpConnection, "can_read", noted)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        redis_client.connect(f"redis://127.0.0.1:{listener.getsockname()[1]}") as client,
-        pytest.raises(redis.TimeoutError),
-    ):
-        client.ping()
-    assert 0.2 in waited
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve).start()
+        with (
+            connect(f"redis://127.0.0.1:{listener.getsockname()[1]}") as client,
+            pytest.raises(redis.ConnectionError),
+        ):
+            client.xrange("stream")
+    assert asked == [APART, *AS_BEFORE]
+
+
+def test_replies_of_several_commands(client: redis.Redis, asked: list[object]) -> None:
+    """What has come of the next reply isn't lost with the buffer of a large one."""
+    sizes = [2 * LARGE_BYTES, 10, 3 * LARGE_BYTES, 0, 100_000, 2 * LARGE_BYTES]
+    pipeline = client.pipeline(transaction=False)
+    for number, size in enumerate(sizes):
+        pipeline.xadd(f"stream{number}", {"frame": bytes(size)})
+    pipeline.execute()
+    for number in range(len(sizes)):
+        pipeline.xrange(f"stream{number}")
+    asked.clear()
+    assert [len(entries[0][1][b"frame"]) for entries in pipeline.execute()] == sizes
+    assert asked.count(APART) == asked.count(AS_BEFORE[0]) == 3
+
+
+def test_a_connection_that_is_not_used_next_keeps_no_buffer(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two reads other threads use other connections, so that the next read may go by one of those."""
+    queue = Queue(Commands(client, KEYS), "me")
+    for number in range(2):
+        client.xadd(KEYS.frames, {"stream_name": "cam", "ts": number, "frame": bytes(SIZE)})
+    pool = client.connection_pool
+    release = pool.release
+
+    def release_before_another(connection: redis.Connection) -> None:
+        release(connection)
+        for each in [pool.get_connection(), pool.get_connection()]:
+            release(each)
+
+    monkeypatch.setattr(pool, "release", release_before_another)
+    before = resident()
+    held = queue.read(1) + queue.read(1)
+    assert [len(each.fields[b"frame"]) for each in held] == [SIZE, SIZE]
+    assert resident() - before < 2.5 * SIZE

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.hands.device.arena import Arena
+from worker.hands.device.batch_limit import RECOVERY, BatchLimit
 from worker.hands.device.errors import is_out_of_memory
 from worker.hands.device.inputs import CROP_COLUMNS, VIEW_COLUMNS, Rows, letterboxed, upright
 from worker.hands.device.network import Network as TorchNetwork
@@ -63,6 +64,7 @@ class Runner:
         *,
         dtype: torch.dtype = torch.float32,
         buckets: tuple[int, ...] = BUCKETS,
+        recovery: int = RECOVERY,
     ) -> None:
         """Loads the weights.
 
@@ -73,6 +75,7 @@ class Runner:
             device: a GPU, or a CPU for tests.
             dtype: what the network computes with.
             buckets: batch sizes, ascending; on a CPU only the last one counts.
+            recovery: batches without a shortage of memory after which the next larger size is tried again.
 
         Raises:
             ValueError: the file has parts that the hand models don't have.
@@ -82,6 +85,7 @@ class Runner:
         self._device = device
         self._dtype = dtype
         self._buckets = buckets
+        self._limit = BatchLimit(buckets, recovery)
         self._captured: dict[int, Captured] = {}
         self._captured_arena: Tensor | None = None
         self.columns = VIEW_COLUMNS if isinstance(network, AnchorNetwork) else CROP_COLUMNS
@@ -90,8 +94,8 @@ class Runner:
 
     @property
     def largest(self) -> int:
-        """The largest batch; it becomes smaller when memory runs out."""
-        return self._buckets[-1]
+        """The largest batch at present; it becomes smaller when memory runs out."""
+        return self._limit.largest
 
     @torch.inference_mode()
     def launch(self, rows: Rows) -> Launched:
@@ -102,13 +106,14 @@ class Runner:
             try:
                 parts.append(self._launch(some))
             except Exception as error:
-                if not is_out_of_memory(error) or len(self._buckets) == 1:
+                if not is_out_of_memory(error) or not self._limit.lower(len(some)):
                     raise
             else:
+                self._limit.computed(len(some))
                 rows = rows[len(some) :]
                 continue
             # Outside the handler: the error's traceback, which holds the failed batch's tensors, has been released.
-            self._shrink()
+            self._free_memory()
         return parts[0] if len(parts) == 1 else Joined(parts)
 
     @torch.inference_mode()
@@ -151,8 +156,7 @@ class Runner:
             self._captured[size] = Captured(self.compute, (size, self.columns), self._device, pool)
         return self._captured[size].launch(rows)
 
-    def _shrink(self) -> None:
-        self._buckets = self._buckets[:-1]
+    def _free_memory(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()  # pragma: no cover - needs a GPU
         about = {"network": self._network.file, "limit": self.largest}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from worker.hands.detection import KeepingDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.engine import DeviceEngine
 from worker.hands.effort import Effort
@@ -46,6 +47,10 @@ def test_pictures_share_batches(engine, pictures):
     found = [(name, detector.submit(pictures[name])) for _ in range(2) for name in pictures]
     for name, hands in found:
         np.testing.assert_allclose(hands.result(120).boxes, alone[name].boxes, atol=CLOSE)
+    kept = []
+    assert isinstance(detector, KeepingDetector)
+    assert len(detector.submit_keeping(pictures["one"], kept.append).result(120)) == len(alone["one"])
+    kept.pop().free()
 
 
 def stopping():
@@ -68,6 +73,28 @@ def test_the_room_of_a_picture_is_freed(models, pictures, steps):
             with pytest.raises(ValueError, match="stop"):
                 future.result(60)
         assert engine._arena._rooms.is_empty
+
+
+def finding():
+    """One that asks once and finds something."""
+    yield SearchViews(PALMS, [View(0, 0, 100, 100)])
+    return "found"
+
+
+def test_a_picture_may_be_kept(models, pictures):
+    """Its copy is left to whoever wants it, before the future is done; not if the computation fails."""
+    with closing(DeviceEngine(models, torch.device("cpu"), pixels=500_000)) as engine:
+        kept = []
+        assert engine.run(pictures["one"], finding(), kept.append).result(60) == "found"
+        [picture] = kept
+        np.testing.assert_array_equal(picture.pixels.numpy(), pictures["one"])
+        assert not engine._arena._rooms.is_empty
+        picture.free()
+        assert engine._arena._rooms.is_empty
+        with pytest.raises(ValueError, match="stop"):
+            engine.run(pictures["one"], refused(), kept.append).result(60)
+        assert engine._arena._rooms.is_empty
+    assert len(kept) == 1
 
 
 def test_a_lost_device_is_reported(models, pictures, monkeypatch):

@@ -42,8 +42,8 @@ def test_a_request_may_be_larger_than_a_batch(models, arena):
 
 
 def test_batches_become_smaller_when_memory_runs_out(models, arena, monkeypatch, caplog):
-    """And everything is computed; a device without memory for a single input is an error."""
-    runner = Runner(LANDMARKS, models.landmarks, arena, CPU, buckets=(1, 2, 4))
+    """And everything is computed; later larger ones are tried again. A device without memory for a single input is an error."""
+    runner = Runner(LANDMARKS, models.landmarks, arena, CPU, buckets=(1, 2, 4), recovery=10)
     fits, sizes = 2, []
 
     def compute(rows):
@@ -56,8 +56,12 @@ def test_batches_become_smaller_when_memory_runs_out(models, arena, monkeypatch,
     rows = np.arange(5 * runner.columns, dtype=float).reshape(5, -1)
     np.testing.assert_array_equal(runner.launch(rows).wait(), rows[:, :1])
     assert sizes == [4, 2, 2, 1]
-    assert runner.largest == 2
     assert [record.limit for record in caplog.records] == [2]
+    assert runner.largest == 2
+    fits = 4
+    for _ in range(4):
+        runner.launch(rows)
+    assert (runner.largest, max(sizes[-3:])) == (4, 4)
     fits = 0
     with pytest.raises(torch.OutOfMemoryError):
         runner.launch(rows)
