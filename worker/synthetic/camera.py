@@ -72,5 +72,5 @@ def background(rng: random.Random, size: tuple[int, int]) -> Image:
         panel = np.s_[max(0, round(y)) : far[1] + 1, max(0, round(x)) : far[0] + 1]
         for plane, tint in zip(planes, base * rng.uniform(0.55, 1.25), strict=True):
             plane[panel] = 0.7 * plane[panel] + 0.3 * tint
-    wall = cv2.merge(planes)
+    wall: NDArray[np.float32] = cv2.merge(planes)
     return cv2.GaussianBlur(wall, (0, 0), 1.2).clip(0, 255).astype(np.uint8)

@@ -49,7 +49,7 @@ def test_pictures_share_batches(engine, pictures):
         np.testing.assert_allclose(hands.result(120).boxes, alone[name].boxes, atol=CLOSE)
     kept = []
     assert isinstance(detector, KeepingDetector)
-    assert len(detector.submit_keeping(pictures["one"], kept.append).result(120)) == len(alone["one"])
+    assert len(detector.submit_keeping(pictures["pair"], kept.append).result(120)) == len(alone["pair"])
     kept.pop().free()
 
 
