@@ -74,8 +74,11 @@ def test_a_limit_changed_by_somebody_else_fails_the_demo(
     assert cv2.imread(str(picture)).shape == (480, 640, 3)
 
 
-def test_a_redis_that_cannot_be_used_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_redis_that_cannot_be_used_is_one_clear_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is exit code 1; the line says why, and what to do."""
+    monkeypatch.setattr("worker.demo.stage._DEATH_S", 0.05)  # no process of the demo's own is the cause
     with valkey("--requirepass", "secret") as server:
         for url, what, hint in (
             ("redis://127.0.0.1:1/0", "Redis is unreachable", "check --redis-url"),
