@@ -38,7 +38,7 @@ from worker.hands.device.runner import BUCKETS, Ready
 from worker.hands.effort import Effort
 from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, default_models_dir, ensure_models
-from worker.hands.networks import Answer, Found, Network, Request, SearchViews, Steps, answered
+from worker.hands.networks import Answer, Found, Keep, Network, Request, SearchViews, Steps, answered
 from worker.picture import Picture
 from worker.picture_files import pictures_in
 from worker.synthetic.camera import SyntheticCamera
@@ -61,7 +61,7 @@ class Recorded:
         """Loads networks."""
         self._engine.prepare(networks)
 
-    def run(self, image: Picture, steps: Steps[Found]) -> "Future[Found]":
+    def run(self, image: Picture, steps: Steps[Found], _keep: Keep | None = None) -> "Future[Found]":
         """Answers: the first time as the engine does, then from memory."""
         found: Future[Found] = Future()
         if id(image) in self._answers:
@@ -104,7 +104,7 @@ def asked(rows: Sequence[tuple[str, Rows]], batches: Batches[str]) -> "Future[No
     def ask(request: Any) -> None:
         batches.ask(request[0], request[1], lambda outputs: computation.go_on(list(outputs)))  # type: ignore[arg-type]
 
-    computation = Computation(asking(rows), ask, lambda: None)
+    computation = Computation(asking(rows), ask, lambda _well: None)
     computation.start()
     return computation.found
 

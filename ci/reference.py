@@ -99,7 +99,9 @@ def hand_counter_page() -> Iterator[str]:
 def parameter(each: Any) -> Flag:
     """Returns what the reference says about a parameter of fpsctl, which typer describes."""
     if each.param_type_name == "argument":
-        return Flag(each.metavar or each.name.upper(), "", "", "", each.help or "")
+        name = each.metavar or each.name.upper()
+        shown = (name if each.required else f"[{name}]") + ("..." if each.nargs != 1 else "")
+        return Flag(shown, "", each.envvar or "", "", each.help or "")
     default = "" if each.is_flag or each.default in (None, "", ()) else str(each.default)
     value = "" if each.is_flag else each.metavar or "TEXT"
     return Flag(", ".join((*each.opts, *each.secondary_opts)), value, each.envvar or "", default, each.help or "")

@@ -130,6 +130,7 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
             mano=options.mano,
             device=options.device,
             mesh=options.mesh,
+            precision=options.hamer_precision,
             mode=Compile(options.hamer_compile),
             tuning_folder=options.hamer_cache or _users_cache(),
             on_event=on_event,

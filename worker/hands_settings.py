@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from process.fields import Number
 from worker.backend import AUTO, BACKENDS, backend_error, names
 from worker.hands.effort import Effort
-from worker.options import HandsOptions
+from worker.options import HamerPrecision, HandsOptions
 from worker.settings import WorkerSettings
 
 
@@ -45,6 +45,11 @@ class HandsSettings(WorkerSettings):
     device: str = Field(
         "auto", description="what the networks run on: cpu, cuda or cuda:N; auto: a GPU if there is one"
     )
+    hamer_precision: HamerPrecision = Field(
+        "auto",
+        description="number format of HaMeR's backbone; auto: float16 on a GPU, bfloat16 if that overflows or on a CPU that "
+        "computes with it, else float32",
+    )
     hamer_compile: Literal["auto", "on", "off"] = Field(
         "auto",
         description="compile HaMeR's backbone with torch.compile; auto: on a GPU, if it is measured to be faster",
@@ -72,6 +77,7 @@ class HandsSettings(WorkerSettings):
             mano=self.mano,
             device=self.device,
             mesh=self.mesh,
+            hamer_precision=self.hamer_precision,
             hamer_compile=self.hamer_compile,
             hamer_cache=self.hamer_cache,
         )

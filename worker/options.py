@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from worker.hands.effort import Effort
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from process.redis_url import RedisUrl
     from worker.queue.partitions import Partitions, Share
     from worker.sinks.open_sinks import SinkSpec
+
+HamerPrecision: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class HandsOptions:
     """What the networks run on: auto, cpu, cuda or cuda:N."""
     mesh: bool = False
     """Whether HaMeR's hands come with their meshes."""
+    hamer_precision: HamerPrecision = "auto"
+    """What HaMeR's backbone computes in; auto: what is fastest on the device."""
     hamer_compile: Literal["auto", "on", "off"] = "auto"
     """Whether HaMeR's backbone is compiled by torch; auto: on a GPU, if that is faster."""
     hamer_cache: Path | None = None

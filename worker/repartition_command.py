@@ -40,5 +40,8 @@ def run_repartition(redis: RedisUrl, redis_access: RedisAccess, prefix: str, *, 
         return log_failure(logger, error, "run the command again")
     finally:
         connections.close()
-    logger.info("the queue has another number of partitions", extra={"before": before, "partitions": partitions})
+    if before == partitions:
+        logger.info("the queue already has this number of partitions", extra={"partitions": partitions})
+    else:
+        logger.info("the queue has another number of partitions", extra={"before": before, "partitions": partitions})
     return 0

@@ -11,6 +11,7 @@ import typer
 from console.control.keys import DEFAULT_CONFIG_KEY
 from console.fpsctl.commands import audit, change, check, doctor, documents, explain, other_programs, read, top, watch
 from console.fpsctl.connect import session_from
+from console.fpsctl.examples import below_help
 from console.fpsctl.session import DEFAULT_PREFIX
 from process.version import version
 
@@ -147,4 +148,4 @@ COMMANDS: dict[str, tuple[Callable[..., object], str]] = {
     "probe": (other_programs.probe, "try a camera"),
 }
 for name, (function, summary) in COMMANDS.items():
-    app.command(name, short_help=summary)(function)
+    app.command(name, short_help=summary, epilog=below_help(name))(function)

@@ -8,7 +8,7 @@ from console.control.changes import Change, Kind, Snapshot
 from console.control.plan import Plan, ended_boosts
 from console.control.store import ConflictError
 from console.fpsctl.columns import Column
-from console.fpsctl.report import FpsctlError, listed
+from console.fpsctl.report import FpsctlError, Report, listed
 from console.fpsctl.session import Session
 from console.fpsctl.show import rows
 
@@ -36,13 +36,16 @@ def carry_out(
     report = session.report
     plan = make()
     _refuse(plan)
-    if dry_run or (asks and not yes and plan.changes):
+    if plan.changes and (dry_run or (asks and not yes)):
         report.table(_HEAD, rows(plan.changes, session.now()))
         if dry_run:
-            report.line(f"{len(plan.changes)} changes, none made")
+            report.line(f"{len(plan.changes)} change{'' if len(plan.changes) == 1 else 's'}, none made")
             return
         if not report.confirmed(f"change these {len(plan.changes)}?"):
             raise FpsctlError("nothing was changed")
+    if dry_run:
+        _remark(report, plan)
+        return
     agreed = plan.changes
     for _ in range(TRIES):
         try:
@@ -66,6 +69,10 @@ def carry_out(
     now = session.now()
     for name, old, arrow, new in rows(plan.changes, now):
         report.line(f"{name}: {old} {arrow} {new}")
+    _remark(report, plan)
+
+
+def _remark(report: Report, plan: Plan) -> None:
     for note in plan.notes:
         report.note(note)
     if not plan.changes and not plan.notes:

@@ -236,11 +236,11 @@ def test_cluster_claims_follow_moved_slots(nodes):
         asked("--scope", "fleet", redis_url=nodes.url) as second,
         player([first.process, second.process]) as playing,
     ):
-        admitted = playing.play({"mover": 30.0}, 10.0)["mover"]
+        admitted = playing.play({"mover": 10.0}, 10.0)["mover"]
         nodes.begin_move(key, target)
-        admitted += playing.play({"mover": 30.0}, 10.0)["mover"]
+        admitted += playing.play({"mover": 10.0}, 10.0)["mover"]
         nodes.end_move(key, source, target)
-        admitted += playing.play({"mover": 30.0}, 10.0)["mover"]
+        admitted += playing.play({"mover": 10.0}, 10.0)["mover"]
         for sidecar in (first, second):
             assert "sidecar_alone_decisions_total 0.0" in page(sidecar)
     assert len(admitted) == pytest.approx(30, abs=1)

@@ -1,7 +1,6 @@
-"""``hand-counter demo``: its first phases, the console that stays, and how it ends. ``make demo`` runs all phases."""
+"""``hand-counter demo``: some of its phases, the console that stays, and how it ends. ``make demo`` runs all phases."""
 
 import json
-import os
 import re
 import signal
 import urllib.request
@@ -20,7 +19,7 @@ def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
     """It changes limits, serves the console until a signal, then shows the table; exit code 0; it leaves the picture alone."""
     folder, picture = tmp_path / "demo", tmp_path / "frame.png"
     folder.mkdir()
-    with short_demo(folder, 3, "--phase-seconds", "2", "--keep", "--annotate", str(picture)) as demo:
+    with short_demo(folder, "1,3", "--phase-seconds", "2", "--keep", "--annotate", str(picture)) as demo:
         demo.until_it_says("it goes on until Ctrl-C")
         children = demo.children()
         assert set(children) == {"valkey-server", "sidecar", "worker", "console.web"}
@@ -45,7 +44,7 @@ def test_the_demo_does_what_it_promises(tmp_path: Path) -> None:
 
 def test_a_signal_ends_everything(tmp_path: Path) -> None:
     """An interrupted demo stops what it started, says so and fails; a second signal changes nothing."""
-    with short_demo(tmp_path, 1, *LONG) as demo:
+    with short_demo(tmp_path, "1", *LONG) as demo:
         demo.until_it_says("phase 1 of 1")
         children = demo.children()
         assert len(children) == 4
@@ -54,18 +53,5 @@ def test_a_signal_ends_everything(tmp_path: Path) -> None:
         demo.signal(signal.SIGINT)
         assert demo.wait() == 1
     assert demo.said.rstrip().endswith("hand-counter demo: interrupted")
-    assert "Traceback" not in demo.said
-    assert demo.has_left(children) == []
-
-
-def test_the_death_of_a_process_ends_the_demo(tmp_path: Path) -> None:
-    """It names the process that died, shows the end of its output, stops the others and fails."""
-    with short_demo(tmp_path, 1, *LONG) as demo:
-        demo.until_it_says("phase 1 of 1")
-        children = demo.children()
-        os.kill(children["valkey-server"], signal.SIGKILL)
-        assert demo.wait() == 1
-    assert "hand-counter demo: valkey has ended with exit code -9" in demo.said
-    assert "\n  valkey: " in demo.said
     assert "Traceback" not in demo.said
     assert demo.has_left(children) == []

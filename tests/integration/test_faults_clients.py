@@ -17,6 +17,7 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 FPS = 2.0
+CAMERAS = 40
 HELPERS = str(Path(__file__).resolve().parent.parent)
 
 # Keeps as many calls in progress as it can; prints a line when the first was answered.
@@ -60,21 +61,21 @@ def open_files(pid: int) -> int:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_clients_that_die_or_hang_in_a_call_harm_no_other(sidecar: SidecarProcess, number: signal.Signals) -> None:
     """Calls of other clients succeed and obey the law, and the resources of dead clients are released."""
-    with Load(sidecar.address) as load:
-        load.wait_for_batches(20)
+    with Load(sidecar.address, streams=CAMERAS) as load:
+        load.wait_for_batches(4)
         before = open_files(sidecar.pid)
         for _ in range(3):
             client = client_in_full_swing(sidecar)
             try:
                 client.send_signal(number)
-                load.wait_for_batches(30)
+                load.wait_for_batches(6)
             finally:
                 client.kill()
                 client.wait(10.0)
                 assert client.stdout is not None
                 client.stdout.close()
         wait_until(lambda: open_files(sidecar.pid) <= before, "the connections of dead clients are closed")
-        load.wait_for_batches(20)
+        load.wait_for_batches(4)
     load.check(most_fps=FPS)
     assert "Traceback" not in sidecar.logs()
 

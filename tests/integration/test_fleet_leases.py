@@ -99,7 +99,7 @@ def fleet(redis: Valkey, sidecars: list[SidecarProcess]) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize(
     ("source_fps", "fps", "seconds", "most_asked"),
-    [(60.0, 1.0, 100.0, 0.1), (30.0, 2.0, 100.0, 0.4), (30.0, 15.0, 40.0, 1.0)],
+    [(60.0, 1.0, 50.0, 0.1), (30.0, 2.0, 50.0, 0.4), (30.0, 15.0, 20.0, 1.0)],
 )
 def test_the_rate_is_kept_with_few_questions(
     fleet: Fleet, source_fps: float, fps: float, seconds: float, most_asked: float

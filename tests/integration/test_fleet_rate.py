@@ -82,7 +82,7 @@ def test_rate_is_kept_from_one_to_four_to_two_replicas():
     noticed the change, and reach some of them later than others.
     """
     targets = {"slow": 0.5, "usual": 5.0, "half": 12.5}
-    sources = {"slow": 10.0, "usual": 15.0, "half": 25.0}
+    sources = {"slow": 5.0, "usual": 10.0, "half": 25.0}
     admitted = {name: [] for name in targets}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(valkey())
@@ -95,20 +95,20 @@ def test_rate_is_kept_from_one_to_four_to_two_replicas():
         def play(sidecars: list[SidecarProcess], now: float) -> None:
             with player(sidecars) as playing:
                 playing.now = now
-                for name, times in playing.play(sources, 12.0, skew_s=0.1).items():
+                for name, times in playing.play(sources, 8.0, skew_s=0.1).items():
                     admitted[name] += times
 
         first = start()
         play([first], 1000.0)
         second, third, fourth = (start() for _ in range(3))
-        play([first, second, third, fourth], 1012.0)
+        play([first, second, third, fourth], 1008.0)
         # The first one ends too: no replica is special.
         first.kill()
         third.terminate()
-        play([second, fourth], 1024.0)
+        play([second, fourth], 1016.0)
         assert third.wait() == 0
     for name, fps in targets.items():
-        assert len(admitted[name]) == pytest.approx(36.0 * fps, rel=0.02, abs=1.5)
+        assert len(admitted[name]) == pytest.approx(24.0 * fps, rel=0.02, abs=1.5)
         assert most_over_law(admitted[name], fps, LAW_BURST) < ROUNDING
         assert min(admitted[name]) < 1000.0 + 1 / sources[name]
 
@@ -118,8 +118,8 @@ def test_replicas_apart_lose_nothing(redis, playing):
     limits = {"60-30": 30.0, "60-20": 20.0, "30-15": 15.0, "30-20": 20.0}
     set_limits(redis, limits)
     for name, fps in limits.items():
-        admitted = playing.play({name: float(name.partition("-")[0])}, 10.0, 4, 0.1)[name]
-        assert len(admitted) == pytest.approx(10.0 * fps, rel=0.02, abs=1.5)
+        admitted = playing.play({name: float(name.partition("-")[0])}, 5.0, 4, 0.1)[name]
+        assert len(admitted) == pytest.approx(5.0 * fps, rel=0.02, abs=1.5)
         assert most_over_law(admitted, fps, LAW_BURST) < ROUNDING
         assert len(set(admitted)) == len(admitted)
 
@@ -127,7 +127,7 @@ def test_replicas_apart_lose_nothing(redis, playing):
 def test_one_call_of_redis_per_admitted_frame(playing, four):
     """Frames that are certain to be denied cost no call at any replica."""
     before = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four)
-    admitted = playing.play({"lonely": 30.0}, 40.0)["lonely"]
+    admitted = playing.play({"lonely": 10.0}, 40.0)["lonely"]
     calls = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four) - before
     assert len(admitted) == pytest.approx(40, abs=2)
     assert calls <= 1.3 * len(admitted) + len(four)
@@ -136,7 +136,7 @@ def test_one_call_of_redis_per_admitted_frame(playing, four):
 def test_batches_share_calls(playing, four):
     """The frames of many streams in one batch cost one call."""
     before = sum(metric(sidecar, "sidecar_claim_calls_total") for sidecar in four)
-    names = [f"many{number}" for number in range(1000)]
+    names = [f"many{number}" for number in range(400)]
     admitted = 0
     for second in range(10):
         for step in range(3):
@@ -153,12 +153,12 @@ def test_batches_share_calls(playing, four):
 def test_restarted_clock_is_served_by_all_at_once(redis, playing):
     """When a camera's clock restarts, its rate continues at once, whichever replica its frames reach."""
     set_limits(redis, {"looped": 20.0})
-    playing.play({"looped": 60.0}, 5.0)
+    playing.play({"looped": 30.0}, 5.0)
     with plain_client(redis.port) as client:
         ended = clock(client)
         wait_until(lambda: clock(client) > ended + 1 / 20.0, "the period of Redis's time that paces restarts")
     playing.now -= 500.0
-    admitted = playing.play({"looped": 60.0}, 5.0)["looped"]
+    admitted = playing.play({"looped": 30.0}, 5.0)["looped"]
     assert len(admitted) == pytest.approx(100, rel=0.02)
     assert min(admitted) < playing.now - 5.0 + 0.2
 
@@ -171,7 +171,7 @@ def clock(client) -> float:
 
 def test_change_of_fps_acts_on_all_replicas(redis, playing):
     """A limit that is raised and then lifted takes effect at every replica with the next frames."""
-    for fps, expected in ((1.0, 10), (10.0, 100), (0.0, 0), (float("inf"), 300)):
+    for fps, expected in ((1.0, 10), (10.0, 100), (0.0, 0), (float("inf"), 120)):
         set_limits(redis, {"changed": fps})
         for stub in playing.stubs:
             request = pb.ListStreamsRequest(name_prefix="changed")
@@ -181,14 +181,14 @@ def test_change_of_fps_acts_on_all_replicas(redis, playing):
                 ),
                 f"fps {fps} is in force",
             )
-        admitted = playing.play({"changed": 30.0}, 10.0)["changed"]
+        admitted = playing.play({"changed": 12.0}, 10.0)["changed"]
         assert len(admitted) == pytest.approx(expected, abs=3)
 
 
 class TestRedisAway:
     """Each replica paces at its share, no decision waits, and nothing is caught up on afterwards."""
 
-    SOURCE = 10.0
+    SOURCE = 5.0
     FPS = 2.0
 
     def play(self, playing: Player, seconds: float) -> list[float]:

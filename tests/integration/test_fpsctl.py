@@ -38,7 +38,9 @@ def test_a_limit_is_set_and_undone(fpsctl: Fpsctl, server: Valkey) -> None:
     assert fpsctl("set", "cam-1", "0.5").out == "cam-1: none → 0.5\n"
     assert fpsctl("set", "cam-1", "2.0").out == "cam-1: 0.5 → 2\n"
     assert fpsctl("get", "cam-1").out == "cam-1: 2 fps, from its own field\n"
-    assert fpsctl("set", "cam-1", "2").err == "fpsctl: nothing to change\n"
+    for flags in ((), ("--dry-run",)):
+        assert fpsctl("set", "cam-1", "2", *flags)[1:] == ("", "fpsctl: nothing to change\n")
+    assert fpsctl("set", "cam-1", "3", "--dry-run").out.splitlines()[-1] == "1 change, none made"
     assert fpsctl("undo").out == "cam-1: 2 → 0.5\n"
     assert values(server) == {"cam-1": "0.5"}
     found = fpsctl("audit", "--json").json["changes"]

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -199,8 +200,16 @@ class Shell:
         return done.returncode, done.stdout
 
 
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film for all tasks."""
+    return h264(tmp_path_factory.mktemp("film") / "film.mp4", [0.0, 0.1, 0.2])
+
+
 @pytest.fixture
-def shell(server: Valkey, sidecar: SidecarProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(
+    server: Valkey, sidecar: SidecarProcess, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shell:
     """A shell with the streams that workers have seen, their limits, a result, and some files."""
     for name in os.environ:
         if name.startswith(("FPSCTL_", "SIDECAR_", "WORKER_")):
@@ -211,7 +220,7 @@ def shell(server: Valkey, sidecar: SidecarProcess, tmp_path: Path, monkeypatch: 
     (tmp_path / "cameras.yaml").write_text(CAMERAS)
     (tmp_path / "limits.yaml").write_text(DOCUMENT)
     (tmp_path / "door.password").write_text("secret")
-    h264(tmp_path / "film.mp4", [0.0, 0.1, 0.2])
+    shutil.copy(film, tmp_path)
     with server.client() as client:
         client.flushall()
         client.set("{hand_counter}:preview:cam1", "a picture")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.processes.ports import free_port
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, sidecar_process
-from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, publish, worker
+from support.processes.workers import KEYS, QueueServer, accounting, balance, pending, picture, publish, worker
 from support.publishing import PublishProcess, jpeg, motion_jpeg
 from support.waiting import wait_until
 
@@ -36,12 +36,12 @@ def results(valkey: QueueServer) -> list[dict]:
 @contextmanager
 def cameras(valkey: QueueServer, names: list[str], fps: float) -> Iterator[None]:
     """Publishes live frames of cameras, all at the same time, at a steady rate."""
-    stop = threading.Event()
+    stop, payload = threading.Event(), picture()
 
     def run() -> None:
         while not stop.wait(1 / fps):
             for name in names:
-                publish(valkey.bytes, name, time.time())
+                publish(valkey.bytes, name, time.time(), payload)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -63,13 +63,13 @@ def test_every_admitted_frame_of_a_film_is_counted(valkey: QueueServer, tmp_path
     flags = ("--redis-url", valkey.url, "--stream-name", "film", "--fast")
     constants = {"worker.publish.frame_writer.FILM_ROOM": 50}
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
-        process = PublishProcess(film(tmp_path, 300), *flags, "--payload-ttl", "0.2", constants=constants)
+        process = PublishProcess(film(tmp_path, 150), *flags, "--payload-ttl", "0.2", constants=constants)
         wait_until(lambda: valkey.bytes.xlen(KEYS.frames) >= 50)
         with worker(valkey, "--max-age", "0.2", seconds=0.02, sidecar=sidecar.address) as counting:
             assert process.wait() == 0
-            wait_until(lambda: accounting(valkey.bytes).get("received") == 300 and balance(valkey.bytes) == 0)
+            wait_until(lambda: accounting(valkey.bytes).get("received") == 150 and balance(valkey.bytes) == 0)
             assert counting.terminate() == 0
-    assert accounting(valkey.bytes) == {"received": 300, "counted": 300}
+    assert accounting(valkey.bytes) == {"received": 150, "counted": 150}
     assert max(result["timings"]["queue_age"] for result in results(valkey)) > 0.2
 
 
@@ -78,18 +78,18 @@ def test_a_camera_stays_fresh_beside_a_film(valkey: QueueServer, tmp_path: Path)
     valkey.bytes.hset("stream_fps_configs", "*", "inf")
     flags = ("--redis-url", valkey.url, "--stream-name", "film", "--fast")
     with sidecar_process(redis_url=valkey.url, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
-        process = PublishProcess(film(tmp_path, 400), *flags)
+        process = PublishProcess(film(tmp_path, 200), *flags)
         with worker(valkey, *DEFAULTS, "--threads", "1", seconds=0.02, sidecar=sidecar.address) as counting:
             wait_until(lambda: accounting(valkey.bytes).get("counted", 0) > 0)
             with cameras(valkey, ["camera"], fps=10.0):
                 wait_until(lambda: sum(each["stream_name"] == "camera" for each in results(valkey)) > 10)
             assert process.wait() == 0
-            wait_until(lambda: pending(valkey.bytes) == 0 and accounting(valkey.bytes).get("received", 0) > 400)
+            wait_until(lambda: pending(valkey.bytes) == 0 and accounting(valkey.bytes).get("received", 0) > 200)
             assert counting.terminate() == 0
     ages: dict[str, list[float]] = {"film": [], "camera": []}
     for result in results(valkey):
         ages[result["stream_name"]].append(result["timings"]["queue_age"])
-    assert len(ages["film"]) == 400
+    assert len(ages["film"]) == 200
     assert len(ages["camera"]) > 10
     # The film's frames wait for their turn behind all the others; a camera's waits for those in progress.
     assert sorted(ages["camera"])[len(ages["camera"]) // 2] < 0.1 * max(ages["film"])
@@ -117,7 +117,7 @@ def test_overload_costs_frames_and_not_freshness(valkey: QueueServer, workers: i
         opened = [each.__enter__() for each in running]
         try:
             with cameras(valkey, names, fps=5.0):
-                wait_until(lambda: accounting(valkey.bytes).get("counted", 0) >= 60)
+                wait_until(lambda: accounting(valkey.bytes).get("counted", 0) >= 40)
             assert [each.terminate() for each in opened] == [0] * workers
         finally:
             for each in running:

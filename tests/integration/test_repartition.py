@@ -36,12 +36,12 @@ def share(valkey: QueueServer, number: int, *flags: str) -> Iterator[Worker]:
 
 @contextlib.contextmanager
 def publishing(valkey: QueueServer) -> Iterator[list[PublishProcess]]:
-    """Runs the cameras, 20 frames per second each."""
+    """Runs the cameras, 10 frames per second each."""
     where = ("--redis-url", valkey.url, "--partitions", "4", "--progress", "inf")
     with contextlib.ExitStack() as stack:
         processes = []
         for name in CAMERAS:
-            processes.append(PublishProcess("synthetic:fps=20,size=64x64", "--stream-name", name, *where))
+            processes.append(PublishProcess("synthetic:fps=10,size=64x64", "--stream-name", name, *where))
             stack.callback(processes[-1].end)
         yield processes
 
@@ -73,19 +73,19 @@ def test_a_queue_in_use_is_refused_and_nothing_is_lost(
     """Under load, and after a worker was killed; its share waits and the other one is counted. Once drained it is divided."""
     with contextlib.closing(PartitionedFrames(valkey.url, 4)) as frames:
         with share(valkey, 0) as first, share(valkey, 1) as second, publishing(valkey) as cameras:
-            wait_until(lambda: all(counted(frames, name) >= 20 for name in CAMERAS), "both shares are counted")
+            wait_until(lambda: all(counted(frames, name) >= 10 for name in CAMERAS), "both shares are counted")
             errors = refused(valkey, capsys)
             assert "still reads {hand_counter:1}:frames" in errors
             assert "an entry was added to {hand_counter:2}:frames in the last 10 s" in errors
 
             second.kill()
             waiting, others = counted(frames, "cam4"), counted(frames, "cam1")
-            wait_until(lambda: counted(frames, "cam1") >= others + 20, "the other share is counted")
+            wait_until(lambda: counted(frames, "cam1") >= others + 10, "the other share is counted")
             assert counted(frames, "cam4") == waiting
             assert "{hand_counter:1}:frames has entries that no worker has read" in refused(valkey, capsys)
 
             with share(valkey, 1, "--claim-idle", "1") as successor:
-                wait_until(lambda: counted(frames, "cam4") >= waiting + 20, "the share has a worker again")
+                wait_until(lambda: counted(frames, "cam4") >= waiting + 10, "the share has a worker again")
                 for camera in cameras:
                     camera.signal(signal.SIGTERM)
                 assert [camera.wait() for camera in cameras] == [0, 0]

@@ -28,12 +28,13 @@ def scrape(port: int) -> dict[str, float]:
 
 def camera(valkey: QueueServer, published: list[float]) -> None:
     """Publishes frames at a steady pace, and notes when."""
+    payload = picture(width=1280, height=720)
     with connect(valkey.url) as client:
         queue = FrameQueue(client, KEYS, "cam1")
         began = time.monotonic()
         for i in range(round(SECONDS * FPS)):
             time.sleep(max(0.0, began + i / FPS - time.monotonic()))
-            queue.publish(Captured(1000.0 + i / FPS, picture(width=1280, height=720)))
+            queue.publish(Captured(1000.0 + i / FPS, payload))
             published.append(time.monotonic())
 
 

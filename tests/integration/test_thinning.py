@@ -23,19 +23,28 @@ PATIENT = {"worker.publish.uplink.LIMITS_S": 60.0}
 """Constants of a publisher that waits for its limit, however busy the machine is."""
 
 
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[QueueServer]:
-    """A Valkey."""
-    server = QueueServer(tmp_path)
-    yield server
-    server.close()
-
-
 @contextmanager
 def sidecar_of(valkey: QueueServer, port: int | None = None) -> Iterator[SidecarProcess]:
     """Runs a sidecar."""
     with sidecar_process(redis_url=valkey.url, fps=DEFAULT_FPS, port=port, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
         yield sidecar
+
+
+@pytest.fixture(scope="module")
+def sidecar(valkey_process: QueueServer) -> Iterator[SidecarProcess]:
+    """A sidecar for the tests that leave it as it is, each with streams of its own."""
+    with sidecar_of(valkey_process) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two films at 25 fps: jpeg.avi of 12 s, and h264.mp4 of 20 s."""
+    folder = tmp_path_factory.mktemp("films")
+    pictures = [jpeg(index) for index in range(24)]
+    motion_jpeg(folder / "jpeg.avi", [pictures[index % 24] for index in range(300)], fps=25)
+    h264(folder / "h264.mp4", [index / 25 for index in range(500)])
+    return folder
 
 
 @contextmanager
@@ -61,39 +70,39 @@ def stub_of(channel: grpc.Channel) -> rate_limit_pb2_grpc.RateLimitServiceStub:
 
 
 @pytest.mark.parametrize("fps", ["0", "0.5", "1", "5", "17", "25", "inf"])
-def test_the_same_frames_are_admitted(valkey: QueueServer, tmp_path: Path, fps: str) -> None:
+def test_the_same_frames_are_admitted(valkey: QueueServer, sidecar: SidecarProcess, films: Path, fps: str) -> None:
     """Of a film that needs no other frames to decode one: with thinning and without; and with it none is published in vain."""
-    film = motion_jpeg(tmp_path / "film.avi", [jpeg(index % 24) for index in range(300)], fps=25)
-    valkey.bytes.hset(LIMITS, "*", fps)
-    with sidecar_of(valkey) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
-        admitted = {}
-        for name, flags in (("all", ()), ("thinned", ("--sidecar", sidecar.address))):
-            with publishing(valkey, film, name, "--fast", *flags) as process:
+    streams = {f"all-{fps}": (), f"thinned-{fps}": ("--sidecar", sidecar.address)}
+    valkey.bytes.hset(LIMITS, mapping=dict.fromkeys(streams, fps))
+    with grpc.insecure_channel(sidecar.address) as channel:
+        admitted = []
+        for name, flags in streams.items():
+            with publishing(valkey, films / "jpeg.avi", name, "--fast", *flags) as process:
                 assert process.wait() == 0, process.said
                 total = process.says("finished")[0]
             tss = published(valkey, name)
             request = pb.ShouldProcessBatchRequest(stream_names=[name] * len(tss), ts=tss)
             answers = stub_of(channel).ShouldProcessBatch(request).should_process
-            admitted[name] = [ts for ts, admits in zip(tss, answers, strict=True) if admits]
-            if name == "thinned":
-                assert admitted[name] == tss
-                assert f"thinned={300 - len(tss)}" in total
-        assert [round(ts - admitted["all"][0], 3) for ts in admitted["all"]] == [
-            round(ts - admitted["thinned"][0], 3) for ts in admitted["thinned"]
-        ]
-        assert bool(admitted["all"]) is (fps != "0")
+            admitted.append([ts for ts, admits in zip(tss, answers, strict=True) if admits])
+        without, thinned = admitted
+        assert thinned == tss
+        assert f"thinned={300 - len(tss)}" in total
+        assert [round(ts - without[0], 3) for ts in without] == [round(ts - thinned[0], 3) for ts in thinned]
+        assert bool(without) is (fps != "0")
 
 
 @pytest.mark.parametrize("fps", ["0.5", "1", "5", "17"])
-def test_as_many_frames_are_admitted_of_a_compressed_film(valkey: QueueServer, tmp_path: Path, fps: str) -> None:
+def test_as_many_frames_are_admitted_of_a_compressed_film(
+    valkey: QueueServer, sidecar: SidecarProcess, films: Path, fps: str
+) -> None:
     """They may be others, where key frames serve the limit, but not fewer, and none is published in vain."""
-    film = h264(tmp_path / "film.mp4", [index / 25 for index in range(500)])
-    valkey.bytes.hset(LIMITS, "*", fps)
-    with sidecar_of(valkey) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
-        with publishing(valkey, film, "cam1", "--fast", "--sidecar", sidecar.address) as process:
+    name = f"compressed-{fps}"
+    valkey.bytes.hset(LIMITS, name, fps)
+    with grpc.insecure_channel(sidecar.address) as channel:
+        with publishing(valkey, films / "h264.mp4", name, "--fast", "--sidecar", sidecar.address) as process:
             assert process.wait() == 0, process.said
-        tss = published(valkey, "cam1")
-        request = pb.ShouldProcessBatchRequest(stream_names=["cam1"] * len(tss), ts=tss)
+        tss = published(valkey, name)
+        request = pb.ShouldProcessBatchRequest(stream_names=[name] * len(tss), ts=tss)
         assert all(stub_of(channel).ShouldProcessBatch(request).should_process)
         assert len(tss) == pytest.approx(20 * float(fps), abs=1)
 

@@ -123,7 +123,8 @@ import os, sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "grpc":
-            print(os.environ.get("GRPC_VERBOSITY"))
+            print(os.environ.get("GRPC_VERBOSITY"), flush=True)
+            os._exit(0)
 
 sys.meta_path.insert(0, Finder())
 {program}

@@ -122,8 +122,8 @@ def test_each_entry_is_settled_exactly_once_however_often_the_worker_is_killed(v
     total = 0
     flags = ("--consumer", "same-pod", "--batch-size", "16", "--fps", "15", "--max-deliveries", "1000")
     for round_ in range(8):
-        publish_many(valkey.bytes, 120, streams=3, fps=30.0, name=f"round{round_}-")
-        total += 120
+        publish_many(valkey.bytes, 60, streams=3, fps=30.0, name=f"round{round_}-")
+        total += 60
         with worker(valkey, *flags, seconds=0.002, gpu=round_ % 2 == 1) as process:
             ended = sum(accounting(valkey.bytes).values())
             wait_until(lambda ended=ended: sum(accounting(valkey.bytes).values()) > ended)

@@ -172,14 +172,15 @@ def ask_in_thread(channel: grpc.Channel) -> int:
 
 @pytest.mark.parametrize("flag", ["listen", "health_listen", "http"])
 async def test_an_address_in_use_ends_the_start(tmp_path: Path, flag: str) -> None:
-    """The error names the address."""
+    """The error names the address, and the flag if it isn't that of the service."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
         given: dict[str, Any] = {"listen": [f"unix:{tmp_path}/s"], "http": "", "redis_url": NO_REDIS}
         given[flag] = [address] if flag == "listen" else address
-        with pytest.raises(ListenError, match=f"can't listen on {address}: Address already in use"):
+        shown = f"--http {address}" if flag == "http" else address
+        with pytest.raises(ListenError, match=f"can't listen on {shown}: Address already in use"):
             await serve(SidecarSettings(**given))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 DEADLINE_S = 120.0
 """Far above what a loaded machine needs."""
-LONGEST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 0.2
 
 
 def wait_until(
@@ -48,4 +48,4 @@ def _pauses(condition: Callable[[], object], what: str, deadline_s: float) -> It
         waited_s = time.monotonic() - began
         if waited_s > deadline_s:
             raise AssertionError(f"not within {deadline_s:g} s: {what or 'what the caller waits for'}")
-        yield min(max(0.002, waited_s / 10), LONGEST_PAUSE_S)
+        yield min(max(0.002, waited_s / 4), LONGEST_PAUSE_S)

@@ -46,6 +46,7 @@ def test_every_setting_of_hands_reaches_its_option() -> None:
         "device": "cuda:1",
         "mesh": True,
         "hamer_compile": "on",
+        "hamer_precision": "bfloat16",
         "hamer_cache": Path("cache"),
     }
     assert set(given) == set(HandsSettings.model_fields) - {"log_level", "log_format"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.hamer.verdicts import Verdict
-from worker.hands.detection import Dropped, HandDetector, Hands, at_once, submitted
+from worker.hands.detection import Dropped, HandDetector, Hands, KeepingDetector, at_once, submitted
 from worker.hands.outputs import REFINED
 
 if TYPE_CHECKING:
     from worker.hamer.poses import HandPoses
     from worker.hamer.refiner import HamerRefiner, RefinedHands
+    from worker.hands.networks import Keep, Uploaded
 
 BACKEND = "hamer"
 
@@ -67,6 +68,11 @@ class HamerDetector:
         self._refiner = refiner
         alone = at_once(detector)
         self.at_once = 1 if alone == 1 else alone + WITH_HAMER
+        self._find: Callable[[NDArray[np.uint8], Keep], Future[Hands]] = (
+            detector.submit_keeping
+            if isinstance(detector, KeepingDetector)
+            else lambda image, _keep: submitted(detector, image)
+        )
         self._turn = threading.Lock() if alone == 1 else nullcontext()
         """A picture that is tried again comes from another thread than the next one."""
 
@@ -86,13 +92,17 @@ class HamerDetector:
             ValueError: the picture has another shape or type.
         """
         hands: Future[Hands] = Future()
+        kept: list[Uploaded] = []
 
         def refine(finding: Future[Hands]) -> None:
             try:
                 found = finding.result()
                 seen = Hands(found.boxes - _CORNER, found.is_right, found.scores, found.keypoints - _CORNER)
-                self._refiner.submit(image, seen).add_done_callback(lambda refining: end(found, refining))
+                refined = self._refiner.submit(image, seen, kept[0] if kept else None)
+                refined.add_done_callback(lambda refining: end(found, refining))
             except Exception as error:
+                for uploaded in kept:
+                    uploaded.free()
                 hands.set_exception(error)
 
         def end(found: Hands, refining: Future[RefinedHands]) -> None:
@@ -102,7 +112,7 @@ class HamerDetector:
                 hands.set_exception(error)
 
         with self._turn:
-            finding = submitted(self._detector, image)
+            finding = self._find(image, kept.append)
         finding.add_done_callback(refine)
         return hands
 

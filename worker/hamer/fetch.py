@@ -25,11 +25,13 @@ from worker.download import CHUNK_BYTES, Progress, WrongDigestError, download_pr
 LICENCE = """\
 [bold]HaMeR's weights belong to others, and aren't free for every use.[/bold]
 
-* They contain the hand model [bold]MANO[/bold] (https://mano.is.tue.mpg.de): for non-commercial scientific research
-  only, no redistribution; its terms forbid commercial, military and [bold]surveillance[/bold] use. Check them before
-  you point this at camera streams.
-* The weights have no licence of their own. They were trained on ten data sets, each with its own terms (FreiHAND,
-  InterHand2.6M, MTC, RHD, COCO-WholeBody, Halpe, MPII-NZSL, HO3D, H2O3D, DexYCB): for research only, unless you have
+* They contain the hand model [bold]MANO[/bold] (https://mano.is.tue.mpg.de): for
+  non-commercial scientific research only, no redistribution; its terms forbid
+  commercial, military and [bold]surveillance[/bold] use. Check them before you point this
+  at camera streams.
+* The weights have no licence of their own. They were trained on ten data sets,
+  each with its own terms (FreiHAND, InterHand2.6M, MTC, RHD, COCO-WholeBody,
+  Halpe, MPII-NZSL, HO3D, H2O3D, DexYCB): for research only, unless you have
   cleared them.
 * HaMeR's code is under the MIT licence; none of it is used here.
 """

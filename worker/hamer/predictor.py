@@ -18,6 +18,7 @@ from worker.hamer.poses import HandPoses
 from worker.hamer.rows import Rows
 from worker.hamer.streams import Cropped
 from worker.hands.device.choice import choose_device
+from worker.hands.networks import Uploaded
 
 logger = logging.getLogger(__name__)
 
@@ -83,14 +84,21 @@ class HamerPredictor:
         faces: NDArray[np.int64] = self._model.mano.faces.cpu().numpy()
         return faces
 
-    def crop(self, image: NDArray[np.uint8], crops: Crops) -> Cropped:
+    def crop(self, image: NDArray[np.uint8], crops: Crops, uploaded: Uploaded | None = None) -> Cropped:
         """Starts to make crops (N, 3, 256, 192) of a frame (H, W, 3) uint8 BGR on the device. Safe in any thread.
 
         The frame may be changed once the call has returned.
+
+        Args:
+            image: the frame.
+            crops: where they are.
+            uploaded: the frame's copy on the detector's device: if that is this device, the frame isn't copied once more. It is
+                read until the crops are `ready`.
         """
         model, streams = self._model, self.engine.streams
         with torch.inference_mode(), streams.uploading():
-            frame = streams.upload(image)
+            is_here = uploaded is not None and uploaded.pixels.device == model.mean.device
+            frame = uploaded.pixels if uploaded is not None and is_here else streams.upload(image)
             pixels = sample_crops(frame, crops, model.mean, model.std, image_size=model.image_size)
             return Cropped(pixels, streams.record())
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from worker.hamer.tuning import Compile
 from worker.hamer.verdicts import Verdict
 from worker.hands.device.errors import end_process
 from worker.hands.geometry import Doubles
+from worker.hands.networks import Uploaded
 
 LARGEST_BOX = 2
 """A box larger than this many frames isn't a hand's, and blurring its crop would take long."""
@@ -126,6 +127,7 @@ class HamerRefiner:
         *,
         mano: Path | None = None,
         device: str = "auto",
+        precision: str = "auto",
         mesh: bool = False,
         mode: Compile = Compile.AUTO,
         tuning_folder: Path | None = None,
@@ -143,7 +145,7 @@ class HamerRefiner:
         """
         refiner = None
         try:
-            predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, mesh=mesh)
+            predictor = HamerPredictor.load(checkpoint, mano=mano, device=device, precision=precision, mesh=mesh)
             predictor.engine.tune(mode, tuning_folder)
             refiner = cls(predictor, on_lost=on_lost, on_event=on_event)
             refiner.batcher.warm_up(predictor.engine.warm_up)
@@ -163,19 +165,23 @@ class HamerRefiner:
         """Does the same as `submit`, and blocks until the hands are refined. Raises what the future would."""
         return self.submit(image, hands).result()
 
-    def submit(self, image: NDArray[np.uint8], hands: DetectedHands) -> Future[RefinedHands]:
+    def submit(
+        self, image: NDArray[np.uint8], hands: DetectedHands, uploaded: Uploaded | None = None
+    ) -> Future[RefinedHands]:
         """Lets the hands of one frame be refined, in batches with those of other frames. For any thread.
 
         Args:
             image: (H, W, 3) uint8, BGR.
             hands: the detections.
+            uploaded: the frame's copy on the detector's device, from which crops are cut if HaMeR runs there, too. It is freed
+                here, unless this raises.
 
         Returns:
             A future of the hands. It fails with OutOfMemoryError if the device has no memory for even one crop at a time, and
             with DeviceLostError if the device is lost (only if `on_lost` returns).
         """
         refined: Future[RefinedHands] = Future()
-        self._threads.submit(self._begin, image, hands, refined)
+        self._threads.submit(self._begin, image, hands, refined, uploaded)
         return refined
 
     def close(self) -> None:
@@ -183,16 +189,27 @@ class HamerRefiner:
         self.batcher.close()
         self._threads.shutdown()
 
-    def _begin(self, image: NDArray[np.uint8], hands: DetectedHands, refined: Future[RefinedHands]) -> None:
+    def _begin(
+        self,
+        image: NDArray[np.uint8],
+        hands: DetectedHands,
+        refined: Future[RefinedHands],
+        uploaded: Uploaded | None,
+    ) -> None:
         """Crops in a thread that isn't the device's, so that frames are prepared while the device computes."""
-        with _failing(refined):
+        with _failing(refined), ExitStack() as freeing:
+            if uploaded is not None:
+                freeing.callback(uploaded.free)  # unless that is done before
             height, width = image.shape[:2]
             boxes = np.asarray(hands.boxes, np.float64).reshape(-1, 4)
             usable = np.flatnonzero(usable_boxes(boxes, width, height))
             squares = crops_of_boxes(boxes[usable], np.asarray(hands.is_right, bool)[usable])
             frame = _Refining(hands, usable, squares, width, height, refined)
             if len(usable):
-                rows = self.batcher.submit(self._crop(image, squares))
+                cropped = self._crop(image, squares, uploaded)
+                if uploaded is not None:
+                    uploaded.free(cropped.ready)
+                rows = self.batcher.submit(cropped)
                 rows.add_done_callback(lambda done: self._threads.submit(self._end, frame, done))
             else:
                 refined.set_result(self._judged(frame, np.empty((0, self.predictor.engine.layout.length), np.float32)))
@@ -216,9 +233,9 @@ class HamerRefiner:
         kept = np.array([verdict is Verdict.KEPT for verdict in judged], bool)
         return RefinedHands(frame.usable[kept], poses.select(kept), verdicts)
 
-    def _crop(self, image: NDArray[np.uint8], squares: Crops) -> Cropped:
+    def _crop(self, image: NDArray[np.uint8], squares: Crops, uploaded: Uploaded | None) -> Cropped:
         try:
-            return self.predictor.crop(image, squares)
+            return self.predictor.crop(image, squares, uploaded)
         except Exception as e:
             if is_device_lost(e):
                 lost = DeviceLostError(f"the device is lost: {e}")
@@ -228,7 +245,7 @@ class HamerRefiner:
                 raise
         self._report_shortage()
         try:
-            return self.predictor.crop(image, squares)  # cached memory has been freed
+            return self.predictor.crop(image, squares, uploaded)  # cached memory has been freed
         except Exception as e:
             if is_out_of_memory(e):
                 raise OutOfMemoryError("the device has no memory left for a frame and its crops") from e

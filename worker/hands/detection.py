@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.hands.outputs import DETECTED, Output, Unit
+
+if TYPE_CHECKING:
+    from worker.hands.networks import Keep
 
 _BOOL, _FLOAT = np.dtype(np.bool_), np.dtype(np.float32)
 
@@ -146,6 +149,15 @@ class BatchingDetector(HandDetector, Protocol):
         Raises:
             ValueError: the picture has another shape or type.
         """
+        ...
+
+
+@runtime_checkable
+class KeepingDetector(BatchingDetector, Protocol):
+    """A detector that may leave a picture's copy on the device to what goes on with its hands."""
+
+    def submit_keeping(self, image: NDArray[np.uint8], keep: Keep | None) -> Future[Hands]:
+        """Does the same as `submit`; see :meth:`worker.hands.networks.Engine.run` about `keep`."""
         ...
 
 

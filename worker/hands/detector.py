@@ -13,7 +13,7 @@ from worker.hands.detection import Hands
 from worker.hands.duplicates import distinct_hands
 from worker.hands.effort import LEVELS, Effort
 from worker.hands.geometry import clip_boxes
-from worker.hands.networks import Engine, Steps
+from worker.hands.networks import Engine, Keep, Steps
 from worker.hands.outputs import KEYPOINTS
 from worker.hands.score import Weights
 from worker.hands.search import networks_of, search
@@ -59,9 +59,13 @@ class PalmLandmarkDetector:
 
         Args and errors are those of `detect`; see :class:`worker.hands.detection.BatchingDetector`.
         """
+        return self.submit_keeping(image, None)
+
+    def submit_keeping(self, image: NDArray[np.uint8], keep: Keep | None) -> Future[Hands]:
+        """Does the same, and passes on the picture's copy on the device; see :meth:`worker.hands.networks.Engine.run`."""
         _check(image)
         height, width = image.shape[:2]
-        return self._engine.run(image, self._hands(width, height))
+        return self._engine.run(image, self._hands(width, height), keep)
 
     def candidates(self, image: NDArray[np.uint8]) -> list[Candidate]:
         """Returns everything in a picture that may be a hand, with what each model says; often several per hand.

@@ -20,6 +20,7 @@ from worker.hands.networks import (
     Answerer,
     CropNetwork,
     Found,
+    Keep,
     Network,
     Request,
     SearchViews,
@@ -51,7 +52,12 @@ class LiteRtEngine:
             if network not in self._models:
                 self._models[network] = Model(getattr(self._files, network.file), self._num_threads)
 
-    def run(self, image: NDArray[np.uint8], steps: Steps[Found]) -> Future[Found]:
+    def run(
+        self,
+        image: NDArray[np.uint8],
+        steps: Steps[Found],
+        keep: Keep | None = None,  # noqa: ARG002
+    ) -> Future[Found]:
         """Runs a computation about a picture (H, W, 3) uint8 BGR to its end, in this thread."""
         found: Future[Found] = Future()
         try:

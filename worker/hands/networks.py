@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,23 @@ Steps: TypeAlias = Generator[Request, Answer, Found]
 """A computation that asks networks on its way and returns what it found."""
 
 
+class Uploaded(Protocol):
+    """A picture's copy on the device. Whoever takes it frees it; nothing else does."""
+
+    @property
+    def pixels(self) -> Any:
+        """(H, W, 3) uint8, BGR, a tensor on the device; there when the computation about the picture has ended."""
+        ...
+
+    def free(self, after: Any = None) -> None:
+        """Lets other pictures have the room, once the device has passed an event; a second call does nothing."""
+        ...
+
+
+Keep: TypeAlias = Callable[[Uploaded], None]
+"""Takes a picture's copy. It is quick and raises nothing."""
+
+
 class Engine(Protocol):
     """Runs the networks. Any thread may use it."""
 
@@ -107,8 +124,14 @@ class Engine(Protocol):
         """How many pictures keep it busy; 1 if it answers one after the other."""
         ...
 
-    def run(self, image: NDArray[np.uint8], steps: Steps[Found]) -> Future[Found]:
+    def run(self, image: NDArray[np.uint8], steps: Steps[Found], keep: Keep | None = None) -> Future[Found]:
         """Answers the requests of a computation about a picture, (H, W, 3) uint8 BGR.
+
+        Args:
+            image: the picture.
+            steps: the computation.
+            keep: called before the future is done, with the picture's copy on the device, unless the computation has failed.
+                An engine without a device doesn't call it.
 
         Returns:
             A future of what the computation returns; one that is done, if requests are answered one after the other.

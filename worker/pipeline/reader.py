@@ -138,7 +138,10 @@ class Reader:
             if not wanted and early > 0.0:
                 self._dispatcher.wait_for_room(min(early, self._longest_wait()))
                 return False
-            number = self._read_size.entries(wanted) if early > 0.0 else self._options.batch_size
+            now = time.monotonic()
+            if not wanted:
+                self._read_size.note_overload(now)
+            number = self._read_size.entries(wanted, now) if early > 0.0 else self._options.batch_size
             deliveries = self._queue.read(number, room)
         except QueueError:
             self._redelivery.expect()

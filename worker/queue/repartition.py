@@ -96,12 +96,12 @@ class Repartition:
         queue = client.xinfo_stream(keys.frames)
         groups = [group for group in client.xinfo_groups(keys.frames) if group["name"] == CONSUMER_GROUP.encode()]
         if not groups:
-            return [f"{keys.frames} has {queue['length']} entries that no worker has read"] if queue["length"] else []
+            return [f"{keys.frames} has entries that no worker has read: {queue['length']}"] if queue["length"] else []
         reasons = []
         if client.xrange(keys.frames, min=b"(" + groups[0]["last-delivered-id"], count=1):
             reasons.append(f"{keys.frames} has entries that no worker has read")
         if groups[0]["pending"]:
-            reasons.append(f"{keys.frames} has {groups[0]['pending']} entries that aren't settled")
+            reasons.append(f"{keys.frames} has entries that aren't settled: {groups[0]['pending']}")
         reasons += [
             f"the worker {consumer['name'].decode(errors='replace')} still reads {keys.frames}"
             for consumer in client.xinfo_consumers(keys.frames, CONSUMER_GROUP)

@@ -27,7 +27,7 @@ _HEAD = (
 
 def audit(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", autocompletion=complete_stream)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_stream)] = "",
     last: Annotated[int, typer.Option("--last", min=1, help="so many of the newest")] = 20,
     json: Annotated[bool, typer.Option("--json", help="one JSON object, see docs/fpsctl.md")] = False,
 ) -> None:

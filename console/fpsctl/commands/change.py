@@ -32,7 +32,7 @@ from console.fpsctl.session import Session
 from console.fpsctl.show import ago, sentence
 
 Name = Annotated[str, typer.Argument(metavar="NAME|GLOB", autocompletion=complete_stream)]
-Names = Annotated[list[str], typer.Argument(metavar="NAME|GLOB...", autocompletion=complete_stream)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME|GLOB", autocompletion=complete_stream)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="don't ask")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="show what would change, and change nothing")]
 
@@ -121,7 +121,7 @@ def reset_(
 def boost_(
     context: typer.Context,
     name: Name,
-    fps: Annotated[str, typer.Argument(metavar="[FPS]", help="until the boost ends")] = "",
+    fps: Annotated[str, typer.Argument(metavar="FPS", help="until the boost ends")] = "",
     duration: Annotated[str, typer.Option("--for", metavar="DURATION", help="90s, 15m, 1h30m, 2d")] = "1h",
     end: Annotated[bool, typer.Option("--end", help="end the boost now")] = False,
     yes: Yes = False,
@@ -155,7 +155,7 @@ def boost_(
 
 def undo_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", autocompletion=complete_stream)] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_stream)] = "",
     anybody: Annotated[bool, typer.Option("--anybody", help="also if somebody else made the change")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,

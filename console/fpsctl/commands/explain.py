@@ -28,7 +28,7 @@ _SAME_CLOCK_S = 86_400.0
 
 def explain(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(autocompletion=complete_stream)],
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_stream)],
     json: Annotated[bool, typer.Option("--json", help="one JSON object, see docs/fpsctl.md")] = False,
 ) -> None:
     """Explain one stream: its limit, its last decisions, when its next frame is due, and what to do. Changes nothing."""

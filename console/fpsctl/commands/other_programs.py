@@ -28,7 +28,7 @@ PAGE = 500
 
 def results(
     context: typer.Context,
-    stream: Annotated[str, typer.Argument(metavar="[NAME]", autocompletion=complete_stream)] = "",
+    stream: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_stream)] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with those to come, until Ctrl-C")] = False,
     last: Annotated[int, typer.Option("--last", min=0, help="so many of the newest that Redis keeps")] = 20,
     as_json: Annotated[
@@ -55,7 +55,10 @@ def results(
 
 def probe(
     source: Annotated[
-        str, typer.Argument(envvar="FPSCTL_SOURCE", help="as of hand-counter publish: a file, webcam or URL")
+        str,
+        typer.Argument(
+            metavar="SOURCE", envvar="FPSCTL_SOURCE", help="as of hand-counter publish: a file, webcam or URL"
+        ),
     ] = "",
     source_file: Annotated[str, typer.Option("--source-file", metavar="PATH", help="file whose text is SOURCE")] = "",
     snapshot: Annotated[str, typer.Option("--snapshot", metavar="FILE", help="write the first picture, a JPEG")] = "",

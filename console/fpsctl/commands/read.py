@@ -23,7 +23,7 @@ _PATTERNS = (Column("PATTERN", flexible=True), Column("LIMIT", right=True), Colu
 
 def list_(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|GLOB]...", autocompletion=complete_stream)] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME|GLOB", autocompletion=complete_stream)] = None,
     json: Json = False,
 ) -> None:
     """List the limits in Redis, and the limit of every stream that is known."""
@@ -65,7 +65,7 @@ def list_(
 
 def get(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(autocompletion=complete_stream)],
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_stream)],
     json: Json = False,
 ) -> None:
     """Show the limit of one stream, and where it comes from."""

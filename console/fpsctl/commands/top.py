@@ -75,7 +75,7 @@ class View:
 
 def top(
     context: typer.Context,
-    pattern: Annotated[str, typer.Argument(metavar="[FILTER]", help="a part of the names, or a state")] = "",
+    pattern: Annotated[str, typer.Argument(metavar="FILTER", help="a part of the names, or a state")] = "",
     sort: Annotated[SortKey, typer.Option("--sort", help="the column by which rows are sorted")] = SortKey.NAME,
     reverse: Annotated[bool, typer.Option("--reverse", help="from the last to the first")] = False,
     interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", help="between two readings")] = 1.0,

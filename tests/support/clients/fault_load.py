@@ -24,8 +24,9 @@ from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 STREAMS = 200
-DECISIONS_PER_S = 2000
-"""Each stream sends at 10 fps."""
+SOURCE_FPS = 10
+"""Of each stream."""
+DECISIONS_PER_S = STREAMS * SOURCE_FPS
 BATCH = 20
 DEADLINE_S = 60.0
 
@@ -56,9 +57,9 @@ class NotDecidedError(Exception):
     """The sidecar didn't decide."""
 
 
-def stream_names(prefix: str = "loaded") -> list[str]:
+def stream_names(prefix: str = "loaded", streams: int = STREAMS) -> list[str]:
     """Returns the stream names of the load."""
-    return [f"{prefix}-{number:03}" for number in range(STREAMS)]
+    return [f"{prefix}-{number:03}" for number in range(streams)]
 
 
 class Load:
@@ -68,16 +69,17 @@ class Load:
         address: the sidecar's HOST:PORT.
         batch: frames per call; the number of streams is a multiple of it.
         prefix: of the stream names; two loads on one sidecar need different ones.
+        streams: how many there are.
     """
 
     STARTS = 1
     """The number of rounds over which the streams start."""
 
-    def __init__(self, address: str, batch: int = BATCH, prefix: str = "loaded") -> None:
+    def __init__(self, address: str, batch: int = BATCH, prefix: str = "loaded", streams: int = STREAMS) -> None:
         self.batches: list[Batch] = []
         self._address = address
         self._batch = batch
-        self._names = stream_names(prefix)
+        self._names = stream_names(prefix, streams)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -123,9 +125,9 @@ class Load:
 
     def _run(self) -> None:
         with self._asking() as ask:
-            due = time.monotonic()
+            due, streams = time.monotonic(), len(self._names)
             for number in self._numbers():
-                begun, part = divmod(number * self._batch, STREAMS)
+                begun, part = divmod(number * self._batch, streams)
                 asked = [
                     name
                     for index, name in enumerate(self._names[part : part + self._batch])
@@ -139,7 +141,7 @@ class Load:
                 except (grpc.RpcError, NotDecidedError) as failure:
                     error = str(failure)
                 self.batches.append(Batch(before, time.monotonic() - before, tss, asked, answer, error, called))
-                due = max(due + self._batch / DECISIONS_PER_S, time.monotonic() - 0.5)
+                due = max(due + self._batch / (streams * SOURCE_FPS), time.monotonic() - 0.5)
                 time.sleep(max(0.0, due - time.monotonic()))
 
     def _asking(self) -> AbstractContextManager[Ask]:

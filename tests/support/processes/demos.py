@@ -64,9 +64,9 @@ class Demo:
 
 
 @contextmanager
-def short_demo(folder: Path, phases: int, *flags: str) -> Iterator[Demo]:
-    """Runs a demo of its first phases, with slow cameras, while the block runs."""
-    demo = Demo("support.processes.short_demo", folder, str(phases), *flags)
+def short_demo(folder: Path, phases: str, *flags: str) -> Iterator[Demo]:
+    """Runs a demo of some phases, such as "1,3", with slow cameras, while the block runs."""
+    demo = Demo("support.processes.short_demo", folder, phases, *flags)
     try:
         yield demo
     finally:

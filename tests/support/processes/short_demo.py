@@ -1,4 +1,4 @@
-"""``hand-counter demo`` with cameras that draw less: python -m support.processes.short_demo NUMBER_OF_PHASES FLAGS..."""
+"""``hand-counter demo`` with cameras that draw less: python -m support.processes.short_demo PHASES FLAGS..."""
 
 import sys
 from dataclasses import replace
@@ -9,6 +9,6 @@ from worker.demo import command
 CAMERA_FPS = 8.0
 
 if __name__ == "__main__":
-    command.PHASES = command.PHASES[: int(sys.argv[1])]
+    command.PHASES = tuple(command.PHASES[int(number) - 1] for number in sys.argv[1].split(","))
     command.CAMERAS = tuple(replace(camera, fps=CAMERA_FPS) for camera in command.CAMERAS)
     sys.exit(main(["demo", *sys.argv[2:]]))

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import redis
 from support.processes.programs import repository_environment
 from support.waiting import wait_until
 
@@ -23,16 +24,19 @@ OPTIONS = DemoOptions(redis_url=None, phase_seconds=2.0, effort=Effort.FAST, see
 def test_the_death_of_any_process_is_noticed(
     tmp_path: Path, models: ModelPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the process that died, and shows the end of its output."""
+    """The error names the process that died, and shows the end of its output; those that still run are stopped."""
     monkeypatch.setenv("PYTHONPATH", repository_environment()["PYTHONPATH"])
     with Stage(tmp_path, OPTIONS, models_dir=models.palm.parent, check_interrupt=lambda: None) as stage:
         stage.start()
         stage.check()
         assert [child.name for child in stage.children] == ["valkey", "sidecar", "worker", "console"]
-        for child in reversed(stage.children):  # the first one that has ended is named
+        *mortal, console = stage.children
+        for child in reversed(mortal):  # the first one that has ended is named
             os.kill(child.pid, signal.SIGKILL)
             ended = re.escape(f"{child.name} has ended with exit code -9") + rf"\n(.*\n)*  {child.name}: "
             with pytest.raises(DemoError, match=ended):
                 wait_until(child.check)
             with pytest.raises(DemoError, match=ended):
                 stage.check()
+            assert re.match(ended, str(stage.cause_of(redis.ConnectionError("broken"))))
+    assert not Path(f"/proc/{console.pid}").exists()

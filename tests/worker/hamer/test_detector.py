@@ -14,14 +14,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
 from support.models.synthetic_hands import BACKGROUND, draw_hand  # noqa: E402
+from support.waiting import wait_until  # noqa: E402
 
 from worker.backend import BackendError, open_backend  # noqa: E402
 from worker.detect import run_detect  # noqa: E402
 from worker.frame_counter import count_hands  # noqa: E402
 from worker.hamer.detector import HamerDetector, PosedHands  # noqa: E402
+from worker.hamer.geometry import crops_of_boxes  # noqa: E402
 from worker.hamer.refiner import HamerRefiner  # noqa: E402
 from worker.hamer.verdicts import Verdict  # noqa: E402
 from worker.hands.detection import BatchingDetector, Hands  # noqa: E402
+from worker.hands.device.arena import Arena, InArena  # noqa: E402
 from worker.hands.effort import Effort  # noqa: E402
 from worker.options import HandsOptions  # noqa: E402
 from worker.results import SCHEMA  # noqa: E402
@@ -224,3 +227,93 @@ def test_frames_are_refined_side_by_side(detector, golden):
     for future in futures:
         np.testing.assert_allclose(future.result(60).keypoints, alone.keypoints, atol=1e-2)
     assert broken.exception(60) is not None
+
+
+class Keeping(Boxes):
+    """The same with a copy of each picture on the device."""
+
+    at_once = 4
+
+    def __init__(self, golden: SimpleNamespace, arena: Arena) -> None:
+        super().__init__(golden)
+        self.arena = arena
+        self.error: Exception | None = None
+
+    def submit(self, image: np.ndarray) -> Future:
+        return self.submit_keeping(image, None)
+
+    def submit_keeping(self, image: np.ndarray, keep) -> Future:
+        found: Future = Future()
+        if self.error:
+            found.set_exception(self.error)
+        else:
+            keep(InArena(self.arena, self.arena.place(image)))
+            found.set_result(self.hands)
+        return found
+
+
+@pytest.fixture
+def arena():
+    """Room for two golden pictures and their pyramids."""
+    return Arena(torch.device("cpu"), 2_000_000)
+
+
+@pytest.fixture
+def keeping(golden, predictor, lenient, arena):
+    """HaMeR behind a detector that keeps its pictures on the device."""
+    with closing(HamerRefiner(predictor, thresholds=lenient)) as refiner:
+        yield HamerDetector(Keeping(golden, arena), refiner)
+
+
+def test_crops_of_the_detectors_copy(keeping, golden, arena, monkeypatch):
+    """If the detector has the picture there, it isn't copied again; the hands are equal bit by bit, and the room is free."""
+    streams = keeping._refiner.predictor.engine.streams
+    uploads, upload = [], streams.upload
+    monkeypatch.setattr(streams, "upload", lambda image: uploads.append(1) or upload(image))
+    copied = HamerDetector(Boxes(golden), keeping._refiner).detect(golden.image)
+    assert uploads == [1]
+    for _ in range(5):  # more than there is room for at a time
+        hands = keeping.detect(golden.image)
+        for name, values in hands.values().items():
+            np.testing.assert_array_equal(values, copied.values()[name])
+    assert (uploads, arena._rooms.is_empty, len(hands)) == ([1], True, len(golden.boxes))
+
+
+def test_the_room_is_freed_behind_the_crops(keeping, golden, arena, monkeypatch):
+    """The next picture waits for their event: the device may not have made them yet."""
+    freed = []
+    monkeypatch.setattr(arena, "release", lambda placed, after=None: freed.append((placed, after)))
+    keeping.detect(golden.image)
+    [(_, after)] = freed
+    assert after is not None
+    after.synchronize()
+
+
+@pytest.mark.parametrize(
+    "what", ["no hands", "no usable box", "the crops fail", "HaMeR is closed", "the detector fails"]
+)
+def test_the_room_is_freed_without_crops(keeping, golden, arena, monkeypatch, what):
+    """Whatever happens to the picture."""
+    detector, refiner = keeping._detector, keeping._refiner
+    if what == "no hands":
+        detector.hands = Hands.empty()
+    elif what == "no usable box":
+        detector.hands = Hands(**{name: value[:1] for name, value in detector.hands.values().items()})
+        detector.hands.boxes[0] = (5000, 5000, 5100, 5100)
+    elif what == "the crops fail":
+        monkeypatch.setattr("worker.hamer.predictor.sample_crops", lambda *_args, **_more: 1 // 0)
+    elif what == "HaMeR is closed":
+        refiner.close()
+    else:
+        detector.error = ZeroDivisionError()
+    future = keeping.submit(golden.image)
+    assert (future.exception(60) is None) is what.startswith("no ")
+    wait_until(lambda: arena._rooms.is_empty, "the end of the picture")
+
+
+def test_a_copy_on_another_device_isnt_used(predictor, golden):
+    """As of a detector on another GPU."""
+    elsewhere = SimpleNamespace(pixels=torch.empty(golden.image.shape, dtype=torch.uint8, device="meta"))
+    crops = crops_of_boxes(golden.boxes, golden.is_right)
+    found, expected = (predictor.crop(golden.image, crops, uploaded).pixels for uploaded in (elsewhere, None))
+    assert torch.equal(found, expected)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
-from worker.hamer.fetch import OFFICIAL, FetchError, Patience, Release, fetch_hamer
+from worker.hamer.fetch import LICENCE, OFFICIAL, FetchError, Patience, Release, fetch_hamer
 
 CHECKPOINT = os.urandom(300_000)
 CONFIG = b"MODEL: {}\n"
@@ -155,6 +156,13 @@ def test_no_consent_no_download(answer: str, server: Server, tmp_path: Path):
     with pytest.raises(FetchError, match="weren't accepted"):
         fetch(tmp_path, release(server), accept_licence=False, ask=lambda _: answer)
     assert server.requests == []
+
+
+def test_the_licences_fit_a_terminal():
+    """A terminal of 80 columns shows the lines as they are."""
+    text = Text.from_markup(LICENCE).plain
+    assert max(map(len, text.splitlines())) <= 80
+    assert "surveillance use" in text
 
 
 def test_consent_by_answer(server: Server, tmp_path: Path):

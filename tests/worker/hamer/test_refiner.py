@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from worker.hamer.predictor import HamerPredictor  # noqa: E402
 from worker.hamer.refiner import HamerRefiner, usable_boxes  # noqa: E402
 from worker.hamer.streams import Event, HostStreams, Launched  # noqa: E402
 from worker.hamer.verdicts import Verdict  # noqa: E402
+from worker.options import HamerPrecision  # noqa: E402
 
 Events = list[tuple[str, int]]
 
@@ -171,6 +173,14 @@ def test_loading_on_a_cpu_computes_nothing(golden: SimpleNamespace, monkeypatch:
     monkeypatch.setattr(Engine, "_rows", lambda engine, crops, *_: computed.append(len(crops)) or rows(engine, crops))
     with closing(HamerRefiner.load(golden.checkpoint, device="cpu")):
         assert computed == []
+
+
+@pytest.mark.parametrize("precision", [each for each in get_args(HamerPrecision) if each != "auto"])
+def test_the_precision_may_be_chosen(golden: SimpleNamespace, precision: str):
+    """By the names of the flag."""
+    with closing(HamerRefiner.load(golden.checkpoint, device="cpu", precision=precision)) as refiner:
+        dtype = refiner.predictor.engine.model.backbone.blocks[0].fc1.weight.dtype
+    assert str(dtype) == f"torch.{precision}"
 
 
 class TwoStreams(HostStreams):

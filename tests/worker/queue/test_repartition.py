@@ -120,6 +120,15 @@ def test_a_queue_with_entries_is_refused(nodes: Cluster, capsys: pytest.CaptureF
         assert read_partitions(client, "hand_counter") == frames.partitions
 
 
+def test_a_queue_that_has_the_number_says_so(nodes: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever waits in it."""
+    with divided(nodes, 2) as frames:
+        frames.connections.client(frames.partitions.number_key).set(frames.partitions.number_key, 2)
+        frames.publish_many(12, streams=12)
+        assert change(nodes, 2) == 0
+        assert "the queue already has this number of partitions partitions=2" in capsys.readouterr().err
+
+
 def test_few_of_many_reasons_are_shown(nodes: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     """Each of many partitions has one."""
     with divided(nodes, 12) as frames:

@@ -56,6 +56,8 @@ class Arena:
         self._device = device
         self._changed = threading.Condition()
         self._is_growing = False
+        self._readers: list[Any] = []
+        """Events behind what reads pictures whose room is free already: the device may not have got there yet."""
         self._reserve(pixels)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -73,6 +75,7 @@ class Arena:
         starts, length = level_starts(width, height)
         with self._changed:
             start = self._take(length)
+            self._await_readers()
         try:
             host = self._host[start : start + length].numpy()
             source = image
@@ -90,9 +93,14 @@ class Arena:
             raise
         return Placed(width, height, tuple(start + begin for begin in starts), length, uploaded)
 
-    def release(self, placed: Placed) -> None:
-        """Frees a picture's room, once nothing computes with it."""
-        self._free(placed.starts[0], placed.length)
+    def release(self, placed: Placed, after: Any = None) -> None:
+        """Frees a picture's room.
+
+        Args:
+            placed: the picture.
+            after: an event of the device behind all that still reads the picture; None: nothing does.
+        """
+        self._free(placed.starts[0], placed.length, after)
 
     def _take(self, length: int) -> int:
         if length > self._rooms.size:
@@ -101,6 +109,9 @@ class Arena:
             try:
                 self._wait(lambda: self._rooms.is_empty)
                 if length > self._rooms.size:
+                    for event in self._readers:
+                        event.synchronize()  # the memory that they read is freed now
+                    self._readers.clear()
                     self._reserve(length)
             finally:  # without memory for it, the others still have the room that there was
                 self._is_growing = False
@@ -114,8 +125,19 @@ class Arena:
     def _wait(self, until: Callable[[], bool]) -> None:
         self._changed.wait_for(until)
 
-    def _free(self, start: int, length: int) -> None:
+    def _await_readers(self) -> None:
+        """Has what follows, the copy of another picture, wait for those that read the room's last one."""
+        for event in self._readers:
+            if self._stream is None:
+                event.synchronize()
+            else:
+                self._stream.wait_event(event)  # pragma: no cover - needs a GPU
+        self._readers.clear()
+
+    def _free(self, start: int, length: int, after: Any = None) -> None:
         with self._changed:
+            if after is not None:
+                self._readers.append(after)
             self._rooms.free(start, length)
             self._changed.notify_all()
 
@@ -132,3 +154,33 @@ class Arena:
             part = slice(start, start + length)
             self._pixels[part].copy_(self._host[part], non_blocking=True)
             return self._stream.record_event()
+
+
+class InArena:
+    """A picture in the arena that its holder frees. For any thread."""
+
+    def __init__(self, arena: Arena, placed: Placed) -> None:
+        """Takes over the picture."""
+        self._arena = arena
+        self._placed: Placed | None = placed
+        self._lock = threading.Lock()
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """(H, W, 3) uint8, BGR, on the device: the arena's own memory, which has other pictures after `free`.
+
+        Raises:
+            RuntimeError: it is freed.
+        """
+        placed = self._placed
+        if placed is None:
+            raise RuntimeError("the picture's room is freed")
+        start, width, height = placed.starts[0], placed.width, placed.height
+        return self._arena.pixels[start : start + width * height].view(height, width, 3)
+
+    def free(self, after: Any = None) -> None:
+        """Frees the room, see `Arena.release`; a second call does nothing."""
+        with self._lock:
+            placed, self._placed = self._placed, None
+        if placed is not None:
+            self._arena.release(placed, after)

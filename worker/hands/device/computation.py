@@ -12,13 +12,13 @@ from worker.hands.networks import Answer, Found, Request, Steps
 class Computation(Generic[Found]):
     """Goes through steps. One thread at a time calls it, because it asks for one thing at a time."""
 
-    def __init__(self, steps: Steps[Found], ask: Callable[[Request], None], end: Callable[[], None]) -> None:
+    def __init__(self, steps: Steps[Found], ask: Callable[[Request], None], end: Callable[[bool], None]) -> None:
         """Starts nothing yet.
 
         Args:
             steps: what asks, and returns what it found.
             ask: lets a request be answered, by a call of `go_on` or `fail`.
-            end: called once, before the future is done.
+            end: called once, before the future is done, with whether it has found something and not failed.
         """
         self._steps = steps
         self._ask = ask
@@ -36,14 +36,14 @@ class Computation(Generic[Found]):
     def fail(self, error: Exception) -> None:
         """Ends with an error."""
         self._steps.close()
-        self._end()
+        self._end(False)
         self.found.set_exception(error)
 
     def _advance(self, step: Callable[[], Request]) -> None:
         try:
             self._ask(step())
         except StopIteration as end:
-            self._end()
+            self._end(True)
             self.found.set_result(end.value)
         except Exception as error:
             self.fail(error)

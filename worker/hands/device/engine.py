@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.hands.device.arena import PIXELS, Arena, Placed
+from worker.hands.device.arena import PIXELS, Arena, InArena, Placed
 from worker.hands.device.batches import Batches
 from worker.hands.device.computation import Computation
 from worker.hands.device.errors import end_process, is_device_lost
 from worker.hands.device.inputs import Rows, crop_rows, view_rows
 from worker.hands.device.runner import BUCKETS, Launched, Outputs, Runner
 from worker.hands.models import ModelPaths
-from worker.hands.networks import Found, Network, Request, SearchViews, Steps
+from worker.hands.networks import Found, Keep, Network, Request, SearchViews, Steps
 
 AT_ONCE = 64
 """Pictures in progress. At `balanced` the views of thirteen fill a batch; two batches are in flight, one gathers, and other
@@ -75,10 +75,10 @@ class DeviceEngine:
                         runner.warm_up()
                     self._runners[network] = runner
 
-    def run(self, image: NDArray[np.uint8], steps: Steps[Found]) -> Future[Found]:
+    def run(self, image: NDArray[np.uint8], steps: Steps[Found], keep: Keep | None = None) -> Future[Found]:
         """Copies a picture (H, W, 3) uint8 BGR to the device, and answers the requests of a computation about it.
 
-        It waits for room, which the pictures in progress make.
+        It waits for room, which the pictures in progress make, and those that are kept when they are freed.
 
         Returns:
             A future of what the computation returns. The computation, and the future's callbacks, run in the thread that
@@ -91,7 +91,14 @@ class DeviceEngine:
         def ask(request: Request) -> None:
             self._ask(placed, request, computation)
 
-        computation = Computation(steps, ask, lambda: self._arena.release(placed))
+        def end(well: bool) -> None:
+            picture = InArena(self._arena, placed)
+            if well and keep:
+                keep(picture)
+            else:
+                picture.free()
+
+        computation = Computation(steps, ask, end)
         computation.start()
         return computation.found
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from support.waiting import wait_until
 
-from worker.hands.device.arena import Arena, level_starts
+from worker.hands.device.arena import Arena, InArena, level_starts
 from worker.hands.pyramid import Pyramid
 
 CPU = torch.device("cpu")
@@ -95,3 +95,44 @@ def _error_of(work):
     except Exception as error:
         return type(error)
     return None
+
+
+class Reading:
+    """An event behind work that reads a picture; it notes what there was to read when it was waited for."""
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+        self.seen = []
+
+    def synchronize(self):
+        self.seen.append(self.pixels.numpy().copy())
+
+
+def test_a_kept_picture():
+    """It lies there as it is until its holder frees it, once."""
+    image = picture(64, 48)
+    arena = Arena(CPU, 10_000)
+    kept = InArena(arena, arena.place(image))
+    arena.release(arena.place(picture(30, 20, seed=1)))
+    np.testing.assert_array_equal(kept.pixels.numpy(), image)
+    assert not arena._rooms.is_empty
+    for _ in range(2):
+        kept.free()
+    assert arena._rooms.is_empty
+    with pytest.raises(RuntimeError, match="freed"):
+        kept.pixels  # noqa: B018
+
+
+@pytest.mark.parametrize("size", [(64, 48), (640, 480)])
+def test_what_still_reads_a_picture_whose_room_is_free(size):
+    """The room's next picture, and a new block in place of a small one, wait for it."""
+    image = picture(64, 48)
+    arena = Arena(CPU, level_starts(64, 48)[1])
+    kept = InArena(arena, arena.place(image))
+    reading = Reading(kept.pixels)
+    kept.free(reading)
+    assert arena._rooms.is_empty
+    for seed in (1, 2):
+        arena.release(arena.place(picture(*size, seed)))
+    [seen] = reading.seen
+    np.testing.assert_array_equal(seen, image)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from worker.hands.detection import KeepingDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.engine import DeviceEngine
 from worker.hands.effort import Effort
 from worker.hands.geometry import View
-from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.networks import SearchViews
 from worker.hands.palm import PALMS
 
@@ -21,12 +21,17 @@ CLOSE = 0.5
 @pytest.mark.slow
 @pytest.mark.measured
 @pytest.mark.parametrize("effort", Effort)
-def test_the_same_hands_are_found(models, engine, pictures, effort):
+def test_the_same_hands_are_found(litert, engine, pictures, effort):
     """With the same sides, scores and joints, at each effort; results name the engine."""
-    ours, theirs = (PalmLandmarkDetector(each, effort=effort) for each in (engine, LiteRtEngine(models)))
+    ours, theirs = (PalmLandmarkDetector(each, effort=effort) for each in (engine, litert))
     assert (ours.engine, theirs.engine, ours.name) == ("torch-cpu", "litert", theirs.name)
-    names = pictures if effort is Effort.FAST else ("pair", "hands.jpg")  # the others take long
-    for image in (pictures[name] for name in names):
+    # Of the pictures of several hands each level has one in which all of its networks find something.
+    names = {
+        Effort.FAST: ["one", "many", "nothing", "hands.jpg"],
+        Effort.BALANCED: ["pair"],
+        Effort.THOROUGH: ["hands.jpg"],
+    }
+    for image in (pictures[name] for name in names[effort]):
         found, expected = ours.detect(image), theirs.detect(image)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=CLOSE)
         np.testing.assert_array_equal(found.is_right, expected.is_right)
@@ -37,11 +42,15 @@ def test_the_same_hands_are_found(models, engine, pictures, effort):
 def test_pictures_share_batches(engine, pictures):
     """Nobody waits who submits a picture, and each gets the hands of its own."""
     detector = PalmLandmarkDetector(engine, effort=Effort.FAST)
-    pictures = {name: pictures[name] for name in ("one", "pair", "nothing")}
+    pictures = {name: pictures[name] for name in ("pair", "nothing")}
     alone = {name: detector.detect(image) for name, image in pictures.items()}
-    found = [(name, detector.submit(pictures[name])) for _ in range(4) for name in pictures]
+    found = [(name, detector.submit(pictures[name])) for _ in range(2) for name in pictures]
     for name, hands in found:
         np.testing.assert_allclose(hands.result(120).boxes, alone[name].boxes, atol=CLOSE)
+    kept = []
+    assert isinstance(detector, KeepingDetector)
+    assert len(detector.submit_keeping(pictures["pair"], kept.append).result(120)) == len(alone["pair"])
+    kept.pop().free()
 
 
 def stopping():
@@ -64,6 +73,28 @@ def test_the_room_of_a_picture_is_freed(models, pictures, steps):
             with pytest.raises(ValueError, match="stop"):
                 future.result(60)
         assert engine._arena._rooms.is_empty
+
+
+def finding():
+    """One that asks once and finds something."""
+    yield SearchViews(PALMS, [View(0, 0, 100, 100)])
+    return "found"
+
+
+def test_a_picture_may_be_kept(models, pictures):
+    """Its copy is left to whoever wants it, before the future is done; not if the computation fails."""
+    with closing(DeviceEngine(models, torch.device("cpu"), pixels=500_000)) as engine:
+        kept = []
+        assert engine.run(pictures["one"], finding(), kept.append).result(60) == "found"
+        [picture] = kept
+        np.testing.assert_array_equal(picture.pixels.numpy(), pictures["one"])
+        assert not engine._arena._rooms.is_empty
+        picture.free()
+        assert engine._arena._rooms.is_empty
+        with pytest.raises(ValueError, match="stop"):
+            engine.run(pictures["one"], refused(), kept.append).result(60)
+        assert engine._arena._rooms.is_empty
+    assert len(kept) == 1
 
 
 def test_a_lost_device_is_reported(models, pictures, monkeypatch):
