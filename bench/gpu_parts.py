@@ -307,7 +307,7 @@ def _throughput(setting: Setting, detectors: Sequence[HandDetector], jpeg: bytes
     cv2.setNumThreads(1)
     detectors[0].detect(decode(jpeg))  # the first one allocates
     with GpuLoad(setting.where) as load:
-        rate = stages_rate(detectors, jpeg, setting.pick(5.0, 0.5))
+        rate = stages_rate(detectors, jpeg, setting.pick(5.0, 0.1))
     cpu_ms = rate.cpu_s / max(1, rate.frames) * 1e3
     return _Throughput(fps=rate.frames / rate.seconds, cpu_ms=cpu_ms, gpu_busy=load.busy)
 

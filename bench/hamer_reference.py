@@ -27,20 +27,23 @@ def random_tensors(
     """
     generator = torch.Generator().manual_seed(seed)
     # One supply of numbers, read from a random position for each tensor: generating 670 million would take a while.
-    # Twice as long as the largest tensor of the official size, so that each tensor is a part of it.
-    supply = torch.randn(14_000_029, generator=generator)
+    # More than twice as long as the largest tensor, so that each tensor is a part of it.
+    shapes = network_shapes(sizes)
+    hand = mano_shapes(778, 1538)
+    supply = torch.randn(2 * max(map(math.prod, [*shapes.values(), *hand.values()])) + 29, generator=generator)
     scaled: dict[float, torch.Tensor] = {}
 
     def draw(shape: tuple[int, ...], scale: float) -> torch.Tensor:
         count = math.prod(shape)
         start = int(torch.randint(len(supply) - count, (), generator=generator))
+        if copies:
+            return (supply[start : start + count] * scale).to(dtype).view(shape)
         if scale not in scaled:
             scaled[scale] = (supply * scale).to(dtype)
-        part = scaled[scale][start : start + count].view(shape)
-        return part.clone() if copies else part
+        return scaled[scale][start : start + count].view(shape)
 
     tensors: dict[str, torch.Tensor] = {}
-    for key, shape in network_shapes(sizes).items():
+    for key, shape in shapes.items():
         if "norm" in key:
             tensors[key] = (torch.ones if key.endswith("weight") else torch.zeros)(shape, dtype=dtype)
         else:
@@ -49,7 +52,7 @@ def random_tensors(
     tensors["mano_head.init_hand_pose"] = draw((1, 96), 0.7)
     tensors["mano_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]], dtype=dtype)
     scales = {"v_template": 0.04, "shapedirs": 0.003, "posedirs": 0.0005, "J_regressor": 3.0, "lbs_weights": 3.0}
-    for key, shape in mano_shapes(778, 1538).items():
+    for key, shape in hand.items():
         if (name := key.removeprefix("mano.")) in scales:
             tensors[key] = draw(shape, scales[name])
     for name in ("J_regressor", "lbs_weights"):

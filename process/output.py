@@ -14,6 +14,8 @@ class Output:
         """Takes a stream; None if its descriptor was closed when the process started."""
         self.problem = "" if stream else "it is closed"
         """Why text is lost, empty if none is."""
+        self.unwanted = False
+        """Whether text is lost because its reader has ended, as head does when it has enough."""
         self._stream = stream
 
     @property
@@ -50,6 +52,7 @@ class Output:
     def _fail(self, error: OSError | ValueError) -> None:
         """Directs what is still buffered nowhere, else Python complains about it when the process exits."""
         self.problem = getattr(error, "strerror", None) or str(error)
+        self.unwanted = isinstance(error, BrokenPipeError)
         with contextlib.suppress(OSError, ValueError):
             if self._stream:
                 nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -269,7 +269,9 @@ async def serve(settings: SidecarSettings) -> int:
         sidecar.health.set(SERVER, True)  # until now the server for probes answered NOT_SERVING
         if settings.shadow:
             logger.warning("shadow mode: all frames are admitted")
-        logger.info("serving", extra={"listen": listening, "redis_url": settings.redis.shown})
+        follows = {"limits_from": settings.limits_from} if settings.limits_from else {}
+        redis = {"redis_url": settings.redis.shown} if sidecar.fleet or not follows else {}
+        logger.info("serving", extra={"listen": listening, **follows, **redis})
         await signals.first.wait()
         logger.info("shutting down", extra={"grace_s": settings.grace})
         forced = await _stop(server, sidecar, signals.second)

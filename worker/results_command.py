@@ -70,10 +70,9 @@ def run_results(
         return log_failure(logger, error)
     finally:
         connections.close()
-    if output.problem:
+    if output.problem and not output.unwanted:
         logger.error("standard output can't be written", extra={"error": output.problem})
-        return 1
-    return 0
+    return 1 if output.problem else 0
 
 
 def _reader(connections: Connections, prefix: str, stream: str) -> ResultsReader | MergedResults:

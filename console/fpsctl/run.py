@@ -39,7 +39,8 @@ def run(command: Any, argv: list[str], program: str) -> int:
         return INTERRUPTED
     except exceptions.TyperException as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _failed(program, f"{message} (see {program} --help)", WRONG_USAGE)
+        context = getattr(error, "ctx", None)
+        return _failed(program, f"{message} (see {context.command_path if context else program} --help)", WRONG_USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

@@ -1,7 +1,7 @@
 """The model of how a change reaches many sidecars."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.tree_model import Costs, change_of_all, change_of_one, depth, without_tree
@@ -59,6 +59,7 @@ def test_several_trees_read_at_the_same_time() -> None:
     assert two.busiest_s == 4 * 64.0 + 1.0
 
 
+@settings(max_examples=50)
 @given(st.integers(2, 500), st.integers(1, 40))
 def test_nobody_is_told_before_the_one_that_tells(sidecars: int, fan_out: int) -> None:
     """Law: a change of all takes as long as that of one, or longer; it tells each sidecar once, and none tells too many."""

@@ -22,6 +22,7 @@ from worker.metrics import Metrics as WorkerMetrics
 from worker.publish.ingest_metrics import IngestMetrics
 
 MONITORING = K8S / "components/monitoring"
+ALERTS = [Path(__file__).parent / name for name in ("alerts.yaml", "alerts_of_hours.yaml")]
 RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 NAME = re.compile(r"\b(?:hand_counter|sidecar|process|console)(?::\w+|_\w+)+")
@@ -181,15 +182,16 @@ def test_the_dashboard_is_the_one_that_is_written():
 def test_rules_are_valid_and_fire_when_they_should(tmp_path: Path):
     """Promtool accepts the rules, and its tests of the alerts pass."""
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
-    shutil.copy(Path(__file__).parent / "alerts.yaml", tmp_path)
+    for path in ALERTS:
+        shutil.copy(path, tmp_path)
     promtool = tool("promtool")
     run(promtool, "check", "rules", str(tmp_path / "rules.yaml"))
-    run(promtool, "test", "rules", "alerts.yaml", cwd=tmp_path)
+    run(promtool, "test", "rules", *(path.name for path in ALERTS), cwd=tmp_path)
 
 
 def test_each_alert_is_tested():
     """Each alert has a test that it fires."""
-    tests = (Path(__file__).parent / "alerts.yaml").read_text()
+    tests = "".join(path.read_text() for path in ALERTS)
     for group in RULES["groups"]:
         for rule in group["rules"]:
             assert rule.get("alert", rule.get("record")) in tests

@@ -9,11 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
-FOLDERS = "bench|ci|console|docs|fuzz|handcounter|k8s|process|proto|requirements|sidecar|tests|worker"
+FOLDERS = "bench|chaos|ci|console|docs|fuzz|handcounter|k8s|process|proto|requirements|sidecar|tests|worker"
 PATH = re.compile(rf"(?<![\w/.{{}}-])(?:{FOLDERS})/[\w./*-]*[\w*/]")
 FILE = re.compile(r"`([\w-]+\.(?:env|lua|md|mk|proto|py|toml|yaml)|Dockerfile\.\w+|Makefile|LICENSE)`")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
-MODULE = re.compile(r"python -m ((?:bench|fuzz|sidecar|worker)(?:\.\w+)*)")
+MODULE = re.compile(r"python -m ((?:bench|chaos|console|fuzz|sidecar|worker)(?:\.\w+)*)")
 TARGET = re.compile(r"(?:^\s*|`)(?:[A-Z]+=\S+ )?make ([a-z][\w-]*)", re.MULTILINE)
 
 

@@ -59,6 +59,10 @@ def tree() -> Iterator[Tree]:
 
 def test_limits_come_down_the_tree(tree: Tree) -> None:
     """To decisions and to watchers of the lowest one: a field, the wildcard, a typing error, and the default of the highest."""
+    wait_until(
+        lambda: f" limits_from={tree.middle.address}\n" in tree.leaf.logs(), "the lowest one names what it follows"
+    )
+    assert "redis_url" not in tree.leaf.logs()
     tree.client.hset(KEY, "cam1", "4")
     answer = tree.ask("cam1")
     assert (answer.fps, answer.fps_source, answer.stale, answer.limit_unread) == (

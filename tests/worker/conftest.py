@@ -1,6 +1,7 @@
 """A Valkey for the tests of the queue, and the real hand models."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 from support.queue_fixtures import valkey, valkey_process  # noqa: F401 (fixtures)
@@ -12,6 +13,15 @@ from worker.hands.litert_engine import LiteRtEngine
 from worker.hands.models import TITLE, ModelPaths, default_models_dir, ensure_models
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _the_c_library_keeps_its_settings() -> Iterator[None]:
+    """A publisher's would hold for all later tests in this process, where each large array would cost page faults anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        for command in ("command", "ingest_command"):
+            patch.setattr(f"worker.publish.{command}.use_little_memory", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def models() -> ModelPaths:
     """The real hand models, downloaded once into the user's cache as the commands do it."""
@@ -20,18 +30,24 @@ def models() -> ModelPaths:
 
 
 @pytest.fixture(scope="session")
-def detector(models: ModelPaths) -> PalmLandmarkDetector:
+def litert(models: ModelPaths) -> LiteRtEngine:
+    """An engine that the detectors share: each network is loaded once."""
+    return LiteRtEngine(models)
+
+
+@pytest.fixture(scope="session")
+def detector(litert: LiteRtEngine) -> PalmLandmarkDetector:
     """The detector at its default settings."""
-    return PalmLandmarkDetector(LiteRtEngine(models))
+    return PalmLandmarkDetector(litert)
 
 
 @pytest.fixture(scope="session")
-def fast_detector(models: ModelPaths) -> PalmLandmarkDetector:
+def fast_detector(litert: LiteRtEngine) -> PalmLandmarkDetector:
     """The detector at the effort `fast`, as the demo's worker has it."""
-    return PalmLandmarkDetector(LiteRtEngine(models), effort=Effort.FAST)
+    return PalmLandmarkDetector(litert, effort=Effort.FAST)
 
 
 @pytest.fixture(scope="session")
-def thorough_detector(models: ModelPaths) -> PalmLandmarkDetector:
+def thorough_detector(litert: LiteRtEngine) -> PalmLandmarkDetector:
     """The detector at the effort `thorough`."""
-    return PalmLandmarkDetector(LiteRtEngine(models), effort=Effort.THOROUGH)
+    return PalmLandmarkDetector(litert, effort=Effort.THOROUGH)

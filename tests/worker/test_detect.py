@@ -16,7 +16,6 @@ from worker.frame_counter import count_hands
 from worker.hands.detection import Hands
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
-from worker.hands.litert_engine import LiteRtEngine
 from worker.options import HandsOptions
 from worker.results import SCHEMA
 
@@ -50,8 +49,9 @@ def photo(tmp_path):
 
 
 @pytest.fixture
-def in_place(models):
-    """The folder of the downloaded models."""
+def in_place(models, litert, monkeypatch):
+    """The folder of the downloaded models, whose networks are loaded once for all tests."""
+    monkeypatch.setattr("worker.hands.litert_engine.LiteRtEngine", lambda _models, _threads: litert)
     return models.palm.parent
 
 
@@ -80,11 +80,10 @@ def test_json(photo, in_place, capsys, monkeypatch):
     assert hands[0]["box"][2] < 320 < hands[1]["box"][0]
 
 
-def test_the_fields_are_those_of_the_queue(photo, models, capsys):
+def test_the_fields_are_those_of_the_queue(photo, in_place, detector, capsys):
     """A result on the command line has every field of one in the queue, of the frame and of each hand."""
-    assert run_detect([photo], json_output=True, hands=HandsOptions(models_dir=models.palm.parent)) == 0
+    assert run_detect([photo], json_output=True, hands=HandsOptions(models_dir=in_place)) == 0
     (printed,) = json.loads(capsys.readouterr().out).values()
-    detector = PalmLandmarkDetector(LiteRtEngine(models))
     queued = json.loads(count_hands("cam1", 1.0, read_image(photo), detector).to_json("1-2", 0.1))
     assert printed.keys() == queued.keys()
     assert printed["hands"] == queued["hands"]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from support.processes import programs
-from support.processes.programs import REPOSITORY, repository_environment
+from support.processes.programs import REPOSITORY
 from support.tls import Authority
 
 from worker import __main__ as cli
@@ -18,14 +19,6 @@ from worker.hands.effort import Effort
 from worker.hands.models import ModelPaths
 from worker.options import HandsOptions
 from worker.run_settings import RunSettings
-
-
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs ``python -m`` with these arguments."""
-    environment = repository_environment(variables)
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
 
 
 @pytest.mark.parametrize("words", [(), ("models",), *(command.words for command in cli.COMMANDS)])
@@ -174,12 +167,23 @@ def test_detect_takes_files_and_short_flags(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_the_module_is_the_command_run() -> None:
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # it runs a second time here
+def test_the_module_is_the_command_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """``python -m worker.hand_counter`` takes the flags of ``hand-counter run``."""
-    ended = run("worker.hand_counter", "--fps", "fast")
-    assert ended.returncode == 2
-    assert ended.stderr.startswith("hand-counter run: --fps: ")
-    assert programs.run("worker", "run", "--help").stdout == run("worker.hand_counter", "--help").stdout
+
+    def said(*flags: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hand_counter.py", *flags])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("worker.hand_counter", run_name="__main__")
+        return ended.value.code, *capsys.readouterr()
+
+    code, _, error = said("--fps", "fast")
+    assert code == 2
+    assert error.startswith("hand-counter run: --fps: ")
+    help_of_the_module = said("--help")
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help"])
+    assert help_of_the_module == (0, *capsys.readouterr())
 
 
 def test_version() -> None:
@@ -211,11 +215,11 @@ def test_every_line_is_json(models: ModelPaths, tmp_path: Path) -> None:
     encoded = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 255, (200, 200, 3), np.uint8))[1].tobytes()
     picture.write_bytes(encoded[: len(encoded) // 2] + b"\xff\xd9")
     command = ("worker", "detect", str(picture), "missing.jpg", "--models-dir", str(models.palm.parent))
-    done = run(*command, "--log-format", "json")
+    done = programs.run(*command, "--log-format", "json")
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     said = [line["line"] for line in lines if line["logger"] == "stderr"]
     for words in ("TensorFlow Lite", "Corrupt JPEG data", "hand-counter: missing.jpg: No such file"):
         assert any(words in line for line in said), (words, said)
-    plain = run(*command)
+    plain = programs.run(*command)
     assert (done.returncode, done.stdout) == (1, plain.stdout)
     assert "\nCorrupt JPEG data" in plain.stderr

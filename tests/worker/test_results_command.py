@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -118,6 +120,16 @@ def test_new_ones_are_followed(valkey: QueueServer, client: redis.Redis) -> None
     wait_until(lambda: seen == ["2-0", "3-0"])
     done.set()
     following.join()
+
+
+@pytest.mark.parametrize(("target", "said"), [("| head -0", False), ("> /dev/full", True)])
+def test_a_reader_that_has_enough_is_no_error_to_speak_of(valkey: QueueServer, target: str, said: bool) -> None:
+    """Such as head; that what was printed is lost otherwise, is said. The exit code tells programs of both."""
+    write(valkey.bytes, *range(1, 1201))
+    command = f'set -o pipefail; "{sys.executable}" -m worker results --jsonl --redis-url {valkey.url} {target}'
+    done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, "standard output can't be written" in done.stderr) == (1, said)
+    assert said or not done.stderr
 
 
 def test_a_redis_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,20 +84,22 @@ class StreamStat:
         self.shared_counted = RateWindow()
         self.changed = False
         """Whether there is something that the hash doesn't contain yet."""
-        self.sent: Counter[str] = Counter()
+        self.sent = self.numbers()
         """What the hash contains of this worker's numbers, by its fields."""
         self.sent_skips: Counter[str] = Counter()
         """What it contains of this worker's skipped frames, by reason."""
         self.updated_at = 0.0
         self.told_silence = True
 
-    def numbers(self) -> Counter[str]:
+    def numbers(self) -> dict[str, int]:
         """Returns the frames so far, by the fields of the hash."""
-        skipped = sum(self.skipped.values())
-        superseded = self.skipped[SkipReason.SUPERSEDED]
-        return Counter(
-            received=self.received, admitted=self.admitted, skipped=skipped, superseded=superseded, dead=self.dead
-        )
+        return {
+            "received": self.received,
+            "admitted": self.admitted,
+            "skipped": sum(self.skipped.values()),
+            "superseded": self.skipped[SkipReason.SUPERSEDED],
+            "dead": self.dead,
+        }
 
     def silent(self, now: float) -> bool:
         """Returns whether no frame has come for a while."""
@@ -233,17 +235,16 @@ class StreamStats:
         return not stream.told_silence and stream.silent(now)
 
     def _update(self, stream: StreamStat, now: float) -> StreamUpdate:
-        numbers, silent = stream.numbers(), stream.silent(now)
-        unsent = Counter({name: number - stream.sent[name] for name, number in numbers.items()})
+        numbers, sent, silent = stream.numbers(), stream.sent, stream.silent(now)
         update = StreamUpdate(
             stream.name,
             stream.heard_at,
             silent=silent and not stream.changed,
-            received=unsent["received"],
-            admitted=unsent["admitted"],
-            skipped=unsent["skipped"],
-            superseded=unsent["superseded"],
-            dead=unsent["dead"],
+            received=numbers["received"] - sent["received"],
+            admitted=numbers["admitted"] - sent["admitted"],
+            skipped=numbers["skipped"] - sent["skipped"],
+            superseded=numbers["superseded"] - sent["superseded"],
+            dead=numbers["dead"] - sent["dead"],
         )
         if update.skipped:
             update.skips = dict(stream.skipped - stream.sent_skips)

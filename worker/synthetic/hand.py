@@ -5,6 +5,7 @@ The drawing is simple enough to take milliseconds, and realistic enough for a de
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -80,7 +81,7 @@ def draw_hand(rng: random.Random, *, skin: NDArray[np.float32] | None = None, ri
     sheet.add(_forearm())
     thumb = _bones(_THUMB, rng.uniform(0.75, 1.15), length, bend=rng.uniform(-6, 2))
     sheet.add(_capsules(thumb, _THUMB.radius))
-    sheet.add(_outline(np.array(_PALM, np.float32)))
+    sheet.add(_palm())
     for crease in _PALM_CREASES:
         sheet.crease(_curve(np.array(crease, np.float32)))
     # The ball of the thumb covers the palm's edge, so that the thumb doesn't look cut off there.
@@ -140,6 +141,12 @@ def _capsules(joints: Points, radius: float) -> NDArray[np.uint8]:
     return mask
 
 
+@functools.cache
+def _palm() -> NDArray[np.uint8]:
+    return _outline(np.array(_PALM, np.float32))
+
+
+@functools.cache
 def _forearm() -> NDArray[np.uint8]:
     corners = ((-0.28, 0.12), (-0.27, -0.10), (-0.33, -0.96), (0.33, -0.96), (0.27, -0.10), (0.28, 0.12))
     return _outline(np.array(corners, np.float32))
@@ -167,9 +174,10 @@ class _Sheet:
 
     def __init__(self, skin: NDArray[np.float32], light: float) -> None:
         alpha = _blank()
-        self._skin = skin
+        self._skin = skin[:, None, None]
         self._alpha = alpha
-        self._colour = np.zeros((*alpha.shape, 3), np.float32)
+        # One plane for each colour: numpy is several times slower if the innermost axis has three numbers.
+        self._colour = np.zeros((3, *alpha.shape), np.float32)
         # The light comes from one side: the brightness changes linearly across the hand.
         self._light = 1 + light * np.linspace(-1, 1, alpha.shape[1], dtype=np.float32)[None, :]
 
@@ -180,9 +188,9 @@ class _Sheet:
         depth = cv2.distanceTransform((np.pad(part, 1) > 127).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
         roundness = np.sin(np.minimum(depth / (0.12 * UNIT * _OVERSAMPLING), 1) * (math.pi / 2))
         shade = (rim + (1 - rim) * roundness) * self._light[:, columns]
-        cover = (part.astype(np.float32) / 255)[:, :, None]
-        below = self._colour[rows, columns]
-        self._colour[rows, columns] = below * (1 - cover) + self._skin * shade[:, :, None] * cover
+        cover = part.astype(np.float32) / 255
+        below = self._colour[:, rows, columns]
+        self._colour[:, rows, columns] = below * (1 - cover) + self._skin * shade * cover
         self._alpha[rows, columns] = np.maximum(self._alpha[rows, columns], part)
 
     def crease(self, points: Points, darkness: float = 0.74) -> None:
@@ -192,7 +200,7 @@ class _Sheet:
         cv2.polylines(lines, [pixels], False, 255, round(0.022 * UNIT * _OVERSAMPLING), cv2.LINE_AA)
         rows, columns = _window(lines)
         soft = cv2.GaussianBlur(lines[rows, columns], (0, 0), 0.010 * UNIT * _OVERSAMPLING).astype(np.float32) / 255
-        self._colour[rows, columns] *= (1 - (1 - darkness) * soft)[:, :, None]
+        self._colour[:, rows, columns] *= 1 - (1 - darkness) * soft
 
     def joint_creases(self, joints: Points, radius: float) -> None:
         """Darkens a line across a finger at each of its inner joints."""
@@ -203,12 +211,24 @@ class _Sheet:
 
     def sprite(self, mirrored: bool) -> Sprite:
         """Returns the sheet at its final size; a mirrored right hand is a left one."""
-        size = (self._alpha.shape[1] // _OVERSAMPLING, self._alpha.shape[0] // _OVERSAMPLING)
-        alpha = cv2.resize(self._alpha, size, interpolation=cv2.INTER_AREA)
-        cover = (self._alpha.astype(np.float32) / 255)[:, :, None]
-        colour = cv2.resize(self._colour * cover, size, interpolation=cv2.INTER_AREA)
-        image = np.dstack([colour.clip(0, 255).astype(np.uint8), alpha])
+        height, width = (side // _OVERSAMPLING for side in self._alpha.shape)
+        x, _, across, _ = cv2.boundingRect(self._alpha)
+        drawn = slice(x // _OVERSAMPLING, min(width, (x + across) // _OVERSAMPLING + 1))
+        fine = np.s_[..., drawn.start * _OVERSAMPLING : drawn.stop * _OVERSAMPLING]
+        opacity, colours = self._alpha[fine], self._colour[fine]
+        cover, size = opacity.astype(np.float32) / 255, (drawn.stop - drawn.start, height)
+        planes = [cv2.resize(colour * cover, size, interpolation=cv2.INTER_AREA) for colour in colours]
+        alpha = cv2.resize(opacity, size, interpolation=cv2.INTER_AREA)
+        image = np.zeros((height, width, 4), np.uint8)
+        image[:, drawn] = cv2.merge([*(plane.clip(0, 255).astype(np.uint8) for plane in planes), alpha])
         image = np.ascontiguousarray(image[:, ::-1] if mirrored else image)
-        filled = np.argwhere(image[:, :, 3] > 0)[:, ::-1].astype(np.float32)
-        hull = cv2.convexHull(filled)[:, 0, :] - (np.array(size, np.float32) - 1) / 2
+        hull = cv2.convexHull(_ends(image[:, :, 3] > 0))[:, 0, :] - (np.array([width, height], np.float32) - 1) / 2
         return Sprite(image, hull.astype(np.float32))
+
+
+def _ends(filled: NDArray[np.bool_]) -> Points:
+    """Returns the first and the last filled pixel of each row as x, y: all that a hull of them needs."""
+    rows = np.flatnonzero(filled.any(axis=1))
+    first = filled[rows].argmax(axis=1)
+    last = filled.shape[1] - 1 - filled[rows, ::-1].argmax(axis=1)
+    return np.stack([np.concatenate([first, last]), np.concatenate([rows, rows])], axis=1).astype(np.float32)

@@ -17,6 +17,8 @@ FINGERS = [  # base, tip, radius
     ((0.4, -0.36), (0.58, -1.04), 0.095),
 ]
 FOREARM = ((-0.02, 0.4), (0.0, 1.3), 0.3)
+REACH = 1.8
+"""Farther than any part is from the origin."""
 
 
 def draw_hand(image, centre, width, angle=0.0, right=True):
@@ -32,6 +34,10 @@ def draw_hand(image, centre, width, angle=0.0, right=True):
     Returns:
         The box of the hand without the forearm: x0, y0, x1, y1 in pixels.
     """
+    # Only the part of the picture that the hand may reach.
+    left, top = (max(0, int(middle - REACH * width)) for middle in centre)
+    image = image[top : max(0, int(centre[1] + REACH * width)), left : max(0, int(centre[0] + REACH * width))]
+    centre = centre[0] - left, centre[1] - top
     turn = np.deg2rad(angle)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * width
     mirror = np.array([-1.0 if right else 1.0, 1.0])
@@ -72,12 +78,11 @@ def draw_hand(image, centre, width, angle=0.0, right=True):
             ends = place([at - across, at + across])
             cv2.line(image, ends[0].tolist(), ends[1].tolist(), crease, max(1, round(0.025 * width)), cv2.LINE_AA)
     x, y, w, h = cv2.boundingRect((hand > 127).astype(np.uint8))
-    return x, y, x + w, y + h
+    return left + x, top + y, left + x + w, top + y + h
 
 
 def scene(*hands, size=(640, 480)):
     """Returns a picture of `size` (width, height) with hands, each (centre, width, angle, right), and their boxes."""
-    image = np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
-    rows = np.linspace(0.85, 1.15, size[1])[:, None, None]
-    image[:] = (image * rows).astype(np.uint8)
+    rows = (np.array(BACKGROUND) * np.linspace(0.85, 1.15, size[1])[:, None, None]).astype(np.uint8)
+    image = np.repeat(rows, size[0], axis=1)
     return image, [draw_hand(image, *hand) for hand in hands]

@@ -56,7 +56,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not collected.whole:  # a module of which half was executed would count as imported
         os.execv(sys.executable, [sys.executable, *arguments])
-    cv2.setNumThreads(-1)
+    cv2.setNumThreads(1)  # test processes run beside each other, and a pool's threads wait for each other actively
     gc.disable()  # as tests/conftest.py does, until all is collected
     sys.stdin, sys.stdout = (open(number, mode, closefd=False) for number, mode in ((0, "r"), (1, "w")))  # noqa: SIM115
     sys.argv = ["-c"]

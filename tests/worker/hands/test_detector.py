@@ -9,7 +9,6 @@ from support.models.synthetic_hands import scene
 
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
-from worker.hands.litert_engine import LiteRtEngine
 
 ONE = ((320, 260), 110, 0, True)
 PAIR = (((200, 260), 100, 0, True), ((450, 260), 100, 0, False))
@@ -36,17 +35,16 @@ def assert_finds(hands, truth, sides=None):
 
 
 @pytest.mark.parametrize("angle", [0, 45, 90, 180, -120])
-@pytest.mark.parametrize("width", [45, 110])
-def test_one_hand(detector, angle, width):
-    """A hand, large or small, is found once, whichever way it points, with its side, joints and a high score."""
-    image, boxes = scene(((320, 250), width, angle, True))
+def test_a_large_and_a_small_hand(detector, angle):
+    """Each is found once, whichever way it points, with its side, joints and a high score."""
+    image, boxes = scene(((220, 250), 110, angle, True), ((530, 250), 45, angle, True))
     hands = detector.detect(image)
-    assert_finds(hands, boxes, [True])
-    assert hands.scores[0] > 0.8
-    x0, y0, x1, y1 = hands.boxes[0]
+    assert_finds(hands, boxes, [True, True])
+    assert hands.scores.min() > 0.8
     assert np.isfinite(hands.keypoints).all()
-    assert (hands.keypoints[0] >= [x0 - 1, y0 - 1]).all()
-    assert (hands.keypoints[0] <= [x1 + 1, y1 + 1]).all()
+    for joints, (x0, y0, x1, y1) in zip(hands.keypoints, hands.boxes, strict=True):
+        assert (joints >= [x0 - 1, y0 - 1]).all()
+        assert (joints <= [x1 + 1, y1 + 1]).all()
 
 
 def test_flipping_the_picture_swaps_the_sides(detector):
@@ -72,7 +70,7 @@ def test_the_surest_hand_comes_first(detector):
     assert list(scores) == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("x", [270, 300, 320, 346, 370])
+@pytest.mark.parametrize("x", [300, 320, 346])
 def test_a_hand_at_a_tiles_border_is_counted_once(detector, x):
     """The tiles of a picture 640 pixels wide end at 346 and begin at 294: a hand there is counted once."""
     for width in (60, 130):
@@ -150,23 +148,23 @@ def test_wrong_arrays_are_refused(detector, image):
 
 
 @pytest.mark.parametrize("min_score", [1.5, -0.1, float("nan")])
-def test_wrong_settings_are_refused(models, min_score):
+def test_wrong_settings_are_refused(litert, min_score):
     """Settings out of range are an error at once."""
     with pytest.raises(ValueError, match="must be"):
-        PalmLandmarkDetector(LiteRtEngine(models), min_score=min_score)
+        PalmLandmarkDetector(litert, min_score=min_score)
 
 
 @pytest.mark.parametrize("effort", Effort)
-def test_the_effort_is_in_the_name(models, effort):
+def test_the_effort_is_in_the_name(litert, effort):
     """Results name the level that found the hands."""
-    assert PalmLandmarkDetector(LiteRtEngine(models), effort=effort).name == f"palm-{effort.value}"
+    assert PalmLandmarkDetector(litert, effort=effort).name == f"palm-{effort.value}"
 
 
-def test_min_score(models, detector):
+def test_min_score(litert, detector):
     """Hands below the lowest score are dropped."""
     image, _ = scene(ONE)
     score = float(detector.detect(image).scores[0])
-    assert len(PalmLandmarkDetector(LiteRtEngine(models), min_score=min(1.0, score + 0.01)).detect(image)) == 0
+    assert len(PalmLandmarkDetector(litert, min_score=min(1.0, score + 0.01)).detect(image)) == 0
 
 
 def test_threads_may_share_a_detector(detector):
@@ -176,7 +174,7 @@ def test_threads_may_share_a_detector(detector):
     wrong = []
 
     def work(offset):
-        for step in range(4):
+        for step in range(2):
             which = (offset + step) % 3
             if not np.array_equal(detector.detect(pictures[which]).boxes, alone[which].boxes):
                 wrong.append(which)

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.pipeline.scheduler import LEAST_UNLIMITED, Scheduler
@@ -97,6 +97,7 @@ def turns(weights: dict[str, float], number: int) -> list[str]:
     return taken
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(STREAMS, LIMITS, min_size=2), st.integers(0, 60), st.integers(1, 120))
 def test_overload_is_shared_in_proportion_to_the_limits(weights: dict[str, float], begin: int, length: int) -> None:
     """In any window two streams that wait differ by at most one turn of each, measured by their weights.
@@ -111,6 +112,7 @@ def test_overload_is_shared_in_proportion_to_the_limits(weights: dict[str, float
     assert all(window[name] > length / len(weights) - 1.0 for name in weights)
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(STREAMS, LIMITS, min_size=1))
 def test_in_the_long_run_the_shares_are_exact(weights: dict[str, float]) -> None:
     """Whatever the weights: after so many turns that the least one had ten."""
@@ -121,6 +123,7 @@ def test_in_the_long_run_the_shares_are_exact(weights: dict[str, float]) -> None
         assert abs(counts[name] - share) <= 1.0 + len(weights) * fps / sum(weights.values())
 
 
+@settings(max_examples=50)
 @given(STEPS, LIMITS, st.lists(PUTS, max_size=60))
 def test_a_frame_waits_for_one_round(
     before: list[tuple[str, float] | str], fps: float, puts: list[tuple[str, float]]

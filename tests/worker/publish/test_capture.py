@@ -194,10 +194,10 @@ def test_the_times_of_a_camera(tmp_path: Path, ahead: float, reports: bool, expe
         times, offsets = ArrivalTimes(time.time), list[float]()
         for frame in capture.frames(times, Unlimited(), encode, threading.Event()):
             offsets.append(frame.ts - times._now)
-            if len(offsets) == 120:
+            if len(offsets) == 80:
                 break
         capture.close()
     finally:
         cameras.close()
-    # What was received while the camera was opened arrives at once, and this machine may be busy.
-    assert sorted(offsets)[60] == pytest.approx(expected, abs=0.3)
+    # What was received while the camera was opened arrives at once, at first, and this machine may be busy.
+    assert sorted(offsets[40:])[20] == pytest.approx(expected, abs=0.3)

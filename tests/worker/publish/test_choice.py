@@ -115,7 +115,7 @@ def consistent(treated: list[tuple[Part, Treatment]]) -> bool:
     return True
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(
     gop=st.integers(1, 120),
     pattern=st.sampled_from(["P", "BP", "BBP", "BBBP"]),

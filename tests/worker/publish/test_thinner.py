@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handcounter.client import FpsSource, StreamLimit
@@ -197,6 +197,7 @@ def films(draw: st.DrawFn) -> list[tuple[float, float]]:
     ]
 
 
+@settings(max_examples=50)
 @given(film=films(), pacing=st.sampled_from(list(Pacing)))
 def test_thinning_changes_no_decision(film: list[tuple[float, float]], pacing: Pacing) -> None:
     """Law: what is admitted of the thinned frames is what is admitted of all frames, with limits and clocks that change."""
@@ -226,6 +227,7 @@ def camera(source_fps: float, jitter: float, seed: int) -> list[float]:
     return [100.0 + (index + chance.uniform(-jitter, jitter)) / source_fps for index in range(200)]
 
 
+@settings(max_examples=50)
 @given(
     source_fps=SOURCES,
     fps=RATES,
@@ -253,6 +255,7 @@ def test_a_restart_costs_one_frame(
     assert lost <= (2 if jitter > 0.1 else 1)
 
 
+@settings(max_examples=50)
 @given(
     source_fps=SOURCES,
     limits=st.tuples(RATES, st.one_of(RATES, st.just(0.0))),

@@ -1,7 +1,7 @@
 """When entries arrived, for ids that are right and for those that aren't."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.queue.arrivals import Arrivals
@@ -90,6 +90,7 @@ def test_entries_that_are_delivered_again_are_as_old_as_they_were() -> None:
     assert arrivals.date(entry_id(NOW), {}) == NOW
 
 
+@settings(max_examples=50)
 @given(
     arriving=st.lists(st.tuples(st.floats(0.01, 5.0), st.floats(-1e6, 1e6), st.booleans()), min_size=1, max_size=40),
     batch=st.integers(1, 10),

@@ -12,7 +12,7 @@ from worker.synthetic.person import DrawnHand, Person
 from worker.synthetic.spec import SyntheticSpec
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_true_number_is_found(seed: int, fast_detector: PalmLandmarkDetector) -> None:
     """In frames with different hands, numbers of hands and poses, the detector finds all of them with high scores."""
     camera = SyntheticCamera(SyntheticSpec(seed=seed, fps=1.0))
@@ -21,27 +21,27 @@ def test_the_true_number_is_found(seed: int, fast_detector: PalmLandmarkDetector
     assert min((float(hands.scores.min()) for hands in found if len(hands)), default=1.0) > 0.8
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_the_true_number_is_found_of_whole_people(seed: int, fast_detector: PalmLandmarkDetector) -> None:
     """So it does in whole-body views of up to two people."""
     camera = SyntheticCamera(SyntheticSpec(seed=seed, fps=1.0, people=(0, 2)))
-    found = [fast_detector.detect(camera.frame(index)) for index in range(0, 40, 8)]
-    assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 40, 8)]
+    found = [fast_detector.detect(camera.frame(index)) for index in range(0, 32, 8)]
+    assert [len(hands) for hands in found] == [camera.true_hands(index) for index in range(0, 32, 8)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("height", [300, 200, 150, 120])
 def test_far_views(height: int, thorough_detector: PalmLandmarkDetector) -> None:
-    """In pictures of 1280x720, `thorough` finds at least 17 of the 18 hands of people this high, and few others."""
+    """In pictures of 1280x720, `thorough` finds at least 11 of the 12 hands of people this high, and few others."""
     right = counted = 0
-    for seed in range(3):
+    for seed in range(2):
         image, true = people(seed, height)
         hands = thorough_detector.detect(image)
         middles = (hands.boxes[:, :2] + hands.boxes[:, 2:]) / 2
         counted += len(hands)
         right += sum(any(np.hypot(x - hand.x, y - hand.y) < hand.radius for x, y in middles) for hand in true)
-    assert right >= 17
-    assert counted <= 19
+    assert right >= 11
+    assert counted <= 13
 
 
 def people(seed: int, height: float) -> tuple[Picture, list[DrawnHand]]:

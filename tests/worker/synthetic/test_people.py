@@ -2,6 +2,7 @@
 
 import random
 
+import cv2
 import numpy as np
 import pytest
 
@@ -37,9 +38,9 @@ def test_frames_do_not_depend_on_those_before() -> None:
 def test_people_are_inside_their_columns(number: int, size: tuple[int, int]) -> None:
     """Nobody touches the border or another column, so nobody hides another's hands."""
     shown = camera(people=(number, number), size=size)
-    empty = camera(people=(0, 0), size=size)
+    empty = camera(people=(0, 0), size=size).frame(0)
     for index in (0, 17, 95):
-        changed = (shown.frame(index) != empty.frame(index)).any(axis=2)
+        changed = cv2.absdiff(shown.frame(index), empty).max(axis=2) > 0
         border = np.concatenate([changed[0], changed[-1], changed[:, 0], changed[:, -1]])
         assert not border.any()
         for column in range(1, number):

@@ -32,7 +32,7 @@ def one_thread() -> Iterator[None]:
 def pictures() -> dict[str, np.ndarray]:
     """Drawn hands in a few sizes, a picture of many drawn hands, one without any, two drawn people, and photos."""
     rows = [
-        ((150 + 240 * column, 170 + 230 * row), 50, 30 * column, row > 0) for column in range(5) for row in range(3)
+        ((150 + 240 * column, 170 + 230 * row), 50, 30 * column, row > 0) for column in range(3) for row in range(2)
     ]
     return {
         "one": scene(((320, 250), 110, 45, True))[0],
