@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -93,6 +94,8 @@ def _perform(stage: Stage, options: DemoOptions, output: Output, interrupted: th
             screen.line(f"look at it: {stage.console}  (the console: change limits there)")
             screen.line(f"watch it: redis-cli -u {mask_password(stage.redis_url)} HGETALL {stage.config_key}")
             screen.line(f"          grpcurl -plaintext {stage.sidecar} {_LIST_STREAMS}")
+            if hint := programs_hint():
+                screen.line(hint)
             own_seconds, stage_began = time.process_time(), time.monotonic()
             rows = [
                 row
@@ -112,6 +115,14 @@ def _perform(stage: Stage, options: DemoOptions, output: Output, interrupted: th
     if options.annotate:
         _write(options.annotate, stage)
     return deviations
+
+
+def programs_hint() -> str:
+    """Returns how another terminal finds fpsctl and grpcurl; empty if it does, or if they aren't in a virtual environment."""
+    activate = Path(sys.prefix, "bin", "activate")
+    if shutil.which("fpsctl") or not activate.is_file():
+        return ""
+    return f"          (in another terminal, first: source {activate})"
 
 
 def _keep(stage: Stage, screen: Screen, interrupted: threading.Event) -> None:

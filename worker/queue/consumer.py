@@ -37,6 +37,7 @@ from worker.queue.partitions import Partitions
 from worker.queue.payload import payload_of
 from worker.queue.permissions import log_missing_permissions, missing_permissions, worker_probes
 from worker.queue.redis_clock import RedisClock
+from worker.queue.reply_parser import BEGINNING_ONLY
 from worker.queue.stream_update import TTL_S, StreamUpdate
 
 logger = logging.getLogger(__name__)
@@ -156,11 +157,17 @@ class Queue:
         return Delivery(entry_id.decode() + self.mark, fields, 1, self._arrivals.date(entry_id, fields))
 
     def wait(self, seconds: float) -> bool:
-        """Returns as soon as an entry arrives after those that were read, or after this many seconds; whether one did."""
-        frames, last_id = self.keys.frames, self._last_id
+        """Returns as soon as an entry arrives after those that were read, or after this many seconds; whether one did.
+
+        The entry comes with the reply, but isn't kept.
+        """
         milliseconds = max(1, int(seconds * 1000))
-        reply = self._commands.call("wait", lambda client: client.xread({frames: last_id}, count=1, block=milliseconds))
-        return bool(reply)
+        words = ("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", self.keys.frames, self._last_id)
+
+        def read(client: redis.Redis) -> Any:
+            return client.execute_command(*words, **BEGINNING_ONLY)  # type: ignore[no-untyped-call]
+
+        return bool(self._commands.call("wait", read))
 
     # Entries that were delivered before
 

@@ -13,7 +13,7 @@ from redis.sentinel import Sentinel
 
 from process.redis_access import RedisAccess, connection_options, tls_options
 from process.redis_url import Address, Kind, RedisUrl, parse_redis_url
-from worker.queue.large_replies import ReplyParser
+from worker.queue.reply_parser import ReplyParser
 
 SOCKET_TIMEOUT_S = 5.0
 """A Redis that is silent for longer is unreachable. Longer than any wait for entries, else each wait would time out."""

@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 from worker import __main__ as cli
 from worker.demo import command
-from worker.demo.command import run_demo
+from worker.demo.command import programs_hint, run_demo
 from worker.demo.options import DemoOptions
 from worker.demo.stage import Stage
 from worker.download import Progress
@@ -31,6 +31,20 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "CAMERAS", tuple(replace(camera, fps=8.0) for camera in command.CAMERAS))
     monkeypatch.setattr(cv2, "setNumThreads", lambda _: None)
     monkeypatch.setenv("PYTHONPATH", repository_environment()["PYTHONPATH"])
+
+
+def test_another_terminal_finds_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the virtual environment isn't active, the demo says what activates it."""
+    activate, fpsctl = tmp_path / "bin/activate", tmp_path / "bin/fpsctl"
+    fpsctl.parent.mkdir()
+    fpsctl.touch(0o755)
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert programs_hint() == ""  # installed without a virtual environment
+    activate.touch()
+    assert f"source {activate}" in programs_hint()
+    monkeypatch.setenv("PATH", str(fpsctl.parent))
+    assert programs_hint() == ""
 
 
 @pytest.mark.slow
