@@ -1,8 +1,10 @@
 """The command fpsctl, also ``python -m console.fpsctl``."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from process.extras import required_extra
 
@@ -18,18 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _program(argv: list[str]) -> Callable[[], int]:
     """Imports what every command needs; returns what then runs."""
-    import typer
-    import typer.core
     import yaml  # noqa: F401  (a command that needs it would fail in its middle)
 
-    from console.fpsctl.app import app
     from console.fpsctl.arguments import global_flags_first, inherited
     from console.fpsctl.run import run
     from process import logs
 
     logs.silence_grpc()
     os.environ.update(inherited(os.environ))
-    command = typer.main.get_command(app)
+    command = _command()
     flags = {
         flag: not getattr(parameter, "is_flag", False)
         for parameter in command.params
@@ -37,6 +36,16 @@ def _program(argv: list[str]) -> Callable[[], int]:
         if flag.startswith("--") and flag not in ("--version", "--help", "--install-completion", "--show-completion")
     }
     return lambda: run(command, global_flags_first(argv, flags), PROGRAM)
+
+
+@functools.cache  # which takes longer than most commands
+def _command() -> Any:
+    """Builds all commands from their functions."""
+    import typer.main
+
+    from console.fpsctl.app import app
+
+    return typer.main.get_command(app)
 
 
 if __name__ == "__main__":
