@@ -243,7 +243,9 @@ def test_more_cameras_have_names_of_their_own(tmp_path):
     overlay = path.read_text()
     (named,) = re.findall(r"by these lines\.\n((?:# {3}.*\n)+)", overlay)
     path.write_text(overlay + named.replace("#   ", ""))
-    own, copied = (render(tmp_path / "k8s/overlays" / name) for name in ("cameras", "north"))
+    own, copied = (
+        render(folder / "overlays" / name) for folder, name in ((K8S, "cameras"), (path.parents[2], "north"))
+    )
     assert [d["metadata"]["name"] + "-north" for d in own] == [d["metadata"]["name"] for d in copied]
     (old, new), (old_policy, new_policy) = (
         [one(documents, kind)["spec"] for documents in (own, copied)] for kind in ("Deployment", "NetworkPolicy")

@@ -49,6 +49,7 @@ def test_another_terminal_finds_the_programs(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("forked_programs")
 def test_a_limit_changed_by_somebody_else_fails_the_demo(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.processes.programs import repository_environment
 from support.waiting import wait_until
 
 from worker.demo.options import DemoOptions
@@ -21,11 +20,9 @@ OPTIONS = DemoOptions(redis_url=None, phase_seconds=2.0, effort=Effort.FAST, see
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_death_of_any_process_is_noticed(
-    tmp_path: Path, models: ModelPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("forked_programs")
+def test_the_death_of_any_process_is_noticed(tmp_path: Path, models: ModelPaths) -> None:
     """The error names the process that died, and shows the end of its output; those that still run are stopped."""
-    monkeypatch.setenv("PYTHONPATH", repository_environment()["PYTHONPATH"])
     with Stage(tmp_path, OPTIONS, models_dir=models.palm.parent, check_interrupt=lambda: None) as stage:
         stage.start()
         stage.check()

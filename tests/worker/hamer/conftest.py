@@ -121,7 +121,7 @@ def config() -> dict[str, Any]:
 
 
 @pytest.fixture
-def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], config: dict[str, Any]) -> WriteCheckpoint:
+def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any]) -> WriteCheckpoint:
     """Returns a function that writes a checkpoint and its yaml in the release's layout and returns the checkpoint's path."""
     import torch
 
@@ -129,7 +129,8 @@ def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], config: dict[st
         path = tmp_path / "hamer_ckpts" / "checkpoints" / "hamer.ckpt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"epoch": 7, "state_dict": tensors if state is None else state, **extra}, path)
-        (path.parents[1] / "model_config.yaml").write_text(yaml.safe_dump(config if document is None else document))
+        text = CONFIG.read_text() if document is None else yaml.safe_dump(document)
+        (path.parents[1] / "model_config.yaml").write_text(text)
         return path
 
     return write
