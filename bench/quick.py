@@ -33,6 +33,7 @@ QUICK: dict[str, list[str]] = {
     "bench.hamer_start": ["--size", "tiny", "--rounds", "1"],
     "bench.ingest": ["--cameras", "2", "--height", "180", "--settle", "1", "--seconds", "2"],
     "bench.interpreter_lock": ["--rounds", "1"],
+    "bench.large_entries": ["--megabytes", "5", "--rounds", "1"],
     "bench.lease": ["--seconds", "1", "--rounds", "1", "--raises", "20"],
     "bench.limits_tree": ["--changes", "5"],
     "bench.names": ["--names", "150000"],

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -17,10 +16,12 @@ FPS = 4.0
 CREDIT_FRAMES = 2.5
 
 
-@pytest.fixture
-def stepped(tmp_path: Path) -> Iterator[tuple[SteppedClock, "rate_limit_pb2_grpc.RateLimitServiceStub"]]:
-    """Yields a sidecar at 4 fps whose wall clock can be stepped."""
-    clock = SteppedClock(tmp_path)
+@pytest.fixture(scope="module")
+def stepped(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[SteppedClock, "rate_limit_pb2_grpc.RateLimitServiceStub"]]:
+    """Yields a sidecar at 4 fps whose wall clock can be stepped; each test has a stream of its own."""
+    clock = SteppedClock(tmp_path_factory.mktemp("clock"))
     with (
         sidecar_process(fps=FPS, environment=clock.environment) as sidecar,
         grpc.insecure_channel(sidecar.address) as channel,
@@ -54,7 +55,7 @@ def test_a_clock_that_swings_is_paced_by_real_time(stepped) -> None:
     begun, admitted = time.monotonic(), 0
     for number in range(150):
         clock.step_to(-60.0 * number)
-        admitted += stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="no-ts"), timeout=120).should_process
+        admitted += stub.ShouldProcess(pb.ShouldProcessRequest(stream_name="swinging"), timeout=120).should_process
     assert 1 <= admitted <= (time.monotonic() - begun) * FPS + 1.0
 
 

@@ -124,7 +124,7 @@ def play(fleet: LeasedFleet, operations: int, seed: int, faults: bool) -> None:
     fleet.settle()
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.integers(1, 600), st.integers(0, 2**32), st.sampled_from(Pacing), st.sampled_from([2, 1000]))
 def test_leases_say_what_the_fleet_would_say(
     client: redis.Redis, operations: int, seed: int, pacing: Pacing, max_streams: int
@@ -149,7 +149,7 @@ def test_leases_say_what_the_fleet_would_say(
             assert real_time - before[-1][0] >= least_gap_s(fps) - 1e-6
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.integers(1, 600), st.integers(0, 2**32), st.sampled_from(Pacing))
 def test_leases_say_what_the_replica_would_say_when_redis_fails(
     client: redis.Redis, operations: int, seed: int, pacing: Pacing

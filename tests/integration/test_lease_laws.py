@@ -143,7 +143,7 @@ def exact_silence() -> Any:
         yield
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(0, 2**32), st.sampled_from(Pacing), st.sampled_from([2, 3, 100]))
 def test_decisions_with_and_without_leases_are_the_same(
     operations: int, seed: int, pacing: Pacing, max_streams: int
