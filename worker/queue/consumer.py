@@ -48,6 +48,9 @@ MOST_BYTES = 64 * 2**20
 _FORGETTING = 0.5
 """How the largest entry is forgotten with each read."""
 
+_AT_ONCE_S = 0.05
+"""A wait for an entry that takes no longer may have found one that was there before."""
+
 _PAGE = 500
 """Entries adopted by one script, so that no script blocks Redis for long."""
 
@@ -159,7 +162,7 @@ class Queue:
     def wait(self, seconds: float) -> bool:
         """Returns as soon as an entry arrives after those that were read, or after this many seconds; whether one did.
 
-        The entry comes with the reply, but isn't kept.
+        The entry comes with the reply, but isn't kept. One that took a while has arrived just now, and none before it.
         """
         milliseconds = max(1, int(seconds * 1000))
         words = ("XREAD", "COUNT", 1, "BLOCK", milliseconds, "STREAMS", self.keys.frames, self._last_id)
@@ -167,7 +170,11 @@ class Queue:
         def read(client: redis.Redis) -> Any:
             return client.execute_command(*words, **BEGINNING_ONLY)  # type: ignore[no-untyped-call]
 
-        return bool(self._commands.call("wait", read))
+        began = self._commands.now()
+        arrived = bool(self._commands.call("wait", read))
+        if not arrived or self._commands.now() - began > _AT_ONCE_S:
+            self.read_until = self.now()
+        return arrived
 
     # Entries that were delivered before
 

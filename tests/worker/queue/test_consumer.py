@@ -1,5 +1,6 @@
 """The consumer of the queue, against a real Valkey."""
 
+import itertools
 import math
 import time
 
@@ -211,6 +212,19 @@ def test_a_wait_ends_with_the_next_entry(valkey: QueueServer, queue: Queue) -> N
     assert time.monotonic() - started < 60.0
     assert len(queue.read(10)) == 1
     queue.wait(0.05)  # nothing arrives
+
+
+@pytest.mark.parametrize(("entries", "seconds", "known"), [(0, 0.0, True), (1, 1.0, True), (1, 0.0, False)])
+def test_what_a_wait_says_of_the_queue(valkey: QueueServer, entries: int, seconds: float, known: bool) -> None:
+    """All was read until it ended, unless an entry came at once: that may have been there for long."""
+    clock = itertools.count(0.0, seconds)
+    with connect(valkey.url) as client:
+        queue = Queue(Commands(client, KEYS, lambda: next(clock)), "me")
+        queue.read(1)
+        publish_many(valkey.bytes, entries)
+        queue.read_until = before = queue.now() - 100.0
+        assert queue.wait(0.01) == bool(entries)
+        assert queue.read_until == (pytest.approx(queue.now(), abs=50.0) if known else before)
 
 
 def test_ages_are_by_redis_clock(valkey: QueueServer, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
