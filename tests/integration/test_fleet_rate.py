@@ -188,7 +188,7 @@ def test_change_of_fps_acts_on_all_replicas(redis, playing):
 class TestRedisAway:
     """Each replica paces at its share, no decision waits, and nothing is caught up on afterwards."""
 
-    SOURCE = 5.0
+    SOURCE = 10.0
     FPS = 2.0
 
     def play(self, playing: Player, seconds: float) -> list[float]:
