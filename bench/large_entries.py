@@ -1,4 +1,4 @@
-"""The memory of a worker while large pictures come inside entries, compared with what it may take.
+"""The memory of a worker while large pictures come inside entries, compared with its bound.
 
     python -m bench.large_entries
 
