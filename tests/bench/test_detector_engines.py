@@ -58,7 +58,12 @@ def test_another_count_is_another_picture():
     [
         (hands(BOX), hands(), [hands(), hands(BOX)], [False, True]),  # LiteRT finds it, too
         (hands(), hands(BOX), [hands(BOX), hands()], [False, True]),  # LiteRT loses it, too
-        (hands(ELSEWHERE), hands(BOX), [hands(), hands(BOX, ELSEWHERE)], [False, True]),  # first the one, then the other
+        (
+            hands(ELSEWHERE),
+            hands(BOX),
+            [hands(), hands(BOX, ELSEWHERE)],
+            [False, True],
+        ),  # first the one, then the other
         (hands(BOX), hands(), [hands(ELSEWHERE), hands(BOX, right=False)], [False, False]),  # it finds others
     ],
 )

@@ -24,8 +24,8 @@ MIN_HAND = 8.0
 
 SIDES_PER_DOUBLING, PLACES_PER_SIDE = 8, 12
 """Crops have few sizes, each 9 % larger than the one before it, and begin at multiples of a twelfth of their side. So another
-rounding of a network's numbers, or a little noise in a still picture, hardly ever moves a crop; borders rounded to the next pixel
-move often, and in the crop of a small hand one pixel is five of the model's input."""
+rounding of a network's numbers hardly ever moves a crop. Borders rounded to the next pixel would often move, and in the crop of
+a small hand one pixel is five of the model's input."""
 
 WORTHWHILE = 0.8
 """A crop that isn't smaller than this share of a tile that is searched anyway shows hardly more than that tile."""
