@@ -104,7 +104,7 @@ def asked(rows: Sequence[tuple[str, Rows]], batches: Batches[str]) -> "Future[No
     def ask(request: Any) -> None:
         batches.ask(request[0], request[1], lambda outputs: computation.go_on(list(outputs)))  # type: ignore[arg-type]
 
-    computation = Computation(asking(rows), ask, lambda _well: None)
+    computation = Computation(asking(rows), ask, lambda _has_found: None)
     computation.start()
     return computation.found
 

@@ -1,4 +1,4 @@
-"""The memory of a worker while large pictures come inside entries, compared with what it may take.
+"""The memory of a worker while large pictures come inside entries, compared with its bound.
 
     python -m bench.large_entries
 
@@ -56,11 +56,9 @@ def main() -> None:
     size = options.megabytes * 1_000_000
     grown = [growth(options.entries, size) for _ in range(options.rounds)]
     bound = 2 * (RunSettings.model_fields["max_bytes_in_flight"].default + size)
-    print(
-        f"{options.entries} entries of {options.megabytes} MB: the worker's peak grows by {min(grown) / 1e6:.0f} to ",
-        end="",
-    )
-    print(f"{max(grown) / 1e6:.0f} MB in {options.rounds} rounds; the bound is {bound / 1e6:.0f} MB")
+    growths = f"{min(grown) / 1e6:.0f} to {max(grown) / 1e6:.0f} MB in {options.rounds} rounds"
+    print(f"{options.entries} entries of {options.megabytes} MB: the worker's peak grows by {growths};")
+    print(f"the bound is {bound / 1e6:.0f} MB")
     print(json.dumps({"bench": "large_entries", "growth": grown, "bound": bound}))
 
 

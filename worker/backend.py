@@ -137,7 +137,7 @@ def _open_hamer(options: HandsOptions, on_event: OnEvent) -> Backend:
         )
     except (HamerError, DeviceError) as error:
         raise BackendError(str(error)) from error
-    logger.info("HaMeR is loaded", extra={"checkpoint": str(options.hamer_checkpoint)})
+    logger.info("HaMeR is ready", extra={"checkpoint": str(options.hamer_checkpoint)})
     for event in EVENTS:
         on_event(event, 0)
     faces = refiner.predictor.faces if options.mesh else None

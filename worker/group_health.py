@@ -1,4 +1,4 @@
-"""Whether the processes of one worker are healthy together, from what is known of each. Pure."""
+"""Whether the processes of one worker are healthy together, from the health of each. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Member(NamedTuple):
     address: str = ""
     """Where its pages are; empty: it hasn't opened them yet."""
     ended: bool = False
-    """Whether it has closed them: its work is done. If it failed, all processes stop."""
+    """Whether it has closed them, because its work is done. If it failed, all processes stop."""
 
 
 class Answer(NamedTuple):
@@ -24,37 +24,37 @@ class Answer(NamedTuple):
     details: object
 
 
-class Silence(StrEnum):
-    """Why a process gave no answer; the values are what the pages show."""
+class State(StrEnum):
+    """The state of a process that gave no answer; the values are what the pages show."""
 
     STARTING = "starting"
     """It hasn't opened its pages yet."""
     DONE = "done"
     """Its work has come to an end, as with --drain."""
     NO_ANSWER = "no answer"
-    """It has opened its pages, and doesn't answer in time, or nothing that can be read."""
+    """It has opened its pages, but doesn't answer in time, or its answer can't be read."""
 
 
-Said: TypeAlias = Answer | Silence
+Health: TypeAlias = Answer | State
 
 
-def are_ready(said: Sequence[Said]) -> bool:
+def are_ready(processes: Sequence[Health]) -> bool:
     """Returns whether all processes that have something left to do can do it."""
-    return all(each.ok if isinstance(each, Answer) else each is Silence.DONE for each in said)
+    return all(each.ok if isinstance(each, Answer) else each is State.DONE for each in processes)
 
 
-def are_alive(said: Sequence[Said], seconds: float, starting: float) -> bool:
+def are_alive(processes: Sequence[Health], seconds: float, starting: float) -> bool:
     """Returns whether a restart wouldn't help.
 
     Args:
-        said: what each process said.
+        processes: the health of each.
         seconds: since they were started.
         starting: seconds after which one that still hasn't opened its pages is stuck.
     """
 
-    def is_alive(each: Said) -> bool:
+    def is_alive(each: Health) -> bool:
         if isinstance(each, Answer):
             return each.ok
-        return each is Silence.DONE or (each is Silence.STARTING and seconds < starting)
+        return each is State.DONE or (each is State.STARTING and seconds < starting)
 
-    return all(map(is_alive, said))
+    return all(map(is_alive, processes))

@@ -177,7 +177,7 @@ class ProcessGroup:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _report_address(self, number: int, address: str) -> None:
-        with suppress(BrokenPipeError):  # without the first process nobody asks
+        with suppress(BrokenPipeError):  # the first process has ended, and the pages with it
             os.write(self._report, f"{number} {address}\n".encode())
 
     def _read_addresses(self, reports: int) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from process.address import split_host_port
-from worker.group_health import Answer, Member, Said, Silence, are_alive, are_ready
+from worker.group_health import Answer, Health, Member, State, are_alive, are_ready
 from worker.status import STARTING_S
 
 TIMEOUT_S = 2.0
@@ -45,14 +45,14 @@ class ProcessPages(Collector):
         self.registry.register(self)
 
     def health(self) -> tuple[bool, dict[str, object]]:
-        """Returns whether all processes that have something left to do can count frames, and what each says."""
-        said = self._said("/healthz")
-        return are_ready(said), _details(said)
+        """Returns whether all processes that have something left to do can count frames, and the answer of each."""
+        processes = self._health_of_each("/healthz")
+        return are_ready(processes), _details(processes)
 
     def alive(self) -> tuple[bool, dict[str, object]]:
-        """Returns whether all processes make progress, and what each says. One that starts does, unless it takes too long."""
-        said = self._said("/livez")
-        return are_alive(said, self._clock() - self._began, STARTING_S), _details(said)
+        """Returns whether all processes make progress, and the answer of each. One that starts does, for ten minutes."""
+        processes = self._health_of_each("/livez")
+        return are_alive(processes, self._clock() - self._began, STARTING_S), _details(processes)
 
     def describe(self) -> Iterable[Metric]:
         """Returns nothing: what the metrics are, is known when processes are asked."""
@@ -66,19 +66,19 @@ class ProcessPages(Collector):
                 merge(merged, page.text, {LABEL: str(number)})
         return merged.values()
 
-    def _said(self, path: str) -> list[Said]:
+    def _health_of_each(self, path: str) -> list[Health]:
         pages = self._ask(path)
-        said: list[Said] = []
+        processes: list[Health] = []
         # As they are now: a process that has ended while it was asked has no answer, and needs none.
         for number, member in enumerate(self._members()):
             page = pages.get(number)
             if member.ended:
-                said.append(Silence.DONE)
+                processes.append(State.DONE)
             elif page is None:
-                said.append(Silence.STARTING)
+                processes.append(State.STARTING)
             else:
-                said.append(_answer(page))
-        return said
+                processes.append(_answer(page))
+        return processes
 
     def _ask(self, path: str) -> dict[int, Page]:
         opened = {
@@ -93,15 +93,15 @@ class ProcessPages(Collector):
             return dict(zip(opened, pages, strict=True))
 
 
-def _answer(page: Page) -> Said:
+def _answer(page: Page) -> Health:
     try:
         return Answer(page.status == HTTPStatus.OK, json.loads(page.text))
     except ValueError:
-        return Silence.NO_ANSWER
+        return State.NO_ANSWER
 
 
-def _details(said: Sequence[Said]) -> dict[str, object]:
-    return {"processes": [each.details if isinstance(each, Answer) else {"state": str(each)} for each in said]}
+def _details(processes: Sequence[Health]) -> dict[str, object]:
+    return {"processes": [each.details if isinstance(each, Answer) else {"state": str(each)} for each in processes]}
 
 
 def fetch(url: str) -> Page:

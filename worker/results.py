@@ -89,7 +89,7 @@ class FrameResult:
 def hand_objects(hands: Hands) -> list[dict[str, object]]:
     """Returns the JSON of each hand: the fields that the table (worker/hands/outputs.py) has for what is known of it."""
     if not len(hands):
-        return []  # as most pictures have
+        return []  # most pictures have none
     values = hands.values()
     columns = {output.field: _column(output, values[output.name]) for output in WRITTEN if output.name in values}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,21 +1,12 @@
 """What reverts earlier changes, by the audit. Pure."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from console.control.changes import OTHER_TOOL, AuditEntry, Change, Kind, Snapshot, is_ended_boost
 from console.control.durations import show_time
 from console.control.names import quoted
 from console.control.plan import Plan
 from console.control.rule import format_fps, parse_boost, parse_fps
-
-
-class Undone(NamedTuple):
-    """What an undo finds."""
-
-    plan: Plan
-    entries: tuple[AuditEntry, ...] = ()
-    """What is reverted."""
 
 
 def last_entries(newest_first: Iterable[AuditEntry], name: str = "", who: str = "") -> tuple[AuditEntry, ...]:

@@ -38,9 +38,9 @@ def _program(argv: list[str]) -> Callable[[], int]:
     return lambda: run(command, global_flags_first(argv, flags), PROGRAM)
 
 
-@functools.cache  # which takes longer than most commands
+@functools.cache  # building it takes longer than most commands
 def _command() -> Any:
-    """Builds all commands from their functions."""
+    """Returns the program with all its commands, built from their functions."""
     import typer.main
 
     from console.fpsctl.app import app

@@ -36,7 +36,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "undo": (
             "fpsctl undo                             your last change",
-            "fpsctl undo cam1                        the last one of cam1, by whomever",
+            "fpsctl undo cam1                        the last one of cam1, by anybody",
         ),
         "audit": ("fpsctl audit --last 50", "fpsctl audit cam1 --json"),
         "watch": ("fpsctl watch",),
@@ -61,9 +61,9 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
     }
 )
-"""Command lines by command: the command, then what it does, two or more blanks apart."""
+"""Examples by command: a command line and, two or more blanks later, what it does."""
 
 
 def below_help(name: str) -> str:
-    """Returns what stands below the help of a command; its first line keeps typer from filling the lines."""
+    """Returns what stands below the help of a command; its first line keeps typer from wrapping the others."""
     return "\n".join(("\b", "examples:", *(f"  {line}" for line in EXAMPLES[name])))

@@ -1,4 +1,4 @@
-"""Which losses of the sidecar are logged: one that answers too late under load is lost and found several times a second."""
+"""Which losses of the sidecar are logged: under load one that answers too late may be lost several times a second."""
 
 import math
 from typing import Final
@@ -13,24 +13,24 @@ class LossLog:
     def __init__(self) -> None:
         self._log_at = -math.inf
         self._losses = 0
-        """Those since the last one that was logged."""
+        """Since the last one that was logged."""
         self._is_logged = False
-        """Whether the present loss, or the last one, was."""
+        """Whether the present or last loss was."""
 
     def lost(self, now: float) -> int:
-        """Takes note of a loss; returns the same as :meth:`due`."""
+        """Notes a loss; returns the same as :meth:`due`."""
         self._losses += 1
         self._is_logged = False
         return self.due(now)
 
     def due(self, now: float) -> int:
-        """Returns how many losses to log, with the present one; 0: it is logged, or its turn comes later if it lasts."""
+        """Returns how many losses to log, the present one included; 0 if it is logged already, or isn't to be logged yet."""
         if self._is_logged or now < self._log_at:
             return 0
         losses, self._losses = self._losses, 0
         self._is_logged, self._log_at = True, now + LOG_INTERVAL_S
         return losses
 
-    def found(self) -> bool:
-        """Returns whether the return is to be logged: only that from a loss that was."""
+    def returned(self) -> bool:
+        """Returns whether to log that the sidecar is reachable again: only after a loss that was logged."""
         return self._is_logged

@@ -9,8 +9,8 @@ This is the one place that decides what happens without a sidecar:
   rule (handcounter/pacing/schedule.py) and each stream's last known limit, or ``default_fps`` for a stream without
   one; so a paused stream stays paused. (:meth:`RateLimiter.decide_known` leaves frames of a stream without one undecided,
   for programs that must not process a stream that may be paused.) A thread looks for the sidecar until it answers, so
-  that a dead or frozen sidecar delays only one batch, by the deadline. Both changes are logged, once each; those that
-  follow within seconds only by their number (see loss_log).
+  that a dead or frozen sidecar delays only one batch, by the deadline. Both changes are logged, once each; of losses
+  that follow within seconds only the number is (handcounter/client/loss_log.py).
 - It rejects a batch (a foreign server): that batch is decided here, and the next one is asked about again. Each kind of
   rejection is logged once.
 - It has no sessions (an older server), or no room for another: each batch is a call of its own, without leases, and
@@ -363,7 +363,7 @@ class RateLimiter:
             unreachable_s = time.monotonic() - (self._unreachable_since or 0.0)
             # Before the line, which a handler may take as the moment from which the sidecar is asked again.
             self._unreachable_since = None
-            if self._losses.found():
+            if self._losses.returned():
                 logger.info(
                     "the sidecar is reachable again",
                     extra={"sidecar": self._address, "unreachable_s": round(unreachable_s, 1)},

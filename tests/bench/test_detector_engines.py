@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the other engine is torch (the extra `gpu`)")
 
-from bench.detector_engines import Comparison, matched
+from bench.detector_engines import Comparison, Explained, matched
 from bench.shaken_engine import GREY_LEVELS, LOG_ODDS, PIXELS, ShakenEngine, _ShakenPyramid
 from worker.hands.detection import Hands
 from worker.hands.geometry import View
@@ -51,6 +51,26 @@ def test_another_count_is_another_picture():
     compared = Comparison()
     assert not compared.add("picture", hands(BOX), hands(BOX, ELSEWHERE))
     assert (compared.pictures, compared.hands, compared.other_counts) == (1, 2, ["picture"])
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "repetitions", "explained"),
+    [
+        (hands(BOX), hands(), [hands(), hands(BOX)], [False, True]),  # LiteRT finds it, too
+        (hands(), hands(BOX), [hands(BOX), hands()], [False, True]),  # LiteRT loses it, too
+        (
+            hands(ELSEWHERE),
+            hands(BOX),
+            [hands(), hands(BOX, ELSEWHERE)],
+            [False, True],
+        ),  # first the one, then the other
+        (hands(BOX), hands(), [hands(ELSEWHERE), hands(BOX, right=False)], [False, False]),  # it finds others
+    ],
+)
+def test_hands_are_explained_one_by_one(found, expected, repetitions, explained):
+    """A picture is explained once each hand of one engine alone was found, or lost, in some repetition."""
+    left = Explained.of(found, expected)
+    assert [left.repeated(each) for each in repetitions] == explained
 
 
 def log_odds(probabilities):

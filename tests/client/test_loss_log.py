@@ -10,13 +10,13 @@ LATER = LOG_INTERVAL_S
 @pytest.mark.parametrize(
     ("events", "logged"),
     [
-        ("lost 0; found", [1, True]),
-        ("lost 0; due 0.2; due 100; found", [1, 0, 0, True]),  # once
-        ("lost 0; found; lost 1; found; lost 2; found", [1, True, 0, False, 0, False]),
-        (f"lost 0; found; lost 1; found; lost {LATER}; found", [1, True, 0, False, 2, True]),
-        (f"lost 0; found; lost 1; due 1.2; due {LATER}; due 12; found", [1, True, 0, 0, 1, 0, True]),  # it lasts
-        (f"lost 0; found; lost 9; found; lost {LATER + 9}; found", [1, True, 0, False, 2, True]),
-        ("lost 0; found; lost 100; found; lost 200; found", [1, True, 1, True, 1, True]),
+        ("lost 0; returned", [1, True]),
+        ("lost 0; due 0.2; due 100; returned", [1, 0, 0, True]),  # once
+        ("lost 0; returned; lost 1; returned; lost 2; returned", [1, True, 0, False, 0, False]),
+        (f"lost 0; returned; lost 1; returned; lost {LATER}; returned", [1, True, 0, False, 2, True]),
+        (f"lost 0; returned; lost 1; due 1.2; due {LATER}; due 12; returned", [1, True, 0, 0, 1, 0, True]),  # it lasts
+        (f"lost 0; returned; lost 9; returned; lost {LATER + 9}; returned", [1, True, 0, False, 2, True]),
+        ("lost 0; returned; lost 100; returned; lost 200; returned", [1, True, 1, True, 1, True]),
     ],
 )
 def test_losses_that_follow_each_other_are_counted(events: str, logged: list[int | bool]) -> None:
@@ -24,7 +24,7 @@ def test_losses_that_follow_each_other_are_counted(events: str, logged: list[int
     log, said = LossLog(), list[int | bool]()
     for event in events.split("; "):
         kind, _, now = event.partition(" ")
-        said.append(log.found() if kind == "found" else getattr(log, kind)(float(now)))
+        said.append(log.returned() if kind == "returned" else getattr(log, kind)(float(now)))
     assert said == logged
 
 
@@ -34,6 +34,6 @@ def test_flapping_under_load() -> None:
     losses, ends = [], 0
     for third in range(180):
         losses.append(log.lost(third / 3))
-        ends += log.found()
+        ends += log.returned()
     lines = [number for number in losses if number]
     assert (len(lines), ends, sum(lines)) == (6, 6, 1 + 5 * 30)

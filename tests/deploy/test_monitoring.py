@@ -26,7 +26,6 @@ ALERTS = [Path(__file__).parent / name for name in ("alerts.yaml", "alerts_of_ho
 RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 NAME = re.compile(r"\b(?:hand_counter|sidecar|process|console)(?::\w+|_\w+)+")
-PROMETHEUS_OWN = {"up", "ALERTS"}
 
 
 def series(registry: CollectorRegistry) -> Iterable[str]:

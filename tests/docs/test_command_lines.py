@@ -22,13 +22,13 @@ OF_ALL = {"-h", "--help", "--version"}
 
 
 def flags_of(settings: str) -> set[str]:
-    """The flags of a settings class, which is named as module:class."""
+    """Returns the flags of a settings class, which is named as module:class."""
     module, _, name = settings.partition(":")
     return {each.name for each in described(getattr(importlib.import_module(module), name))}
 
 
 def known() -> dict[str, set[str]]:
-    """The flags of each command."""
+    """Returns the flags of each command."""
     commands = {f"hand-counter {' '.join(each.words)}": flags_of(each.settings) for each in COMMANDS}
     program: Any = typer.main.get_command(app)
     shared = {flag for each in program.params for flag in each.opts}
@@ -48,13 +48,13 @@ CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md" and page.parent
 
 
 def command_lines(text: str) -> Iterator[str]:
-    """The command lines on a page, each without comment, redirection and what follows a pipe."""
+    """Yields the command lines on a page, each without comment, redirection and what follows a pipe."""
     for line in LINE.findall(text):
         yield END.split(line.replace("\\\n", " "))[0].strip()
 
 
 def unknown(line: str) -> list[str]:
-    """What a command line has that doesn't exist."""
+    """Returns what a command line has that doesn't exist."""
     program, *words = line.split()
     names = [" ".join([program, *words[:number]]) for number in (2, 1, 0)]
     name = next(name for name in names if name in KNOWN)

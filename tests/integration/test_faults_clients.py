@@ -18,7 +18,6 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
 FPS = 2.0
 CAMERAS = 40
-HELPERS = str(Path(__file__).resolve().parent.parent)
 
 # Keeps as many calls in progress as it can; prints a line when the first was answered.
 CLIENT = """

@@ -30,7 +30,7 @@ def peak(pid: int) -> int:
 def test_large_entries_take_bounded_memory(valkey: QueueServer) -> None:
     """At most twice --max-bytes-in-flight and one of the largest entries: what is held, and the buffer that brought it.
 
-    Twelve large entries follow small ones, so nothing has told the worker of their size.
+    Twelve large entries follow small ones, so the worker doesn't know their size before.
     """
     with worker(valkey, "--max-bytes-in-flight", str(IN_FLIGHT), seconds=0.05) as process:
         for number in range(10):

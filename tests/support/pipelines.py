@@ -60,12 +60,6 @@ class LossyCommands(Commands):
         return reply
 
 
-def lossy_queue(url: str) -> tuple[Queue, LossyCommands]:
-    """A consumer named "me", and its commands."""
-    commands = LossyCommands(url)
-    return Queue(commands, "me"), commands
-
-
 class EveryNth:
     """Admits every n-th frame of a batch, and notes the batches."""
 

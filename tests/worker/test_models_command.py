@@ -84,7 +84,7 @@ def test_standard_output_that_fails(models: ModelPaths, redirection: str, proble
     [("", "2>&-", 0), ("--hamer", "<&-", 1), ("", "<&- >&- 2>&-", 1), ("--hamer", "<&- >&- 2>&-", 1)],
 )
 def test_closed_descriptors(models: ModelPaths, flags: str, descriptors: str, code: int) -> None:
-    """Whatever is closed, nothing is a traceback: nor is a question to nobody."""
+    """Whatever is closed, there is no traceback, not even where consent is asked for."""
     script = f'"$PYTHON" -m worker models fetch --models-dir "$MODELS" {flags} {descriptors}'
     variables = {"PYTHON": sys.executable, "MODELS": str(models.palm.parent)}
     done = subprocess.run(

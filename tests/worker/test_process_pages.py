@@ -72,7 +72,7 @@ def test_metrics_of_all_processes_have_their_number(stack: ExitStack) -> None:
 
 
 def test_the_group_is_as_healthy_as_its_worst_process(stack: ExitStack) -> None:
-    """The answer of each is shown; one that starts is alive and not ready, one that has ended is left out of account."""
+    """The answer of each is shown; one that starts is alive and not ready, one that has ended is left out."""
     one, two = Process(stack), Process(stack)
     members = [Member(), Member(two.address)]
     pages = ProcessPages(members.copy)

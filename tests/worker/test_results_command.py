@@ -123,8 +123,8 @@ def test_new_ones_are_followed(valkey: QueueServer, client: redis.Redis) -> None
 
 
 @pytest.mark.parametrize(("target", "said"), [("| head -0", False), ("> /dev/full", True)])
-def test_a_reader_that_has_enough_is_no_error_to_speak_of(valkey: QueueServer, target: str, said: bool) -> None:
-    """Such as head; that what was printed is lost otherwise, is said. The exit code tells programs of both."""
+def test_output_that_is_lost(valkey: QueueServer, target: str, said: bool) -> None:
+    """The exit code is 1. An error is logged, but not if the reader has read enough, as head does."""
     write(valkey.bytes, *range(1, 1201))
     command = f'set -o pipefail; "{sys.executable}" -m worker results --jsonl --redis-url {valkey.url} {target}'
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)

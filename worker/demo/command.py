@@ -118,7 +118,7 @@ def _perform(stage: Stage, options: DemoOptions, output: Output, interrupted: th
 
 
 def programs_hint() -> str:
-    """Returns how another terminal finds fpsctl and grpcurl; empty if it does, or if they aren't in a virtual environment."""
+    """Returns how to find fpsctl and grpcurl in another terminal; empty if PATH has them, or without a virtual environment."""
     activate = Path(sys.prefix, "bin", "activate")
     if shutil.which("fpsctl") or not activate.is_file():
         return ""

@@ -22,6 +22,11 @@ model's input. Closer crops show palms that aren't any, and wider ones gain litt
 MIN_HAND = 8.0
 """Pixels. Smaller hands have a crop as if they were this large: the pose places them no more exactly."""
 
+SIDES_PER_DOUBLING, PLACES_PER_SIDE = 8, 12
+"""Crops have few sizes, each 9 % larger than the one before it, and begin at multiples of a twelfth of their side. So another
+rounding of a network's numbers hardly ever moves a crop. Borders rounded to the next pixel would often move, and in the crop of
+a small hand one pixel is five of the model's input."""
+
 WORTHWHILE = 0.8
 """A crop that isn't smaller than this share of a tile that is searched anyway shows hardly more than that tile."""
 
@@ -64,19 +69,32 @@ def crops(width: int, height: int, hands: Iterable[PosedHand], tile: int) -> lis
     views = []
     for hand in hands:
         x, y = (float(value) for value in hand.centre)
-        side = _side(hand)
         inside = 0 <= x < width and 0 <= y < height
-        if not inside or side > WORTHWHILE * tile or any(_shows(other, hand) for other in kept):
+        if not inside or _side(hand) > WORTHWHILE * tile or any(_shows(other, hand) for other in kept):
             continue
         kept.append(hand)
-        left, top = max(0, int(x - side / 2)), max(0, int(y - side / 2))
-        right, bottom = min(width, math.ceil(x + side / 2)), min(height, math.ceil(y + side / 2))
+        side = _near(_side(hand))
+        (left, right), (top, bottom) = _span(x, side, width), _span(y, side, height)
         views.append(View(left, top, right - left, bottom - top))
     return views
 
 
 def _side(hand: PosedHand) -> float:
+    """Returns the side of the crop that shows a hand best, pixels."""
     return CROP_SIDE * max(hand.size, MIN_HAND)
+
+
+def _near(side: float) -> float:
+    """Returns the nearest of the sides that crops have."""
+    least = CROP_SIDE * MIN_HAND
+    return float(least * 2.0 ** (round(SIDES_PER_DOUBLING * math.log2(side / least)) / SIDES_PER_DOUBLING))
+
+
+def _span(middle: float, side: float, length: int) -> tuple[int, int]:
+    """Returns where a crop begins and ends along one axis, in pixels of 0..length, which `middle` is in."""
+    step = side / PLACES_PER_SIDE
+    begin = round(round((middle - side / 2) / step) * step)
+    return max(0, begin), min(length, begin + round(side))
 
 
 def _shows(kept: PosedHand, hand: PosedHand) -> bool:

@@ -154,7 +154,7 @@ class BatchingDetector(HandDetector, Protocol):
 
 @runtime_checkable
 class KeepingDetector(BatchingDetector, Protocol):
-    """A detector that may leave a picture's copy on the device to what goes on with its hands."""
+    """A detector that may hand over a picture's copy on the device, to what works on with its hands."""
 
     def submit_keeping(self, image: NDArray[np.uint8], keep: Keep | None) -> Future[Hands]:
         """Does the same as `submit`; see :meth:`worker.hands.networks.Engine.run` about `keep`."""

@@ -91,7 +91,7 @@ Steps: TypeAlias = Generator[Request, Answer, Found]
 
 
 class Uploaded(Protocol):
-    """A picture's copy on the device. Whoever takes it frees it; nothing else does."""
+    """A picture's copy on the device. Whoever takes it must free it."""
 
     @property
     def pixels(self) -> Any:
@@ -99,7 +99,7 @@ class Uploaded(Protocol):
         ...
 
     def free(self, after: Any = None) -> None:
-        """Lets other pictures have the room, once the device has passed an event; a second call does nothing."""
+        """Leaves the room to other pictures, once the device has passed an event; a second call does nothing."""
         ...
 
 

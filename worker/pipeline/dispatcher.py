@@ -130,7 +130,7 @@ class Dispatcher:
 
     @property
     def wanted(self) -> int:
-        """How many more frames the decoding threads may soon want; 0 if enough wait. If not, one for each thread at least."""
+        """How many more frames the decoding threads may soon want; 0 if enough wait, else at least one for each thread."""
         with self._wanted:
             room = self._most_waiting - len(self._scheduler)
             return max(self._threads, room) if self._is_roomy() else 0

@@ -14,7 +14,7 @@ import math
 from typing import Final
 
 CALM_S: Final = 10.0
-"""How long after a sign of overload all is read."""
+"""For how long after a sign of overload all is read."""
 
 _REMEMBERED = 0.9
 """The weight of what was decided before, at each reading: about ten readings count."""
@@ -31,12 +31,12 @@ class ReadSize:
         self._calm_at = -math.inf
 
     def note(self, decided: int, admitted: int) -> None:
-        """Takes note of what became of the entries of a read, at least one."""
+        """Notes how many entries a read brought, at least one, and how many of them were admitted."""
         self._decided = self._decided * _REMEMBERED + decided
         self._admitted = self._admitted * _REMEMBERED + admitted
 
     def note_overload(self, now: float) -> None:
-        """Takes note that frames wait in the queue for long although enough wait here."""
+        """Notes that frames wait in the queue for long although enough wait here."""
         self._calm_at = now + CALM_S
 
     def entries(self, wanted: int, now: float) -> int:

@@ -49,7 +49,7 @@ class Job:
     """An admitted frame and its encoded picture, to be counted."""
 
     frame: Frame
-    """Without its picture, as the delivery, so that this is gone as soon as it is decoded."""
+    """Without its picture, which only ``payload`` has, so that its memory is freed once it is decoded."""
     payload: bytes
     delivery: Delivery
 

@@ -15,9 +15,9 @@ class ReplyEnd:
 
     def __init__(self) -> None:
         self._values = 1
-        """How many haven't ended."""
+        """How many values haven't ended."""
         self._bytes = 0
-        """How many are left of a string, with its end of line."""
+        """How many bytes are left of a string, with its end of line."""
         self._line = b""
         """The beginning of a line that is cut off."""
 
@@ -27,7 +27,7 @@ class ReplyEnd:
         return self._values == 0
 
     def feed(self, data: bytes | bytearray, start: int = 0, length: int | None = None) -> None:
-        """Takes the next bytes, none of them behind the reply; with hiredis' parameters."""
+        """Takes the next bytes, none of them behind the reply. The parameters are those of hiredis' reader."""
         stop = len(data) if length is None else start + length
         while start < stop:
             if self._bytes:

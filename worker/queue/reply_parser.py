@@ -1,7 +1,7 @@
 """The parser of connections to Redis, which bounds the memory that large replies take.
 
-hiredis keeps the buffer of a reply until the connection gets its next one, which may be long: another thread's commands may go
-by other connections. So the parser frees it at once. And it keeps nothing of an entry of which only the arrival matters.
+hiredis keeps the buffer of a reply until the connection gets its next one. That may take long, because the next commands may
+use other connections. So the parser frees it at once. And it keeps nothing of an entry of which only the arrival matters.
 """
 
 import re
@@ -20,7 +20,7 @@ BEGINNING_ONLY: Final = {NEVER_DECODE: True}
 No text is decoded here anyway, and this is the only option that redis-py hands on to a parser.
 """
 
-LONG: Final = [[b"", []]]
+NOT_KEPT: Final = [[b"", []]]
 """Stands for the entries of a reply that wasn't kept, because one has a large picture."""
 
 _LARGE_STRING: Final = re.compile(rb"\$\d{7,}\r\n")
@@ -47,11 +47,11 @@ class ReplyParser(_HiredisParser):
     _reader: Any
     """hiredis' one; a :class:`ReplyEnd` while a reply passes that isn't kept."""
     _beginning_only = False
-    """Whether no more matters of the reply that is being read."""
+    """Whether only the beginning of the reply that is being read matters."""
     _begins = False
-    """Whether nothing has come of it."""
+    """Whether nothing of it has come yet."""
     _first = 0
-    """Bytes that have come of it, if no more have, and no more matters."""
+    """Bytes of its beginning, if only that matters and nothing else has come; else 0."""
     _has_entries = False
     """Whether it is an array, as those with entries are. Commands that are sent together have replies of one kind."""
     _apart = False
@@ -93,13 +93,13 @@ class ReplyParser(_HiredisParser):
             raise _PassedError
 
     def read_response(self, *args: Any, **options: Any) -> Any:
-        """Returns the next reply; one that isn't to be decoded may be :data:`LONG`, see :data:`BEGINNING_ONLY`."""
+        """Returns the next reply; one that isn't to be decoded may be :data:`NOT_KEPT`, see :data:`BEGINNING_ONLY`."""
         self._begins = self._reader is not None and not self._reader.has_data()
         self._beginning_only = options.get("disable_decoding", False)
         try:
             return super().read_response(*args, **options)
         except _PassedError:
-            return LONG
+            return NOT_KEPT
         finally:
             self._first = 0
             if isinstance(self._reader, ReplyEnd):  # else the connection is lost, or the reply was kept

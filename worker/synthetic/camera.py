@@ -17,7 +17,7 @@ from worker.synthetic.spec import SyntheticSpec
 Image = NDArray[np.uint8]
 
 _SPRITES = 4
-"""Different hands of a camera. Drawing one takes about 15 ms, so each is drawn once."""
+"""Different hands of a camera. Drawing one takes several milliseconds, so each is drawn once."""
 
 
 class SyntheticCamera:

@@ -227,7 +227,7 @@ class _Sheet:
 
 
 def _ends(filled: NDArray[np.bool_]) -> Points:
-    """Returns the first and the last filled pixel of each row as x, y: all that a hull of them needs."""
+    """Returns the first and the last filled pixel of each row as x, y: all that their convex hull needs."""
     rows = np.flatnonzero(filled.any(axis=1))
     first = filled[rows].argmax(axis=1)
     last = filled.shape[1] - 1 - filled[rows, ::-1].argmax(axis=1)

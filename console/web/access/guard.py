@@ -5,7 +5,6 @@ No request gets past it without a role, except for those of OPEN. A request that
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -177,11 +176,6 @@ def session_of(headers: Headers) -> str:
     except CookieError:
         return ""
     return cookie.value if cookie else ""
-
-
-def new_secret() -> str:
-    """Returns a token that nobody can guess, for those who didn't give one."""
-    return secrets.token_urlsafe(24)
 
 
 def _same_origin(headers: Headers) -> bool:

@@ -113,10 +113,6 @@ class Feed:
         ]
         self._tasks = [asyncio.create_task(_restarted(name, part), name=f"feed-{name}") for name, part in parts]
 
-    def limits_changed(self) -> None:
-        """Makes the limits be read again now."""
-        self._limits_changed.set()
-
     async def close(self) -> None:
         """Stops reading, and ends the viewers' messages."""
         self.viewers.close()

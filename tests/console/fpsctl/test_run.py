@@ -13,9 +13,7 @@ from console.fpsctl.__main__ import main
         (["--nothing"], "fpsctl: No such option: --nothing (see fpsctl --help)\n"),
     ],
 )
-def test_wrong_usage_names_the_help_that_says_more(
-    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """That of the command, if there is one."""
+def test_wrong_usage_names_the_help(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the command's, if there is one."""
     assert main(words) == 2
     assert capsys.readouterr().err == expected

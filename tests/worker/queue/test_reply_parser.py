@@ -1,4 +1,4 @@
-"""What large replies take of the memory, and leave behind."""
+"""How much memory large replies take, and what they leave behind."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from worker.queue.consumer import Queue
 from worker.queue.keys import Keys
 from worker.queue.large_replies import LARGE_BYTES, LargeReplies
 from worker.queue.redis_client import connect
-from worker.queue.reply_parser import BEGINNING_ONLY, LONG
+from worker.queue.reply_parser import BEGINNING_ONLY, NOT_KEPT
 
 APART, AS_BEFORE = (-3, LARGE_BYTES), [(-3, 32 << 20), (-1, 64 << 20)]
 KEYS = Keys()
@@ -123,7 +123,7 @@ def test_replies_of_several_commands(client: redis.Redis, asked: list[object]) -
 def test_a_connection_that_is_not_used_next_keeps_no_buffer(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two reads other threads use other connections, so that the next read may go by one of those."""
+    """Between two reads other threads use other connections, so the next read may use one of those."""
     queue = Queue(Commands(client, KEYS), "me")
     for number in range(2):
         client.xadd(KEYS.frames, {"stream_name": "cam", "ts": number, "frame": bytes(SIZE)})
@@ -148,7 +148,7 @@ def test_of_a_reply_only_the_beginning(client: redis.Redis, size: int) -> None:
     client.xadd("stream", {"frame": bytes(size)})
     for _ in range(2):
         reply = client.execute_command("XREAD", "COUNT", 1, "STREAMS", "stream", "0", **BEGINNING_ONLY)
-        assert reply == LONG if size >= 1_000_000 else len(reply[0][1][0][1][b"frame"]) == size
+        assert reply == NOT_KEPT if size >= 1_000_000 else len(reply[0][1][0][1][b"frame"]) == size
         assert client.xrange("stream")[0][1] == {b"frame": bytes(size)}
     assert not client.execute_command("XREAD", "COUNT", 1, "STREAMS", "stream", "$", **BEGINNING_ONLY)
     with pytest.raises(redis.ResponseError, match="Invalid stream ID"):
@@ -157,7 +157,7 @@ def test_of_a_reply_only_the_beginning(client: redis.Redis, size: int) -> None:
 
 
 def test_a_passing_reply_that_breaks_off_is_an_error() -> None:
-    """The next command goes by another connection."""
+    """The next command uses another connection."""
 
     def serve() -> None:
         for answer in (b"*1\r\n$%d\r\n" % LARGE_BYTES + bytes(200_000), b"*0\r\n"):

@@ -57,7 +57,7 @@ class Arena:
         self._changed = threading.Condition()
         self._is_growing = False
         self._readers: list[Any] = []
-        """Events behind what reads pictures whose room is free already: the device may not have got there yet."""
+        """Events behind what reads pictures whose room is free already: the device may not have reached them yet."""
         self._reserve(pixels)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -126,7 +126,7 @@ class Arena:
         self._changed.wait_for(until)
 
     def _await_readers(self) -> None:
-        """Has what follows, the copy of another picture, wait for those that read the room's last one."""
+        """Makes what follows, the copy of another picture, wait for what still reads the room's last one."""
         for event in self._readers:
             if self._stream is None:
                 event.synchronize()

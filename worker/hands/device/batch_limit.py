@@ -1,4 +1,4 @@
-"""The largest batch that the device's memory is trusted with: lowered when memory runs out, raised again later. Pure.
+"""The largest batch that is tried on the device: lowered when its memory runs out, raised again later. Pure.
 
 Memory that another process took may come back, so the next larger size is tried after many batches. An attempt that fails costs
 a batch; so after each that did, twice as many batches pass before the next one.
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 RECOVERY: Final = 1000
-"""Batches after which a larger size is tried again: so many that shortages of memory stay rare."""
+"""Batches after which a larger size is tried again: enough that shortages of memory stay rare."""
 
 MOST_DOUBLINGS: Final = 6
-"""Of that number, after as many failed attempts."""
+"""How often that number is doubled, by failed attempts."""
 
 
 class BatchLimit:
@@ -38,7 +38,7 @@ class BatchLimit:
         self._doublings = 0
 
     def lower(self, size: int) -> bool:
-        """Takes note of a batch that was too large; returns whether there is a smaller size; else the limit stays."""
+        """Notes a batch that was too large. Returns whether there is a smaller size; if not, the limit stays."""
         smaller = [each for each in self._sizes if each < size]
         if not smaller:
             return False
@@ -48,7 +48,7 @@ class BatchLimit:
         return True
 
     def computed(self, size: int) -> None:
-        """Takes note of a batch for which there was memory."""
+        """Notes a batch for which there was memory."""
         self._since += 1
         self._of_the_largest += all(each < size for each in self._sizes if each < self.largest)
         if self._is_attempt and self._of_the_largest >= self._recovery:

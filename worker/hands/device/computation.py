@@ -18,7 +18,7 @@ class Computation(Generic[Found]):
         Args:
             steps: what asks, and returns what it found.
             ask: lets a request be answered, by a call of `go_on` or `fail`.
-            end: called once, before the future is done, with whether it has found something and not failed.
+            end: called once, before the future is done, with whether the steps have found something; else they failed.
         """
         self._steps = steps
         self._ask = ask

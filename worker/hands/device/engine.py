@@ -78,7 +78,7 @@ class DeviceEngine:
     def run(self, image: NDArray[np.uint8], steps: Steps[Found], keep: Keep | None = None) -> Future[Found]:
         """Copies a picture (H, W, 3) uint8 BGR to the device, and answers the requests of a computation about it.
 
-        It waits for room, which the pictures in progress make, and those that are kept when they are freed.
+        It waits for room, which pictures leave when they are done, or when whoever keeps their copies frees these.
 
         Returns:
             A future of what the computation returns. The computation, and the future's callbacks, run in the thread that
@@ -91,9 +91,9 @@ class DeviceEngine:
         def ask(request: Request) -> None:
             self._ask(placed, request, computation)
 
-        def end(well: bool) -> None:
+        def end(has_found: bool) -> None:
             picture = InArena(self._arena, placed)
-            if well and keep:
+            if has_found and keep:
                 keep(picture)
             else:
                 picture.free()

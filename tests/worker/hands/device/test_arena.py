@@ -109,7 +109,7 @@ class Reading:
 
 
 def test_a_kept_picture():
-    """It lies there as it is until its holder frees it, once."""
+    """Its pixels stay as they are until its holder frees it; a second call does nothing."""
     image = picture(64, 48)
     arena = Arena(CPU, 10_000)
     kept = InArena(arena, arena.place(image))

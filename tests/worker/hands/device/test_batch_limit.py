@@ -1,4 +1,4 @@
-"""The largest batch that the device's memory is trusted with."""
+"""The largest batch that is tried on the device."""
 
 import math
 
@@ -13,7 +13,7 @@ RECOVERY = 3
 
 
 def limits(events: str) -> list[int]:
-    """The limit after each event: a digit is a batch of that size that is computed, one behind ! runs out of memory."""
+    """Returns the limit after each event: a digit is a batch of that size that is computed, one behind ! runs out of memory."""
     limit, found = BatchLimit(SIZES, RECOVERY), []
     for event in events.replace("!", " !").split():
         if event.startswith("!"):

@@ -82,7 +82,7 @@ def finding():
 
 
 def test_a_picture_may_be_kept(models, pictures):
-    """Its copy is left to whoever wants it, before the future is done; not if the computation fails."""
+    """Its copy is handed over before the future is done; not if the computation fails."""
     with closing(DeviceEngine(models, torch.device("cpu"), pixels=500_000)) as engine:
         kept = []
         assert engine.run(pictures["one"], finding(), kept.append).result(60) == "found"
