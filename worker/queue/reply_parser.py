@@ -68,14 +68,15 @@ class ReplyParser(_HiredisParser):
         """Reads what has come, or waits for it."""
         if self._first:
             self._pass_if_large(*args, **options)
+        reader = self._reader  # another thread that disconnects takes it away
         # hiredis has a little of the reply before this one for a while.
-        before = self._reader.len() if self._begins and self._reader is not None else 0
+        before = reader.len() if self._begins and reader is not None else 0
         result = super().read_from_socket(*args, **options)  # type: ignore[no-untyped-call]
         if self._begins:
             self._begins = False
             self._has_entries = self._buffer[0] == _ARRAY
-            self._first = self._reader.len() - before if self._beginning_only else 0
-        if not self._apart and self._reader is not None and self._reader.len() > LARGE_BYTES:
+            self._first = reader.len() - before if self._beginning_only else 0
+        if not self._apart and reader.len() > LARGE_BYTES:
             self._grown = True
             if self._has_entries:
                 self._apart = True
@@ -94,7 +95,8 @@ class ReplyParser(_HiredisParser):
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         """Returns the next reply; one that isn't to be decoded may be :data:`NOT_KEPT`, see :data:`BEGINNING_ONLY`."""
-        self._begins = self._reader is not None and not self._reader.has_data()
+        reader = self._reader
+        self._begins = reader is not None and not reader.has_data()
         self._beginning_only = options.get("disable_decoding", False)
         try:
             return super().read_response(*args, **options)
@@ -107,11 +109,13 @@ class ReplyParser(_HiredisParser):
             if self._apart:
                 self._apart = False
                 large_replies.end()
-            if self._grown and self._reader is not None and not self._reader.has_data():
+            reader = self._reader
+            if self._grown and reader is not None and not reader.has_data():
                 self._grown = False
-                self._free_buffer()
+                _free_buffer(reader)
 
-    def _free_buffer(self) -> None:
-        """Has hiredis free its buffer, which it does when it is fed while that is empty."""
-        self._reader.feed(_EMPTY_REPLY)
-        self._reader.gets()
+
+def _free_buffer(reader: Any) -> None:
+    """Has hiredis free its buffer, which it does when it is fed while that is empty."""
+    reader.feed(_EMPTY_REPLY)
+    reader.gets()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis._parsers import Encoder
 from support.redis.valkey import valkey
 from support.waiting import wait_until
 
@@ -18,7 +19,7 @@ from worker.queue.consumer import Queue
 from worker.queue.keys import Keys
 from worker.queue.large_replies import LARGE_BYTES, LargeReplies
 from worker.queue.redis_client import connect
-from worker.queue.reply_parser import BEGINNING_ONLY, NOT_KEPT
+from worker.queue.reply_parser import BEGINNING_ONLY, NOT_KEPT, ReplyParser
 
 APART, AS_BEFORE = (-3, LARGE_BYTES), [(-3, 32 << 20), (-1, 64 << 20)]
 KEYS = Keys()
@@ -172,6 +173,32 @@ def test_a_passing_reply_that_breaks_off_is_an_error() -> None:
             with pytest.raises(redis.ConnectionError):
                 client.execute_command("XREAD", "STREAMS", "stream", "0", **BEGINNING_ONLY)
             assert client.xrange("stream") == []
+
+
+class Disconnected:
+    """A connection whose next reply has come when another thread disconnects it, as at the end of a worker."""
+
+    socket_timeout = None
+    encoder = Encoder("utf-8", "strict", decode_responses=False)
+
+    def __init__(self) -> None:
+        self._sock = self
+        self.parser = ReplyParser(1000)
+        self.parser.on_connect(self)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        """Delivers the reply."""
+        self.parser.on_disconnect()
+        buffer[:5] = b"+OK\r\n"
+        return 5
+
+
+def test_a_reply_to_a_connection_that_is_closed_meanwhile() -> None:
+    """It is a reply like others, and what follows says that the connection is closed."""
+    parser = Disconnected().parser
+    assert parser.read_response(disable_decoding=True) == b"OK"
+    with pytest.raises(redis.ConnectionError):
+        parser.read_response()
 
 
 def test_waiting_keeps_no_entry(client: redis.Redis, asked: list[object]) -> None:
