@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_invalid_texts_get_a_reason(field: Any, text: str, words: str) -> None:
 def test_no_flag_takes_a_number_for_another_one(settings_class: type[BaseSettings]) -> None:
     """Every flag that is a number refuses 1e-400, which Python reads as 0, and 1e400, which it reads as infinity."""
     fields = settings_class.model_fields.items()
-    numbers = [name for name, field in fields if "float" in str(field.annotation)]
+    numbers = [name for name, field in fields if re.search(r"\bfloat\b", str(field.annotation))]
     for name, text in itertools.product(numbers, ("1e-400", "1e400", "1_0")):
         with pytest.raises(ValidationError) as raised:
             settings_class(**{name: text})
