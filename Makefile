@@ -20,7 +20,7 @@ demo: $(VENV)/run ## three cameras, live limits, a summary table (about a minute
 # Most tests wait for servers, so more of them run at once than there are processors. They begin in the order of
 # tests/conftest.py, which puts the longest files first. If one of the processes dies, the run ends and names the test:
 # pytest-xdist can wait for ever for what a process that replaces it was given.
-JOBS ?= 6
+JOBS ?= 8
 PARALLEL := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Without bytecode, each of the processes that the tests start would compile this tree again.
 unexport PYTHONDONTWRITEBYTECODE

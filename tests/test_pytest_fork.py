@@ -16,7 +16,7 @@ CODE = """
 import os, sys
 from pathlib import Path
 modules = [name for name in sys.modules if name.startswith("test_")]
-print(Path.cwd().name, "test_one" in modules, "pytest" in sys.modules, sys.stdin.readline().strip(), flush=True)
+print(Path.cwd().name, *sorted(modules), "pytest" in sys.modules, sys.stdin.readline().strip(), flush=True)
 sys.exit(3) if len(sys.argv) == 1 else None
 """
 
@@ -42,10 +42,19 @@ def said_by_forks(folder: Path, number: int = 1) -> list[str]:
 
 def test_a_fork_has_the_files_of_its_process_and_the_tests(folder: Path) -> None:
     """Each runs the code that it gets as any Python would."""
-    assert said_by_forks(folder, 2) == [f"{Path.cwd().name} True True hello\n"] * 2
+    assert said_by_forks(folder, 2) == [f"{Path.cwd().name} test_one True hello\n"] * 2
+
+
+def test_what_was_skipped_is_imported_again(folder: Path) -> None:
+    """Each fork skips it for itself, and tells it as ever."""
+    skip = "import pytest\npytest.skip(allow_module_level=True)\n"
+    (folder / "test_two.py").write_text(skip)
+    (folder / "inside").mkdir()
+    (folder / "inside" / "conftest.py").write_text(skip)
+    assert said_by_forks(folder) == [f"{Path.cwd().name} test_one True hello\n"]
 
 
 def test_nothing_half_imported_is_used(folder: Path) -> None:
-    """If a module fails or is skipped, each process imports the tests for itself, and tells it as ever."""
-    (folder / "test_two.py").write_text("import pytest\npytest.skip(allow_module_level=True)\n")
-    assert said_by_forks(folder) == [f"{Path.cwd().name} False False hello\n"]
+    """If a module fails, each process imports the tests for itself."""
+    (folder / "test_two.py").write_text("import missing\n")
+    assert said_by_forks(folder) == [f"{Path.cwd().name} False hello\n"]

@@ -22,9 +22,20 @@ class _Collected:
 
     def __init__(self) -> None:
         self.whole = True
+        self.skipped: list[str] = []
+        """The paths of modules and folders that were skipped as a whole, such as for a library that isn't installed."""
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        self.whole = self.whole and report.passed
+        self.whole = self.whole and not report.failed
+        if report.skipped:
+            self.skipped.append(os.path.abspath(report.nodeid))
+
+    def forget_skipped(self) -> None:
+        """Has modules imported again that were left while they were executed: a fork would take what there is of them."""
+        left = {*self.skipped, *(os.path.join(path, "conftest.py") for path in self.skipped)}
+        for name, module in list(sys.modules.items()):
+            if getattr(module, "__file__", None) in left:
+                del sys.modules[name]
 
 
 collected = _Collected()
@@ -37,6 +48,7 @@ def collect() -> None:
     os.dup2(nothing, 1)
     code = pytest.main(["--collect-only", "--quiet", *sys.argv[1:]], plugins=[collected])
     collected.whole = collected.whole and code == pytest.ExitCode.OK
+    collected.forget_skipped()
     os.dup2(output, 1)
     os.close(output)
     os.close(nothing)
