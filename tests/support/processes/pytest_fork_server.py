@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Generator
+from pathlib import Path
 
 import cv2
 import pytest
@@ -22,19 +24,24 @@ class _Collected:
 
     def __init__(self) -> None:
         self.whole = True
-        self.skipped: list[str] = []
-        """The paths of modules and folders that were skipped as a whole, such as for a library that isn't installed."""
+        self.skipped: set[Path] = set()
+        """Modules and folders that were skipped as a whole, such as for a library that isn't installed."""
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
         self.whole = self.whole and not report.failed
         if report.skipped:
-            self.skipped.append(os.path.abspath(report.nodeid))
+            self.skipped |= {collector.path, collector.path / "conftest.py"}
+        return report
 
     def forget_skipped(self) -> None:
         """Has modules imported again that were left while they were executed: a fork would take what there is of them."""
-        left = {*self.skipped, *(os.path.join(path, "conftest.py") for path in self.skipped)}
         for name, module in list(sys.modules.items()):
-            if getattr(module, "__file__", None) in left:
+            file = getattr(module, "__file__", None)
+            if file and Path(file) in self.skipped:
                 del sys.modules[name]
 
 
