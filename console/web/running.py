@@ -108,19 +108,20 @@ async def _serve(options: ConsoleOptions, host: str, listener: socket.socket) ->
     feed.start()
     noticing = asyncio.create_task(_notice_others(feed, changes)) if options.allow_changes else None
     try:
-        address = listener.getsockname()
-        shown_host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        logger.info(
-            "the console is served",
-            extra={"url": f"http://{shown_host}:{address[1]}/", "changes": options.allow_changes},
-        )
-        await _Server(config, feed.viewers.close).serve(sockets=[listener])
+        await _Server(config, lambda: _log_served(listener, options), feed.viewers.close).serve(sockets=[listener])
     finally:
         if noticing:
             noticing.cancel()
         await feed.close()
         changes.close()
     logger.info("the console has stopped")
+
+
+def _log_served(listener: socket.socket, options: ConsoleOptions) -> None:
+    address = listener.getsockname()
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    about = {"url": f"http://{host}:{address[1]}/", "changes": options.allow_changes}
+    logger.info("the console is served", extra=about)
 
 
 async def _notice_others(feed: Feed, changes: Changes) -> None:
@@ -146,10 +147,17 @@ async def _notice_others(feed: Feed, changes: Changes) -> None:
 class _Server(uvicorn.Server):
     """Ends the pages' events first when it is to stop; else it would wait for them."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
+        self._on_start = on_start
         self._on_stop = on_stop
         self._loop = asyncio.get_running_loop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called once signals are handled."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by a signal."""
