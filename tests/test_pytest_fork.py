@@ -46,7 +46,7 @@ def test_a_fork_has_the_files_of_its_process_and_the_tests(folder: Path) -> None
 
 
 def test_what_was_skipped_is_imported_again(folder: Path) -> None:
-    """Each fork skips it for itself, and tells it as ever."""
+    """Each fork skips it for itself, and reports that."""
     skip = "import pytest\npytest.skip(allow_module_level=True)\n"
     (folder / "test_two.py").write_text(skip)
     (folder / "inside").mkdir()
