@@ -17,8 +17,8 @@ from fuzz.session_oracle import session_error
 from handcounter.pacing.bounds import MAX_REQUEST_BYTES
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 
-REQUESTS = 2000
-GROWTH_BYTES = 16 << 20
+REQUESTS = 3000
+GROWTH_BYTES = 24 << 20
 """A leak of 8 KiB per request; the long run is stricter."""
 
 METHODS = {method.name: method for method in SERVICE.methods}
