@@ -60,6 +60,7 @@ CONSOLE = [
     "redis.asyncio",
 ]
 """What the console imports at its start."""
+SIDECAR_PROGRAMS = ("sidecar", "support.clients.abrupt_client", "support.clients.busy_caller")
 WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
 
 READ_AT_START = ("PYTHON", "MALLOC_", "GRPC_", "OTEL_")
@@ -104,7 +105,7 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
                 Forks(lambda: servers[name] if servers else own.enter_context(_fork_server(modules)).address)
             )
 
-        _forks["sidecar"] = forks_of("sidecar", SIDECAR)
+        _forks.update(dict.fromkeys(SIDECAR_PROGRAMS, forks_of("sidecar", SIDECAR)))
         _forks["console.web"] = forks_of("console.web", CONSOLE)
         _forks.update(dict.fromkeys(WORKER_PROGRAMS, forks_of("worker", WORKER)))
         try:
