@@ -99,9 +99,14 @@ def fork_servers() -> Iterator[dict[str, bytes]]:
 def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
     """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports.
 
+    Inside such a block it changes nothing.
+
     Args:
         servers: the addresses of running fork servers; by default there are some for this block, from the first start on.
     """
+    if _forks:
+        yield
+        return
     with contextlib.ExitStack() as own, contextlib.ExitStack() as stack:
 
         def forks_of(name: str, modules: Sequence[str]) -> Forks:
