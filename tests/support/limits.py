@@ -1,6 +1,6 @@
 """The rule as a source's limit, without a sidecar."""
 
-from handcounter.pacing.schedule import Pacing, Schedule, decide, next_ts
+from handcounter.pacing.schedule import Decision, Pacing, Schedule, decide, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
 
 
@@ -13,6 +13,10 @@ class RuleDue:
         self.admitted: list[float] = []
         self._pacing = pacing
         self._schedule: Schedule | None = None
+        self._last: Decision | None = None
+        """The last answer. Whoever reads a source asks several times about each frame."""
+        self._asked = (0.0, 0.0, self._schedule)
+        """What it was the answer to."""
 
     def fps(self) -> float:
         return self.limit
@@ -27,5 +31,9 @@ class RuleDue:
         self._schedule = self._decide(ts).schedule
         self.admitted.append(ts)
 
-    def _decide(self, ts: float):
-        return decide(self._schedule, StreamTime(ts), self.limit, RealTime(ts), self._pacing)
+    def _decide(self, ts: float) -> Decision:
+        asked_ts, limit, schedule = self._asked
+        if self._last is None or ts != asked_ts or limit != self.limit or schedule is not self._schedule:
+            self._asked = ts, self.limit, self._schedule
+            self._last = decide(self._schedule, StreamTime(ts), self.limit, RealTime(ts), self._pacing)
+        return self._last
