@@ -6,13 +6,14 @@ from contextlib import ExitStack
 
 import grpc
 import pytest
+from support.limits import boost_value
 from support.processes.ports import free_port
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 from handcounter.client import FpsSource, LimitsWatch, StreamLimit
-from handcounter.pacing.limits import Boost, boost_value, boosts_key, patterns_key
+from handcounter.pacing.limits import Boost, boosts_key, patterns_key
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 

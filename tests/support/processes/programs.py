@@ -86,8 +86,13 @@ def _fork_server(modules: Sequence[str]) -> ForkServer:
 
 @contextlib.contextmanager
 def fork_servers() -> Iterator[dict[str, bytes]]:
-    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
+    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`.
+
+    They begin at once to import the programs.
+    """
     with _fork_server(SIDECAR) as sidecars, _fork_server(WORKER) as workers, _fork_server(CONSOLE) as consoles:
+        for server in (sidecars, workers, consoles):
+            server.prepare()
         yield {"sidecar": sidecars.address, "worker": workers.address, "console.web": consoles.address}
 
 
@@ -95,9 +100,14 @@ def fork_servers() -> Iterator[dict[str, bytes]]:
 def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
     """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports.
 
+    Inside such a block it changes nothing.
+
     Args:
         servers: the addresses of running fork servers; by default there are some for this block, from the first start on.
     """
+    if _forks:
+        yield
+        return
     with contextlib.ExitStack() as own, contextlib.ExitStack() as stack:
 
         def forks_of(name: str, modules: Sequence[str]) -> Forks:
