@@ -50,11 +50,15 @@ class _SharedForkServers:
         self._stack = contextlib.ExitStack()
         self._servers: dict[str, bytes] | None = None
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Starts them before those processes, so that they import the programs while the tests are collected."""
+        if session.config.pluginmanager.has_plugin("dsession"):
+            self._servers = self._stack.enter_context(fork_servers())
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tells a process of pytest-xdist the addresses."""
-        if self._servers is None:
-            self._servers = self._stack.enter_context(fork_servers())
         node.workerinput["fork_servers"] = self._servers
 
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -79,7 +83,7 @@ class _ForkedTestProcesses:
         config = session.config
         if config.pluginmanager.has_plugin("dsession") and not config.getoption("cov_source", None):
             server = self._stack.enter_context(ForkServer(config.args, os.environ, PROCESSES / "pytest_fork_server.py"))
-            python = f"popen//python={sys.executable} {PROCESSES / 'pytest_fork.py'} {server.address.hex()}"
+            python = f"popen//python={sys.executable} -ES {PROCESSES / 'pytest_fork.py'} {server.address.hex()}"
             config.option.tx = [python if process == "popen" else process for process in config.option.tx]
 
     @pytest.hookimpl(trylast=True)
@@ -107,16 +111,6 @@ def _this_process_stays() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _nothing_tries_to_end_this_process(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that tried, also if nothing noticed the exception."""
-    own_process.tell_signals_from_others(request.config.stash[STANDARD_ERROR])
-    yield
-    attempts = own_process.refused.copy()
-    own_process.refused.clear()
-    assert not attempts
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _programs_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Starts the programs without importing everything again; each is a process of its own all the same."""
@@ -124,12 +118,28 @@ def _programs_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _logs_are_not_set_up_for_the_next_test() -> Iterator[None]:
-    """Removes the handler that a program's main leaves when a test calls it: its standard error is closed by then."""
-    root = logging.getLogger()
-    level = root.level
-    yield
+LOG_LEVEL = pytest.StashKey[int]()
+"""The root logger's, before the test."""
+
+
+# These two are hooks: fixtures of all tests would cost several times as much.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Has the stacks written if another process ends this one."""
+    own_process.tell_signals_from_others(item.config.stash[STANDARD_ERROR])
+    item.stash[LOG_LEVEL] = logging.root.level
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Fails a test that tried to end this process, also if nothing noticed the exception.
+
+    Removes the log handler that a program's main leaves when a test calls it: its standard error is closed by then.
+    """
+    root = logging.root
     for handler in [handler for handler in root.handlers if type(handler) is LogHandler]:
         root.removeHandler(handler)
-    root.setLevel(level)
+    root.setLevel(item.stash[LOG_LEVEL])
+    attempts = own_process.refused.copy()
+    own_process.refused.clear()
+    assert not attempts

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import redis
-import yaml
 from podrun import engine
 from podrun.network import Network
-from support.deploy import needs_engine, run, tool
+from support.deploy import compose_services, needs_engine, run, tool
 from support.processes.programs import REPOSITORY
 from support.waiting import wait_until
 
@@ -44,7 +43,7 @@ def address() -> Iterator[str]:
 def test_the_services_of_the_compose_file_count_frames(address: str, tmp_path: Path):
     """With the profile partitions: all become healthy in order, each of two workers counts its share, all stops cleanly."""
     # Overrides only what this engine lacks: the network, and with it the published ports.
-    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    services = compose_services()
     pauses = {**dict.fromkeys(services, PAUSE), "worker-1": SECOND_PAUSE}
     lines = [f"  {name}: {{network_mode: 'container:{pauses[name]}', ports: !reset []}}\n" for name in services]
     (tmp_path / "override.yaml").write_text(f"services:\n{''.join(lines)}")

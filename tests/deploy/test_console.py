@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.deploy import K8S, containers, one, pod_template, render
+from support.deploy import K8S, compose_services, containers, one, pod_template, render
 from support.processes.programs import REPOSITORY
 
 from console.web.settings import ConsoleSettings
@@ -73,7 +73,7 @@ def test_only_the_console_may_ask_the_sidecars_over_the_network(documents: list[
 
 
 def test_compose_serves_it_to_this_machine_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    services = compose_services()
     console = services["console"]
     assert all(port.startswith("127.0.0.1:") for port in console["ports"])
     assert console["image"] == services["sidecar"]["image"]

@@ -1,6 +1,7 @@
 """Dependencies of the distribution and its extras: the client is light, and each program's extra brings what it imports."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import sys
@@ -44,16 +45,26 @@ def with_their_own(distributions: set[str]) -> set[str]:
     return distributions | own
 
 
-def imported(folder: str) -> set[str]:
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yields the statements in a module or statement, at any depth. Expressions, most of a tree, hold none."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, field, ()):
+            if isinstance(child, ast.stmt):
+                yield child
+            yield from statements(child)
+
+
+@functools.cache
+def imported(folder: str) -> frozenset[str]:
     """Returns the top-level names that a folder's modules import from other distributions."""
     found = set()
     for path in files("**/*.py", folder=REPOSITORY / folder):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in statements(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - OURS
+    return frozenset(found - set(sys.stdlib_module_names) - OURS)
 
 
 def test_the_client_needs_grpc_and_protobuf_alone() -> None:

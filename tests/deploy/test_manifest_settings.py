@@ -5,19 +5,18 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from podrun.manifest import Manifests
 from podrun.reading import quantity
 from pydantic_settings import BaseSettings
 from support.deploy import (
     K8S,
     LOGINS,
+    compose_services,
     containers,
     deployments,
     pod_template,
     render,
 )
-from support.processes.programs import REPOSITORY
 
 from sidecar.settings import SidecarSettings
 from worker.publish.cameras_file import read_cameras
@@ -127,7 +126,7 @@ def substituted(value: str, given: dict[str, str]) -> str:
 @pytest.mark.parametrize("given", [{}, {"PARTITIONS": "4", "OWN": "0/2"}], ids=["alone", "partitions"])
 def test_compose_gives_settings_that_the_programs_know(monkeypatch, given: dict[str, str]):
     """Each variable in the compose file is a setting of its program with a valid value."""
-    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    services = compose_services()
     programs = {
         "sidecar": SidecarSettings,
         "worker": RunSettings,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-import yaml
+from support.deploy import compose_services, read_document
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
 
@@ -33,7 +33,7 @@ def sidecar_env() -> dict[str, str]:
 
 def memory_limit_kib() -> int:
     """Returns the memory limit of the container in k8s/base, KiB."""
-    pod = yaml.safe_load((REPOSITORY / "k8s/base/deployment.yaml").read_text())["spec"]["template"]["spec"]
+    pod = read_document(REPOSITORY / "k8s/base/deployment.yaml")["spec"]["template"]["spec"]
     (sidecar,) = (each for each in pod["initContainers"] if each["name"] == "sidecar")
     number, unit = re.fullmatch(r"(\d+)([MG])i", sidecar["resources"]["limits"]["memory"]).groups()
     return int(number) * {"M": 2**10, "G": 2**20}[unit]
@@ -46,7 +46,7 @@ def image_variables() -> dict[str, str]:
 
 def test_compose_has_the_same_bounds():
     """The compose file has the same memory limit and bound on calls as the pod."""
-    sidecar = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]["sidecar"]
+    sidecar = compose_services()["sidecar"]
     number = sidecar["environment"]["SIDECAR_MAX_CONCURRENT_CALLS"]
     assert number == sidecar_env()["SIDECAR_MAX_CONCURRENT_CALLS"]
     assert int(sidecar["mem_limit"].removesuffix("m")) * 2**10 == memory_limit_kib()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
-from support.deploy import K8S, run, tool, walk
+from support.deploy import K8S, documents_in, read_document, run, tool, walk
 from support.processes.programs import REPOSITORY
 from support.worker_metrics import worker_registry
 
@@ -23,7 +23,7 @@ from worker.publish.ingest_metrics import IngestMetrics
 
 MONITORING = K8S / "components/monitoring"
 ALERTS = [Path(__file__).parent / name for name in ("alerts.yaml", "alerts_of_hours.yaml")]
-RULES = yaml.safe_load((MONITORING / "prometheus-rule.yaml").read_text())["spec"]
+RULES = read_document(MONITORING / "prometheus-rule.yaml")["spec"]
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 NAME = re.compile(r"\b(?:hand_counter|sidecar|process|console)(?::\w+|_\w+)+")
 
@@ -59,7 +59,7 @@ def expressions() -> Iterable[tuple[str, str]]:
             yield panel["title"], target["expr"]
     for variable in DASHBOARD["templating"]["list"]:
         yield variable["name"], variable["query"]
-    for mapping in walk(list(yaml.safe_load_all((K8S / "overlays/keda/scaled-object.yaml").read_text()))):
+    for mapping in walk(documents_in((K8S / "overlays/keda/scaled-object.yaml").read_text())):
         if "query" in mapping:
             yield "ScaledObject", mapping["query"]
 
@@ -152,18 +152,18 @@ def test_the_dashboard_needs_no_namespace():
 def test_kube_prometheus_stack_selects_the_monitors_and_rules():
     """Its Prometheus takes only those that have the label of its release."""
     for name in ("pod-monitor", "prometheus-rule"):
-        labels = yaml.safe_load((MONITORING / f"{name}.yaml").read_text())["metadata"]["labels"]
+        labels = read_document(MONITORING / f"{name}.yaml")["metadata"]["labels"]
         assert labels == {"release": "kube-prometheus-stack"}
 
 
 def test_every_program_is_scraped():
     """The PodMonitor selects the pods of each program with an HTTP endpoint, and names their ports."""
-    monitor = yaml.safe_load((MONITORING / "pod-monitor.yaml").read_text())["spec"]
+    monitor = read_document(MONITORING / "pod-monitor.yaml")["spec"]
     (label,) = monitor["selector"]["matchLabels"].items()
     scraped = {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]}
     served = set()
     for path in (REPOSITORY / "k8s").glob("*/**/deployment.yaml"):
-        deployment = yaml.safe_load(path.read_text())
+        deployment = read_document(path)
         assert label in deployment["spec"]["template"]["metadata"]["labels"].items()
         for container in deployment["spec"]["template"]["spec"]["containers"]:
             served |= {p["name"] for p in container.get("ports", []) if p["name"].endswith("-http")}

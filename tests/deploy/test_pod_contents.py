@@ -4,13 +4,14 @@ import re
 import shutil
 import tomllib
 
-import yaml
 from podrun.reading import quantity
 from support.deploy import (
     K8S,
+    compose_services,
     containers,
     deployments,
     pod_template,
+    read_document,
     render,
 )
 from support.processes.programs import REPOSITORY
@@ -63,7 +64,7 @@ def test_production_has_a_gpu_and_development_has_none():
 def test_no_secret_is_in_the_repository():
     """Only the overlay dev generates Secrets, and they hold no password."""
     assert not [d for d in render(K8S / "overlays/gpu") if d["kind"] == "Secret"]
-    secrets = yaml.safe_load((K8S / "overlays/dev/kustomization.yaml").read_text())["secretGenerator"]
+    secrets = read_document(K8S / "overlays/dev/kustomization.yaml")["secretGenerator"]
     assert len(secrets) == 3
     for secret in secrets:
         (literal,) = secret["literals"]
@@ -72,7 +73,7 @@ def test_no_secret_is_in_the_repository():
 
 def images(documents) -> list[str]:
     """Returns the images of an overlay and of the compose file."""
-    compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"].values()
+    compose = compose_services().values()
     templates = [d["spec"]["template"] for d in deployments(documents)]
     found = [container["image"] for template in templates for container in containers(template)]
     return found + [service["image"] for service in compose]

@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 import pytest
 import redis
-import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.console.processes import console_process
+from support.deploy import compose_services, documents_in, read_document
 from support.frame_queue import FrameQueue
 from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
@@ -43,7 +43,7 @@ PROGRAMS = {"sidecar": "SIDECAR", "worker": "WORKER", "publisher": "WORKER", "fp
 
 def compose_words() -> tuple[list[str], dict[str, str]]:
     """Returns the words of the server's command, and the URL of each program, in compose.yaml."""
-    services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
+    services = compose_services()
     urls = {name: services[name]["environment"][f"{prefix}_REDIS_URL"] for name, prefix in PROGRAMS.items()}
     return services["redis"]["command"], urls
 
@@ -51,9 +51,9 @@ def compose_words() -> tuple[list[str], dict[str, str]]:
 def overlay_words() -> tuple[list[str], dict[str, str]]:
     """Returns the same for the overlay dev."""
     folder = REPOSITORY / "k8s/overlays/dev"
-    documents = list(yaml.safe_load_all((folder / "valkey.yaml").read_text()))
+    documents = documents_in((folder / "valkey.yaml").read_text())
     (server,) = (document for document in documents if document["kind"] == "Deployment")
-    secrets = yaml.safe_load((folder / "kustomization.yaml").read_text())["secretGenerator"]
+    secrets = read_document(folder / "kustomization.yaml")["secretGenerator"]
     urls = {secret["name"].rpartition("-")[2]: secret["literals"][0].removeprefix("url=") for secret in secrets}
     return server["spec"]["template"]["spec"]["containers"][0]["args"], urls
 

@@ -4,7 +4,7 @@ import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,41 @@ def tool(name: str) -> str:
     return found
 
 
-def run(*words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+GO = {"GOGC": "400"}
+"""With more garbage before it is collected, kubectl and promtool take a quarter less of the CPU, and 100 MB of memory."""
+
+
+def run(
+    *words: str, check: bool = True, env: Mapping[str, str] = os.environ, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs a program; if it fails, the test fails with its output."""
-    done = subprocess.run(words, text=True, capture_output=True, **options)
+    done = subprocess.run(words, text=True, capture_output=True, env={**GO, **env}, **options)
     if check and done.returncode:
         pytest.fail(f"{' '.join(words)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
 
 
+def documents_in(text: str) -> list[dict[str, Any]]:
+    """Returns the documents in YAML."""
+    # libyaml's loader takes a tenth of the time.
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Returns the only document of a file."""
+    (found,) = documents_in(path.read_text())
+    return found
+
+
+def compose_services() -> dict[str, dict[str, Any]]:
+    """Returns the services of the compose file."""
+    services: dict[str, dict[str, Any]] = read_document(REPOSITORY / "compose.yaml")["services"]
+    return services
+
+
 def render(folder: Path) -> list[dict[str, Any]]:
     """Returns the documents of an overlay."""
-    kustomize = _kustomize_once if folder.is_relative_to(K8S) else _kustomize
-    # libyaml's loader takes a tenth of the time.
-    return [document for document in yaml.load_all(kustomize(folder), yaml.CSafeLoader) if document]
+    return documents_in((_kustomize_once if folder.is_relative_to(K8S) else _kustomize)(folder))
 
 
 def _kustomize(folder: Path) -> str:

@@ -1,6 +1,7 @@
-"""The rule as a source's limit, without a sidecar."""
+"""Limits without a sidecar: the rule as a source's limit, and the value of a boost."""
 
-from handcounter.pacing.schedule import Pacing, Schedule, decide, next_ts
+from handcounter.pacing.limits import Boost
+from handcounter.pacing.schedule import Decision, Pacing, Schedule, decide, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
 
 
@@ -13,6 +14,10 @@ class RuleDue:
         self.admitted: list[float] = []
         self._pacing = pacing
         self._schedule: Schedule | None = None
+        self._last: Decision | None = None
+        """The last answer. Whoever reads a source asks several times about each frame."""
+        self._asked = (0.0, 0.0, self._schedule)
+        """What it was the answer to."""
 
     def fps(self) -> float:
         return self.limit
@@ -27,5 +32,14 @@ class RuleDue:
         self._schedule = self._decide(ts).schedule
         self.admitted.append(ts)
 
-    def _decide(self, ts: float):
-        return decide(self._schedule, StreamTime(ts), self.limit, RealTime(ts), self._pacing)
+    def _decide(self, ts: float) -> Decision:
+        asked_ts, limit, schedule = self._asked
+        if self._last is None or ts != asked_ts or limit != self.limit or schedule is not self._schedule:
+            self._asked = ts, self.limit, self._schedule
+            self._last = decide(self._schedule, StreamTime(ts), self.limit, RealTime(ts), self._pacing)
+        return self._last
+
+
+def boost_value(boost: Boost) -> str:
+    """Returns the value that stands for a boost, exactly."""
+    return f"{boost.fps!r} {boost.until!r}"

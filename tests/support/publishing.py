@@ -1,5 +1,6 @@
 """Video files, video servers and fakes, for the tests of the publishers."""
 
+import functools
 import math
 import subprocess
 import sys
@@ -31,6 +32,12 @@ def numbered(index: int) -> Picture:
     return np.full((HEIGHT, WIDTH, 3), 30 + index * 8, np.uint8)
 
 
+@functools.cache
+def _planes(index: int) -> np.ndarray:
+    """Returns a numbered picture as encoders take it, converted once."""
+    return av.VideoFrame.from_ndarray(numbered(index), format="bgr24").reformat(format="yuv420p").to_ndarray()
+
+
 def number_of(picture: bytes) -> int:
     """Returns the number of an encoded picture."""
     return round((float(decode(picture).mean()) - 30) / 8)
@@ -53,7 +60,7 @@ def h264(path: Path, times: list[float], **options: str) -> Path:
 
 def hevc(path: Path, times: list[float], gop: int) -> Path:
     """Writes such a video as HEVC, with B frames."""
-    parameters = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=2:b-adapt=0:log-level=none"
+    parameters = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=2:b-adapt=0:pools=none:log-level=none"
     return film(path, "libx265", times, {"preset": "ultrafast", "crf": "10", "x265-params": parameters})
 
 
@@ -63,9 +70,10 @@ def film(path: Path, codec: str, times: list[float], options: dict[str, str]) ->
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.thread_count = 1  # the threads' own work is more than that of so small pictures
         stream.options = options
         for index, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(numbered(index % 24), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(_planes(index % 24), format="yuv420p")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -34,15 +34,14 @@ class Clients:
     """Accepts clients, and forks for each of them."""
 
     def __init__(self, listener: socket.socket, prepare: Callable[[], None]) -> None:
-        """Accepts the owner. What the forks have in common is prepared when the first of them is needed."""
+        """Accepts the owner. What the forks have in common is prepared when the owner says so, or the first is needed."""
         self._listener = listener
         self._owner, _ = listener.accept()
-        self._prepare = prepare
+        self._prepare: Callable[[], None] | None = prepare
         self._wakeup = _wakeup_of_ended_children()
 
     def serve(self) -> socket.socket:
         """Returns in each fork, with the connection of the client that it is to serve."""
-        prepared = False
         while True:
             readable, _, _ = select.select([self._listener, self._owner, self._wakeup], [], [])
             if self._wakeup in readable:
@@ -50,9 +49,7 @@ class Clients:
                 _reap(os.WNOHANG)
             if self._listener in readable:
                 client, _ = self._listener.accept()
-                if not prepared:
-                    self._prepare()
-                    prepared = True
+                self._prepare_once()
                 if not os.fork():
                     os.dup2(os.open(os.devnull, os.O_RDWR), self._listener.detach())  # no file that arrives becomes 0
                     self._owner.close()
@@ -60,8 +57,15 @@ class Clients:
                     return client
                 client.close()
             elif self._owner in readable:
-                _reap(0)
-                sys.exit()
+                if not self._owner.recv(1):
+                    _reap(0)
+                    end_process(0)
+                self._prepare_once()
+
+    def _prepare_once(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
+            self._prepare = None
 
 
 class Forks:
@@ -120,7 +124,7 @@ class Forks:
     def _end(self) -> NoReturn:
         for process in self._statuses:
             os.kill(process, signal.SIGKILL)
-        sys.exit()
+        end_process(0)
 
 
 def _wakeup_of_ended_children() -> int:
@@ -168,11 +172,7 @@ def main() -> None:
 
 
 def _run(module: str) -> None:
-    """Runs the program; if that succeeds or exits with a number, ends as the interpreter does: after threads and exit handlers.
-
-    Only the objects of the interpreter aren't freed one by one. That would copy most of the memory that the forks share,
-    and take as much time as all the rest of a start and a stop.
-    """
+    """Runs the program; if that succeeds or exits with a number, ends the process quickly."""
     code = None
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -180,6 +180,15 @@ def _run(module: str) -> None:
         code = ending.code
     if not isinstance(code, int | None):
         sys.exit(code)
+    end_process(code or 0)
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends this process as the interpreter does, after threads and exit handlers, but for its objects.
+
+    Freeing them one by one would copy most of the memory that the forks share, and take as much time as all the rest of a
+    start and a stop of a program.
+    """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     try:
@@ -188,7 +197,7 @@ def _run(module: str) -> None:
                 stream.flush()
     except OSError:
         code = 120  # as the interpreter's
-    os._exit(code or 0)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class ForkServer:
     """The process that forks, while the block runs. Processes that connect to its address have their own starts."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], program: Path = SERVER) -> None:
-        """Starts it; it imports the modules, its arguments, when it has to fork for the first time."""
+        """Starts it; it imports the modules, its arguments, when it has to fork for the first time or is told to."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind("")  # an abstract name that Linux chooses; it disappears with the process
             listener.listen(64)
@@ -74,6 +74,10 @@ class ForkServer:
             self._owner = connect(self.address)
             command = [sys.executable, str(program), *arguments]
             self._process = subprocess.Popen(command, stdin=listener, env=dict(environment))
+
+    def prepare(self) -> None:
+        """Has it import the modules now, without waiting for that."""
+        self._owner.send(b"\0")
 
     def __enter__(self) -> "ForkServer":
         return self

@@ -60,6 +60,7 @@ CONSOLE = [
     "redis.asyncio",
 ]
 """What the console imports at its start."""
+SIDECAR_PROGRAMS = ("sidecar", "support.clients.abrupt_client", "support.clients.busy_caller")
 WORKER_PROGRAMS = ("worker", "support.processes.worker_main", "support.processes.short_demo")
 
 READ_AT_START = ("PYTHON", "MALLOC_", "GRPC_", "OTEL_")
@@ -85,8 +86,13 @@ def _fork_server(modules: Sequence[str]) -> ForkServer:
 
 @contextlib.contextmanager
 def fork_servers() -> Iterator[dict[str, bytes]]:
-    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`."""
+    """Runs the processes that fork the programs while the block runs; yields their addresses, for :func:`forks`.
+
+    They begin at once to import the programs.
+    """
     with _fork_server(SIDECAR) as sidecars, _fork_server(WORKER) as workers, _fork_server(CONSOLE) as consoles:
+        for server in (sidecars, workers, consoles):
+            server.prepare()
         yield {"sidecar": sidecars.address, "worker": workers.address, "console.web": consoles.address}
 
 
@@ -94,9 +100,14 @@ def fork_servers() -> Iterator[dict[str, bytes]]:
 def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
     """Makes :func:`start` fork the programs while the block runs, which saves the time of their imports.
 
+    Inside such a block it changes nothing.
+
     Args:
         servers: the addresses of running fork servers; by default there are some for this block, from the first start on.
     """
+    if _forks:
+        yield
+        return
     with contextlib.ExitStack() as own, contextlib.ExitStack() as stack:
 
         def forks_of(name: str, modules: Sequence[str]) -> Forks:
@@ -104,7 +115,7 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
                 Forks(lambda: servers[name] if servers else own.enter_context(_fork_server(modules)).address)
             )
 
-        _forks["sidecar"] = forks_of("sidecar", SIDECAR)
+        _forks.update(dict.fromkeys(SIDECAR_PROGRAMS, forks_of("sidecar", SIDECAR)))
         _forks["console.web"] = forks_of("console.web", CONSOLE)
         _forks.update(dict.fromkeys(WORKER_PROGRAMS, forks_of("worker", WORKER)))
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from fork_server import Clients
+from fork_server import Clients, end_process
 
 
 class _Collected:
@@ -81,6 +81,7 @@ def main() -> None:
     sys.argv = ["-c"]
     # The code that comes is that of execnet, which may end this process (tests/support/processes/own_process.py).
     exec(arguments[arguments.index("-c") + 1], {"__name__": "execnet"})
+    end_process(0)
 
 
 if __name__ == "__main__":

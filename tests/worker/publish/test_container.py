@@ -70,6 +70,6 @@ def test_a_motion_jpeg_camera() -> None:
 def test_clocks_that_may_change(tmp_path: Path) -> None:
     """Only the timestamps of transport streams and the like jump."""
     for suffix, may_change in (("ts", True), ("mp4", False)):
-        with open_container(f"file:{h264(tmp_path / f'film.{suffix}', [0.0, 0.1])}", "x", RECEPTION) as container:
+        with open_container(f"file:{h264(tmp_path / f'film.{suffix}', [0.0, 0.1, 0.2])}", "x", RECEPTION) as container:
             assert clock_may_change(container) is may_change
             assert video_of(container, "x").codec_context.name == "h264"
