@@ -126,10 +126,12 @@ def ensure_models(models_dir: Path, progress: Progress, download: Download | Non
     Raises:
         ModelError: a model is wrong or unreadable, or the download failed.
     """
-    for file in FILES:
-        found = _digest(models_dir / file.name)
-        if found is not None and found != file.sha256:
-            raise ModelError(_wrong(models_dir / file.name, file, found))
+    found = {file: _digest(models_dir / file.name) for file in FILES}
+    for file, digest in found.items():
+        if digest is not None and digest != file.sha256:
+            raise ModelError(_wrong(models_dir / file.name, file, digest))
+    if None not in found.values():
+        return ModelPaths.of(models_dir)
     return fetch_models(models_dir, progress, download)
 
 
@@ -147,13 +149,14 @@ def fetch_models(models_dir: Path, progress: Progress, download: Download | None
         ModelError: the folder can't be written, the download failed, or the bytes aren't the expected ones.
     """
     missing = [file for file in FILES if _digest(models_dir / file.name) != file.sha256]
-    if missing:
-        # The scratch folder is inside the models' folder: if that can't be written, the error comes before the download;
-        # and files can be renamed from one to the other, which is atomic within one file system only.
-        with _scratch(models_dir) as scratch:
-            wheel = (download or download_with_pip)(scratch, progress)
-            for file in missing:
-                _install(wheel, file, scratch, models_dir)
+    if not missing:
+        return ModelPaths.of(models_dir)
+    # The scratch folder is inside the models' folder: if that can't be written, the error comes before the download;
+    # and files can be renamed from one to the other, which is atomic within one file system only.
+    with _scratch(models_dir) as scratch:
+        wheel = (download or download_with_pip)(scratch, progress)
+        for file in missing:
+            _install(wheel, file, scratch, models_dir)
     return find_models(models_dir)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.download import sha256_of
 from worker.hands import models
 from worker.hands.models import ModelError, default_models_dir, ensure_models, fetch_models, find_models
 
@@ -237,3 +238,20 @@ def test_pip_fetches_the_real_models(tmp_path):
     assert paths.palm.stat().st_size > 1e6
     assert seen[-1] == (models.WHEEL_BYTES, models.WHEEL_BYTES)
     assert seen == sorted(seen)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_models_that_are_there_are_read_once(tmp_path, monkeypatch):
+    """A start that downloads nothing takes no longer than their digests."""
+    read = []
+
+    def digest(path):
+        read.append(path.stem)
+        return sha256_of(path)
+
+    monkeypatch.setattr(models, "sha256_of", digest)
+    fill(tmp_path)
+    for get in (ensure_models, fetch_models):
+        assert get(tmp_path, quiet, no_download) == models.ModelPaths.of(tmp_path)
+        assert read == list(CONTENT)
+        read.clear()
