@@ -1,4 +1,4 @@
-"""The forks that stand for the processes of pytest-xdist."""
+"""The forks that stand for the processes of pytest-xdist, and those that stand for the programs."""
 
 import os
 import subprocess
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import forks
-from support.processes.forks import ForkServer
+from support.processes import forks, programs
+from support.processes.forks import ForkedProcess, ForkServer
 
 PROCESSES = Path(forks.__file__).parent
 # As pytest-xdist does it: the code comes by standard input.
@@ -58,3 +58,13 @@ def test_nothing_half_imported_is_used(folder: Path) -> None:
     """If a module fails, each process imports the tests for itself."""
     (folder / "test_two.py").write_text("import missing\n")
     assert said_by_forks(folder) == [f"{Path.cwd().name} False hello\n"]
+
+
+def test_the_programs_are_still_forked_after_a_block_inside(tmp_path: Path) -> None:
+    """Such as that of a test of :mod:`chaos`, which forks also where no tests run."""
+    with programs.forks():
+        pass
+    with (tmp_path / "output").open("wb") as output:
+        process = programs.start("sidecar", "--version", output=output)
+    assert process.wait(programs.START_DEADLINE_S) == 0
+    assert isinstance(process, ForkedProcess)

@@ -11,14 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clients.fleet_player import most_over_law
 from support.models.leased_fleet import LeasedFleet
 from support.models.pacing_laws import epochs, least_gap_s, over_law
-from support.models.timed_claims import Server
-from support.redis.valkey import valkey
+from support.models.timed_claims import Line, Server, line
 
 from handcounter.pacing.schedule import Pacing, Reason
 
@@ -33,7 +31,7 @@ DELTAS = [-1.0, -0.5, -0.3, -0.2, -0.1, -0.1, -0.03, -0.03, 0.0, 0.0, 0.0, 0.0, 
 ODD_DELTAS = [-30.0, -3.0, -2.01, -2.0, -1.99, -1.5, 0.2, 1.0, 5.0]
 WAITS = [0.001, 0.003, 0.01, 0.01, 0.03, 0.03, 0.03, 0.03, 0.1, 0.1, 0.25, 1.0, 2.5]
 FPS = [b"0", b"0.5", b"1", b"5", b"30", b"inf", b"x", None]
-OPERATIONS = {
+OPERATIONS: dict[str, float] = {
     "frames": 16,
     "wait": 8,
     "arrive": 6,
@@ -52,15 +50,31 @@ OPERATIONS = {
 FAULTS = {"give_up": 0.5, "probe": 2, "cut": 0.3, "unsubscribe": 0.5, "notice": 2}
 
 
+class Chances:
+    """Operations and how often each of them is drawn, summed up once."""
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        self._operations, self._sums = list(weights), list(itertools.accumulate(weights.values()))
+
+    def draw(self, choose: random.Random) -> str:
+        """Draws an operation."""
+        [operation] = choose.choices(self._operations, cum_weights=self._sums)
+        return operation
+
+
+CHANCES = {False: Chances(OPERATIONS), True: Chances(OPERATIONS | FAULTS)}
+"""By whether there are faults."""
+
+
 @pytest.fixture(scope="module")
-def client() -> Iterator[redis.Redis]:
-    """Returns a client of this module's server."""
-    with valkey() as server, redis.Redis(port=server.port) as connection:
+def client() -> Iterator[Line]:
+    """Returns a connection to this module's server."""
+    with line() as connection:
         yield connection
 
 
 def build(
-    client: redis.Redis, pacing: Pacing = Pacing.GCRA, replicas: int = 3, each: int = 2, max_streams: int = 1000
+    client: Line, pacing: Pacing = Pacing.GCRA, replicas: int = 3, each: int = 2, max_streams: int = 1000
 ) -> LeasedFleet:
     """Builds replicas that know the limits of the steady streams."""
     fleet = LeasedFleet(Server(client, pacing), replicas, each, pacing, max_streams)
@@ -80,8 +94,7 @@ def stamp(fleet: LeasedFleet, delta: float = 0.0) -> float:
 
 def operate(fleet: LeasedFleet, choose: random.Random, faults: bool) -> None:
     """Does one random operation."""
-    operations = {**OPERATIONS, **(FAULTS if faults else {})}
-    (operation,) = choose.choices(list(operations), list(operations.values()))
+    operation = CHANCES[faults].draw(choose)
     replica, client = choose.choice(fleet.replicas), choose.choice(fleet.clients)
     match operation:
         case "frames":
@@ -127,7 +140,7 @@ def play(fleet: LeasedFleet, operations: int, seed: int, faults: bool) -> None:
 @settings(max_examples=60)
 @given(st.integers(1, 600), st.integers(0, 2**32), st.sampled_from(Pacing), st.sampled_from([2, 1000]))
 def test_leases_say_what_the_fleet_would_say(
-    client: redis.Redis, operations: int, seed: int, pacing: Pacing, max_streams: int
+    client: Line, operations: int, seed: int, pacing: Pacing, max_streams: int
 ) -> None:
     """It holds for all clients, whatever cameras, operators and clocks do, however late and reordered messages are."""
     fleet = build(client, pacing, max_streams=max_streams)
@@ -152,7 +165,7 @@ def test_leases_say_what_the_fleet_would_say(
 @settings(max_examples=60)
 @given(st.integers(1, 600), st.integers(0, 2**32), st.sampled_from(Pacing))
 def test_leases_say_what_the_replica_would_say_when_redis_fails(
-    client: redis.Redis, operations: int, seed: int, pacing: Pacing
+    client: Line, operations: int, seed: int, pacing: Pacing
 ) -> None:
     """With late or lost answers and replicas that don't hear each other, no lease outlives its validity."""
     fleet = build(client, pacing)
@@ -161,7 +174,7 @@ def test_leases_say_what_the_replica_would_say_when_redis_fails(
     assert fleet.answered[Reason.ADMITTED] <= without_redis + sum(map(len, fleet.server.admitted.values()))
 
 
-def test_leases_save_questions(client: redis.Redis) -> None:
+def test_leases_save_questions(client: Line) -> None:
     """Leases are actually granted: to clients of a camera far above its limit whose frames reach all replicas in turn.
 
     Each admission ends the leases of all clients, so each client asks at most once or twice until the next one.
@@ -176,7 +189,7 @@ def test_leases_save_questions(client: redis.Redis) -> None:
     assert fleet.checked == fleet.by_lease
 
 
-def test_the_laws_are_looked_at(client: redis.Redis) -> None:
+def test_the_laws_are_looked_at(client: Line) -> None:
     """The random histories contain many denials by leases and local copies, and admissions of every stream."""
     checked = by_copy = 0
     admitted: Counter[str] = Counter()
@@ -191,7 +204,7 @@ def test_the_laws_are_looked_at(client: redis.Redis) -> None:
     assert min(admitted[name] for name in STREAMS) > 10
 
 
-def test_what_a_replica_admits_alone_ends_leases(client: redis.Redis) -> None:
+def test_what_a_replica_admits_alone_ends_leases(client: Line) -> None:
     """Redis publishes no such admission, so the replica itself revokes the leases of its other clients."""
     fleet = build(client, replicas=1)
     one, other = fleet.clients
@@ -209,7 +222,7 @@ def test_what_a_replica_admits_alone_ends_leases(client: redis.Redis) -> None:
     assert fleet.answered[Reason.LATE] == 1
 
 
-def test_an_answer_from_before_a_gap_confirms_nothing(client: redis.Redis) -> None:
+def test_an_answer_from_before_a_gap_confirms_nothing(client: Line) -> None:
     """Admissions between an answer and the end of the gap weren't heard, so the answer's state isn't certain."""
     fleet = build(client, replicas=2, each=1)
     replica, other = fleet.replicas

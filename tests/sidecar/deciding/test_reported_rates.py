@@ -5,6 +5,7 @@ import random
 
 import pytest
 from support.clients.leased import LeasedClient
+from support.coroutines import run
 from support.models.sidecar_world import World
 
 from handcounter.client.session import REPORT_S
@@ -40,12 +41,13 @@ class Watched:
 
     def film(self, source_fps: float, seconds: float, jitter: float, chance: random.Random) -> None:
         """Lets the camera run for some time, each frame displaced by up to this many of its periods."""
-        start = self.world.now
-        for number in range(1, round(seconds * source_fps) + 1):
-            self.world.now = start + (number + chance.uniform(-jitter, jitter)) / source_fps
-            self.asked += 1
-            if self.decide(self.world.now) is Reason.ADMITTED:
-                self.admitted_at.append(self.world.now)
+        world, start, frames = self.world, self.world.now, round(seconds * source_fps)
+        decide, random_share = self.decide, chance.random
+        for number in range(1, frames + 1):
+            world.now = now = start + (number + jitter * (2.0 * random_share() - 1.0)) / source_fps
+            if decide(now) == Reason.ADMITTED:
+                self.admitted_at.append(now)
+        self.asked += frames
 
     def change(self, field: str, fps: str) -> None:
         """Has the effect of HSET and its push."""
@@ -54,9 +56,9 @@ class Watched:
         else:
             self.world.set(field, fps)
 
-    def decide(self, ts: float) -> Reason:
-        """Decides one frame."""
-        return self.world.decide("cam", ts, self.world.now)[0]
+    def decide(self, ts: float) -> int:
+        """Decides one frame that arrives when it is captured."""
+        return run(self.world.decider.decide_one("cam", ts, ts)).reason
 
     async def check(self) -> None:
         """Asserts that both agree with a count over the window within 2 % and one frame."""
@@ -84,15 +86,20 @@ class WatchedByLease(Watched):
         self.report_at = self.world.now + REPORT_S
         self.by_lease = 0
 
-    def decide(self, ts: float) -> Reason:
-        """Decides one frame under the lease, or asks."""
-        if self.world.now >= self.report_at:
-            self.report()
+    def film(self, source_fps: float, seconds: float, jitter: float, chance: random.Random) -> None:
+        """Lets the camera run, after the client has got what a change of the limit revoked; each answer is waited for."""
         self.client.deliver(100)
-        (reason,), asked = self.client.leases.deny((("cam", ts),), self.world.now)
+        super().film(source_fps, seconds, jitter, chance)
+
+    def decide(self, ts: float) -> int:
+        """Decides one frame under the lease, or asks; it arrives when it is captured."""
+        if ts >= self.report_at:
+            self.report()
+        frames = (("cam", ts),)
+        (reason,), asked = self.client.leases.deny(frames, ts)
         if asked:
-            (number,) = self.client.ask((("cam", ts),))
-            return Reason(number)
+            (number,) = self.client.ask(frames)
+            return number
         assert reason is not None
         self.by_lease += 1
         return reason
@@ -112,7 +119,7 @@ async def test_rates_are_those_that_one_counts(source_fps: float, target_fps: fl
     watched = Watched()
     watched.world.set("cam", str(target_fps))
     chance = random.Random(f"{source_fps} {target_fps}")
-    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
+    watched.film(source_fps, 1.2 * max(10.0, 50 / target_fps) + 1, jitter, chance)
     for _ in range(10):
         watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
         status, scraped = await watched.status(), watched.scraped()
@@ -140,7 +147,7 @@ async def test_a_changed_limit_begins_another_window(
     """
     watched, chance = kind(), random.Random(f"{before} {after}")
     watched.change(field, str(before))
-    watched.film(30.0, 60.0 + max(10.0, 50 / before), 0.1, chance)
+    watched.film(30.0, 1.2 * max(10.0, 50 / before) + 1, 0.1, chance)
     watched.change(field, str(after))
     assert (await watched.status()).fps == watched.scraped()["sidecar_stream_fps"] == after
     admitted_before, changed_at = len(watched.admitted_at), watched.world.now
@@ -233,7 +240,7 @@ async def test_rates_are_the_same_where_leases_deny(source_fps: float, target_fp
     watched = WatchedByLease()
     watched.world.set("cam", str(target_fps))
     chance = random.Random(f"{source_fps} {target_fps}")
-    watched.film(source_fps, 1.3 * max(10.0, 50 / target_fps) + 1, jitter, chance)
+    watched.film(source_fps, 1.2 * max(10.0, 50 / target_fps) + 1, jitter, chance)
     for _ in range(10):
         watched.film(source_fps, chance.uniform(0.0, 3.0) + 1 / source_fps, jitter, chance)
         status, scraped, counted = await watched.status(), watched.scraped(), watched.counted_fps()

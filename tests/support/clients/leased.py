@@ -32,6 +32,8 @@ class LeasedClient:
     def deliver(self, messages: int) -> pb.SessionAnswers | None:
         """Applies this many messages; returns the last answer to a request."""
         self.fetch()
+        if not self.inbox:
+            return None
         answers = None
         for _ in range(min(messages, len(self.inbox))):
             message = self.inbox.popleft()

@@ -28,7 +28,8 @@ class _Selector(selectors.SelectSelector):
     loop: "SimulatedLoop"
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
+        # While callbacks are ready nobody waits for files, and nothing here needs them in between.
+        events = super().select(0) if timeout != 0.0 else []
         if not events:
             assert timeout is not None, "everybody waits, and for nothing that will happen"
             self.loop.now += max(0.0, timeout)
@@ -66,11 +67,21 @@ class SlowServers:
     def __init__(self, client: redis.Redis, nodes: int = 1) -> None:
         self.url = parse_redis_url("redis://127.0.0.1:1/0")
         self.client = client
-        self.delay_s = 0.001
-        """How long each answer takes; infinity: none comes."""
+        self._delay_s = 0.001
         self.reachable = True
         self.connections: list[SlowConnection] = []
         self._nodes = [Address("127.0.0.1", 1 + number) for number in range(nodes)]
+
+    @property
+    def delay_s(self) -> float:
+        """How long each answer takes, those in transit too; infinity: none comes."""
+        return self._delay_s
+
+    @delay_s.setter
+    def delay_s(self, seconds: float) -> None:
+        self._delay_s = seconds
+        for connection in self.connections:
+            connection.wake()
 
     async def connect(self, address: Address, **options: Any) -> Wire:
         """A connection to one of the servers."""
@@ -158,11 +169,14 @@ class SlowConnection:
             if clock() >= give_up_at:
                 return None
             self._changed.clear()
-            # Polls, because the delay may change; no other time depends on it.
-            until = min(there_at, give_up_at, clock() + 0.01)
+            until = min(there_at, give_up_at)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(until if until < float("inf") else None):
                     await self._changed.wait()
+
+    def wake(self) -> None:
+        """Lets whoever waits for a reply look again, because the delay has changed."""
+        self._changed.set()
 
     def lose(self) -> None:
         """Breaks it."""
