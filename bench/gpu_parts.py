@@ -21,6 +21,7 @@ from bench.detector_engines import PRECISIONS, Comparison, tf32, variants
 from bench.gpu_load import GpuLoad
 from bench.hamer import NOMINAL, TINY, BackboneRun, device_name, way_of_a_frame
 from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
+from bench.hamer_way import WIDTH
 from bench.stages_rate import stages_rate
 from worker.detect import read_image
 from worker.download import download_progress
@@ -52,6 +53,8 @@ from worker.synthetic.spec import SyntheticSpec
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUNDLE = REPOSITORY / "tests" / "data" / "hamer_tiny"
+SMALL = (160, 120)
+"""Pixels of a dry run's pictures: the detector searches them in a single view."""
 GOLDEN_BOUNDS_M = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 6e-3}
 """Of the vertices, metres."""
 
@@ -80,7 +83,7 @@ class Setting:
     def median_s(self, run: Callable[[], object]) -> float:
         """Returns the median seconds of several runs, after a few to warm up."""
         times = []
-        for _ in range(self.pick(15, 2)):
+        for _ in range(self.pick(15, 1)):
             self.wait()
             started = time.perf_counter()
             run()
@@ -140,6 +143,8 @@ def engines(setting: Setting, tell: Tell) -> None:
         return
     models, effort = _models(), setting.pick(Effort.BALANCED, Effort.FAST)
     photos = read_image(str(REPOSITORY / "docs" / "hands.jpg"))
+    if setting.dry_run:
+        photos = cv2.resize(photos, SMALL, interpolation=cv2.INTER_AREA).astype(np.uint8)
     images = [photos, *(_scene((1280, 720), number) for number in range(setting.pick(20, 0)))]
     pictures = [each for image in images for _, each in itertools.islice(variants(image), setting.pick(None, 2))]
     reference = PalmLandmarkDetector(LiteRtEngine(models), effort=effort)
@@ -157,7 +162,7 @@ def engines(setting: Setting, tell: Tell) -> None:
 
 def detector(setting: Setting, tell: Tell) -> None:
     """JPEG to result through the worker's stages, by the number of threads that decode."""
-    jpegs = [_jpeg(_scene(size)) for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),))]
+    jpegs = [_jpeg(_scene(size)) for size in setting.pick(((1280, 720), (1920, 1080)), (SMALL,))]
     effort = setting.pick(Effort.BALANCED, Effort.FAST)
     with closing(_engine(setting, _models())) as engine:
         hands = PalmLandmarkDetector(engine, effort=effort)
@@ -171,7 +176,7 @@ def detector(setting: Setting, tell: Tell) -> None:
 def uploads(setting: Setting, tell: Tell) -> None:
     """Copies of a picture to the device: pageable, pinned, and into the arena with its pyramid."""
     arena = Arena(setting.where, 20_000_000)
-    for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),)):
+    for size in setting.pick(((1280, 720), (1920, 1080)), (SMALL,)):
         image = _scene(size)
         pageable = torch.from_numpy(image)
         millis = {"pageable": setting.median_s(lambda page=pageable: page.to(setting.where)) * 1e3}  # type: ignore[misc]
@@ -188,7 +193,7 @@ def uploads(setting: Setting, tell: Tell) -> None:
 def decoding(setting: Setting, tell: Tell) -> None:
     """JPEGs decoded by OpenCV on all processors."""
     cpus = os.cpu_count() or 1
-    for size in setting.pick(((1280, 720), (1920, 1080)), ((320, 240),)):
+    for size in setting.pick(((1280, 720), (1920, 1080)), (SMALL,)):
         jpeg, count = _jpeg(_scene(size)), setting.pick(512, 8)
         with ThreadPoolExecutor(cpus) as pool:
             started = time.perf_counter()
@@ -230,7 +235,8 @@ def hamer(setting: Setting, tell: Tell) -> None:
         )
     first = next(iter(built.values()))
     with torch.inference_mode():
-        stages = way_of_a_frame(first, plain, setting.pick(10, 1))
+        width, effort = setting.pick((WIDTH, Effort.BALANCED), (SMALL[0], Effort.FAST))
+        stages = way_of_a_frame(first, plain, setting.pick(10, 1), width=width, effort=effort)
     for stage in stages["ours"]:
         plain_ms, ours = stages["plain"][stage], stages["ours"][stage]
         tell(f"a frame alone, {stage}", f"{ours:.2f} ms, plain {plain_ms:.2f} ms", ours_ms=ours, plain_ms=plain_ms)
@@ -270,7 +276,7 @@ class _TwoHands:
     @staticmethod
     def _hands(_found: Hands) -> Hands:
         return Hands(
-            boxes=np.array([[100, 80, 190, 180], [200, 60, 280, 150]], np.float32),
+            boxes=np.array([[60, 15, 150, 115], [5, 20, 85, 110]], np.float32),
             is_right=np.array([True, False]),
             scores=np.array([0.9, 0.8], np.float32),
             keypoints=np.full((2, 21, 2), np.nan, np.float32),
@@ -279,7 +285,7 @@ class _TwoHands:
 
 def _from_jpeg_to_result(setting: Setting, tell: Tell, engine: Engine) -> None:
     """The whole way through the worker's stages, with two hands a frame."""
-    jpeg = _jpeg(_scene(setting.pick((1280, 720), (320, 240))))
+    jpeg = _jpeg(_scene(setting.pick((1280, 720), SMALL)))
     effort = setting.pick(Effort.BALANCED, Effort.FAST)
     refiner = HamerRefiner(HamerPredictor(engine))
     refiner.batcher.warm_up(engine.warm_up)

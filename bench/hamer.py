@@ -26,7 +26,7 @@ import cv2
 import torch
 
 from bench.hamer_reference import PlainHamer, flops_per_crop, random_tensors
-from bench.hamer_way import milliseconds, our_stages, plain_stages, table
+from bench.hamer_way import WIDTH, hands_in, milliseconds, our_stages, plain_stages, table
 from worker.download import download_progress
 from worker.hamer.checkpoint import build_hamer
 from worker.hamer.config import HamerConfig
@@ -38,6 +38,7 @@ from worker.hands.detection import HandDetector
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.device.choice import choose_device
 from worker.hands.device.engine import DeviceEngine
+from worker.hands.effort import Effort
 from worker.hands.models import TITLE, default_models_dir, ensure_models
 from worker.synthetic.camera import SyntheticCamera
 from worker.synthetic.spec import SyntheticSpec
@@ -147,11 +148,13 @@ class BackboneRun:
             self._engine.streams.record().synchronize()
 
 
-def way_of_a_frame(engine: Engine, plain: PlainHamer, rounds: int) -> dict[str, dict[str, float]]:
-    """Returns the milliseconds of each stage, plain and ours, for a picture of 1280 x 720 with two hands."""
+def way_of_a_frame(
+    engine: Engine, plain: PlainHamer, rounds: int, *, width: int = WIDTH, effort: Effort = Effort.BALANCED
+) -> dict[str, dict[str, float]]:
+    """Returns the milliseconds of each stage, plain and ours, for a picture of 1280 x 720, or smaller, with two hands."""
     with download_progress(sys.stderr, TITLE) as progress:
         models = ensure_models(default_models_dir(), progress)
-    image = SyntheticCamera(SyntheticSpec(seed=0, fps=1.0, people=(1, 2), size=(1280, 720))).frame(0)
+    image = SyntheticCamera(SyntheticSpec(seed=0, fps=1.0, people=(1, 2), size=(width, width * 9 // 16))).frame(0)
     jpeg = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes()
 
     def wait() -> None:
@@ -161,12 +164,15 @@ def way_of_a_frame(engine: Engine, plain: PlainHamer, rounds: int) -> dict[str, 
     with ExitStack() as opened:
         detector: HandDetector
         if engine.device.type == "cuda":
-            detector = PalmLandmarkDetector(opened.enter_context(closing(DeviceEngine(models, engine.device))))
+            detector = PalmLandmarkDetector(
+                opened.enter_context(closing(DeviceEngine(models, engine.device))), effort=effort
+            )
         else:
             from worker.hands.litert_engine import LiteRtEngine
 
-            detector = PalmLandmarkDetector(LiteRtEngine(models))
-        ways = {"plain": plain_stages(detector, plain, engine), "ours": our_stages(detector, engine)}
+            detector = PalmLandmarkDetector(LiteRtEngine(models), effort=effort)
+        hands = hands_in(width)
+        ways = {"plain": plain_stages(detector, plain, engine, hands), "ours": our_stages(detector, engine, hands)}
         return milliseconds(ways, jpeg, rounds, wait)
 
 

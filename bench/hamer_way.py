@@ -28,21 +28,27 @@ from worker.results import FrameResult
 
 STAGES = ("decode", "detect", "crop", "network", "result")
 
-HANDS = Hands(
-    boxes=np.array([[500, 200, 640, 380], [700, 260, 850, 430]], np.float32),
-    is_right=np.array([True, False]),
-    scores=np.array([0.9, 0.8], np.float32),
-    keypoints=np.full((2, 21, 2), np.nan, np.float32),
-)
+WIDTH = 1280
+
+
+def hands_in(width: int = WIDTH) -> Hands:
+    """Returns the two hands of a picture of this width; its height is 9/16 of that."""
+    return Hands(
+        boxes=np.array([[500, 200, 640, 380], [700, 260, 850, 430]], np.float32) * (width / WIDTH),
+        is_right=np.array([True, False]),
+        scores=np.array([0.9, 0.8], np.float32),
+        keypoints=np.full((2, 21, 2), np.nan, np.float32),
+    )
+
 
 Stage = Callable[[Any], Any]
 """Takes what the stage before returned; the first one takes the JPEG."""
 
 
-def our_stages(detector: HandDetector, engine: Engine) -> dict[str, Stage]:
+def our_stages(detector: HandDetector, engine: Engine, found: Hands) -> dict[str, Stage]:
     """Returns the stages as the worker runs them, each waiting for the device at its end."""
     predictor = HamerPredictor(engine)
-    squares = crops_of_boxes(HANDS.boxes, HANDS.is_right)
+    squares = crops_of_boxes(found.boxes, found.is_right)
     size = (0, 0)
 
     def detect(image: Picture) -> Picture:
@@ -53,9 +59,9 @@ def our_stages(detector: HandDetector, engine: Engine) -> dict[str, Stage]:
 
     def result(rows: NDArray[np.float32]) -> str:
         poses = predictor.poses(rows, squares, *size)
-        verdicts = judge(poses, *_numbers(HANDS), size, Thresholds())
+        verdicts = judge(poses, *_numbers(found), size, Thresholds())
         # All are kept, because the random network's hands contradict any box.
-        hands = posed_hands(HANDS, RefinedHands(np.arange(len(HANDS)), poses, verdicts))
+        hands = posed_hands(found, RefinedHands(np.arange(len(found)), poses, verdicts))
         return FrameResult("camera", 1.0, detector.name, detector.engine, *size, hands, 0.0, 0.0).to_json("1-0", 0.1)
 
     return {
@@ -67,11 +73,11 @@ def our_stages(detector: HandDetector, engine: Engine) -> dict[str, Stage]:
     }
 
 
-def plain_stages(detector: HandDetector, plain: PlainHamer, engine: Engine) -> dict[str, Stage]:
+def plain_stages(detector: HandDetector, plain: PlainHamer, engine: Engine, found: Hands) -> dict[str, Stage]:
     """Returns the stages without any optimisation; of the engine only what isn't measured is used."""
-    ours = our_stages(detector, engine)
+    ours = our_stages(detector, engine, found)
     device, mean, std = engine.device, engine.model.mean.cpu().numpy(), engine.model.std.cpu().numpy()
-    squares = crops_of_boxes(HANDS.boxes, HANDS.is_right)
+    squares = crops_of_boxes(found.boxes, found.is_right)
 
     def crop(image: Picture) -> list[torch.Tensor]:
         return [plain_crop(image, squares[np.array([n])], mean, std).to(device) for n in range(len(squares))]
@@ -126,7 +132,7 @@ def milliseconds(
     return {way: {stage: statistics.median(each) for stage, each in stages.items()} for way, stages in times.items()}
 
 
-def table(found: Mapping[str, Mapping[str, float]], hands: int = len(HANDS)) -> list[str]:
+def table(found: Mapping[str, Mapping[str, float]], hands: int = 2) -> list[str]:
     """Returns the lines of a table with a row for each stage and a column for each way."""
     lines = [f"| ms a frame with {hands} hands | " + " | ".join(found) + " |", "| --- |" + " ---: |" * len(found)]
     return lines + [

@@ -60,10 +60,11 @@ def test_nothing_half_imported_is_used(folder: Path) -> None:
     assert said_by_forks(folder) == [f"{Path.cwd().name} False hello\n"]
 
 
-def test_the_programs_are_still_forked_after_a_block_inside() -> None:
+def test_the_programs_are_still_forked_after_a_block_inside(tmp_path: Path) -> None:
     """Such as that of a test of :mod:`chaos`, which forks also where no tests run."""
     with programs.forks():
         pass
-    process = programs.start("sidecar", "--version", output=subprocess.DEVNULL)
-    assert isinstance(process, ForkedProcess)
+    with (tmp_path / "output").open("wb") as output:
+        process = programs.start("sidecar", "--version", output=output)
     assert process.wait(programs.START_DEADLINE_S) == 0
+    assert isinstance(process, ForkedProcess)

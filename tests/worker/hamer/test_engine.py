@@ -1,5 +1,6 @@
 """The engine: batches of fixed sizes, and one row for each hand."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
+
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only  # noqa: E402
 
 from worker.hamer.checkpoint import BRAIN, load_hamer  # noqa: E402
 from worker.hamer.engine import BUCKETS, CPU_BUCKETS, Engine, _tensor_cores  # noqa: E402
@@ -99,10 +103,68 @@ def test_tensor_cores_are_allowed_inside_the_block_only():
         assert torch.get_float32_matmul_precision() == before
 
 
+class Shapes(TorchDispatchMode):
+    """Computes with tensors on the meta device, which have no values; the shapes are those that the CPU's functions find.
+
+    Torch's own functions of shapes are mostly in Python and import its compiler, which takes longer than all other tests here.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import the compiler in order to keep it away from here
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor | torch.device)]
+        devices = {each.device.type if isinstance(each, torch.Tensor) else each.type for each in given}
+        if devices != {"meta"} or BY_VALUE & set(operation.tags):
+            raise TypeError(f"{operation} needs values")
+        if operation._schema.is_mutable:
+            return operation(*args, **kwargs)
+        found = operation(*tree_map(on_the_cpu, args), **tree_map(on_the_cpu, kwargs))
+        return tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), found)
+
+
+BY_VALUE = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+
+
+def on_the_cpu(argument: Any) -> Any:
+    """Returns a tensor of zeros with the same strides for one on the meta device, and the CPU for that."""
+    if isinstance(argument, torch.Tensor):
+        return torch.empty_strided(argument.shape, argument.stride(), dtype=argument.dtype).zero_()
+    return torch.device("cpu") if isinstance(argument, torch.device) else argument
+
+
 def test_a_forward_can_be_captured(golden: SimpleNamespace, crops: torch.Tensor):
     """The forward runs on tensors without values, so nothing in it waits for the device or branches on numbers."""
     model = load_hamer(golden.checkpoint, precision=BRAIN).to("meta")
+    empty = crops.to("meta")
     for mesh in (False, True):
-        out = model(crops.to("meta"), mesh=mesh)
+        with Shapes():
+            out = model(empty, mesh=mesh)
         assert out["keypoints_3d"].shape == (4, 21, 3)
-        assert out["keypoints_3d"].is_meta
+        assert all(tensor.is_meta for tensor in out.values())
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x + 1 if x.sum() > 0 else x,
+        lambda x: x.tolist(),
+        lambda x: x.numpy(),
+        lambda x: x.cpu(),
+        lambda x: x[x > 0],
+        lambda x: x[[0, 2]],
+        lambda x: x.nonzero(),
+        lambda x: x.unique(),
+        lambda x: torch.equal(x, x),
+        lambda x: x + torch.zeros(3),
+    ],
+)
+def test_what_cannot_be_captured_is_refused(forward: Callable[[torch.Tensor], object]):
+    """What waits for the device, what has as many numbers as the values say, and tensors elsewhere."""
+    with Shapes(), pytest.raises(TypeError, match=r"needs values|can't convert meta"):
+        forward(torch.zeros(3, device="meta"))

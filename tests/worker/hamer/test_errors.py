@@ -1,16 +1,20 @@
 """Which of torch's errors mean a shortage of memory or a lost device, and the end of a process that has lost it."""
 
-import subprocess
 import sys
-from pathlib import Path
+import threading
+from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
+from support.processes.in_fork import in_fork
+
+from process import logs
 
 torch = pytest.importorskip("torch", reason="HaMeR needs torch (the extra `hamer`)")
 
+from worker.hamer.batcher import MicroBatcher  # noqa: E402
 from worker.hamer.errors import is_device_lost, is_out_of_memory  # noqa: E402
-
-FOREVER = 120.0  # seconds; a test that passes never waits for so long
+from worker.hamer.streams import Cropped  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -33,30 +37,28 @@ def test_kinds_of_errors(error: Exception, memory: bool, lost: bool):
     assert (is_out_of_memory(error), is_device_lost(error)) == (memory, lost)
 
 
-def test_a_lost_device_ends_the_process():
-    """By default the process exits at once with code 3 and logs the reason, though threads are waiting."""
-    program = """
-import threading, torch
-from process import logs
-from worker.hamer.batcher import MicroBatcher
-from worker.hamer.streams import Cropped
-
-logs.set_up("info", "text")
-
 class Lost:
+    """Computes nothing any more."""
+
     has_wide_range = False
 
-    def join(self, parts):
+    def join(self, _parts: Sequence[Cropped]) -> NoReturn:
+        """Fails as torch does then."""
         raise torch.AcceleratorError("CUDA error: no CUDA-capable device is detected")
 
-threading.Thread(target=threading.Event().wait).start()
-crops = Cropped(torch.zeros(1, 1, 1, 1), None)
-MicroBatcher(Lost(), buckets=(1,)).submit(crops).result()
-print("still here")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=FOREVER
-    )
+
+def lose_the_device() -> None:
+    """Waits for a device that is lost, while another thread waits, too."""
+    logs.set_up("info", "text")
+    threading.Thread(target=threading.Event().wait).start()
+    crops = Cropped(torch.zeros(1, 1, 1, 1), None)
+    MicroBatcher(Lost(), buckets=(1,)).submit(crops).result()  # type: ignore[arg-type]
+    sys.stdout.write("still here")
+
+
+def test_a_lost_device_ends_the_process():
+    """By default the process exits at once with code 3 and logs the reason, though threads are waiting."""
+    done = in_fork(lose_the_device)
     assert (done.returncode, done.stdout) == (3, "")
     assert "the device is lost; exiting" in done.stderr
     assert "no CUDA-capable device is detected" in done.stderr
