@@ -107,6 +107,17 @@ def test_models_in_place_are_neither_downloaded_nor_written(tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("find", [ensure_models, fetch_models])
+def test_models_in_place_are_read_once(tmp_path, monkeypatch, find):
+    """Each start checks them; what follows takes the checked paths."""
+    fill(tmp_path)
+    read, sha256_of = [], models.sha256_of
+    monkeypatch.setattr(models, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
+    find(tmp_path, quiet, no_download)
+    assert read == [file.name for file in models.FILES]
+
+
+@pytest.mark.usefixtures("small_files")
 def test_a_missing_model_is_named(tmp_path):
     """The error for a missing model names it and the command; ensure_models downloads just that one."""
     fill(tmp_path, {name: content for name, content in CONTENT.items() if name != "landmarks"})
