@@ -1,10 +1,11 @@
-"""The files of the page, read once and kept in memory, as they are and compressed."""
+"""The files of the page, read once and kept in memory, as they are and, once a browser has asked, compressed."""
 
+import functools
 import gzip
 import hashlib
-import mimetypes
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,11 +15,24 @@ MODULES: Final = "<!-- modules -->"
 """Stands in index.html where all modules are named, so that the browser doesn't find them one import after the other."""
 
 
-class _File(NamedTuple):
+MEDIA_TYPES: Final = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+"""By suffix. What :mod:`mimetypes` answers depends on the machine's own table, which it reads first."""
+
+
+@dataclass(frozen=True)
+class _File:
     content: bytes
-    compressed: bytes
     media_type: str
     tag: str
+
+    @functools.cached_property
+    def compressed(self) -> bytes:
+        return gzip.compress(self.content, mtime=0)
 
 
 class PageFiles:
@@ -32,9 +46,8 @@ class PageFiles:
             content = path.read_bytes()
             if path.suffix == ".html":
                 content = content.replace(MODULES.encode(), links.encode())
-            media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             tag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
-            self._files[path.name] = _File(content, gzip.compress(content, mtime=0), media_type, tag)
+            self._files[path.name] = _File(content, MEDIA_TYPES[path.suffix], tag)
 
     def text(self, name: str) -> str:
         """Returns a file as text."""

@@ -114,11 +114,6 @@ def in_text_order(values: Mapping[str, Value], most: int) -> dict[str, Value]:
     return {name: values[name] for name in itertools.islice(names, most)}
 
 
-def boost_value(boost: Boost) -> str:
-    """Returns the value that stands for a boost, exactly."""
-    return f"{boost.fps!r} {boost.until!r}"
-
-
 def show(raw: bytes) -> str:
     """Returns an invalid value as text for people: never empty, at most 64 characters and an ellipsis."""
     text = raw.decode(errors="backslashreplace")

@@ -12,7 +12,7 @@ from support.processes.programs import REPOSITORY
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.topologies import Cluster, answered, cluster, plain_client, replicated, tls_server, tls_skip
 from support.redis.valkey import Valkey, valkey
-from support.tls import Authority
+from support.tls import Authority, Pair
 from support.waiting import wait_until
 
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
@@ -167,30 +167,46 @@ def test_no_documented_permission_is_spare(users, user, packages):
             assert any(f'"{part}"' in text or f"'{part}'" in text for text in texts), permission
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def shown(authority) -> Pair:
+    """Returns what the sidecar shows to the server."""
+    return authority.sign("client")
+
+
+@pytest.fixture(scope="module")
+def tls_port(authority) -> Iterator[int]:
+    """Returns the port of a server that demands certificates."""
+    server = authority.sign("server")
+    with tls_server(authority.certificate, server.certificate, server.key) as port:
+        yield port
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.skipif(tls_skip(), reason="needs Debian's redis-server")
-def test_tls_with_client_certificate(scope, tmp_path):
+def test_tls_with_client_certificate(scope, authority, shown, tls_port, tmp_path):
     """With rediss:// the server is verified with --redis-ca and gets --redis-cert."""
-    authority = Authority(tmp_path)
-    server, client = authority.sign("server"), authority.sign("client")
-    with tls_server(authority.certificate, server.certificate, server.key) as port:
-        files = {"ssl_ca_certs": authority.certificate, "ssl_certfile": client.certificate, "ssl_keyfile": client.key}
-        options = {"ssl": True, **{name: str(path) for name, path in files.items()}}
+    files = {"ssl_ca_certs": authority.certificate, "ssl_certfile": shown.certificate, "ssl_keyfile": shown.key}
+    options = {"ssl": True, **{name: str(path) for name, path in files.items()}}
 
-        def set_fps(fps: float) -> None:
-            with plain_client(port, **options) as connection:
-                connection.hset(KEY, "cam", fps)
+    def set_fps(fps: float) -> None:
+        with plain_client(tls_port, **options) as connection:
+            connection.hset(KEY, "cam", fps)
 
-        flags = [f"--redis-ca={authority.certificate}"]
-        with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
-            assert sidecar.state() == pb.REDIS_STATE_AWAY  # the server requires a certificate
-        flags += [f"--redis-cert={client.certificate}", f"--redis-key={client.key}"]
-        with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
-            sidecar.follows(set_fps)
-        stranger = Authority(tmp_path, "stranger")
-        flags[0] = f"--redis-ca={stranger.certificate}"
-        with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{port}/0") as sidecar:
-            assert sidecar.state() == pb.REDIS_STATE_AWAY
+    flags = [f"--redis-ca={authority.certificate}"]
+    with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{tls_port}/0") as sidecar:
+        assert sidecar.state() == pb.REDIS_STATE_AWAY  # the server requires a certificate
+    flags += [f"--redis-cert={shown.certificate}", f"--redis-key={shown.key}"]
+    with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{tls_port}/0") as sidecar:
+        sidecar.follows(set_fps)
+    stranger = Authority(tmp_path, "stranger")
+    flags[0] = f"--redis-ca={stranger.certificate}"
+    with asked("--scope", scope, *flags, redis_url=f"rediss://localhost:{tls_port}/0") as sidecar:
+        assert sidecar.state() == pb.REDIS_STATE_AWAY
 
 
 @pytest.mark.parametrize("scope", SCOPES)

@@ -1,15 +1,14 @@
 """Clients that die, hang or cancel during calls."""
 
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 from support.clients.fault_load import Load, stream_names
-from support.processes.programs import repository_environment
+from support.processes import programs
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.waiting import wait_until
 
@@ -19,20 +18,6 @@ from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 FPS = 2.0
 CAMERAS = 40
 
-# Keeps as many calls in progress as it can; prints a line when the first was answered.
-CLIENT = """
-import sys
-import grpc
-from handcounter.ratelimit.v1 import rate_limit_pb2 as pb, rate_limit_pb2_grpc
-stub = rate_limit_pb2_grpc.RateLimitServiceStub(grpc.insecure_channel(sys.argv[1]))
-request = pb.ShouldProcessBatchRequest(stream_names=[f"theirs-{number}" for number in range(1000)])
-stub.ShouldProcessBatch(request)
-print("calling", flush=True)
-while True:
-    calls = [stub.ShouldProcessBatch.future(request) for _ in range(20)]
-    [call.result() for call in calls]
-"""
-
 
 @pytest.fixture
 def sidecar() -> Iterator[SidecarProcess]:
@@ -41,14 +26,13 @@ def sidecar() -> Iterator[SidecarProcess]:
         yield running
 
 
-def client_in_full_swing(sidecar: SidecarProcess) -> "subprocess.Popen[str]":
-    """Yields a client process with calls in progress."""
-    environment = repository_environment()
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLIENT, sidecar.address], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "calling\n"
+def client_in_full_swing(sidecar: SidecarProcess) -> programs.Process:
+    """Returns a client process with calls in progress."""
+    reading, writing = os.pipe()
+    process = programs.start("support.clients.busy_caller", sidecar.address, output=writing)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert said.readline() == "calling\n"
     return process
 
 
@@ -69,10 +53,7 @@ def test_clients_that_die_or_hang_in_a_call_harm_no_other(sidecar: SidecarProces
                 client.send_signal(number)
                 load.wait_for_batches(6)
             finally:
-                client.kill()
-                client.wait(10.0)
-                assert client.stdout is not None
-                client.stdout.close()
+                programs.kill(client)
         wait_until(lambda: open_files(sidecar.pid) <= before, "the connections of dead clients are closed")
         load.wait_for_batches(4)
     load.check(most_fps=FPS)

@@ -6,13 +6,14 @@ from contextlib import ExitStack
 
 import grpc
 import pytest
+from support.limits import boost_value
 from support.processes.ports import free_port
 from support.processes.sidecars import SidecarProcess, sidecar_process
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 from handcounter.client import FpsSource, LimitsWatch, StreamLimit
-from handcounter.pacing.limits import Boost, boost_value, boosts_key, patterns_key
+from handcounter.pacing.limits import Boost, boosts_key, patterns_key
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 
@@ -34,8 +35,8 @@ class Tree:
         self.valkey: Valkey = stack.enter_context(valkey())
         self.client = stack.enter_context(self.valkey.client())
         self.root = self.start(fps=7.0)
-        self.middle_port = free_port()
-        self.middle = self.start("--limits-from", self.root.address, port=self.middle_port)
+        self._middle_port = free_port()
+        self.start_middle()
         self.leaf = self.start("--limits-from", self.middle.address)
         self.channel = stack.enter_context(grpc.insecure_channel(self.leaf.address))
         self.stub = rate_limit_pb2_grpc.RateLimitServiceStub(self.channel)
@@ -45,16 +46,30 @@ class Tree:
         where = {} if flags else {"redis_url": self.valkey.url}
         return self._stack.enter_context(sidecar_process(*flags, **where, fps=fps, port=port, constants=PATIENT))
 
+    def start_middle(self) -> None:
+        """Starts the one in between, also where an earlier one was."""
+        self.middle = self.start("--limits-from", self.root.address, port=self._middle_port)
+
     def ask(self, stream_name: str) -> pb.ShouldProcessResponse:
         """Asks the lowest sidecar about a frame, without using up its turn."""
         return self.stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=stream_name, dry_run=True), timeout=120)
 
 
-@pytest.fixture
-def tree() -> Iterator[Tree]:
+@pytest.fixture(scope="module")
+def running() -> Iterator[Tree]:
     """Three sidecars in a row."""
     with ExitStack() as stack:
         yield Tree(stack)
+
+
+@pytest.fixture
+def tree(running: Tree) -> Tree:
+    """The same ones, whole and without limits in Redis; each test has streams of its own."""
+    running.client.flushall()
+    if running.middle.process.poll() is not None:
+        running.start_middle()
+    wait_until(lambda: (running.ask("any").fps, running.ask("any").stale) == (7.0, False), "no limit is left")
+    return running
 
 
 def test_limits_come_down_the_tree(tree: Tree) -> None:
@@ -94,33 +109,33 @@ def test_limits_come_down_the_tree(tree: Tree) -> None:
 
 def test_without_redis_all_know_that_limits_are_stale(tree: Tree) -> None:
     """And that they aren't any more."""
-    tree.client.hset(KEY, "cam1", "4")
-    assert tree.ask("cam1").fps == 4.0
+    tree.client.hset(KEY, "left", "4")
+    assert tree.ask("left").fps == 4.0
     tree.valkey.kill()
-    wait_until(lambda: tree.ask("cam1").stale, "stale")
-    assert tree.ask("cam1").fps == 4.0
+    wait_until(lambda: tree.ask("left").stale, "stale")
+    assert tree.ask("left").fps == 4.0
     info = tree.stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=120)
     assert info.redis_state == pb.REDIS_STATE_AWAY
     assert "can't read the limits" in info.redis_problem
     tree.valkey.restart()
-    tree.client.hset(KEY, "cam1", "5")
-    wait_until(lambda: tree.ask("cam1").fps == 5.0, "the new limit")
-    wait_until(lambda: not tree.ask("cam1").stale, "not stale")
+    tree.client.hset(KEY, "left", "5")
+    wait_until(lambda: tree.ask("left").fps == 5.0, "the new limit")
+    wait_until(lambda: not tree.ask("left").stale, "not stale")
 
 
 def test_a_sidecar_in_between_is_lost(tree: Tree) -> None:
     """Those below keep the last limits, and follow its successor."""
-    tree.client.hset(KEY, "cam1", "0")
-    assert tree.ask("cam1").fps == 0.0
+    tree.client.hset(KEY, "cut-off", "0")
+    assert tree.ask("cut-off").fps == 0.0
     tree.middle.kill()
-    wait_until(lambda: tree.ask("cam1").stale, "stale")
-    assert tree.ask("cam1").fps == 0.0
-    assert tree.ask("new").limit_unread
-    tree.client.hset(KEY, "cam1", "5")
-    tree.start("--limits-from", tree.root.address, port=tree.middle_port)
-    wait_until(lambda: tree.ask("cam1").fps == 5.0, "the new limit")
-    wait_until(lambda: (tree.ask("new").fps, tree.ask("new").limit_unread) == (7.0, False), "the unknown limit")
-    assert not tree.ask("cam1").stale
+    wait_until(lambda: tree.ask("cut-off").stale, "stale")
+    assert tree.ask("cut-off").fps == 0.0
+    assert tree.ask("unknown").limit_unread
+    tree.client.hset(KEY, "cut-off", "5")
+    tree.start_middle()
+    wait_until(lambda: tree.ask("cut-off").fps == 5.0, "the new limit")
+    wait_until(lambda: (tree.ask("unknown").fps, tree.ask("unknown").limit_unread) == (7.0, False), "the unknown limit")
+    assert not tree.ask("cut-off").stale
 
 
 def test_patterns_and_boosts_come_down_the_tree(tree: Tree) -> None:
@@ -141,7 +156,7 @@ def test_patterns_and_boosts_come_down_the_tree(tree: Tree) -> None:
     wait_until(lambda: tree.ask("floor1-a").fps == 4.0, "decisions have it, too")
     assert time.time() >= until
     tree.client.hset(patterns_key(KEY), "floor1-*", "5")
-    tree.start("--limits-from", tree.root.address, port=tree.middle_port)
+    tree.start_middle()
     wait_until(lambda: tree.ask("floor1-a").fps == 5.0, "the pattern that changed meanwhile")
 
 
@@ -149,13 +164,13 @@ def test_rates_of_sources_go_up_the_tree(tree: Tree) -> None:
     """What a publisher tells the lowest sidecar all above it show, until it ends."""
     with grpc.insecure_channel(tree.root.address) as channel:
         root = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
-        root.ShouldProcess(pb.ShouldProcessRequest(stream_name="cam1"), timeout=120)
+        root.ShouldProcess(pb.ShouldProcessRequest(stream_name="source"), timeout=120)
 
         def shown() -> float:
-            return root.ListStreams(pb.ListStreamsRequest(), timeout=120).streams[0].source_fps
+            return root.ListStreams(pb.ListStreamsRequest(name_prefix="source"), timeout=120).streams[0].source_fps
 
         with LimitsWatch(tree.leaf.address) as watch:
             for rate in (25.0, 12.5):
-                watch.watch("cam1", rate)
+                watch.watch("source", rate)
                 wait_until(lambda rate=rate: shown() == rate, f"{rate} is shown")
         wait_until(lambda: shown() == 0.0, "the end is shown")

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import grpc
 import pytest
 import redis
+from support.limits import boost_value
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.topologies import Cluster, answered, cluster
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
 from handcounter.client import FpsSource, LimitsWatch, RateLimiter, Reason
-from handcounter.pacing.limits import Boost, boost_value, boosts_key, patterns_key
+from handcounter.pacing.limits import Boost, boosts_key, patterns_key
 from handcounter.ratelimit.v1 import rate_limit_pb2 as pb
 from handcounter.ratelimit.v1 import rate_limit_pb2_grpc
 

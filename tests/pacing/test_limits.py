@@ -5,12 +5,12 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.limits import boost_value
 
 from handcounter.pacing.limits import (
     Boost,
     FpsSource,
     Limit,
-    boost_value,
     boosts_key,
     fallback,
     in_text_order,

@@ -1,5 +1,6 @@
-"""The rule as a source's limit, without a sidecar."""
+"""Limits without a sidecar: the rule as a source's limit, and the value of a boost."""
 
+from handcounter.pacing.limits import Boost
 from handcounter.pacing.schedule import Decision, Pacing, Schedule, decide, next_ts
 from handcounter.pacing.times import RealTime, StreamTime
 
@@ -37,3 +38,8 @@ class RuleDue:
             self._asked = ts, self.limit, self._schedule
             self._last = decide(self._schedule, StreamTime(ts), self.limit, RealTime(ts), self._pacing)
         return self._last
+
+
+def boost_value(boost: Boost) -> str:
+    """Returns the value that stands for a boost, exactly."""
+    return f"{boost.fps!r} {boost.until!r}"

@@ -1,4 +1,4 @@
-"""Certificates for tests, made with the openssl command: a CA, and pairs signed by it."""
+"""Certificates for tests, made with the openssl command, version 3: a CA, and pairs signed by it."""
 
 import subprocess
 from pathlib import Path
@@ -18,9 +18,7 @@ class Authority:
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder
         self.pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
-        _openssl(
-            "req", "-x509", *_NEW_KEY, "-keyout", self.pair.key, "-out", self.pair.certificate, "-subj", f"/CN={name}"
-        )
+        _certificate(self.pair, name)
 
     @property
     def certificate(self) -> Path:
@@ -30,18 +28,14 @@ class Authority:
     def sign(self, name: str) -> Pair:
         """Creates a pair for servers and clients on this machine; the name is its common name."""
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
-        request = self._folder / f"{name}.csr"
-        extensions = self._folder / f"{name}.ext"
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        _openssl("req", *_NEW_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
-        ca = ("-CA", self.pair.certificate, "-CAkey", self.pair.key, "-CAcreateserial", "-extfile", extensions)
-        _openssl("x509", "-req", "-in", request, "-out", pair.certificate, "-days", "2", *ca)
+        ca = ("-CA", self.pair.certificate, "-CAkey", self.pair.key)
+        extensions = ("subjectAltName=DNS:localhost,IP:127.0.0.1", "basicConstraints=critical,CA:FALSE")
+        _certificate(pair, name, *ca, "-days", "2", *(word for each in extensions for word in ("-addext", each)))
         return pair
 
 
-# Elliptic curve keys are generated within a millisecond.
-_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-
-def _openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+def _certificate(pair: Pair, name: str, *options: object) -> None:
+    # Elliptic curve keys are generated within a millisecond.
+    new = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}")
+    command = ["openssl", "req", *new, "-keyout", pair.key, "-out", pair.certificate, *options]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from support.models.remembering_engine import RememberingEngine
 from support.queue_fixtures import valkey, valkey_process  # noqa: F401 (fixtures)
 
 from worker.download import download_progress
@@ -31,8 +32,8 @@ def models() -> ModelPaths:
 
 @pytest.fixture(scope="session")
 def litert(models: ModelPaths) -> LiteRtEngine:
-    """An engine that the detectors share: each network is loaded once."""
-    return LiteRtEngine(models)
+    """An engine that the detectors share: each network is loaded once, and examines each input once."""
+    return RememberingEngine(models)
 
 
 @pytest.fixture(scope="session")

@@ -77,12 +77,16 @@ class LiteRtEngine:
     def _answer(self, pyramid: Pyramid, request: Request) -> Answer:
         network = request.network
         self.prepare([network])
-        model = self._models[network]
         if isinstance(request, SearchViews):
-            return [
-                anchor_rows(model, request.network, pyramid.letterboxed(view, network.size)) for view in request.views
-            ]
-        return [crop_row(model, request.network, pyramid.upright(square, network.size)) for square in request.squares]
+            return [self.rows(network, pyramid.letterboxed(view, network.size)) for view in request.views]
+        return [self.rows(network, pyramid.upright(square, network.size)) for square in request.squares]
+
+    def rows(self, network: AnchorNetwork | CropNetwork, picture: NDArray[np.uint8]) -> Floats:
+        """Returns what a loaded network says about one input, (size, size, 3) uint8 RGB. One thread at a time may ask."""
+        model = self._models[network]
+        if isinstance(network, AnchorNetwork):
+            return anchor_rows(model, network, picture)
+        return crop_row(model, network, picture)
 
 
 class Model:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +109,7 @@ def find_models(models_dir: Path) -> ModelPaths:
     Raises:
         ModelError: a model is missing, unreadable or wrong.
     """
-    for file in FILES:
-        found = _digest(models_dir / file.name)
+    for file, found in _digests(models_dir):
         if found is None:
             raise ModelError(f"no {file.name} in {models_dir}: run `hand-counter models fetch`")
         if found != file.sha256:
@@ -126,13 +125,13 @@ def ensure_models(models_dir: Path, progress: Progress, download: Download | Non
     Raises:
         ModelError: a model is wrong or unreadable, or the download failed.
     """
-    found = {file: _digest(models_dir / file.name) for file in FILES}
-    for file, digest in found.items():
-        if digest is not None and digest != file.sha256:
-            raise ModelError(_wrong(models_dir / file.name, file, digest))
-    if None not in found.values():
-        return ModelPaths.of(models_dir)
-    return fetch_models(models_dir, progress, download)
+    missing = []
+    for file, found in _digests(models_dir):
+        if found is None:
+            missing.append(file)
+        elif found != file.sha256:
+            raise ModelError(_wrong(models_dir / file.name, file, found))
+    return _with(missing, models_dir, progress, download)
 
 
 def fetch_models(models_dir: Path, progress: Progress, download: Download | None = None) -> ModelPaths:
@@ -148,7 +147,15 @@ def fetch_models(models_dir: Path, progress: Progress, download: Download | None
     Raises:
         ModelError: the folder can't be written, the download failed, or the bytes aren't the expected ones.
     """
-    missing = [file for file in FILES if _digest(models_dir / file.name) != file.sha256]
+    missing = [file for file, found in _digests(models_dir) if found != file.sha256]
+    return _with(missing, models_dir, progress, download)
+
+
+def _with(missing: Sequence[ModelFile], models_dir: Path, progress: Progress, download: Download | None) -> ModelPaths:
+    """Downloads the models that are missing in a folder whose other ones have been checked. Returns the paths of all.
+
+    Each file is read once for all checks of a start, since reading them takes several times as long as everything else here.
+    """
     if not missing:
         return ModelPaths.of(models_dir)
     # The scratch folder is inside the models' folder: if that can't be written, the error comes before the download;
@@ -242,6 +249,11 @@ def _scratch(models_dir: Path) -> Iterator[Path]:
         raise ModelError(_unwritable(models_dir, error)) from error
     with scratch as path:
         yield Path(path)
+
+
+def _digests(models_dir: Path) -> Iterator[tuple[ModelFile, str | None]]:
+    """Yields each model with the SHA-256 of its file in a folder, None if there is no such file."""
+    return ((file, _digest(models_dir / file.name)) for file in FILES)
 
 
 def _digest(path: Path) -> str | None:

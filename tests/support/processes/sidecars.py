@@ -7,21 +7,21 @@ It is ended when the block ends, also if it is paused.
 """
 
 import contextlib
+import re
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes import programs
 from support.processes.ports import free_port
 
 LIMITS_ARE_WAITED_FOR = {"sidecar.limits.follower.FIRST_READING_S": 60.0}
 """Constants of a sidecar in which a stream's first frame waits for its limit, however busy the machine is."""
+
+_SERVES = re.compile(r'sidecar\.server(", "message": "| )serving\b')
+"""A line of the log, in text or JSON."""
 
 
 class SidecarProcess:
@@ -70,7 +70,7 @@ def sidecar_process(
     """Runs a sidecar while the block runs, which begins when its health is SERVING.
 
     Args:
-        arguments: more flags, such as "--pacing", "min-gap".
+        arguments: more flags, such as "--pacing", "min-gap"; not a log level at which it doesn't say that it serves.
         redis_url: by default there is no Redis, and the sidecar serves its default.
         fps: the default.
         port: the port to listen on, to start a sidecar where an earlier one was; by default a free one.
@@ -94,7 +94,7 @@ def sidecar_process(
                     constants=constants,
                     fresh=fresh,
                 )
-            if _serves(process, address):
+            if _serves(process, log):
                 break
             programs.end(process)
             if attempt == programs.PORT_ATTEMPTS - 1 or "in use" not in log.read_text(errors="replace"):
@@ -105,25 +105,17 @@ def sidecar_process(
             programs.end(process)
 
 
-def _serves(process: programs.Process, address: str) -> bool:
+def _serves(process: programs.Process, log: Path) -> bool:
+    """Waits until it has logged that it serves, which it does once its health is SERVING; whether it did.
+
+    A question for its health would cost more than the wait, here and in the sidecar.
+    """
     deadline = time.monotonic() + programs.START_DEADLINE_S
-    request = health_pb2.HealthCheckRequest()
-    with grpc.insecure_channel(address) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                _connect(address)  # a channel would wait longer before it tries again
-                if (
-                    stub.Check(request, timeout=programs.START_DEADLINE_S).status
-                    == health_pb2.HealthCheckResponse.SERVING
-                ):
-                    return True
-            except (OSError, grpc.RpcError):
-                pass
-            time.sleep(0.01)
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None
+        if _SERVES.search(log.read_text(errors="replace")):
+            return True
+        if ended:
+            break
+        time.sleep(0.01)
     return False
-
-
-def _connect(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=programs.START_DEADLINE_S).close()

@@ -9,6 +9,7 @@ from support.models.synthetic_hands import scene
 
 from worker.hands.detector import PalmLandmarkDetector
 from worker.hands.effort import Effort
+from worker.hands.litert_engine import LiteRtEngine
 
 ONE = ((320, 260), 110, 0, True)
 PAIR = (((200, 260), 100, 0, True), ((450, 260), 100, 0, False))
@@ -167,10 +168,14 @@ def test_min_score(litert, detector):
     assert len(PalmLandmarkDetector(litert, min_score=min(1.0, score + 0.01)).detect(image)) == 0
 
 
-def test_threads_may_share_a_detector(detector):
+def test_threads_may_share_a_detector(models):
     """Calls from several threads find the same hands as calls from one."""
-    pictures = [scene(ONE)[0], scene(*PAIR)[0], scene()[0]]
+    detector = PalmLandmarkDetector(LiteRtEngine(models))
+    size = (236, 180)  # a single view
+    one, pair = [((118, 90), 40, 0, True)], [((70, 100), 38, 0, True), ((170, 100), 38, 0, False)]
+    pictures = [scene(*hands, size=size)[0] for hands in (one, pair, [])]
     alone = [detector.detect(picture) for picture in pictures]
+    assert [len(hands) for hands in alone] == [1, 2, 0]
     wrong = []
 
     def work(offset):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from worker.download import sha256_of
 from worker.hands import models
 from worker.hands.models import ModelError, default_models_dir, ensure_models, fetch_models, find_models
 
@@ -105,6 +104,17 @@ def test_models_in_place_are_neither_downloaded_nor_written(tmp_path, monkeypatc
     fill(tmp_path)
     monkeypatch.setattr(Path, "mkdir", no_download)
     assert ensure_models(tmp_path, quiet, no_download) == fetch_models(tmp_path, quiet, no_download)
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("find", [ensure_models, fetch_models])
+def test_models_in_place_are_read_once(tmp_path, monkeypatch, find):
+    """Each start checks them; what follows takes the checked paths."""
+    fill(tmp_path)
+    read, sha256_of = [], models.sha256_of
+    monkeypatch.setattr(models, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
+    find(tmp_path, quiet, no_download)
+    assert read == [file.name for file in models.FILES]
 
 
 @pytest.mark.usefixtures("small_files")
@@ -238,20 +248,3 @@ def test_pip_fetches_the_real_models(tmp_path):
     assert paths.palm.stat().st_size > 1e6
     assert seen[-1] == (models.WHEEL_BYTES, models.WHEEL_BYTES)
     assert seen == sorted(seen)
-
-
-@pytest.mark.usefixtures("small_files")
-def test_models_that_are_there_are_read_once(tmp_path, monkeypatch):
-    """A start that downloads nothing takes no longer than their digests."""
-    read = []
-
-    def digest(path):
-        read.append(path.stem)
-        return sha256_of(path)
-
-    monkeypatch.setattr(models, "sha256_of", digest)
-    fill(tmp_path)
-    for get in (ensure_models, fetch_models):
-        assert get(tmp_path, quiet, no_download) == models.ModelPaths.of(tmp_path)
-        assert read == list(CONTENT)
-        read.clear()
