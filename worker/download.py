@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bar
 
 CHUNK_BYTES = 1 << 20
 
@@ -79,14 +76,25 @@ def download_progress(stream: TextIO, title: str) -> Iterator[Progress]:
         stream: where it is shown.
         title: what is downloaded, as in "downloading the hand models".
     """
+    with contextlib.ExitStack() as shown:
+        # Most often everything is there already, and a start needn't wait for the import of what shows a bar.
+        show = functools.cache(lambda: _shown(shown, stream, title))
+        yield lambda done, total: show()(done, total)
+
+
+def _shown(until: contextlib.ExitStack, stream: TextIO, title: str) -> Progress:
+    """Begins to show a download's progress."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
     console = Console(file=stream)
     if not console.is_terminal or os.environ.get("NO_COLOR"):
-        yield _Lines(stream, title)
-        return
+        return _Lines(stream, title)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task(title, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+    bar = until.enter_context(Bar(*columns, TimeRemainingColumn(), console=console))
+    task = bar.add_task(title, total=None)
+    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class _Lines:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def lines(*reports: tuple[int, int | None]) -> list[str]:
 def test_a_log_gets_a_few_lines(reports: list[tuple[int, int | None]], shown: list[str]) -> None:
     """Without a terminal there is a line at the start, at each quarter and at the end; none without a download."""
     assert lines(*reports) == [f"downloading it: {megabytes} MB" for megabytes in shown]
+
+
+def test_what_shows_it_is_imported_for_a_download_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that downloads nothing doesn't wait for that."""
+    monkeypatch.setitem(sys.modules, "rich.progress", None)  # to import it fails
+    with download_progress(Terminal(), "downloading it") as progress:
+        pass
+    with pytest.raises(ImportError), download_progress(Terminal(), "downloading it") as progress:
+        progress(0, 1)
 
 
 class Terminal(io.StringIO):
