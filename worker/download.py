@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -77,24 +76,31 @@ def download_progress(stream: TextIO, title: str) -> Iterator[Progress]:
         title: what is downloaded, as in "downloading the hand models".
     """
     with contextlib.ExitStack() as shown:
-        # Most often everything is there already, and a start needn't wait for the import of what shows a bar.
-        show = functools.cache(lambda: _shown(shown, stream, title))
-        yield lambda done, total: show()(done, total)
+        show: Progress | None = None
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal show
+            show = show or shown.enter_context(_shown(stream, title))
+            show(done, total)
+
+        yield report
 
 
-def _shown(until: contextlib.ExitStack, stream: TextIO, title: str) -> Progress:
-    """Begins to show a download's progress."""
+@contextlib.contextmanager
+def _shown(stream: TextIO, title: str) -> Iterator[Progress]:
+    # Imported for the first report: most starts download nothing, and a tenth of their time would be for this.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
 
     console = Console(file=stream)
     if not console.is_terminal or os.environ.get("NO_COLOR"):
-        return _Lines(stream, title)
+        yield _Lines(stream, title)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bar = until.enter_context(Bar(*columns, TimeRemainingColumn(), console=console))
-    task = bar.add_task(title, total=None)
-    return lambda done, total: bar.update(task, completed=done, total=total)
+    with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(title, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
 class _Lines:
