@@ -1,5 +1,6 @@
 """The golden bundle: the official code's numbers for a small random network, a made-up hand and a made-up picture."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -116,20 +117,34 @@ def overflowing(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="session")
 def config() -> dict[str, Any]:
-    """The golden model_config.yaml, parsed."""
-    return yaml.safe_load(CONFIG.read_text())
+    """The golden model_config.yaml, parsed: the sections that are read, since YAML is parsed slowly."""
+    document = yaml.safe_load(CONFIG.read_text())
+    return {section: document[section] for section in ("MODEL", "EXTRA")}
+
+
+@pytest.fixture(scope="session")
+def written(tensors: Mapping[str, Any], config: dict[str, Any]) -> SimpleNamespace:
+    """The content of a checkpoint with the golden tensors, and of its yaml."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save({"epoch": 7, "state_dict": tensors}, file)
+    return SimpleNamespace(checkpoint=file.getvalue(), yaml=yaml.safe_dump(config))
 
 
 @pytest.fixture
-def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any]) -> WriteCheckpoint:
+def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], written: SimpleNamespace) -> WriteCheckpoint:
     """Returns a function that writes a checkpoint and its yaml in the release's layout and returns the checkpoint's path."""
     import torch
 
     def write(state: object = None, document: object = None, **extra: object) -> Path:
         path = tmp_path / "hamer_ckpts" / "checkpoints" / "hamer.ckpt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"epoch": 7, "state_dict": tensors if state is None else state, **extra}, path)
-        text = CONFIG.read_text() if document is None else yaml.safe_dump(document)
+        if state is None and not extra:
+            path.write_bytes(written.checkpoint)
+        else:
+            torch.save({"epoch": 7, "state_dict": tensors if state is None else state, **extra}, path)
+        text = written.yaml if document is None else yaml.safe_dump(document)
         (path.parents[1] / "model_config.yaml").write_text(text)
         return path
 
