@@ -21,12 +21,15 @@ def test_a_lease_denies_what_the_rule_denies_and_nothing_else(
 ) -> None:
     """In any state a frame is denied for the rule's reason or not at all, and no frame before next_ts must be asked about."""
     choose = random.Random(seed)
-    *history, ts = (choose.randint(0, 4000) / 100 for _ in range(count + 1))
+    longest = choose.choice([20, 400, 4000])
+    history = [choose.randint(0, longest) / 100 for _ in range(count)]
     schedule: Schedule | None = None
     for now, earlier in enumerate(history):
         schedule = decide(schedule, earlier, 5.0, now * 100.0, pacing).schedule
     leases = Leases()
     due = next_ts(schedule, fps) if schedule is not None or fps == 0.0 else None
+    edges = [schedule.last_ts + step for step in (-2.3, -2.0, -1.9, -0.1, 0.0, 0.1)] if schedule else []
+    ts = choose.choice([choose.randint(0, longest) / 100, *edges, *([due] if due and math.isfinite(due) else [])])
     leases.grant("cam", fps=fps, last_ts=schedule.last_ts if schedule else 0.0, next_ts=due)
     (reason,), uncovered = leases.deny([("cam", ts)], 0.0)
     expected, after = decide(schedule, ts, fps, 1e9, pacing)
