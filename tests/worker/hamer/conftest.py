@@ -36,11 +36,21 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def golden() -> SimpleNamespace:
-    """The bundle's inputs and the official outputs."""
+def config() -> dict[str, Any]:
+    """The golden model_config.yaml, parsed: the sections that are read, since YAML is parsed slowly."""
+    document = yaml.safe_load(CONFIG.read_text())
+    return {section: document[section] for section in ("MODEL", "EXTRA")}
+
+
+@pytest.fixture(scope="session")
+def golden(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The bundle's inputs and the official outputs; the checkpoint lies beside the sections of its yaml that are read."""
+    checkpoint = tmp_path_factory.mktemp("golden") / "hamer.ckpt"
+    checkpoint.symlink_to(CHECKPOINT)
+    (checkpoint.parent / "model_config.yaml").write_text(yaml.safe_dump(config))
     boxes = json.loads((BUNDLE / "boxes.json").read_text())["boxes"]
     return SimpleNamespace(
-        checkpoint=CHECKPOINT,
+        checkpoint=checkpoint,
         mano=MANO,
         image=cv2.imread(str(BUNDLE / "image.png")),
         boxes=np.array([box["xyxy"] for box in boxes], np.float32),
@@ -51,11 +61,11 @@ def golden() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def model(golden: SimpleNamespace) -> "Hamer":
-    """The golden network in float32."""
+def model() -> "Hamer":
+    """The golden network in float32, loaded from the bundle as it is."""
     from worker.hamer.checkpoint import load_hamer
 
-    return load_hamer(golden.checkpoint)
+    return load_hamer(CHECKPOINT)
 
 
 @pytest.fixture(scope="session")
@@ -113,13 +123,6 @@ def overflowing(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
 
     weight = "backbone.blocks.0.mlp.fc1.weight"
     return dict(tensors) | {weight: torch.full((256, 64), 3e4) * torch.sign(tensors[weight])}
-
-
-@pytest.fixture(scope="session")
-def config() -> dict[str, Any]:
-    """The golden model_config.yaml, parsed: the sections that are read, since YAML is parsed slowly."""
-    document = yaml.safe_load(CONFIG.read_text())
-    return {section: document[section] for section in ("MODEL", "EXTRA")}
 
 
 @pytest.fixture(scope="session")
