@@ -14,6 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from worker.hamer.mano_pickle import ORDER, TIPS
 from worker.hamer.sizes import LAYERS, HamerSizes, mano_shapes, network_shapes
 
+WEIGHTS = 0.02
+"""The scale of nearly all weights."""
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 
@@ -31,16 +33,14 @@ def random_tensors(
     shapes = network_shapes(sizes)
     hand = mano_shapes(778, 1538)
     supply = torch.randn(2 * max(map(math.prod, [*shapes.values(), *hand.values()])) + 29, generator=generator)
-    scaled: dict[float, torch.Tensor] = {}
+    shared = None if copies else (supply * WEIGHTS).to(dtype)
 
     def draw(shape: tuple[int, ...], scale: float) -> torch.Tensor:
         count = math.prod(shape)
         start = int(torch.randint(len(supply) - count, (), generator=generator))
-        if copies:
+        if shared is None or scale != WEIGHTS:
             return (supply[start : start + count] * scale).to(dtype).view(shape)
-        if scale not in scaled:
-            scaled[scale] = (supply * scale).to(dtype)
-        return scaled[scale][start : start + count].view(shape)
+        return shared[start : start + count].view(shape)
 
     tensors: dict[str, torch.Tensor] = {}
     for key, shape in shapes.items():
@@ -48,7 +48,7 @@ def random_tensors(
             tensors[key] = (torch.ones if key.endswith("weight") else torch.zeros)(shape, dtype=dtype)
         else:
             # Readouts that react visibly to the picture, like trained ones.
-            tensors[key] = draw(shape, 0.04 if key.endswith(("decpose.weight", "decshape.weight")) else 0.02)
+            tensors[key] = draw(shape, 0.04 if key.endswith(("decpose.weight", "decshape.weight")) else WEIGHTS)
     tensors["mano_head.init_hand_pose"] = draw((1, 96), 0.7)
     tensors["mano_head.init_cam"] = torch.tensor([[0.9, 0.0, 0.0]], dtype=dtype)
     scales = {"v_template": 0.04, "shapedirs": 0.003, "posedirs": 0.0005, "J_regressor": 3.0, "lbs_weights": 3.0}

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import math
+import selectors
 import socket
 import socketserver
 import threading
@@ -30,10 +31,6 @@ logger = logging.getLogger(__name__)
 Health = Callable[[], tuple[bool, dict[str, object]]]
 """Returns whether the process can do its work, and details to show."""
 
-_POLL_S = 0.1
-"""How often the thread checks whether to end. The default of 0.5 s would be most of a program's shutdown."""
-
-
 MAX_CONNECTIONS: Final = 16
 """More than Prometheus, the kubelet and a few people need at a time; few beside the least usual limit of descriptors."""
 
@@ -49,6 +46,8 @@ _WARN_EVERY_S: Final = 60.0
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
+    timeout = 0.0
+    """handle_request is called when there is one, and doesn't wait."""
 
     def __init__(self, host: str, port: int) -> None:
         if ":" in host:
@@ -75,9 +74,13 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self._close_oldest(keep=MAX_CONNECTIONS)
         return connection, client
 
-    def service_actions(self) -> None:
-        """Closes connections that last too long; called after each poll."""
-        self._close_oldest(keep=0, accepted_before=time.monotonic() - CONNECTION_S)
+    def close_late(self) -> float | None:
+        """Closes the oldest connection if it lasts too long; returns when to look again, seconds, None if none is open."""
+        now = time.monotonic()
+        self._close_oldest(keep=0, accepted_before=now - CONNECTION_S)
+        with self._lock:
+            accepted = next(iter(self._opened.values()), None)
+        return None if accepted is None else max(0.0, accepted + CONNECTION_S - now)
 
     def shutdown_request(self, request: Any) -> None:
         """Closes a connection."""
@@ -142,9 +145,8 @@ class HttpEndpoint:
         self._verdicts = {"/healthz": health, "/livez": alive or (lambda: (True, {}))}
         self._server = _Server(host, port)
         self._server.set_app(self._app)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="http", daemon=True
-        )
+        self._closing, self._close = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
 
     @property
@@ -155,9 +157,23 @@ class HttpEndpoint:
 
     def close(self) -> None:
         """Stops serving and frees the port."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._close.send(b"!")  # a forked process may have it open too, so to close it wouldn't be noticed
         self._thread.join()
+        self._close.close()
+        self._closing.close()
+        self._server.server_close()
+
+    def _serve(self) -> None:
+        # serve_forever of the library would look every so often whether to end: most of what an idle process does.
+        with selectors.PollSelector() as selector:  # which takes no descriptor
+            selector.register(self._closing, selectors.EVENT_READ)
+            selector.register(self._server, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in selector.select(self._server.close_late())}
+                if self._closing in ready:
+                    return
+                if self._server in ready:
+                    self._server.handle_request()
 
     def _app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple, NoReturn, TypeVa
 
 from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource
 
 from process import logs
 from process.address import mask_password
@@ -53,27 +53,6 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
-class _Environment(PydanticBaseSettingsSource):
-    """The variables of a class's fields, in the environment of now.
-
-    The source of pydantic-settings also looks for aliases, nested fields and JSON, which no settings here have, and that took
-    more time than all the rest of reading a command line.
-    """
-
-    def __init__(self, settings_class: type[BaseSettings]) -> None:
-        super().__init__(settings_class)
-        self._texts = {name.upper(): strip_text(text) for name, text in os.environ.items()}
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002
-        """Returns the text of a field's variable, None if it is empty or unset; the field's name; that it isn't JSON."""
-        return self._texts.get(_variable(self.settings_cls, field_name)) or None, field_name, False
-
-    def __call__(self) -> dict[str, str]:
-        """Returns the texts by the names of their fields."""
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: text for name, text in found.items() if text is not None}
-
-
 class ProgramSettings(BaseSettings):
     """The base of all settings: an empty environment variable is the same as none."""
 
@@ -83,14 +62,17 @@ class ProgramSettings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Returns where values come from: the flags, then the environment."""
-        return init_settings, _Environment(settings_cls)
+        if isinstance(env_settings, EnvSettingsSource):
+            texts = {name: strip_text(text or "") for name, text in env_settings.env_vars.items()}
+            env_settings.env_vars = {name: text for name, text in texts.items() if text}
+        return init_settings, env_settings
 
 
 class Flag(NamedTuple):

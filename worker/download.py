@@ -9,10 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bar
-
 CHUNK_BYTES = 1 << 20
 
 Progress = Callable[[int, int | None], None]
@@ -79,6 +75,24 @@ def download_progress(stream: TextIO, title: str) -> Iterator[Progress]:
         stream: where it is shown.
         title: what is downloaded, as in "downloading the hand models".
     """
+    with contextlib.ExitStack() as shown:
+        show: Progress | None = None
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal show
+            show = show or shown.enter_context(_shown(stream, title))
+            show(done, total)
+
+        yield report
+
+
+@contextlib.contextmanager
+def _shown(stream: TextIO, title: str) -> Iterator[Progress]:
+    # Imported for the first report: most starts download nothing, and a tenth of their time would be for this.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
     console = Console(file=stream)
     if not console.is_terminal or os.environ.get("NO_COLOR"):
         yield _Lines(stream, title)

@@ -1,5 +1,7 @@
 """What a client of WatchLimits tells."""
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,15 +71,15 @@ def test_requests_are_bounded() -> None:
     ]
 
 
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(st.sampled_from("abc"), st.sampled_from([0.0, 5.0, None])),
-            st.sampled_from(["take", "begin_call"]),
-        )
-    )
-)
-def test_the_sidecar_watches_what_the_client_does(steps: list[tuple[str, float | None] | str]) -> None:
+def drawn_step(choose: random.Random) -> tuple[str, float | None] | str:
+    """Draws what happens next."""
+    if choose.random() < 0.5:
+        return choose.choice("abc"), choose.choice([0.0, 5.0, None])
+    return choose.choice(["take", "begin_call"])
+
+
+@given(st.integers(0, 50), st.integers(0, 2**64 - 1))
+def test_the_sidecar_watches_what_the_client_does(count: int, seed: int) -> None:
     """Law: when all requests of the last call were handled, both agree."""
     streams, sidecar = WatchedStreams(), dict[str, float]()
 
@@ -90,7 +92,9 @@ def test_the_sidecar_watches_what_the_client_does(steps: list[tuple[str, float |
         sidecar.update(changes.source_fps)
         return True
 
-    for step in steps:
+    choose = random.Random(seed)
+    for _ in range(count):
+        step = drawn_step(choose)
         if step == "take":
             take()
         elif step == "begin_call":

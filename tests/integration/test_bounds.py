@@ -134,8 +134,7 @@ def test_more_than_a_method_needs_is_refused(
 @pytest.mark.parametrize("method", ["ShouldProcessBatch", "ShouldProcessSession"])
 def test_refused_calls_leave_nothing_behind(method: str) -> None:
     """Many refused calls, one after the other, take no more memory than a few."""
-    # A fork, though it begins with more memory than a fresh process: the growth is measured.
-    with sidecar_process() as sidecar, grpc.insecure_channel(sidecar.address) as channel:
+    with sidecar_process(fresh=True) as sidecar, grpc.insecure_channel(sidecar.address) as channel:
 
         def refuse(times: int) -> int:
             """Makes refused calls; returns the peak of the memory so far, MiB."""

@@ -8,7 +8,7 @@ import pytest
 from support.clients.fault_load import Load, SessionLoad, stream_names, worst_excess
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, SidecarProcess, sidecar_process
 from support.redis.faults import CONNECTION_IS_LOST, FAULTS, LOSE_DATA
-from support.redis.proxy import redis_proxy
+from support.redis.proxy import RedisProxy, redis_proxy
 from support.redis.valkey import Valkey, valkey
 from support.waiting import wait_until
 
@@ -28,10 +28,31 @@ def server() -> Iterator[Valkey]:
         yield running
 
 
-def fill(server: Valkey, fps: float) -> None:
-    """Sets the limit of each stream of the load."""
+@pytest.fixture(scope="module")
+def proxy(server: Valkey) -> Iterator[RedisProxy]:
+    """Returns a proxy in front of it."""
+    with redis_proxy(server.port) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def patient(proxy: RedisProxy) -> Iterator[SidecarProcess]:
+    """Returns a sidecar behind the proxy, in which frames wait for their limits. Each test has streams of its own."""
+    with sidecar_process(redis_url=proxy.url, fps=DEFAULT, constants=LIMITS_ARE_WAITED_FOR) as sidecar:
+        yield sidecar
+
+
+@pytest.fixture(scope="module")
+def sidecar(proxy: RedisProxy) -> Iterator[SidecarProcess]:
+    """Returns a sidecar behind the proxy. Each test has streams of its own."""
+    with sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar:
+        yield sidecar
+
+
+def fill(server: Valkey, prefix: str, fps: float) -> None:
+    """Sets the limit of each stream of a load."""
     with server.client() as client:
-        client.hset(KEY, mapping=dict.fromkeys(stream_names(streams=CAMERAS), str(fps)))
+        client.hset(KEY, mapping=dict.fromkeys(stream_names(prefix, CAMERAS), str(fps)))
 
 
 def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
@@ -48,25 +69,22 @@ def state_of(sidecar: SidecarProcess, *, wait_for: int | None = None) -> int:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_decisions_continue(server: Valkey, fault: str) -> None:
+def test_decisions_continue(server: Valkey, proxy: RedisProxy, patient: SidecarProcess, fault: str) -> None:
     """No call fails, no stream exceeds its limit, the last known limits hold, and afterwards changes take effect again."""
-    fill(server, LIMIT)
-    with (
-        redis_proxy(server.port) as proxy,
-        sidecar_process(redis_url=proxy.url, fps=DEFAULT, constants=LIMITS_ARE_WAITED_FOR) as sidecar,
-        Load(sidecar.address, streams=CAMERAS) as load,
-    ):
+    state_of(patient, wait_for=TRACKING)
+    fill(server, fault, LIMIT)
+    with Load(patient.address, prefix=fault, streams=CAMERAS) as load:
         load.wait_for_batches(6)
         begun = time.monotonic()
         with FAULTS[fault](server, proxy):
             if fault in CONNECTION_IS_LOST - {"restarting"}:
-                state_of(sidecar, wait_for=AWAY)
+                state_of(patient, wait_for=AWAY)
             load.wait_for_batches(12)
             fps_in_force = load.fps_since(begun)
-        state_of(sidecar, wait_for=TRACKING)
+        state_of(patient, wait_for=TRACKING)
         if fault in LOSE_DATA:
             wait_until(lambda: set(load.batches[-1].answer.fps) == {DEFAULT}, "the default, since nothing is set")
-        fill(server, LIMIT / 2 + 0.25)
+        fill(server, fault, LIMIT / 2 + 0.25)
         wait_until(lambda: set(load.batches[-1].answer.fps) == {LIMIT / 2 + 0.25}, "a change after the fault")
         load.wait_for_batches(4)
     load.check(most_fps=LIMIT)
@@ -76,45 +94,44 @@ def test_decisions_continue(server: Valkey, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["killed", "flushed", "slow"])
-def test_a_session_with_leases_continues(server: Valkey, fault: str) -> None:
+def test_a_session_with_leases_continues(
+    server: Valkey, proxy: RedisProxy, sidecar: SidecarProcess, fault: str
+) -> None:
     """The sidecar decides every frame that no lease denies, and no stream exceeds its highest limit."""
-    fill(server, LIMIT)
-    with (
-        redis_proxy(server.port) as proxy,
-        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
-        SessionLoad(sidecar.address, streams=CAMERAS) as load,
-    ):
+    prefix = f"session-{fault}"
+    state_of(sidecar, wait_for=TRACKING)
+    fill(server, prefix, LIMIT)
+    with SessionLoad(sidecar.address, prefix=prefix, streams=CAMERAS) as load:
         load.wait_for_batches(12)
         with FAULTS[fault](server, proxy):
             load.wait_for_batches(12)
         state_of(sidecar, wait_for=TRACKING)
-        fill(server, LIMIT)
+        fill(server, prefix, LIMIT)
         load.wait_for_batches(12)
     load.check(most_fps=LIMIT)
-    assert set(load.admitted()) == set(stream_names(streams=CAMERAS))
+    assert set(load.admitted()) == set(stream_names(prefix, CAMERAS))
 
 
 @pytest.mark.parametrize("fault", ["killed", "stopped", "slow"])
-def test_streams_that_are_new_during_a_fault_get_the_default(server: Valkey, fault: str) -> None:
+def test_streams_that_are_new_during_a_fault_get_the_default(
+    server: Valkey, proxy: RedisProxy, sidecar: SidecarProcess, fault: str
+) -> None:
     """A new stream is admitted at once at the default, and gets its own limit when Redis is healthy again."""
-    with (
-        redis_proxy(server.port) as proxy,
-        sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar,
-        grpc.insecure_channel(sidecar.address) as channel,
-    ):
+    state_of(sidecar, wait_for=TRACKING)
+    with grpc.insecure_channel(sidecar.address) as channel:
         stub = rate_limit_pb2_grpc.RateLimitServiceStub(channel)
         with FAULTS[fault](server, proxy):
             if fault != "slow":
                 state_of(sidecar, wait_for=AWAY)
             answers = [
-                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{number}", ts=5.0), timeout=120)
+                stub.ShouldProcess(pb.ShouldProcessRequest(stream_name=f"new-{fault}-{number}", ts=5.0), timeout=120)
                 for number in range(10)
             ]
             assert {(answer.should_process, answer.fps) for answer in answers} == {(True, DEFAULT)}
             assert {answer.stale for answer in answers} == {fault != "slow"}
         with server.client() as client:
-            client.hset(KEY, "new-3", "5")
-        same = pb.ShouldProcessRequest(stream_name="new-3", ts=5.0)
+            client.hset(KEY, f"new-{fault}-3", "5")
+        same = pb.ShouldProcessRequest(stream_name=f"new-{fault}-3", ts=5.0)
         wait_until(lambda: stub.ShouldProcess(same).fps == 5.0, "the stream's own limit")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.processes.sidecars import LIMITS_ARE_WAITED_FOR, sidecar_process
 from support.processes.workers import KEYS, QueueServer
-from support.publishing import IngestProcess, h264
+from support.publishing import HEIGHT, WIDTH, IngestProcess, h264
 from support.rtsp_cameras import RtspCameras
 from support.waiting import wait_until
 
@@ -92,7 +92,7 @@ def test_many_cameras_in_one_process(valkey: QueueServer, cameras: RtspCameras, 
             # A rate that is told stays while it changes by less than 2 %, and the first frames come closer to each other.
             wait_until(lambda: abs(float(state(valkey, "cam2").get("source_fps", 0)) - FPS) < 0.03 * FPS)
             shown = state(valkey, "cam2")
-            assert (shown["state"], shown["codec"], shown["size"]) == ("working", "h264", "160x120")
+            assert (shown["state"], shown["codec"], shown["size"]) == ("working", "h264", f"{WIDTH}x{HEIGHT}")
             assert state(valkey, "cam0")["state"] == "working"
             code, text = asked(process, "/healthz")
             assert (code, json.loads(text)["cameras"]) == (200, {"working": 6, "lost": 1})

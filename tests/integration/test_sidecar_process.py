@@ -44,6 +44,20 @@ def channel(sidecar: SidecarProcess) -> Iterator[grpc.Channel]:
         yield open_channel
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SidecarProcess]:
+    """Returns a sidecar without Redis that no test ends."""
+    with sidecar_process(fps=2.0) as running:
+        yield running
+
+
+@pytest.fixture
+def shared_channel(shared: SidecarProcess) -> Iterator[grpc.Channel]:
+    """Yields a channel to it."""
+    with grpc.insecure_channel(shared.address) as open_channel:
+        yield open_channel
+
+
 def run_sidecar(*arguments: str, fresh: bool = False, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Runs a sidecar that ends on its own."""
     return programs.run("sidecar", *arguments, environment=environment, fresh=fresh)
@@ -60,13 +74,13 @@ def grpcurl(*arguments: str) -> str:
     return done.stdout
 
 
-def test_grpcurl_finds_its_way(sidecar: SidecarProcess) -> None:
+def test_grpcurl_finds_its_way(shared: SidecarProcess) -> None:
     """Without the .proto, grpcurl lists, describes and calls: reflection v1alpha serves the contract."""
-    listed = grpcurl("-plaintext", sidecar.address, "list").split()
+    listed = grpcurl("-plaintext", shared.address, "list").split()
     assert {SERVICE, "grpc.health.v1.Health", "grpc.channelz.v1.Channelz"} <= set(listed)
-    assert "rpc ShouldProcessBatch" in grpcurl("-plaintext", sidecar.address, "describe", SERVICE)
+    assert "rpc ShouldProcessBatch" in grpcurl("-plaintext", shared.address, "describe", SERVICE)
     answer = json.loads(
-        grpcurl("-plaintext", "-d", '{"stream_name": "cam1", "ts": 12.5}', sidecar.address, SHOULD_PROCESS[1:])
+        grpcurl("-plaintext", "-d", '{"stream_name": "cam1", "ts": 12.5}', shared.address, SHOULD_PROCESS[1:])
     )
     assert answer["should_process"] is True
     assert answer["reason"] == "REASON_ADMITTED"
@@ -75,11 +89,11 @@ def test_grpcurl_finds_its_way(sidecar: SidecarProcess) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_both_versions_of_reflection_are_served(channel: grpc.Channel, version: str) -> None:
+def test_both_versions_of_reflection_are_served(shared_channel: grpc.Channel, version: str) -> None:
     """Clients of reflection v1 and of v1alpha get the same services, and the descriptors of both."""
     from grpc_reflection.v1alpha import reflection_pb2
 
-    call = channel.stream_stream(
+    call = shared_channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
@@ -96,15 +110,15 @@ def test_both_versions_of_reflection_are_served(channel: grpc.Channel, version: 
     assert f"grpc.reflection.{version}".encode() in itself.file_descriptor_response.file_descriptor_proto[0]
 
 
-def test_channelz_shows_the_server(channel: grpc.Channel) -> None:
+def test_channelz_shows_the_server(shared_channel: grpc.Channel) -> None:
     """The service channelz is served, for debugging gRPC."""
-    stub = channelz_pb2_grpc.ChannelzStub(channel)
+    stub = channelz_pb2_grpc.ChannelzStub(shared_channel)
     assert len(stub.GetServers(channelz_pb2.GetServersRequest(), timeout=120).server) == 1
 
 
-def test_health_tells_the_server_from_its_redis(channel: grpc.Channel) -> None:
+def test_health_tells_the_server_from_its_redis(shared_channel: grpc.Channel) -> None:
     """The server is healthy without Redis; the component redis shows the outage; there are no other components."""
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub = health_pb2_grpc.HealthStub(shared_channel)
     assert stub.Check(health_pb2.HealthCheckRequest(), timeout=120).status == SERVING
     assert stub.Check(health_pb2.HealthCheckRequest(service="redis"), timeout=120).status == NOT_SERVING
     with pytest.raises(grpc.RpcError) as error:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import resource
+import selectors
 import socket
 import socketserver
 import time
@@ -115,6 +116,20 @@ def test_a_connection_ends_after_its_time(endpoint, monkeypatch):
         client.sendall(b"GET /")
         client.settimeout(60)
         assert client.recv(1) == b""
+
+
+def test_an_idle_endpoint_wakes_for_nothing(monkeypatch):
+    """Without connections it waits for the next one or its end, however long that takes, and ends at once."""
+    waits = []
+
+    class Recorder(selectors.PollSelector):
+        def select(self, timeout=None):
+            waits.append(timeout)
+            return super().select(timeout)
+
+    monkeypatch.setattr(selectors, "PollSelector", Recorder)
+    HttpEndpoint("127.0.0.1:0", CollectorRegistry(), lambda: (True, {})).close()
+    assert waits == [None]
 
 
 def test_no_descriptor_is_left(endpoint, caplog):

@@ -59,6 +59,12 @@ def test_flags_win_over_the_environment_and_that_over_defaults(monkeypatch):
     assert settings.colour is Colour.RED
 
 
+def test_a_variable_may_be_in_small_letters(monkeypatch):
+    """The case of its name doesn't matter."""
+    monkeypatch.setenv("toy_fps", "5")
+    assert read().fps == 5.0
+
+
 def test_a_list_is_a_repeated_flag_or_a_variable_with_commas(monkeypatch):
     """Both ways of giving a list work, and the flag replaces the variable."""
     monkeypatch.setenv("TOY_LISTEN", "a:1, unix:/b")

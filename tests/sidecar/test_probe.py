@@ -73,6 +73,7 @@ class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "grpc":
             print(os.environ.get("GRPC_VERBOSITY"))
+            sys.exit()
 sys.meta_path.insert(0, Finder())
 from sidecar.probe import main
 main(["unix:/nowhere/fps.sock"])

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 
+import redis
 from support.processes.workers import T0, picture
 
 from worker.queue.connections import Connections
@@ -21,6 +22,7 @@ class PartitionedFrames:
         self.connections = Connections(url)
         self.payload = picture()
         self.published = 0
+        self._clients: dict[Keys, redis.Redis] = {}
 
     def close(self) -> None:
         """Closes the connections."""
@@ -28,7 +30,9 @@ class PartitionedFrames:
 
     def client(self, keys: Keys):
         """Returns a client of a partition."""
-        return self.connections.client(keys.frames)
+        if keys not in self._clients:
+            self._clients[keys] = self.connections.client(keys.frames)
+        return self._clients[keys]
 
     def publish(self, stream_name: str, ts: float, payload: bytes | None = None) -> str:
         """Adds a frame; returns the entry's id."""

@@ -24,7 +24,7 @@ from worker.picture_header import PictureError
 from worker.publish.source import Captured, Source, SourceFrame
 from worker.publish.thinning import Due, Unlimited
 
-WIDTH, HEIGHT = 160, 120
+WIDTH, HEIGHT = 80, 60
 
 
 def numbered(index: int) -> Picture:

@@ -2,10 +2,13 @@
 
 import hashlib
 import io
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 
+from worker import download
 from worker.download import WrongDigestError, download_progress, sha256_of, write_checked
 
 CONTENT = bytes(range(256)) * 10_000
@@ -80,3 +83,12 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     with download_progress(plain, "downloading it") as progress:
         progress(1_000_000, 1_000_000)
     assert plain.getvalue() == "downloading it: 1.0 of 1.0 MB\n"
+
+
+def test_a_start_without_a_download_needs_no_library_for_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take a tenth of the time of such a start; the first report needs it."""
+    for module in ("rich", "rich.console", "rich.progress"):
+        monkeypatch.setitem(sys.modules, module, None)
+    executed = runpy.run_path(download.__file__)
+    with executed["download_progress"](io.StringIO(), "downloading it") as progress, pytest.raises(ImportError):
+        progress(0, None)

@@ -1,13 +1,15 @@
 """``hand-counter models fetch``."""
 
 import io
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
 
 import pytest
-from support.processes.programs import repository_environment
+from support.processes import programs
 
 from worker import models_command
 from worker.hamer.fetch import FetchError
@@ -63,20 +65,50 @@ def test_an_error_is_one_line(
     assert capsys.readouterr() == ("", f"hand-counter: {error}\n")
 
 
+def unread_pipe() -> int:
+    """Returns an end of a pipe whose other end is closed."""
+    other, end = os.pipe()
+    os.close(other)
+    return end
+
+
 @pytest.mark.parametrize(
-    ("redirection", "problem"),
-    [("| head -0", "Broken pipe"), ("> /dev/full", "No space left on device"), (">&-", "it is closed")],
+    ("open_output", "problem"),
+    [(unread_pipe, "Broken pipe"), (lambda: os.open("/dev/full", os.O_WRONLY), "No space left on device")],
 )
-def test_standard_output_that_fails(models: ModelPaths, redirection: str, problem: str) -> None:
+def test_standard_output_that_fails(
+    models: ModelPaths, tmp_path: Path, open_output: Callable[[], int], problem: str
+) -> None:
     """The models are in place, the reason is one line, and the exit code says that something failed."""
-    script = f'set -o pipefail; "$PYTHON" -m worker models fetch --models-dir "$MODELS" {redirection}'
+    output = open_output()
+    with (tmp_path / "error").open("w+") as error:
+        folder = str(models.palm.parent)
+        process = programs.start(
+            "worker", "models", "fetch", "--models-dir", folder, output=output, error=error.fileno()
+        )
+        os.close(output)
+        assert process.wait(programs.START_DEADLINE_S) == 1
+        error.seek(0)
+        assert error.read() == failed(models, problem)
+
+
+def failed(models: ModelPaths, problem: str) -> str:
+    """Returns what is said if the models are in place and can't be printed."""
+    return f"hand-counter: the models are in {models.palm.parent}, but standard output failed: {problem}\n"
+
+
+def run_with(models: ModelPaths, words: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the command by a shell, with more words of it."""
+    script = f'"$PYTHON" -m worker models fetch --models-dir "$MODELS" {words}'
     variables = {"PYTHON": sys.executable, "MODELS": str(models.palm.parent)}
-    done = subprocess.run(
-        ["bash", "-c", script], env=repository_environment(variables), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line == f"hand-counter: the models are in {models.palm.parent}, but standard output failed: {problem}"
+    environment = programs.repository_environment(variables)
+    return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_standard_output_that_is_closed(models: ModelPaths) -> None:
+    """It fails as any other."""
+    done = run_with(models, ">&-")
+    assert (done.returncode, done.stderr) == (1, failed(models, "it is closed"))
 
 
 @pytest.mark.parametrize(
@@ -85,11 +117,7 @@ def test_standard_output_that_fails(models: ModelPaths, redirection: str, proble
 )
 def test_closed_descriptors(models: ModelPaths, flags: str, descriptors: str, code: int) -> None:
     """Whatever is closed, there is no traceback, not even where consent is asked for."""
-    script = f'"$PYTHON" -m worker models fetch --models-dir "$MODELS" {flags} {descriptors}'
-    variables = {"PYTHON": sys.executable, "MODELS": str(models.palm.parent)}
-    done = subprocess.run(
-        ["bash", "-c", script], env=repository_environment(variables), capture_output=True, text=True, timeout=120
-    )
+    done = run_with(models, f"{flags} {descriptors}")
     assert done.returncode == code
     assert "Traceback" not in done.stderr
 

@@ -31,12 +31,11 @@ def result(number: int, stream_name: str = "cam1") -> str:
 
 def write(client: redis.Redis, *numbers: int, stream_name: str = "cam1") -> None:
     """Adds results, as a worker does."""
-    for number in numbers:
-        client.xadd(
-            KEYS.counts,
-            {"stream_name": stream_name, "ts": "1", "result": result(number, stream_name)},
-            id=f"{number}-0",
-        )
+    with client.pipeline(transaction=False) as pipeline:
+        for number in numbers:
+            fields = {"stream_name": stream_name, "ts": "1", "result": result(number, stream_name)}
+            pipeline.xadd(KEYS.counts, fields, id=f"{number}-0")
+        pipeline.execute()
 
 
 @pytest.fixture

@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
-
 from worker.download import CHUNK_BYTES, Progress, WrongDigestError, download_progress, sha256_of, write_checked
 
 LICENCE = """\
@@ -118,6 +116,8 @@ def fetch_hamer(
     checkpoint = next(iter(targets.values()))[0]
     if all(path.is_file() and sha256_of(path) == digest for path, digest in targets.values()):
         return checkpoint
+    from rich.console import Console  # not at every start: it takes long
+
     Console(file=stream).print(LICENCE)
     if not accept_licence:
         if ask is None:

@@ -154,7 +154,8 @@ class SlotClient(redis.Redis):
 
     def __init__(self, nodes: Nodes, key: str) -> None:
         """Takes a key in the slot."""
-        super().__init__()  # its own pool is never used
+        # Its own pool is never used. Without driver_info=None, redis-py would read its version from a file for it.
+        super().__init__(driver_info=None)
         self._nodes = nodes
         self._slot = key_slot(key.encode())
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,17 @@ from support.models.sidecar_world import World
 from handcounter.pacing.schedule import ANY_TIME, Reason
 from sidecar.deciding.decider import Answers, Batch
 
-FRAMES = st.lists(
-    st.tuples(st.sampled_from(["a", "b", "paused"]), st.floats(0, 10, allow_nan=False)), min_size=1, max_size=8
-)
+
+def drawn_frames(count: int, seed: int) -> list[tuple[str, float]]:
+    """Draws frames, some of them with the same ts."""
+    choose = random.Random(seed)
+    return [
+        (choose.choice(["a", "b", "paused"]), choose.choice([choose.uniform(0, 10), float(choose.randint(0, 10))]))
+        for _ in range(count)
+    ]
+
+
+FRAMES = st.builds(drawn_frames, st.integers(1, 8), st.integers(0, 2**64 - 1))
 
 
 def batch(frames: list[tuple[str, float]]) -> Batch:

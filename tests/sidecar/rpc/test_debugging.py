@@ -1,8 +1,6 @@
 """Reflection and channelz, over a real gRPC server in this process."""
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import grpc
@@ -10,7 +8,6 @@ import pytest
 from google.protobuf import descriptor_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from support.processes.programs import repository_environment
 
 from sidecar.rpc.debugging import CHANNELZ, REFLECTION, add_debugging_services
 from sidecar.rpc.reflection import V1, V1ALPHA
@@ -51,16 +48,6 @@ def test_their_names_are_those_of_their_descriptors() -> None:
     """They are written out, because the descriptors are imported later."""
     assert channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name == CHANNELZ
     assert {V1, V1ALPHA} == {*REFLECTION}
-
-
-def test_a_start_does_without_them() -> None:
-    """Their imports are a tenth of a start."""
-    code = "import sys, sidecar.server; print(*sys.modules)"
-    environment = repository_environment()
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    imported = done.stdout.split()
-    assert "sidecar.rpc.debugging" in imported
-    assert {"grpc_channelz.v1", "grpc_reflection.v1alpha", "google.protobuf.json_format"}.isdisjoint(imported)
 
 
 @pytest.mark.parametrize("version", [V1, V1ALPHA])

@@ -31,7 +31,7 @@ class QueueServer(Valkey):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         super().__init__("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "no")
-        self.bytes = redis.Redis(port=self.port)
+        self.bytes = redis.Redis(port=self.port, driver_info=None)
 
     def close(self) -> None:
         """Stops it and closes its client."""

@@ -40,7 +40,7 @@ def answered(condition: Callable[[], bool]) -> Callable[[], bool]:
 
 def plain_client(port: int, **options: object) -> "redis.Redis":
     """Returns a client that doesn't decode bytes; the caller closes it."""
-    return redis.Redis(host="127.0.0.1", port=port, **options)  # type: ignore[arg-type]
+    return redis.Redis(host="127.0.0.1", port=port, driver_info=None, **options)  # type: ignore[arg-type]
 
 
 class Cluster:

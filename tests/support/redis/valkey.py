@@ -51,7 +51,9 @@ class Valkey:
 
     def client(self, **options: object) -> "redis.Redis":
         """Returns a client without retries; the caller closes it, or uses it in a with block."""
-        return redis.Redis(host="127.0.0.1", port=self.port, decode_responses=True, retry=None, **options)  # type: ignore[arg-type]
+        # Without driver_info=None, redis-py reads its version from a file, once for each client.
+        fixed: dict[str, object] = {"port": self.port, "decode_responses": True, "retry": None, "driver_info": None}
+        return redis.Redis(host="127.0.0.1", **fixed, **options)  # type: ignore[arg-type]
 
     def kill(self) -> None:
         """Kills it (SIGKILL), as a crash would, and waits until it has ended."""

@@ -1,5 +1,6 @@
 """The golden bundle: the official code's numbers for a small random network, a made-up hand and a made-up picture."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,11 +36,21 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def golden() -> SimpleNamespace:
-    """The bundle's inputs and the official outputs."""
+def config() -> dict[str, Any]:
+    """The golden model_config.yaml, parsed: the sections that are read, since YAML is parsed slowly."""
+    document = yaml.safe_load(CONFIG.read_text())
+    return {section: document[section] for section in ("MODEL", "EXTRA")}
+
+
+@pytest.fixture(scope="session")
+def golden(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The bundle's inputs and the official outputs; the checkpoint lies beside the sections of its yaml that are read."""
+    checkpoint = tmp_path_factory.mktemp("golden") / "hamer.ckpt"
+    checkpoint.symlink_to(CHECKPOINT)
+    (checkpoint.parent / "model_config.yaml").write_text(yaml.safe_dump(config))
     boxes = json.loads((BUNDLE / "boxes.json").read_text())["boxes"]
     return SimpleNamespace(
-        checkpoint=CHECKPOINT,
+        checkpoint=checkpoint,
         mano=MANO,
         image=cv2.imread(str(BUNDLE / "image.png")),
         boxes=np.array([box["xyxy"] for box in boxes], np.float32),
@@ -50,11 +61,11 @@ def golden() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def model(golden: SimpleNamespace) -> "Hamer":
-    """The golden network in float32."""
+def model() -> "Hamer":
+    """The golden network in float32, loaded from the bundle as it is."""
     from worker.hamer.checkpoint import load_hamer
 
-    return load_hamer(golden.checkpoint)
+    return load_hamer(CHECKPOINT)
 
 
 @pytest.fixture(scope="session")
@@ -115,21 +126,28 @@ def overflowing(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def config() -> dict[str, Any]:
-    """The golden model_config.yaml, parsed."""
-    return yaml.safe_load(CONFIG.read_text())
+def written(tensors: Mapping[str, Any], config: dict[str, Any]) -> SimpleNamespace:
+    """The content of a checkpoint with the golden tensors, and of its yaml."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save({"epoch": 7, "state_dict": tensors}, file)
+    return SimpleNamespace(checkpoint=file.getvalue(), yaml=yaml.safe_dump(config))
 
 
 @pytest.fixture
-def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any]) -> WriteCheckpoint:
+def write_checkpoint(tmp_path: Path, tensors: Mapping[str, Any], written: SimpleNamespace) -> WriteCheckpoint:
     """Returns a function that writes a checkpoint and its yaml in the release's layout and returns the checkpoint's path."""
     import torch
 
     def write(state: object = None, document: object = None, **extra: object) -> Path:
         path = tmp_path / "hamer_ckpts" / "checkpoints" / "hamer.ckpt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"epoch": 7, "state_dict": tensors if state is None else state, **extra}, path)
-        text = CONFIG.read_text() if document is None else yaml.safe_dump(document)
+        if state is None and not extra:
+            path.write_bytes(written.checkpoint)
+        else:
+            torch.save({"epoch": 7, "state_dict": tensors if state is None else state, **extra}, path)
+        text = written.yaml if document is None else yaml.safe_dump(document)
         (path.parents[1] / "model_config.yaml").write_text(text)
         return path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.publishing import h264, jpeg, motion_jpeg, number_of, numbered, take
+from support.publishing import HEIGHT, WIDTH, h264, jpeg, motion_jpeg, number_of, numbered, take
 
 from worker.picture import decode
 from worker.picture_header import size
@@ -45,15 +45,15 @@ TURNS = {
 @pytest.mark.parametrize("degrees", TURNS)
 def test_motion_jpeg_is_turned_as_the_container_says(tmp_path: Path, degrees: int) -> None:
     """A film that is to be shown turned is decoded and turned, by 180 degrees too, which changes no size."""
-    stored = np.full((120, 160, 3), 40, np.uint8)
-    stored[:60, :80] = 220  # the corner at the top left
+    stored = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
+    stored[: HEIGHT // 2, : WIDTH // 2] = 220  # the corner at the top left
     path = motion_jpeg(tmp_path / "film.mov", [cv2.imencode(".jpg", stored)[1].tobytes()] * 3)
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 44
     content[matrix : matrix + 36] = struct.pack(">9i", *TURNS[degrees], 0, 0, 0x40000000)
     path.write_bytes(content)
     pictures = [decode(picture) for picture in published(path)]
-    assert [picture.shape for picture in pictures] == [(120, 160, 3) if degrees == 180 else (160, 120, 3)] * 3
+    assert [picture.shape for picture in pictures] == [(HEIGHT, WIDTH, 3) if degrees == 180 else (WIDTH, HEIGHT, 3)] * 3
     row, column = {90: (0, -1), 180: (-1, -1), 270: (-1, 0)}[degrees]
     assert pictures[0][row, column, 0] > 180
     assert sum(int(pictures[0][corner][0]) > 180 for corner in itertools.product((0, -1), repeat=2)) == 1
@@ -63,12 +63,12 @@ def test_the_fields_of_motion_jpeg_are_woven(tmp_path: Path) -> None:
     """A film whose frames consist of two JPEGs of half the height is decoded to whole frames."""
     field = cv2.imencode(".jpg", numbered(3)[::2])[1].tobytes()
     pictures = published(motion_jpeg(tmp_path / "film.avi", [field * 2] * 3))
-    assert {size(picture) for picture in pictures} == {(160, 120)}
+    assert {size(picture) for picture in pictures} == {(WIDTH, HEIGHT)}
 
 
 def test_pictures_whose_size_changes(tmp_path: Path) -> None:
     """Each has its own size, and none is encoded again."""
-    small = cv2.imencode(".jpg", numbered(5)[:80, :96])[1].tobytes()
+    small = cv2.imencode(".jpg", numbered(5)[:40, :64])[1].tobytes()
     pictures = [jpeg(1), small, small, jpeg(2)]
     assert published(motion_jpeg(tmp_path / "film.avi", pictures)) == pictures
 

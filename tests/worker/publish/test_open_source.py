@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.camera_servers import Reply, http_server
-from support.publishing import MotionJpegCamera, h264, jpeg, motion_jpeg, number_of, numbered, take
+from support.publishing import HEIGHT, WIDTH, MotionJpegCamera, h264, jpeg, motion_jpeg, number_of, numbered, take
 
 from worker.picture_header import PictureError, size
 from worker.publish import open_source as module
@@ -146,7 +146,7 @@ def test_a_server_that_starts_later(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_the_quality_of_jpegs() -> None:
     """A lower quality makes a smaller JPEG of the same picture."""
     small, large = (jpeg_encoder(quality)(numbered(5)) for quality in (10, 95))
-    assert size(small) == size(large) == (160, 120)
+    assert size(small) == size(large) == (WIDTH, HEIGHT)
     assert len(small) < len(large)
 
 

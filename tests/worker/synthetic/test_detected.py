@@ -1,5 +1,6 @@
 """The demo's detector finds the simulated hands."""
 
+import functools
 import random
 
 import numpy as np
@@ -46,10 +47,16 @@ def test_far_views(height: int, thorough_detector: PalmLandmarkDetector) -> None
 
 def people(seed: int, height: float) -> tuple[Picture, list[DrawnHand]]:
     """Returns a picture of three people of a height in pixels, and their hands."""
+    wall, standing = crowd(seed)
+    image = wall.copy()
+    return image, [hand for person, x, feet in standing for hand in person.draw(image, x, feet, height)]
+
+
+@functools.cache
+def crowd(seed: int) -> tuple[Picture, list[tuple[Person, float, float]]]:
+    """Returns a background, and three people with the place of each: x, and y of the feet."""
     rng = random.Random(seed)
-    image = background(rng, (1280, 720))
-    hands: list[DrawnHand] = []
-    for column in (1, 2, 3):
-        person = Person(rng)
-        hands += person.draw(image, 320 * column + rng.uniform(-20, 20), 720 * rng.uniform(0.85, 0.97), height)
-    return image, hands
+    wall = background(rng, (1280, 720))
+    return wall, [
+        (Person(rng), 320 * column + rng.uniform(-20, 20), 720 * rng.uniform(0.85, 0.97)) for column in (1, 2, 3)
+    ]

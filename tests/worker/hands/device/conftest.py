@@ -30,7 +30,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pictures() -> dict[str, np.ndarray]:
-    """Drawn hands in a few sizes, a picture of many drawn hands, one without any, two drawn people, and photos."""
+    """Drawn hands in a few sizes, a picture of many drawn hands, a small one without any, two drawn people, and photos."""
     rows = [
         ((150 + 240 * column, 170 + 230 * row), 50, 30 * column, row > 0) for column in range(3) for row in range(2)
     ]
@@ -38,7 +38,7 @@ def pictures() -> dict[str, np.ndarray]:
         "one": scene(((320, 250), 110, 45, True))[0],
         "pair": scene(((200, 260), 100, 0, True), ((450, 260), 60, 0, False))[0],
         "many": scene(*rows, size=(1280, 720))[0],
-        "nothing": scene(size=(321, 243))[0],
+        "nothing": scene(size=(201, 153))[0],
         "people": SyntheticCamera(SyntheticSpec(seed=2, fps=1.0, people=(2, 2), size=(960, 720))).frame(8),
         "hands.jpg": cv2.imread(str(REPOSITORY / "docs" / "hands.jpg")),
     }
