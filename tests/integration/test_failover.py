@@ -150,7 +150,7 @@ def test_worker_and_publisher_write_to_the_new_master(pair: Pair, old_follows: i
 def test_the_sidecar_follows_sentinels_from_a_demoted_master(scope: str, lives: bool) -> None:
     """One that lives on as a replica, or one that hangs, comes back as a master, and is demoted only then."""
     with (
-        replicated() as servers,
+        replicated(sooner=True) as servers,
         sidecar_process("--claim-wait", "5", "--scope", scope, redis_url=servers.url) as process,
         grpc.insecure_channel(process.address) as channel,
         plain_client(servers.sentinel_port) as sentinel,

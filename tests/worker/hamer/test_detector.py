@@ -140,8 +140,8 @@ def test_contradicted_hands_are_not_counted(golden, joints_predictor):
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     """A picture of a synthetic hand."""
-    image = np.full((480, 640, 3), BACKGROUND, np.uint8)
-    draw_hand(image, (320, 260), 110)
+    image = np.full((174, 232, 3), BACKGROUND, np.uint8)
+    draw_hand(image, (116, 94), 40)
     path = tmp_path_factory.mktemp("photos") / "hand.png"
     cv2.imwrite(str(path), image)
     return str(path)
