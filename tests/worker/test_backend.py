@@ -2,8 +2,10 @@
 
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -122,11 +124,23 @@ def options_of(models: ModelPaths, device: str) -> HandsOptions:
     return HandsOptions(backend="palm", models_dir=models.palm.parent, effort=Effort.FAST, device=device)
 
 
-def test_a_gpu_runs_the_models_for_all_threads(models: ModelPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If `auto` finds one; torch's CPU stands in for it here. The engine ends with the backend."""
+@pytest.fixture
+def torch_in_one_thread() -> Iterator[ModuleType]:
+    """Several would wait for each other busily, longer than they compute."""
     torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
+
+
+def test_a_gpu_runs_the_models_for_all_threads(
+    models: ModelPaths, torch_in_one_thread: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If `auto` finds one; torch's CPU stands in for it here. The engine ends with the backend."""
+    cpu = torch_in_one_thread.device("cpu")
     monkeypatch.setattr(backend, "_has_driver", lambda: True)
-    monkeypatch.setattr("worker.hands.device.choice.choose_gpu", lambda _name: torch.device("cpu"))
+    monkeypatch.setattr("worker.hands.device.choice.choose_gpu", lambda _name: cpu)
     palm = open_backend(options_of(models, "auto"))
     one, other = palm.make_detector(), palm.make_detector()
     assert (one.name, one.engine) == ("palm-fast", "torch-cpu")
