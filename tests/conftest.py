@@ -39,7 +39,7 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts files with slow tests first, then those that start processes or find hands: no long file is the last to run."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    long = {"integration", "worker"}
+    long = {"console", "integration", "worker"}
     items.sort(key=lambda item: 0 if item.path in slow else 1 if long & set(item.path.parts) else 2)
 
 

@@ -5,6 +5,7 @@ for ever: what has to be sent waits for HTTP/2's flow control, a write can't be 
 before it. grpc.aio has no method that resets a call. But Core resets a call that nobody refers to any more, and the only
 references to it are in two tasks: one that runs the handler and sends the answer, and one that waits for the end of the
 call, which isn't public. Cancelling both frees the call's place; the client gets CANCELLED, at the next call at the latest.
+One call of a server, often its first, stays referred to inside grpc.aio: its place is free too, but its client may wait longer.
 
 Good unary calls pay nothing for this: nothing is recorded about them, and the tasks are looked through every few seconds. In a
 stream of answers each write has its own time. Sessions and watches keep it themselves, since they have more to end.

@@ -181,6 +181,8 @@ async def test_a_lost_connection_is_made_again():
             assert (await queue.ask(claim(1.0)))[0].reason is Reason.ADMITTED
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 async def test_a_hanging_server_is_connected_to_again():
     """The answers on the new connection count."""
     with valkey() as server:
@@ -193,6 +195,8 @@ async def test_a_hanging_server_is_connected_to_again():
             assert isinstance((await queue.ask(claim(100.0)))[0], Claimed)
 
 
+@pytest.mark.slow
+@pytest.mark.measured
 async def test_replicas_count_each_other(server):
     """Each replica knows how many there are; one that leaves isn't counted any more."""
     fresh(server)
