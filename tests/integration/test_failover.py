@@ -205,7 +205,7 @@ def test_worker_and_publisher_follow_sentinels(tmp_path: Path) -> None:
         publish_many(old, 100)
         queue = types.SimpleNamespace(url=servers.url, folder=tmp_path)
         with worker(queue, seconds=0.002) as process:
-            with _publishing(servers.url) as published:
+            with _publishing(servers.url):
                 wait_until(lambda: accounting(old).get("counted", 0) >= 100)
                 sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE)
                 became = answered(lambda: servers.master_port() == servers.replica.port)
