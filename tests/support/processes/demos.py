@@ -1,8 +1,6 @@
 """``hand-counter demo`` as a process, and what it leaves behind."""
 
-import json
 import os
-import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,29 +18,16 @@ END_DEADLINE_S = 600.0
 class Demo:
     """A running demo, with a folder of its own for its temporary files."""
 
-    def __init__(self, program: str, folder: Path, *flags: str, forking: bool = False) -> None:
+    def __init__(self, program: str, folder: Path, *flags: str) -> None:
         self.folder = folder
-        self._said, self._forks = folder / "said", folder / "forks"
-        variables = {"TMPDIR": str(folder)}
-        if forking:
-            servers = {name: address.hex() for name, address in programs.fork_server_addresses().items()}
-            variables |= {"FORK_SERVERS": json.dumps(servers), "FORKS": str(self._forks)}
+        self._said = folder / "said"
         with self._said.open("wb") as output:
-            self.process = programs.start(program, *flags, output=output, environment=variables)
+            self.process = programs.start(program, *flags, output=output, environment={"TMPDIR": str(folder)})
 
     @property
     def said(self) -> str:
         """Everything that it has written so far."""
         return self._said.read_text()
-
-    def forks(self) -> list[int]:
-        """Returns the process ids of those of its programs that are forks."""
-        return [int(line) for line in self._forks.read_text().splitlines() if line.isdecimal()]
-
-    def ended_forks(self) -> dict[int, str]:
-        """Returns how those ended, by process id, as the demo knew at its end: "None" is one that still ran."""
-        ended = re.findall(r"^(\d+) exit code (.+)$", self._forks.read_text(), re.MULTILINE)
-        return {int(pid): code for pid, code in ended}
 
     def children(self) -> dict[str, int]:
         """Returns the process ids of its children by their names."""
@@ -74,21 +59,14 @@ class Demo:
     def has_left(self, children: dict[str, int]) -> list[str]:
         """Returns which of its children still run, and which of its files are left."""
         return [name for name, pid in children.items() if Path(f"/proc/{pid}").exists()] + [
-            path.name for path in self.folder.iterdir() if path not in (self._said, self._forks)
+            path.name for path in self.folder.iterdir() if path != self._said
         ]
 
 
 @contextmanager
-def short_demo(folder: Path, phases: str, *flags: str, forking: bool = False) -> Iterator[Demo]:
-    """Runs a demo of some phases, such as "1,3", with slow cameras, while the block runs.
-
-    Args:
-        folder: for its temporary files.
-        phases: their numbers.
-        flags: more flags.
-        forking: whether its own programs are forks too, all but Valkey.
-    """
-    demo = Demo("support.processes.short_demo", folder, phases, *flags, forking=forking)
+def short_demo(folder: Path, phases: str, *flags: str) -> Iterator[Demo]:
+    """Runs a demo of some phases, such as "1,3", with slow cameras, while the block runs."""
+    demo = Demo("support.processes.short_demo", folder, phases, *flags)
     try:
         yield demo
     finally:

@@ -1,13 +1,12 @@
 """The programs of this repository as child processes: where they are, their environment, their command lines, their end."""
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -71,7 +70,6 @@ WITH_SUPPORT = {"PYTHONPATH": os.pathsep.join(map(str, (REPOSITORY, REPOSITORY /
 """The environment of a program that is a helper of the tests, and imports others."""
 
 _forks: dict[str, Forks] = {}
-_addresses: dict[str, Callable[[], bytes]] = {}
 
 # Everything that tests and benches start is on this machine. A proxy in the environment would be asked for it all the same,
 # by gRPC's channels and by urllib. It stays for pip, which downloads the models.
@@ -113,12 +111,9 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
     with contextlib.ExitStack() as own, contextlib.ExitStack() as stack:
 
         def forks_of(name: str, modules: Sequence[str]) -> Forks:
-            @functools.cache
-            def address() -> bytes:
-                return servers[name] if servers else own.enter_context(_fork_server(modules)).address
-
-            _addresses[name] = address
-            return stack.enter_context(Forks(address))
+            return stack.enter_context(
+                Forks(lambda: servers[name] if servers else own.enter_context(_fork_server(modules)).address)
+            )
 
         _forks.update(dict.fromkeys(SIDECAR_PROGRAMS, forks_of("sidecar", SIDECAR)))
         _forks["console.web"] = forks_of("console.web", CONSOLE)
@@ -127,12 +122,6 @@ def forks(servers: Mapping[str, bytes] | None = None) -> Iterator[None]:
             yield
         finally:
             _forks.clear()
-            _addresses.clear()
-
-
-def fork_server_addresses() -> dict[str, bytes]:
-    """Returns the addresses of the fork servers inside a :func:`forks` block, for a process that starts programs itself."""
-    return {name: address() for name, address in _addresses.items()}
 
 
 def repository_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
