@@ -29,9 +29,10 @@ from worker.results import FrameResult
 STAGES = ("decode", "detect", "crop", "network", "result")
 
 WIDTH = 1280
+"""Pixels of a picture, unless another width is given."""
 
 
-def hands_in(width: int = WIDTH) -> Hands:
+def hands_in(width: int) -> Hands:
     """Returns the two hands of a picture of this width; its height is 9/16 of that."""
     return Hands(
         boxes=np.array([[500, 200, 640, 380], [700, 260, 850, 430]], np.float32) * (width / WIDTH),

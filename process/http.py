@@ -47,7 +47,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
     timeout = 0.0
-    """handle_request is called when there is one, and doesn't wait."""
+    """handle_request is only called when a connection waits, so it never blocks."""
 
     def __init__(self, host: str, port: int) -> None:
         if ":" in host:
@@ -75,7 +75,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         return connection, client
 
     def close_late(self) -> float | None:
-        """Closes the oldest connection if it lasts too long; returns when to look again, seconds, None if none is open."""
+        """Closes the oldest connection if it lasts too long; returns the seconds until the next look, None if none is open."""
         now = time.monotonic()
         self._close_oldest(keep=0, accepted_before=now - CONNECTION_S)
         with self._lock:
@@ -145,7 +145,7 @@ class HttpEndpoint:
         self._verdicts = {"/healthz": health, "/livez": alive or (lambda: (True, {}))}
         self._server = _Server(host, port)
         self._server.set_app(self._app)
-        self._closing, self._close = socket.socketpair()
+        self._stop_reader, self._stop_writer = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
 
@@ -157,20 +157,21 @@ class HttpEndpoint:
 
     def close(self) -> None:
         """Stops serving and frees the port."""
-        self._close.send(b"!")  # a forked process may have it open too, so to close it wouldn't be noticed
-        self._thread.join()
-        self._close.close()
-        self._closing.close()
+        if self._thread.is_alive():
+            self._stop_writer.send(b"!")  # a forked process may have it open too, so to close it wouldn't be noticed
+            self._thread.join()
+        self._stop_writer.close()
+        self._stop_reader.close()
         self._server.server_close()
 
     def _serve(self) -> None:
         # serve_forever of the library would look every so often whether to end: most of what an idle process does.
         with selectors.PollSelector() as selector:  # which takes no descriptor
-            selector.register(self._closing, selectors.EVENT_READ)
+            selector.register(self._stop_reader, selectors.EVENT_READ)
             selector.register(self._server, selectors.EVENT_READ)
             while True:
                 ready = {key.fileobj for key, _ in selector.select(self._server.close_late())}
-                if self._closing in ready:
+                if self._stop_reader in ready:
                     return
                 if self._server in ready:
                     self._server.handle_request()

@@ -130,16 +130,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[LOG_LEVEL] = logging.root.level
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Fails a test that tried to end this process, also if nothing noticed the exception.
 
     Removes the log handler that a program's main leaves when a test calls it: its standard error is closed by then.
     """
-    root = logging.root
-    for handler in [handler for handler in root.handlers if type(handler) is LogHandler]:
-        root.removeHandler(handler)
-    root.setLevel(item.stash[LOG_LEVEL])
-    attempts = own_process.refused.copy()
-    own_process.refused.clear()
-    assert not attempts
+    try:
+        return (yield)
+    finally:
+        root = logging.root
+        for handler in [handler for handler in root.handlers if type(handler) is LogHandler]:
+            root.removeHandler(handler)
+        root.setLevel(item.stash[LOG_LEVEL])
+        attempts = own_process.refused.copy()
+        own_process.refused.clear()
+        assert not attempts

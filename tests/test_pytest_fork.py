@@ -66,5 +66,8 @@ def test_the_programs_are_still_forked_after_a_block_inside(tmp_path: Path) -> N
         pass
     with (tmp_path / "output").open("wb") as output:
         process = programs.start("sidecar", "--version", output=output)
-    assert process.wait(programs.START_DEADLINE_S) == 0
-    assert isinstance(process, ForkedProcess)
+    try:
+        assert isinstance(process, ForkedProcess)
+        assert process.wait(programs.START_DEADLINE_S) == 0
+    finally:
+        programs.end(process)

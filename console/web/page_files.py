@@ -15,7 +15,7 @@ MODULES: Final = "<!-- modules -->"
 """Stands in index.html where all modules are named, so that the browser doesn't find them one import after the other."""
 
 
-MEDIA_TYPES: Final = {
+_MEDIA_TYPES: Final = {
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
@@ -47,7 +47,7 @@ class PageFiles:
             if path.suffix == ".html":
                 content = content.replace(MODULES.encode(), links.encode())
             tag = f'W/"{hashlib.sha256(content).hexdigest()[:16]}"'
-            self._files[path.name] = _File(content, MEDIA_TYPES[path.suffix], tag)
+            self._files[path.name] = _File(content, _MEDIA_TYPES.get(path.suffix, "application/octet-stream"), tag)
 
     def text(self, name: str) -> str:
         """Returns a file as text."""

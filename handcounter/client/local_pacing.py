@@ -20,8 +20,8 @@ class _Stream(NamedTuple):
 class LocalPacing:
     """The last known limit and schedule of each stream, and decisions by them.
 
-    They are those that the sidecar would have made, but where credit lets a stream's next frame through at once: an answer
-    doesn't tell how much credit there is, and at most one admission of it is lost.
+    Decides as the sidecar would, except when credit lets a stream's next frame through at once: the answer doesn't tell how
+    much credit is left, so at most one admission is lost.
 
     Args:
         default_fps: the limit of streams that no answer was about, frames per second.

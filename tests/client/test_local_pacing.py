@@ -59,7 +59,7 @@ def test_the_streams_asked_about_longest_ago_are_forgotten() -> None:
 
 
 STEPS = [0.0, 0.05, 0.05, 0.1, 0.3, 1.0, 7.5]
-"""Of a stream's clock, seconds; the longer ones are pauses after which it has credit."""
+"""Of a stream's clock, seconds; after the longer ones it has credit."""
 
 
 @given(st.integers(0, 2**64 - 1).map(Random), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.3, 1.0, 5.0]))
@@ -80,4 +80,4 @@ def test_losing_the_sidecar_changes_no_decision(choose: Random, count: int, lost
             (decided,) = local.decide([("cam", ts)], 0.0)
             missing += (expected is YES) - (decided is YES)
             assert 0 <= missing <= at_once
-            assert at_once or decided == expected
+            assert decided == expected or (at_once and SOON in (decided, expected))

@@ -94,7 +94,7 @@ async def test_answers_that_nobody_reads_end() -> None:
     """The sidecar looks for them by itself, every few seconds."""
     constants = {"sidecar.rpc.unread_answers.REQUEST_S": 0.2, "sidecar.rpc.unread_answers.ANSWER_S": 0.2}
     with sidecar_process(constants=constants) as sidecar:
-        with grpc.insecure_channel(sidecar.address) as first:  # gRPC would keep the first one
+        with grpc.insecure_channel(sidecar.address) as first:  # see unread_answers.py
             health_pb2_grpc.HealthStub(first).Check(health_pb2.HealthCheckRequest(), timeout=120)
         port = int(sidecar.address.rpartition(":")[2])
         async with raw_client(port, window=0) as client, raw_client(port) as another:

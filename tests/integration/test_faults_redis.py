@@ -44,7 +44,7 @@ def patient(proxy: RedisProxy) -> Iterator[SidecarProcess]:
 
 @pytest.fixture(scope="module")
 def sidecar(proxy: RedisProxy) -> Iterator[SidecarProcess]:
-    """Returns a sidecar behind the proxy. Each test has streams of its own."""
+    """Returns a sidecar behind the proxy, for all faults one after the other. Each test has streams of its own."""
     with sidecar_process(redis_url=proxy.url, fps=DEFAULT) as sidecar:
         yield sidecar
 

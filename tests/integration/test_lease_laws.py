@@ -4,7 +4,6 @@ The sidecar's sessions and limiter and the client's leases are real. The transpo
 messages can be late at the worst of times. A second limiter, which is asked about every frame, serves as reference.
 """
 
-import functools
 import random
 from typing import Any
 
@@ -13,18 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clients.leased import Frames, LeasedClient
 from support.coroutines import run
+from support.models.leased_fleet import metrics
 from support.models.sidecar_world import World
 
 from handcounter.pacing.schedule import Pacing, Reason
 from sidecar.deciding.roster import LeasedDenials
 from sidecar.rpc.session import Sessions
-from sidecar.telemetry.metrics import Metrics
 
 STREAMS = "abcd"
 CLIENTS = 3
-
-metrics = functools.cache(Metrics)
-"""Returns metrics that nobody reads, the same for all histories: making others takes longer than a short one."""
 
 
 class Fleet:

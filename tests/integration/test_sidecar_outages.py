@@ -58,7 +58,7 @@ class Camera:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(0.02):
             self.asked += 1
             for name in ("cam1", f"new{self.asked}"):
                 started = time.perf_counter()

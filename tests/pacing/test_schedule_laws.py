@@ -67,9 +67,9 @@ def test_gcra_never_admits_more_than_the_rate_and_its_burst(fps, start, count, c
     admitted = [(stream_time[index], restarted) for index, _, restarted in admissions(stamps, fps, Pacing.GCRA, times)]
     for first, (since, _) in enumerate(admitted):
         allowed = BURST + slack
-        for count, (until, restarted) in enumerate(admitted[first:], 1):
-            allowed += count > 1 and restarted
-            assert count <= (until - since) * fps + allowed
+        for number, (until, restarted) in enumerate(admitted[first:], 1):
+            allowed += number > 1 and restarted
+            assert number <= (until - since) * fps + allowed
 
 
 @given(PACINGS, FPS, COUNTS, RANDOMS)

@@ -84,7 +84,7 @@ def test_standard_output_that_fails(
     with (tmp_path / "error").open("w+") as error:
         folder = str(models.palm.parent)
         process = programs.start(
-            "worker", "models", "fetch", "--models-dir", folder, output=output, error=error.fileno()
+            "worker", "models", "fetch", "--models-dir", folder, output=output, error=error.fileno(), fresh=True
         )
         os.close(output)
         assert process.wait(programs.START_DEADLINE_S) == 1
@@ -98,7 +98,7 @@ def failed(models: ModelPaths, problem: str) -> str:
 
 
 def run_with(models: ModelPaths, words: str) -> "subprocess.CompletedProcess[str]":
-    """Runs the command by a shell, with more words of it."""
+    """Runs the command in a shell, with flags and redirections appended."""
     script = f'"$PYTHON" -m worker models fetch --models-dir "$MODELS" {words}'
     variables = {"PYTHON": sys.executable, "MODELS": str(models.palm.parent)}
     environment = programs.repository_environment(variables)

@@ -116,7 +116,7 @@ def fetch_hamer(
     checkpoint = next(iter(targets.values()))[0]
     if all(path.is_file() and sha256_of(path) == digest for path, digest in targets.values()):
         return checkpoint
-    from rich.console import Console  # not at every start: it takes long
+    from rich.console import Console  # imported only here: it is slow, and most starts don't need it
 
     Console(file=stream).print(LICENCE)
     if not accept_licence:

@@ -78,10 +78,10 @@ class LiteRtEngine:
         network = request.network
         self.prepare([network])
         if isinstance(request, SearchViews):
-            return [self.rows(network, pyramid.letterboxed(view, network.size)) for view in request.views]
-        return [self.rows(network, pyramid.upright(square, network.size)) for square in request.squares]
+            return [self._rows(network, pyramid.letterboxed(view, network.size)) for view in request.views]
+        return [self._rows(network, pyramid.upright(square, network.size)) for square in request.squares]
 
-    def rows(self, network: AnchorNetwork | CropNetwork, picture: NDArray[np.uint8]) -> Floats:
+    def _rows(self, network: AnchorNetwork | CropNetwork, picture: NDArray[np.uint8]) -> Floats:
         """Returns what a loaded network says about one input, (size, size, 3) uint8 RGB. One thread at a time may ask."""
         model = self._models[network]
         if isinstance(network, AnchorNetwork):

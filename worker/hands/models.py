@@ -131,7 +131,7 @@ def ensure_models(models_dir: Path, progress: Progress, download: Download | Non
             missing.append(file)
         elif found != file.sha256:
             raise ModelError(_wrong(models_dir / file.name, file, found))
-    return _with(missing, models_dir, progress, download)
+    return _complete(missing, models_dir, progress, download)
 
 
 def fetch_models(models_dir: Path, progress: Progress, download: Download | None = None) -> ModelPaths:
@@ -148,10 +148,12 @@ def fetch_models(models_dir: Path, progress: Progress, download: Download | None
         ModelError: the folder can't be written, the download failed, or the bytes aren't the expected ones.
     """
     missing = [file for file, found in _digests(models_dir) if found != file.sha256]
-    return _with(missing, models_dir, progress, download)
+    return _complete(missing, models_dir, progress, download)
 
 
-def _with(missing: Sequence[ModelFile], models_dir: Path, progress: Progress, download: Download | None) -> ModelPaths:
+def _complete(
+    missing: Sequence[ModelFile], models_dir: Path, progress: Progress, download: Download | None
+) -> ModelPaths:
     """Downloads the models that are missing in a folder whose other ones have been checked. Returns the paths of all.
 
     Each file is read once for all checks of a start, since reading them takes several times as long as everything else here.

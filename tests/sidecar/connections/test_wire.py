@@ -216,7 +216,7 @@ async def test_closing_ends_all_that_wait() -> None:
 async def test_a_cancelled_write_ends_the_connection() -> None:
     """Half a command may have been sent, so nothing else can be; redis-py mustn't reconnect silently."""
     async with wired(lambda _: None) as (wire, server):
-        huge = b"x" * (24 << 20)  # more than any socket takes at once
+        huge = b"x" * (64 << 20)  # more than any socket takes at once
         writing = asyncio.create_task(wire.call("SET", "a", huge))
         await asyncio.sleep(0)
         writing.cancel()

@@ -104,7 +104,7 @@ def test_eviction_never_lets_a_stream_exceed_its_rate(count: int, seed: int, max
     """However streams push each other out, none is admitted more than W * fps + 2.5 times in any W seconds."""
     choose = random.Random(seed)
     longest = choose.choice([0.1, 0.5, 1.5])
-    frames = [(choose.randint(0, 5), choose.choice([0.0, choose.uniform(0.0, longest)])) for _ in range(count)]
+    frames = [(choose.randint(0, 5), choose.choice([0.0, 1.0, choose.uniform(0.0, longest)])) for _ in range(count)]
     world = World(fps, max_streams)
     now = 1000.0
     admitted: dict[str, list[float]] = defaultdict(list)

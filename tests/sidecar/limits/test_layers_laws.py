@@ -34,7 +34,7 @@ def drawn_change(choose: Random) -> tuple[str, str | None, object]:
         case 3:
             return "boosts", None, drawn_fields(choose, NAMES, ["0 1005", "9 1010", "7 990", "x"])
         case 4:
-            return "pass", None, choose.choice([0.0, choose.uniform(0.0, 8.0)])
+            return "pass", None, choose.choice([0.0, 5.0, choose.uniform(0.0, 8.0)])
         case 5:
             return "sleep", choose.choice(NAMES), None
     return "forget", choose.choice(NAMES), None

@@ -1,4 +1,4 @@
-"""The hand models for tests of what is made of their answers: each input is examined once."""
+"""A LiteRT engine that caches its outputs, for tests of the code that uses them."""
 
 import hashlib
 
@@ -23,10 +23,10 @@ class RememberingEngine(LiteRtEngine):
         super().__init__(models)
         self._remembered: dict[tuple[AnchorNetwork | CropNetwork, bytes], Floats] = {}
 
-    def rows(self, network: AnchorNetwork | CropNetwork, picture: NDArray[np.uint8]) -> Floats:
+    def _rows(self, network: AnchorNetwork | CropNetwork, picture: NDArray[np.uint8]) -> Floats:
         """Returns what a network says about one input; an answer can't be changed."""
         key = network, hashlib.sha256(picture).digest()
         if key not in self._remembered:
-            self._remembered[key] = super().rows(network, picture)
+            self._remembered[key] = super()._rows(network, picture)
             self._remembered[key].flags.writeable = False
         return self._remembered[key]

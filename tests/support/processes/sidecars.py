@@ -106,7 +106,7 @@ def sidecar_process(
 
 
 def _serves(process: programs.Process, log: Path) -> bool:
-    """Waits until it has logged that it serves, which it does once its health is SERVING; whether it did.
+    """Waits for the log line that it serves, written once its health is SERVING; returns whether it came.
 
     A question for its health would cost more than the wait, here and in the sidecar.
     """

