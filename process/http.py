@@ -165,7 +165,7 @@ class HttpEndpoint:
         self._server.server_close()
 
     def _serve(self) -> None:
-        # serve_forever of the library would look every so often whether to end: most of what an idle process does.
+        # serve_forever of the library would wake every so often to see whether to end, also in an idle process.
         with selectors.PollSelector() as selector:  # which takes no descriptor
             selector.register(self._stop_reader, selectors.EVENT_READ)
             selector.register(self._server, selectors.EVENT_READ)
